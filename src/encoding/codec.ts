@@ -1,0 +1,75 @@
+/**
+ * Encoding contexts behind one interface (protocol.md B1). A *codec* implements one profile with one library;
+ * an *encoder* or *decoder* is one stream's long-lived context, synchronous and owned by one thread.
+ *
+ * The rule that makes streams work: after the payload of encoded frame k the decoder can output exactly the
+ * bytes of frame k, with nothing held back, and the context goes on to frame k + 1.
+ */
+
+export interface EncoderOptions {
+  /** Compression level in the profile's own scale; missing: the profile's default. */
+  readonly level?: number;
+  /** Base-2 logarithm of the window in bytes; missing: what the level implies, never above the profile's. */
+  readonly windowLog?: number;
+}
+
+export interface DecoderLimits {
+  /** Bytes that one frame may decode to. */
+  readonly maxDecodedSize: number;
+  /** Above 64 KiB, bytes that one frame may decode to per byte on the wire. */
+  readonly maxDecodedRatio: number;
+  /** Largest window in bytes; a frame that asks for more is refused before memory is taken. */
+  readonly maxWindowSize: number;
+}
+
+export interface Encoder {
+  /** An upper bound of the bytes that encode() makes of `length` bytes; add {@link FINISH_BOUND} for finish(). */
+  bound(length: number): number;
+  /**
+   * Encodes `chunk` and flushes; writes at `offset` of `target`, which has at least `bound(chunk.length)` bytes of
+   * room there, and returns how many bytes it wrote. `chunk` may be empty and may be reused afterwards.
+   */
+  encode(chunk: Uint8Array, target: Uint8Array, offset: number): number;
+  /** Finishes the underlying format (final block, checksum); same contract as encode() of nothing. */
+  finish(target: Uint8Array, offset: number): number;
+  /** Frees the context's memory now. Idempotent; nothing else may be called afterwards. */
+  close(): void;
+}
+
+/** Room that finish() needs, in bytes. */
+export const FINISH_BOUND = 64;
+
+export interface Decoder {
+  /**
+   * The bytes of one encoded frame. The result is valid until the next call on this decoder: copy what must live on.
+   * @throws DecodeError when the payload is corrupt, incomplete or over a limit; the decoder is then unusable.
+   */
+  decode(payload: Uint8Array): Uint8Array;
+  /** Frees the context's memory now. Idempotent. */
+  close(): void;
+}
+
+/** One profile as one library implements it. */
+export interface Codec {
+  /** The profile's name on the wire (B1). */
+  readonly profile: string;
+  /** Which library: `native` (node:zlib), `minizlib`, `portable` (fzstd, pako), `identity`. */
+  readonly implementation: string;
+  /** Missing where the library can only decode. */
+  createEncoder?(options?: EncoderOptions): Encoder;
+  /** `settings` are the profile-specific bytes of the stream-settings frame (B1). */
+  createDecoder(limits: DecoderLimits, settings?: Uint8Array): Decoder;
+  /** The profile-specific bytes to announce for an encoder made with these options. */
+  settings(options?: EncoderOptions): Uint8Array;
+}
+
+/** Why a payload was refused: `corrupt` content, or a `limit` (the message names it). */
+export class DecodeError extends Error {
+  override readonly name = 'DecodeError';
+  readonly code: 'corrupt' | 'limit';
+
+  constructor(code: 'corrupt' | 'limit', message: string) {
+    super(message);
+    this.code = code;
+  }
+}
