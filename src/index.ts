@@ -1,1 +1,72 @@
-export {};
+/** millrace for Node.js: the server, the client, and what handlers are made of. */
+
+import { createConnection } from 'node:net';
+import { Client, type ClientOptions } from './client.ts';
+import { nativeCodecs } from './encoding/native.ts';
+import { portableCodecs } from './encoding/portable.ts';
+import { CodecRegistry } from './encoding/registry.ts';
+import { SocketTransport } from './transport/socket.ts';
+import { ConnectionError } from './wire/errors.ts';
+
+export { type CallOptions, Client, type ClientOptions, type ClientStats, type Response } from './client.ts';
+export type { CommandDefinition, LaneCommand, MainCommand } from './commands.ts';
+export type { Policy, PolicyName, RouteQuery, StreamView } from './lanes/policy.ts';
+export {
+  type CommandRequest,
+  cached,
+  type Handler,
+  type Output,
+  ProgressOutput,
+  TextOutput,
+} from './reactor/command.ts';
+export { type Address, createServer, Server, type ServerOptions, type ServerStats } from './server.ts';
+export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
+export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
+
+export interface ConnectOptions extends ClientOptions {
+  /** Contexts of node:zlib, or those that also run in a browser; default: native. */
+  codecs?: 'native' | 'portable';
+  /** Milliseconds until the server must have answered; default 10 000. */
+  timeoutMs?: number;
+}
+
+/**
+ * Connects over TCP or a Unix socket and waits until the server has shown that it speaks the protocol.
+ * @throws ConnectionError when nothing listens there, or something else does.
+ */
+export async function connect(
+  where: { host?: string; port: number } | { path: string },
+  options: ConnectOptions = {},
+): Promise<Client> {
+  const { timeoutMs = 10_000 } = options;
+  const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port };
+  const name = 'path' in target ? target.path : `${target.host}:${target.port}`;
+  const socket = createConnection({ ...target, allowHalfOpen: true });
+  const timer = setTimeout(() => {
+    socket.destroy(new Error(`no answer within ${timeoutMs} ms`));
+  }, timeoutMs);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once('connect', resolve);
+      socket.once('error', (error) => reject(cannotConnect(name, error)));
+    });
+    const codecs = new CodecRegistry(options.codecs === 'portable' ? portableCodecs() : nativeCodecs());
+    const client = new Client(new SocketTransport(socket, name), codecs, options);
+    await client.ready();
+    return client;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function cannotConnect(name: string, error: NodeJS.ErrnoException): ConnectionError {
+  const reasons: Record<string, string> = {
+    ECONNREFUSED: 'nothing listens there',
+    ENOENT: 'there is no such socket',
+    ENOTFOUND: 'unknown host',
+    EACCES: 'permission denied',
+  };
+  return new ConnectionError(`cannot connect to ${name}: ${reasons[error.code ?? ''] ?? error.message}`, {
+    cause: error,
+  });
+}

@@ -11,6 +11,8 @@ export interface EncoderOptions {
   readonly level?: number;
   /** Base-2 logarithm of the window in bytes; missing: what the level implies, never above the profile's. */
   readonly windowLog?: number;
+  /** Bytes until finish(), where they are known and exact: zstd then sizes its tables by them. Not for streams. */
+  readonly contentSize?: number;
 }
 
 export interface DecoderLimits {

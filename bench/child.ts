@@ -1,0 +1,105 @@
+/**
+ * The process that proc.ts starts: it is a server or a client of one peer, and does what it is asked over IPC, one
+ * {@link Operations} entry per message. It ends with its parent.
+ */
+import { subscribe } from 'node:diagnostics_channel';
+import type { Socket } from 'node:net';
+import { Load, type LoadMark, type LoadShape } from './load.ts';
+import { makePayloads, type PayloadSpec } from './payloads.ts';
+import { findPeer } from './peers/index.ts';
+import type { Connection, PeerOptions, Served } from './peers/peer.ts';
+import { type Usage, usage, watchWorkers } from './usage.ts';
+
+export interface Operations {
+  serve(peer: string, payloads: PayloadSpec, options: PeerOptions): Promise<{ port: number; rss: number }>;
+  connect(
+    peer: string,
+    payloads: PayloadSpec,
+    options: PeerOptions,
+    port: number,
+    connections: number,
+  ): Promise<void>;
+  start(shape: LoadShape): Promise<void>;
+  /** What was received since the last mark, wire bytes included. */
+  mark(): Promise<LoadMark & { wireBytes: number }>;
+  stop(): Promise<void>;
+  usage(): Promise<Usage>;
+  close(): Promise<void>;
+}
+
+export type Operation = keyof Operations;
+export interface Request {
+  readonly id: number;
+  readonly operation: Operation;
+  readonly args: unknown[];
+}
+export interface Reply {
+  readonly id: number;
+  readonly value?: unknown;
+  readonly error?: string;
+}
+
+let served: Served | undefined;
+let connections: Connection[] = [];
+let load: Load | undefined;
+let wireBytesBefore = 0;
+
+/** Every socket that a client opened, whichever library did. */
+const sockets: Socket[] = [];
+subscribe('net.client.socket', (message) => {
+  sockets.push((message as { socket: Socket }).socket);
+});
+watchWorkers();
+
+const operations: Operations = {
+  async serve(peer, payloadSpec, options) {
+    const payloads = makePayloads(payloadSpec);
+    const { rss } = process.memoryUsage();
+    served = await findPeer(peer).serve(payloads, options);
+    return { port: served.port, rss };
+  },
+  async connect(peer, payloadSpec, options, port, count) {
+    const payloads = makePayloads(payloadSpec);
+    connections = await Promise.all(
+      Array.from({ length: count }, () => findPeer(peer).connect(port, options)),
+    );
+    load = new Load(connections, payloads);
+  },
+  async start(shape) {
+    load?.start(shape);
+  },
+  async mark() {
+    if (load === undefined) throw new Error('not connected');
+    const wireBytes = sockets.reduce((sum, socket) => sum + socket.bytesRead, 0);
+    const mark = { ...load.mark(), wireBytes: wireBytes - wireBytesBefore };
+    wireBytesBefore = wireBytes;
+    return mark;
+  },
+  async stop() {
+    await load?.stop();
+  },
+  async usage() {
+    const all = await usage(served?.outsideCpu?.());
+    return { ...all, peakRss: served?.outsidePeakRss?.() ?? all.peakRss };
+  },
+  async close() {
+    await Promise.all(connections.map((connection) => connection.close()));
+    await served?.close();
+  },
+};
+
+process.on('message', async ({ id, operation, args }: Request) => {
+  let reply: Reply;
+  try {
+    reply = { id, value: await (operations[operation] as (...args: unknown[]) => Promise<unknown>)(...args) };
+  } catch (error) {
+    reply = { id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+  }
+  process.send?.(reply);
+});
+process.on('disconnect', async () => {
+  await served?.close();
+  process.exit();
+});
+// Ctrl-C reaches the whole group; the parent decides, by letting go of the channel.
+process.on('SIGINT', () => {});

@@ -1,0 +1,130 @@
+/**
+ * What the benches must show: one row per promise, in one place. The bench that measures a row hands its value to
+ * {@link figure}; `all` reports every row, also those that no bench could measure here.
+ */
+
+export interface Goal {
+  readonly id: string;
+  readonly bench: string;
+  readonly what: string;
+  /** The bound and on which side of it the value must be. */
+  readonly bound: number;
+  readonly side: 'at most' | 'at least';
+  readonly unit: string;
+}
+
+export interface Figure {
+  readonly id: string;
+  readonly what: string;
+  /** Null: not measured in this run; the bench's notes say why. */
+  readonly value: number | null;
+  /** Of the rounds; missing where there was one measurement. */
+  readonly spread?: readonly [number, number];
+  readonly goal: string;
+  readonly unit: string;
+  readonly ok: boolean | null;
+}
+
+const goal = (
+  id: string,
+  bench: string,
+  side: Goal['side'],
+  bound: number,
+  unit: string,
+  what: string,
+): readonly [string, Goal] => [id, { id, bench, what, bound, side, unit }];
+
+export const GOALS: ReadonlyMap<string, Goal> = new Map([
+  goal(
+    'small.cpu_vs_ws',
+    'peers',
+    'at most',
+    1 / 18,
+    '×',
+    '900 B: server CPU per response against ws + deflate',
+  ),
+  goal(
+    'small.cpu_vs_h2',
+    'peers',
+    'at most',
+    1 / 5,
+    '×',
+    '900 B: server CPU per response against http2 + sync zstd',
+  ),
+  goal('small.wire_vs_ws', 'peers', 'at most', 1, '×', '900 B: bytes on the wire against ws + deflate'),
+  goal('small.wire_vs_h2', 'peers', 'at most', 1 / 2, '×', '900 B: bytes on the wire against http2 + zstd'),
+  goal('small.rps_vs_ws', 'peers', 'at least', 25, '×', '900 B: requests per second against ws + deflate'),
+  goal(
+    'small.rps_vs_h2',
+    'peers',
+    'at least',
+    6,
+    '×',
+    '900 B: requests per second against http2 + sync zstd',
+  ),
+  goal(
+    'frame32k.worker_vs_c',
+    'limit',
+    'at most',
+    1.15,
+    '×',
+    '32 KiB: worker CPU per frame against C libzstd',
+  ),
+  goal('frame32k.main_share', 'limit', 'at most', 1 / 8, '×', '32 KiB: main thread CPU over worker CPU'),
+  goal(
+    'frame32k.main_share_worker_handler',
+    'limit',
+    'at most',
+    1 / 25,
+    '×',
+    '32 KiB: main thread CPU over worker CPU, handler in the worker',
+  ),
+  goal('scaling.cpu_2_vs_1', 'scaling', 'at most', 1.05, '×', 'worker CPU per MB with 2 lanes against 1'),
+  goal(
+    'tree.bytes_vs_tar_zstd',
+    'tree',
+    'at most',
+    1.05,
+    '×',
+    'tree of small files: bytes against tar | zstd -3',
+  ),
+  goal('tree.wall_vs_rsync', 'tree', 'at most', 1, '×', 'tree of small files: wall time against rsync -z'),
+  goal(
+    'cache.cpu_vs_encode',
+    'cache',
+    'at most',
+    1 / 10,
+    '×',
+    'cached 32 KiB: server CPU against compressing it',
+  ),
+  goal(
+    'memory.idle_connection',
+    'memory',
+    'at most',
+    64,
+    'KiB',
+    'RSS of an idle connection with no open stream',
+  ),
+  goal('latency.p99_half_load', 'latency', 'at most', 5, 'ms', '900 B: p99 at half of saturation'),
+]);
+
+/** @throws RangeError for an id that is in no row. */
+export function figure(id: string, value: number | null, spread?: { min: number; max: number }): Figure {
+  const row = GOALS.get(id);
+  if (row === undefined) throw new RangeError(`no figure '${id}'`);
+  const { what, side, bound, unit } = row;
+  return {
+    id,
+    what,
+    value,
+    ...(spread && { spread: [spread.min, spread.max] as const }),
+    goal: `${side === 'at most' ? '≤' : '≥'} ${fraction(bound)}`,
+    unit,
+    ok: value === null ? null : side === 'at most' ? value <= bound : value >= bound,
+  };
+}
+
+/** 1/18 reads better than 0.0556. */
+function fraction(bound: number): string {
+  return bound < 0.9 ? `1/${Math.round(1 / bound)}` : `${bound}`;
+}

@@ -1,0 +1,117 @@
+/** `npm run bench -- NAME [--quick] [--json FILE] [--html FILE]`: the benches from the command line. */
+import { existsSync, writeFileSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { Argument, Command, CommanderError, InvalidArgumentError } from 'commander';
+import type { Bench, Result } from './bench.ts';
+import { asHtml } from './html.ts';
+import { describeMachine } from './machine.ts';
+import { endAllChildren } from './proc.ts';
+import { Progress } from './progress.ts';
+import { asJson, asText, makeReport } from './report.ts';
+import { BENCHES } from './suite/index.ts';
+
+interface Flags {
+  readonly quick: boolean;
+  readonly json?: string;
+  readonly html?: string;
+  readonly corpus?: string;
+  readonly seed: number;
+}
+
+const WRONG_USAGE = 2;
+
+function makeCommand(run: (name: string, flags: Flags) => Promise<void>): Command {
+  const names = [...BENCHES.map(({ name }) => name), 'all'];
+  return (
+    new Command('bench')
+      .description('Measures millrace against what else there is, on this machine.')
+      .addArgument(new Argument('<name>', 'which bench').choices(names))
+      .option(
+        '--quick',
+        'shorter and fewer rounds: shows that it works, and roughly where the figures are',
+        false,
+      )
+      .option('--json <file>', 'write everything that was measured, for machines', writable)
+      .option('--html <file>', 'write a report with charts, self-contained', writable)
+      .option('--corpus <path>', 'measure your own payloads too: a directory or a file', existing)
+      .option('--seed <number>', 'seed of the generated payloads and arrivals', wholeNumber, 1)
+      .addHelpText(
+        'after',
+        `\nBenches:\n${BENCHES.map(({ name, describe }) => `  ${name.padEnd(10)}${describe}`).join('\n')}`,
+      )
+      .exitOverride()
+      // The one line that main() writes is enough.
+      .configureOutput({ outputError: () => {} })
+      .action(run)
+  );
+}
+
+function writable(path: string): string {
+  if (!existsSync(dirname(path))) throw new InvalidArgumentError(`there is no directory ${dirname(path)}`);
+  return path;
+}
+
+function existing(path: string): string {
+  if (!existsSync(path)) throw new InvalidArgumentError('there is no such file or directory');
+  return path;
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0 || value >= 2 ** 32)
+    throw new InvalidArgumentError('not a whole number');
+  return value;
+}
+
+async function run(name: string, flags: Flags): Promise<void> {
+  const { quick, seed, corpus } = flags;
+  const chosen = BENCHES.filter((bench) => name === 'all' || name === bench.name);
+  const runs: Result[] = [];
+  for (const bench of chosen) runs.push(await runOne(bench, { quick, seed, ...(corpus && { corpus }) }));
+  const report = makeReport(describeMachine(commandLine(name, flags)), runs, {
+    quick,
+    seed,
+    everything: name === 'all',
+  });
+  process.stdout.write(asText(report));
+  if (flags.json) writeFileSync(flags.json, asJson(report));
+  if (flags.html) writeFileSync(flags.html, await asHtml(report));
+}
+
+async function runOne(
+  bench: Bench,
+  options: { quick: boolean; seed: number; corpus?: string },
+): Promise<Result> {
+  using progress = new Progress(bench.name);
+  return await bench.run({ ...options, progress: (done, total, what) => progress.step(done, total, what) });
+}
+
+/** As it can be repeated elsewhere: without where the results went. */
+function commandLine(name: string, { quick, corpus, seed }: Flags): string {
+  const flags = [
+    quick && '--quick',
+    corpus && `--corpus ${basename(corpus)}`,
+    seed !== 1 && `--seed ${seed}`,
+  ];
+  return ['npm run bench --', name, ...flags.filter((flag) => flag)].join(' ');
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    endAllChildren();
+    process.exit(signal === 'SIGINT' ? 130 : 143);
+  });
+}
+process.once('exit', endAllChildren);
+
+try {
+  await makeCommand(run).parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    if (error.exitCode !== 0) process.stderr.write(`${error.message.replaceAll('\n', ' ')}\n`);
+    process.exitCode = error.exitCode === 0 ? 0 : WRONG_USAGE;
+  } else {
+    process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
+    process.exitCode = 1;
+  }
+}

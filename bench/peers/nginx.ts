@@ -1,0 +1,62 @@
+/** nginx with its gzip filter, on static files, over HTTP/2 without TLS so that one connection carries many requests. */
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { cpuOf, peakRssOf } from '../usage.ts';
+import { connectHttp2 } from './http2.ts';
+import { listen } from './listen.ts';
+import type { Peer } from './peer.ts';
+
+const version = /nginx\/(\S+)/.exec(`${spawnSync('nginx', ['-v']).stderr ?? ''}`)?.[1];
+
+export const nginxPeer: Peer = {
+  name: 'nginx + gzip',
+  describe: `nginx ${version ?? ''}, static files, gzip level 1 (its default), one worker, HTTP/2 without TLS`,
+  missing: () => (version === undefined ? 'nginx is not installed' : undefined),
+  async serve(payloads) {
+    const directory = mkdtempSync(join(tmpdir(), 'millrace-bench-'));
+    for (let i = 0; i < payloads.count; i++) writeFileSync(join(directory, `${i}`), payloads.get(i));
+    const probe = createServer();
+    const port = await listen(probe);
+    await new Promise((resolve) => probe.close(resolve));
+    writeFileSync(join(directory, 'nginx.conf'), configuration(port, directory));
+    const server = spawn('nginx', ['-p', directory, '-c', join(directory, 'nginx.conf')], {
+      stdio: 'ignore',
+    });
+    const cleanUp = () => {
+      server.kill('SIGKILL');
+      rmSync(directory, { recursive: true, force: true });
+    };
+    process.once('exit', cleanUp);
+    await delay(500);
+    if (server.exitCode !== null) throw new Error(`nginx ended with ${server.exitCode}`);
+    return {
+      port,
+      outsideCpu: () => ({ nginx: cpuOf(server.pid!) }),
+      outsidePeakRss: () => peakRssOf(server.pid!) ?? 0,
+      close: cleanUp,
+    };
+  },
+  connect: (port) => connectHttp2(port, 'gzip'),
+};
+
+/** One process, so that its CPU is one number; access to static files only. */
+function configuration(port: number, directory: string): string {
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+  return `
+daemon off; master_process off; pid ${directory}/nginx.pid; error_log /dev/null;
+events {}
+http {
+  access_log off;
+  ${temporary.map((kind) => `${kind}_temp_path ${directory}/${kind};`).join(' ')}
+  default_type application/octet-stream;
+  gzip on; gzip_min_length 0; gzip_types *; gzip_proxied any;
+  keepalive_requests 1000000000; http2_max_concurrent_streams 1000;
+  open_file_cache max=100000; sendfile on;
+  server { listen 127.0.0.1:${port} http2; root ${directory}; }
+}
+`;
+}

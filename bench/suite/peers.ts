@@ -1,0 +1,165 @@
+/**
+ * What a user would pick instead. All servers stay up and take turns, round by round, so that the ratios are of
+ * neighbours in time; the latency is an open loop's at half of the saturation that the rounds found.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Bench, BenchContext, Result, Table } from '../bench.ts';
+import { type Figure, figure } from '../figures.ts';
+import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
+import { PEERS } from '../peers/index.ts';
+import { type Measurement, Rig } from '../proc.ts';
+import { median, pairedRatio, spread } from '../stats.ts';
+
+const IN_FLIGHT = 100;
+const OURS = 'millrace';
+const WS = 'ws + deflate';
+const H2 = 'http2 + zstd sync';
+
+interface Row {
+  readonly peer: string;
+  readonly describe: string;
+  readonly rounds: Measurement[];
+  halfLoad?: Measurement;
+}
+
+export const peers: Bench = {
+  name: 'peers',
+  describe: '900-byte responses, one connection, 100 in flight, against http2, ws, gRPC and nginx',
+  async run(context) {
+    const payloads: PayloadSpec = { name: 'json900', seed: context.seed, streams: 2 };
+    const note = noteOf(makePayloads(payloads));
+    const skipped = PEERS.flatMap(({ name, missing }) => (missing?.() ? [`${name}: ${missing()}`] : []));
+    const rows = await measureAll(context, payloads);
+    return {
+      bench: 'peers',
+      summary: `One connection, ${IN_FLIGHT} requests in flight, ${note.description}. CPU is the server's, all threads.`,
+      payloads: [note],
+      tables: [
+        table(rows),
+        {
+          title: 'Peers',
+          columns: ['peer', 'what it is'],
+          rows: rows.map(({ peer, describe }) => [peer, describe]),
+        },
+      ],
+      charts: charts(rows),
+      figures: figures(rows),
+      skipped,
+      raw: rows,
+    } satisfies Result;
+  },
+};
+
+async function measureAll({ quick, seed, progress }: BenchContext, payloads: PayloadSpec): Promise<Row[]> {
+  const here = PEERS.filter(({ missing }) => !missing?.());
+  const rounds = quick ? 3 : 7;
+  const seconds = quick ? 1 : 3;
+  const total = here.length * (rounds + 2);
+  let done = 0;
+  await using rigs = new AsyncDisposableStack();
+  const measured: { row: Row; rig: Rig }[] = [];
+  for (const { name, describe } of here) {
+    progress(done++, total, `starting ${name}`);
+    const rig = rigs.use(await Rig.start({ peer: name, payloads }));
+    // The first load also warms the just-in-time compiler up.
+    await rig.measure({ kind: 'closed', inFlight: IN_FLIGHT }, 0.2, quick ? 0.8 : 2);
+    measured.push({ row: { peer: name, describe, rounds: [] }, rig });
+  }
+  for (let round = 1; round <= rounds; round++) {
+    for (const { row, rig } of measured) {
+      progress(done++, total, `${row.peer}, round ${round} of ${rounds}`);
+      row.rounds.push(await rig.measure({ kind: 'closed', inFlight: IN_FLIGHT }, seconds, 0.3));
+      await delay(100);
+    }
+  }
+  for (const { row, rig } of measured) {
+    progress(done++, total, `${row.peer}, half load`);
+    const rate = median(row.rounds.map(({ requestsPerSecond }) => requestsPerSecond)) / 2;
+    row.halfLoad = await rig.measure({ kind: 'open', rate, seed }, seconds, 0.5);
+  }
+  return measured.map(({ row }) => row);
+}
+
+const of = (row: Row, pick: (measurement: Measurement) => number) => row.rounds.map(pick);
+const rps = (measurement: Measurement) => measurement.requestsPerSecond;
+const cpu = (measurement: Measurement) => measurement.cpu.total;
+const wire = (measurement: Measurement) => measurement.wireBytes;
+
+function table(rows: Row[]): Table {
+  return {
+    title: 'Per response, 900-byte JSON records',
+    columns: [
+      'peer',
+      'requests/s',
+      '±',
+      'CPU µs',
+      '±',
+      'main µs',
+      'wire B',
+      'peak RSS MiB',
+      'p50 ms',
+      'p99 ms',
+      'p99.9 ms',
+    ],
+    rows: rows.map((row) => {
+      const perSecond = spread(of(row, rps));
+      const spent = spread(of(row, cpu));
+      const last = row.rounds.at(-1)!;
+      const latency = row.halfLoad?.latency;
+      return [
+        row.peer,
+        Math.round(perSecond.median),
+        Math.round(perSecond.mad),
+        round(spent.median, 1),
+        round(spent.mad, 1),
+        round(median(of(row, ({ cpu: { main } }) => main)), 1),
+        Math.round(median(of(row, wire))),
+        Math.round(last.peakRss / 2 ** 20),
+        latency ? round(latency.p50, 2) : null,
+        latency ? round(latency.p99, 2) : null,
+        latency ? round(latency.p999, 2) : null,
+      ];
+    }),
+    note: '± is the median absolute deviation of the rounds. Latency: open loop at half of the saturation, from the scheduled time. Peak RSS includes the payloads, 32 MiB and more. The main thread of nginx is outside Node.',
+  };
+}
+
+function charts(rows: Row[]): Result['charts'] {
+  const bar = (title: string, y: string, pick: (m: Measurement) => number, logarithmic: boolean) => ({
+    title,
+    kind: 'bar' as const,
+    x: 'peer',
+    y,
+    logarithmic,
+    points: rows.map((row) => ({ peer: row.peer, [y]: median(of(row, pick)) })),
+  });
+  return [
+    bar('Requests per second', 'requests/s', rps, false),
+    bar('Server CPU per response', 'µs', cpu, false),
+    bar('Bytes on the wire per response', 'bytes', wire, false),
+  ];
+}
+
+/** `small.*`; null while millrace is not among the peers. */
+function figures(rows: Row[]): Figure[] {
+  const row = (peer: string) => rows.find((each) => each.peer === peer);
+  const against = (id: string, peer: string, pick: (m: Measurement) => number) => {
+    const ours = row(OURS);
+    const theirs = row(peer);
+    if (ours === undefined || theirs === undefined) return figure(id, null);
+    const ratio = pairedRatio(of(ours, pick), of(theirs, pick));
+    return figure(id, ratio.median, ratio);
+  };
+  return [
+    against('small.cpu_vs_ws', WS, cpu),
+    against('small.cpu_vs_h2', H2, cpu),
+    against('small.wire_vs_ws', WS, wire),
+    against('small.wire_vs_h2', H2, wire),
+    against('small.rps_vs_ws', WS, rps),
+    against('small.rps_vs_h2', H2, rps),
+  ];
+}
+
+function round(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
+}

@@ -1,0 +1,108 @@
+/** node:zlib through minizlib's synchronous streams: the fallback for a Node whose handles are not as we know them. */
+
+import { Deflate, Inflate, ZstdCompress, ZstdDecompress } from 'minizlib';
+import { type Codec, DecodeError } from './codec.ts';
+import type { Context } from './context.ts';
+import { type ZlibContexts, type ZstdContexts, zlibCodec, zstdCodec } from './profiles.ts';
+
+type Stream = Deflate | Inflate | ZstdCompress | ZstdDecompress;
+/** minizlib's types know few of the options that it hands to node:zlib. */
+type Options = ConstructorParameters<typeof Deflate>[0] & Record<string, unknown>;
+
+class MinizlibContext implements Context {
+  inputLeft = 0;
+  roomLeft = 0;
+  readonly #stream: Stream;
+  /** Output that the stream has made and that has not found room yet. */
+  #pending: Uint8Array[] = [];
+  #error: Error | undefined;
+
+  constructor(stream: Stream) {
+    this.#stream = stream;
+    stream.on('data', (chunk: Uint8Array) => this.#pending.push(chunk));
+    stream.on('error', (error: unknown) => {
+      this.#error = error as Error;
+    });
+  }
+
+  write(
+    flush: number,
+    input: Uint8Array,
+    offset: number,
+    length: number,
+    output: Uint8Array,
+    outputOffset: number,
+    room: number,
+  ): void {
+    if (this.#pending.length === 0) this.#process(flush, input.subarray(offset, offset + length));
+    else this.inputLeft = length;
+    this.roomLeft = room - this.#drain(output.subarray(outputOffset, outputOffset + room));
+  }
+
+  close(): void {
+    this.#stream.close();
+  }
+
+  #process(flush: number, input: Uint8Array): void {
+    // The stream was made with the flush value of ordinary writes; only flush() takes another one.
+    if (input.length > 0) this.#stream.write(input as Buffer);
+    else this.#stream.flush(flush);
+    if (this.#error !== undefined) throw readable(this.#error);
+    // minizlib does not say how far it read; the stream underneath counts the bytes of its last write.
+    this.inputLeft = input.length - (this.#stream.handle?.bytesWritten ?? 0);
+  }
+
+  /** Moves as much pending output as fits into `target` and returns how much. */
+  #drain(target: Uint8Array): number {
+    let moved = 0;
+    while (this.#pending.length > 0 && moved < target.length) {
+      const chunk = this.#pending[0]!;
+      const part = chunk.subarray(0, target.length - moved);
+      target.set(part, moved);
+      moved += part.length;
+      if (part.length === chunk.length) this.#pending.shift();
+      else this.#pending[0] = chunk.subarray(part.length);
+    }
+    return moved;
+  }
+}
+
+function readable(error: Error & { code?: string }): Error {
+  return error.code === 'ERR_BUFFER_TOO_LARGE'
+    ? new DecodeError('limit', 'maxDecodedSize: a frame decodes to more bytes than allowed')
+    : error;
+}
+
+// Values of zlib.h and zstd.h; ZSTD_d_windowLogMax has the number of another compression parameter.
+const Z_SYNC_FLUSH = 2;
+const ZSTD_E_FLUSH = 1;
+const ZSTD_C_COMPRESSION_LEVEL = 100;
+const ZSTD_C_WINDOW_LOG = 101;
+const ZSTD_D_WINDOW_LOG_MAX = 100;
+
+const zstdContexts: ZstdContexts = {
+  compress(level, windowLog, pledgedSrcSize) {
+    const params: Record<number, number> = { [ZSTD_C_COMPRESSION_LEVEL]: level };
+    if (windowLog !== undefined) params[ZSTD_C_WINDOW_LOG] = windowLog;
+    const options: Options = { flush: ZSTD_E_FLUSH, params, pledgedSrcSize };
+    return new MinizlibContext(new ZstdCompress(options));
+  },
+  decompress(maxWindowLog, maxOutputLength) {
+    const options: Options = { maxOutputLength, params: { [ZSTD_D_WINDOW_LOG_MAX]: maxWindowLog } };
+    return new MinizlibContext(new ZstdDecompress(options));
+  },
+};
+
+const zlibContexts: ZlibContexts = {
+  compress(level, windowBits) {
+    const options: Options = { flush: Z_SYNC_FLUSH, level, windowBits };
+    return new MinizlibContext(new Deflate(options));
+  },
+  decompress(windowBits, maxOutputLength) {
+    const options: Options = { flush: Z_SYNC_FLUSH, maxOutputLength, windowBits };
+    return new MinizlibContext(new Inflate(options));
+  },
+};
+
+export const minizlibZstd: Codec = zstdCodec('minizlib', zstdContexts);
+export const minizlibZlib: Codec = zlibCodec('minizlib', zlibContexts);

@@ -1,0 +1,131 @@
+/**
+ * node:zlib contexts, driven synchronously through their stream's internal handle: a public stream costs a hop to
+ * the thread pool per write (71 µs for a small record, against 7). Handles are an internal of Node, so each codec
+ * proves itself once per thread before it is used; minizlib, slower but a public API, takes the place of one that
+ * fails.
+ */
+
+import zlib from 'node:zlib';
+import type { Codec } from './codec.ts';
+import type { Context } from './context.ts';
+import { identityCodec } from './identity.ts';
+import { minizlibZlib, minizlibZstd } from './minizlib.ts';
+import { portableZlib, portableZstd } from './portable.ts';
+import { type ZlibContexts, type ZstdContexts, zlibCodec, zstdCodec } from './profiles.ts';
+import { isSound } from './self-check.ts';
+
+/** Node has zstd since 22.15 and 23.8. */
+export const runtimeHasZstd: boolean = typeof zlib.createZstdCompress === 'function';
+
+/** What we use of a zlib stream's internals (Node's lib/zlib.js and src/node_zlib.cc). */
+interface StreamInternals {
+  _handle: Handle | null;
+  /** After each write: output bytes left free, input bytes left unread. */
+  _writeState: Uint32Array;
+  _outBuffer: Uint8Array | null;
+}
+
+interface Handle {
+  onerror: (message: string, errno: number, code: string) => void;
+  writeSync(
+    flush: number,
+    input: Uint8Array,
+    inputOffset: number,
+    inputLength: number,
+    output: Uint8Array,
+    outputOffset: number,
+    outputLength: number,
+  ): void;
+  close(): void;
+}
+
+class HandleContext implements Context {
+  readonly #stream: StreamInternals;
+  readonly #handle: Handle;
+  readonly #state: Uint32Array;
+  #error: Error | undefined;
+
+  constructor(stream: unknown) {
+    this.#stream = stream as StreamInternals;
+    const { _handle: handle, _writeState: state } = this.#stream;
+    if (typeof handle?.writeSync !== 'function' || !(state instanceof Uint32Array)) {
+      throw new TypeError('this Node has no zlib handle as we know it');
+    }
+    this.#handle = handle;
+    this.#state = state;
+    // Node's own hook would destroy the stream and emit 'error' on it, where nobody listens.
+    handle.onerror = (message, _errno, code) => {
+      this.#error = new Error(`${message} (${code})`);
+    };
+    // A slice of Buffer's pool, for output of the stream's own that there will not be: give it back.
+    this.#stream._outBuffer = null;
+  }
+
+  get roomLeft(): number {
+    return this.#state[0]!;
+  }
+
+  get inputLeft(): number {
+    return this.#state[1]!;
+  }
+
+  write(
+    flush: number,
+    input: Uint8Array,
+    offset: number,
+    length: number,
+    output: Uint8Array,
+    outputOffset: number,
+    room: number,
+  ): void {
+    this.#handle.writeSync(flush, input, offset, length, output, outputOffset, room);
+    if (this.#error !== undefined) throw this.#error;
+  }
+
+  close(): void {
+    this.#handle.close();
+    this.#stream._handle = null;
+  }
+}
+
+/** The smallest that Node takes, for a buffer that is never used. */
+const chunkSize = 64;
+const { ZSTD_c_compressionLevel, ZSTD_c_windowLog, ZSTD_d_windowLogMax } = zlib.constants;
+
+const zstdHandles: ZstdContexts = {
+  compress(level, windowLog, pledgedSrcSize) {
+    const params: Record<number, number> = { [ZSTD_c_compressionLevel]: level };
+    if (windowLog !== undefined) params[ZSTD_c_windowLog] = windowLog;
+    return new HandleContext(zlib.createZstdCompress({ chunkSize, params, pledgedSrcSize }));
+  },
+  decompress: (maxWindowLog) =>
+    new HandleContext(
+      zlib.createZstdDecompress({ chunkSize, params: { [ZSTD_d_windowLogMax]: maxWindowLog } }),
+    ),
+};
+
+const zlibHandles: ZlibContexts = {
+  compress: (level, windowBits) => new HandleContext(zlib.createDeflate({ chunkSize, level, windowBits })),
+  decompress: (windowBits) => new HandleContext(zlib.createInflate({ chunkSize, windowBits })),
+};
+
+/** `zstd-8mb` by node:zlib's handles; use it only where {@link runtimeHasZstd}. */
+export const nativeZstd: Codec = zstdCodec('native', zstdHandles);
+/** `zlib` by node:zlib's handles. */
+export const nativeZlib: Codec = zlibCodec('native', zlibHandles);
+
+let chosen: readonly Codec[] | undefined;
+
+/** The best codecs that work on this runtime, best profile first. `implementation` says which library each one is. */
+export function nativeCodecs(): readonly Codec[] {
+  chosen ??= [
+    runtimeHasZstd ? firstSound([nativeZstd, minizlibZstd], portableZstd) : portableZstd,
+    firstSound([nativeZlib, minizlibZlib], portableZlib),
+    identityCodec,
+  ];
+  return chosen;
+}
+
+function firstSound(candidates: readonly Codec[], otherwise: Codec): Codec {
+  return candidates.find(isSound) ?? otherwise;
+}

@@ -1,0 +1,74 @@
+/** The decoded bytes of one frame: a buffer that grows as far as the limits allow and only as far as it must. */
+
+import { DecodeError, type DecoderLimits } from './codec.ts';
+
+/** Decoded bytes up to which a frame's ratio does not matter (protocol.md, B-limits). */
+const RATIO_FREE = 64 << 10;
+/** Size of the first buffer. */
+const FIRST = 4 << 10;
+/** Larger buffers are not kept from one frame to the next: a decoder lives long, a large frame is rare. */
+const KEPT = 64 << 10;
+
+export class Output {
+  /** Decoded bytes are `buffer[0 .. length)`. */
+  buffer = new Uint8Array(0);
+  length = 0;
+  readonly #limits: DecoderLimits;
+  /** Bytes that the frame at hand may decode to. */
+  #cap = 0;
+
+  constructor(limits: DecoderLimits) {
+    this.#limits = limits;
+  }
+
+  /** Starts a frame that took `wireBytes` on the wire. */
+  begin(wireBytes: number): void {
+    const { maxDecodedSize, maxDecodedRatio } = this.#limits;
+    this.#cap = Math.min(maxDecodedSize, Math.max(RATIO_FREE, maxDecodedRatio * wireBytes));
+    this.length = 0;
+    if (this.buffer.length > KEPT) this.buffer = new Uint8Array(0);
+  }
+
+  /** Free bytes after `length`, at least 1: one more than allowed, so that a library can show that it has more. */
+  room(): number {
+    if (this.length === this.buffer.length) this.#grow(this.length + 1);
+    return Math.min(this.buffer.length, this.#cap + 1) - this.length;
+  }
+
+  /** Counts `count` bytes that were written at `length`. @throws DecodeError over a limit. */
+  advance(count: number): void {
+    this.length += count;
+    if (this.length > this.#cap) throw this.#excess();
+  }
+
+  /** Adds a copy of `chunk`. @throws DecodeError over a limit, before memory is taken for it. */
+  append(chunk: Uint8Array): void {
+    const length = this.length + chunk.length;
+    if (length > this.#cap) throw this.#excess();
+    if (length > this.buffer.length) this.#grow(length);
+    this.buffer.set(chunk, this.length);
+    this.length = length;
+  }
+
+  /** The frame's bytes, valid until begin(). */
+  bytes(): Uint8Array {
+    return this.buffer.subarray(0, this.length);
+  }
+
+  #grow(atLeast: number): void {
+    const wanted = Math.max(atLeast, FIRST, Math.min(2 * this.buffer.length, this.#cap + 1));
+    const larger = new Uint8Array(wanted);
+    larger.set(this.buffer.subarray(0, this.length));
+    this.buffer = larger;
+  }
+
+  #excess(): DecodeError {
+    const { maxDecodedSize, maxDecodedRatio } = this.#limits;
+    return this.#cap === maxDecodedSize
+      ? new DecodeError('limit', `maxDecodedSize: a frame decodes to more than ${maxDecodedSize} bytes`)
+      : new DecodeError(
+          'limit',
+          `maxDecodedRatio: a frame decodes to more than ${maxDecodedRatio}× its size`,
+        );
+  }
+}

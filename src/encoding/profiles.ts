@@ -1,0 +1,201 @@
+/** The profiles of protocol.md B1, apart from the library that does the work: options, bounds, settings, checks. */
+
+import { type Codec, DecodeError, type DecoderLimits, type EncoderOptions } from './codec.ts';
+import { type Context, ContextDecoder, ContextEncoder, type PayloadCheck } from './context.ts';
+import { ZstdWalker } from './zstd-blocks.ts';
+
+export const IDENTITY = 'identity';
+export const ZLIB = 'zlib';
+export const ZSTD = 'zstd-8mb';
+
+/** `zstd-8mb` promises a window of at most 2^23 bytes. */
+export const ZSTD_MAX_WINDOW_LOG = 23;
+const ZSTD_MIN_WINDOW_LOG = 10;
+const ZSTD_DEFAULT_LEVEL = 3;
+const ZSTD_MIN_LEVEL = -131_072;
+const ZSTD_MAX_LEVEL = 22;
+/** From this level on libzstd would take a window over the promise. */
+const ZSTD_WIDE_LEVEL = 20;
+
+const ZLIB_MIN_WINDOW_BITS = 9;
+const ZLIB_MAX_WINDOW_BITS = 15;
+const ZLIB_DEFAULT_LEVEL = 6;
+
+// Flush values of the libraries' own headers, zlib.h and zstd.h.
+const Z_SYNC_FLUSH = 2;
+const Z_FINISH = 4;
+const ZSTD_E_CONTINUE = 0;
+const ZSTD_E_FLUSH = 1;
+const ZSTD_E_END = 2;
+
+const NO_SETTINGS = new Uint8Array(0);
+
+/** What a library brings for `zstd-8mb`. */
+export interface ZstdContexts {
+  /** `windowLog` is missing where the level's own is right, `contentSize` where it is not known. */
+  compress(level: number, windowLog: number | undefined, contentSize: number | undefined): Context;
+  /** `maxOutput`: bytes that one write() may make, for a library that makes output before there is room for it. */
+  decompress(maxWindowLog: number, maxOutput: number): Context;
+}
+
+/** What a library brings for `zlib`; `memLevel` is zlib's default, 8. */
+export interface ZlibContexts {
+  compress(level: number, windowBits: number): Context;
+  /** `maxOutput` as in {@link ZstdContexts}. */
+  decompress(windowBits: number, maxOutput: number): Context;
+}
+
+const ZSTD_FORMAT = {
+  flush: ZSTD_E_FLUSH,
+  finish: ZSTD_E_END,
+  // ZSTD_compressBound, and room for a frame header and a split block that a flush may add.
+  bound: (length: number) => length + (length >>> 8) + 128,
+};
+
+const ZLIB_FORMAT = {
+  flush: Z_SYNC_FLUSH,
+  finish: Z_FINISH,
+  // deflateBound for any window and memory level (a literal may take 9 bits), header, empty block of the flush.
+  bound: (length: number) => length + (length >>> 3) + (length >>> 6) + 64,
+};
+
+export function zstdCodec(implementation: string, contexts: ZstdContexts): Codec {
+  return {
+    profile: ZSTD,
+    implementation,
+    createEncoder(options = {}) {
+      const level = inRange(
+        'zstd level',
+        options.level ?? ZSTD_DEFAULT_LEVEL,
+        ZSTD_MIN_LEVEL,
+        ZSTD_MAX_LEVEL,
+      );
+      return new ContextEncoder(
+        contexts.compress(level, zstdWindowLog(options), options.contentSize),
+        ZSTD_FORMAT,
+      );
+    },
+    createDecoder(limits, settings) {
+      const check = new ZstdCheck(zstdWalker(limits, settings));
+      const context = contexts.decompress(
+        windowLogOf(limits.maxWindowSize, ZSTD_MIN_WINDOW_LOG, 31),
+        limits.maxDecodedSize,
+      );
+      return new ContextDecoder(context, ZSTD_E_CONTINUE, check, limits);
+    },
+    settings: zstdSettings,
+  };
+}
+
+export function zlibCodec(implementation: string, contexts: ZlibContexts): Codec {
+  return {
+    profile: ZLIB,
+    implementation,
+    createEncoder(options = {}) {
+      const level = inRange('zlib level', options.level ?? ZLIB_DEFAULT_LEVEL, 0, 9);
+      const windowBits = options.windowLog ?? ZLIB_MAX_WINDOW_BITS;
+      inRange('zlib window log', windowBits, ZLIB_MIN_WINDOW_BITS, ZLIB_MAX_WINDOW_BITS);
+      return new ContextEncoder(contexts.compress(level, windowBits), ZLIB_FORMAT);
+    },
+    createDecoder(limits, settings) {
+      refuseSettings(ZLIB, settings);
+      const context = contexts.decompress(
+        windowLogOf(limits.maxWindowSize, 8, ZLIB_MAX_WINDOW_BITS),
+        limits.maxDecodedSize,
+      );
+      return new ContextDecoder(context, Z_SYNC_FLUSH, new ZlibCheck(limits.maxWindowSize), limits);
+    },
+    settings: () => NO_SETTINGS,
+  };
+}
+
+/** The one settings byte of `zstd-8mb`: the window log, where it is not the level's own. @throws RangeError */
+export function zstdSettings(options?: EncoderOptions): Uint8Array {
+  const windowLog = zstdWindowLog(options ?? {});
+  return windowLog === undefined ? NO_SETTINGS : Uint8Array.of(windowLog);
+}
+
+/**
+ * The walker over one `zstd-8mb` stream's payloads.
+ * @throws DecodeError when the settings are malformed or announce a window over the limit.
+ */
+export function zstdWalker(limits: DecoderLimits, settings: Uint8Array = NO_SETTINGS): ZstdWalker {
+  if (settings.length > 1) throw new DecodeError('corrupt', `${ZSTD} has at most one settings byte`);
+  if (settings.length === 1 && 2 ** settings[0]! > limits.maxWindowSize) {
+    throw new DecodeError(
+      'limit',
+      `maxWindowSize: a window of 2^${settings[0]} bytes, over ${limits.maxWindowSize}`,
+    );
+  }
+  return new ZstdWalker(limits.maxWindowSize);
+}
+
+/** @throws DecodeError when there are any. */
+export function refuseSettings(profile: string, settings?: Uint8Array): void {
+  if (settings?.length) throw new DecodeError('corrupt', `${profile} has no settings`);
+}
+
+class ZstdCheck implements PayloadCheck {
+  readonly #walker: ZstdWalker;
+
+  constructor(walker: ZstdWalker) {
+    this.#walker = walker;
+  }
+
+  before(payload: Uint8Array): void {
+    this.#walker.walk(payload);
+  }
+
+  /** The walk has shown that it ends with an element. */
+  endsAtFlush(): boolean {
+    return true;
+  }
+}
+
+/** RFC 1950: two header bytes, then deflate; Z_SYNC_FLUSH leaves an empty stored block, 00 00 ff ff, at the end. */
+class ZlibCheck implements PayloadCheck {
+  readonly #maxWindowSize: number;
+  #started = false;
+
+  constructor(maxWindowSize: number) {
+    this.#maxWindowSize = maxWindowSize;
+  }
+
+  before(payload: Uint8Array): void {
+    if (this.#started) return;
+    this.#started = true;
+    if (payload.length < 2) throw new DecodeError('corrupt', 'the payload ends inside the zlib header');
+    const windowSize = 2 ** (8 + (payload[0]! >> 4));
+    if (windowSize > this.#maxWindowSize) {
+      throw new DecodeError(
+        'limit',
+        `maxWindowSize: a window of ${windowSize} bytes, over ${this.#maxWindowSize}`,
+      );
+    }
+    if (payload[1]! & 0x20) throw new DecodeError('corrupt', 'a zlib stream that needs a dictionary');
+  }
+
+  endsAtFlush(payload: Uint8Array): boolean {
+    const at = payload.length - 4;
+    return payload[at] === 0 && payload[at + 1] === 0 && payload[at + 2] === 0xff && payload[at + 3] === 0xff;
+  }
+}
+
+function zstdWindowLog({ level = ZSTD_DEFAULT_LEVEL, windowLog }: EncoderOptions): number | undefined {
+  if (windowLog !== undefined) {
+    return inRange('zstd window log', windowLog, ZSTD_MIN_WINDOW_LOG, ZSTD_MAX_WINDOW_LOG);
+  }
+  return level >= ZSTD_WIDE_LEVEL ? ZSTD_MAX_WINDOW_LOG : undefined;
+}
+
+/** The smallest window log that covers `size` bytes, within the range that a library takes. */
+function windowLogOf(size: number, min: number, max: number): number {
+  return Math.min(max, Math.max(min, Math.ceil(Math.log2(size))));
+}
+
+function inRange(what: string, value: number, min: number, max: number): number {
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(`${what} must be a whole number from ${min} to ${max}, not ${value}`);
+  }
+  return value;
+}

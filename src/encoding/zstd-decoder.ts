@@ -1,0 +1,378 @@
+/**
+ * A zstd block decoder in plain JavaScript (RFC 8878), for runtimes without one. fzstd, the library for this, moves
+ * its whole window for every block (190 µs for a small record, against 8 here), holds back the first bytes of a
+ * stream, and can be made to run for minutes by 20 crafted bytes; here work and memory are bounded by the block.
+ */
+
+import { BackwardBits, corrupt, FseTable, HuffmanTable } from './zstd-entropy.ts';
+
+const RAW = 0;
+const RUN = 1;
+
+/** Baselines and extra bits of the length codes (RFC 8878, 3.1.1.3.2.1.1). */
+const LITERAL_LENGTH_BITS = [...zeros(16), 1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+const LITERAL_LENGTH_BASES = basesOf(LITERAL_LENGTH_BITS, 0);
+const MATCH_LENGTH_BITS = [
+  ...zeros(32),
+  1,
+  1,
+  1,
+  1,
+  2,
+  2,
+  3,
+  3,
+  4,
+  4,
+  5,
+  7,
+  8,
+  9,
+  10,
+  11,
+  12,
+  13,
+  14,
+  15,
+  16,
+];
+const MATCH_LENGTH_BASES = basesOf(MATCH_LENGTH_BITS, 3);
+
+const LITERAL_LENGTH_FREQUENCIES = [
+  4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1, -1, -1, -1,
+  -1,
+];
+const MATCH_LENGTH_FREQUENCIES = [
+  1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+  1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1,
+];
+const OFFSET_FREQUENCIES = [
+  1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1,
+];
+
+/** One of the three codes of a sequence: its predefined table, its own, and the one in use, if any. */
+class Code {
+  readonly #predefined: FseTable;
+  readonly #own: FseTable;
+  #current: FseTable | undefined;
+
+  constructor(maxLog: number, maxSymbol: number, frequencies: readonly number[], log: number) {
+    this.#own = new FseTable(maxLog, maxSymbol);
+    this.#predefined = new FseTable(log, maxSymbol);
+    this.#predefined.build(frequencies, log);
+  }
+
+  reset(): void {
+    this.#current = undefined;
+  }
+
+  get table(): FseTable {
+    return this.#current!;
+  }
+
+  /** Takes the table that `mode` says, reading its description at `at`; returns where that ends. */
+  select(mode: number, bytes: Uint8Array, at: number, end: number): number {
+    switch (mode) {
+      case 0:
+        this.#current = this.#predefined;
+        return at;
+      case 1:
+        if (at >= end) throw corrupt('a sequences section that is cut off');
+        this.#own.repeat(bytes[at]!);
+        this.#current = this.#own;
+        return at + 1;
+      case 2:
+        this.#current = this.#own;
+        return this.#own.read(bytes, at, end);
+      default:
+        if (this.#current === undefined) throw corrupt('a repeated table that was never sent');
+        return at;
+    }
+  }
+}
+
+const FIRST_HISTORY = 16 << 10;
+
+export class ZstdBlockDecoder {
+  /** What this zstd frame has decoded to, as far back as its window goes: `#history[0 .. #end)`. */
+  #history = new Uint8Array(0);
+  #end = 0;
+  #windowSize = 0;
+  #maxBlock = 0;
+  /** The last three offsets, newest first. */
+  #offset1 = 1;
+  #offset2 = 4;
+  #offset3 = 8;
+  #huffman: HuffmanTable | undefined;
+  #hasHuffman = false;
+  #literals: Uint8Array = new Uint8Array(0);
+  #literalsAt = 0;
+  #literalsEnd = 0;
+  #literalsBuffer = new Uint8Array(0);
+  readonly #bits = new BackwardBits();
+  readonly #literalLengths = new Code(9, 35, LITERAL_LENGTH_FREQUENCIES, 6);
+  readonly #offsets = new Code(8, 31, OFFSET_FREQUENCIES, 5);
+  readonly #matchLengths = new Code(9, 52, MATCH_LENGTH_FREQUENCIES, 6);
+
+  /** Starts a zstd frame with a window of `windowSize` bytes and blocks that decode to at most `maxBlock`. */
+  begin(windowSize: number, maxBlock: number): void {
+    this.#windowSize = windowSize;
+    this.#maxBlock = maxBlock;
+    this.#end = 0;
+    this.#offset1 = 1;
+    this.#offset2 = 4;
+    this.#offset3 = 8;
+    this.#hasHuffman = false;
+    this.#literalLengths.reset();
+    this.#offsets.reset();
+    this.#matchLengths.reset();
+  }
+
+  /**
+   * Decodes the block `bytes[at .. end)`, header included, that a {@link ZstdWalker} has walked over. The result is
+   * valid until the next call.
+   * @throws DecodeError when it is corrupt; the decoder is then unusable.
+   */
+  decode(bytes: Uint8Array, at: number, end: number): Uint8Array {
+    const header = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16);
+    const type = (header >> 1) & 3;
+    const dataAt = at + 3;
+    const start = this.#makeRoom();
+    if (type === RAW) this.#append(bytes, dataAt, end);
+    else if (type === RUN) this.#appendRun(bytes[dataAt]!, header >> 3);
+    else this.#sequences(bytes, this.#readLiterals(bytes, dataAt, end), end);
+    return this.#history.subarray(start, this.#end);
+  }
+
+  /** Makes sure that a block has room behind `#end`, by a larger buffer or by giving up what left the window. */
+  #makeRoom(): number {
+    const needed = this.#end + this.#maxBlock;
+    if (needed <= this.#history.length) return this.#end;
+    // Past the window, a slide for every quarter of it: moved rarely, held little.
+    const most = this.#windowSize + Math.max(2 * this.#maxBlock, this.#windowSize >> 2);
+    if (needed > most) {
+      this.#history.copyWithin(0, this.#end - this.#windowSize, this.#end);
+      this.#end = this.#windowSize;
+    } else {
+      const larger = new Uint8Array(
+        Math.min(most, Math.max(FIRST_HISTORY, needed, 2 * this.#history.length)),
+      );
+      larger.set(this.#history.subarray(0, this.#end));
+      this.#history = larger;
+    }
+    return this.#end;
+  }
+
+  #append(bytes: Uint8Array, from: number, to: number): void {
+    this.#history.set(bytes.subarray(from, to), this.#end);
+    this.#end += to - from;
+  }
+
+  #appendRun(byte: number, length: number): void {
+    this.#history.fill(byte, this.#end, this.#end + length);
+    this.#end += length;
+  }
+
+  /** The literals section (RFC 8878, 3.1.1.3.1); returns where it ends. */
+  #readLiterals(bytes: Uint8Array, at: number, end: number): number {
+    const first = at < end ? bytes[at]! : 0;
+    const type = first & 3;
+    const format = (first >> 2) & 3;
+    if (type > RUN) return this.#readHuffmanLiterals(bytes, at, end, type === 2, format);
+    const headerSize = format === 1 ? 2 : format === 3 ? 3 : 1;
+    const dataAt = at + headerSize;
+    const size = uint(bytes, at, headerSize) >> (headerSize === 1 ? 3 : 4);
+    const dataEnd = dataAt + (type === RAW ? size : 1);
+    if (dataEnd > end || size > this.#maxBlock) throw corrupt('literals that do not fit their block');
+    if (type === RAW) this.#setLiterals(bytes, dataAt, size);
+    else this.#setLiterals(this.#literalsRoom(size).fill(bytes[dataAt]!, 0, size), 0, size);
+    return dataEnd;
+  }
+
+  #readHuffmanLiterals(
+    bytes: Uint8Array,
+    at: number,
+    end: number,
+    hasTable: boolean,
+    format: number,
+  ): number {
+    const headerSize = format < 2 ? 3 : format + 2;
+    const sizeBits = format < 2 ? 10 : format * 4 + 6;
+    const header =
+      uint(bytes, at, Math.min(4, headerSize)) + (headerSize === 5 ? (bytes[at + 4] ?? 0) * 2 ** 32 : 0);
+    const size = Math.floor(header / 16) % 2 ** sizeBits;
+    let from = at + headerSize;
+    const to = from + Math.floor(header / 2 ** (4 + sizeBits));
+    if (to > end || size > this.#maxBlock) throw corrupt('literals that do not fit their block');
+    if (hasTable) {
+      this.#huffman ??= new HuffmanTable();
+      from = this.#huffman.read(bytes, from, to);
+      this.#hasHuffman = true;
+    } else if (!this.#hasHuffman) {
+      throw corrupt('a repeated table that was never sent');
+    }
+    const target = this.#literalsRoom(size);
+    if (format === 0) this.#huffman!.decode(bytes, from, to, target, 0, size);
+    else decodeFourStreams(this.#huffman!, bytes, from, to, target, size);
+    this.#setLiterals(target, 0, size);
+    return to;
+  }
+
+  #literalsRoom(size: number): Uint8Array {
+    if (this.#literalsBuffer.length < size) this.#literalsBuffer = new Uint8Array(Math.max(size, 4096));
+    return this.#literalsBuffer;
+  }
+
+  #setLiterals(bytes: Uint8Array, at: number, size: number): void {
+    this.#literals = bytes;
+    this.#literalsAt = at;
+    this.#literalsEnd = at + size;
+  }
+
+  /** The sequences section (RFC 8878, 3.1.1.3.2): each copies literals, then a match out of the history. */
+  #sequences(bytes: Uint8Array, at: number, end: number): void {
+    const first = at < end ? bytes[at]! : 0;
+    const countSize = first < 128 ? 1 : first < 255 ? 2 : 3;
+    let from = at + countSize;
+    if (from > end) throw corrupt('a sequences section that is cut off');
+    let count = first;
+    if (countSize === 2) count = ((first - 128) << 8) + bytes[at + 1]!;
+    else if (countSize === 3) count = bytes[at + 1]! + (bytes[at + 2]! << 8) + 0x7f00;
+    if (count === 0) {
+      if (from !== end) throw corrupt('bytes behind the last sequence');
+    } else {
+      const modes = from < end ? bytes[from++]! : 3;
+      if (modes & 3) throw corrupt('a reserved mode of sequences');
+      from = this.#literalLengths.select(modes >> 6, bytes, from, end);
+      from = this.#offsets.select((modes >> 4) & 3, bytes, from, end);
+      from = this.#matchLengths.select((modes >> 2) & 3, bytes, from, end);
+      this.#execute(count, bytes, from, end);
+    }
+    this.#append(this.#literals, this.#literalsAt, this.#literalsEnd);
+  }
+
+  #execute(count: number, bytes: Uint8Array, from: number, end: number): void {
+    const bits = this.#bits;
+    const history = this.#history;
+    const literals = this.#literals;
+    const literalLengths = this.#literalLengths.table;
+    const offsets = this.#offsets.table;
+    const matchLengths = this.#matchLengths.table;
+    const windowSize = this.#windowSize;
+    let literalsAt = this.#literalsAt;
+    let out = this.#end;
+    const most = out + this.#maxBlock;
+    bits.open(bytes, from, end);
+    let literalState = bits.read(literalLengths.log);
+    let offsetState = bits.read(offsets.log);
+    let matchState = bits.read(matchLengths.log);
+
+    for (let left = count; left > 0; left--) {
+      const offsetCode = offsets.symbols[offsetState]!;
+      const matchCode = matchLengths.symbols[matchState]!;
+      const literalCode = literalLengths.symbols[literalState]!;
+      const offsetValue = 2 ** offsetCode + readWide(bits, offsetCode);
+      const matchLength = MATCH_LENGTH_BASES[matchCode]! + bits.read(MATCH_LENGTH_BITS[matchCode]!);
+      const literalLength = LITERAL_LENGTH_BASES[literalCode]! + bits.read(LITERAL_LENGTH_BITS[literalCode]!);
+      const offset = this.#offsetOf(offsetValue, literalLength);
+      const matchAt = out + literalLength;
+      // Every bound that the copies below rely on. The history holds at least the window, once so much was decoded.
+      if (
+        bits.left < 0 ||
+        literalsAt + literalLength > this.#literalsEnd ||
+        matchAt + matchLength > most ||
+        offset > windowSize ||
+        offset > matchAt ||
+        offset <= 0
+      ) {
+        throw corrupt('a sequence out of bounds');
+      }
+      copy(literals, literalsAt, history, out, literalLength);
+      copy(history, matchAt - offset, history, matchAt, matchLength);
+      literalsAt += literalLength;
+      out = matchAt + matchLength;
+      if (left > 1) {
+        literalState = literalLengths.bases[literalState]! + bits.read(literalLengths.bits[literalState]!);
+        matchState = matchLengths.bases[matchState]! + bits.read(matchLengths.bits[matchState]!);
+        offsetState = offsets.bases[offsetState]! + bits.read(offsets.bits[offsetState]!);
+      }
+    }
+    if (bits.left !== 0) throw corrupt('sequences that do not fit their bits');
+    if (out + this.#literalsEnd - literalsAt > most) throw corrupt('a block over its maximum size');
+    this.#literalsAt = literalsAt;
+    this.#end = out;
+  }
+
+  /** Values up to 3 mean one of the last offsets; without literals before the match, the one after it. */
+  #offsetOf(value: number, literalLength: number): number {
+    const recent = value > 3 ? 4 : value + (literalLength === 0 ? 1 : 0);
+    if (recent === 1) return this.#offset1;
+    let offset = value - 3;
+    if (recent === 2) offset = this.#offset2;
+    else if (recent === 3) offset = this.#offset3;
+    else if (value === 3) offset = this.#offset1 - 1;
+    if (recent !== 2) this.#offset3 = this.#offset2;
+    this.#offset2 = this.#offset1;
+    this.#offset1 = offset;
+    return offset;
+  }
+}
+
+/** Literals in four bit streams, the sizes of the first three in front of them. */
+function decodeFourStreams(
+  table: HuffmanTable,
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  target: Uint8Array,
+  size: number,
+): void {
+  const quarter = (size + 3) >> 2;
+  let from = at + 6;
+  if (from > end || 3 * quarter > size) throw corrupt('literals that do not fit their block');
+  for (let stream = 0; stream < 4; stream++) {
+    const to = stream < 3 ? from + uint(bytes, at + 2 * stream, 2) : end;
+    if (to > end) throw corrupt('literals that do not fit their block');
+    table.decode(bytes, from, to, target, stream * quarter, stream < 3 ? (stream + 1) * quarter : size);
+    from = to;
+  }
+}
+
+/** Below this many bytes a loop is faster than a call into the engine. */
+const LOOP_BELOW = 48;
+
+/** Copies in ascending order, so that a match may overlap what it makes. */
+function copy(source: Uint8Array, at: number, target: Uint8Array, to: number, length: number): void {
+  if (length >= LOOP_BELOW && (source !== target || at + length <= to)) {
+    target.set(source.subarray(at, at + length), to);
+    return;
+  }
+  for (let i = 0; i < length; i++) target[to + i] = source[at + i]!;
+}
+
+/** Up to 31 bits; BackwardBits.read() has at most 25. */
+function readWide(bits: BackwardBits, count: number): number {
+  if (count <= 16) return bits.read(count);
+  return bits.read(count - 16) * 65_536 + bits.read(16);
+}
+
+/** `length` ≤ 4 bytes, little endian; bytes that are not there count as zeros. */
+function uint(bytes: Uint8Array, at: number, length: number): number {
+  let value = 0;
+  for (let i = length - 1; i >= 0; i--) value = value * 256 + (bytes[at + i] ?? 0);
+  return value;
+}
+
+function zeros(count: number): number[] {
+  return new Array<number>(count).fill(0);
+}
+
+/** Each code begins where the one before it ends. */
+function basesOf(bits: readonly number[], first: number): number[] {
+  let base = first;
+  return bits.map((width) => {
+    const own = base;
+    base += 2 ** width;
+    return own;
+  });
+}

@@ -1,0 +1,208 @@
+/**
+ * The handlers of files.list, files.get and files.stat. They run in the lanes, where reading synchronously is right:
+ * what has been read is encoded on the same thread next, and nothing else waits for it.
+ */
+
+import { closeSync, fstatSync, readSync, type Stats } from 'node:fs';
+import { LRUCache } from 'lru-cache';
+import { type CommandRequest, cached, type Handler, type Output, TextOutput } from '../reactor/command.ts';
+import { CommandError } from '../wire/errors.ts';
+import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
+import { entryOf, listFiles, statPath } from './listing.ts';
+import { shownPath } from './paths.ts';
+import { asCommandError, Root } from './root.ts';
+
+export interface FilesOptions {
+  /** The folder to serve. */
+  readonly root: string;
+}
+
+/** Bytes of the pieces in which a long file or listing is handed on: one frame each. */
+const PIECE_SIZE = DEFAULT_FRAME_SIZE;
+
+/** From this ask on, an unchanged file is compressed once and spliced from then on. */
+const ASKS_UNTIL_CACHED = 3;
+/** Largest range that is kept compressed, in bytes. */
+const MAX_CACHED_SIZE = 4 << 20;
+/** How many recent ranges a lane remembers having been asked for. */
+const MAX_REMEMBERED = 4096;
+/** A file changed more recently than this may change again without its time telling, in milliseconds. */
+const SETTLED_AFTER_MS = 2000;
+
+/**
+ * The handlers for one served folder; called once in every lane.
+ * @throws what the file system throws when the root is missing or not a folder.
+ */
+export function create(options: FilesOptions): Record<string, Handler> {
+  const root = new Root(options.root);
+  const popularity = new Popularity();
+  return {
+    'files.list': (request) => list(root, request),
+    'files.get': (request) => get(root, popularity, request),
+    'files.stat': (request) => stat(root, request),
+  };
+}
+
+/** files.list: one JSON line per regular file; what had to be left out follows as lines for people. */
+function* list(root: Root, request: CommandRequest): Generator<Output, void, void> {
+  checkArguments(request, ['path']);
+  const omitted: string[] = [];
+  let lines = '';
+  for (const entry of listFiles(root, folderArgument(request), (what) => omitted.push(what))) {
+    lines += `${JSON.stringify(entry)}\n`;
+    if (lines.length < PIECE_SIZE) continue;
+    yield lines;
+    lines = '';
+  }
+  if (lines !== '') yield lines;
+  for (const what of omitted) yield lineOf(`left out: ${what}\n`);
+}
+
+/** files.stat: one JSON line, as in files.list and with the type besides. */
+function stat(root: Root, request: CommandRequest): Output {
+  checkArguments(request, ['path']);
+  const path = folderArgument(request);
+  const found = path === '' ? root.stat() : statPath(root, path);
+  const type = found.stats.isFile() ? 'file' : found.stats.isDirectory() ? 'folder' : undefined;
+  if (type === undefined) throw new CommandError(`neither a file nor a folder: ${shownPath(path)}`);
+  return `${JSON.stringify({ ...entryOf(path, found), type })}\n`;
+}
+
+/**
+ * files.get: the bytes of a file from `offset` on, at most `length` of them. A small file costs open, a look at where
+ * that led, fstat, read and close, and one buffer.
+ */
+function get(root: Root, popularity: Popularity, request: CommandRequest): Output | Iterable<Output> {
+  checkArguments(request, ['path', 'offset', 'length']);
+  const path = request.text('path');
+  if (path === undefined) throw new CommandError('files.get needs the argument path');
+  const fd = root.open(path);
+  let mustClose = true;
+  try {
+    const stats = fstatSync(fd);
+    if (!stats.isFile()) throw new CommandError(`not a file: ${shownPath(path)}`);
+    const range = rangeOf(request, stats.size, path);
+    const length = range.end - range.start;
+    if (length <= MAX_CACHED_SIZE && popularity.count(path, range, stats)) {
+      return cached(cacheKey(root, path, range, stats), () => readUnchanged(root, path, range, stats));
+    }
+    if (length <= PIECE_SIZE) return readExactly(fd, range.start, length, path);
+    mustClose = false;
+    return readPieces(fd, range, path);
+  } catch (error) {
+    throw asCommandError(error, path);
+  } finally {
+    if (mustClose) closeSync(fd);
+  }
+}
+
+/** Part of a file: from byte `start` up to, not including, `end`. */
+interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+function rangeOf(request: CommandRequest, size: number, path: string): Range {
+  const start = decimalArgument(request, 'offset') ?? 0;
+  const length = decimalArgument(request, 'length') ?? size;
+  if (start > size)
+    throw new CommandError(`offset ${start} is past the end: ${shownPath(path)} has ${size} bytes`);
+  return { start, end: Math.min(size, start + length) };
+}
+
+/** A range of more than one piece; closes `fd` at its end, wherever that is. */
+function* readPieces(fd: number, { start, end }: Range, path: string): Generator<Uint8Array, void, void> {
+  try {
+    for (let at = start; at < end; at += PIECE_SIZE) {
+      yield readExactly(fd, at, Math.min(PIECE_SIZE, end - at), path);
+    }
+  } catch (error) {
+    throw asCommandError(error, path);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The bytes in a buffer of their own. A file that has become shorter must not pass for a whole one. */
+function readExactly(fd: number, start: number, length: number, path: string): Uint8Array {
+  const bytes = Buffer.allocUnsafeSlow(length);
+  for (let filled = 0; filled < length; ) {
+    const count = readSync(fd, bytes, filled, length - filled, start + filled);
+    if (count === 0) throw new CommandError(`changed while it was read: ${shownPath(path)}`);
+    filled += count;
+  }
+  return bytes;
+}
+
+/** The bytes for the cache: only those of the very file that the key was made of. */
+function readUnchanged(root: Root, path: string, { start, end }: Range, expected: Stats): Uint8Array {
+  const fd = root.open(path);
+  try {
+    const bytes = readExactly(fd, start, end - start, path);
+    if (!isSameVersion(fstatSync(fd), expected)) {
+      throw new CommandError(`changed while it was read: ${shownPath(path)}`);
+    }
+    return bytes;
+  } catch (error) {
+    throw asCommandError(error, path);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function isSameVersion(a: Stats, b: Stats): boolean {
+  return a.mtimeMs === b.mtimeMs && a.ctimeMs === b.ctimeMs && a.size === b.size && a.ino === b.ino;
+}
+
+function cacheKey(root: Root, path: string, { start, end }: Range, stats: Stats): string {
+  const { dev, ino, size, mtimeMs, ctimeMs } = stats;
+  return `files\0${root.real}\0${path}\0${start}-${end}\0${dev}:${ino}:${size}:${mtimeMs}:${ctimeMs}`;
+}
+
+/** Which ranges of which files have been asked for how often, as far as a lane remembers. */
+class Popularity {
+  readonly #recent = new LRUCache<string, { asks: number; stats: Stats }>({ max: MAX_REMEMBERED });
+
+  /** Counts one ask; true when the range has been asked for, unchanged, often enough to be cached. */
+  count(path: string, { start, end }: Range, stats: Stats): boolean {
+    const key = start === 0 && end === stats.size ? path : `${path}\0${start}-${end}`;
+    const known = this.#recent.get(key);
+    if (known === undefined || !isSameVersion(known.stats, stats)) {
+      this.#recent.set(key, { asks: 1, stats });
+      return false;
+    }
+    known.asks++;
+    return known.asks >= ASKS_UNTIL_CACHED && Date.now() - stats.ctimeMs > SETTLED_AFTER_MS;
+  }
+}
+
+/** A mistyped argument is an error: an ignored one gives an answer to another question. */
+function checkArguments(request: CommandRequest, known: readonly string[]): void {
+  for (const name of request.args.keys()) {
+    if (!known.includes(name)) {
+      throw new CommandError(
+        `${request.command} takes no argument ${shownPath(name)}, only ${known.join(', ')}`,
+      );
+    }
+  }
+}
+
+/** The argument `path` of a command for which it is optional: '' for the root, which '.' means too. */
+function folderArgument(request: CommandRequest): string {
+  const path = request.text('path') ?? '';
+  return path === '.' ? '' : path;
+}
+
+function decimalArgument(request: CommandRequest, name: string): number | undefined {
+  const text = request.text(name);
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) {
+    throw new CommandError(`${name} is not a decimal number of bytes: ${shownPath(text)}`);
+  }
+  return value;
+}
+
+function lineOf(text: string): TextOutput {
+  return new TextOutput({ format: '%s', labels: [], args: [text] });
+}

@@ -1,0 +1,86 @@
+/**
+ * What a path on the wire may look like. Both ends hold every path against these rules: the server before it opens
+ * one, the client before it writes one, for either may be talking to somebody hostile.
+ *
+ * A path is relative, its parts separated by '/', and names something strictly below the folder it is relative to.
+ */
+
+/** Longest path, in UTF-16 units; systems with a limit of their own have it at 4 096 bytes or below. */
+export const MAX_PATH_LENGTH = 4096;
+
+/** Most parts that a path may have. */
+export const MAX_PATH_DEPTH = 256;
+
+/** Names that Windows takes for devices wherever they stand, and characters that mean something to it. */
+const WINDOWS_DEVICE = /^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)/i;
+const WINDOWS_SPECIAL = /[\\:*?"<>|\p{Cc}]|[. ]$/u;
+
+/**
+ * Why `path` is not acceptable, for people and without the path itself; undefined when it is.
+ * `platform` is that of the machine whose file system it is for.
+ */
+export function pathProblem(path: string, platform: string = process.platform): string | undefined {
+  if (path === '') return 'the path is empty';
+  if (path.length > MAX_PATH_LENGTH) return `the path is longer than ${MAX_PATH_LENGTH} characters`;
+  if (path.includes('\0')) return 'the path holds a NUL byte';
+  if (!path.isWellFormed()) return 'the path is not valid Unicode';
+  if (path.startsWith('/')) return 'the path is absolute';
+  const parts = path.split('/');
+  if (parts.length > MAX_PATH_DEPTH) return `the path has more than ${MAX_PATH_DEPTH} parts`;
+  for (const part of parts) {
+    const problem = partProblem(part, platform);
+    if (problem !== undefined) return problem;
+  }
+  return undefined;
+}
+
+function partProblem(part: string, platform: string): string | undefined {
+  if (part === '') return 'the path has an empty part';
+  if (part === '..') return "the path leaves its folder by '..'";
+  if (part === '.') return "the path has a part '.'";
+  if (platform !== 'win32') return undefined;
+  if (WINDOWS_SPECIAL.test(part)) return 'the path has a part that Windows cannot have as a name';
+  return WINDOWS_DEVICE.test(part) ? 'the path names a Windows device' : undefined;
+}
+
+/** The lower-case extension of the path's last part without its dot, or the whole part where it has none. */
+export function extensionOf(path: string): string {
+  const name = path.slice(path.lastIndexOf('/') + 1);
+  const dot = name.lastIndexOf('.');
+  return (dot > 0 ? name.slice(dot + 1) : name).toLowerCase();
+}
+
+/** A path as it may stand in a message: on one line, without control characters, and not endless. */
+export function shownPath(path: string): string {
+  const short = path.length > 200 ? `${path.slice(0, 200).toWellFormed()}…` : path;
+  return short.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, escapeCharacter);
+}
+
+function escapeCharacter(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+}
+
+const FS_PROBLEMS: Record<string, string> = {
+  ENOENT: 'no such file',
+  ENOTDIR: 'no such file',
+  EISDIR: 'not a file',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  ELOOP: 'too many links on the way',
+  ENAMETOOLONG: 'the path is too long',
+  EMFILE: 'too many files are open',
+  ENFILE: 'too many files are open',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the disk quota is used up',
+  EROFS: 'the disk is read-only',
+  EIO: 'the disk failed',
+  EEXIST: 'something else is in its place',
+  ENOTEMPTY: 'something else is in its place',
+};
+
+/** What a file system's error means, for people; never with a path in it, for the error's own is absolute. */
+export function fsProblem(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  if (code === undefined) return 'it cannot be read';
+  return FS_PROBLEMS[code] ?? `the file system says ${code}`;
+}

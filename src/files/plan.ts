@@ -1,0 +1,162 @@
+/**
+ * What to fetch: the lines of a files.list made into entries that are safe to write below some folder. The server may
+ * be hostile; an entry that cannot be written as it says is a failure of its own, and the others stand.
+ */
+
+import type { FileEntry } from './listing.ts';
+import { extensionOf, pathProblem, shownPath } from './paths.ts';
+
+/** One file that could not be had, and why; an empty path stands for the listing itself. */
+export interface PullFailure {
+  readonly path: string;
+  readonly error: string;
+}
+
+export interface PlanLimits {
+  /** Entries that a listing may have; the rest is left out. */
+  readonly maxEntries: number;
+  /** Bytes of all files together; entries that would pass it are left out. */
+  readonly maxBytes: number;
+}
+
+export const DEFAULT_PLAN_LIMITS: PlanLimits = { maxEntries: 1_000_000, maxBytes: Number.POSITIVE_INFINITY };
+
+/** Longest line of a listing, in characters: the longest path with everything escaped, and room. */
+const MAX_LINE_LENGTH = 32_768;
+
+/** Largest |mtimeMs|, that of a JavaScript date. */
+const MAX_TIME_MS = 8.64e15;
+
+export class Plan {
+  readonly files: FileEntry[] = [];
+  readonly failed: PullFailure[] = [];
+  /** Bytes of all the files. */
+  bytes = 0;
+  /** Set when the listing went on past the limit of entries: no more need be read. */
+  isFull = false;
+
+  readonly #limits: PlanLimits;
+  readonly #caseSensitive: boolean;
+  /** What each path is taken for so far; the keys are as the file system compares names. */
+  readonly #taken = new Map<string, 'file' | 'folder'>();
+  #count = 0;
+
+  /** `caseSensitive` is whether the file system written to tells `A` from `a`. */
+  constructor(limits: PlanLimits, caseSensitive: boolean) {
+    this.#limits = limits;
+    this.#caseSensitive = caseSensitive;
+  }
+
+  /** Takes one line of the listing. */
+  add(line: string): void {
+    if (++this.#count > this.#limits.maxEntries) {
+      this.isFull = true;
+      this.#fail('', `the listing has more than ${this.#limits.maxEntries} entries; the rest is left out`);
+      return;
+    }
+    const entry = parseEntry(line);
+    if (entry === undefined) this.#fail('', `not an entry of a listing: ${shownPath(line)}`);
+    else this.#addEntry(entry);
+  }
+
+  /**
+   * Sorts the files so that those of a type come one after the other: a context that has just seen one such file
+   * makes less of the next.
+   */
+  sort(): void {
+    const keys = new Map(this.files.map((entry) => [entry, `${extensionOf(entry.path)}\0${entry.path}`]));
+    this.files.sort((a, b) => (keys.get(a)! < keys.get(b)! ? -1 : 1));
+  }
+
+  #addEntry(entry: FileEntry): void {
+    const problem = pathProblem(entry.path) ?? this.#clash(entry.path) ?? this.#excess(entry.size);
+    if (problem !== undefined) {
+      this.#fail(entry.path, problem);
+      return;
+    }
+    this.#take(entry.path);
+    this.files.push(entry);
+    this.bytes += entry.size;
+  }
+
+  #fail(path: string, error: string): void {
+    this.failed.push({ path, error });
+  }
+
+  /** Why the path cannot be beside those taken already. */
+  #clash(path: string): string | undefined {
+    const key = this.#key(path);
+    const taken = this.#taken.get(key);
+    if (taken === 'file') return 'the path is listed twice, or differs from another in case only';
+    if (taken === 'folder') return 'the path is listed both as a file and as a folder';
+    for (let cut = key.lastIndexOf('/'); cut > 0; cut = key.lastIndexOf('/', cut - 1)) {
+      const above = this.#taken.get(key.slice(0, cut));
+      if (above === 'folder') return undefined; // all above it have been looked at with the one that took it
+      if (above === 'file') return 'the path is below one that is listed as a file';
+    }
+    return undefined;
+  }
+
+  #excess(size: number): string | undefined {
+    if (this.bytes + size <= this.#limits.maxBytes) return undefined;
+    return `the files together are larger than ${this.#limits.maxBytes} bytes`;
+  }
+
+  #take(path: string): void {
+    const key = this.#key(path);
+    this.#taken.set(key, 'file');
+    for (let cut = key.lastIndexOf('/'); cut > 0; cut = key.lastIndexOf('/', cut - 1)) {
+      const above = key.slice(0, cut);
+      if (this.#taken.has(above)) return;
+      this.#taken.set(above, 'folder');
+    }
+  }
+
+  #key(path: string): string {
+    return this.#caseSensitive ? path : path.normalize('NFC').toLowerCase();
+  }
+}
+
+/**
+ * The lines of a response, without their ends.
+ * @throws Error when a line does not end within bounds, or is not UTF-8.
+ */
+export async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string, void, void> {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let rest = '';
+  for await (const chunk of chunks) {
+    const lines = (rest + decode(decoder, chunk)).split('\n');
+    rest = lines.pop()!;
+    if (rest.length > MAX_LINE_LENGTH) throw new Error('the listing has a line without end');
+    yield* lines;
+  }
+  rest += decode(decoder);
+  if (rest !== '') yield rest;
+}
+
+function decode(decoder: TextDecoder, chunk?: Uint8Array): string {
+  try {
+    return decoder.decode(chunk, { stream: chunk !== undefined });
+  } catch {
+    throw new Error('the listing is not UTF-8');
+  }
+}
+
+function parseEntry(line: string): FileEntry | undefined {
+  if (line.length > MAX_LINE_LENGTH) return undefined;
+  let value: Partial<FileEntry> | null;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  const { path, size, mtimeMs, mode } = value ?? {};
+  if (typeof path !== 'string' || !isWhole(size, Number.MAX_SAFE_INTEGER) || !isWhole(mode, 0xffff))
+    return undefined;
+  if (typeof mtimeMs !== 'number' || !(Math.abs(mtimeMs) <= MAX_TIME_MS)) return undefined;
+  return { path, size, mtimeMs, mode: mode & 0o777 };
+}
+
+function isWhole(value: unknown, max: number): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= max;
+}

@@ -1,0 +1,44 @@
+/** One-off compression on a lane, for outputs that main-thread handlers yield as cached. */
+
+import { type BatchReader, Op, unpackPieces } from '../../workers/batch.ts';
+import type { SlotOwner } from './lane.ts';
+import type { LanePool } from './pool.ts';
+
+class Job implements SlotOwner {
+  readonly writer = undefined;
+  readonly #then: (pieces: Uint8Array[] | undefined) => void;
+  #close: () => void;
+
+  constructor(pool: LanePool, bytes: Uint8Array, then: (pieces: Uint8Array[] | undefined) => void) {
+    this.#then = then;
+    this.#close = () => undefined;
+    const lane = pool.leastUsed();
+    if (lane === undefined) {
+      then(undefined);
+      return;
+    }
+    const slot = lane.open(this);
+    this.#close = () => lane.close(slot);
+    lane.add(Op.compress, slot, 0, 0, 0, bytes);
+  }
+
+  onFrame(): void {}
+
+  onRecord(record: BatchReader): void {
+    this.#close();
+    this.#then(unpackPieces(record.payload));
+  }
+
+  onLost(): void {
+    this.#then(undefined);
+  }
+}
+
+/** Compresses `bytes` whole on the least used lane; `then` gets undefined when that lane dies meanwhile. */
+export function compressOnLane(
+  pool: LanePool,
+  bytes: Uint8Array,
+  then: (pieces: Uint8Array[] | undefined) => void,
+): void {
+  new Job(pool, bytes, then);
+}

@@ -1,0 +1,227 @@
+/**
+ * The main-thread side of a lane: one worker thread and the streams pinned to it. Payloads gather in a batch that
+ * leaves at the end of the tick; finished frames come back in batches and go to their connections' writers.
+ */
+
+import type { MessagePort } from 'node:worker_threads';
+import { BatchReader, BatchWriter, type LaneMessage, type LaneStats, Op } from '../../workers/batch.ts';
+import type { Writer } from '../writer.ts';
+
+/** Who holds a slot of a lane: a response stream's encoder or an incoming stream's decoder. */
+export interface SlotOwner {
+  /** Where finished frames of this slot go; undefined for decoders. */
+  readonly writer: Writer | undefined;
+  /** A finished frame is about to be given to the writer. */
+  onFrame(requestId: number, frameFlags: number, rawLength: number, wireLength: number): void;
+  /** Any other record; its payload is gone after the call. */
+  onRecord(record: BatchReader): void;
+  /** The lane is dead, and the context with it. */
+  onLost(reason: string): void;
+}
+
+/** Batches that may be on their way to the worker; while they are, the next one grows. */
+const MAX_OUTSTANDING = 2;
+const SPARE_BATCHES = 4;
+const NOTHING = new Uint8Array(0);
+const utf8 = new TextEncoder();
+
+export class Lane {
+  readonly index: number;
+  readonly #port: MessagePort;
+  readonly #slots: (SlotOwner | undefined)[] = [];
+  readonly #freeSlots: number[] = [];
+  #openSlots = 0;
+  #writer: BatchWriter | undefined;
+  /** Batches that were full while too many were outstanding, oldest first. */
+  #full: ArrayBuffer[] = [];
+  #outstanding = 0;
+  /** Empty batches of ours / of the lane's. */
+  #spares: ArrayBuffer[] = [];
+  #homeBound: ArrayBuffer[] = [];
+  #flushPlanned = false;
+  #alive = true;
+  #statsWaiters: ((stats: LaneStats) => void)[] = [];
+  /** Response frames that came out of this lane, and their bytes before and after encoding. */
+  readonly totals = { frames: 0, bytesIn: 0, bytesOut: 0 };
+
+  constructor(index: number, port: MessagePort) {
+    this.index = index;
+    this.#port = port;
+    port.on('message', (message: LaneMessage) => this.#onMessage(message));
+  }
+
+  get alive(): boolean {
+    return this.#alive;
+  }
+
+  /** Slots in use: streams whose context lives here. */
+  get openSlots(): number {
+    return this.#openSlots;
+  }
+
+  /** Reserves a slot for `owner`. */
+  open(owner: SlotOwner): number {
+    const slot = this.#freeSlots.pop() ?? this.#slots.length;
+    this.#slots[slot] = owner;
+    this.#openSlots++;
+    return slot;
+  }
+
+  /** Frees the slot's context; what is still on its way back is dropped, unless `deliver`. */
+  close(slot: number, deliver = false): void {
+    if (!this.#alive) return;
+    if (!deliver) this.#slots[slot] = undefined;
+    this.add(Op.close, slot, 0, 0, 0, NOTHING);
+  }
+
+  /** Adds a record; `payload` is copied. */
+  add(
+    op: number,
+    slot: number,
+    requestId: number,
+    type: number,
+    flags: number,
+    payload: Uint8Array,
+    extra = 0,
+  ): void {
+    if (!this.#alive) return;
+    const writer = this.#room(payload.length);
+    writer.bytes.set(payload, writer.end);
+    writer.add(op, slot, requestId, type, flags, payload.length, extra);
+    this.#planFlush();
+  }
+
+  addJson(op: number, slot: number, value: unknown): void {
+    this.add(op, slot, 0, 0, 0, utf8.encode(JSON.stringify(value)));
+  }
+
+  /** Asks the thread for its figures; undefined when it is dead. */
+  stats(): Promise<LaneStats | undefined> {
+    if (!this.#alive) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      this.#statsWaiters.push(resolve as (stats: LaneStats) => void);
+      this.#port.postMessage({ ask: 'stats' } satisfies LaneMessage);
+    });
+  }
+
+  /** Ends the pool task after everything sent so far. */
+  end(): void {
+    if (!this.#alive) return;
+    this.#shipAll();
+    this.#port.postMessage({ ask: 'end' } satisfies LaneMessage);
+  }
+
+  /** The worker is gone: every slot's owner is told, once. */
+  lose(reason: string): void {
+    if (!this.#alive) return;
+    this.#alive = false;
+    this.#port.close();
+    this.#full = [];
+    this.#writer = undefined;
+    for (const tell of this.#statsWaiters) tell(undefined as unknown as LaneStats);
+    const owners = this.#slots.splice(0);
+    for (const owner of owners) owner?.onLost(reason);
+  }
+
+  #room(length: number): BatchWriter {
+    if (this.#writer !== undefined) {
+      if (this.#writer.fits(length)) return this.#writer;
+      this.#full.push(this.#writer.finish());
+      this.#writer = undefined;
+      this.#ship();
+    }
+    this.#writer = new BatchWriter(this.#spares.pop() ?? BatchWriter.allocate());
+    if (!this.#writer.fits(length)) this.#writer = new BatchWriter(BatchWriter.allocate(length));
+    return this.#writer;
+  }
+
+  #planFlush(): void {
+    if (this.#flushPlanned || this.#outstanding >= MAX_OUTSTANDING) return;
+    this.#flushPlanned = true;
+    setImmediate(() => {
+      this.#flushPlanned = false;
+      this.#ship();
+    });
+  }
+
+  /** Sends what there is, oldest first, as far as outstanding batches permit. */
+  #ship(): void {
+    while (this.#outstanding < MAX_OUTSTANDING && this.#alive) {
+      const batch = this.#full.shift() ?? this.#takeOpen();
+      if (batch === undefined) return;
+      this.#post(batch);
+    }
+  }
+
+  #shipAll(): void {
+    for (let batch = this.#full.shift(); batch !== undefined; batch = this.#full.shift()) this.#post(batch);
+    const open = this.#takeOpen();
+    if (open !== undefined) this.#post(open);
+  }
+
+  #takeOpen(): ArrayBuffer | undefined {
+    if (this.#writer === undefined || this.#writer.empty) return undefined;
+    const batch = this.#writer.finish();
+    this.#writer = undefined;
+    return batch;
+  }
+
+  #post(batch: ArrayBuffer): void {
+    this.#outstanding++;
+    const spare = this.#homeBound.pop();
+    if (spare === undefined) this.#port.postMessage({ batch } satisfies LaneMessage, [batch]);
+    else this.#port.postMessage({ batch, spare } satisfies LaneMessage, [batch, spare]);
+  }
+
+  #onMessage(message: LaneMessage): void {
+    if (!this.#alive) return;
+    if (message.batch !== undefined) this.#deliver(message.batch);
+    if (message.spare !== undefined) {
+      this.#outstanding--;
+      if (this.#spares.length < SPARE_BATCHES) this.#spares.push(message.spare);
+      if (this.#full.length > 0 || (this.#writer !== undefined && !this.#writer.empty)) this.#planFlush();
+    }
+    if (message.stats !== undefined) this.#statsWaiters.shift()?.(message.stats);
+  }
+
+  #deliver(batch: ArrayBuffer): void {
+    const record = new BatchReader(batch);
+    let writer: Writer | undefined;
+    let start = 0;
+    let end = 0;
+    while (record.next()) {
+      const owner = this.#slots[record.slot];
+      if (record.op !== Op.frame) {
+        if (record.op === Op.closed) this.#freeSlot(record.slot);
+        else owner?.onRecord(record);
+        continue;
+      }
+      this.totals.frames++;
+      this.totals.bytesIn += record.extra;
+      this.totals.bytesOut += record.length;
+      // Frames of one connection that lie side by side leave as one piece.
+      if (owner?.writer !== writer || record.offset !== end) {
+        writer?.send(record.bytes.slice(start, end));
+        writer = owner?.writer;
+        start = record.offset;
+      }
+      end = record.offset + record.length;
+      owner?.onFrame(record.requestId, record.flags, record.extra, record.length);
+    }
+    writer?.send(record.bytes.slice(start, end));
+    this.#giveBack(batch);
+  }
+
+  #giveBack(batch: ArrayBuffer): void {
+    this.#homeBound.push(batch);
+    if (this.#homeBound.length < MAX_OUTSTANDING) return;
+    const spare = this.#homeBound.pop() as ArrayBuffer;
+    this.#port.postMessage({ spare } satisfies LaneMessage, [spare]);
+  }
+
+  #freeSlot(slot: number): void {
+    this.#slots[slot] = undefined;
+    this.#freeSlots.push(slot);
+    this.#openSlots--;
+  }
+}

@@ -1,0 +1,382 @@
+/**
+ * Which stream answers a request, and which lane a stream lives on. One router per connection; it owns the
+ * connection's response streams.
+ */
+
+import { type BatchReader, type EncoderSetup, FrameFlag, Op, packPieces } from '../../workers/batch.ts';
+import type { Connection } from '../connection.ts';
+import { OutgoingStreamIds } from '../reactor/streams.ts';
+import { FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
+import { encodeStreamSettings } from '../wire/payloads.ts';
+import type { Writer } from '../writer.ts';
+import type { Lane, SlotOwner } from './lane.ts';
+import type { Policy, RouteQuery, StreamView } from './policy.ts';
+import type { LanePool } from './pool.ts';
+
+/** What the router tells the owner of the requests. */
+export interface RouterEvents {
+  /** A frame of the request's response is about to be given to the writer. */
+  onFrame(requestId: number, last: boolean, rawLength: number, call: boolean): void;
+  /** A record about a call in a lane: `want`, `lookup`, `pieces`, `dataRead` or `report`. */
+  onCallRecord(record: BatchReader): void;
+  /** A stream is gone with its lane, and with it `pendingBytes` that waited for its encoder. */
+  onLost(requests: Iterable<number>, pendingBytes: number, reason: string): void;
+}
+
+export interface RouterOptions {
+  readonly policy: Policy;
+  /** A stream for every response, ended with it. */
+  readonly perRequest: boolean;
+  /** Response streams of one connection. */
+  readonly streams: number;
+  /** What the peer can decode and we encode; `identity` makes all responses plain. */
+  readonly profile: string;
+  readonly level?: number;
+  readonly windowLog?: number;
+  /** Most payload bytes of a frame before encoding. */
+  readonly frameSize: number;
+}
+
+/** Figures of one response stream. */
+export interface StreamFigures {
+  readonly streamId: number;
+  readonly lane: number;
+  readonly slot: number;
+  readonly profile: string;
+  readonly frames: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** A response stream whose context lives on a lane. */
+export class LaneStream implements SlotOwner {
+  readonly lane: Lane;
+  readonly id: number;
+  readonly profile: string;
+  readonly writer: Writer;
+  readonly slot: number;
+  readonly #events: RouterEvents;
+  readonly #lost: (stream: LaneStream) => void;
+  /** Requests whose response is on its way here. */
+  readonly requests = new Set<number>();
+  pendingBytes = 0;
+  frames = 0;
+  bytesIn = 0;
+  bytesOut = 0;
+
+  constructor(
+    lane: Lane,
+    connection: Connection,
+    setup: EncoderSetup,
+    events: RouterEvents,
+    lost: (stream: LaneStream) => void,
+  ) {
+    this.lane = lane;
+    this.id = setup.streamId;
+    this.profile = setup.profile;
+    this.writer = connection.writer;
+    this.#events = events;
+    this.#lost = lost;
+    this.slot = lane.open(this);
+    lane.addJson(Op.openEncoder, this.slot, setup);
+  }
+
+  /** Encodes a piece of a response; `payload` is copied. */
+  encode(requestId: number, type: number, flags: number, payload: Uint8Array): void {
+    this.pendingBytes += payload.length;
+    this.lane.add(Op.encode, this.slot, requestId, type, flags, payload);
+  }
+
+  /** Sends a frame unencoded, after what was encoded before it. */
+  plain(requestId: number, type: number, flags: number, payload: Uint8Array): void {
+    this.pendingBytes += payload.length;
+    this.lane.add(Op.plain, this.slot, requestId, type, flags, payload);
+  }
+
+  /** Runs a handler on the lane, its output going out on this stream; `grant`: bytes it may send at once. */
+  call(
+    handler: number,
+    requestId: number,
+    command: Uint8Array,
+    args: readonly Uint8Array[],
+    hasData: boolean,
+    grant: number,
+  ): void {
+    this.lane.add(
+      Op.call,
+      this.slot,
+      requestId,
+      handler,
+      hasData ? 1 : 0,
+      packPieces([command, ...args]),
+      grant,
+    );
+  }
+
+  /** Sends a record about a call. */
+  tell(op: number, requestId: number, flags: number, payload: Uint8Array = NOTHING, extra = 0): void {
+    this.lane.add(op, this.slot, requestId, 0, flags, payload, extra);
+  }
+
+  onFrame(requestId: number, frameFlags: number, rawLength: number, wireLength: number): void {
+    this.frames++;
+    this.bytesIn += rawLength;
+    this.bytesOut += wireLength;
+    const call = (frameFlags & FrameFlag.call) !== 0;
+    if (!call) this.pendingBytes -= rawLength;
+    const last = (frameFlags & FrameFlag.last) !== 0;
+    if (last) this.requests.delete(requestId);
+    if (requestId !== 0) this.#events.onFrame(requestId, last, rawLength, call);
+    if ((frameFlags & FrameFlag.endsStream) !== 0) this.#lost(this);
+  }
+
+  onRecord(record: BatchReader): void {
+    this.#events.onCallRecord(record);
+  }
+
+  onLost(reason: string): void {
+    this.#lost(this);
+    this.#events.onLost(this.requests, this.pendingBytes, reason);
+  }
+}
+
+/** One place among a connection's response streams; a stream is opened in it when the policy first asks for it. */
+class Place implements StreamView {
+  readonly index: number;
+  stream: LaneStream | undefined;
+
+  constructor(index: number) {
+    this.index = index;
+  }
+
+  get open(): boolean {
+    return this.stream !== undefined;
+  }
+  get requests(): number {
+    return this.stream?.requests.size ?? 0;
+  }
+  get pendingBytes(): number {
+    return this.stream?.pendingBytes ?? 0;
+  }
+  get bytesIn(): number {
+    return this.stream?.bytesIn ?? 0;
+  }
+}
+
+/** A stream that carries whole compressed outputs from the cache: no context of ours, no lane. */
+export class CacheStream {
+  readonly id: number;
+  readonly #writer: Writer;
+  #begun = false;
+  /** True while an output is half sent: nothing else may come between its pieces. */
+  busy = false;
+  frames = 0;
+  bytesIn = 0;
+  bytesOut = 0;
+
+  constructor(id: number, writer: Writer) {
+    this.id = id;
+    this.#writer = writer;
+  }
+
+  /** Sends a payload that is already encoded. */
+  send(profile: string, requestId: number, flags: number, payload: Uint8Array, rawLength: number): void {
+    if (!this.#begun) {
+      this.#begun = true;
+      const settings = encodeStreamSettings(profile, NOTHING);
+      this.#writer.sendFrame(0, this.id, StreamFlag.begin, FrameType.streamSettings, 0, settings);
+    }
+    this.frames++;
+    this.bytesIn += rawLength;
+    this.bytesOut += payload.length + HEADER_SIZE;
+    this.#writer.sendFrame(requestId, this.id, StreamFlag.encoded, FrameType.bytesResponse, flags, payload);
+  }
+
+  /** The output in hand was given up half-way: the next one needs a fresh context at the other end. */
+  reset(): void {
+    this.#begun = false;
+  }
+}
+
+const MAX_CACHE_STREAMS = 2;
+
+export class Router {
+  readonly #pool: LanePool;
+  readonly #connection: Connection;
+  readonly #events: RouterEvents;
+  readonly #ids = new OutgoingStreamIds('server');
+  readonly #cacheStreams: CacheStream[] = [];
+  #options: RouterOptions;
+  #places: Place[] = [];
+  /** Runs calls whose output is not encoded. */
+  readonly #plainCalls = new Place(-1);
+  #waiting: (() => void)[] = [];
+  #cacheWaiting: ((stream: CacheStream) => void)[] = [];
+  #closed = false;
+  #pastStreams: StreamFigures[] = [];
+
+  constructor(pool: LanePool, connection: Connection, options: RouterOptions, events: RouterEvents) {
+    this.#pool = pool;
+    this.#connection = connection;
+    this.#events = events;
+    this.#options = options;
+    this.#ids.take();
+    this.configure(options);
+  }
+
+  get options(): RouterOptions {
+    return this.#options;
+  }
+
+  /** Takes new options for streams that are opened from now on; for use before the first request. */
+  configure(options: RouterOptions): void {
+    this.#options = options;
+    this.#places = Array.from({ length: options.streams }, (_, index) => new Place(index));
+  }
+
+  /**
+   * Calls `use` with the stream that the policy chooses, at once or when one is free; with undefined when the response
+   * has to go plain from the main thread, or when no lane lives. `plain` keeps the response out of every context;
+   * `inLane` says that its handler runs on a lane and needs a stream there all the same.
+   * @throws RangeError when a policy of the user's chooses a stream that does not exist.
+   */
+  acquire(
+    requestId: number,
+    query: RouteQuery,
+    plain: boolean,
+    inLane: boolean,
+    use: (stream: LaneStream | undefined) => void,
+  ): void {
+    const unencoded = plain || this.#options.profile === 'identity';
+    if (unencoded && !inLane) {
+      use(undefined);
+      return;
+    }
+    const place = unencoded ? this.#plainCalls : this.#choose(query);
+    if (place === undefined) {
+      this.#waiting.push(() => this.acquire(requestId, query, plain, inLane, use));
+      return;
+    }
+    const stream = this.#streamAt(place);
+    stream?.requests.add(requestId);
+    use(stream);
+  }
+
+  /** Calls `use` with a cache stream that is between outputs, at once or when one is; it is busy until released. */
+  acquireCacheStream(use: (stream: CacheStream) => void): void {
+    let stream = this.#cacheStreams.find((each) => !each.busy);
+    if (stream === undefined) {
+      if (this.#cacheStreams.length >= MAX_CACHE_STREAMS) {
+        this.#cacheWaiting.push(use);
+        return;
+      }
+      stream = new CacheStream(this.#ids.take(), this.#connection.writer);
+      this.#cacheStreams.push(stream);
+    }
+    stream.busy = true;
+    use(stream);
+  }
+
+  /** `whole`: the output was sent to its end. */
+  releaseCacheStream(stream: CacheStream, whole: boolean): void {
+    if (!whole) stream.reset();
+    const next = this.#cacheWaiting.shift();
+    if (next !== undefined) next(stream);
+    else stream.busy = false;
+  }
+
+  /** Figures of the response streams, those of ended ones included. */
+  figures(): StreamFigures[] {
+    const open = this.#places.flatMap((place) =>
+      place.stream === undefined ? [] : [figuresOf(place.stream)],
+    );
+    const cache = this.#cacheStreams.map((stream) => ({
+      streamId: stream.id,
+      lane: -1,
+      slot: -1,
+      profile: 'cache',
+      frames: stream.frames,
+      bytesIn: stream.bytesIn,
+      bytesOut: stream.bytesOut,
+    }));
+    return [...this.#pastStreams, ...open, ...cache];
+  }
+
+  /** Frees every context of the connection. */
+  close(): void {
+    this.#closed = true;
+    this.#waiting = [];
+    this.#cacheWaiting = [];
+    for (const place of [...this.#places, this.#plainCalls]) {
+      place.stream?.lane.close(place.stream.slot);
+      place.stream = undefined;
+    }
+  }
+
+  #choose(query: RouteQuery): Place | undefined {
+    if (this.#options.perRequest) return this.#places.find((place) => place.stream === undefined);
+    const index = this.#options.policy(query, this.#places);
+    const place = this.#places[index];
+    if (place === undefined) {
+      throw new RangeError(`the policy chose stream ${index} of ${this.#places.length}`);
+    }
+    return place;
+  }
+
+  #streamAt(place: Place): LaneStream | undefined {
+    if (place.stream !== undefined) return place.stream;
+    const lane = this.#pool.leastUsed();
+    if (lane === undefined) return undefined;
+    const { level, windowLog, frameSize, perRequest } = this.#options;
+    const profile = place === this.#plainCalls ? 'identity' : this.#options.profile;
+    const endsWithResponse = perRequest && place !== this.#plainCalls;
+    const setup = {
+      streamId: this.#ids.take(),
+      profile,
+      frameSize,
+      perRequest: endsWithResponse,
+      level,
+      windowLog,
+    };
+    place.stream = new LaneStream(lane, this.#connection, setup, this.#events, (stream) =>
+      this.#release(place, stream),
+    );
+    return place.stream;
+  }
+
+  /** The stream ended, or was lost with its lane; its ID may be begun afresh. */
+  #release(place: Place, stream: LaneStream): void {
+    if (this.#closed || place.stream !== stream) return;
+    place.stream = undefined;
+    this.#keepFigures(stream);
+    stream.lane.close(stream.slot);
+    this.#ids.give(stream.id);
+    this.#waiting.shift()?.();
+  }
+
+  /** Ended streams of one ID are one row: under `per-request` there is one for every response. */
+  #keepFigures(stream: LaneStream): void {
+    const now = figuresOf(stream);
+    const at = this.#pastStreams.findIndex(
+      (past) => past.streamId === now.streamId && past.lane === now.lane,
+    );
+    if (at < 0) this.#pastStreams.push(now);
+    else this.#pastStreams[at] = addFigures(this.#pastStreams[at], now);
+  }
+}
+
+function figuresOf(stream: LaneStream): StreamFigures {
+  const { id, lane, slot, profile, frames, bytesIn, bytesOut } = stream;
+  return { streamId: id, lane: lane.index, slot, profile, frames, bytesIn, bytesOut };
+}
+
+function addFigures(a: StreamFigures, b: StreamFigures): StreamFigures {
+  return {
+    ...b,
+    frames: a.frames + b.frames,
+    bytesIn: a.bytesIn + b.bytesIn,
+    bytesOut: a.bytesOut + b.bytesOut,
+  };
+}

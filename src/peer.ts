@@ -1,0 +1,442 @@
+/** One client as the server sees it: performs what the reactor says, and owns the requests in flight. */
+
+import type { BatchReader } from '../workers/batch.ts';
+import type { CommandTable } from './commands.ts';
+import type { Connection, FrameOwner } from './connection.ts';
+import type { DecodeError } from './encoding/codec.ts';
+import type { ResponseCache } from './lanes/cache.ts';
+import { compressOnLane } from './lanes/compress.ts';
+import { LaneDecoders } from './lanes/decoders.ts';
+import type { LanePool } from './lanes/pool.ts';
+import { type CacheStream, Router, type RouterEvents, type RouterOptions } from './lanes/router.ts';
+import { Window } from './reactor/flow.ts';
+import type { Ticket } from './reactor/incoming.ts';
+import type { ResponsePump } from './reactor/response.ts';
+import { type ReceivedCommand, type ServerAction, ServerReactor } from './reactor/server.ts';
+import { type RequestPeer, ServedRequest } from './served-request.ts';
+import { ErrorResponseFlag, type Frame, FrameType, PingFlag } from './wire/frame.ts';
+import {
+  cutUtf8,
+  decodeUtf8,
+  encodeGoaway,
+  encodeSenderSettings,
+  type SenderSettings,
+} from './wire/payloads.ts';
+
+/** What all peers of one server share. */
+export interface PeerContext {
+  readonly commands: CommandTable;
+  readonly pool: LanePool;
+  readonly cache: ResponseCache;
+  /** Profiles that we decode, best first. */
+  readonly decodable: readonly string[];
+  /** Profiles that we encode, best first. */
+  readonly encodable: readonly string[];
+  readonly router: Omit<RouterOptions, 'profile' | 'frameSize' | 'policy'> & {
+    readonly makePolicy: () => RouterOptions['policy'];
+    /** The profile for responses; undefined: the client's first choice that we encode. */
+    readonly profile: string | undefined;
+    readonly frameSize: number;
+  };
+  readonly halfDuplex: boolean;
+  /** Something of ours went wrong while serving `command`, or the peer broke the protocol. */
+  readonly report: (error: unknown, about: { command?: string; remote: string }) => void;
+  readonly closed: (peer: Peer) => void;
+}
+
+/** Extensions that we speak (C2), by their names in the table of protocol.md C. */
+export const EXTENSIONS: readonly string[] = [
+  'sender-settings',
+  'progress',
+  'cancel',
+  'credit',
+  'ping',
+  'goaway',
+];
+
+const NOTHING = new Uint8Array(0);
+const MAX_DEADLINE = 2 ** 31 - 1;
+
+export class Peer implements FrameOwner, RequestPeer, RouterEvents {
+  readonly connection: Connection;
+  readonly router: Router;
+  readonly #context: PeerContext;
+  readonly #reactor: ServerReactor;
+  readonly #decoders: LaneDecoders;
+  readonly #requests = new Map<number, ServedRequest>();
+  readonly #actions: ServerAction[] = [];
+  #settings: SenderSettings = {};
+  #creditWaiters: (() => void)[] = [];
+  #dirty: ResponsePump[] = [];
+  /** Command data that handlers have not read yet. */
+  #unreadData = 0;
+  #highestId = 0;
+  #draining = false;
+  #inputEnded = false;
+  #sendFailure: (() => void) | undefined;
+  window = new Window(undefined);
+
+  constructor(connection: Connection, context: PeerContext) {
+    this.connection = connection;
+    this.#context = context;
+    const { limits } = connection;
+    this.#decoders = new LaneDecoders(context.pool, limits, new Set(context.decodable), this.#decoded);
+    this.#reactor = new ServerReactor(limits, this.#decoders, context.halfDuplex);
+    if (this.#reactor.holdsOutput) connection.writer.hold();
+    this.router = new Router(
+      context.pool,
+      connection,
+      this.#routerOptions('identity', context.router.frameSize),
+      this,
+    );
+  }
+
+  /** Requests being received or running. */
+  get openRequests(): number {
+    return this.#reactor.openRequests;
+  }
+
+  // ------------------------------------------------------------------------------- frames in (FrameOwner)
+
+  receive(frame: Frame): void {
+    try {
+      this.#reactor.receive(frame, this.#actions);
+    } finally {
+      // What came before an error in the same step still counts.
+      this.#perform();
+    }
+    this.#checkInput();
+  }
+
+  get midCommand(): boolean {
+    return this.#reactor.midCommand;
+  }
+
+  onEnd(): void {
+    this.#inputEnded = true;
+    this.#reactor.endOfInput(this.#actions);
+    this.#perform();
+    this.#endIfDone();
+  }
+
+  onFailed(sendError: () => void): void {
+    this.#reactor.stop();
+    this.#sendFailure = sendError;
+    for (const request of this.#requests.values()) if (!request.answered) request.stop(undefined);
+    this.#failIfDone();
+  }
+
+  onClosed(reason: Error | undefined): void {
+    this.#reactor.stop();
+    this.#decoders.closeAll();
+    for (const request of [...this.#requests.values()]) request.stop(undefined);
+    this.#requests.clear();
+    this.router.close();
+    this.connection.output.wake();
+    if (reason !== undefined) this.#context.report(reason, { remote: this.connection.remote });
+    this.#context.closed(this);
+  }
+
+  /** Accepts no new requests; closes when those in flight are done (C5). */
+  drain(reason: string): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    if (this.#speaks('goaway')) {
+      this.sendPlain(0, FrameType.goaway, 0, encodeGoaway(this.#highestId, reason));
+    }
+    this.#endIfDone();
+  }
+
+  readonly #decoded = (ticket: Ticket, error: DecodeError | undefined): void => {
+    if (!this.connection.open) return;
+    if (error !== undefined) {
+      this.connection.fail(error);
+      return;
+    }
+    try {
+      this.#reactor.decoded(ticket, this.#actions);
+      this.#perform();
+    } catch (failure) {
+      this.#perform();
+      this.connection.fail(failure);
+    }
+    this.#checkInput();
+  };
+
+  // --------------------------------------------------------------------------------------- actions
+
+  #perform(): void {
+    const actions = this.#actions;
+    if (actions.length === 0) return;
+    const todo = actions.splice(0);
+    for (const action of todo) this.#act(action);
+  }
+
+  #act(action: ServerAction): void {
+    switch (action.kind) {
+      case 'run':
+        return this.#run(action.command);
+      case 'data':
+        this.#unreadData += action.bytes.length;
+        return this.#pushData(action.requestId, action.bytes, action.last);
+      case 'cancel':
+        return this.#stop(action.requestId, 'cancelled');
+      case 'fail':
+        return this.#stop(action.requestId, action.message);
+      case 'abandon':
+        this.#requests.get(action.requestId)?.stop(undefined);
+        return;
+      case 'settings':
+        return this.#takeSettings(action.settings);
+      case 'credit':
+        return this.#credit(action.requestId, action.bytes);
+      case 'ping':
+        return this.sendPlain(0, FrameType.ping, PingFlag.reply, action.payload);
+      case 'pong':
+        return;
+      case 'release-output':
+        return this.connection.writer.release();
+      case 'peer-error':
+        return this.connection.destroy(new Error(`the client reports: ${action.message}`));
+    }
+  }
+
+  #run(received: ReceivedCommand): void {
+    const { requestId, hasData } = received;
+    this.#highestId = requestId;
+    const command = this.#context.commands.get(received.command);
+    if (this.#draining) return this.#refuse(requestId, 'server is shutting down');
+    if (command === undefined) return this.#refuse(requestId, `unknown command '${received.command}'`);
+    const { args, reserved } = splitReserved(received.args);
+    const deadline = deadlineOf(reserved);
+    if (Number.isNaN(deadline)) return this.#refuse(requestId, ':deadline-ms is not a decimal number');
+    const request = new ServedRequest(this, command, requestId, args, hasData);
+    this.#requests.set(requestId, request);
+    if (deadline !== undefined) request.expireAfter(deadline);
+    const plain = reserved?.has(':sensitive') || command.sensitive === true;
+    const query = { command: command.name, key: command.affinityKey?.(args) };
+    const inLane = command.handler === undefined;
+    this.router.acquire(requestId, query, plain, inLane, (stream) => {
+      if (request.over) stream?.requests.delete(requestId);
+      else request.start(stream);
+    });
+  }
+
+  #pushData(requestId: number, bytes: Uint8Array, last: boolean): void {
+    const request = this.#requests.get(requestId);
+    if (request === undefined) this.dataRead(bytes.length);
+    else request.pushData(bytes, last);
+  }
+
+  #stop(requestId: number, message: string): void {
+    const request = this.#requests.get(requestId);
+    if (request !== undefined) request.stop(message);
+    else if (this.#reactor.isRunning(requestId)) this.#refuse(requestId, message);
+  }
+
+  /** Answers with an application error without running anything. */
+  #refuse(requestId: number, message: string): void {
+    const payload = cutUtf8(message, 1024);
+    this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.application, payload);
+    this.#freeWhenHandedOver(requestId);
+  }
+
+  #takeSettings(settings: SenderSettings): void {
+    this.#settings = settings;
+    this.window = new Window(settings.connectionWindow);
+    const { frameSize } = this.#context.router;
+    const profile = this.#chooseProfile(settings.contentEncodings ?? []);
+    this.router.configure(this.#routerOptions(profile, frameSizeFor(settings.maxFrameSize, frameSize)));
+    this.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(this.#ourSettings()));
+  }
+
+  #ourSettings(): SenderSettings {
+    const { limits } = this.connection;
+    return {
+      contentEncodings: [...this.#context.decodable],
+      maxFrameSize: limits.maxPayload,
+      maxConcurrentRequests: limits.maxConcurrentRequests,
+      extensions: [...EXTENSIONS],
+    };
+  }
+
+  /** Our own choice if the client can decode it, else the first of the client's that we encode (C2). */
+  #chooseProfile(decodable: readonly string[]): string {
+    const { profile } = this.#context.router;
+    if (profile !== undefined && decodable.includes(profile)) return profile;
+    const { encodable } = this.#context;
+    return decodable.find((name) => encodable.includes(name)) ?? 'identity';
+  }
+
+  #routerOptions(profile: string, frameSize: number): RouterOptions {
+    const { makePolicy, ...rest } = this.#context.router;
+    return { ...rest, profile, frameSize, policy: makePolicy() };
+  }
+
+  #speaks(extension: string): boolean {
+    return this.#reactor.peerHasSettings && (this.#settings.extensions?.includes(extension) ?? false);
+  }
+
+  #credit(requestId: number, bytes: number): void {
+    if (requestId === 0) this.window.add(bytes);
+    else this.#requests.get(requestId)?.credit(bytes);
+    const waiters = this.#creditWaiters;
+    this.#creditWaiters = [];
+    for (const resume of waiters) resume();
+  }
+
+  // ------------------------------------------------------------------- what requests need (RequestPeer)
+
+  get frameSize(): number {
+    return this.router.options.frameSize;
+  }
+
+  get requestWindow(): number | undefined {
+    return this.#settings.requestWindow;
+  }
+
+  get output() {
+    return this.connection.output;
+  }
+
+  get sendsProgress(): boolean {
+    return this.#speaks('progress');
+  }
+
+  get cache(): ResponseCache {
+    return this.#context.cache;
+  }
+
+  get cacheProfile(): string | undefined {
+    const { profile, perRequest } = this.router.options;
+    return profile === 'zstd-8mb' && !perRequest ? profile : undefined;
+  }
+
+  waitForCredit(resume: () => void): void {
+    this.#creditWaiters.push(resume);
+  }
+
+  flushLater(pump: ResponsePump): void {
+    if (this.#dirty.length === 0) this.connection.endOfTick(() => this.#flushPumps());
+    this.#dirty.push(pump);
+  }
+
+  sendPlain(requestId: number, type: number, flags: number, payload: Uint8Array = NOTHING): void {
+    this.connection.sendPlain(requestId, type, flags, payload);
+  }
+
+  dataRead(bytes: number): void {
+    this.#unreadData -= bytes;
+    this.#checkInput();
+  }
+
+  report(error: unknown, command: string): void {
+    this.#context.report(error, { command, remote: this.connection.remote });
+  }
+
+  acquireCacheStream(use: (stream: CacheStream) => void): void {
+    this.router.acquireCacheStream(use);
+  }
+
+  releaseCacheStream(stream: CacheStream, whole: boolean): void {
+    this.router.releaseCacheStream(stream, whole);
+  }
+
+  compress(bytes: Uint8Array, then: (pieces: Uint8Array[] | undefined) => void): void {
+    compressOnLane(this.#context.pool, bytes, then);
+  }
+
+  finished(request: ServedRequest): void {
+    if (this.#requests.get(request.id) === request) this.#requests.delete(request.id);
+    this.#freeWhenHandedOver(request.id);
+    this.#failIfDone();
+  }
+
+  // ------------------------------------------------------------------------ what lanes say (RouterEvents)
+
+  onFrame(requestId: number, last: boolean, rawLength: number, call: boolean): void {
+    this.#requests.get(requestId)?.onFrame(last, rawLength, call);
+    this.connection.output.give(rawLength);
+  }
+
+  onCallRecord(record: BatchReader): void {
+    this.#requests.get(record.requestId)?.onCallRecord(record);
+  }
+
+  onLost(requests: Iterable<number>, pendingBytes: number, reason: string): void {
+    this.connection.output.give(pendingBytes);
+    for (const requestId of [...requests]) this.#lose(requestId, reason);
+  }
+
+  #lose(requestId: number, reason: string): void {
+    const request = this.#requests.get(requestId);
+    if (request === undefined) return;
+    this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.application, cutUtf8(reason, 1024));
+    request.lose(reason);
+  }
+
+  // ---------------------------------------------------------------------------------------- the ends
+
+  /** The ID is busy until the response's last byte has been handed to the transport (A4). */
+  #freeWhenHandedOver(requestId: number): void {
+    this.connection.writer.whenHandedOver(() => {
+      this.#reactor.finishResponse(requestId);
+      this.#endIfDone();
+    });
+  }
+
+  #flushPumps(): void {
+    const dirty = this.#dirty;
+    this.#dirty = [];
+    for (const pump of dirty) pump.flush();
+  }
+
+  /** Reads on only while what we hold for slow handlers and decoders is within bounds. */
+  #checkInput(): void {
+    const held = this.#unreadData + this.#reactor.heldBytes;
+    if (held > this.connection.limits.maxBufferedInput) this.connection.pause();
+    else this.connection.resume();
+  }
+
+  #endIfDone(): void {
+    if ((this.#inputEnded || this.#draining) && this.#reactor.openRequests === 0) this.connection.end();
+  }
+
+  #failIfDone(): void {
+    if (this.#sendFailure === undefined || this.#requests.size > 0) return;
+    const sendFailure = this.#sendFailure;
+    this.#sendFailure = undefined;
+    // The frames of the last finished response are given to the writer in this very step.
+    queueMicrotask(sendFailure);
+  }
+}
+
+/** The handler's arguments, and the reserved ones beside them (C6). */
+function splitReserved(all: ReadonlyMap<string, Uint8Array>): {
+  args: ReadonlyMap<string, Uint8Array>;
+  reserved: Map<string, Uint8Array> | undefined;
+} {
+  let reserved: Map<string, Uint8Array> | undefined;
+  for (const [name, value] of all) {
+    if (!name.startsWith(':')) continue;
+    reserved ??= new Map();
+    reserved.set(name, value);
+  }
+  if (reserved === undefined) return { args: all, reserved };
+  return { args: new Map([...all].filter(([name]) => !name.startsWith(':'))), reserved };
+}
+
+/** Milliseconds from now, undefined without a deadline, NaN when it is not a decimal number. */
+function deadlineOf(reserved: Map<string, Uint8Array> | undefined): number | undefined {
+  const value = reserved?.get(':deadline-ms');
+  if (value === undefined) return undefined;
+  const text = decodeUtf8(value);
+  return /^\d{1,15}$/.test(text) ? Math.min(Number(text), MAX_DEADLINE) : Number.NaN;
+}
+
+/** A frame size whose encoded payload fits what the peer accepts on the wire, whatever the bytes. */
+function frameSizeFor(maxFrameSize: number | undefined, frameSize: number): number {
+  if (maxFrameSize === undefined) return frameSize;
+  const roomForEncoding = maxFrameSize - (maxFrameSize >> 7) - 128;
+  return Math.max(1, Math.min(frameSize, roomForEncoding));
+}

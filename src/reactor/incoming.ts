@@ -1,0 +1,113 @@
+/**
+ * From frames as they are on the wire to frames in clear, in order (design: "Order").
+ *
+ * Streams decode at different speeds, yet frames of one request must reach the reactor in wire order. So a
+ * frame whose payload is still being decoded holds back later frames of its own request, and of no other.
+ */
+
+import { ProtocolError } from '../wire/errors.ts';
+import { type Frame, FrameType, StreamFlag } from '../wire/frame.ts';
+import type { Limits } from '../wire/limits.ts';
+import { IncomingStreams, type Side, type StreamDecoders } from './streams.ts';
+
+/** A frame on its way through a decoder. */
+export interface Ticket {
+  readonly frame: Frame;
+  /** The decoded payload, once it is there. */
+  payload: Uint8Array | undefined;
+  /** Why the context is gone through no fault of the peer; the frame's request fails, the connection goes on. */
+  lost: string | undefined;
+}
+
+/** Decoders that may answer at once (same thread) or later (a lane). */
+export interface Decoders extends StreamDecoders {
+  /**
+   * Decodes `payload` on the stream's context. Returns the bytes, valid until the next call, or undefined when they
+   * will come later through {@link IncomingFrames.decoded}; frames of one stream come back in order.
+   * @throws DecodeError on a bad payload.
+   */
+  decode(streamId: number, ticket: Ticket): Uint8Array | undefined;
+}
+
+/** Takes frames in clear, in order per request. `lost` says why the payload could not be had. */
+export type FrameReceiver = (frame: Frame, payload: Uint8Array, lost: string | undefined) => void;
+
+const NOTHING = new Uint8Array(0);
+
+export class IncomingFrames {
+  readonly #streams: IncomingStreams;
+  readonly #decoders: Decoders;
+  readonly #receive: FrameReceiver;
+  readonly #held = new Map<number, Ticket[]>();
+  #heldBytes = 0;
+
+  constructor(from: Side, limits: Limits, decoders: Decoders, receive: FrameReceiver, now: () => number) {
+    this.#streams = new IncomingStreams(from, limits, decoders, now);
+    this.#decoders = decoders;
+    this.#receive = receive;
+  }
+
+  /** Payload bytes that wait for a decoder, or behind a frame that does. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /** @throws ProtocolError */
+  push(frame: Frame): void {
+    const stream = this.#streams.enter(frame);
+    const encoded = (frame.streamFlags & StreamFlag.encoded) !== 0 && stream.decoded;
+    if (encoded) this.#decode(frame);
+    else if (frame.type !== FrameType.streamSettings) this.#pass(frame);
+    this.#streams.leave(frame);
+  }
+
+  /** A decoder has answered `ticket`, by `payload` or by `lost`. */
+  decoded(ticket: Ticket): void {
+    const queue = this.#held.get(ticket.frame.requestId);
+    if (queue === undefined) return;
+    while (queue.length > 0 && (queue[0].payload !== undefined || queue[0].lost !== undefined)) {
+      const { frame, payload, lost } = queue.shift() as Ticket;
+      this.#heldBytes -= frame.payload.length;
+      if (queue.length === 0) this.#held.delete(frame.requestId);
+      this.#receive(frame, payload ?? NOTHING, lost);
+    }
+  }
+
+  /** Forgets what is held and closes all decoders. */
+  close(): void {
+    this.#held.clear();
+    this.#heldBytes = 0;
+    this.#streams.closeAll();
+  }
+
+  #decode(frame: Frame): void {
+    const ticket: Ticket = { frame, payload: undefined, lost: undefined };
+    const payload = this.#decoders.decode(frame.streamId, ticket);
+    if (payload === undefined) this.#hold(ticket);
+    else if (this.#held.has(frame.requestId)) {
+      ticket.payload = payload.slice();
+      this.#hold(ticket);
+    } else this.#receive(frame, payload, undefined);
+  }
+
+  #pass(frame: Frame): void {
+    if (this.#held.size > 0 && this.#held.has(frame.requestId)) {
+      this.#hold({ frame, payload: frame.payload, lost: undefined });
+    } else this.#receive(frame, frame.payload, undefined);
+  }
+
+  #hold(ticket: Ticket): void {
+    const queue = this.#held.get(ticket.frame.requestId);
+    if (queue === undefined) this.#held.set(ticket.frame.requestId, [ticket]);
+    else queue.push(ticket);
+    this.#heldBytes += ticket.frame.payload.length;
+  }
+}
+
+/** A frame of a type that the other side may not send (B6). */
+export function wrongType(frame: Frame, from: Side): ProtocolError {
+  const known = frame.type >= FrameType.commandName && frame.type <= FrameType.goaway;
+  return known
+    ? new ProtocolError('wrong-direction', `frame type ${frame.type} is not for the ${from} to send`)
+    : new ProtocolError('unknown-type', `unknown frame type ${frame.type}`);
+}

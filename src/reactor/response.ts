@@ -1,0 +1,283 @@
+/**
+ * From a handler's output to the frames of one response. Runs where the handler runs: on the main thread or in a lane.
+ *
+ * Small pieces that a handler yields within one tick go out as one frame. The newest bytes are held until the handler
+ * goes on, so that the last frame of a response can say that it is the last; the end of the tick releases them.
+ */
+
+import { CommandError } from '../wire/errors.ts';
+import { CachedOutput, type Handler, type Output, ProgressOutput, TextOutput } from './command.ts';
+
+/** Where the frames of one response go. */
+export interface ResponseSink {
+  /** How many response bytes may be sent now, at most `wanted`; 0: wait. */
+  allowance(wanted: number): number;
+  /** Calls `resume` once, when the allowance may have grown. */
+  wait(resume: () => void): void;
+  /** Sends a frame of response bytes; takes them off the allowance and copies them before it returns. */
+  sendBytes(bytes: Uint8Array, last: boolean): void;
+  sendText(output: TextOutput): void;
+  sendProgress(output: ProgressOutput): void;
+  sendError(message: string): void;
+  /**
+   * Sends cached output, as the end of the response when `last`; then calls `then`, with the bytes if they have to
+   * go the ordinary way after all.
+   */
+  sendCached(output: CachedOutput, last: boolean, then: (bytes?: Uint8Array) => void): void;
+  /** Calls {@link ResponsePump.flush} at the end of the tick. */
+  flushLater(pump: ResponsePump): void;
+  /** Something was thrown that is not meant for the peer. */
+  report(error: unknown): void;
+  /** The last frame has been sent, or the response was stopped. */
+  done(): void;
+}
+
+type AnyIterator = AsyncIterator<Output> | Iterator<Output>;
+
+const utf8 = new TextEncoder();
+
+export class ResponsePump {
+  readonly #sink: ResponseSink;
+  readonly #command: string;
+  readonly #frameSize: number;
+  #iterator: AnyIterator | undefined;
+  #chunks: Uint8Array[] = [];
+  #length = 0;
+  #cached: CachedOutput | undefined;
+  /** What goes on once the bytes in hand have been sent far enough; set while we wait for allowance. */
+  #blocked: (() => void) | undefined;
+  /** A step of the handler that came while we were blocked. */
+  #parked: (() => void) | undefined;
+  #flushPlanned = false;
+  #over = false;
+
+  /** `frameSize`: most response bytes in one frame. */
+  constructor(command: string, sink: ResponseSink, frameSize: number) {
+    this.#command = command;
+    this.#sink = sink;
+    this.#frameSize = frameSize;
+  }
+
+  /** Runs `call`, which starts the handler, and sends what it yields. */
+  start(call: () => ReturnType<Handler>): void {
+    let output: ReturnType<Handler>;
+    try {
+      output = call();
+    } catch (error) {
+      this.fail(error);
+      return;
+    }
+    if (output === undefined || isOutput(output)) this.#single(output);
+    else if (Symbol.asyncIterator in output) this.#iterate(output[Symbol.asyncIterator]());
+    else if (Symbol.iterator in output) this.#iterate(output[Symbol.iterator]());
+    else output.then(this.#single, this.fail);
+  }
+
+  /** Sends what is held, because the tick ends before the handler has gone on. */
+  flush(): void {
+    this.#flushPlanned = false;
+    if (this.#over || this.#blocked !== undefined) return;
+    if (this.#cached !== undefined) this.#sendCached(false, () => undefined);
+    else this.#drain(0, () => undefined);
+  }
+
+  /** Stops the handler; nothing more is sent but `message` as an application error, if given. */
+  stop(message?: string): void {
+    if (this.#over) return;
+    const iterator = this.#iterator;
+    this.#end();
+    if (message !== undefined) this.#sink.sendError(message);
+    this.#sink.done();
+    // A generator in the middle of an await runs its finally blocks when that await is over.
+    Promise.resolve(iterator?.return?.()).catch((error) => this.#sink.report(error));
+  }
+
+  readonly #single = (output: Output | undefined): void => {
+    if (this.#over) return;
+    if (output === undefined) this.#finish();
+    else this.#take(output, this.#finish);
+  };
+
+  #iterate(iterator: AnyIterator): void {
+    this.#iterator = iterator;
+    this.#step();
+  }
+
+  readonly #step = (): void => {
+    if (this.#over) return;
+    try {
+      const result = (this.#iterator as AnyIterator).next();
+      if (result instanceof Promise) result.then(this.#stepped, this.fail);
+      else Promise.resolve(result).then(this.#stepped, this.fail);
+    } catch (error) {
+      this.fail(error);
+    }
+  };
+
+  readonly #stepped = (result: IteratorResult<Output>): void => {
+    if (this.#over) return;
+    if (this.#blocked !== undefined) {
+      this.#parked = () => this.#stepped(result);
+      return;
+    }
+    if (result.done) this.#finish();
+    else this.#take(result.value, this.#step);
+  };
+
+  #take(output: Output, then: () => void): void {
+    if (this.#cached !== undefined) this.#sendCached(false, () => this.#take(output, then));
+    else if (output instanceof Uint8Array) this.#append(output, then);
+    else if (typeof output === 'string') this.#append(utf8.encode(output), then);
+    else if (output instanceof CachedOutput) {
+      this.#drain(0, () => {
+        this.#cached = output;
+        this.#planFlush();
+        then();
+      });
+    } else if (output instanceof TextOutput || output instanceof ProgressOutput) {
+      this.#drain(0, () => {
+        if (output instanceof TextOutput) this.#sink.sendText(output);
+        else this.#sink.sendProgress(output);
+        then();
+      });
+    } else
+      this.fail(new TypeError('a handler may yield Uint8Array, string, text, progress or cached output'));
+  }
+
+  #append(bytes: Uint8Array, then: () => void): void {
+    if (bytes.length > 0) {
+      this.#chunks.push(bytes);
+      this.#length += bytes.length;
+      this.#planFlush();
+    }
+    this.#drain(this.#frameSize, then);
+  }
+
+  readonly #finish = (): void => {
+    if (this.#over) return;
+    if (this.#cached !== undefined) {
+      this.#sendCached(true, this.#close);
+      return;
+    }
+    this.#drain(this.#frameSize, () => {
+      const allowed = this.#sink.allowance(this.#length);
+      if (allowed < this.#length) {
+        if (allowed > 0) this.#sink.sendBytes(this.#gather(allowed), false);
+        this.#wait(this.#finish);
+        return;
+      }
+      this.#sink.sendBytes(this.#gather(this.#length), true);
+      this.#close();
+    });
+  };
+
+  /** Sends whole frames until at most `keep` bytes are left, waiting where it must, then goes on with `then`. */
+  #drain(keep: number, then: () => void): void {
+    while (this.#length > keep) {
+      const allowed = this.#sink.allowance(Math.min(this.#length, this.#frameSize));
+      if (allowed === 0) {
+        this.#wait(() => this.#drain(keep, then));
+        return;
+      }
+      this.#sink.sendBytes(this.#gather(allowed), false);
+    }
+    then();
+  }
+
+  #sendCached(last: boolean, then: () => void): void {
+    const output = this.#cached as CachedOutput;
+    this.#cached = undefined;
+    this.#blocked = then;
+    this.#sink.sendCached(output, last, (bytes) => {
+      if (this.#over) return;
+      this.#blocked = undefined;
+      if (bytes === undefined) then();
+      else this.#append(bytes, last ? this.#finish : then);
+      this.#unpark();
+    });
+  }
+
+  #wait(then: () => void): void {
+    this.#blocked = then;
+    this.#sink.wait(() => {
+      if (this.#over || this.#blocked !== then) return;
+      this.#blocked = undefined;
+      then();
+      this.#unpark();
+    });
+  }
+
+  #unpark(): void {
+    const parked = this.#parked;
+    if (parked === undefined || this.#blocked !== undefined) return;
+    this.#parked = undefined;
+    parked();
+  }
+
+  /** The oldest `length` bytes in hand, in one piece. */
+  #gather(length: number): Uint8Array {
+    this.#length -= length;
+    const first = this.#chunks[0];
+    if (first === undefined) return new Uint8Array(0);
+    if (first.length > length) {
+      this.#chunks[0] = first.subarray(length);
+      return first.subarray(0, length);
+    }
+    if (first.length === length) return this.#chunks.shift() as Uint8Array;
+    const gathered = new Uint8Array(length);
+    let filled = 0;
+    while (filled < length) {
+      const chunk = this.#chunks[0];
+      const part = chunk.subarray(0, length - filled);
+      gathered.set(part, filled);
+      filled += part.length;
+      if (part.length === chunk.length) this.#chunks.shift();
+      else this.#chunks[0] = chunk.subarray(part.length);
+    }
+    return gathered;
+  }
+
+  #planFlush(): void {
+    if (this.#flushPlanned) return;
+    this.#flushPlanned = true;
+    this.#sink.flushLater(this);
+  }
+
+  /** Ends the response with an application error. */
+  readonly fail = (error: unknown): void => {
+    if (this.#over) return;
+    this.#end();
+    if (!(error instanceof CommandError)) this.#sink.report(error);
+    this.#sink.sendError(publicMessage(this.#command, error));
+    this.#sink.done();
+  };
+
+  readonly #close = (): void => {
+    this.#end();
+    this.#sink.done();
+  };
+
+  #end(): void {
+    this.#over = true;
+    this.#chunks = [];
+    this.#length = 0;
+    this.#cached = undefined;
+    this.#parked = undefined;
+    this.#blocked = undefined;
+  }
+}
+
+function isOutput(value: object | string): value is Output {
+  return (
+    value instanceof Uint8Array ||
+    typeof value === 'string' ||
+    value instanceof CachedOutput ||
+    value instanceof TextOutput ||
+    value instanceof ProgressOutput
+  );
+}
+
+/** What the peer is told; details of anything but a CommandError stay on this side. */
+function publicMessage(command: string, error: unknown): string {
+  return error instanceof CommandError ? error.message : `command '${command}' failed: internal error`;
+}

@@ -1,0 +1,448 @@
+/**
+ * The server's protocol state, without I/O: frames in, actions out (protocol.md A4, A6, B, C).
+ *
+ * A request is *receiving* from its command-name frame until its last frame has come, *running* from the moment
+ * its arguments are complete until the last byte of its response is handed to the transport. With command data it
+ * is both for a while (B10). Its ID is busy while it is either.
+ */
+
+import { ProtocolError } from '../wire/errors.ts';
+import {
+  CommandArgumentFlag,
+  CommandDataFlag,
+  CommandNameFlag,
+  ErrorResponseFlag,
+  type Frame,
+  FrameType,
+  PingFlag,
+} from '../wire/frame.ts';
+import type { Limits } from '../wire/limits.ts';
+import {
+  decodeArgumentHead,
+  decodeCancel,
+  decodeCredit,
+  decodePing,
+  decodeSenderSettings,
+  decodeUtf8,
+  type SenderSettings,
+} from '../wire/payloads.ts';
+import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
+
+/** A command whose name and arguments are complete. */
+export interface ReceivedCommand {
+  readonly requestId: number;
+  readonly command: string;
+  readonly args: ReadonlyMap<string, Uint8Array>;
+  /** Data follows as `data` actions. */
+  readonly hasData: boolean;
+}
+
+/** What the owner of a {@link ServerReactor} has to do. */
+export type ServerAction =
+  | { readonly kind: 'run'; readonly command: ReceivedCommand }
+  /** A piece of command data; the bytes are a view on what arrived: copy what must live on. */
+  | { readonly kind: 'data'; readonly requestId: number; readonly bytes: Uint8Array; readonly last: boolean }
+  /** The peer wants the request stopped (C3). */
+  | { readonly kind: 'cancel'; readonly requestId: number }
+  /** Input ended before the command was whole: stop it, answer nothing (B7). */
+  | { readonly kind: 'abandon'; readonly requestId: number }
+  /** The request cannot go on through our own fault; answer with an application error. */
+  | { readonly kind: 'fail'; readonly requestId: number; readonly message: string }
+  | { readonly kind: 'settings'; readonly settings: SenderSettings }
+  | { readonly kind: 'credit'; readonly requestId: number; readonly bytes: number }
+  | { readonly kind: 'ping'; readonly payload: Uint8Array }
+  | { readonly kind: 'pong'; readonly payload: Uint8Array }
+  /** Half duplex: input has ended, output may go (A6). */
+  | { readonly kind: 'release-output' }
+  /** The peer has found a protocol error in what we sent. */
+  | { readonly kind: 'peer-error'; readonly message: string };
+
+interface Receiving {
+  readonly requestId: number;
+  readonly command: string;
+  readonly args: Map<string, Uint8Array>;
+  argumentBytes: number;
+  expectsArguments: boolean;
+  readonly expectsData: boolean;
+  partial: { name: string; value: Uint8Array; filled: number } | undefined;
+  emptyFrames: number;
+}
+
+/** How many cancelled requests we remember, so that frames of theirs already on the way do no harm. */
+const REMEMBERED_CANCELS = 256;
+
+const ascii = new TextDecoder('latin1');
+
+export class ServerReactor {
+  readonly #limits: Limits;
+  readonly #frames: IncomingFrames;
+  readonly #receiving = new Map<number, Receiving>();
+  /** Running requests; true once a response has been started. */
+  readonly #running = new Map<number, boolean>();
+  readonly #cancelled = new Set<number>();
+  #actions: ServerAction[] = [];
+  #state: 'open' | 'ended' | 'errored' = 'open';
+  #holdsOutput: boolean;
+  #settingsSeen = false;
+  #framesSeen = false;
+
+  /** `halfDuplex`: the transport cannot answer while it is still reading (A6). */
+  constructor(limits: Limits, decoders: Decoders, halfDuplex = false, now = () => performance.now()) {
+    this.#limits = limits;
+    this.#holdsOutput = halfDuplex;
+    this.#frames = new IncomingFrames('client', limits, decoders, this.#receive, now);
+  }
+
+  /** Payload bytes held until a decoder answers. */
+  get heldBytes(): number {
+    return this.#frames.heldBytes;
+  }
+
+  /** True while some command has begun to arrive and is not whole. */
+  get midCommand(): boolean {
+    return this.#receiving.size > 0;
+  }
+
+  /** Requests being received or running. */
+  get openRequests(): number {
+    let receivingOnly = 0;
+    for (const id of this.#receiving.keys()) if (!this.#running.has(id)) receivingOnly++;
+    return receivingOnly + this.#running.size;
+  }
+
+  /** Half duplex: all output, in the order in which it is produced, waits for the end of input (A6). */
+  get holdsOutput(): boolean {
+    return this.#holdsOutput;
+  }
+
+  /** True when the peer may be sent extension frames (C). */
+  get peerHasSettings(): boolean {
+    return this.#settingsSeen;
+  }
+
+  /**
+   * Takes one frame and appends what is to be done to `actions`.
+   * @throws ProtocolError, after which only {@link endOfInput} and responses to running requests are in order (B5).
+   */
+  receive(frame: Frame, actions: ServerAction[]): void {
+    if (this.#state === 'errored') throw new ProtocolError('already-errored', 'frame after a protocol error');
+    if (this.#state === 'ended')
+      throw this.#fail(new ProtocolError('frame-after-end', 'frame after end of input'));
+    this.#guard(actions, () => this.#frames.push(frame));
+  }
+
+  /** A decoder has answered. @throws ProtocolError as {@link receive} does. */
+  decoded(ticket: Ticket, actions: ServerAction[]): void {
+    if (this.#state === 'errored') return;
+    this.#guard(actions, () => this.#frames.decoded(ticket));
+  }
+
+  /** End of input: what is partly received is abandoned, the rest goes on (B7). A second call does nothing. */
+  endOfInput(actions: ServerAction[]): void {
+    if (this.#state === 'ended') return;
+    if (this.#state === 'open') this.#state = 'ended';
+    for (const id of this.#receiving.keys()) {
+      if (this.#running.delete(id)) actions.push({ kind: 'abandon', requestId: id });
+    }
+    this.#receiving.clear();
+    if (!this.#holdsOutput) return;
+    this.#holdsOutput = false;
+    actions.push({ kind: 'release-output' });
+  }
+
+  /** Stops accepting input after an error that was found outside, such as a limit of the splitter (B5). */
+  stop(): void {
+    this.#state = 'errored';
+    this.#receiving.clear();
+    this.#frames.close();
+  }
+
+  /**
+   * The application begins to answer, on one of the server's streams.
+   * @throws Error when the request is not running or has been answered, or the stream is not the server's (B8).
+   */
+  startResponse(requestId: number, streamId: number): void {
+    if ((streamId & 1) === 1) throw new Error(`odd-output-stream: ${streamId} is not a stream of the server`);
+    const answered = this.#running.get(requestId);
+    if (answered === undefined) throw new Error(`request ${requestId} is not active`);
+    if (answered) throw new Error(`request ${requestId} has been answered already`);
+    this.#running.set(requestId, true);
+  }
+
+  /** The last byte of the response has been handed to the transport: the ID is free (A4). */
+  finishResponse(requestId: number): void {
+    this.#running.delete(requestId);
+  }
+
+  isRunning(requestId: number): boolean {
+    return this.#running.has(requestId);
+  }
+
+  #guard(actions: ServerAction[], step: () => void): void {
+    this.#actions = actions;
+    try {
+      step();
+    } catch (error) {
+      throw this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): unknown {
+    this.stop();
+    return error;
+  }
+
+  readonly #receive = (frame: Frame, payload: Uint8Array, lost: string | undefined): void => {
+    const first = !this.#framesSeen;
+    this.#framesSeen = true;
+    if (lost !== undefined) return this.#loseFrame(frame, lost);
+    switch (frame.type) {
+      case FrameType.commandName:
+        return this.#commandName(frame, payload);
+      case FrameType.commandArgument:
+      case FrameType.commandData:
+        return this.#commandRest(frame, payload);
+      default:
+        return this.#control(frame, payload, first);
+    }
+  };
+
+  #commandName(frame: Frame, payload: Uint8Array): void {
+    const id = frame.requestId;
+    if (this.#receiving.has(id)) {
+      throw new ProtocolError('request-already-received', `request ${id} is already being received`);
+    }
+    if (this.#running.has(id)) {
+      throw new ProtocolError('request-already-active', `request ${id} is already active`);
+    }
+    const eos = (frame.flags & CommandNameFlag.eos) !== 0;
+    const expectsArguments = (frame.flags & CommandNameFlag.haveArgs) !== 0;
+    const expectsData = (frame.flags & CommandNameFlag.haveData) !== 0;
+    checkCommandName(id, payload, this.#limits);
+    if (!eos && !expectsArguments && !expectsData) {
+      throw new ProtocolError('command-missing-flags', `command-name of request ${id} carries no flag`);
+    }
+    if (eos && (expectsArguments || expectsData)) {
+      throw new ProtocolError(
+        'command-conflicting-flags',
+        `command-name of request ${id}: eos excludes the others`,
+      );
+    }
+    if (this.openRequests >= this.#limits.maxConcurrentRequests) {
+      throw new ProtocolError('limit', `more than ${this.#limits.maxConcurrentRequests} concurrent requests`);
+    }
+    this.#cancelled.delete(id);
+    const request: Receiving = {
+      requestId: id,
+      command: ascii.decode(payload),
+      args: new Map(),
+      argumentBytes: 0,
+      expectsArguments,
+      expectsData,
+      partial: undefined,
+      emptyFrames: 0,
+    };
+    if (!eos) this.#receiving.set(id, request);
+    if (!expectsArguments) this.#run(request);
+  }
+
+  #commandRest(frame: Frame, payload: Uint8Array): void {
+    const id = frame.requestId;
+    const request = this.#receiving.get(id);
+    if (request === undefined) {
+      if (this.#cancelled.has(id)) return;
+      throw this.#unexpected(frame);
+    }
+    if (frame.type === FrameType.commandArgument) this.#argument(request, frame, payload);
+    else this.#data(request, frame, payload);
+  }
+
+  #unexpected(frame: Frame): ProtocolError {
+    const id = frame.requestId;
+    if (this.#receiving.size === 0) {
+      return new ProtocolError('expected-command', `expected a command-name frame, got type ${frame.type}`);
+    }
+    if (this.#running.has(id)) {
+      return new ProtocolError('request-still-active', `frame for request ${id}, which is already active`);
+    }
+    return new ProtocolError('request-not-receiving', `frame for request ${id}, which is not being received`);
+  }
+
+  #argument(request: Receiving, frame: Frame, payload: Uint8Array): void {
+    if (!request.expectsArguments) {
+      throw new ProtocolError('not-expecting-arguments', `request ${request.requestId} expects no arguments`);
+    }
+    const more = (frame.flags & CommandArgumentFlag.continuation) !== 0;
+    if (request.partial === undefined) this.#argumentHead(request, payload, more);
+    else appendPiece(request, payload);
+    const { name, value, filled } = request.partial as NonNullable<Receiving['partial']>;
+    if (filled !== value.length && !more) {
+      throw partialValue(request, `ends after ${filled} of ${value.length} bytes`);
+    }
+    const last = (frame.flags & CommandArgumentFlag.eoa) !== 0;
+    if (more) {
+      if (last) throw partialValue(request, 'carries continuation and eoa at once');
+      if (payload.length === 0) this.#countEmpty(request);
+      return;
+    }
+    request.args.set(name, value);
+    request.partial = undefined;
+    if (!last) return;
+    request.expectsArguments = false;
+    if (!request.expectsData) this.#receiving.delete(request.requestId);
+    this.#run(request);
+  }
+
+  #argumentHead(request: Receiving, payload: Uint8Array, continued: boolean): void {
+    const { name, valueLength, piece } = decodeArgumentHead(payload, continued);
+    if (request.args.has(name)) {
+      throw new ProtocolError('duplicate-argument', `argument '${name}' given twice`);
+    }
+    if (request.args.size >= this.#limits.maxArguments) {
+      throw new ProtocolError('limit', `more than ${this.#limits.maxArguments} arguments in one command`);
+    }
+    request.argumentBytes += name.length + valueLength;
+    if (request.argumentBytes > this.#limits.maxArgumentBytes) {
+      throw new ProtocolError(
+        'limit',
+        `more than ${this.#limits.maxArgumentBytes} bytes of arguments in one command`,
+      );
+    }
+    request.partial = { name, value: new Uint8Array(valueLength), filled: 0 };
+    appendPiece(request, piece);
+  }
+
+  #data(request: Receiving, frame: Frame, payload: Uint8Array): void {
+    const id = request.requestId;
+    if (!request.expectsData) {
+      throw new ProtocolError('not-expecting-data', `request ${id} expects no data`);
+    }
+    if (request.expectsArguments) {
+      throw new ProtocolError(
+        'not-expecting-data',
+        `data of request ${id} before its arguments are complete`,
+      );
+    }
+    const more = (frame.flags & CommandDataFlag.continuation) !== 0;
+    const last = (frame.flags & CommandDataFlag.eos) !== 0;
+    if (more === last) {
+      throw new ProtocolError(
+        'data-missing-flags',
+        `command-data of request ${id} needs exactly one of its flags`,
+      );
+    }
+    if (payload.length === 0 && !last) this.#countEmpty(request);
+    else request.emptyFrames = 0;
+    if (last) this.#receiving.delete(id);
+    if (this.#running.has(id)) this.#actions.push({ kind: 'data', requestId: id, bytes: payload, last });
+  }
+
+  #countEmpty(request: Receiving): void {
+    if (++request.emptyFrames > this.#limits.maxEmptyDataFrames) {
+      throw new ProtocolError(
+        'limit',
+        `more than ${this.#limits.maxEmptyDataFrames} empty data frames in a row`,
+      );
+    }
+  }
+
+  #run(request: Receiving): void {
+    const { requestId, command, args, expectsData } = request;
+    this.#running.set(requestId, false);
+    this.#actions.push({ kind: 'run', command: { requestId, command, args, hasData: expectsData } });
+  }
+
+  /** Our own decoder died: only this request fails, and what else arrives for it is passed over. */
+  #loseFrame(frame: Frame, message: string): void {
+    const id = frame.requestId;
+    if (!this.#receiving.delete(id) && frame.type !== FrameType.commandName) return;
+    this.#remember(id);
+    this.#running.set(id, this.#running.get(id) ?? false);
+    this.#actions.push({ kind: 'fail', requestId: id, message });
+  }
+
+  #remember(id: number): void {
+    this.#cancelled.add(id);
+    if (this.#cancelled.size > REMEMBERED_CANCELS) {
+      this.#cancelled.delete(this.#cancelled.values().next().value as number);
+    }
+  }
+
+  #control(frame: Frame, payload: Uint8Array, first: boolean): void {
+    switch (frame.type) {
+      case FrameType.errorResponse:
+        if (frame.flags !== ErrorResponseFlag.protocol) throw this.#misplaced(frame);
+        this.#actions.push({ kind: 'peer-error', message: decodeUtf8(payload) });
+        return;
+      case FrameType.senderSettings:
+        if (!first) throw new ProtocolError('settings-not-first', 'sender-settings must be the first frame');
+        this.#settingsSeen = true;
+        this.#actions.push({ kind: 'settings', settings: decodeSenderSettings(payload) });
+        return;
+      case FrameType.cancel:
+        this.#requireSettings(frame);
+        return this.#cancel(frame, payload);
+      case FrameType.credit:
+        this.#requireSettings(frame);
+        this.#actions.push({ kind: 'credit', requestId: frame.requestId, bytes: decodeCredit(payload) });
+        return;
+      case FrameType.ping:
+        this.#requireSettings(frame);
+        this.#actions.push({
+          kind: (frame.flags & PingFlag.reply) === 0 ? 'ping' : 'pong',
+          payload: decodePing(payload).slice(),
+        });
+        return;
+      default:
+        throw this.#misplaced(frame);
+    }
+  }
+
+  #misplaced(frame: Frame): ProtocolError {
+    if (this.#receiving.size === 0 && frame.type < FrameType.senderSettings) {
+      return new ProtocolError('expected-command', `expected a command-name frame, got type ${frame.type}`);
+    }
+    return wrongType(frame, 'client');
+  }
+
+  #requireSettings(frame: Frame): void {
+    if (!this.#settingsSeen) {
+      throw new ProtocolError(
+        'extension-without-settings',
+        `frame type ${frame.type} before sender-settings`,
+      );
+    }
+  }
+
+  #cancel(frame: Frame, payload: Uint8Array): void {
+    decodeCancel(payload);
+    const id = frame.requestId;
+    if (this.#receiving.delete(id)) this.#remember(id);
+    else if (!this.#running.has(id)) return;
+    this.#running.set(id, this.#running.get(id) ?? false);
+    this.#actions.push({ kind: 'cancel', requestId: id });
+  }
+}
+
+function checkCommandName(requestId: number, name: Uint8Array, limits: Limits): void {
+  if ((requestId & 1) === 0) {
+    throw new ProtocolError('even-request-id', `request ID ${requestId} from the client is even`);
+  }
+  if (name.length > limits.maxCommandName) {
+    throw new ProtocolError('limit', `command name of ${name.length} bytes, limit ${limits.maxCommandName}`);
+  }
+}
+
+function appendPiece(request: Receiving, piece: Uint8Array): void {
+  const partial = request.partial as NonNullable<Receiving['partial']>;
+  if (partial.filled + piece.length > partial.value.length) {
+    throw partialValue(request, `is longer than its ${partial.value.length} bytes`);
+  }
+  partial.value.set(piece, partial.filled);
+  partial.filled += piece.length;
+}
+
+function partialValue(request: Receiving, what: string): ProtocolError {
+  const name = request.partial?.name ?? '';
+  return new ProtocolError('partial-argument-value', `value of argument '${name}' ${what}`);
+}

@@ -1,0 +1,452 @@
+/** One request at the server: from its command to the last byte of its response. */
+
+import { type BatchReader, LookupAnswer, Op, unpackPieces } from '../workers/batch.ts';
+import type { Command } from './commands.ts';
+import type { CacheEntry, ResponseCache } from './lanes/cache.ts';
+import type { CacheStream, LaneStream } from './lanes/router.ts';
+import type { CachedOutput, ProgressOutput, TextOutput } from './reactor/command.ts';
+import { type Gate, Window } from './reactor/flow.ts';
+import { DataQueue, HandlerRequest, NO_DATA } from './reactor/request.ts';
+import { ResponsePump, type ResponseSink } from './reactor/response.ts';
+import { CommandError } from './wire/errors.ts';
+import { BytesResponseFlag, DEFAULT_FRAME_SIZE, ErrorResponseFlag, FrameType } from './wire/frame.ts';
+import { cutUtf8, encodeProgress, encodeTextOutput } from './wire/payloads.ts';
+
+/** What a request needs of its connection. */
+export interface RequestPeer {
+  /** Most payload bytes of a frame before encoding. */
+  readonly frameSize: number;
+  /** Initial window of each request, or undefined for no flow control (C2). */
+  readonly requestWindow: number | undefined;
+  /** The connection's window (C2). */
+  readonly window: Window;
+  /** The connection's output bound. */
+  readonly output: Gate;
+  readonly sendsProgress: boolean;
+  readonly cache: ResponseCache;
+  /** The profile of cached entries, or undefined when this peer cannot take them. */
+  readonly cacheProfile: string | undefined;
+  waitForCredit(resume: () => void): void;
+  flushLater(pump: ResponsePump): void;
+  sendPlain(requestId: number, type: number, flags: number, payload: Uint8Array): void;
+  /** The handler has taken, or will never take, this many bytes of command data. */
+  dataRead(bytes: number): void;
+  report(error: unknown, command: string): void;
+  acquireCacheStream(use: (stream: CacheStream) => void): void;
+  releaseCacheStream(stream: CacheStream, whole: boolean): void;
+  /** Compresses for the cache; undefined: could not. */
+  compress(bytes: Uint8Array, then: (pieces: Uint8Array[] | undefined) => void): void;
+  /** The last frame has been given to the writer, or nothing more will be sent. */
+  finished(request: ServedRequest): void;
+}
+
+/** Bytes that a call in a lane may send before it hears from us again. */
+const GRANT = 64 * 1024;
+/** The output bound lets pieces shrink to this, not further: dribbles cost more than they bring. */
+const SMALLEST_PIECE = 4096;
+/** Response bytes in a piece of a cached output. */
+const CACHED_PIECE = DEFAULT_FRAME_SIZE;
+
+const text = new TextDecoder();
+const utf8 = new TextEncoder();
+
+export class ServedRequest implements ResponseSink {
+  readonly id: number;
+  readonly command: Command;
+  readonly #peer: RequestPeer;
+  readonly #args: ReadonlyMap<string, Uint8Array>;
+  readonly #window: Window;
+  /** Command data for a handler on this thread; for one in a lane, what came before it was started. */
+  readonly #data: DataQueue | undefined;
+  #early: { bytes: Uint8Array; last: boolean }[] = [];
+  #stream: LaneStream | undefined;
+  #pump: ResponsePump | undefined;
+  #request: HandlerRequest | undefined;
+  #deadline: ReturnType<typeof setTimeout> | undefined;
+  #started = false;
+  /** Bytes granted to the call in the lane and not yet seen in its frames. */
+  #granted = 0;
+  #grantWanted = 0;
+  /** Key that we have promised the cache to fill. */
+  #producing: string | undefined;
+  /** Whether the output that the call is producing ends its response. */
+  #lastLookup = false;
+  #cacheStream: CacheStream | undefined;
+  #lastInLane = false;
+  #over = false;
+
+  constructor(
+    peer: RequestPeer,
+    command: Command,
+    id: number,
+    args: ReadonlyMap<string, Uint8Array>,
+    hasData: boolean,
+  ) {
+    this.#peer = peer;
+    this.command = command;
+    this.id = id;
+    this.#args = args;
+    this.#window = new Window(peer.requestWindow);
+    this.#data = hasData ? new DataQueue((bytes) => peer.dataRead(bytes)) : undefined;
+  }
+
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** True once the last frame is on its way through a lane: it will be sent whatever happens to the handler. */
+  get answered(): boolean {
+    return this.#lastInLane;
+  }
+
+  /** Runs the handler; `stream`: where the response is encoded; undefined: it goes plain from this thread. */
+  start(stream: LaneStream | undefined): void {
+    this.#started = true;
+    this.#stream = stream;
+    const { handler, name } = this.command;
+    if (handler === undefined) {
+      this.#call();
+      return;
+    }
+    const request = new HandlerRequest(name, this.#args, this.#data ?? NO_DATA);
+    this.#request = request;
+    this.#pump = new ResponsePump(name, this, this.#peer.frameSize);
+    this.#pump.start(() => handler(request));
+  }
+
+  /** Stops the request when `milliseconds` have passed (C6). */
+  expireAfter(milliseconds: number): void {
+    if (this.#over) return;
+    this.#deadline = setTimeout(() => this.stop('deadline exceeded'), Math.min(milliseconds, 2 ** 31 - 1));
+    (this.#deadline as { unref?: () => void }).unref?.();
+  }
+
+  /** A piece of command data; copied when it has to be kept. */
+  pushData(bytes: Uint8Array, last: boolean): void {
+    if (this.command.handler !== undefined) this.#data?.push(bytes, last);
+    else if (this.#started) this.#stream?.tell(Op.callData, this.id, last ? 1 : 0, bytes);
+    else this.#early.push({ bytes: bytes.slice(), last });
+  }
+
+  /** Stops the handler; the peer gets `message` as an application error, or nothing at all. */
+  stop(message: string | undefined): void {
+    if (this.#over) return;
+    if (this.#pump !== undefined) {
+      this.#abort(message ?? 'connection closed');
+      this.#pump.stop(message);
+      return;
+    }
+    if (this.#started && this.#stream?.lane.alive) {
+      // The lane answers with the error, after the frames of this call that are on their way.
+      this.#stream.tell(Op.callCancel, this.id, 0, utf8.encode(message ?? ''));
+      if (message === undefined) this.#end();
+      return;
+    }
+    if (message !== undefined) this.#sendErrorPlain(message);
+    this.#end();
+  }
+
+  /** The stream died with its lane: what was sent stands; the rest is an error, said on the plain stream. */
+  lose(reason: string): void {
+    if (this.#over) return;
+    this.#stream = undefined;
+    this.#lastInLane = false;
+    this.#abort(reason);
+    this.#pump?.stop();
+    if (!this.#over) this.#end();
+  }
+
+  /** Bytes that the peer has added to this request's window (C4). @throws ProtocolError when they are too many. */
+  credit(bytes: number): void {
+    this.#window.add(bytes);
+  }
+
+  /** A frame of this response has come out of its lane. */
+  onFrame(last: boolean, rawLength: number, call: boolean): void {
+    if (call) this.#granted -= rawLength;
+    if (last) {
+      this.#lastInLane = false;
+      this.#end();
+    } else if (call && this.#granted < GRANT / 2 && !this.#peer.window.limited)
+      this.#grant(GRANT - this.#granted);
+  }
+
+  /** A record about this request's call in a lane. */
+  onCallRecord(record: BatchReader): void {
+    switch (record.op) {
+      case Op.want:
+        this.#grantWanted = record.extra;
+        return this.#grantWhatIsWanted();
+      case Op.lookup:
+        return this.#lookup(text.decode(record.payload), record.flags === 1);
+      case Op.pieces:
+        return this.#pieces(record);
+      case Op.dataRead:
+        return this.#peer.dataRead(record.extra);
+      case Op.report:
+        return this.#peer.report(text.decode(record.payload), this.command.name);
+    }
+  }
+
+  // ----------------------------------------------------------------- sink of a handler on this thread
+
+  allowance(wanted: number): number {
+    const { window, output } = this.#peer;
+    const credited = Math.min(wanted, this.#window.available, window.available);
+    const { room } = output;
+    if (room >= credited) return Math.max(0, credited);
+    return room >= SMALLEST_PIECE ? room : 0;
+  }
+
+  wait(resume: () => void): void {
+    if (this.#window.available > 0 && this.#peer.window.available > 0) this.#peer.output.wait(resume);
+    else this.#peer.waitForCredit(resume);
+  }
+
+  sendBytes(bytes: Uint8Array, last: boolean): void {
+    const flags = last ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
+    this.#takeCredit(bytes.length);
+    if (this.#stream === undefined) {
+      this.#peer.sendPlain(this.id, FrameType.bytesResponse, flags, bytes);
+      return;
+    }
+    this.#lastInLane = last;
+    this.#peer.output.take(bytes.length);
+    this.#stream.encode(this.id, FrameType.bytesResponse, flags, bytes);
+  }
+
+  sendText(output: TextOutput): void {
+    this.#sendBeside(FrameType.textOutput, 0, encodeTextOutput(output.atoms));
+  }
+
+  sendProgress(output: ProgressOutput): void {
+    if (this.#peer.sendsProgress) this.#sendBeside(FrameType.progress, 0, encodeProgress(output));
+  }
+
+  sendError(message: string): void {
+    this.#lastInLane = this.#stream !== undefined;
+    const payload = cutUtf8(message, this.#peer.frameSize);
+    this.#sendBeside(FrameType.errorResponse, ErrorResponseFlag.application, payload);
+  }
+
+  sendCached(output: CachedOutput, last: boolean, then: (bytes?: Uint8Array) => void): void {
+    if (!this.#canSplice) {
+      this.#produce(output, then);
+      return;
+    }
+    this.#peer.cache.lookup(output.key, (entry) => {
+      if (entry !== undefined) this.#splice(entry, last, then);
+      else if (this.#over) this.#peer.cache.abandon(output.key);
+      else {
+        this.#producing = output.key;
+        this.#produce(output, (bytes) => this.#compress(output.key, bytes as Uint8Array, last, then));
+      }
+    });
+  }
+
+  flushLater(pump: ResponsePump): void {
+    this.#peer.flushLater(pump);
+  }
+
+  report(error: unknown): void {
+    this.#peer.report(error, this.command.name);
+  }
+
+  done(): void {
+    this.#data?.drop();
+    if (!this.#lastInLane) this.#end();
+  }
+
+  // --------------------------------------------------------------------------------- calls in a lane
+
+  #call(): void {
+    const { laneHandler, name } = this.command;
+    const stream = this.#stream;
+    if (stream === undefined) {
+      this.#sendErrorPlain('no worker to run the command on');
+      this.#end();
+      return;
+    }
+    const packed = [...this.#args].flatMap(([key, value]) => [utf8.encode(key), value]);
+    if (!this.#peer.window.limited) this.#take(this.allowance(GRANT));
+    stream.call(laneHandler, this.id, utf8.encode(name), packed, this.#data !== undefined, this.#granted);
+    for (const { bytes, last } of this.#early) stream.tell(Op.callData, this.id, last ? 1 : 0, bytes);
+    this.#early = [];
+  }
+
+  #take(bytes: number): void {
+    this.#takeCredit(bytes);
+    this.#peer.output.take(bytes);
+    this.#granted += bytes;
+  }
+
+  #grant(wanted: number): void {
+    const bytes = this.allowance(wanted);
+    if (bytes <= 0) return;
+    this.#take(bytes);
+    this.#grantWanted = 0;
+    this.#stream?.tell(Op.callGrant, this.id, 0, undefined, bytes);
+  }
+
+  readonly #grantWhatIsWanted = (): void => {
+    if (this.#over || this.#grantWanted === 0) return;
+    this.#grant(this.#grantWanted);
+    if (this.#grantWanted > 0) this.wait(this.#grantWhatIsWanted);
+  };
+
+  #lookup(key: string, last: boolean): void {
+    if (!this.#canSplice) {
+      this.#answerLookup(LookupAnswer.stream);
+      return;
+    }
+    this.#peer.cache.lookup(key, (entry) => {
+      if (entry !== undefined) this.#spliceCall(entry, last);
+      else if (this.#over) this.#peer.cache.abandon(key);
+      else {
+        this.#producing = key;
+        this.#lastLookup = last;
+        this.#answerLookup(LookupAnswer.produce);
+      }
+    });
+  }
+
+  #pieces(record: BatchReader): void {
+    const key = this.#producing;
+    if (key === undefined) return;
+    this.#producing = undefined;
+    if (record.flags === 1) {
+      this.#peer.cache.abandon(key);
+      return;
+    }
+    const entry = { pieces: unpackPieces(record.payload), rawLength: record.extra };
+    this.#peer.cache.fill(key, entry);
+    this.#spliceCall(entry, this.#lastLookup);
+  }
+
+  #spliceCall(entry: CacheEntry, last: boolean): void {
+    const stream = this.#stream;
+    this.#splice(entry, last, () => {
+      stream?.tell(Op.lookupAnswer, this.id, LookupAnswer.spliced);
+      if (last) {
+        stream?.requests.delete(this.id);
+        this.#end();
+      }
+    });
+  }
+
+  #answerLookup(answer: number): void {
+    this.#stream?.tell(Op.lookupAnswer, this.id, answer);
+  }
+
+  // -------------------------------------------------------------------------------------- cached output
+
+  /** A cached piece cannot be cut, so the windows must have room for one; sensitive output is not shared (D). */
+  get #canSplice(): boolean {
+    const { cache, cacheProfile, requestWindow, frameSize, window } = this.#peer;
+    if (!cache.enabled || cacheProfile === undefined || this.#stream === undefined) return false;
+    if (this.#stream.profile !== cacheProfile || frameSize < CACHED_PIECE) return false;
+    return !window.limited && (requestWindow === undefined || requestWindow >= CACHED_PIECE);
+  }
+
+  async #produce(output: CachedOutput, then: (bytes?: Uint8Array) => void): Promise<void> {
+    try {
+      const bytes = await output.produce();
+      if (!this.#over) then(bytes);
+    } catch (error) {
+      this.#pump?.fail(error);
+    }
+  }
+
+  #compress(key: string, bytes: Uint8Array, last: boolean, then: (bytes?: Uint8Array) => void): void {
+    this.#peer.compress(bytes, (pieces) => {
+      if (this.#over) return;
+      this.#producing = undefined;
+      if (pieces === undefined) {
+        this.#peer.cache.abandon(key);
+        then(bytes);
+        return;
+      }
+      const entry = { pieces, rawLength: bytes.length };
+      this.#peer.cache.fill(key, entry);
+      this.#splice(entry, last, then);
+    });
+  }
+
+  /** Sends a cached entry on a cache stream, nothing else between its pieces. */
+  #splice(entry: CacheEntry, last: boolean, then: () => void): void {
+    if (this.#over) return;
+    this.#peer.acquireCacheStream((stream) => {
+      if (this.#over) {
+        this.#peer.releaseCacheStream(stream, true);
+        return;
+      }
+      this.#cacheStream = stream;
+      this.#sendPieces(entry, 0, last, then);
+    });
+  }
+
+  #sendPieces(entry: CacheEntry, from: number, last: boolean, then: () => void): void {
+    const stream = this.#cacheStream;
+    if (this.#over || stream === undefined) return;
+    for (let i = from; i < entry.pieces.length; i++) {
+      const rawLength = Math.min(CACHED_PIECE, entry.rawLength - i * CACHED_PIECE);
+      if (this.allowance(rawLength) < rawLength) {
+        this.wait(() => this.#sendPieces(entry, i, last, then));
+        return;
+      }
+      const final = last && i === entry.pieces.length - 1;
+      const flags = final ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
+      this.#takeCredit(rawLength);
+      stream.send(this.#peer.cacheProfile as string, this.id, flags, entry.pieces[i], rawLength);
+    }
+    this.#cacheStream = undefined;
+    this.#peer.releaseCacheStream(stream, true);
+    then();
+  }
+
+  // ---------------------------------------------------------------------------------------------- the end
+
+  #takeCredit(bytes: number): void {
+    this.#window.take(bytes);
+    this.#peer.window.take(bytes);
+  }
+
+  /** Sends a frame that is not encoded, in order with the response's bytes. */
+  #sendBeside(type: number, flags: number, payload: Uint8Array): void {
+    if (this.#stream === undefined) {
+      this.#peer.sendPlain(this.id, type, flags, payload);
+      return;
+    }
+    this.#peer.output.take(payload.length);
+    this.#stream.plain(this.id, type, flags, payload);
+  }
+
+  #sendErrorPlain(message: string): void {
+    const payload = cutUtf8(message, this.#peer.frameSize);
+    this.#peer.sendPlain(this.id, FrameType.errorResponse, ErrorResponseFlag.application, payload);
+  }
+
+  #abort(reason: string): void {
+    this.#request?.abort(new CommandError(reason));
+    this.#data?.fail(new CommandError(reason));
+  }
+
+  #end(): void {
+    if (this.#over) return;
+    this.#over = true;
+    clearTimeout(this.#deadline);
+    this.#data?.drop();
+    if (this.#producing !== undefined) this.#peer.cache.abandon(this.#producing);
+    if (this.#cacheStream !== undefined) this.#peer.releaseCacheStream(this.#cacheStream, false);
+    this.#stream?.requests.delete(this.id);
+    if (this.#granted !== 0) this.#giveBack(this.#granted);
+    this.#peer.finished(this);
+  }
+
+  /** A grant that was not used up. */
+  #giveBack(bytes: number): void {
+    this.#granted = 0;
+    this.#peer.output.give(bytes);
+    if (this.#peer.window.limited) this.#peer.window.take(-bytes);
+  }
+}

@@ -1,0 +1,58 @@
+/** TCP and Unix sockets as transports. */
+
+import type { Socket } from 'node:net';
+import type { Transport } from '../connection.ts';
+
+export class SocketTransport implements Transport {
+  readonly remote: string;
+  onData: (chunk: Uint8Array) => void = () => undefined;
+  onEnd: () => void = () => undefined;
+  onClose: (error: Error | undefined) => void = () => undefined;
+  readonly #socket: Socket;
+  #error: Error | undefined;
+
+  /** `socket` is connected, with allowHalfOpen; nothing is read from it before {@link resume}. */
+  constructor(socket: Socket, remote: string) {
+    this.remote = remote;
+    this.#socket = socket;
+    socket.setNoDelay(true);
+    socket.pause();
+    socket.on('data', (chunk: Uint8Array) => this.onData(chunk));
+    socket.on('end', () => this.onEnd());
+    socket.on('error', (error) => {
+      this.#error = error;
+    });
+    socket.on('close', () => this.onClose(this.#error));
+  }
+
+  write(chunks: Uint8Array[], written: () => void): void {
+    const socket = this.#socket;
+    const last = chunks.length - 1;
+    if (last > 0) socket.cork();
+    for (let i = 0; i < last; i++) socket.write(chunks[i]);
+    socket.write(chunks[last], (error) => {
+      if (!error) written();
+    });
+    if (last > 0) socket.uncork();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  end(): void {
+    this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  endOfTick(run: () => void): void {
+    setImmediate(run);
+  }
+}

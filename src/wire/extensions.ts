@@ -1,0 +1,220 @@
+/** Payloads of the extensions' frame types, which only travel between peers that have announced them (protocol.md C). */
+
+import { badPayload, checkSize, readU16, writeU16 } from './fields.ts';
+import { DEFAULT_FRAME_SIZE } from './frame.ts';
+import { cutUtf8, decodeUtf8, encodeUtf8 } from './utf8.ts';
+
+/** How far a command is (C, type 7). */
+export interface Progress {
+  /** −1: finished. */
+  readonly position: number;
+  /** −1: unknown. */
+  readonly total: number;
+  readonly topic: string;
+  readonly unit: string;
+  readonly item: string;
+}
+
+/** Two i64 and three u16. */
+const PROGRESS_HEADER_SIZE = 22;
+/** Bytes that we send of each of a progress frame's strings. */
+const MAX_PROGRESS_TEXT = 1024;
+
+/**
+ * Strings are cut at a character to 1 024 bytes each.
+ * @throws RangeError when position or total is not a safe integer from −1 up.
+ */
+export function encodeProgress(progress: Progress): Uint8Array<ArrayBuffer> {
+  checkCount('position', progress.position);
+  checkCount('total', progress.total);
+  const topic = cutUtf8(progress.topic, MAX_PROGRESS_TEXT);
+  const unit = cutUtf8(progress.unit, MAX_PROGRESS_TEXT);
+  const item = cutUtf8(progress.item, MAX_PROGRESS_TEXT);
+  const payload = new Uint8Array(PROGRESS_HEADER_SIZE + topic.length + unit.length + item.length);
+  const view = dataView(payload);
+  view.setBigInt64(0, BigInt(progress.position), true);
+  view.setBigInt64(8, BigInt(progress.total), true);
+  writeU16(payload, 16, topic.length);
+  writeU16(payload, 18, unit.length);
+  writeU16(payload, 20, item.length);
+  payload.set(topic, PROGRESS_HEADER_SIZE);
+  payload.set(unit, PROGRESS_HEADER_SIZE + topic.length);
+  payload.set(item, PROGRESS_HEADER_SIZE + topic.length + unit.length);
+  return payload;
+}
+
+function checkCount(what: string, value: number): void {
+  if (!Number.isSafeInteger(value) || value < -1) {
+    throw new RangeError(`progress ${what} ${value} is not a whole number from -1 up`);
+  }
+}
+
+/** @throws ProtocolError `bad-payload` when lengths do not add up or a number is below −1 or beyond 2^53. */
+export function decodeProgress(payload: Uint8Array): Progress {
+  if (payload.length < PROGRESS_HEADER_SIZE) throw badPayload('progress payload is shorter than its header');
+  const unitStart = PROGRESS_HEADER_SIZE + readU16(payload, 16);
+  const itemStart = unitStart + readU16(payload, 18);
+  const end = itemStart + readU16(payload, 20);
+  if (end !== payload.length) {
+    throw badPayload(`progress payload has ${payload.length} bytes, its lengths say ${end}`);
+  }
+  return {
+    position: readCount(payload, 0),
+    total: readCount(payload, 8),
+    topic: decodeUtf8(payload.subarray(PROGRESS_HEADER_SIZE, unitStart)),
+    unit: decodeUtf8(payload.subarray(unitStart, itemStart)),
+    item: decodeUtf8(payload.subarray(itemStart, end)),
+  };
+}
+
+function readCount(payload: Uint8Array, offset: number): number {
+  const value = Number(dataView(payload).getBigInt64(offset, true));
+  if (!Number.isSafeInteger(value) || value < -1) throw badPayload(`progress count ${value} is out of range`);
+  return value;
+}
+
+/** What a peer says of itself in its first frame (C2). A missing key means the default named there. */
+export interface SenderSettings {
+  /** Profiles that it can decode, best first; missing: identity only. */
+  readonly contentEncodings?: readonly string[];
+  /** Largest payload in bytes that it takes: 1 … 16 777 215. */
+  readonly maxFrameSize?: number;
+  /** Requests that it lets be in flight. */
+  readonly maxConcurrentRequests?: number;
+  /** Response bytes before encoding that may be sent for each request without credit (C4); missing: no limit. */
+  readonly requestWindow?: number;
+  /** The same for the whole connection. */
+  readonly connectionWindow?: number;
+  /** Names of frame types of part C that it takes. */
+  readonly extensions?: readonly string[];
+}
+
+/** Bytes of a sender-settings payload (C2). */
+export const MAX_SENDER_SETTINGS = 4096;
+
+/** @throws RangeError when they take more than 4 096 bytes of JSON. */
+export function encodeSenderSettings(settings: SenderSettings): Uint8Array<ArrayBuffer> {
+  const payload = encodeUtf8(JSON.stringify(settings));
+  checkSize('sender settings', payload.length, MAX_SENDER_SETTINGS);
+  return payload;
+}
+
+/** @throws ProtocolError `bad-payload` when it is too long, no JSON object, or a known key has a wrong value. */
+export function decodeSenderSettings(payload: Uint8Array): SenderSettings {
+  const json = parseSettings(payload);
+  const settings: { -readonly [key in keyof SenderSettings]: SenderSettings[key] } = {};
+  if (json.contentEncodings !== undefined) settings.contentEncodings = nameList(json, 'contentEncodings');
+  if (json.maxFrameSize !== undefined) settings.maxFrameSize = count(json, 'maxFrameSize', 1, 0xff_ffff);
+  if (json.maxConcurrentRequests !== undefined) {
+    settings.maxConcurrentRequests = count(json, 'maxConcurrentRequests', 0, Number.MAX_SAFE_INTEGER);
+  }
+  if (json.requestWindow !== undefined) {
+    settings.requestWindow = count(json, 'requestWindow', 0, Number.MAX_SAFE_INTEGER);
+  }
+  if (json.connectionWindow !== undefined) {
+    settings.connectionWindow = count(json, 'connectionWindow', 0, Number.MAX_SAFE_INTEGER);
+  }
+  if (json.extensions !== undefined) settings.extensions = nameList(json, 'extensions');
+  return settings;
+}
+
+/** The JSON object's own values by key; nothing is inherited, so a `__proto__` key cannot smuggle one in. */
+function parseSettings(payload: Uint8Array): Record<string, unknown> {
+  if (payload.length > MAX_SENDER_SETTINGS) {
+    throw badPayload(`sender-settings payload of ${payload.length} bytes is over ${MAX_SENDER_SETTINGS}`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(strictDecoder.decode(payload));
+  } catch {
+    throw badPayload('sender-settings payload is not JSON in UTF-8');
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw badPayload('sender-settings payload is not a JSON object');
+  }
+  return Object.assign(Object.create(null), value);
+}
+
+const strictDecoder = new TextDecoder('utf-8', { fatal: true });
+
+function nameList(json: Record<string, unknown>, key: string): string[] {
+  const value = json[key];
+  if (!Array.isArray(value) || !value.every((name) => typeof name === 'string')) {
+    throw badPayload(`sender-settings: ${key} is not a list of strings`);
+  }
+  return value;
+}
+
+function count(json: Record<string, unknown>, key: string, min: number, max: number): number {
+  const value = json[key];
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
+    throw badPayload(`sender-settings: ${key} is not a whole number from ${min} to ${max}`);
+  }
+  return value;
+}
+
+/** @throws ProtocolError `bad-payload` when a cancel frame has a payload (C3). */
+export function decodeCancel(payload: Uint8Array): void {
+  if (payload.length > 0) throw badPayload(`cancel payload of ${payload.length} bytes is not empty`);
+}
+
+/** Most bytes that one credit frame adds to a window (C4). */
+export const MAX_CREDIT = 0xffff_ffff;
+
+/** @throws RangeError when `bytes` is not a whole number from 0 to 2^32 − 1. */
+export function encodeCredit(bytes: number): Uint8Array<ArrayBuffer> {
+  checkSize('credit', bytes, MAX_CREDIT);
+  const payload = new Uint8Array(4);
+  dataView(payload).setUint32(0, bytes, true);
+  return payload;
+}
+
+/**
+ * Bytes that a credit frame adds to a window: 0 … 2^32 − 1 (C4).
+ * @throws ProtocolError `bad-payload` when the payload is not 4 bytes.
+ */
+export function decodeCredit(payload: Uint8Array): number {
+  if (payload.length !== 4) throw badPayload(`credit payload has ${payload.length} bytes, not 4`);
+  return readU16(payload, 0) + readU16(payload, 2) * 0x1_0000;
+}
+
+/** Bytes of a ping payload; the reply carries the same (C). */
+export const PING_SIZE = 8;
+
+/** @throws ProtocolError `bad-payload` when the payload is not 8 bytes; returns them. */
+export function decodePing(payload: Uint8Array): Uint8Array {
+  if (payload.length !== PING_SIZE)
+    throw badPayload(`ping payload has ${payload.length} bytes, not ${PING_SIZE}`);
+  return payload;
+}
+
+/** The start of a drain (C5). */
+export interface Goaway {
+  /** Requests above this ID will not be answered: 0 … 65 535. */
+  readonly lastRequestId: number;
+  /** For people. */
+  readonly reason: string;
+}
+
+/**
+ * The reason is cut at a character to fit a frame of 32 768 bytes.
+ * @throws RangeError when the ID does not fit a u16.
+ */
+export function encodeGoaway(lastRequestId: number, reason: string): Uint8Array<ArrayBuffer> {
+  checkSize('last request ID', lastRequestId, 0xffff);
+  const text = cutUtf8(reason, DEFAULT_FRAME_SIZE - 2);
+  const payload = new Uint8Array(2 + text.length);
+  writeU16(payload, 0, lastRequestId);
+  payload.set(text, 2);
+  return payload;
+}
+
+/** @throws ProtocolError `bad-payload` when the payload is shorter than 2 bytes. */
+export function decodeGoaway(payload: Uint8Array): Goaway {
+  if (payload.length < 2) throw badPayload(`goaway payload has ${payload.length} bytes, fewer than 2`);
+  return { lastRequestId: readU16(payload, 0), reason: decodeUtf8(payload.subarray(2)) };
+}
+
+function dataView(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,274 @@
+/**
+ * The batch layout: the one place where the main thread and a lane meet. Both sides import this file and nothing
+ * else of each other.
+ *
+ * A batch is an ArrayBuffer that is transferred, never shared, and comes back empty to be filled again. Payloads grow
+ * from its front; fixed-size records, one per payload, grow from its back:
+ *
+ *     | count u32 | end u32 | payload 0 | payload 1 | …  free  … | record 1 | record 0 |
+ *
+ * so a run of finished frames lies in one piece and goes to the socket as one.
+ */
+
+/** What a record asks for. Main thread → lane up to 31, lane → main thread from 32. */
+export const Op = {
+  /** Payload: JSON {@link EncoderSetup}. Slot gets an encoder. */
+  openEncoder: 1,
+  /** Payload is encoded on the slot and comes back as `frame`. */
+  encode: 2,
+  /** Payload goes out on the slot's stream as it is, in order with the encoded ones. */
+  plain: 3,
+  /** Frees the slot; answered by `closed`. */
+  close: 4,
+  /** Payload: JSON {@link DecoderSetup}. */
+  openDecoder: 5,
+  /** Payload is decoded on the slot; answered by `decoded` or `failed`, in order. */
+  decode: 6,
+  /**
+   * Runs a handler whose output is encoded on the slot. Type: the handler's index; flags 1: command data follows;
+   * extra: the first grant; payload: {@link packPieces} of command, name, value, name, value …
+   */
+  call: 7,
+  /** Payload: a piece of the call's command data; flags 1: the last. */
+  callData: 8,
+  /** Stops a call; payload: the reason in UTF-8. */
+  callCancel: 9,
+  /** extra: response bytes that the call may send on. */
+  callGrant: 10,
+  /** Answer to `lookup`; flags: a {@link LookupAnswer}. */
+  lookupAnswer: 11,
+  /** Payload is compressed whole for the cache; request ID: a token; answered by `pieces`. */
+  compress: 12,
+
+  /** A finished frame, header included; extra: payload bytes before encoding. Flags: {@link FrameFlag}. */
+  frame: 32,
+  /** The slot is free. */
+  closed: 33,
+  /** Decoded bytes of the slot's oldest undecoded frame. */
+  decoded: 34,
+  /** The slot's oldest undecoded frame cannot be decoded; payload: why, in UTF-8; flags 1: a limit was passed. */
+  failed: 35,
+  /** A call wants to send `extra` more bytes than it has been granted. */
+  want: 36,
+  /** A call yields cached output; payload: the key. Answered by `lookupAnswer`. */
+  lookup: 37,
+  /**
+   * A whole compressed for the cache; payload: {@link packPieces}; extra: its bytes before. Slot and request ID are
+   * the call's, or those of the `compress` record. Flags 1: there are none, producing it failed.
+   */
+  pieces: 38,
+  /** A call has read some of its command data; extra: how many bytes. */
+  dataRead: 39,
+  /** A handler threw something that was not meant for the peer; payload: its text, for the server's log. */
+  report: 40,
+} as const;
+
+/** Flags of a `frame` record. */
+export const FrameFlag = {
+  /** The frame ends its response. */
+  last: 1,
+  /** The frame ends its stream. */
+  endsStream: 2,
+  /** The frame is a call's: its bytes were granted, not handed in. */
+  call: 4,
+} as const;
+
+/** What a call should do with cached output. */
+export const LookupAnswer = {
+  /** The main thread has spliced it; go on. */
+  spliced: 0,
+  /** Produce it and send it compressed as `pieces`; go on when `spliced` comes. */
+  produce: 1,
+  /** Produce it and send it on the slot like any bytes. */
+  stream: 2,
+} as const;
+
+/** Payload of `openEncoder`. */
+export interface EncoderSetup {
+  streamId: number;
+  /** `identity` for a stream that runs calls and encodes nothing. */
+  profile: string;
+  /** Most payload bytes of one frame before encoding. */
+  frameSize: number;
+  /** The last frame of a response ends the stream. */
+  perRequest: boolean;
+  level?: number;
+  windowLog?: number;
+}
+
+/** Payload of `openDecoder`. */
+export interface DecoderSetup {
+  profile: string;
+  settings: number[];
+  maxDecodedSize: number;
+  maxDecodedRatio: number;
+  maxWindowSize: number;
+}
+
+/** What crosses the MessagePort, in either direction. */
+export interface LaneMessage {
+  /** A filled batch. */
+  batch?: ArrayBuffer;
+  /** An emptied batch, on its way home. */
+  spare?: ArrayBuffer;
+  /** Main thread → lane: report figures / end the lane. */
+  ask?: 'stats' | 'end';
+  stats?: LaneStats;
+}
+
+/** Figures of one lane since it opened. */
+export interface LaneStats {
+  /** CPU seconds of the thread. */
+  cpuSeconds: number;
+  /** Seconds inside encoders and decoders, by slot, for slots still open. */
+  slots: { slot: number; seconds: number }[];
+  /** Heap and external memory of the thread, in bytes. */
+  memoryBytes: number;
+}
+
+/** Bytes of a recycled batch. */
+export const BATCH_SIZE = 256 * 1024;
+
+const PREFIX = 8;
+const RECORD_WORDS = 6;
+const RECORD_BYTES = RECORD_WORDS * 4;
+
+/** Buffers come in whole words, so that records are aligned. */
+function roundUp(bytes: number): number {
+  return (bytes + 3) & ~3;
+}
+
+/** Fills one batch. */
+export class BatchWriter {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly #words: Uint32Array;
+  #count = 0;
+  #end = PREFIX;
+
+  /** Takes a recycled buffer, or a new one with room for at least one payload of `room` bytes. */
+  constructor(buffer: ArrayBuffer) {
+    this.bytes = new Uint8Array(buffer);
+    this.#words = new Uint32Array(buffer);
+  }
+
+  static allocate(room = 0): ArrayBuffer {
+    return new ArrayBuffer(Math.max(BATCH_SIZE, roundUp(PREFIX + room + RECORD_BYTES)));
+  }
+
+  get empty(): boolean {
+    return this.#count === 0;
+  }
+
+  /** Where the next payload begins. */
+  get end(): number {
+    return this.#end;
+  }
+
+  /** Whether a payload of `length` bytes and its record still fit. */
+  fits(length: number): boolean {
+    return this.#end + length + (this.#count + 1) * RECORD_BYTES <= this.bytes.length;
+  }
+
+  /** Adds a record for `length` payload bytes that the caller has written, or will write, at {@link end}. */
+  add(
+    op: number,
+    slot: number,
+    requestId: number,
+    type: number,
+    flags: number,
+    length: number,
+    extra = 0,
+  ): void {
+    const words = this.#words;
+    this.#count++;
+    const at = words.length - this.#count * RECORD_WORDS;
+    words[at] = op | (type << 8) | (flags << 16);
+    words[at + 1] = slot;
+    words[at + 2] = requestId;
+    words[at + 3] = this.#end;
+    words[at + 4] = length;
+    words[at + 5] = extra;
+    this.#end += length;
+  }
+
+  /** The filled buffer, ready to be transferred; the writer must not be used afterwards. */
+  finish(): ArrayBuffer {
+    this.#words[0] = this.#count;
+    this.#words[1] = this.#end;
+    return this.bytes.buffer;
+  }
+}
+
+/** Reads one batch: `while (reader.next()) …`, the fields being those of the current record. */
+export class BatchReader {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly #words: Uint32Array;
+  readonly #count: number;
+  #index = 0;
+  op = 0;
+  type = 0;
+  flags = 0;
+  slot = 0;
+  requestId = 0;
+  offset = 0;
+  length = 0;
+  extra = 0;
+
+  constructor(buffer: ArrayBuffer) {
+    this.bytes = new Uint8Array(buffer);
+    this.#words = new Uint32Array(buffer);
+    this.#count = this.#words[0];
+  }
+
+  next(): boolean {
+    if (this.#index >= this.#count) return false;
+    this.#index++;
+    const words = this.#words;
+    const at = words.length - this.#index * RECORD_WORDS;
+    const head = words[at];
+    this.op = head & 0xff;
+    this.type = (head >>> 8) & 0xff;
+    this.flags = head >>> 16;
+    this.slot = words[at + 1];
+    this.requestId = words[at + 2];
+    this.offset = words[at + 3];
+    this.length = words[at + 4];
+    this.extra = words[at + 5];
+    return true;
+  }
+
+  /** The current record's payload, a view that is gone when the buffer is given back. */
+  get payload(): Uint8Array {
+    return this.bytes.subarray(this.offset, this.offset + this.length);
+  }
+}
+
+/** Several byte strings in one payload: u32 count, u32 lengths, then the strings. */
+export function packPieces(pieces: readonly Uint8Array[]): Uint8Array {
+  const head = 4 + 4 * pieces.length;
+  const total = pieces.reduce((sum, piece) => sum + piece.length, head);
+  const packed = new Uint8Array(total);
+  const view = new DataView(packed.buffer);
+  view.setUint32(0, pieces.length, true);
+  let offset = head;
+  pieces.forEach((piece, i) => {
+    view.setUint32(4 + 4 * i, piece.length, true);
+    packed.set(piece, offset);
+    offset += piece.length;
+  });
+  return packed;
+}
+
+/** The byte strings of {@link packPieces}, copied out of the batch. */
+export function unpackPieces(packed: Uint8Array): Uint8Array[] {
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+  const count = view.getUint32(0, true);
+  const pieces: Uint8Array[] = [];
+  let offset = 4 + 4 * count;
+  for (let i = 0; i < count; i++) {
+    const length = view.getUint32(4 + 4 * i, true);
+    pieces.push(packed.slice(offset, offset + length));
+    offset += length;
+  }
+  return pieces;
+}

@@ -1,0 +1,272 @@
+/** Handlers that run in a lane: their bytes go straight into the lane's encoder and only finished frames cross. */
+
+import type { CachedOutput, Handler, ProgressOutput, TextOutput } from '../src/reactor/command.ts';
+import { DataQueue, HandlerRequest, NO_DATA } from '../src/reactor/request.ts';
+import { ResponsePump, type ResponseSink } from '../src/reactor/response.ts';
+import { CommandError } from '../src/wire/errors.ts';
+import { BytesResponseFlag, ErrorResponseFlag, FrameType } from '../src/wire/frame.ts';
+import { cutUtf8, encodeProgress, encodeTextOutput } from '../src/wire/payloads.ts';
+import { type BatchReader, FrameFlag, LookupAnswer, Op, unpackPieces } from './batch.ts';
+
+/** Where the code of a command that runs in lanes is. */
+export interface HandlerModule {
+  /** URL of the module. */
+  readonly module: string;
+  /** Name of its export: a Handler, or with `options` a factory of one or of a record of them by command. */
+  readonly export: string;
+  /** Structured-clonable argument for the factory. */
+  readonly options?: unknown;
+}
+
+/** What calls need of their lane. */
+export interface CallLane {
+  encode(
+    slot: number,
+    requestId: number,
+    type: number,
+    flags: number,
+    payload: Uint8Array,
+    origin: number,
+  ): void;
+  plain(
+    slot: number,
+    requestId: number,
+    type: number,
+    flags: number,
+    payload: Uint8Array,
+    counted: number,
+    origin: number,
+  ): void;
+  frameSize(slot: number): number;
+  compress(bytes: Uint8Array): Uint8Array;
+}
+
+/** Where calls put records for the main thread. */
+export interface CallOutput {
+  add(op: number, slot: number, requestId: number, flags: number, payload: Uint8Array, extra?: number): void;
+  flushSoon(): void;
+}
+
+const NOTHING = new Uint8Array(0);
+const utf8 = new TextEncoder();
+const text = new TextDecoder();
+
+/** One handler at work. */
+class Call implements ResponseSink {
+  readonly slot: number;
+  readonly requestId: number;
+  readonly pump: ResponsePump;
+  readonly request: HandlerRequest;
+  readonly data: DataQueue | undefined;
+  readonly #calls: Calls;
+  readonly #lane: CallLane;
+  readonly #output: CallOutput;
+  #grant: number;
+  #wanted = 0;
+  #resume: (() => void) | undefined;
+  #lookup: ((answer: number) => void) | undefined;
+
+  constructor(calls: Calls, lane: CallLane, output: CallOutput, record: BatchReader) {
+    this.#calls = calls;
+    this.#lane = lane;
+    this.#output = output;
+    this.slot = record.slot;
+    this.requestId = record.requestId;
+    this.#grant = record.extra;
+    const [command, ...rest] = unpackPieces(record.payload);
+    const args = new Map<string, Uint8Array>();
+    for (let i = 0; i < rest.length; i += 2) args.set(text.decode(rest[i]), rest[i + 1]);
+    if ((record.flags & 1) !== 0) this.data = new DataQueue((bytes) => this.#dataRead(bytes));
+    this.request = new HandlerRequest(text.decode(command), args, this.data ?? NO_DATA);
+    this.pump = new ResponsePump(this.request.command, this, lane.frameSize(this.slot));
+  }
+
+  granted(bytes: number): void {
+    this.#grant += bytes;
+    this.#wanted = 0;
+    const resume = this.#resume;
+    this.#resume = undefined;
+    resume?.();
+  }
+
+  lookupAnswered(answer: number): void {
+    const lookup = this.#lookup;
+    this.#lookup = undefined;
+    lookup?.(answer);
+  }
+
+  /** Stops the handler; the peer is told `reason`, or nothing when it is empty. */
+  stop(reason: string): void {
+    this.request.abort(new CommandError(reason || 'connection closed'));
+    this.data?.fail(new CommandError(reason || 'connection closed'));
+    this.pump.stop(reason || undefined);
+  }
+
+  allowance(wanted: number): number {
+    this.#wanted = wanted;
+    return Math.min(wanted, this.#grant);
+  }
+
+  wait(resume: () => void): void {
+    this.#resume = resume;
+    this.#add(Op.want, 0, NOTHING, this.#wanted);
+  }
+
+  sendBytes(bytes: Uint8Array, last: boolean): void {
+    this.#grant -= bytes.length;
+    const flags = last ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
+    this.#lane.encode(this.slot, this.requestId, FrameType.bytesResponse, flags, bytes, FrameFlag.call);
+    this.#output.flushSoon();
+  }
+
+  sendText(output: TextOutput): void {
+    this.#plain(FrameType.textOutput, 0, encodeTextOutput(output.atoms));
+  }
+
+  sendProgress(output: ProgressOutput): void {
+    this.#plain(FrameType.progress, 0, encodeProgress(output));
+  }
+
+  sendError(message: string): void {
+    const payload = cutUtf8(message, this.#lane.frameSize(this.slot));
+    this.#plain(FrameType.errorResponse, ErrorResponseFlag.application, payload);
+  }
+
+  sendCached(output: CachedOutput, last: boolean, then: (bytes?: Uint8Array) => void): void {
+    this.#lookup = (answer) => {
+      if (answer === LookupAnswer.spliced) then();
+      else this.#produce(output, answer, then);
+    };
+    this.#add(Op.lookup, last ? 1 : 0, utf8.encode(output.key));
+  }
+
+  flushLater(pump: ResponsePump): void {
+    this.#calls.flushLater(pump);
+  }
+
+  report(error: unknown): void {
+    const told = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#add(Op.report, 0, utf8.encode(told));
+  }
+
+  done(): void {
+    this.data?.drop();
+    this.#calls.over(this);
+  }
+
+  async #produce(output: CachedOutput, answer: number, then: (bytes?: Uint8Array) => void): Promise<void> {
+    let bytes: Uint8Array;
+    try {
+      bytes = await output.produce();
+    } catch (error) {
+      if (answer === LookupAnswer.produce) this.#add(Op.pieces, 1, NOTHING);
+      this.pump.fail(error);
+      return;
+    }
+    if (answer === LookupAnswer.stream) {
+      then(bytes);
+      return;
+    }
+    this.#lookup = (spliced) => {
+      if (spliced === LookupAnswer.spliced) then();
+      else then(bytes);
+    };
+    this.#add(Op.pieces, 0, this.#lane.compress(bytes), bytes.length);
+  }
+
+  #plain(type: number, flags: number, payload: Uint8Array): void {
+    this.#lane.plain(this.slot, this.requestId, type, flags, payload, 0, FrameFlag.call);
+    this.#output.flushSoon();
+  }
+
+  #dataRead(bytes: number): void {
+    this.#add(Op.dataRead, 0, NOTHING, bytes);
+  }
+
+  #add(op: number, flags: number, payload: Uint8Array, extra = 0): void {
+    this.#output.add(op, this.slot, this.requestId, flags, payload, extra);
+    this.#output.flushSoon();
+  }
+}
+
+export class Calls {
+  readonly #handlers: HandlerModule[];
+  readonly #loaded: (Handler | Record<string, Handler> | undefined)[] = [];
+  readonly #lane: CallLane;
+  readonly #output: CallOutput;
+  readonly #running = new Map<number, Call>();
+  #dirty: ResponsePump[] = [];
+
+  constructor(handlers: HandlerModule[], lane: CallLane, output: CallOutput) {
+    this.#handlers = handlers;
+    this.#lane = lane;
+    this.#output = output;
+  }
+
+  record(record: BatchReader): void {
+    if (record.op === Op.call) {
+      this.#start(record);
+      return;
+    }
+    const call = this.#running.get(key(record.slot, record.requestId));
+    if (call === undefined) return;
+    switch (record.op) {
+      case Op.callData:
+        return call.data?.push(record.payload.slice(), (record.flags & 1) !== 0);
+      case Op.callCancel:
+        return call.stop(text.decode(record.payload));
+      case Op.callGrant:
+        return call.granted(record.extra);
+      case Op.lookupAnswer:
+        return call.lookupAnswered(record.flags);
+    }
+  }
+
+  /** The slot's stream is gone: its calls stop, and nothing of theirs is sent. */
+  dropSlot(slot: number): void {
+    for (const call of this.#running.values()) if (call.slot === slot) call.stop('');
+  }
+
+  over(call: Call): void {
+    this.#running.delete(key(call.slot, call.requestId));
+  }
+
+  flushLater(pump: ResponsePump): void {
+    if (this.#dirty.length === 0) {
+      setImmediate(() => {
+        const dirty = this.#dirty;
+        this.#dirty = [];
+        for (const each of dirty) each.flush();
+      });
+    }
+    this.#dirty.push(pump);
+  }
+
+  #start(record: BatchReader): void {
+    const index = record.type;
+    const call = new Call(this, this.#lane, this.#output, record);
+    this.#running.set(key(call.slot, call.requestId), call);
+    const loaded = this.#loaded[index];
+    if (loaded !== undefined) this.#run(call, loaded);
+    else this.#load(index).then((handler) => this.#run(call, handler), call.pump.fail);
+  }
+
+  #run(call: Call, loaded: Handler | Record<string, Handler>): void {
+    const handler = typeof loaded === 'function' ? loaded : loaded[call.request.command];
+    call.pump.start(() => handler(call.request));
+  }
+
+  async #load(index: number): Promise<Handler | Record<string, Handler>> {
+    const { module, export: name, options } = this.#handlers[index];
+    const exported = (await import(module))[name];
+    if (typeof exported !== 'function') throw new TypeError(`${module} has no function '${name}' to export`);
+    const loaded = options === undefined ? exported : exported(options);
+    this.#loaded[index] = loaded;
+    return loaded;
+  }
+}
+
+/** Request IDs belong to a connection, and a slot belongs to one connection. */
+function key(slot: number, requestId: number): number {
+  return slot * 0x1_0000 + requestId;
+}
