@@ -13,7 +13,7 @@ export function makeTree(root: string, count: number, seed: number): number {
   for (let i = 0; i < count; i++) {
     // Many small ones and a few large ones, evenly over the orders of magnitude.
     const size = Math.round(SMALLEST * (LARGEST / SMALLEST) ** random.unit());
-    const file = join(root, `part-${i % 37}`, `module-${i % 211}`, `file-${i}.ts`);
+    const file = join(root, `part-${i % 37}`, `module-${i % 7}`, `file-${i}.ts`);
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, all.subarray(at, at + size));
     at += size;

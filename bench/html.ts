@@ -36,9 +36,9 @@ export async function asHtml(report: Report): Promise<string> {
 </head>
 <body>
 <h1>millrace bench</h1>
-<p>${escape(machine.command)} · ${escape(machine.date)}${report.quick ? ' · quick' : ''} · seed ${report.seed}</p>
-<p>${escape(machine.cpu)}, ${machine.cores} cores, ${machine.memoryGiB} GiB · ${escape(machine.system)} ·
-Node ${escape(machine.node)}, zstd ${escape(machine.zstd)}, zlib ${escape(machine.zlib)}</p>
+<p>${escapeHtml(machine.command)} · ${escapeHtml(machine.date)}${report.quick ? ' · quick' : ''} · seed ${report.seed}</p>
+<p>${escapeHtml(machine.cpu)}, ${machine.cores} cores, ${machine.memoryGiB} GiB · ${escapeHtml(machine.system)} ·
+Node ${escapeHtml(machine.node)}, zstd ${escapeHtml(machine.zstd)}, zlib ${escapeHtml(machine.zlib)}</p>
 ${figures.length > 0 ? `<h2>Figures</h2>\n${figureTable(report)}` : ''}
 ${sections.join('\n')}
 </body>
@@ -50,17 +50,17 @@ async function section({ bench, summary, payloads, tables, charts, skipped }: Re
   const drawn = await Promise.all(
     charts.map(
       async (chart) =>
-        `<figure><figcaption>${escape(chart.title)}</figcaption>${await drawChart(chart)}</figure>`,
+        `<figure><figcaption>${escapeHtml(chart.title)}</figcaption>${await drawChart(chart)}</figure>`,
     ),
   );
   return `<section>
-<h2>${escape(bench)}</h2>
-<p>${escape(summary)}</p>
+<h2>${escapeHtml(bench)}</h2>
+<p>${escapeHtml(summary)}</p>
 <div class="charts">${drawn.join('\n')}</div>
-${tables.map(({ title, columns, rows, note }) => `<h3>${escape(title)}</h3>\n${table(columns, rows)}${note ? `<p>${escape(note)}</p>` : ''}`).join('\n')}
+${tables.map(({ title, columns, rows, note }) => `<h3>${escapeHtml(title)}</h3>\n${table(columns, rows)}${note ? `<p>${escapeHtml(note)}</p>` : ''}`).join('\n')}
 <ul>
-${payloads.map(({ name, description, count, seed, sha256 }) => `<li>payloads ${escape(name)}: ${escape(description)}, ${count} distinct, seed ${seed}, sha256 ${sha256}…</li>`).join('\n')}
-${skipped.map((each) => `<li>left out: ${escape(each)}</li>`).join('\n')}
+${payloads.map(({ name, description, count, seed, sha256 }) => `<li>payloads ${escapeHtml(name)}: ${escapeHtml(description)}, ${count} distinct, seed ${seed}, sha256 ${sha256}…</li>`).join('\n')}
+${skipped.map((each) => `<li>left out: ${escapeHtml(each)}</li>`).join('\n')}
 </ul>
 </section>`;
 }
@@ -68,12 +68,12 @@ ${skipped.map((each) => `<li>left out: ${escape(each)}</li>`).join('\n')}
 function figureTable({ figures }: Report): string {
   const rows = figures.map(({ id, what, value, spread, goal, unit, ok }) => {
     const cells = [
-      `<td><code>${escape(id)}</code></td>`,
+      `<td><code>${escapeHtml(id)}</code></td>`,
       `<td class="number">${value === null ? 'not measured' : `${short(value)} ${unit}`}</td>`,
       `<td class="number">${spread ? `${short(spread[0])} … ${short(spread[1])}` : ''}</td>`,
-      `<td class="number">${escape(goal)}</td>`,
+      `<td class="number">${escapeHtml(goal)}</td>`,
       `<td class="${ok === null ? '' : verdict(ok)}">${verdict(ok)}</td>`,
-      `<td>${escape(what)}</td>`,
+      `<td>${escapeHtml(what)}</td>`,
     ];
     return `<tr>${cells.join('')}</tr>`;
   });
@@ -85,13 +85,13 @@ function table(columns: readonly string[], rows: readonly (readonly Cell[])[]): 
   const kind = columns.map((_, i) =>
     rows.every((row) => typeof row[i] !== 'string') ? ' class="number"' : '',
   );
-  const head = columns.map((name, i) => `<th${kind[i]}>${escape(name)}</th>`).join('');
+  const head = columns.map((name, i) => `<th${kind[i]}>${escapeHtml(name)}</th>`).join('');
   const body = rows.map(
-    (row) => `<tr>${row.map((cell, i) => `<td${kind[i]}>${escape(short(cell))}</td>`).join('')}</tr>`,
+    (row) => `<tr>${row.map((cell, i) => `<td${kind[i]}>${escapeHtml(short(cell))}</td>`).join('')}</tr>`,
   );
   return `<div class="scroll"><table><tr>${head}</tr>\n${body.join('\n')}</table></div>`;
 }
 
-function escape(text: string): string {
+function escapeHtml(text: string): string {
   return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 }

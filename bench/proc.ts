@@ -35,7 +35,7 @@ export async function runCommand(command: string, args: readonly string[]): Prom
   const code = await new Promise<number | null>((resolve, reject) => {
     program.once('error', reject).once('close', resolve);
   }).finally(() => children.delete(program));
-  if (code !== 0) throw new Error(complaint.trim() || `${command} ended with ${code}`);
+  if (code !== 0) throw new Error(`${command} ended with ${code}: ${complaint.trim().slice(-500)}`);
   return output;
 }
 

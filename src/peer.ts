@@ -196,8 +196,6 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
         return;
       case 'release-output':
         return this.connection.writer.release();
-      case 'peer-error':
-        return this.connection.destroy(new Error(`the client reports: ${action.message}`));
     }
   }
 

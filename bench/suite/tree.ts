@@ -1,5 +1,5 @@
 /** A tree of thousands of small files pulled over one connection, against `rsync -z` and `tar | zstd -3`. */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Bench, BenchContext, Result } from '../bench.ts';
@@ -20,6 +20,8 @@ export const tree: Bench = {
   describe: `a tree of ${FILES} small files against rsync -z and tar | zstd -3`,
   async run(context) {
     const scratch = mkdtempSync(join(tmpdir(), 'millrace-bench-'));
+    // An rsync daemon that root starts reads as nobody.
+    chmodSync(scratch, 0o755);
     try {
       return await measure(context, scratch);
     } finally {

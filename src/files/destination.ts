@@ -107,7 +107,7 @@ export class Destination {
 
   /**
    * Puts a whole file in its place. All at once and without a turn of the event loop: for a small file that is a
-   * third of the time that the asynchronous calls take, and nothing can come between.
+   * quarter of the time that the asynchronous calls take, and nothing can come between.
    * @throws DestinationError, or what the file system throws; nothing is left then.
    */
   writeWhole(entry: FileEntry, chunks: readonly Uint8Array[]): void {

@@ -53,9 +53,7 @@ export type ServerAction =
   | { readonly kind: 'ping'; readonly payload: Uint8Array }
   | { readonly kind: 'pong'; readonly payload: Uint8Array }
   /** Half duplex: input has ended, output may go (A6). */
-  | { readonly kind: 'release-output' }
-  /** The peer has found a protocol error in what we sent. */
-  | { readonly kind: 'peer-error'; readonly message: string };
+  | { readonly kind: 'release-output' };
 
 interface Receiving {
   readonly requestId: number;
@@ -372,8 +370,7 @@ export class ServerReactor {
     switch (frame.type) {
       case FrameType.errorResponse:
         if (frame.flags !== ErrorResponseFlag.protocol) throw this.#misplaced(frame);
-        this.#actions.push({ kind: 'peer-error', message: decodeUtf8(payload) });
-        return;
+        throw new ProtocolError('peer-reported', `the client reports: ${decodeUtf8(payload)}`);
       case FrameType.senderSettings:
         if (!first) throw new ProtocolError('settings-not-first', 'sender-settings must be the first frame');
         this.#settingsSeen = true;

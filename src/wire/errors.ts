@@ -39,7 +39,8 @@ export type ProtocolErrorCode =
   | 'corrupt-frame'
   | 'limit'
   | 'timeout'
-  | 'frame-after-end';
+  | 'frame-after-end'
+  | 'peer-reported';
 
 /** The peer broke the protocol (or a limit, code `limit`): the connection cannot go on (B5). */
 export class ProtocolError extends Error {
