@@ -29,6 +29,8 @@ export interface PayloadNote {
   readonly name: string;
   readonly description: string;
   readonly seed: number;
+  /** As in {@link PayloadSpec}: name, seed and streams make the same payloads again. */
+  readonly streams: number;
   readonly count: number;
   readonly bytes: number;
   /** Of all payloads in order: two runs with the same digest had the same bytes. */
@@ -59,6 +61,7 @@ export function makePayloads({ name, seed, streams = 1 }: PayloadSpec): Payloads
     name,
     description: `${description}, ${Math.round(bytes / count)} bytes on average`,
     seed,
+    streams,
     count,
     bytes,
     sha256: hash.digest('hex').slice(0, 16),
@@ -66,8 +69,8 @@ export function makePayloads({ name, seed, streams = 1 }: PayloadSpec): Payloads
   };
 }
 
-export function noteOf({ name, description, seed, count, bytes, sha256 }: PayloadNote): PayloadNote {
-  return { name, description, seed, count, bytes, sha256 };
+export function noteOf({ name, description, seed, streams, count, bytes, sha256 }: PayloadNote): PayloadNote {
+  return { name, description, seed, streams, count, bytes, sha256 };
 }
 
 function generate(name: string, random: Random, minimum: number): { description: string; pool: Buffer[] } {

@@ -159,7 +159,8 @@ export class Lane {
     const slot = this.#encoders.get(slotId);
     if (slot === undefined) return;
     const { encoder } = slot;
-    if (encoder === undefined) {
+    // Nothing encodes to nothing, and a flush of nothing may make no bytes at all.
+    if (encoder === undefined || payload.length === 0) {
       this.plain(slotId, requestId, type, flags, payload, payload.length, origin);
       return;
     }

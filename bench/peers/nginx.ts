@@ -55,7 +55,7 @@ http {
   default_type application/octet-stream;
   gzip on; gzip_min_length 0; gzip_types *; gzip_proxied any;
   keepalive_requests 1000000000; http2_max_concurrent_streams 1000;
-  open_file_cache max=100000; sendfile on;
+  sendfile on;
   server { listen 127.0.0.1:${port} http2; root ${directory}; }
 }
 `;

@@ -1,0 +1,57 @@
+/** millrace itself: one command, `get`, which answers with payload `i`. */
+import {
+  type CommandRequest,
+  cached,
+  connect,
+  createServer,
+  type Output,
+  type PolicyName,
+} from '../../src/index.ts';
+import { noteOf, type Payloads } from '../payloads.ts';
+import type { Peer } from './peer.ts';
+
+const indexOf = (request: CommandRequest) => Number(request.text('i'));
+
+export const millracePeer: Peer = {
+  name: 'millrace',
+  describe: 'zstd level 3, one lane and one stream per core, handler on the main thread',
+  async serve(payloads, { workers, level, profile, policy, streams, handler = 'main', cached: fromCache }) {
+    const server = createServer({
+      ...(workers !== undefined && { workers }),
+      ...(level !== undefined && { level }),
+      ...(profile !== undefined && { profile }),
+      ...(policy !== undefined && { policy: policy as PolicyName }),
+      ...(streams !== undefined && { streams }),
+      ...(fromCache && { cacheBytes: 2 * payloads.bytes }),
+      commands: { get: handler === 'worker' ? inLanes(payloads) : onMainThread(payloads, fromCache) },
+      onError: (error, about) => process.stderr.write(`millrace server: ${about.command ?? ''} ${error}\n`),
+    });
+    const address = await server.listen({ host: '127.0.0.1', port: 0 });
+    if (!('port' in address)) throw new Error('not listening on TCP');
+    return { port: address.port, close: () => server.close(0) };
+  },
+  async connect(port, { profile }) {
+    const client = await connect(
+      { host: '127.0.0.1', port },
+      profile === undefined ? {} : { profiles: [profile] },
+    );
+    return {
+      fetch: (i) => client.call('get', { args: { i: `${i}` } }).bytes(),
+      close: () => client.destroy(),
+    };
+  },
+};
+
+function onMainThread(payloads: Payloads, fromCache = false): (request: CommandRequest) => Output {
+  if (!fromCache) return (request) => payloads.get(indexOf(request));
+  return (request) => {
+    const i = indexOf(request) % payloads.count;
+    return cached(`${i}`, () => payloads.get(i));
+  };
+}
+
+/** Each lane makes the payloads for itself. */
+function inLanes(payloads: Payloads) {
+  const { name, seed, streams } = noteOf(payloads);
+  return { module: new URL('../lane-handler.ts', import.meta.url), options: { name, seed, streams } };
+}
