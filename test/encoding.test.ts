@@ -6,6 +6,7 @@ import { decompress as fzstdDecompress } from 'fzstd';
 import { inflate as pakoInflate } from 'pako';
 import type { Codec, EncoderOptions } from '../src/encoding/codec.ts';
 import { FINISH_BOUND } from '../src/encoding/codec.ts';
+import { identityCodec } from '../src/encoding/identity.ts';
 import { nativeCodecs, nativeZlib, nativeZstd } from '../src/encoding/native.ts';
 import { portableCodecs } from '../src/encoding/portable.ts';
 import { CodecRegistry } from '../src/encoding/registry.ts';
@@ -204,6 +205,42 @@ for (const codec of CODECS.filter(({ createEncoder }) => createEncoder)) {
     else t.pass();
   });
 }
+
+test('a zlib encoder that has finished throws, a zstd encoder begins a new zstd frame', (t) => {
+  for (const codec of CODECS.filter(({ createEncoder }) => createEncoder)) {
+    const encoder = codec.createEncoder!();
+    const target = new Uint8Array(8192);
+    const first = encoder.encode(text(100), target, 0);
+    const end = first + encoder.finish(target, first);
+    if (codec.profile === 'zlib') {
+      t.throws(() => encoder.encode(text(889), target, end));
+    } else {
+      const second = encoder.encode(text(889), target, end);
+      const payloads = [target.slice(0, end), target.slice(end, end + second)];
+      same(t, decodeAll(codec, payloads), [text(100), text(889)]);
+    }
+    encoder.close();
+  }
+});
+
+test('the self-check finds out a codec that holds back, garbles, or accepts anything', (t) => {
+  const altered = (change: (payload: Uint8Array) => Uint8Array): Codec => ({
+    ...nativeZlib,
+    createDecoder: () => {
+      const decoder = nativeZlib.createDecoder(LIMITS);
+      return { decode: (payload) => change(decoder.decode(payload)), close: () => decoder.close() };
+    },
+  });
+  t.true(isSound(altered((bytes) => bytes)));
+  t.false(isSound(altered((bytes) => bytes.subarray(0, -1))));
+  t.false(isSound(altered((bytes) => bytes.map((byte) => byte ^ 1))));
+  const gullible: Codec = {
+    ...identityCodec,
+    createDecoder: () => ({ decode: (payload) => payload, close() {} }),
+  };
+  t.false(isSound(gullible));
+  t.false(isSound({ ...nativeZlib, createEncoder: undefined }));
+});
 
 test('too little room throws before anything is written, and does not end the process', (t) => {
   for (const codec of [nativeZstd, nativeZlib]) {

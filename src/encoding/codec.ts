@@ -30,9 +30,13 @@ export interface Encoder {
   /**
    * Encodes `chunk` and flushes; writes at `offset` of `target`, which has at least `bound(chunk.length)` bytes of
    * room there, and returns how many bytes it wrote. `chunk` may be empty and may be reused afterwards.
+   * @throws RangeError with less room; nothing has happened then.
    */
   encode(chunk: Uint8Array, target: Uint8Array, offset: number): number;
-  /** Finishes the underlying format (final block, checksum); same contract as encode() of nothing. */
+  /**
+   * Finishes the underlying format (final block, checksum); same contract as encode() of nothing, with room for
+   * {@link FINISH_BOUND} bytes. Afterwards encode() begins a new zstd frame (B1), and throws for zlib.
+   */
   finish(target: Uint8Array, offset: number): number;
   /** Frees the context's memory now. Idempotent; nothing else may be called afterwards. */
   close(): void;
@@ -55,7 +59,7 @@ export interface Decoder {
 export interface Codec {
   /** The profile's name on the wire (B1). */
   readonly profile: string;
-  /** Which library: `native` (node:zlib), `minizlib`, `portable` (fzstd, pako), `identity`. */
+  /** Which library: `native` (node:zlib), `minizlib`, `portable` (pako, our zstd decoder), `identity`. */
   readonly implementation: string;
   /** Missing where the library can only decode. */
   createEncoder?(options?: EncoderOptions): Encoder;

@@ -69,7 +69,8 @@ export class ContextEncoder implements Encoder {
     if (context === undefined) throw new Error('the encoder is closed');
     const room = target.length - offset;
     // A native handle ends the process when it is given a range outside of its buffer, so this check stays.
-    if (room < bound) throw new RangeError(`encoding needs ${bound} bytes of room, not ${room}`);
+    if (room < bound || offset < 0)
+      throw new RangeError(`encoding needs ${bound} bytes of room, not ${room}`);
     context.write(flush, chunk, 0, chunk.length, target, offset, room);
     if (context.roomLeft === 0 || context.inputLeft !== 0)
       throw new RangeError('the encoded frame passes its bound');
