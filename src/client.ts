@@ -139,7 +139,7 @@ export class Response implements AsyncIterable<Uint8Array> {
         else await this.#arrival();
       }
     } finally {
-      this.cancel(new CommandError('response not read to its end'));
+      if (!this.over) this.cancel(new CommandError('response not read to its end'));
     }
   }
 
@@ -501,6 +501,13 @@ export class Client implements FrameOwner, ResponseOwner {
     this.#connection.writer.send(frame.subarray(0, HEADER_SIZE + length));
   }
 
+  /** The server may have lost our stream's context with a worker: the next data begins it afresh (B1). */
+  #renewDataStream(): void {
+    this.#dataEncoder?.close();
+    this.#dataEncoder = undefined;
+    this.#dataStreamBegun = false;
+  }
+
   #encoderForData(): Encoder | undefined {
     const { encodeData, level } = this.#options;
     if (encodeData === undefined || !this.#serverSettings?.contentEncodings?.includes(encodeData))
@@ -574,6 +581,7 @@ export class Client implements FrameOwner, ResponseOwner {
         return action.request.push(action.bytes, action.last);
       case 'error':
         this.#endUpload(action.request.requestId);
+        if (action.request.options.data !== undefined) this.#renewDataStream();
         return action.request.fail(new CommandError(action.message));
       case 'text':
         return action.request.options.onText?.(action.text);

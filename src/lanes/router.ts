@@ -146,6 +146,7 @@ export class LaneStream implements SlotOwner {
 /** One place among a connection's response streams; a stream is opened in it when the policy first asks for it. */
 class Place implements StreamView {
   readonly index: number;
+  responses = 0;
   stream: LaneStream | undefined;
   /** ID of a stream that was lost without an end: beginning it afresh resets it at the other end, too (B1). */
   lostId: number | undefined;
@@ -265,6 +266,7 @@ export class Router {
     }
     const stream = this.#streamAt(place);
     stream?.requests.add(requestId);
+    place.responses++;
     use(stream);
   }
 
@@ -327,7 +329,9 @@ export class Router {
     this.#waiting.clear();
     this.#cacheWaiting = [];
     for (const place of [...this.#places, this.#plainCalls]) {
-      place.stream?.lane.close(place.stream.slot);
+      if (place.stream === undefined) continue;
+      if (place !== this.#plainCalls) this.#keepFigures(place.stream);
+      place.stream.lane.close(place.stream.slot);
       place.stream = undefined;
     }
   }
