@@ -1,6 +1,7 @@
 /** The command line: all commands, each of which is beside this file. */
 
 import { readFileSync } from 'node:fs';
+import { addBench } from './bench.ts';
 import { addCall } from './call.ts';
 import { addFrame } from './frame.ts';
 import { newProgram, runProgram } from './program.ts';
@@ -18,6 +19,7 @@ Examples:
 /** Runs the command line `argv` (as process.argv); where it fails, sets the exit code. Never rejects. */
 export function main(argv: readonly string[]): Promise<void> {
   const program = newProgram('millrace')
+    .enablePositionalOptions()
     .description('Serves and fetches files and commands over one compressed connection.')
     .version(version(), '-V, --version', 'print the version')
     .addHelpText('after', EXAMPLES);
@@ -25,6 +27,7 @@ export function main(argv: readonly string[]): Promise<void> {
   addPull(program);
   addCall(program);
   addFrame(program);
+  addBench(program);
   return runProgram(program, argv);
 }
 
