@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { type CommandDefinition, CommandTable, echo } from './commands.ts';
 import { Connection } from './connection.ts';
+import type { CodecModule } from './encoding/codec.ts';
 import { nativeCodecs } from './encoding/native.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 import { fileCommands } from './files/index.ts';
@@ -32,6 +33,8 @@ export interface ServerOptions {
   streams?: number;
   /** Encoding of responses for clients that can decode it; default: the client's first choice. */
   profile?: string;
+  /** Codecs beside the built-in ones, for clients that have them too. */
+  codecs?: readonly CodecModule[];
   /** Compression level in the profile's own scale. */
   level?: number;
   /** Base-2 logarithm of the compression window. */
@@ -60,6 +63,9 @@ const OPTIONS = z.strictObject({
   // With the plain stream and two cache streams that makes the 16 that a peer takes by default (B-limits).
   streams: count.max(13).optional(),
   profile: z.string().optional(),
+  codecs: z
+    .array(z.custom<CodecModule>((value) => typeof (value as CodecModule)?.url === 'string'))
+    .default([]),
   level: z.int().optional(),
   windowLog: z.int().min(9).max(23).optional(),
   cacheBytes: z
@@ -118,7 +124,10 @@ export class Server {
   /** @throws Error that names the option which is wrong. */
   constructor(options: ServerOptions = {}) {
     const checked = checkOptions(options);
-    const codecs = new CodecRegistry(nativeCodecs());
+    const codecs = new CodecRegistry([
+      ...nativeCodecs(),
+      ...checked.codecs.flatMap((module) => module.codecs),
+    ]);
     const { workers, policy, profile } = checked;
     const encodable = codecs.encodable();
     if (profile !== undefined && !encodable.includes(profile)) {
@@ -132,6 +141,7 @@ export class Server {
     this.#pool = new LanePool({
       workers,
       handlers: commands.modules,
+      codecs: checked.codecs,
       cacheLevel: checked.cacheLevel,
       onLost: (lane, error) => report(error, { lane }),
     });

@@ -8,6 +8,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import {
   type Codec,
+  type CodecModule,
   type Decoder,
   type DecoderLimits,
   type Encoder,
@@ -37,6 +38,8 @@ export interface LaneTask {
   handlers: HandlerModule[];
   /** Level for outputs that are compressed once and cached. */
   cacheLevel: number;
+  /** Codecs beside the built-in ones. */
+  codecs: Pick<CodecModule, 'url' | 'export'>[];
 }
 
 interface EncoderSlot {
@@ -335,6 +338,12 @@ function endsResponse(type: number, flags: number): boolean {
 }
 
 /** The pool task. */
-export default function lane(task: LaneTask): Promise<void> {
-  return new Lane(task).run();
+export default async function lane(task: LaneTask): Promise<void> {
+  await Promise.all(task.codecs.map(register));
+  await new Lane(task).run();
+}
+
+async function register({ url, export: name }: Pick<CodecModule, 'url' | 'export'>): Promise<void> {
+  const module: CodecModule = (await import(url))[name];
+  for (const codec of module.codecs) codecs.register(codec);
 }
