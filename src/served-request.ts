@@ -40,8 +40,9 @@ export interface RequestPeer {
   finished(request: ServedRequest): void;
 }
 
-/** Bytes that a call in a lane may send before it hears from us again. */
-const GRANT = 64 * 1024;
+/** Bytes that a call in a lane may send before it hears from us again: at first, and at most for a long response. */
+const FIRST_GRANT = 64 * 1024;
+const MAX_GRANT = 512 * 1024;
 /** The output bound lets pieces shrink to this, not further: dribbles cost more than they bring. */
 const SMALLEST_PIECE = 4096;
 /** Response bytes in a piece of a cached output. */
@@ -66,6 +67,7 @@ export class ServedRequest implements ResponseSink {
   #started = false;
   /** Bytes granted to the call in the lane and not yet seen in its frames. */
   #granted = 0;
+  #grantTarget = FIRST_GRANT;
   #grantWanted = 0;
   /** Key that we have promised the cache to fill. */
   #producing: string | undefined;
@@ -167,8 +169,10 @@ export class ServedRequest implements ResponseSink {
     if (last) {
       this.#lastInLane = false;
       this.#end();
-    } else if (call && this.#granted < GRANT / 2 && !this.#peer.window.limited)
-      this.#grant(GRANT - this.#granted);
+    } else if (call && this.#granted < this.#grantTarget / 2 && !this.#peer.window.limited) {
+      this.#grantTarget = Math.min(2 * this.#grantTarget, MAX_GRANT);
+      this.#grant(this.#grantTarget - this.#granted);
+    }
   }
 
   /** A record about this request's call in a lane. */
@@ -193,14 +197,20 @@ export class ServedRequest implements ResponseSink {
   allowance(wanted: number): number {
     const { window, output } = this.#peer;
     const credited = Math.min(wanted, this.#window.available, window.available);
-    const { room } = output;
+    const room = Math.min(output.room, this.#backlog?.room ?? Number.POSITIVE_INFINITY);
     if (room >= credited) return Math.max(0, credited);
     return room >= SMALLEST_PIECE ? room : 0;
   }
 
   wait(resume: () => void): void {
-    if (this.#window.available > 0 && this.#peer.window.available > 0) this.#peer.output.wait(resume);
-    else this.#peer.waitForCredit(resume);
+    if (this.#window.available <= 0 || this.#peer.window.available <= 0) this.#peer.waitForCredit(resume);
+    else if (this.#backlog !== undefined && this.#backlog.room < SMALLEST_PIECE) this.#backlog.wait(resume);
+    else this.#peer.output.wait(resume);
+  }
+
+  /** What waits for the stream's encoder; a call in a lane waits there itself. */
+  get #backlog(): Gate | undefined {
+    return this.#pump === undefined ? undefined : this.#stream?.backlog;
   }
 
   sendBytes(bytes: Uint8Array, last: boolean): void {
@@ -268,7 +278,7 @@ export class ServedRequest implements ResponseSink {
       return;
     }
     const packed = [...this.#args].flatMap(([key, value]) => [utf8.encode(key), value]);
-    if (!this.#peer.window.limited) this.#take(this.allowance(GRANT));
+    if (!this.#peer.window.limited) this.#take(this.allowance(FIRST_GRANT));
     stream.call(laneHandler, this.id, utf8.encode(name), packed, this.#data !== undefined, this.#granted);
     for (const { bytes, last } of this.#early) stream.tell(Op.callData, this.id, last ? 1 : 0, bytes);
     this.#early = [];

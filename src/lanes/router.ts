@@ -5,6 +5,7 @@
 
 import { type BatchReader, type EncoderSetup, FrameFlag, Op, packPieces } from '../../workers/batch.ts';
 import type { Connection } from '../connection.ts';
+import { Gate } from '../reactor/flow.ts';
 import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
 import { encodeStreamSettings } from '../wire/payloads.ts';
@@ -50,6 +51,9 @@ export interface StreamFigures {
 
 const NOTHING = new Uint8Array(0);
 
+/** What one stream may have waiting for its encoder, in bytes: enough to keep the lane busy, little to hold. */
+const MAX_BACKLOG = 1024 * 1024;
+
 /** A response stream whose context lives on a lane. */
 export class LaneStream implements SlotOwner {
   readonly lane: Lane;
@@ -61,7 +65,8 @@ export class LaneStream implements SlotOwner {
   readonly #lost: (stream: LaneStream) => void;
   /** Requests whose response is on its way here. */
   readonly requests = new Set<number>();
-  pendingBytes = 0;
+  /** Bytes handed in and not yet encoded; handlers wait when there are many. */
+  readonly backlog = new Gate(MAX_BACKLOG);
   frames = 0;
   bytesIn = 0;
   bytesOut = 0;
@@ -83,15 +88,19 @@ export class LaneStream implements SlotOwner {
     lane.addJson(Op.openEncoder, this.slot, setup);
   }
 
+  get pendingBytes(): number {
+    return this.backlog.used;
+  }
+
   /** Encodes a piece of a response; `payload` is copied. */
   encode(requestId: number, type: number, flags: number, payload: Uint8Array): void {
-    this.pendingBytes += payload.length;
+    this.backlog.take(payload.length);
     this.lane.add(Op.encode, this.slot, requestId, type, flags, payload);
   }
 
   /** Sends a frame unencoded, after what was encoded before it. */
   plain(requestId: number, type: number, flags: number, payload: Uint8Array): void {
-    this.pendingBytes += payload.length;
+    this.backlog.take(payload.length);
     this.lane.add(Op.plain, this.slot, requestId, type, flags, payload);
   }
 
@@ -125,7 +134,7 @@ export class LaneStream implements SlotOwner {
     this.bytesIn += rawLength;
     this.bytesOut += wireLength;
     const call = (frameFlags & FrameFlag.call) !== 0;
-    if (!call) this.pendingBytes -= rawLength;
+    if (!call) this.backlog.give(rawLength);
     const last = (frameFlags & FrameFlag.last) !== 0;
     if (last) this.requests.delete(requestId);
     if (requestId !== 0) this.#events.onFrame(requestId, last, rawLength, call);
