@@ -47,6 +47,7 @@ export class Connection {
   #paused = false;
   #lastInput = 0;
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
+  #lingerTimer: ReturnType<typeof setTimeout> | undefined;
   #current: Frame | undefined;
   #reason: Error | undefined;
   bytesRead = 0;
@@ -136,7 +137,7 @@ export class Connection {
       this.writer.whenEmpty(() => {
         this.#transport.end();
         this.#transport.resume();
-        setTimeout(() => this.#transport.destroy(), LINGER);
+        this.#lingerTimer = setTimeout(() => this.#transport.destroy(), LINGER);
       });
     });
   }
@@ -179,6 +180,7 @@ export class Connection {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#stopIdleTimer();
+    clearTimeout(this.#lingerTimer);
     this.writer.close();
     const reason = this.#reason ?? (error && new ConnectionError(error.message, { cause: error }));
     this.#owner?.onClosed(reason);

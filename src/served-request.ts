@@ -69,6 +69,8 @@ export class ServedRequest implements ResponseSink {
   #granted = 0;
   #grantTarget = FIRST_GRANT;
   #grantWanted = 0;
+  /** Command data given to the call in the lane and not yet read there. */
+  #unreadInLane = 0;
   /** Key that we have promised the cache to fill. */
   #producing: string | undefined;
   /** Whether the output that the call is producing ends its response. */
@@ -126,7 +128,7 @@ export class ServedRequest implements ResponseSink {
   /** A piece of command data; copied when it has to be kept. */
   pushData(bytes: Uint8Array, last: boolean): void {
     if (this.command.handler !== undefined) this.#data?.push(bytes, last);
-    else if (this.#started) this.#stream?.tell(Op.callData, this.id, last ? 1 : 0, bytes);
+    else if (this.#started) this.#sendData(bytes, last);
     else this.#early.push({ bytes: bytes.slice(), last });
   }
 
@@ -186,6 +188,7 @@ export class ServedRequest implements ResponseSink {
       case Op.pieces:
         return this.#pieces(record);
       case Op.dataRead:
+        this.#unreadInLane -= record.extra;
         return this.#peer.dataRead(record.extra);
       case Op.report:
         return this.#peer.report(text.decode(record.payload), this.command.name);
@@ -199,7 +202,8 @@ export class ServedRequest implements ResponseSink {
     const credited = Math.min(wanted, this.#window.available, window.available);
     const room = Math.min(output.room, this.#backlog?.room ?? Number.POSITIVE_INFINITY);
     if (room >= credited) return Math.max(0, credited);
-    return room >= SMALLEST_PIECE ? room : 0;
+    const smallest = Math.min(SMALLEST_PIECE, output.limit);
+    return room >= smallest ? Math.min(room, credited) : 0;
   }
 
   wait(resume: () => void): void {
@@ -280,8 +284,13 @@ export class ServedRequest implements ResponseSink {
     const packed = [...this.#args].flatMap(([key, value]) => [utf8.encode(key), value]);
     if (!this.#peer.window.limited) this.#take(this.allowance(FIRST_GRANT));
     stream.call(laneHandler, this.id, utf8.encode(name), packed, this.#data !== undefined, this.#granted);
-    for (const { bytes, last } of this.#early) stream.tell(Op.callData, this.id, last ? 1 : 0, bytes);
+    for (const { bytes, last } of this.#early) this.#sendData(bytes, last);
     this.#early = [];
+  }
+
+  #sendData(bytes: Uint8Array, last: boolean): void {
+    this.#unreadInLane += bytes.length;
+    this.#stream?.tell(Op.callData, this.id, last ? 1 : 0, bytes);
   }
 
   #take(bytes: number): void {
@@ -450,6 +459,9 @@ export class ServedRequest implements ResponseSink {
     if (this.#cacheStream !== undefined) this.#peer.releaseCacheStream(this.#cacheStream, false);
     this.#stream?.requests.delete(this.id);
     if (this.#granted !== 0) this.#giveBack(this.#granted);
+    const early = this.#early.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    this.#early = [];
+    if (this.#unreadInLane + early > 0) this.#peer.dataRead(this.#unreadInLane + early);
     this.#peer.finished(this);
   }
 

@@ -65,6 +65,7 @@ class Call implements ResponseSink {
   #wanted = 0;
   #resume: (() => void) | undefined;
   #lookup: ((answer: number) => void) | undefined;
+  #over = false;
 
   constructor(calls: Calls, lane: CallLane, output: CallOutput, record: BatchReader) {
     this.#calls = calls;
@@ -151,6 +152,7 @@ class Call implements ResponseSink {
 
   done(): void {
     this.data?.drop();
+    this.#over = true;
     this.#calls.over(this);
   }
 
@@ -183,7 +185,9 @@ class Call implements ResponseSink {
     this.#add(Op.dataRead, 0, NOTHING, bytes);
   }
 
+  /** After the end nothing may be said: slot and request ID may be another's by then. */
   #add(op: number, flags: number, payload: Uint8Array, extra = 0): void {
+    if (this.#over) return;
     this.#output.add(op, this.slot, this.requestId, flags, payload, extra);
     this.#output.flushSoon();
   }

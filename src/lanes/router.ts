@@ -62,7 +62,7 @@ export class LaneStream implements SlotOwner {
   readonly writer: Writer;
   readonly slot: number;
   readonly #events: RouterEvents;
-  readonly #lost: (stream: LaneStream) => void;
+  readonly #over: (stream: LaneStream, ended: boolean) => void;
   /** Requests whose response is on its way here. */
   readonly requests = new Set<number>();
   /** Bytes handed in and not yet encoded; handlers wait when there are many. */
@@ -76,14 +76,14 @@ export class LaneStream implements SlotOwner {
     connection: Connection,
     setup: EncoderSetup,
     events: RouterEvents,
-    lost: (stream: LaneStream) => void,
+    over: (stream: LaneStream, ended: boolean) => void,
   ) {
     this.lane = lane;
     this.id = setup.streamId;
     this.profile = setup.profile;
     this.writer = connection.writer;
     this.#events = events;
-    this.#lost = lost;
+    this.#over = over;
     this.slot = lane.open(this);
     lane.addJson(Op.openEncoder, this.slot, setup);
   }
@@ -138,7 +138,7 @@ export class LaneStream implements SlotOwner {
     const last = (frameFlags & FrameFlag.last) !== 0;
     if (last) this.requests.delete(requestId);
     if (requestId !== 0) this.#events.onFrame(requestId, last, rawLength, call);
-    if ((frameFlags & FrameFlag.endsStream) !== 0) this.#lost(this);
+    if ((frameFlags & FrameFlag.endsStream) !== 0) this.#over(this, true);
   }
 
   onRecord(record: BatchReader): void {
@@ -146,7 +146,7 @@ export class LaneStream implements SlotOwner {
   }
 
   onLost(reason: string): void {
-    this.#lost(this);
+    this.#over(this, false);
     this.#events.onLost(this.requests, this.pendingBytes, reason);
   }
 }
@@ -155,6 +155,8 @@ export class LaneStream implements SlotOwner {
 class Place implements StreamView {
   readonly index: number;
   stream: LaneStream | undefined;
+  /** ID of a stream that was lost without an end: beginning it afresh resets it at the other end, too (B1). */
+  lostId: number | undefined;
 
   constructor(index: number) {
     this.index = index;
@@ -342,26 +344,28 @@ export class Router {
     const profile = place === this.#plainCalls ? 'identity' : this.#options.profile;
     const endsWithResponse = perRequest && place !== this.#plainCalls;
     const setup = {
-      streamId: this.#ids.take(),
+      streamId: place.lostId ?? this.#ids.take(),
       profile,
       frameSize,
       perRequest: endsWithResponse,
       level,
       windowLog,
     };
-    place.stream = new LaneStream(lane, this.#connection, setup, this.#events, (stream) =>
-      this.#release(place, stream),
+    place.lostId = undefined;
+    place.stream = new LaneStream(lane, this.#connection, setup, this.#events, (stream, ended) =>
+      this.#release(place, stream, ended),
     );
     return place.stream;
   }
 
   /** The stream ended, or was lost with its lane; its ID may be begun afresh. */
-  #release(place: Place, stream: LaneStream): void {
+  #release(place: Place, stream: LaneStream, ended: boolean): void {
     if (this.#closed || place.stream !== stream) return;
     place.stream = undefined;
     this.#keepFigures(stream);
     stream.lane.close(stream.slot);
-    this.#ids.give(stream.id);
+    if (ended) this.#ids.give(stream.id);
+    else place.lostId = stream.id;
     this.#waiting.shift()?.();
   }
 

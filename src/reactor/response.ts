@@ -60,17 +60,18 @@ export class ResponsePump {
 
   /** Runs `call`, which starts the handler, and sends what it yields. */
   start(call: () => ReturnType<Handler>): void {
+    if (this.#over) return;
     let output: ReturnType<Handler>;
     try {
       output = call();
+      this.#iterator = iteratorOf(output);
     } catch (error) {
       this.fail(error);
       return;
     }
-    if (output === undefined || isOutput(output)) this.#single(output);
-    else if (Symbol.asyncIterator in output) this.#iterate(output[Symbol.asyncIterator]());
-    else if (Symbol.iterator in output) this.#iterate(output[Symbol.iterator]());
-    else output.then(this.#single, this.fail);
+    if (this.#iterator !== undefined) this.#step();
+    else if (isPromise(output)) output.then(this.#single, this.fail);
+    else this.#single(output as Output | undefined);
   }
 
   /** Sends what is held, because the tick ends before the handler has gone on. */
@@ -84,12 +85,10 @@ export class ResponsePump {
   /** Stops the handler; nothing more is sent but `message` as an application error, if given. */
   stop(message?: string): void {
     if (this.#over) return;
-    const iterator = this.#iterator;
     this.#end();
     if (message !== undefined) this.#sink.sendError(message);
     this.#sink.done();
-    // A generator in the middle of an await runs its finally blocks when that await is over.
-    Promise.resolve(iterator?.return?.()).catch((error) => this.#sink.report(error));
+    this.#return();
   }
 
   readonly #single = (output: Output | undefined): void => {
@@ -97,11 +96,6 @@ export class ResponsePump {
     if (output === undefined) this.#finish();
     else this.#take(output, this.#finish);
   };
-
-  #iterate(iterator: AnyIterator): void {
-    this.#iterator = iterator;
-    this.#step();
-  }
 
   readonly #step = (): void => {
     if (this.#over) return;
@@ -136,12 +130,22 @@ export class ResponsePump {
       });
     } else if (output instanceof TextOutput || output instanceof ProgressOutput) {
       this.#drain(0, () => {
-        if (output instanceof TextOutput) this.#sink.sendText(output);
-        else this.#sink.sendProgress(output);
-        then();
+        if (this.#sendBeside(output)) then();
       });
     } else
       this.fail(new TypeError('a handler may yield Uint8Array, string, text, progress or cached output'));
+  }
+
+  /** What a handler has made up may not fit its frame: then the request fails, and this returns false. */
+  #sendBeside(output: TextOutput | ProgressOutput): boolean {
+    try {
+      if (output instanceof TextOutput) this.#sink.sendText(output);
+      else this.#sink.sendProgress(output);
+      return true;
+    } catch (error) {
+      this.fail(error);
+      return false;
+    }
   }
 
   #append(bytes: Uint8Array, then: () => void): void {
@@ -250,12 +254,22 @@ export class ResponsePump {
     if (!(error instanceof CommandError)) this.#sink.report(error);
     this.#sink.sendError(publicMessage(this.#command, error));
     this.#sink.done();
+    this.#return();
   };
 
   readonly #close = (): void => {
     this.#end();
     this.#sink.done();
   };
+
+  /** Lets the handler's finally blocks run; those of a generator in the middle of an await, when that is over. */
+  async #return(): Promise<void> {
+    try {
+      await this.#iterator?.return?.();
+    } catch (error) {
+      this.#sink.report(error);
+    }
+  }
 
   #end(): void {
     this.#over = true;
@@ -267,7 +281,18 @@ export class ResponsePump {
   }
 }
 
-function isOutput(value: object | string): value is Output {
+function iteratorOf(value: unknown): AnyIterator | undefined {
+  if (typeof value !== 'object' || value === null || isOutput(value)) return undefined;
+  if (Symbol.asyncIterator in value) return (value as AsyncIterable<Output>)[Symbol.asyncIterator]();
+  if (Symbol.iterator in value) return (value as Iterable<Output>)[Symbol.iterator]();
+  return undefined;
+}
+
+function isPromise(value: unknown): value is Promise<Output | undefined> {
+  return typeof (value as Promise<unknown> | null | undefined)?.then === 'function';
+}
+
+function isOutput(value: unknown): value is Output {
   return (
     value instanceof Uint8Array ||
     typeof value === 'string' ||
