@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { addCall } from './call.ts';
+import { addExperiment } from './experiment.ts';
 import { addFrame } from './frame.ts';
 import { Stopped, UsageError } from './outcome.ts';
 import { addPull } from './pull.ts';
@@ -46,6 +47,7 @@ async function run(argv: readonly string[]): Promise<void> {
   addPull(program);
   addCall(program);
   addFrame(program);
+  addExperiment(program);
   await program.parseAsync(argv);
 }
 

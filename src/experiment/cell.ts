@@ -14,7 +14,7 @@ export const CELL = z.strictObject({
   /** Base-2 logarithm of the window in bytes; missing: what the level implies. */
   windowLog: z.int().min(9).max(23).optional(),
   /** Response streams of one connection. */
-  streams: z.int().min(1).max(13),
+  streams: z.int().min(1).max(12),
   policy: z.enum(EXPERIMENT_POLICIES),
   /** Most payload bytes of a frame before encoding. */
   frameSize: z.int().min(1).max(DEFAULT_FRAME_SIZE),

@@ -45,7 +45,7 @@ export const DEFAULT_GRIDS: readonly SubGridInput[] = [
   { profile: 'brotli', level: [1, 5], policy: 'single' },
   { profile: 'deflate', level: 6, policy: 'single' },
   // The price of parallelism.
-  { profile: 'zstd-8mb', level: 3, streams: [1, 4, 8, 13], policy: ['shared', 'affinity'] },
+  { profile: 'zstd-8mb', level: 3, streams: [1, 4, 8, 12], policy: ['shared', 'affinity'] },
   { profile: 'zstd-8mb', level: 3, policy: 'per-request' },
   { profile: 'zlib', level: 6, streams: [1, 4, 8], policy: 'shared' },
   // What memory buys.

@@ -5,21 +5,31 @@
 
 import { IDENTITY, ZLIB, ZSTD } from '../encoding/profiles.ts';
 import { cellName, serverFlags } from './cell.ts';
-import { AIMS, type Aim, type DoneCell, doneCells, type Recommendation, type Results } from './results.ts';
-import { inBytes, percent } from './text.ts';
+import {
+  AIMS,
+  type Aim,
+  type DoneCell,
+  doneCells,
+  type Measures,
+  type Recommendation,
+  type Results,
+} from './results.ts';
+import { inBytes, percent, short } from './text.ts';
 
 const STANDARD: readonly string[] = [ZSTD, ZLIB];
 /** What an aim's figure may be above the least, for the sake of the other figures. */
 const TOLERANCE: Readonly<Record<Aim, number>> = { bytes: 1.005, cpu: 1.05, memory: 1.05 };
 /** What to look at next where an aim leaves the choice. */
 const THEN: Readonly<Record<Aim, Aim>> = { bytes: 'cpu', cpu: 'bytes', memory: 'bytes' };
+/** What is better by less may be so by chance: then the setting that comes first in the grid is taken. */
+const NOISE = 0.97;
 /** Traffic that gets no smaller than by this is better left alone. */
 const WORTHWHILE = 1.05;
 
-const FIGURE: Readonly<Record<Aim, (cell: DoneCell) => number>> = {
-  bytes: ({ measures }) => measures.wireBytes,
-  cpu: ({ measures }) => measures.compress.microsPerMB,
-  memory: ({ measures }) => measures.connectionBytes,
+const FIGURE: Readonly<Record<Aim, (measures: Measures) => number>> = {
+  bytes: ({ wireBytes }) => wireBytes,
+  cpu: ({ compress }) => compress.microsPerMB,
+  memory: ({ connectionBytes }) => connectionBytes,
 };
 
 const AIM_NAMES: Readonly<Record<Aim, string>> = {
@@ -34,7 +44,7 @@ export function recommend(cells: Results['cells'], bytes: number): Recommendatio
   const standard = done.filter(({ cell }) => STANDARD.includes(cell.profile));
   const plain = done.find(({ cell }) => cell.profile === IDENTITY);
   if (standard.length === 0) return [];
-  const densest = Math.min(...standard.map(FIGURE.bytes));
+  const densest = Math.min(...standard.map(({ measures }) => measures.wireBytes));
   if (bytes / densest < WORTHWHILE && plain !== undefined) {
     return AIMS.map((aim) => describe(aim, plain, done, plain));
   }
@@ -44,11 +54,11 @@ export function recommend(cells: Results['cells'], bytes: number): Recommendatio
 }
 
 function choose(aim: Aim, cells: readonly DoneCell[]): DoneCell {
-  const figure = FIGURE[aim];
+  const figure = ({ measures }: DoneCell) => FIGURE[aim](measures);
   const least = Math.min(...cells.map(figure));
   const near = cells.filter((cell) => figure(cell) <= least * TOLERANCE[aim]);
-  const then = FIGURE[THEN[aim]];
-  return near.reduce((best, cell) => (then(cell) < then(best) ? cell : best));
+  const then = ({ measures }: DoneCell) => FIGURE[THEN[aim]](measures);
+  return near.reduce((best, cell) => (then(cell) < NOISE * then(best) ? cell : best));
 }
 
 function describe(
@@ -60,31 +70,30 @@ function describe(
   const { ratio, compress, connectionBytes, http, single } = measures;
   const parts = [
     `For the ${AIM_NAMES[aim]}, ${cellName(cell)}: ${ratio.toFixed(2)} bytes of response for one on the wire`,
-    `${Math.round(compress.microsPerMB)} µs of CPU per MB (${compress.microsPerResponse.toFixed(1)} µs per response)`,
+    `${short(compress.microsPerMB)} µs of CPU per MB (${short(compress.microsPerResponse)} µs per response)`,
     `${inBytes(connectionBytes)} of contexts per connection.`,
   ];
   let text = parts.join(', ');
   if (cell.profile === IDENTITY) text += ' This traffic does not get smaller: compressing it is a waste.';
   if (http !== null) {
-    text += ` HTTP, with a context for each response, would reach ${http.ratio.toFixed(2)} at ${Math.round(
-      http.compressMicrosPerMB,
-    )} µs per MB.`;
+    text += ` HTTP, with a context for each response, would reach ${http.ratio.toFixed(2)} at ${short(http.compressMicrosPerMB)} µs per MB.`;
   }
   if (single.morePercent > 0.05) {
     text += ` Its ${measures.contexts} streams cost ${percent(single.morePercent)} more bytes than one would.`;
   }
   if (aim === 'cpu' && plain !== undefined && cell.profile !== IDENTITY) {
-    const micros = Math.round(plain.measures.compress.microsPerMB);
-    text += ` Not to compress at all takes ${micros} µs per MB.`;
+    text += ` Not to compress at all takes ${short(plain.measures.compress.microsPerMB)} µs per MB.`;
   }
-  const rival = done.find(
-    (other) =>
-      !STANDARD.includes(other.cell.profile) &&
-      FIGURE[aim](other) < 0.9 * FIGURE[aim]({ key, cell, measures, seconds: 0 }) &&
-      other.measures.ratio >= ratio * 0.98 &&
-      other.cell.profile !== IDENTITY,
-  );
+  const rival = betterElsewhere(aim, measures, done);
   if (rival !== undefined)
     text += ` Between peers that have it registered, ${cellName(rival.cell)} does better.`;
   return { aim, key, cell, flags: serverFlags(cell), text };
+}
+
+/** A profile of an experiment's own that beats the recommended one by a tenth, without being less dense. */
+function betterElsewhere(aim: Aim, than: Measures, done: readonly DoneCell[]): DoneCell | undefined {
+  return done.find((other) => {
+    if (other.cell.profile === IDENTITY || STANDARD.includes(other.cell.profile)) return false;
+    return FIGURE[aim](other.measures) < 0.9 * FIGURE[aim](than) && other.measures.ratio >= 0.98 * than.ratio;
+  });
 }

@@ -117,7 +117,7 @@ function windows(done: readonly DoneCell[], point: MakePoint): Chart {
   };
 }
 
-/** Cells that differ in one dimension alone, as lines; the longest first. */
+/** Cells that differ in one dimension alone, as lines; the longest first, and those of two only where none is longer. */
 function varying(
   cells: readonly DoneCell[],
   dimension: 'streams' | 'windowLog',
@@ -128,8 +128,9 @@ function varying(
     const rest = JSON.stringify({ ...each.cell, [dimension]: 0 });
     groups.set(rest, [...(groups.get(rest) ?? []), each]);
   }
+  const longest = Math.max(...[...groups.values()].map((group) => group.length));
   return [...groups.values()]
-    .filter((group) => group.length > 1)
+    .filter((group) => group.length >= Math.min(3, Math.max(2, longest)))
     .sort((a, b) => b.length - a.length)
     .slice(0, COLOURS)
     .map((group) => ({

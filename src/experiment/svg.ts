@@ -39,7 +39,7 @@ export interface Chart {
 /** Units of the drawing. Letters of 12 are read as 10 pixels on a phone, as 15 beside another chart on a desk. */
 const WIDTH = 440;
 const HEIGHT = 300;
-const LEFT = 52;
+const LEFT = 64;
 const RIGHT = 14;
 const TOP = 10;
 const BOTTOM = 46;
@@ -93,7 +93,9 @@ function scaleOf(axis: ChartAxis, values: readonly number[], range: [number, num
     [least >= 0 ? Math.max(0, least - margin) : least - margin, most + margin],
     range,
   );
-  return { at: scale, ticks: axis.ticks ?? scale.ticks(TICKS) };
+  const [from, to] = scale.domain();
+  const ticks = axis.ticks?.filter((tick) => tick >= from && tick <= to) ?? scale.ticks(TICKS);
+  return { at: scale, ticks };
 }
 
 /** 1, 2, 5, 10 …, every decade alike, as few as can be read. */
