@@ -40,6 +40,8 @@ export interface LaneTask {
   cacheLevel: number;
   /** Codecs beside the built-in ones. */
   codecs: Pick<CodecModule, 'url' | 'export'>[];
+  /** Milliseconds for which a call's output may wait for more of it; 0: until the end of the tick. */
+  coalesceMs: number;
 }
 
 interface EncoderSlot {
@@ -134,7 +136,7 @@ export class Lane {
     this.#port = task.port;
     this.#output = new LaneOutput(task.port);
     this.#cacheLevel = task.cacheLevel;
-    this.#calls = new Calls(task.handlers, this, this.#output);
+    this.#calls = new Calls(task.handlers, this, this.#output, task.coalesceMs);
   }
 
   /** Works until the main thread ends the lane. */

@@ -7,6 +7,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { CodecModule } from '../encoding/codec.ts';
 import { type Cell, cellName } from '../experiment/cell.ts';
 import type { SubGridInput } from '../experiment/grid.ts';
+import { checkText } from '../experiment/recommend.ts';
 import type { Results } from '../experiment/results.ts';
 import type { ExperimentEvents, ExperimentSettings } from '../experiment/run.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
@@ -41,6 +42,7 @@ interface ExperimentOptions extends Partial<Record<(typeof GRID_FLAGS)[number], 
   commandField?: string;
   codecs: string[];
   queue?: string;
+  check: boolean;
   json?: boolean;
 }
 
@@ -81,6 +83,7 @@ export function addExperiment(program: Command): void {
     .option('--jobs <n>', 'settings at a time (default: as many as do not disturb)', wholeNumber(1, 256))
     .option('--codecs <module>', "a module whose export 'codecs' adds profiles; may be repeated", collect, [])
     .option('--queue <url>', "spread the settings over 'millrace experiment-worker's by this Redis")
+    .option('--no-check', 'do not run what is recommended in a server, under load')
     .option('--json', 'print the recommendations as JSON')
     .addHelpText('after', EXAMPLES)
     .action(experiment);
@@ -146,7 +149,11 @@ function print({ recommendations, cells, setup }: Results, { out, json }: Experi
   console.log(
     `${plural(cells.length, 'setting')} on ${plural(setup.responses, 'response')}${failed > 0 ? `, ${failed} failed` : ''}`,
   );
-  for (const { text, flags } of recommendations) console.log(`\n${text}\n  millrace serve DIR ${flags}`);
+  for (const { text, flags, checked } of recommendations) {
+    console.log(
+      `\n${text}${checked === undefined ? '' : ` ${checkText(checked)}`}\n  millrace serve DIR ${flags}`,
+    );
+  }
   console.log(
     `\n${join(out, 'report.html')} has the charts and the tables, results.json and results.csv the numbers.`,
   );
@@ -179,6 +186,7 @@ async function makeMeter(total: number): Promise<Meter> {
       }),
     onFailed: lines.onFailed,
     onNote: () => undefined,
+    onChecking: (cell) => bar.update({ left: '–', name: `in the server: ${cellName(cell)}` }),
     stop: () => bar.stop(),
   };
 }
@@ -202,6 +210,10 @@ class LineMeter implements Meter {
 
   onNote(text: string): void {
     process.stderr.write(`${oneLine(text)}\n`);
+  }
+
+  onChecking(cell: Cell): void {
+    process.stderr.write(`in the server: ${cellName(cell)}\n`);
   }
 
   stop(): void {}

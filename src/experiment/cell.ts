@@ -1,7 +1,7 @@
 /** One point of the grid: a setting that a server can run with. */
 
 import { z } from 'zod';
-import { defaultStreams, type PolicyName } from '../lanes/policy.ts';
+import { defaultStreams, MAX_STREAMS, type PolicyName } from '../lanes/policy.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 
 export const EXPERIMENT_POLICIES = ['shared', 'affinity', 'single', 'per-request'] as const;
@@ -14,7 +14,7 @@ export const CELL = z.strictObject({
   /** Base-2 logarithm of the window in bytes; missing: what the level implies. */
   windowLog: z.int().min(9).max(23).optional(),
   /** Response streams of one connection. */
-  streams: z.int().min(1).max(12),
+  streams: z.int().min(1).max(MAX_STREAMS),
   policy: z.enum(EXPERIMENT_POLICIES),
   /** Most payload bytes of a frame before encoding. */
   frameSize: z.int().min(1).max(DEFAULT_FRAME_SIZE),

@@ -1,4 +1,4 @@
-/** Measures cells, one after the other, on one lane of its own. */
+/** Measures cells, one after the other, on lanes of its own. */
 
 import type { CodecModule } from '../encoding/codec.ts';
 import { nativeCodecs } from '../encoding/native.ts';
@@ -7,7 +7,7 @@ import { LanePool } from '../lanes/pool.ts';
 import { type Cell, encodingKey } from './cell.ts';
 import type { EncodingMeter } from './encodings.ts';
 import { type LinkModel, quantile, simulateLink } from './links.ts';
-import { decodeOnLane, type EncodePass, encodeOnLane } from './passes.ts';
+import { decodeOnLanes, type EncodePass, encodeOnLanes } from './passes.ts';
 import { makePlan, type Plan } from './plan.ts';
 import type { Measures } from './results.ts';
 import type { Workload } from './workload.ts';
@@ -19,7 +19,7 @@ export interface EvaluatorOptions {
   /** Times that each cell is encoded and decoded. */
   readonly rounds: number;
   readonly inFlight: number;
-  /** Lanes in the model of links. */
+  /** Lanes to encode on, and in the model of links. */
   readonly workers: number;
   /** Bits per second. */
   readonly links: readonly number[];
@@ -34,9 +34,9 @@ export class Evaluator {
 
   constructor(options: EvaluatorOptions) {
     this.#options = options;
-    const { codecs } = options;
+    const { codecs, workers } = options;
     this.#registry = new CodecRegistry([...nativeCodecs(), ...codecs.flatMap((module) => module.codecs)]);
-    this.#pool = new LanePool({ workers: 1, handlers: [], cacheLevel: 9, codecs, onLost: () => undefined });
+    this.#pool = new LanePool({ workers, handlers: [], cacheLevel: 9, codecs, onLost: () => undefined });
   }
 
   /** @throws Error when the setting cannot be, or what was encoded does not come back. */
@@ -76,7 +76,7 @@ export class Evaluator {
   async probe(cell: Cell): Promise<number> {
     const { workload, inFlight } = this.#options;
     const plan = makePlan(workload, cell, inFlight);
-    return (await encodeOnLane(this.#lane(), workload, plan, cell)).cpuSeconds;
+    return (await encodeOnLanes(this.#pool, workload, plan, cell, inFlight)).cpuSeconds;
   }
 
   close(): Promise<void> {
@@ -92,21 +92,15 @@ export class Evaluator {
     codec.createEncoder({ level, windowLog }).close();
   }
 
-  #lane() {
-    const lane = this.#pool.leastUsed();
-    if (lane === undefined) throw new Error('the lane has died');
-    return lane;
-  }
-
   async #rounds(cell: Cell, plan: Plan): Promise<{ pass: EncodePass; encode: number[]; decode: number[] }> {
-    const { workload, rounds } = this.#options;
+    const { workload, rounds, inFlight } = this.#options;
     const encode: number[] = [];
     const decode: number[] = [];
     let first: EncodePass | undefined;
     while (encode.length < rounds) {
-      const pass = await encodeOnLane(this.#lane(), workload, plan, cell);
+      const pass = await encodeOnLanes(this.#pool, workload, plan, cell, inFlight);
       encode.push(pass.cpuSeconds);
-      decode.push(await decodeOnLane(this.#pool, this.#lane(), workload, plan, cell, pass.sent));
+      decode.push(await decodeOnLanes(this.#pool, workload, plan, cell, pass));
       first ??= pass;
       if (total(pass) !== total(first)) throw new Error('two rounds made different sizes');
     }
@@ -121,7 +115,7 @@ export class Evaluator {
     const { workload, inFlight } = this.#options;
     const alone: Cell = { ...cell, policy: 'single', streams: 1 };
     const plan = makePlan(workload, alone, inFlight);
-    const bytes = total(await encodeOnLane(this.#lane(), workload, plan, alone));
+    const bytes = total(await encodeOnLanes(this.#pool, workload, plan, alone, inFlight));
     this.#single.set(key, bytes);
     return bytes;
   }

@@ -3,18 +3,21 @@
 import { readFileSync } from 'node:fs';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { MAX_STREAMS } from '../lanes/policy.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { type Cell, cellKey, EXPERIMENT_POLICIES, normalise } from './cell.ts';
 
 /** More cells than anybody waits for are a slip of the pen. */
 const MAX_CELLS = 20_000;
+const MAX_VALUES = 1000;
 
 const whole = z.int();
 
 /** `3`, `1..9`, `1..9/2` (every second), or a list of these. */
 const RANGE = z
   .string()
-  .regex(/^-?\d+(\.\.-?\d+(\/[1-9]\d*)?)?$/, 'must be a number or a range such as 1..9/2');
+  .regex(/^-?\d+(\.\.-?\d+(\/[1-9]\d*)?)?$/, 'must be a number or a range such as 1..9/2')
+  .refine(ascends, 'must be a range that goes up, of at most 1000 values');
 const values = z.union([whole, RANGE, z.array(z.union([whole, RANGE])).min(1)]).transform(expand);
 const names = <T extends z.ZodType<string>>(name: T) =>
   z.union([name, z.array(name).min(1)]).transform((value) => (Array.isArray(value) ? value : [value]));
@@ -23,11 +26,11 @@ const names = <T extends z.ZodType<string>>(name: T) =>
 export const SUB_GRID = z.strictObject({
   profile: names(z.string().min(1)).default(['zstd-8mb']),
   level: values.optional(),
-  windowLog: values.optional(),
-  streams: values.default([2]),
+  windowLog: values.pipe(z.array(whole.min(9).max(23))).optional(),
+  streams: values.pipe(z.array(whole.min(1).max(MAX_STREAMS))).default([2]),
   policy: names(z.enum(EXPERIMENT_POLICIES)).default(['shared']),
-  frameSize: values.default([DEFAULT_FRAME_SIZE]),
-  coalesceMs: values.default([0]),
+  frameSize: values.pipe(z.array(whole.min(1).max(DEFAULT_FRAME_SIZE))).default([DEFAULT_FRAME_SIZE]),
+  coalesceMs: values.pipe(z.array(whole.min(0).max(1000))).default([0]),
 });
 
 /** What a grid file says. */
@@ -114,12 +117,18 @@ function* product(grid: SubGrid): Generator<Cell> {
 function expand(value: number | string | (number | string)[]): number[] {
   if (Array.isArray(value)) return value.flatMap(expand);
   if (typeof value === 'number') return [value];
-  const [, from, to, step] = /^(-?\d+)(?:\.\.(-?\d+))?(?:\/(\d+))?$/.exec(value) as RegExpExecArray;
-  const first = Number(from);
-  const last = Number(to ?? from);
-  const by = Number(step ?? 1);
-  if (last < first || (last - first) / by > MAX_CELLS) return [first];
-  return Array.from({ length: Math.floor((last - first) / by) + 1 }, (_, i) => first + i * by);
+  const { first, last, step } = rangeOf(value);
+  return Array.from({ length: Math.floor((last - first) / step) + 1 }, (_, i) => first + i * step);
+}
+
+function ascends(text: string): boolean {
+  const { first, last, step } = rangeOf(text);
+  return last >= first && (last - first) / step < MAX_VALUES;
+}
+
+function rangeOf(text: string): { first: number; last: number; step: number } {
+  const [, from, to, step] = /^(-?\d+)(?:\.\.(-?\d+))?(?:\/(\d+))?$/.exec(text) ?? [];
+  return { first: Number(from), last: Number(to ?? from), step: Number(step ?? 1) };
 }
 
 function firstIssue({ issues }: z.ZodError): string {

@@ -8,6 +8,7 @@ import { cellName, serverFlags } from './cell.ts';
 import {
   AIMS,
   type Aim,
+  type Check,
   type DoneCell,
   doneCells,
   type Measures,
@@ -88,6 +89,11 @@ function describe(
   if (rival !== undefined)
     text += ` Between peers that have it registered, ${cellName(rival.cell)} does better.`;
   return { aim, key, cell, flags: serverFlags(cell), text };
+}
+
+/** What the server said to a recommendation. */
+export function checkText({ ratio, compressMicrosPerMB, mainMicrosPerResponse }: Check): string {
+  return `In the server, under load: ratio ${ratio.toFixed(2)}, ${short(compressMicrosPerMB)} µs per MB in the lanes, ${short(mainMicrosPerResponse)} µs per response on the main thread.`;
 }
 
 /** A profile of an experiment's own that beats the recommended one by a tenth, without being less dense. */

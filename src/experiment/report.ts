@@ -4,6 +4,7 @@
  */
 
 import { type Cell, cellName, encodingKey } from './cell.ts';
+import { checkText } from './recommend.ts';
 import { paretoCharts } from './report-charts.ts';
 import { STYLE, TIP_SCRIPT } from './report-style.ts';
 import { type CellResult, type DoneCell, doneCells, type Recommendation, type Results } from './results.ts';
@@ -55,9 +56,9 @@ function introduction({ setup, machine, date, cells }: Results): string {
 <p class="quiet">${escapeHtml(`${system} · ${date.slice(0, 16).replace('T', ' ')} UTC`)}</p>`;
 }
 
-function recommendation({ aim, text, flags }: Recommendation): string {
+function recommendation({ aim, text, flags, checked }: Recommendation): string {
   return `<h3>${AIM_TITLES[aim]}</h3>
-<p>${escapeHtml(text)}</p>
+<p>${escapeHtml(text)}${checked === undefined ? '' : ` ${escapeHtml(checkText(checked))}`}</p>
 <pre>millrace serve DIR ${escapeHtml(flags)}</pre>`;
 }
 

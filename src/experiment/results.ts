@@ -103,6 +103,17 @@ export const MACHINE = z.object({
 export const AIMS = ['bytes', 'cpu', 'memory'] as const;
 export type Aim = (typeof AIMS)[number];
 
+/** A setting in the server itself, under load. */
+export const CHECK = z.object({
+  /** Bytes of responses for one byte on the wire. */
+  ratio: z.number(),
+  /** CPU of the lanes, in microseconds for each 10^6 bytes of responses, and of the main thread for each response. */
+  compressMicrosPerMB: z.number(),
+  mainMicrosPerResponse: z.number(),
+});
+
+export type Check = z.infer<typeof CHECK>;
+
 export const RECOMMENDATION = z.object({
   aim: z.enum(AIMS),
   /** Key of the recommended cell. */
@@ -112,6 +123,8 @@ export const RECOMMENDATION = z.object({
   flags: z.string(),
   /** A paragraph for people. */
   text: z.string(),
+  /** What the server itself made of the traffic with this setting, under load; missing: it was not asked. */
+  checked: CHECK.optional(),
 });
 
 export type Recommendation = z.infer<typeof RECOMMENDATION>;

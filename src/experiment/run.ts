@@ -5,12 +5,13 @@ import { cpus, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
 import type { CodecModule } from '../encoding/codec.ts';
 import { type Cell, cellKey } from './cell.ts';
+import { type CheckOptions, checkInServer } from './check.ts';
 import { EncodingMeter } from './encodings.ts';
 import { Evaluator, type EvaluatorOptions, median } from './evaluator.ts';
 import { Journal } from './journal.ts';
 import { recommend } from './recommend.ts';
 import { makeReport } from './report.ts';
-import { type CellResult, RESULTS_VERSION, type Results, type Setup, toCsv } from './results.ts';
+import { type CellResult, type Check, RESULTS_VERSION, type Results, type Setup, toCsv } from './results.ts';
 import type { ReadSources } from './sources.ts';
 
 /** Everything about an experiment but its traffic. */
@@ -28,6 +29,8 @@ export interface ExperimentSettings {
   /** Cells at a time; missing: as many as do not disturb each other. */
   readonly jobs?: number;
   readonly codecs: readonly CodecModule[];
+  /** Run what is recommended in the server, too. */
+  readonly check: boolean;
   /** Stops after the cells in hand. */
   readonly signal?: AbortSignal;
 }
@@ -37,6 +40,8 @@ export interface ExperimentEvents {
   onProgress(done: number, total: number, leftSeconds: number | undefined, cell: Cell | undefined): void;
   onFailed(cell: Cell, message: string): void;
   onNote(text: string): void;
+  /** A recommended setting is being run in the server. */
+  onChecking(cell: Cell): void;
 }
 
 /** Takes cells and gives their results in any order; what spreads over machines is another one of these. */
@@ -107,7 +112,32 @@ export async function runExperiment(
   };
   writeResults(out, written);
   signal?.throwIfAborted();
-  return written;
+  if (!settings.check) return written;
+  const checked = await checkAll({ workload, codecs, workers, inFlight }, written, events);
+  writeResults(out, checked);
+  return checked;
+}
+
+/** The recommended settings in the server itself. */
+async function checkAll(
+  options: CheckOptions,
+  results: Results,
+  { onChecking, onFailed }: ExperimentEvents,
+): Promise<Results> {
+  const checks = new Map<string, Check>();
+  for (const { key, cell } of results.recommendations) {
+    if (checks.has(key)) continue;
+    onChecking(cell);
+    try {
+      checks.set(key, await checkInServer(options, cell));
+    } catch (error) {
+      onFailed(cell, `in the server: ${(error as Error).message}`);
+    }
+  }
+  return {
+    ...results,
+    recommendations: results.recommendations.map((each) => ({ ...each, checked: checks.get(each.key) })),
+  };
 }
 
 /** `results.json`, `results.csv` and `report.html`, each whole or not at all. */
@@ -142,7 +172,7 @@ function localRunner(
   events: ExperimentEvents,
 ): CellRunner {
   return async (cells, onResult, signal) => {
-    const evaluators = Array.from({ length: jobs ?? cpus().length }, () => new Evaluator(options));
+    const evaluators = Array.from({ length: jobs ?? beside(options) }, () => new Evaluator(options));
     try {
       const atOnce = jobs ?? (await undisturbed(evaluators, cells, events));
       const queue = [...cells];
@@ -158,6 +188,11 @@ function localRunner(
       await Promise.all(evaluators.map((evaluator) => evaluator.close()));
     }
   };
+}
+
+/** Evaluators that have a core for each of their lanes. */
+function beside({ workers }: EvaluatorOptions): number {
+  return Math.max(1, Math.floor(cpus().length / workers));
 }
 
 /** How much longer than alone an encoder may take, in CPU time, beside others. */

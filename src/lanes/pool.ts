@@ -15,6 +15,8 @@ export interface LanePoolOptions {
   readonly handlers: readonly HandlerModule[];
   /** Codecs beside the built-in ones. */
   readonly codecs?: readonly CodecModule[];
+  /** As in {@link LaneTask}; default 0. */
+  readonly coalesceMs?: number;
   /** zstd level for cached output. */
   readonly cacheLevel: number;
   /** A lane died and was replaced, or could not be. */
@@ -74,7 +76,7 @@ export class LanePool {
 
   #open(index: number, deaths: number): void {
     const { port1, port2 } = new MessageChannel();
-    const { handlers, cacheLevel, codecs = [] } = this.#options;
+    const { handlers, cacheLevel, codecs = [], coalesceMs = 0 } = this.#options;
     const lane = new Lane(index, port1);
     const opened = Date.now();
     this.#lanes[index] = lane;
@@ -82,7 +84,7 @@ export class LanePool {
     const transfer = { transferList: [port2] } as object;
     const places = codecs.map(({ url, export: name }) => ({ url, export: name }));
     const task = this.#piscina.run(
-      { port: port2, handlers: [...handlers], cacheLevel, codecs: places },
+      { port: port2, handlers: [...handlers], cacheLevel, codecs: places, coalesceMs },
       transfer,
     );
     const ended = task.then(
