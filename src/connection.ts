@@ -113,8 +113,14 @@ export class Connection {
   /** Closes once everything sent so far has reached the transport; reads on until the peer closes too. */
   end(): void {
     if (this.#state === 'closed') return;
-    this.writer.whenEmpty(() => this.#transport.end());
+    this.writer.whenEmpty(this.#endOutput);
   }
+
+  /** What is still on its way from a lane, for a request that was given up, is dropped from here on. */
+  readonly #endOutput = (): void => {
+    this.#transport.end();
+    this.writer.close();
+  };
 
   /** Drops the connection; `reason` reaches the owner's onClosed(). */
   destroy(reason?: Error): void {
@@ -125,6 +131,8 @@ export class Connection {
   /** Ends the connection because of what the peer has sent (B5). */
   fail(error: unknown): void {
     if (this.#state === 'failing' || this.#state === 'closed') return;
+    // Held output, the error included, may go once input has ended (A6).
+    if (this.#state === 'ended') this.writer.release();
     this.#state = 'failing';
     this.#stopIdleTimer();
     const protocolError = toProtocolError(error);
@@ -135,7 +143,7 @@ export class Connection {
       const message = cutUtf8(text, 1024);
       this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.protocol, message);
       this.writer.whenEmpty(() => {
-        this.#transport.end();
+        this.#endOutput();
         this.#transport.resume();
         this.#lingerTimer = setTimeout(() => this.#transport.destroy(), LINGER);
       });

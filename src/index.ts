@@ -20,6 +20,7 @@ export type {
   EncoderOptions,
 } from './encoding/codec.ts';
 export { extraCodecs } from './encoding/extra.ts';
+export { type PullOptions, pull } from './files/pull.ts';
 export type { Policy, PolicyName, RouteQuery, StreamView } from './lanes/policy.ts';
 export {
   type CommandRequest,

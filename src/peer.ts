@@ -8,7 +8,13 @@ import type { ResponseCache } from './lanes/cache.ts';
 import { compressOnLane } from './lanes/compress.ts';
 import { LaneDecoders } from './lanes/decoders.ts';
 import type { LanePool } from './lanes/pool.ts';
-import { type CacheStream, Router, type RouterEvents, type RouterOptions } from './lanes/router.ts';
+import {
+  type CacheStream,
+  type LaneStream,
+  Router,
+  type RouterEvents,
+  type RouterOptions,
+} from './lanes/router.ts';
 import { Window } from './reactor/flow.ts';
 import type { Ticket } from './reactor/incoming.ts';
 import type { ResponsePump } from './reactor/response.ts';
@@ -58,6 +64,9 @@ export const EXTENSIONS: readonly string[] = [
 
 const NOTHING = new Uint8Array(0);
 const MAX_DEADLINE = 2 ** 31 - 1;
+/** Times maxBufferedInput that we hold of command data whose handlers wait for credit. */
+const STUCK_FACTOR = 4;
+const MAX_HELD_PONGS = 64;
 
 export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   readonly connection: Connection;
@@ -68,10 +77,12 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   readonly #requests = new Map<number, ServedRequest>();
   readonly #actions: ServerAction[] = [];
   #settings: SenderSettings = {};
-  #creditWaiters: (() => void)[] = [];
+  #creditWaiters: { request: ServedRequest; resume: () => void }[] = [];
   #dirty: ResponsePump[] = [];
   /** Command data that handlers have not read yet. */
   #unreadData = 0;
+  /** Replies to pings that wait until less of it is unread: clients pace their uploads by them. */
+  #heldPongs: Uint8Array[] = [];
   #highestId = 0;
   #draining = false;
   #inputEnded = false;
@@ -116,6 +127,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   onEnd(): void {
     this.#inputEnded = true;
+    this.#stopCreditWaiters();
     this.#reactor.endOfInput(this.#actions);
     this.#perform();
     this.#endIfDone();
@@ -163,6 +175,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
       this.connection.fail(failure);
     }
     this.#checkInput();
+    this.#endIfDone();
   };
 
   // --------------------------------------------------------------------------------------- actions
@@ -193,7 +206,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
       case 'credit':
         return this.#credit(action.requestId, action.bytes);
       case 'ping':
-        return this.sendPlain(0, FrameType.ping, PingFlag.reply, action.payload);
+        return this.#pong(action.payload);
       case 'pong':
         return;
       case 'release-output':
@@ -214,12 +227,15 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#requests.set(requestId, request);
     if (deadline !== undefined) request.expireAfter(deadline);
     const plain = reserved?.has(':sensitive') || command.sensitive === true;
-    const query = { command: command.name, key: command.affinityKey?.(args) };
     const inLane = command.handler === undefined;
-    this.router.acquire(requestId, query, plain, inLane, (stream) => {
-      if (request.over) stream?.requests.delete(requestId);
-      else request.start(stream);
-    });
+    try {
+      const query = { command: command.name, key: command.affinityKey?.(args) };
+      this.router.acquire(requestId, query, plain, inLane, (stream) => request.start(stream));
+    } catch (error) {
+      // The policy and the affinity key are the user's code.
+      this.report(error, command.name);
+      request.stop('internal error: no stream for the response');
+    }
   }
 
   #pushData(requestId: number, bytes: Uint8Array, last: boolean): void {
@@ -280,9 +296,13 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   #credit(requestId: number, bytes: number): void {
     if (requestId === 0) this.window.add(bytes);
     else this.#requests.get(requestId)?.credit(bytes);
+    this.#wakeCreditWaiters();
+  }
+
+  #wakeCreditWaiters(): void {
     const waiters = this.#creditWaiters;
     this.#creditWaiters = [];
-    for (const resume of waiters) resume();
+    for (const { resume } of waiters) resume();
   }
 
   // ------------------------------------------------------------------- what requests need (RequestPeer)
@@ -312,8 +332,15 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     return profile === 'zstd-8mb' && !perRequest ? profile : undefined;
   }
 
-  waitForCredit(resume: () => void): void {
-    this.#creditWaiters.push(resume);
+  waitForCredit(request: ServedRequest, resume: () => void): void {
+    this.#creditWaiters.push({ request, resume });
+    if (this.#inputEnded) queueMicrotask(() => this.#stopCreditWaiters());
+    else this.#checkInput();
+  }
+
+  returnCredit(bytes: number): void {
+    this.window.take(-bytes);
+    this.#wakeCreditWaiters();
   }
 
   flushLater(pump: ResponsePump): void {
@@ -338,6 +365,10 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#context.report(error, { command, remote: this.connection.remote });
   }
 
+  leaveStream(stream: LaneStream, requestId: number): void {
+    this.router.leave(stream, requestId);
+  }
+
   acquireCacheStream(use: (stream: CacheStream) => void): void {
     this.router.acquireCacheStream(use);
   }
@@ -352,6 +383,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   finished(request: ServedRequest): void {
     if (this.#requests.get(request.id) === request) this.#requests.delete(request.id);
+    this.router.stopWaiting(request.id);
     this.#freeWhenHandedOver(request.id);
     this.#failIfDone();
   }
@@ -395,15 +427,52 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     for (const pump of dirty) pump.flush();
   }
 
-  /** Reads on only while what we hold for slow handlers and decoders is within bounds. */
+  /**
+   * Reads on only while what we hold for slow handlers and decoders is within bounds. Credit comes by the same way:
+   * data whose handlers wait for credit must not keep it from being read, up to a bound which lies well above what
+   * a client that paces its uploads by pings has under way.
+   */
   #checkInput(): void {
+    const soft = this.connection.limits.maxBufferedInput;
     const held = this.#unreadData + this.#reactor.heldBytes;
-    if (held > this.connection.limits.maxBufferedInput) this.connection.pause();
-    else this.connection.resume();
+    if (held <= soft) {
+      this.#sendHeldPongs();
+      this.connection.resume();
+      return;
+    }
+    const stuck = this.#creditWaiters.filter(({ request }) => request.unreadData > 0);
+    const stuckBytes = stuck.reduce((sum, { request }) => sum + request.unreadData, 0);
+    if (held - stuckBytes > soft) this.connection.pause();
+    else if (held <= STUCK_FACTOR * soft) this.connection.resume();
+    else
+      for (const { request } of stuck) request.stop('too much command data for a response that is not read');
+  }
+
+  /** No credit comes after the end of input. */
+  #stopCreditWaiters(): void {
+    const waiters = this.#creditWaiters;
+    this.#creditWaiters = [];
+    for (const { request } of waiters)
+      request.stop('the input has ended, and with it the credit for the response');
+  }
+
+  #pong(payload: Uint8Array): void {
+    const held = this.#unreadData + this.#reactor.heldBytes;
+    if (held <= this.connection.limits.maxBufferedInput || this.#heldPongs.length >= MAX_HELD_PONGS) {
+      this.sendPlain(0, FrameType.ping, PingFlag.reply, payload);
+    } else this.#heldPongs.push(payload);
+  }
+
+  #sendHeldPongs(): void {
+    if (this.#heldPongs.length === 0) return;
+    const pongs = this.#heldPongs;
+    this.#heldPongs = [];
+    for (const payload of pongs) this.sendPlain(0, FrameType.ping, PingFlag.reply, payload);
   }
 
   #endIfDone(): void {
-    if ((this.#inputEnded || this.#draining) && this.#reactor.openRequests === 0) this.connection.end();
+    if (!this.#inputEnded && !this.#draining) return;
+    if (this.#reactor.openRequests === 0 && !this.#reactor.decoding) this.connection.end();
   }
 
   #failIfDone(): void {

@@ -7,8 +7,9 @@ import { z } from 'zod';
 import { Recorder, type RecordFigures, type RecordOptions } from './capture/recorder.ts';
 import { type CommandDefinition, CommandTable, echo } from './commands.ts';
 import { Connection } from './connection.ts';
-import type { CodecModule } from './encoding/codec.ts';
+import type { CodecModule, EncoderOptions } from './encoding/codec.ts';
 import { nativeCodecs } from './encoding/native.ts';
+import { IDENTITY } from './encoding/profiles.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 import { fileCommands } from './files/index.ts';
 import { ResponseCache } from './lanes/cache.ts';
@@ -147,6 +148,7 @@ export class Server {
     if (profile !== undefined && !encodable.includes(profile)) {
       throw new Error(`unknown profile '${profile}': this runtime encodes ${encodable.join(', ')}`);
     }
+    checkEncoding(codecs, profile, { level: checked.level, windowLog: checked.windowLog });
     const report = (error: unknown, about: { command?: string; remote?: string; lane?: number }) =>
       checked.onError?.(error, about);
     this.#limits = { ...DEFAULT_LIMITS, ...checked.limits } as Limits;
@@ -316,6 +318,21 @@ function checkOptions(options: ServerOptions) {
   const issue = result.error.issues[0];
   const at = issue.path.length > 0 ? `option ${issue.path.join('.')}: ` : '';
   throw new Error(`${at}${issue.message}`);
+}
+
+/** @throws RangeError when no profile, or not the one that was chosen, has such a level and window. */
+function checkEncoding(codecs: CodecRegistry, profile: string | undefined, options: EncoderOptions): void {
+  let problem: unknown;
+  for (const name of profile === undefined ? codecs.encodable() : [profile]) {
+    if (name === IDENTITY) continue;
+    try {
+      codecs.get(name)?.createEncoder?.(options).close();
+      return;
+    } catch (error) {
+      problem ??= error;
+    }
+  }
+  if (problem !== undefined) throw problem;
 }
 
 /** Makes a server; it serves once {@link Server.listen} is called. */

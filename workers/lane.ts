@@ -12,6 +12,7 @@ import {
   type Decoder,
   type DecoderLimits,
   type Encoder,
+  type EncoderOptions,
   FINISH_BOUND,
 } from '../src/encoding/codec.ts';
 import { nativeCodecs } from '../src/encoding/native.ts';
@@ -240,14 +241,14 @@ export class Lane {
   #openEncoder(slot: number, setup: EncoderSetup): void {
     const { streamId, profile, frameSize, perRequest, level, windowLog } = setup;
     const codec = profile === 'identity' ? undefined : codecs.get(profile);
-    const options = { level, windowLog };
+    const { encoder, options } = encoderOf(codec, { level, windowLog });
     this.#encoders.set(slot, {
       streamId,
       profile,
       frameSize,
       perRequest,
       settings: codec?.settings(options) ?? new Uint8Array(0),
-      encoder: codec?.createEncoder?.(options),
+      encoder,
       begun: false,
       seconds: 0,
     });
@@ -288,10 +289,7 @@ export class Lane {
     const limits: DecoderLimits = setup;
     const codec = codecs.get(setup.profile);
     if (codec === undefined) return;
-    this.#decoders.set(slot, {
-      decoder: codec.createDecoder(limits, Uint8Array.from(setup.settings)),
-      seconds: 0,
-    });
+    this.#decoders.set(slot, { decoder: decoderOf(codec, limits, setup.settings), seconds: 0 });
   }
 
   #decode(slot: number, requestId: number, payload: Uint8Array): void {
@@ -331,6 +329,30 @@ export class Lane {
     this.#output.flush();
     this.#port.close();
     resolve();
+  }
+}
+
+/** The server's level and window are meant for one profile; where they are out of another's range it takes its own. */
+function encoderOf(
+  codec: Codec | undefined,
+  options: EncoderOptions,
+): { encoder: Encoder | undefined; options: EncoderOptions } {
+  try {
+    return { encoder: codec?.createEncoder?.(options), options };
+  } catch {
+    return { encoder: codec?.createEncoder?.(), options: {} };
+  }
+}
+
+/** Settings come from the peer: what is wrong with them shows with the first frame, which has an answer. */
+function decoderOf(codec: Codec, limits: DecoderLimits, settings: readonly number[]): Decoder {
+  try {
+    return codec.createDecoder(limits, Uint8Array.from(settings));
+  } catch (error) {
+    const refuse = () => {
+      throw error;
+    };
+    return { decode: refuse, close: () => undefined };
   }
 }
 

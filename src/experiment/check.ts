@@ -6,12 +6,12 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { LoadTask } from '../../workers/load-child.ts';
 import type { CodecModule } from '../encoding/codec.ts';
 import type { CommandRequest } from '../reactor/command.ts';
 import { createServer, type ServerStats } from '../server.ts';
 import type { Cell } from './cell.ts';
 import { median } from './evaluator.ts';
+import type { LoadTask } from './load-child.ts';
 import { optionsOf } from './recommended.ts';
 import type { Check } from './results.ts';
 import type { Workload } from './workload.ts';
@@ -23,7 +23,7 @@ const COMMAND = 'experiment.get';
 const MAX_IN_FLIGHT = 128;
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const CHILD = fileURLToPath(new URL(`../../workers/load-child.${EXTENSION}`, import.meta.url));
+const CHILD = fileURLToPath(new URL(`load-child.${EXTENSION}`, import.meta.url));
 
 /** What the check needs to know of an experiment. */
 export interface CheckOptions {

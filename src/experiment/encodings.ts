@@ -3,16 +3,16 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import type { EncodingFacts, EncodingTask } from '../../workers/encoding-child.ts';
 import type { CodecModule } from '../encoding/codec.ts';
 import { type Encoding, encodingKey } from './cell.ts';
+import type { EncodingFacts, EncodingTask } from './encoding-child.ts';
 import type { Workload } from './workload.ts';
 
 /** Enough to fill the windows that levels up to 12 choose; what is larger shows what the traffic fills of it. */
 const FED_BYTES = 5 << 20;
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const CHILD = fileURLToPath(new URL(`../../workers/encoding-child.${EXTENSION}`, import.meta.url));
+const CHILD = fileURLToPath(new URL(`encoding-child.${EXTENSION}`, import.meta.url));
 
 export class EncodingMeter {
   readonly #input: Buffer;

@@ -41,6 +41,7 @@ class Place implements StreamView {
   readonly index: number;
   stream: number | undefined;
   requests = 0;
+  responses = 0;
   pendingBytes = 0;
   bytesIn = 0;
 
@@ -83,6 +84,7 @@ class PlannedConnection {
 
   start(place: Place, { bytes, endMs = 0 }: WorkloadResponse): void {
     place.requests++;
+    place.responses++;
     place.pendingBytes += bytes.length;
     this.#running.push({ place, length: bytes.length, endMs });
   }

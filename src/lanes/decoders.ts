@@ -7,26 +7,36 @@ import type { Limits } from '../wire/limits.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { LanePool } from './pool.ts';
 
-/** One incoming stream's decoder. */
+/** One incoming stream's decoder; without a lane it is lost from the start. */
 class LaneDecoder implements SlotOwner {
-  readonly lane: Lane;
   readonly writer = undefined;
-  readonly slot: number;
+  readonly #lane: Lane | undefined;
+  readonly #slot: number;
   readonly #tickets: Ticket[] = [];
   readonly #answer: (ticket: Ticket, error: DecodeError | undefined) => void;
   #lost: string | undefined;
 
-  constructor(lane: Lane, setup: DecoderSetup, answer: (ticket: Ticket, error?: DecodeError) => void) {
-    this.lane = lane;
+  constructor(
+    lane: Lane | undefined,
+    setup: DecoderSetup,
+    answer: (ticket: Ticket, error?: DecodeError) => void,
+  ) {
+    this.#lane = lane;
     this.#answer = answer;
-    this.slot = lane.open(this);
-    lane.addJson(Op.openDecoder, this.slot, setup);
+    this.#slot = lane?.open(this) ?? -1;
+    if (lane === undefined) this.#lost = 'no worker to decode on';
+    else lane.addJson(Op.openDecoder, this.#slot, setup);
   }
 
   decode(ticket: Ticket): void {
     this.#tickets.push(ticket);
-    if (this.#lost === undefined) this.lane.add(Op.decode, this.slot, 0, 0, 0, ticket.frame.payload);
+    if (this.#lost === undefined) this.#lane?.add(Op.decode, this.#slot, 0, 0, 0, ticket.frame.payload);
     else queueMicrotask(() => this.onLost(this.#lost as string));
+  }
+
+  close(): void {
+    // Results still on their way are of frames that came before the end: they have to arrive.
+    this.#lane?.close(this.#slot, true);
   }
 
   onFrame(): void {}
@@ -80,7 +90,6 @@ export class LaneDecoders implements Decoders {
 
   open(streamId: number, profile: string, settings: Uint8Array): void {
     const lane = this.#pool.leastUsed();
-    if (lane === undefined) throw new DecodeError('corrupt', 'no lane lives to decode on');
     const { maxDecodedSize, maxDecodedRatio, maxWindowSize } = this.#limits;
     const setup = { profile, settings: [...settings], maxDecodedSize, maxDecodedRatio, maxWindowSize };
     this.#open.set(streamId, new LaneDecoder(lane, setup, this.#answer));
@@ -94,8 +103,7 @@ export class LaneDecoders implements Decoders {
     const decoder = this.#open.get(streamId);
     if (decoder === undefined) return;
     this.#open.delete(streamId);
-    // Results still on their way are of frames that came before the end: they have to arrive.
-    decoder.lane.close(decoder.slot, true);
+    decoder.close();
   }
 
   closeAll(): void {

@@ -1,5 +1,6 @@
 /** The lanes of one server: a Piscina pool in which every worker runs one task for as long as it lives. */
 
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
@@ -26,6 +27,8 @@ export interface LanePoolOptions {
 /** A lane that dies sooner than this after it opened is reopened with a growing delay, in milliseconds. */
 const YOUNG = 1000;
 const MAX_DELAY = 5000;
+/** How long close() waits for a lane that is busy, in milliseconds. */
+const MAX_CLOSE = 1000;
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const LANE_FILE = fileURLToPath(new URL(`../../workers/lane.${EXTENSION}`, import.meta.url));
@@ -66,11 +69,14 @@ export class LanePool {
     return best;
   }
 
-  /** Ends all lanes and their threads. */
+  /** Ends all lanes and their threads; a lane that does not end by itself is stopped. */
   async close(): Promise<void> {
     this.#closing = true;
     for (const lane of this.lanes) lane.end();
-    await Promise.allSettled(this.#tasks);
+    const patience = new AbortController();
+    const tired = pause(MAX_CLOSE, undefined, { signal: patience.signal }).catch(() => undefined);
+    await Promise.race([Promise.allSettled(this.#tasks), tired]);
+    patience.abort();
     await this.#piscina.destroy();
   }
 

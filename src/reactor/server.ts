@@ -81,6 +81,7 @@ export class ServerReactor {
   #actions: ServerAction[] = [];
   #state: 'open' | 'ended' | 'errored' = 'open';
   #holdsOutput: boolean;
+  #endPending = false;
   #settingsSeen = false;
   #framesSeen = false;
 
@@ -94,6 +95,11 @@ export class ServerReactor {
   /** Payload bytes held until a decoder answers. */
   get heldBytes(): number {
     return this.#frames.heldBytes;
+  }
+
+  /** True while some frame that has come waits for a decoder. */
+  get decoding(): boolean {
+    return this.#frames.waiting;
   }
 
   /** True while some command has begun to arrive and is not whole. */
@@ -133,12 +139,22 @@ export class ServerReactor {
   decoded(ticket: Ticket, actions: ServerAction[]): void {
     if (this.#state === 'errored') return;
     this.#guard(actions, () => this.#frames.decoded(ticket));
+    if (this.#endPending && !this.decoding) this.#finishInput(actions);
   }
 
-  /** End of input: what is partly received is abandoned, the rest goes on (B7). A second call does nothing. */
+  /**
+   * End of input: what is partly received is abandoned, the rest goes on (B7). A second call does nothing. What has
+   * come and is still being decoded has come: the end waits for it.
+   */
   endOfInput(actions: ServerAction[]): void {
     if (this.#state === 'ended') return;
     if (this.#state === 'open') this.#state = 'ended';
+    if (this.decoding) this.#endPending = true;
+    else this.#finishInput(actions);
+  }
+
+  #finishInput(actions: ServerAction[]): void {
+    this.#endPending = false;
     for (const id of this.#receiving.keys()) {
       if (this.#running.delete(id)) actions.push({ kind: 'abandon', requestId: id });
     }

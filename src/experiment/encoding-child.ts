@@ -7,9 +7,9 @@
  */
 
 import zlib from 'node:zlib';
-import { type Codec, type CodecModule, type Encoder, FINISH_BOUND } from '../src/encoding/codec.ts';
-import { nativeCodecs } from '../src/encoding/native.ts';
-import { CodecRegistry } from '../src/encoding/registry.ts';
+import { type Codec, type CodecModule, type Encoder, FINISH_BOUND } from '../encoding/codec.ts';
+import { nativeCodecs } from '../encoding/native.ts';
+import { CodecRegistry } from '../encoding/registry.ts';
 
 export interface EncodingTask {
   readonly profile: string;

@@ -3,8 +3,8 @@
  * each connection for its own, so many at a time. The argument is a {@link LoadTask} as JSON.
  */
 
-import type { CodecModule } from '../src/encoding/codec.ts';
-import { connect } from '../src/index.ts';
+import type { CodecModule } from '../encoding/codec.ts';
+import { connect } from '../index.ts';
 
 export interface LoadTask {
   readonly port: number;
