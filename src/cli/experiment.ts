@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { CodecModule } from '../encoding/codec.ts';
 import { type Cell, cellName } from '../experiment/cell.ts';
+import type { EvaluatorOptions } from '../experiment/evaluator.ts';
 import type { SubGridInput } from '../experiment/grid.ts';
 import { checkText } from '../experiment/recommend.ts';
 import type { Results } from '../experiment/results.ts';
@@ -105,8 +106,7 @@ async function experiment(sources: string[], options: ExperimentOptions): Promis
     signal,
   };
   try {
-    if (queue !== undefined) throw new UsageError('--queue is not there yet');
-    const results = await runExperiment(read, settings, meter);
+    const results = await runExperiment(read, settings, meter, await runnerFor(queue));
     meter.stop();
     print(results, options);
     if (results.cells.every(({ measures }) => measures === undefined)) process.exitCode = 1;
@@ -114,6 +114,13 @@ async function experiment(sources: string[], options: ExperimentOptions): Promis
     meter.stop();
     release();
   }
+}
+
+/** Where settings are run: on workers behind a queue, or (undefined) here. */
+async function runnerFor(queue: string | undefined) {
+  if (queue === undefined) return undefined;
+  const { queueRunner } = await import('../experiment/queue.ts');
+  return (options: EvaluatorOptions) => queueRunner(queue, options);
 }
 
 async function cellsFor(options: ExperimentOptions): Promise<Cell[]> {

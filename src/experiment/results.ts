@@ -61,6 +61,8 @@ export const CELL_RESULT = z.object({
   measures: MEASURES.optional(),
   /** Why there are no measures. */
   error: z.string().optional(),
+  /** The worker's machine, where it was not this one. */
+  host: z.string().optional(),
   /** Seconds that it took. */
   seconds: z.number(),
 });

@@ -49,3 +49,23 @@ export function makeWorkload(sources: readonly string[], responses: readonly Wor
   const timed = responses.every(({ atMs, endMs }) => atMs !== undefined && endMs !== undefined);
   return { sources, responses, bytes, sha256: hash.digest('hex').slice(0, 16), timed };
 }
+
+/** A workload as bytes: u32 length of a JSON head, the head, then the bytes of all responses. */
+export function packWorkload({ sources, responses }: Workload): Buffer {
+  const heads = responses.map(({ bytes, ...rest }) => ({ ...rest, length: bytes.length }));
+  const head = Buffer.from(JSON.stringify({ sources, responses: heads }));
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(head.length);
+  return Buffer.concat([length, head, ...responses.map(({ bytes }) => bytes)]);
+}
+
+/** @throws Error when the bytes are not a workload's. */
+export function unpackWorkload(packed: Buffer): Workload {
+  let at = 4 + packed.readUInt32LE(0);
+  const { sources, responses } = JSON.parse(packed.toString('utf8', 4, at));
+  const all = responses.map(({ length, ...rest }: { length: number }) => {
+    at += length;
+    return { ...rest, bytes: packed.subarray(at - length, at) };
+  });
+  return makeWorkload(sources, all);
+}
