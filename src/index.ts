@@ -2,6 +2,7 @@
 
 import { createConnection } from 'node:net';
 import { Client, type ClientOptions } from './client.ts';
+import type { CodecModule } from './encoding/codec.ts';
 import { nativeCodecs } from './encoding/native.ts';
 import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
@@ -10,6 +11,15 @@ import { ConnectionError } from './wire/errors.ts';
 
 export { type CallOptions, Client, type ClientOptions, type ClientStats, type Response } from './client.ts';
 export type { CommandDefinition, LaneCommand, MainCommand } from './commands.ts';
+export type {
+  Codec,
+  CodecModule,
+  Decoder,
+  DecoderLimits,
+  Encoder,
+  EncoderOptions,
+} from './encoding/codec.ts';
+export { extraCodecs } from './encoding/extra.ts';
 export { type PullOptions, pull } from './files/pull.ts';
 export type { Policy, PolicyName, RouteQuery, StreamView } from './lanes/policy.ts';
 export {
@@ -27,6 +37,8 @@ export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
 export interface ConnectOptions extends ClientOptions {
   /** Contexts of node:zlib, or those that also run in a browser; default: native. */
   codecs?: 'native' | 'portable';
+  /** Codecs beside the built-in ones; a server uses one when it is asked for by `profiles` or is its own choice. */
+  extraCodecs?: readonly CodecModule[];
   /** Milliseconds until the server must have answered; default 10 000. */
   timeoutMs?: number;
 }
@@ -52,6 +64,8 @@ export async function connect(
       socket.once('error', (error) => reject(cannotConnect(name, error)));
     });
     const codecs = new CodecRegistry(options.codecs === 'portable' ? portableCodecs() : nativeCodecs());
+    for (const { codecs: more } of options.extraCodecs ?? [])
+      for (const codec of more) codecs.register(codec);
     const client = new Client(new SocketTransport(socket, name), codecs, options);
     await client.ready();
     return client;

@@ -45,6 +45,8 @@ export interface PeerContext {
     readonly frameSize: number;
   };
   readonly halfDuplex: boolean;
+  /** Milliseconds for which pieces of responses wait for more; 0: until the end of the tick. */
+  readonly coalesceMs: number;
   /** Something of ours went wrong while serving `command`, or the peer broke the protocol. */
   readonly report: (error: unknown, about: { command?: string; remote: string }) => void;
   readonly closed: (peer: Peer) => void;
@@ -342,7 +344,11 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   }
 
   flushLater(pump: ResponsePump): void {
-    if (this.#dirty.length === 0) this.connection.endOfTick(() => this.#flushPumps());
+    if (this.#dirty.length === 0) {
+      const { coalesceMs } = this.#context;
+      if (coalesceMs > 0) setTimeout(() => this.#flushPumps(), coalesceMs);
+      else this.connection.endOfTick(() => this.#flushPumps());
+    }
     this.#dirty.push(pump);
   }
 

@@ -4,15 +4,23 @@ import { once } from 'node:events';
 import { createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import { Recorder, type RecordFigures, type RecordOptions } from './capture/recorder.ts';
 import { type CommandDefinition, CommandTable, echo } from './commands.ts';
 import { Connection } from './connection.ts';
-import type { EncoderOptions } from './encoding/codec.ts';
+import type { CodecModule, EncoderOptions } from './encoding/codec.ts';
 import { nativeCodecs } from './encoding/native.ts';
 import { IDENTITY } from './encoding/profiles.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 import { fileCommands } from './files/index.ts';
 import { ResponseCache } from './lanes/cache.ts';
-import { defaultStreams, makePolicy, POLICY_NAMES, type Policy, type PolicyName } from './lanes/policy.ts';
+import {
+  defaultStreams,
+  MAX_STREAMS,
+  makePolicy,
+  POLICY_NAMES,
+  type Policy,
+  type PolicyName,
+} from './lanes/policy.ts';
 import { LanePool } from './lanes/pool.ts';
 import type { StreamFigures } from './lanes/router.ts';
 import { EXTENSIONS, Peer, type PeerContext } from './peer.ts';
@@ -34,6 +42,8 @@ export interface ServerOptions {
   streams?: number;
   /** Encoding of responses for clients that can decode it; default: the client's first choice. */
   profile?: string;
+  /** Codecs beside the built-in ones, for clients that have them too. */
+  codecs?: readonly CodecModule[];
   /** Compression level in the profile's own scale. */
   level?: number;
   /** Base-2 logarithm of the compression window. */
@@ -44,15 +54,16 @@ export interface ServerOptions {
   cacheLevel?: number;
   /** Most payload bytes of a frame before encoding; default 32 768. */
   frameSize?: number;
+  /** Milliseconds for which a piece of a response may wait for more of it; default 0: until the end of the tick. */
+  coalesceMs?: number;
+  /** Write all responses to a capture file for experiments (capture/format.ts). */
+  record?: RecordOptions;
   /** Hold all output until the client has ended its input (protocol.md A6). */
   halfDuplex?: boolean;
   limits?: Partial<Limits>;
   /** Told of handlers' exceptions, broken connections and dead workers; default: nobody is. */
   onError?: (error: unknown, about: { command?: string; remote?: string; lane?: number }) => void;
 }
-
-/** With the plain streams and the cache streams that makes the 16 which a peer takes by default (B-limits). */
-const MAX_STREAMS = 12;
 
 const count = z.int().min(1);
 const OPTIONS = z.strictObject({
@@ -64,6 +75,9 @@ const OPTIONS = z.strictObject({
     .default('shared'),
   streams: count.max(MAX_STREAMS).optional(),
   profile: z.string().optional(),
+  codecs: z
+    .array(z.custom<CodecModule>((value) => typeof (value as CodecModule)?.url === 'string'))
+    .default([]),
   level: z.int().optional(),
   windowLog: z.int().min(9).max(23).optional(),
   cacheBytes: z
@@ -72,6 +86,8 @@ const OPTIONS = z.strictObject({
     .default(64 << 20),
   cacheLevel: z.int().min(1).max(19).default(9),
   frameSize: count.max(DEFAULT_FRAME_SIZE).default(DEFAULT_FRAME_SIZE),
+  coalesceMs: z.number().min(0).max(1000).default(0),
+  record: z.strictObject({ path: z.string().min(1), maxBytes: count.optional() }).optional(),
   halfDuplex: z.boolean().default(false),
   limits: z
     .strictObject(Object.fromEntries(Object.keys(DEFAULT_LIMITS).map((name) => [name, count.optional()])))
@@ -113,6 +129,7 @@ export class Server {
   readonly #cache: ResponseCache;
   readonly #limits: Limits;
   readonly #context: PeerContext;
+  readonly #recorder: Recorder | undefined;
   readonly #peers = new Set<Peer>();
   /** Rows of connections that have closed, the newest last. */
   #pastStreams: StreamRow[] = [];
@@ -122,7 +139,10 @@ export class Server {
   /** @throws Error that names the option which is wrong. */
   constructor(options: ServerOptions = {}) {
     const checked = checkOptions(options);
-    const codecs = new CodecRegistry(nativeCodecs());
+    const codecs = new CodecRegistry([
+      ...nativeCodecs(),
+      ...checked.codecs.flatMap((module) => module.codecs),
+    ]);
     const { workers, policy, profile } = checked;
     const encodable = codecs.encodable();
     if (profile !== undefined && !encodable.includes(profile)) {
@@ -134,9 +154,15 @@ export class Server {
     this.#limits = { ...DEFAULT_LIMITS, ...checked.limits } as Limits;
     this.#cache = new ResponseCache(checked.cacheBytes);
     const commands = this.#makeCommands(checked, encodable, codecs.profiles());
+    if (checked.record !== undefined) {
+      const command = (name: string) => commands.get(name);
+      this.#recorder = new Recorder(checked.record, { codecs, limits: this.#limits, command });
+    }
     this.#pool = new LanePool({
       workers,
       handlers: commands.modules,
+      codecs: checked.codecs,
+      coalesceMs: checked.coalesceMs,
       cacheLevel: checked.cacheLevel,
       onLost: (lane, error) => report(error, { lane }),
     });
@@ -156,12 +182,18 @@ export class Server {
         frameSize: checked.frameSize,
       },
       halfDuplex: checked.halfDuplex,
+      coalesceMs: checked.coalesceMs,
       report,
       closed: (peer) => this.#forget(peer),
     };
     this.#net = createNetServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) =>
       this.#accept(socket),
     );
+  }
+
+  /** What has been recorded so far; undefined without the option `record`. */
+  get recorded(): RecordFigures | undefined {
+    return this.#recorder?.figures;
   }
 
   /** Where the server listens, once it does. */
@@ -241,7 +273,8 @@ export class Server {
     }
     const remote =
       socket.remoteAddress === undefined ? 'unix' : `${socket.remoteAddress}:${socket.remotePort}`;
-    const connection = new Connection(new SocketTransport(socket, remote), this.#limits, 2);
+    const transport = new SocketTransport(socket, remote);
+    const connection = new Connection(this.#recorder?.watch(transport) ?? transport, this.#limits, 2);
     const peer = new Peer(connection, this.#context);
     this.#peers.add(peer);
     connection.start(peer);
@@ -263,6 +296,7 @@ export class Server {
     await closed;
     clearTimeout(force);
     await this.#pool.close();
+    await this.#recorder?.close();
   }
 }
 

@@ -208,9 +208,11 @@ export class Calls {
   readonly #lane: CallLane;
   readonly #output: CallOutput;
   readonly #running = new Map<number, Call>();
+  readonly #coalesceMs: number;
   #dirty: ResponsePump[] = [];
 
-  constructor(handlers: HandlerModule[], lane: CallLane, output: CallOutput) {
+  constructor(handlers: HandlerModule[], lane: CallLane, output: CallOutput, coalesceMs: number) {
+    this.#coalesceMs = coalesceMs;
     this.#handlers = handlers;
     this.#lane = lane;
     this.#output = output;
@@ -246,14 +248,17 @@ export class Calls {
 
   flushLater(pump: ResponsePump): void {
     if (this.#dirty.length === 0) {
-      setImmediate(() => {
-        const dirty = this.#dirty;
-        this.#dirty = [];
-        for (const each of dirty) each.flush();
-      });
+      if (this.#coalesceMs > 0) setTimeout(this.#flush, this.#coalesceMs);
+      else setImmediate(this.#flush);
     }
     this.#dirty.push(pump);
   }
+
+  readonly #flush = (): void => {
+    const dirty = this.#dirty;
+    this.#dirty = [];
+    for (const each of dirty) each.flush();
+  };
 
   #start(record: BatchReader): void {
     const index = record.type;

@@ -29,6 +29,9 @@ export type PolicyName = 'shared' | 'per-request' | 'affinity' | 'single';
 
 export const POLICY_NAMES: readonly PolicyName[] = ['shared', 'per-request', 'affinity', 'single'];
 
+/** With the plain streams and the cache streams that makes the 16 which a peer takes by default (B-limits). */
+export const MAX_STREAMS = 12;
+
 /** How many streams a policy gets when nobody says. */
 export function defaultStreams(policy: PolicyName | Policy, workers: number): number {
   if (policy === 'single') return 1;

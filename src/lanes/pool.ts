@@ -6,6 +6,7 @@ import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { HandlerModule } from '../../workers/calls.ts';
 import type { LaneTask } from '../../workers/lane.ts';
+import type { CodecModule } from '../encoding/codec.ts';
 import { Lane } from './lane.ts';
 
 export interface LanePoolOptions {
@@ -13,6 +14,10 @@ export interface LanePoolOptions {
   readonly workers: number;
   /** Commands that run in lanes. */
   readonly handlers: readonly HandlerModule[];
+  /** Codecs beside the built-in ones. */
+  readonly codecs?: readonly CodecModule[];
+  /** As in {@link LaneTask}; default 0. */
+  readonly coalesceMs?: number;
   /** zstd level for cached output. */
   readonly cacheLevel: number;
   /** A lane died and was replaced, or could not be. */
@@ -77,13 +82,17 @@ export class LanePool {
 
   #open(index: number, deaths: number): void {
     const { port1, port2 } = new MessageChannel();
-    const { handlers, cacheLevel } = this.#options;
+    const { handlers, cacheLevel, codecs = [], coalesceMs = 0 } = this.#options;
     const lane = new Lane(index, port1);
     const opened = Date.now();
     this.#lanes[index] = lane;
     // Piscina's types read the transfer list off the browser's MessagePort.
     const transfer = { transferList: [port2] } as object;
-    const task = this.#piscina.run({ port: port2, handlers: [...handlers], cacheLevel }, transfer);
+    const places = codecs.map(({ url, export: name }) => ({ url, export: name }));
+    const task = this.#piscina.run(
+      { port: port2, handlers: [...handlers], cacheLevel, codecs: places, coalesceMs },
+      transfer,
+    );
     const ended = task.then(
       () => this.#ended(lane, 'ended', deaths, opened),
       (error) => this.#ended(lane, error, deaths, opened),
