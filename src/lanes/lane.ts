@@ -4,7 +4,14 @@
  */
 
 import type { MessagePort } from 'node:worker_threads';
-import { BATCH_SIZE, BatchReader, BatchWriter, type LaneMessage, type LaneStats, Op } from '../../workers/batch.ts';
+import {
+  BATCH_SIZE,
+  BatchReader,
+  BatchWriter,
+  type LaneMessage,
+  type LaneStats,
+  Op,
+} from '../../workers/batch.ts';
 import type { Writer } from '../writer.ts';
 
 /** Who holds a slot of a lane: a response stream's encoder or an incoming stream's decoder. */
