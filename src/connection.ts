@@ -110,6 +110,11 @@ export class Connection {
     this.#transport.resume();
   }
 
+  /** The peer was waiting for us: from now on it is its turn again. */
+  restartIdleTime(): void {
+    this.#lastInput = Date.now();
+  }
+
   /** Closes once everything sent so far has reached the transport; reads on until the peer closes too. */
   end(): void {
     if (this.#state === 'closed') return;

@@ -64,8 +64,8 @@ export const EXTENSIONS: readonly string[] = [
 
 const NOTHING = new Uint8Array(0);
 const MAX_DEADLINE = 2 ** 31 - 1;
-/** Times maxBufferedInput that we hold of command data whose handlers wait for credit. */
-const STUCK_FACTOR = 4;
+/** Command data past maxBufferedInput that we hold while its handlers wait for credit, in bytes. */
+const STUCK_ROOM = 8 << 20;
 const MAX_HELD_PONGS = 64;
 
 export class Peer implements FrameOwner, RequestPeer, RouterEvents {
@@ -122,7 +122,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   }
 
   get midCommand(): boolean {
-    return this.#reactor.midCommand;
+    return this.#reactor.midCommand && this.#heldPongs.length === 0;
   }
 
   onEnd(): void {
@@ -415,6 +415,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   /** The ID is busy until the response's last byte has been handed to the transport (A4). */
   #freeWhenHandedOver(requestId: number): void {
+    this.#reactor.answered(requestId);
     this.connection.writer.whenHandedOver(() => {
       this.#reactor.finishResponse(requestId);
       this.#endIfDone();
@@ -443,7 +444,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     const stuck = this.#creditWaiters.filter(({ request }) => request.unreadData > 0);
     const stuckBytes = stuck.reduce((sum, { request }) => sum + request.unreadData, 0);
     if (held - stuckBytes > soft) this.connection.pause();
-    else if (held <= STUCK_FACTOR * soft) this.connection.resume();
+    else if (held <= soft + STUCK_ROOM) this.connection.resume();
     else
       for (const { request } of stuck) request.stop('too much command data for a response that is not read');
   }
@@ -467,6 +468,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     if (this.#heldPongs.length === 0) return;
     const pongs = this.#heldPongs;
     this.#heldPongs = [];
+    this.connection.restartIdleTime();
     for (const payload of pongs) this.sendPlain(0, FrameType.ping, PingFlag.reply, payload);
   }
 

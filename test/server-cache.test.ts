@@ -239,6 +239,6 @@ test('cached and other responses interleave, each stream decoding by itself', as
   for (const { toClient } of recorder.connections) t.true((await decodeThreeWays(t, toClient)) > 30);
   for (const { toClient } of recorder.connections.slice(0, 2)) {
     const encoded = livesOf(toClient.frames).filter(({ payloads }) => payloads.length > 0);
-    t.true(encoded.length >= 3, 'two streams with contexts, and a cache stream');
+    t.true(encoded.length >= 2, 'a stream with a context, and a cache stream');
   }
 });

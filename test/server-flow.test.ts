@@ -8,6 +8,7 @@ import { commands, on, THREADS } from './helpers/commands.ts';
 import { recording } from './helpers/recorder.ts';
 import { digest, sample } from './helpers/samples.ts';
 import { dial, failure, type Serving, serve, serving } from './helpers/serving.ts';
+import { Client as RawClient, Type } from './independent/client.ts';
 
 /** One worker: the journal of the lane's thread is that of all its calls. */
 let running: Serving;
@@ -238,6 +239,47 @@ test('a slow reader of one large upload does not keep others from being answered
   let got = 0;
   for await (const bytes of { [Symbol.asyncIterator]: () => reader }) got += bytes.length;
   t.true(got > 3 << 20);
+});
+
+test('a cancel that comes when the response is written, but not yet sent, is too late and harmless', async (t) => {
+  const written = Promise.withResolvers<void>();
+  const cancelled = Promise.withResolvers<void>();
+  const own = await serving(t, {
+    commands: {
+      ...commands(),
+      quick: () => {
+        // The response is written in this tick.
+        setImmediate(() => setImmediate(written.resolve));
+        return 'quick';
+      },
+      after: () => {
+        cancelled.resolve();
+        return 'after';
+      },
+    },
+  });
+  const client = await RawClient.connect(own.address.port, { settings: { contentEncodings: [] } });
+  t.teardown(() => client.close());
+  client.socket.pause();
+  // More than the system buffers for a reader that does not read, less than the server does.
+  const size = 14 << 20;
+  const large = client.start('sample', {
+    args: [
+      ['size', String(size)],
+      ['piece', String(size)],
+    ],
+  });
+  const quick = client.start('quick');
+  await written.promise;
+  client.write(client.put(1, quick.id, { type: Type.cancel, flags: 0 }));
+  const after = client.start('after');
+  await cancelled.promise;
+  client.socket.resume();
+  t.is(String(await client.body(after)), 'after');
+  t.is((await client.body(large)).length, size);
+  t.is(String(await client.body(quick)), 'quick');
+  await client.settle(1);
+  t.deepEqual(client.violations, []);
 });
 
 test('a client that asks with a spent signal sends nothing', async (t) => {

@@ -81,7 +81,7 @@ test('shared: a lone request is served by a stream that has a context already', 
 });
 
 test('affinity: like goes with like, by command', async (t) => {
-  const { client, connection } = await recorded(t, { policy: 'affinity' });
+  const { client, connection } = await recorded(t, { policy: 'affinity', streams: 8 });
   const names = ['string', 'lane-string', 'promise', 'lane-list', 'bytes'];
   for (let round = 0; round < 4; round++) {
     await Promise.all(names.map((name) => client.call(name).bytes()));
@@ -104,6 +104,7 @@ test('affinity: like goes with like, by the key that the command names', async (
   const handler = commands().sample as never;
   const { client, connection } = await recorded(t, {
     policy: 'affinity',
+    streams: 3,
     commands: { sample: { handler, affinityKey } },
   });
   const seeds = ['1', '2', '3', '1', '2', '3', '1', '3'];

@@ -75,7 +75,7 @@ export class ServerReactor {
   readonly #limits: Limits;
   readonly #frames: IncomingFrames;
   readonly #receiving = new Map<number, Receiving>();
-  /** Running requests; true once a response has been started. */
+  /** Running requests; true once they are answered, or about to be. */
   readonly #running = new Map<number, boolean>();
   readonly #cancelled = new Set<number>();
   #actions: ServerAction[] = [];
@@ -181,6 +181,11 @@ export class ServerReactor {
     if (answered === undefined) throw new Error(`request ${requestId} is not active`);
     if (answered) throw new Error(`request ${requestId} has been answered already`);
     this.#running.set(requestId, true);
+  }
+
+  /** All of the response is on its way: a cancel that comes now is too late. */
+  answered(requestId: number): void {
+    if (this.#running.has(requestId)) this.#running.set(requestId, true);
   }
 
   /** The last byte of the response has been handed to the transport: the ID is free (A4). */
@@ -369,10 +374,22 @@ export class ServerReactor {
   /** Our own decoder died: only this request fails, and what else arrives for it is passed over. */
   #loseFrame(frame: Frame, message: string): void {
     const id = frame.requestId;
-    if (!this.#receiving.delete(id) && frame.type !== FrameType.commandName) return;
-    this.#remember(id);
+    if (frame.type !== FrameType.commandName) {
+      if (!this.#receiving.has(id) || this.#stopReceiving(id) === 'answered') return;
+    } else this.#remember(id);
     this.#running.set(id, this.#running.get(id) ?? false);
     this.#actions.push({ kind: 'fail', requestId: id, message });
+  }
+
+  /** Passes over what still comes of the request's command; says whether the request waits for an answer (C3). */
+  #stopReceiving(id: number): 'unanswered' | 'answered' {
+    const request = this.#receiving.get(id);
+    if (request !== undefined) {
+      this.#receiving.delete(id);
+      this.#remember(id);
+    }
+    const answered = this.#running.get(id) ?? !request?.expectsArguments;
+    return answered ? 'answered' : 'unanswered';
   }
 
   #remember(id: number): void {
@@ -430,8 +447,7 @@ export class ServerReactor {
   #cancel(frame: Frame, payload: Uint8Array): void {
     decodeCancel(payload);
     const id = frame.requestId;
-    if (this.#receiving.delete(id)) this.#remember(id);
-    else if (!this.#running.has(id)) return;
+    if (this.#stopReceiving(id) === 'answered') return;
     this.#running.set(id, this.#running.get(id) ?? false);
     this.#actions.push({ kind: 'cancel', requestId: id });
   }
