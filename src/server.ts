@@ -144,6 +144,9 @@ export class Server {
       ...checked.codecs.flatMap((module) => module.codecs),
     ]);
     const { workers, policy, profile } = checked;
+    if (policy === 'adaptive' && checked.level !== undefined) {
+      throw new Error("option level: the policy 'adaptive' has levels of its own");
+    }
     const encodable = codecs.encodable();
     if (profile !== undefined && !encodable.includes(profile)) {
       throw new Error(`unknown profile '${profile}': this runtime encodes ${encodable.join(', ')}`);
@@ -175,6 +178,7 @@ export class Server {
       router: {
         makePolicy: () => makePolicy(policy),
         perRequest: policy === 'per-request',
+        adaptive: policy === 'adaptive',
         streams: checked.streams ?? Math.min(MAX_STREAMS, defaultStreams(policy, workers)),
         profile,
         level: checked.level,

@@ -24,6 +24,7 @@ export const SETTINGS: Omit<ExperimentSettings, 'out' | 'cells'> = {
   jobs: 1,
   codecs: [extraCodecs],
   check: false,
+  adaptive: false,
 };
 
 export function generated(kind: string, maxBytes: number) {

@@ -315,7 +315,7 @@ test('traffic that does not compress is best left alone', async (t) => {
 test.serial(
   'the recommended setting gives in the server the ratio that was promised, within 2 %',
   async (t) => {
-    const read = await generated('mixed', 4 << 20);
+    const read = await generated('mixed', 2 << 20);
     const cells = parseGrids([
       { level: [1, 3, 9], policy: ['single', 'shared', 'affinity'] },
       { level: 3, windowLog: 15, streams: 4 },

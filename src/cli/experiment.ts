@@ -44,6 +44,7 @@ interface ExperimentOptions extends Partial<Record<(typeof GRID_FLAGS)[number], 
   codecs: string[];
   queue?: string;
   check: boolean;
+  adaptive?: boolean;
   json?: boolean;
 }
 
@@ -84,6 +85,7 @@ export function addExperiment(program: Command): void {
     .option('--jobs <n>', 'settings at a time (default: as many as do not disturb)', wholeNumber(1, 256))
     .option('--codecs <module>', "a module whose export 'codecs' adds profiles; may be repeated", collect, [])
     .option('--queue <url>', "spread the settings over 'millrace experiment-worker's by this Redis")
+    .option('--adaptive', "simulate the policy 'adaptive' over the links, too")
     .option('--no-check', 'do not run what is recommended in a server, under load')
     .option('--json', 'print the recommendations as JSON')
     .addHelpText('after', EXAMPLES)
@@ -102,6 +104,7 @@ async function experiment(sources: string[], options: ExperimentOptions): Promis
     ...options,
     cells,
     resume: options.resume ?? false,
+    adaptive: options.adaptive ?? false,
     codecs: await loadCodecs(options.codecs),
     signal,
   };
@@ -147,7 +150,7 @@ export async function loadCodecs(modules: readonly string[]): Promise<CodecModul
   return [extraCodecs, ...(await Promise.all(loaded))];
 }
 
-function print({ recommendations, cells, setup }: Results, { out, json }: ExperimentOptions): void {
+function print({ recommendations, cells, setup, adaptive }: Results, { out, json }: ExperimentOptions): void {
   if (json) {
     console.log(JSON.stringify(recommendations));
     return;
@@ -160,6 +163,10 @@ function print({ recommendations, cells, setup }: Results, { out, json }: Experi
     console.log(
       `\n${text}${checked === undefined ? '' : ` ${checkText(checked)}`}\n  millrace serve DIR ${flags}`,
     );
+  }
+  if (adaptive !== undefined) {
+    const least = Math.round(100 * Math.min(...adaptive.rows.map(({ share }) => share)));
+    console.log(`\nThe policy adaptive reaches at least ${least} % of the best fixed level on every link.`);
   }
   console.log(
     `\n${join(out, 'report.html')} has the charts and the tables, results.json and results.csv the numbers.`,

@@ -57,7 +57,7 @@ export function addServe(program: Command): void {
     .option('--window-log <n>', 'base-2 logarithm of the compression window', wholeNumber(9, 23))
     .addOption(
       new Option('--policy <name>', 'which stream answers a request')
-        .choices(['shared', 'per-request', 'affinity', 'single'])
+        .choices(['shared', 'per-request', 'affinity', 'single', 'adaptive'])
         .default('shared'),
     )
     .option('--streams <n>', 'streams per connection (default: by policy)', wholeNumber(1, 13))

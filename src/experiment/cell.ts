@@ -1,7 +1,7 @@
 /** One point of the grid: a setting that a server can run with. */
 
 import { z } from 'zod';
-import { defaultStreams, MAX_STREAMS, type PolicyName } from '../lanes/policy.ts';
+import { defaultStreams, MAX_STREAMS } from '../lanes/policy.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 
 export const EXPERIMENT_POLICIES = ['shared', 'affinity', 'single', 'per-request'] as const;
@@ -59,7 +59,7 @@ export function cellName({
 export function normalise(cell: Cell): Cell {
   const { policy } = cell;
   if (policy !== 'single' && policy !== 'per-request') return cell;
-  return { ...cell, streams: defaultStreams(policy as PolicyName, 1) };
+  return { ...cell, streams: defaultStreams(policy, 1) };
 }
 
 /** The flags of `millrace serve` for a setting. */

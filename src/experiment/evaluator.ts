@@ -72,6 +72,23 @@ export class Evaluator {
     };
   }
 
+  /** What the simulation of links needs of a cell. */
+  async linkModel(cell: Cell): Promise<LinkModel> {
+    this.#check(cell);
+    const { workload, inFlight, workers } = this.#options;
+    const plan = makePlan(workload, cell, inFlight);
+    const { pass, encode, decode } = await this.#rounds(cell, plan);
+    return {
+      workload,
+      plan,
+      wire: pass.wire,
+      encodeSeconds: median(encode),
+      decodeSeconds: median(decode),
+      workers,
+      inFlight,
+    };
+  }
+
   /** CPU seconds of encoding alone, for finding out whether cells disturb each other. */
   async probe(cell: Cell): Promise<number> {
     const { workload, inFlight } = this.#options;

@@ -10,6 +10,7 @@
  */
 
 import { z } from 'zod';
+import { Ladder } from '../lanes/adaptive.ts';
 import type { EncodePass } from './passes.ts';
 import type { Plan, PlannedFrame } from './plan.ts';
 import type { Workload } from './workload.ts';
@@ -27,6 +28,7 @@ export const LINK_FIGURES = z.object({
   firstByteMs: percentiles,
   /** Milliseconds from request to the last. */
   responseMs: percentiles,
+  /** Without the first tenth: the start of an idle server. */
   responsesPerSecond: z.number(),
   /** Shares of the time in which the link, and the busiest lane, were busy: which of them is the bottleneck. */
   linkBusy: z.number(),
@@ -44,10 +46,23 @@ export interface LinkModel {
   readonly decodeSeconds: number;
   readonly workers: number;
   readonly inFlight: number;
+  /** Responses to ask for, the traffic's in turn; missing: each once. */
+  readonly requests?: number;
 }
 
-export function simulateLink(model: LinkModel, bitsPerSecond: number): LinkFigures {
-  return new Simulation(model, bitsPerSecond).run();
+/** Bits per second, or what they are at each second of the simulation. */
+export type LinkSpeed = number | ((seconds: number) => number);
+
+export function simulateLink(model: LinkModel, speed: LinkSpeed): LinkFigures {
+  return new Simulation([model], speed).run();
+}
+
+/**
+ * The policy `adaptive`, whose rungs are these models: of the same responses cut alike, the fastest first. What a rung
+ * makes of a response is taken to be what it makes when it gets all of them.
+ */
+export function simulateAdaptive(rungs: readonly LinkModel[], speed: LinkSpeed): LinkFigures {
+  return new Simulation(rungs, speed, new Ladder(rungs.length)).run();
 }
 
 /** A client at its end of a link. */
@@ -64,46 +79,63 @@ interface Event {
 }
 
 class Simulation {
+  /** The first rung's; what all have in common is read from it. */
   readonly #model: LinkModel;
-  readonly #secondsPerByte: number;
-  readonly #encodePerWeight: number;
-  readonly #decodePerWeight: number;
+  readonly #rungs: readonly LinkModel[];
+  readonly #ladder: Ladder | undefined;
+  readonly #speed: (seconds: number) => number;
+  /** Of all frames. */
+  readonly #weight: number;
+  /** Which rung each response is on. */
+  readonly #rungOf: Uint8Array;
+  /** Bytes that wait for an encoder. */
+  #laneBytes = 0;
   readonly #events = new Heap<Event>((event) => event.at);
   readonly #lanes: number[];
   readonly #laneBusy: number[];
   readonly #clients = new Map<number, ClientEnd>();
   /** First frame of each response, and behind the last one the number of frames. */
   readonly #firstFrames: number[] = [];
+  /** Responses of the traffic, and those to ask for. */
+  readonly #distinct: number;
+  readonly #total: number;
   readonly #started: Float64Array;
   readonly #firstByte: number[] = [];
   readonly #whole: number[] = [];
   #next = 0;
   #linkBusy = 0;
   #end = 0;
+  /** When the start was over: a tenth of the responses was there. */
+  #warmAt = 0;
 
-  constructor(model: LinkModel, bitsPerSecond: number) {
+  constructor(rungs: readonly LinkModel[], speed: LinkSpeed, ladder?: Ladder) {
+    const [model] = rungs;
     this.#model = model;
-    this.#secondsPerByte = 8 / bitsPerSecond;
+    this.#rungs = rungs;
+    this.#ladder = ladder;
+    this.#speed = typeof speed === 'function' ? speed : () => speed;
     const { frames } = model.plan;
-    const weight = frames.reduce((sum, frame) => sum + weightOf(frame), 0);
-    this.#encodePerWeight = model.encodeSeconds / weight;
-    this.#decodePerWeight = model.decodeSeconds / weight;
+    this.#weight = frames.reduce((sum, frame) => sum + weightOf(frame), 0);
     this.#lanes = Array<number>(model.workers).fill(0);
     this.#laneBusy = Array<number>(model.workers).fill(0);
-    this.#started = new Float64Array(model.workload.responses.length);
+    this.#distinct = model.workload.responses.length;
+    this.#total = model.requests ?? this.#distinct;
+    this.#started = new Float64Array(this.#total);
+    this.#rungOf = new Uint8Array(this.#total);
     for (const [index, { response }] of frames.entries()) this.#firstFrames[response] ??= index;
     this.#firstFrames.push(frames.length);
   }
 
   run(): LinkFigures {
-    const { responses, timed } = this.#model.workload;
-    const atOnce = timed ? responses.length : Math.min(this.#model.inFlight, responses.length);
+    const { responses } = this.#model.workload;
+    const timed = this.#timed;
+    const atOnce = timed ? this.#total : Math.min(this.#model.inFlight, this.#total);
     for (; this.#next < atOnce; this.#next++) {
       this.#request(this.#next, timed ? (responses[this.#next].atMs as number) / 1000 : 0);
     }
     for (let event = this.#events.pop(); event !== undefined; event = this.#events.pop()) {
       if (event.frame === undefined) this.#begin(event.response, event.at);
-      else this.#send(event.frame, event.at);
+      else this.#send(event.frame, event.response, event.at);
     }
     return this.#figures();
   }
@@ -115,34 +147,66 @@ class Simulation {
 
   /** All frames of a response queue up at their lane. */
   #begin(response: number, at: number): void {
-    for (let frame = this.#firstFrames[response]; frame < this.#firstFrames[response + 1]; frame++) {
-      const planned = this.#model.plan.frames[frame];
-      const lane = planned.stream % this.#lanes.length;
-      const seconds = weightOf(planned) * this.#encodePerWeight;
+    const rung = this.#climb(response, at);
+    const { plan, encodeSeconds } = this.#rungs[rung];
+    this.#rungOf[response] = rung;
+    const index = response % this.#distinct;
+    for (let frame = this.#firstFrames[index]; frame < this.#firstFrames[index + 1]; frame++) {
+      const planned = plan.frames[frame];
+      const lane = this.#ladder === undefined ? planned.stream % this.#lanes.length : this.#leastBusy();
+      const seconds = (weightOf(planned) / this.#weight) * encodeSeconds;
       const ready = Math.max(at + planned.afterMs / 1000, this.#lanes[lane]) + seconds;
       this.#lanes[lane] = ready;
       this.#laneBusy[lane] += seconds;
+      this.#laneBytes += planned.end - planned.start;
       this.#events.push({ at: ready, response, frame });
     }
   }
 
+  /** The rung for a response that is asked for now. */
+  #climb(response: number, at: number): number {
+    if (this.#ladder === undefined) return 0;
+    const { connection } = this.#model.workload.responses[response % this.#distinct];
+    const linkWaits = this.#clientOf(connection).linkFree > at;
+    const requests = this.#model.inFlight;
+    return this.#ladder.next({ linkWaits, laneBytes: this.#laneBytes, requests });
+  }
+
+  /** A rung has its streams on different lanes, and a response takes the less loaded one. */
+  #leastBusy(): number {
+    return this.#lanes.indexOf(Math.min(...this.#lanes));
+  }
+
   /** An encoded frame crosses the link and the client's decoder. */
-  #send(frame: number, at: number): void {
-    const { plan, wire, workload } = this.#model;
+  #send(frame: number, response: number, at: number): void {
+    const { plan, wire, workload, decodeSeconds } = this.#rungs[this.#rungOf[response]];
     const planned = plan.frames[frame];
-    const client = this.#clientOf(plan.streams[planned.stream].connection);
-    const crossing = wire[frame] * this.#secondsPerByte;
-    client.linkFree = Math.max(at, client.linkFree) + crossing;
+    this.#laneBytes -= planned.end - planned.start;
+    const client = this.#clientOf(workload.responses[response % this.#distinct].connection);
+    const begins = Math.max(at, client.linkFree);
+    const crossing = (8 * wire[frame]) / this.#speed(begins);
+    client.linkFree = begins + crossing;
     this.#linkBusy += crossing;
-    const decoding = weightOf(planned) * this.#decodePerWeight;
+    const decoding = (weightOf(planned) / this.#weight) * decodeSeconds;
     client.decoderFree = Math.max(client.linkFree, client.decoderFree) + decoding;
     const done = client.decoderFree;
-    const { response } = planned;
-    if (frame === this.#firstFrames[response]) this.#firstByte.push(done - this.#started[response]);
+    if (frame === this.#firstFrames[response % this.#distinct])
+      this.#firstByte.push(done - this.#started[response]);
     if (!planned.last) return;
     this.#whole.push(done - this.#started[response]);
     this.#end = Math.max(this.#end, done);
-    if (!workload.timed && this.#next < workload.responses.length) this.#request(this.#next++, done);
+    if (this.#whole.length === this.#cold) this.#warmAt = this.#end;
+    if (!this.#timed && this.#next < this.#total) this.#request(this.#next++, done);
+  }
+
+  /** Responses of the start. */
+  get #cold(): number {
+    return Math.floor(this.#total / 10);
+  }
+
+  /** Requests come when they came; asked for in turn they cannot. */
+  get #timed(): boolean {
+    return this.#model.workload.timed && this.#model.requests === undefined;
   }
 
   #clientOf(connection: number): ClientEnd {
@@ -157,10 +221,10 @@ class Simulation {
   #figures(): LinkFigures {
     const seconds = this.#end || Number.MIN_VALUE;
     return {
-      bitsPerSecond: Math.round(8 / this.#secondsPerByte),
+      bitsPerSecond: Math.round(this.#speed(0)),
       firstByteMs: milliseconds(this.#firstByte),
       responseMs: milliseconds(this.#whole),
-      responsesPerSecond: this.#whole.length / seconds,
+      responsesPerSecond: (this.#whole.length - this.#cold) / (seconds - this.#warmAt),
       linkBusy: this.#linkBusy / seconds / Math.max(1, this.#clients.size),
       laneBusy: Math.max(...this.#laneBusy) / seconds,
     };

@@ -7,7 +7,14 @@ import { type Cell, cellName, encodingKey } from './cell.ts';
 import { checkText } from './recommend.ts';
 import { paretoCharts } from './report-charts.ts';
 import { STYLE, TIP_SCRIPT } from './report-style.ts';
-import { type CellResult, type DoneCell, doneCells, type Recommendation, type Results } from './results.ts';
+import {
+  type AdaptiveTable,
+  type CellResult,
+  type DoneCell,
+  doneCells,
+  type Recommendation,
+  type Results,
+} from './results.ts';
 import { drawChart, escapeHtml } from './svg.ts';
 import { inBits, inBytes, inTime, percent, short } from './text.ts';
 
@@ -36,6 +43,7 @@ ${recommendations.length > 0 ? recommendations.map(recommendation).join('\n') : 
 ${byCommand(done, recommendations)}
 <h2>Behind a link</h2>
 ${linkTable(done, recommendations)}
+${results.adaptive === undefined ? '' : adaptiveSection(results.adaptive)}
 <h2>All settings</h2>
 ${cellTable(done)}
 ${failures(cells)}
@@ -106,6 +114,21 @@ function linkTable(done: readonly DoneCell[], recommendations: readonly Recommen
   );
   const columns = ['setting', 'link', 'first byte, p50', 'response, p50', 'p99', 'responses/s', 'busiest'];
   return table(columns, rows);
+}
+
+function adaptiveSection({ rungs, rows }: AdaptiveTable): string {
+  const names = rungs.map((rung) => (rung === 'plain' ? 'plain' : `level ${rung}`));
+  const columns = ['link', ...names, 'adaptive', 'of the best'];
+  const cells = rows.map(({ link, fixed, adaptive, share }) => [
+    link,
+    ...fixed.map(short),
+    short(adaptive),
+    percent(100 * share),
+  ]);
+  return `<h2>Policy adaptive</h2>
+<p>Simulated responses per second, with each rung of the ladder alone and with the policy <code>adaptive</code>, which
+climbs while the link waits and descends while the lanes do. Between two rungs it mixes them, and can beat both.</p>
+${table(columns, cells)}`;
 }
 
 function cellTable(done: readonly DoneCell[]): string {

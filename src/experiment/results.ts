@@ -131,6 +131,26 @@ export const RECOMMENDATION = z.object({
 
 export type Recommendation = z.infer<typeof RECOMMENDATION>;
 
+/** Responses per second over one link, with the policy `adaptive` and with each rung of its ladder alone. */
+export const ADAPTIVE_ROW = z.object({
+  link: z.string(),
+  /** By rung, from plain to the densest. */
+  fixed: z.array(z.number()),
+  adaptive: z.number(),
+  /** Adaptive against the best fixed rung. */
+  share: z.number(),
+});
+
+export type AdaptiveRow = z.infer<typeof ADAPTIVE_ROW>;
+
+export const ADAPTIVE_TABLE = z.object({
+  /** `plain` or a level of `zstd-8mb`. */
+  rungs: z.array(z.union([z.literal('plain'), z.int()])),
+  rows: z.array(ADAPTIVE_ROW),
+});
+
+export type AdaptiveTable = z.infer<typeof ADAPTIVE_TABLE>;
+
 export const RESULTS = z.object({
   millraceExperiment: z.literal(RESULTS_VERSION),
   date: z.string(),
@@ -138,6 +158,8 @@ export const RESULTS = z.object({
   machine: MACHINE,
   cells: z.array(CELL_RESULT),
   recommendations: z.array(RECOMMENDATION),
+  /** Simulated; missing: it was not asked for. */
+  adaptive: ADAPTIVE_TABLE.optional(),
 });
 
 export type Results = z.infer<typeof RESULTS>;

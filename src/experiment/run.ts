@@ -4,6 +4,7 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
 import type { CodecModule } from '../encoding/codec.ts';
+import { adaptiveTable } from './adaptive.ts';
 import { type Cell, cellKey } from './cell.ts';
 import { type CheckOptions, checkInServer } from './check.ts';
 import { EncodingMeter } from './encodings.ts';
@@ -11,7 +12,15 @@ import { Evaluator, type EvaluatorOptions, median } from './evaluator.ts';
 import { Journal } from './journal.ts';
 import { recommend } from './recommend.ts';
 import { makeReport } from './report.ts';
-import { type CellResult, type Check, RESULTS_VERSION, type Results, type Setup, toCsv } from './results.ts';
+import {
+  type AdaptiveTable,
+  type CellResult,
+  type Check,
+  RESULTS_VERSION,
+  type Results,
+  type Setup,
+  toCsv,
+} from './results.ts';
 import type { ReadSources } from './sources.ts';
 
 /** Everything about an experiment but its traffic. */
@@ -29,6 +38,8 @@ export interface ExperimentSettings {
   /** Cells at a time; missing: as many as do not disturb each other. */
   readonly jobs?: number;
   readonly codecs: readonly CodecModule[];
+  /** Find out what the policy `adaptive` makes of the traffic, too. */
+  readonly adaptive: boolean;
   /** Run what is recommended in the server, too. */
   readonly check: boolean;
   /** Stops after the cells in hand. */
@@ -80,6 +91,8 @@ export async function runExperiment(
     ...{ zstd, zlib, brotli },
   };
   mkdirSync(out, { recursive: true });
+  const meter = new EncodingMeter(workload, codecs);
+  const setting: EvaluatorOptions = { workload, meter, codecs, rounds, inFlight, workers, links };
   const journal = new Journal(join(out, 'journal.jsonl'), setup, resume);
   const results = new Map(journal.known);
   const left = cells.filter((cell) => !results.has(cellKey(cell)));
@@ -88,8 +101,7 @@ export async function runExperiment(
     events.onProgress(cells.length - left.length + clock.done, cells.length, clock.left, cell);
   progress();
   try {
-    const meter = new EncodingMeter(workload, codecs);
-    const run = makeRunner({ workload, meter, codecs, rounds, inFlight, workers, links });
+    const run = makeRunner(setting);
     const onResult = (result: CellResult) => {
       journal.add(result);
       results.set(result.key, result);
@@ -102,6 +114,8 @@ export async function runExperiment(
     journal.close();
   }
   const found = cells.flatMap((cell) => results.get(cellKey(cell)) ?? []);
+  const adaptive =
+    settings.adaptive && signal?.aborted !== true ? await tryAdaptive(setting, links) : undefined;
   const written: Results = {
     millraceExperiment: RESULTS_VERSION,
     date: new Date().toISOString(),
@@ -109,6 +123,7 @@ export async function runExperiment(
     machine: machine(),
     cells: found,
     recommendations: recommend(found, workload.bytes),
+    ...(adaptive !== undefined && { adaptive }),
   };
   writeResults(out, written);
   signal?.throwIfAborted();
@@ -116,6 +131,15 @@ export async function runExperiment(
   const checked = await checkAll({ workload, codecs, workers, inFlight }, written, events);
   writeResults(out, checked);
   return checked;
+}
+
+async function tryAdaptive(options: EvaluatorOptions, links: readonly number[]): Promise<AdaptiveTable> {
+  const evaluator = new Evaluator(options);
+  try {
+    return await adaptiveTable(evaluator, links);
+  } finally {
+    await evaluator.close();
+  }
 }
 
 /** The recommended settings in the server itself. */
