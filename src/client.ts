@@ -479,6 +479,8 @@ export class Client implements FrameOwner, ResponseOwner {
     return false;
   }
 
+  overdue(): undefined {}
+
   onEnd(): void {
     this.#refuseReason ??= new ConnectionError('the server has closed the connection');
     this.#connection.end();

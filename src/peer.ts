@@ -11,9 +11,11 @@ import type { LanePool } from './lanes/pool.ts';
 import { type CacheStream, Router, type RouterEvents, type RouterOptions } from './lanes/router.ts';
 import { Window } from './reactor/flow.ts';
 import type { Ticket } from './reactor/incoming.ts';
+import { costOf } from './reactor/request.ts';
 import type { ResponsePump } from './reactor/response.ts';
 import { type ReceivedCommand, type ServerAction, ServerReactor } from './reactor/server.ts';
 import { type RequestPeer, ServedRequest } from './served-request.ts';
+import type { ProtocolError } from './wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, PingFlag } from './wire/frame.ts';
 import {
   cutUtf8,
@@ -32,8 +34,10 @@ export interface PeerContext {
   readonly decodable: readonly string[];
   /** Profiles that we encode, best first. */
   readonly encodable: readonly string[];
-  readonly router: Omit<RouterOptions, 'profile' | 'frameSize' | 'policy'> & {
+  readonly router: Omit<RouterOptions, 'profile' | 'frameSize' | 'policy' | 'level' | 'windowLog'> & {
     readonly makePolicy: () => RouterOptions['policy'];
+    /** Level and window by profile, each in that profile's own scale. */
+    readonly encoderOptions: ReadonlyMap<string, Pick<RouterOptions, 'level' | 'windowLog'>>;
     /** The profile for responses; undefined: the client's first choice that we encode. */
     readonly profile: string | undefined;
     readonly frameSize: number;
@@ -55,6 +59,8 @@ export const EXTENSIONS: readonly string[] = [
 ];
 
 const NOTHING = new Uint8Array(0);
+/** Bytes of output beyond its bound, where handlers wait, until we stop reading: pongs and errors. */
+const SHORT_ANSWERS = 256 * 1024;
 const MAX_DEADLINE = 2 ** 31 - 1;
 
 export class Peer implements FrameOwner, RequestPeer, RouterEvents {
@@ -68,11 +74,12 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   #settings: SenderSettings = {};
   #creditWaiters: (() => void)[] = [];
   #dirty: ResponsePump[] = [];
-  /** Command data that handlers have not read yet. */
+  /** What the command data costs that handlers have not read yet. */
   #unreadData = 0;
   #highestId = 0;
   #draining = false;
   #inputEnded = false;
+  #awaitsOutput = false;
   #sendFailure: (() => void) | undefined;
   window = new Window(undefined);
 
@@ -81,7 +88,8 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#context = context;
     const { limits } = connection;
     this.#decoders = new LaneDecoders(context.pool, limits, new Set(context.decodable), this.#decoded);
-    this.#reactor = new ServerReactor(limits, this.#decoders, context.halfDuplex);
+    const now = () => connection.inputTime;
+    this.#reactor = new ServerReactor(limits, this.#decoders, context.halfDuplex, now);
     if (this.#reactor.holdsOutput) connection.writer.hold();
     this.router = new Router(
       context.pool,
@@ -110,6 +118,10 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   get midCommand(): boolean {
     return this.#reactor.midCommand;
+  }
+
+  overdue(now: number): ProtocolError | undefined {
+    return this.#reactor.overdue(now);
   }
 
   onEnd(): void {
@@ -177,7 +189,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
       case 'run':
         return this.#run(action.command);
       case 'data':
-        this.#unreadData += action.bytes.length;
+        this.#unreadData += costOf(action.bytes);
         return this.#pushData(action.requestId, action.bytes, action.last);
       case 'cancel':
         return this.#stop(action.requestId, 'cancelled');
@@ -212,17 +224,23 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#requests.set(requestId, request);
     if (deadline !== undefined) request.expireAfter(deadline);
     const plain = reserved?.has(':sensitive') || command.sensitive === true;
-    const query = { command: command.name, key: command.affinityKey?.(args) };
     const inLane = command.handler === undefined;
-    this.router.acquire(requestId, query, plain, inLane, (stream) => {
-      if (request.over) stream?.requests.delete(requestId);
-      else request.start(stream);
-    });
+    try {
+      const query = { command: command.name, key: command.affinityKey?.(args) };
+      this.router.acquire(requestId, query, plain, inLane, (stream) => {
+        if (request.over) stream?.requests.delete(requestId);
+        else request.start(stream);
+      });
+    } catch (error) {
+      // The affinity key and the policy are code of the server's user, at work on what the peer has sent.
+      this.report(error, command.name);
+      request.stop(`command '${command.name}' failed: internal error`);
+    }
   }
 
   #pushData(requestId: number, bytes: Uint8Array, last: boolean): void {
     const request = this.#requests.get(requestId);
-    if (request === undefined) this.dataRead(bytes.length);
+    if (request === undefined) this.dataRead(costOf(bytes));
     else request.pushData(bytes, last);
   }
 
@@ -267,8 +285,8 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   }
 
   #routerOptions(profile: string, frameSize: number): RouterOptions {
-    const { makePolicy, ...rest } = this.#context.router;
-    return { ...rest, profile, frameSize, policy: makePolicy() };
+    const { makePolicy, encoderOptions, ...rest } = this.#context.router;
+    return { ...rest, ...encoderOptions.get(profile), profile, frameSize, policy: makePolicy() };
   }
 
   #speaks(extension: string): boolean {
@@ -323,8 +341,8 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.connection.sendPlain(requestId, type, flags, payload);
   }
 
-  dataRead(bytes: number): void {
-    this.#unreadData -= bytes;
+  dataRead(cost: number): void {
+    this.#unreadData -= cost;
     this.#checkInput();
   }
 
@@ -342,6 +360,10 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   compress(bytes: Uint8Array, then: (pieces: Uint8Array[] | undefined) => void): void {
     compressOnLane(this.#context.pool, bytes, then);
+  }
+
+  linger(handlers: number): void {
+    this.#reactor.linger(handlers);
   }
 
   finished(request: ServedRequest): void {
@@ -389,12 +411,26 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     for (const pump of dirty) pump.flush();
   }
 
-  /** Reads on only while what we hold for slow handlers and decoders is within bounds. */
-  #checkInput(): void {
+  /**
+   * Reads on only while what we hold for slow handlers and decoders is within bounds, and what waits to be sent is:
+   * a peer that reads nothing must not go on asking for short answers.
+   */
+  readonly #checkInput = (): void => {
+    const { connection } = this;
     const held = this.#unreadData + this.#reactor.heldBytes;
-    if (held > this.connection.limits.maxBufferedInput) this.connection.pause();
-    else this.connection.resume();
-  }
+    const outputFull = connection.output.used > connection.output.limit + SHORT_ANSWERS;
+    if (held <= connection.limits.maxBufferedInput && !outputFull) {
+      connection.resume();
+      return;
+    }
+    connection.pause();
+    if (!outputFull || this.#awaitsOutput) return;
+    this.#awaitsOutput = true;
+    connection.output.wait(() => {
+      this.#awaitsOutput = false;
+      this.#checkInput();
+    });
+  };
 
   #endIfDone(): void {
     if ((this.#inputEnded || this.#draining) && this.#reactor.openRequests === 0) this.connection.end();

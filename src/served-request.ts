@@ -6,7 +6,7 @@ import type { CacheEntry, ResponseCache } from './lanes/cache.ts';
 import type { CacheStream, LaneStream } from './lanes/router.ts';
 import type { CachedOutput, ProgressOutput, TextOutput } from './reactor/command.ts';
 import { type Gate, Window } from './reactor/flow.ts';
-import { DataQueue, HandlerRequest, NO_DATA } from './reactor/request.ts';
+import { costOf, DataQueue, HandlerRequest, NO_DATA } from './reactor/request.ts';
 import { ResponsePump, type ResponseSink } from './reactor/response.ts';
 import { CommandError } from './wire/errors.ts';
 import { BytesResponseFlag, DEFAULT_FRAME_SIZE, ErrorResponseFlag, FrameType } from './wire/frame.ts';
@@ -29,13 +29,15 @@ export interface RequestPeer {
   waitForCredit(resume: () => void): void;
   flushLater(pump: ResponsePump): void;
   sendPlain(requestId: number, type: number, flags: number, payload: Uint8Array): void;
-  /** The handler has taken, or will never take, this many bytes of command data. */
-  dataRead(bytes: number): void;
+  /** The handler has taken, or will never take, command data that cost so much to hold. */
+  dataRead(cost: number): void;
   report(error: unknown, command: string): void;
   acquireCacheStream(use: (stream: CacheStream) => void): void;
   releaseCacheStream(stream: CacheStream, whole: boolean): void;
   /** Compresses for the cache; undefined: could not. */
   compress(bytes: Uint8Array, then: (pieces: Uint8Array[] | undefined) => void): void;
+  /** So many more handlers (or fewer) are at work although their response is over. */
+  linger(handlers: number): void;
   /** The last frame has been given to the writer, or nothing more will be sent. */
   finished(request: ServedRequest): void;
 }
@@ -59,6 +61,8 @@ export class ServedRequest implements ResponseSink {
   /** Command data for a handler on this thread; for one in a lane, what came before it was started. */
   readonly #data: DataQueue | undefined;
   #early: { bytes: Uint8Array; last: boolean }[] = [];
+  /** What the command data costs that went to the call in the lane and has not been read there. */
+  #unread = 0;
   #stream: LaneStream | undefined;
   #pump: ResponsePump | undefined;
   #request: HandlerRequest | undefined;
@@ -74,6 +78,10 @@ export class ServedRequest implements ResponseSink {
   #cacheStream: CacheStream | undefined;
   #lastInLane = false;
   #over = false;
+  /** The handler's code runs on this thread. */
+  #codeRuns = false;
+  /** The call in the lane was told to stop; it will say when its code has ended. */
+  #callStopped = false;
 
   constructor(
     peer: RequestPeer,
@@ -87,7 +95,7 @@ export class ServedRequest implements ResponseSink {
     this.id = id;
     this.#args = args;
     this.#window = new Window(peer.requestWindow);
-    this.#data = hasData ? new DataQueue((bytes) => peer.dataRead(bytes)) : undefined;
+    this.#data = hasData ? new DataQueue((cost) => peer.dataRead(cost)) : undefined;
   }
 
   get over(): boolean {
@@ -110,6 +118,7 @@ export class ServedRequest implements ResponseSink {
     }
     const request = new HandlerRequest(name, this.#args, this.#data ?? NO_DATA);
     this.#request = request;
+    this.#codeRuns = true;
     this.#pump = new ResponsePump(name, this, this.#peer.frameSize);
     this.#pump.start(() => handler(request));
   }
@@ -123,8 +132,12 @@ export class ServedRequest implements ResponseSink {
 
   /** A piece of command data; copied when it has to be kept. */
   pushData(bytes: Uint8Array, last: boolean): void {
-    if (this.command.handler !== undefined) this.#data?.push(bytes, last);
-    else if (this.#started) this.#stream?.tell(Op.callData, this.id, last ? 1 : 0, bytes);
+    if (this.command.handler !== undefined) {
+      this.#data?.push(bytes, last);
+      return;
+    }
+    this.#unread += costOf(bytes);
+    if (this.#started) this.#stream?.tell(Op.callData, this.id, last ? 1 : 0, bytes);
     else this.#early.push({ bytes: bytes.slice(), last });
   }
 
@@ -138,6 +151,7 @@ export class ServedRequest implements ResponseSink {
     }
     if (this.#started && this.#stream?.lane.alive) {
       // The lane answers with the error, after the frames of this call that are on their way.
+      this.#callStopped = true;
       this.#stream.tell(Op.callCancel, this.id, 0, utf8.encode(message ?? ''));
       if (message === undefined) this.#end();
       return;
@@ -182,7 +196,7 @@ export class ServedRequest implements ResponseSink {
       case Op.pieces:
         return this.#pieces(record);
       case Op.dataRead:
-        return this.#peer.dataRead(record.extra);
+        return this.#dataRead(Math.min(record.extra, this.#unread));
       case Op.report:
         return this.#peer.report(text.decode(record.payload), this.command.name);
     }
@@ -213,6 +227,10 @@ export class ServedRequest implements ResponseSink {
     this.#lastInLane = last;
     this.#peer.output.take(bytes.length);
     this.#stream.encode(this.id, FrameType.bytesResponse, flags, bytes);
+  }
+
+  get hasRoom(): boolean {
+    return this.#peer.output.room > 0;
   }
 
   sendText(output: TextOutput): void {
@@ -255,6 +273,11 @@ export class ServedRequest implements ResponseSink {
   done(): void {
     this.#data?.drop();
     if (!this.#lastInLane) this.#end();
+  }
+
+  ended(): void {
+    this.#codeRuns = false;
+    if (this.#over) this.#peer.linger(-1);
   }
 
   // --------------------------------------------------------------------------------- calls in a lane
@@ -436,11 +459,20 @@ export class ServedRequest implements ResponseSink {
     this.#over = true;
     clearTimeout(this.#deadline);
     this.#data?.drop();
+    // What the call never read counts as read now: its own word on that may come too late, or not at all.
+    if (this.#unread > 0) this.#dataRead(this.#unread);
     if (this.#producing !== undefined) this.#peer.cache.abandon(this.#producing);
     if (this.#cacheStream !== undefined) this.#peer.releaseCacheStream(this.#cacheStream, false);
     this.#stream?.requests.delete(this.id);
+    if (this.#codeRuns) this.#peer.linger(1);
+    if (this.#callStopped) this.#stream?.linger();
     if (this.#granted !== 0) this.#giveBack(this.#granted);
     this.#peer.finished(this);
+  }
+
+  #dataRead(cost: number): void {
+    this.#unread -= cost;
+    this.#peer.dataRead(cost);
   }
 
   /** A grant that was not used up. */

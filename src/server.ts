@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { type CommandDefinition, CommandTable, echo } from './commands.ts';
 import { Connection } from './connection.ts';
+import type { EncoderOptions } from './encoding/codec.ts';
 import { nativeCodecs } from './encoding/native.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 import { fileCommands } from './files/index.ts';
@@ -146,8 +147,7 @@ export class Server {
         perRequest: policy === 'per-request',
         streams: checked.streams ?? Math.min(13, defaultStreams(policy, workers)),
         profile,
-        level: checked.level,
-        windowLog: checked.windowLog,
+        encoderOptions: encoderOptions(codecs, profile ?? encodable[0], checked),
         frameSize: checked.frameSize,
       },
       halfDuplex: checked.halfDuplex,
@@ -271,6 +271,26 @@ function streamRows(peer: Peer, cpuBySlot: ReadonlyMap<string, number>): StreamR
     remote,
     cpuSeconds: cpuBySlot.get(`${figures.lane}/${figures.slot}`) ?? 0,
   }));
+}
+
+/**
+ * Level and window for each profile: what was asked for where the profile has such a one, else its own default, for
+ * it is the client that says which profile it decodes.
+ * @throws Error when even `preferred` has no such level or window.
+ */
+function encoderOptions(codecs: CodecRegistry, preferred: string, asked: EncoderOptions) {
+  const { level, windowLog } = asked;
+  const byProfile = new Map<string, EncoderOptions>();
+  for (const profile of codecs.encodable()) {
+    try {
+      codecs.get(profile)?.createEncoder?.({ level, windowLog }).close();
+      byProfile.set(profile, { level, windowLog });
+    } catch (error) {
+      if (profile === preferred) throw new Error(`profile ${profile}: ${(error as Error).message}`);
+      byProfile.set(profile, {});
+    }
+  }
+  return byProfile;
 }
 
 function checkOptions(options: ServerOptions) {

@@ -31,7 +31,7 @@ export const Op = {
   call: 7,
   /** Payload: a piece of the call's command data; flags 1: the last. */
   callData: 8,
-  /** Stops a call; payload: the reason in UTF-8. */
+  /** Stops a call; payload: the reason in UTF-8. Answered by `callEnded`. */
   callCancel: 9,
   /** extra: response bytes that the call may send on. */
   callGrant: 10,
@@ -42,7 +42,7 @@ export const Op = {
 
   /** A finished frame, header included; extra: payload bytes before encoding. Flags: {@link FrameFlag}. */
   frame: 32,
-  /** The slot is free. */
+  /** The slot is free: its context is, and the code of its calls has ended. */
   closed: 33,
   /** Decoded bytes of the slot's oldest undecoded frame. */
   decoded: 34,
@@ -57,10 +57,12 @@ export const Op = {
    * the call's, or those of the `compress` record. Flags 1: there are none, producing it failed.
    */
   pieces: 38,
-  /** A call has read some of its command data; extra: how many bytes. */
+  /** A call has read some of its command data; extra: what that cost to hold, in bytes. */
   dataRead: 39,
   /** A handler threw something that was not meant for the peer; payload: its text, for the server's log. */
   report: 40,
+  /** The answer to every `callCancel`: the call's code has ended. */
+  callEnded: 41,
 } as const;
 
 /** Flags of a `frame` record. */

@@ -52,6 +52,7 @@ interface EncoderSlot {
 }
 
 const SPARE_BATCHES = 4;
+const NOTHING = new Uint8Array(0);
 const codecs = new CodecRegistry(nativeCodecs());
 const wholeCodec = codecs.get('zstd-8mb') as Codec;
 const utf8 = new TextEncoder();
@@ -125,13 +126,15 @@ export class Lane {
   readonly #calls: Calls;
   readonly #cacheLevel: number;
   readonly #encoders = new Map<number, EncoderSlot>();
+  /** Slots to be closed once the code of their calls has ended. */
+  readonly #closing = new Set<number>();
   readonly #decoders = new Map<number, { decoder: Decoder; seconds: number }>();
 
   constructor(task: LaneTask) {
     this.#port = task.port;
     this.#output = new LaneOutput(task.port);
     this.#cacheLevel = task.cacheLevel;
-    this.#calls = new Calls(task.handlers, this, this.#output);
+    this.#calls = new Calls(task.handlers, this, this.#output, (slot) => this.#slotFree(slot));
   }
 
   /** Works until the main thread ends the lane. */
@@ -283,10 +286,13 @@ export class Lane {
     const limits: DecoderLimits = setup;
     const codec = codecs.get(setup.profile);
     if (codec === undefined) return;
-    this.#decoders.set(slot, {
-      decoder: codec.createDecoder(limits, Uint8Array.from(setup.settings)),
-      seconds: 0,
-    });
+    let decoder: Decoder;
+    try {
+      decoder = codec.createDecoder(limits, Uint8Array.from(setup.settings));
+    } catch (error) {
+      decoder = refusing(error);
+    }
+    this.#decoders.set(slot, { decoder, seconds: 0 });
   }
 
   #decode(slot: number, requestId: number, payload: Uint8Array): void {
@@ -309,7 +315,14 @@ export class Lane {
     this.#decoders.get(slot)?.decoder.close();
     this.#decoders.delete(slot);
     this.#calls.dropSlot(slot);
-    this.#output.add(Op.closed, slot, 0, 0, new Uint8Array(0));
+    if (this.#calls.busy(slot)) this.#closing.add(slot);
+    else this.#output.add(Op.closed, slot, 0, 0, NOTHING);
+  }
+
+  #slotFree(slot: number): void {
+    if (!this.#closing.delete(slot)) return;
+    this.#output.add(Op.closed, slot, 0, 0, NOTHING);
+    this.#output.flushSoon();
   }
 
   #reportStats(): void {
@@ -327,6 +340,16 @@ export class Lane {
     this.#port.close();
     resolve();
   }
+}
+
+/** In the place of a decoder that the peer's settings do not allow: says why at the first frame. */
+function refusing(reason: unknown): Decoder {
+  return {
+    decode() {
+      throw reason;
+    },
+    close() {},
+  };
 }
 
 function endsResponse(type: number, flags: number): boolean {

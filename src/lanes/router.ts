@@ -19,6 +19,8 @@ export interface RouterEvents {
   onFrame(requestId: number, last: boolean, rawLength: number, call: boolean): void;
   /** A record about a call in a lane: `want`, `lookup`, `pieces`, `dataRead` or `report`. */
   onCallRecord(record: BatchReader): void;
+  /** So many more handlers (or fewer) are at work although their response is over. */
+  linger(handlers: number): void;
   /** A stream is gone with its lane, and with it `pendingBytes` that waited for its encoder. */
   onLost(requests: Iterable<number>, pendingBytes: number, reason: string): void;
 }
@@ -62,6 +64,8 @@ export class LaneStream implements SlotOwner {
   /** Requests whose response is on its way here. */
   readonly requests = new Set<number>();
   pendingBytes = 0;
+  /** Calls that were stopped, and whose code has not ended yet. */
+  #lingering = 0;
   frames = 0;
   bytesIn = 0;
   bytesOut = 0;
@@ -133,11 +137,28 @@ export class LaneStream implements SlotOwner {
   }
 
   onRecord(record: BatchReader): void {
-    this.#events.onCallRecord(record);
+    if (record.op === Op.callEnded) this.#linger(-1);
+    else this.#events.onCallRecord(record);
+  }
+
+  /** A stopped call's response is over; its code may still run, and the lane says when it has ended. */
+  linger(): void {
+    this.#linger(1);
+  }
+
+  #linger(calls: number): void {
+    this.#lingering += calls;
+    this.#events.linger(calls);
+  }
+
+  /** Frees the context; what the lane still says of stopped calls is waited for. */
+  close(): void {
+    this.lane.close(this.slot, this.#lingering > 0);
   }
 
   onLost(reason: string): void {
     this.#lost(this);
+    this.#linger(-this.#lingering);
     this.#events.onLost(this.requests, this.pendingBytes, reason);
   }
 }
@@ -310,7 +331,7 @@ export class Router {
     this.#waiting = [];
     this.#cacheWaiting = [];
     for (const place of [...this.#places, this.#plainCalls]) {
-      place.stream?.lane.close(place.stream.slot);
+      place.stream?.close();
       place.stream = undefined;
     }
   }
@@ -351,7 +372,7 @@ export class Router {
     if (this.#closed || place.stream !== stream) return;
     place.stream = undefined;
     this.#keepFigures(stream);
-    stream.lane.close(stream.slot);
+    stream.close();
     this.#ids.give(stream.id);
     this.#waiting.shift()?.();
   }

@@ -16,6 +16,9 @@ export interface ResponseSink {
   wait(resume: () => void): void;
   /** Sends a frame of response bytes; takes them off the allowance and copies them before it returns. */
   sendBytes(bytes: Uint8Array, last: boolean): void;
+  /** Text and progress are not credited, but wait until there is room for output. */
+  readonly hasRoom: boolean;
+  /** @throws RangeError when the output does not fit its frame. */
   sendText(output: TextOutput): void;
   sendProgress(output: ProgressOutput): void;
   sendError(message: string): void;
@@ -30,6 +33,8 @@ export interface ResponseSink {
   report(error: unknown): void;
   /** The last frame has been sent, or the response was stopped. */
   done(): void;
+  /** The handler's code has ended: before done() if it came to its end, else when it has noticed. Called once. */
+  ended(): void;
 }
 
 type AnyIterator = AsyncIterator<Output> | Iterator<Output>;
@@ -50,6 +55,7 @@ export class ResponsePump {
   #parked: (() => void) | undefined;
   #flushPlanned = false;
   #over = false;
+  #codeRuns = true;
 
   /** `frameSize`: most response bytes in one frame. */
   constructor(command: string, sink: ResponseSink, frameSize: number) {
@@ -60,17 +66,19 @@ export class ResponsePump {
 
   /** Runs `call`, which starts the handler, and sends what it yields. */
   start(call: () => ReturnType<Handler>): void {
-    let output: ReturnType<Handler>;
-    try {
-      output = call();
-    } catch (error) {
-      this.fail(error);
+    if (this.#over) {
+      this.#codeEnded();
       return;
     }
-    if (output === undefined || isOutput(output)) this.#single(output);
-    else if (Symbol.asyncIterator in output) this.#iterate(output[Symbol.asyncIterator]());
-    else if (Symbol.iterator in output) this.#iterate(output[Symbol.iterator]());
-    else output.then(this.#single, this.fail);
+    try {
+      const output = call();
+      if (output === undefined || isOutput(output)) this.#returned(output);
+      else if (Symbol.asyncIterator in output) this.#iterate(output[Symbol.asyncIterator]());
+      else if (Symbol.iterator in output) this.#iterate(output[Symbol.iterator]());
+      else output.then(this.#returned, this.#threw);
+    } catch (error) {
+      this.#threw(error);
+    }
   }
 
   /** Sends what is held, because the tick ends before the handler has gone on. */
@@ -84,15 +92,34 @@ export class ResponsePump {
   /** Stops the handler; nothing more is sent but `message` as an application error, if given. */
   stop(message?: string): void {
     if (this.#over) return;
-    const iterator = this.#iterator;
     this.#end();
     if (message !== undefined) this.#sink.sendError(message);
     this.#sink.done();
-    // A generator in the middle of an await runs its finally blocks when that await is over.
-    Promise.resolve(iterator?.return?.()).catch((error) => this.#sink.report(error));
+    this.#unwind();
   }
 
-  readonly #single = (output: Output | undefined): void => {
+  /** Lets a handler that is not at its end run its finally blocks: in the middle of an await, when that is over. */
+  #unwind(): void {
+    const iterator = this.#iterator;
+    if (iterator === undefined || !this.#codeRuns) return;
+    new Promise((resolve) => resolve(iterator.return?.()))
+      .catch((error) => this.#sink.report(error))
+      .then(() => this.#codeEnded());
+  }
+
+  #codeEnded(): void {
+    if (!this.#codeRuns) return;
+    this.#codeRuns = false;
+    this.#sink.ended();
+  }
+
+  readonly #threw = (error: unknown): void => {
+    this.#codeEnded();
+    this.fail(error);
+  };
+
+  readonly #returned = (output: Output | undefined): void => {
+    this.#codeEnded();
     if (this.#over) return;
     if (output === undefined) this.#finish();
     else this.#take(output, this.#finish);
@@ -107,14 +134,15 @@ export class ResponsePump {
     if (this.#over) return;
     try {
       const result = (this.#iterator as AnyIterator).next();
-      if (result instanceof Promise) result.then(this.#stepped, this.fail);
-      else Promise.resolve(result).then(this.#stepped, this.fail);
+      if (result instanceof Promise) result.then(this.#stepped, this.#threw);
+      else Promise.resolve(result).then(this.#stepped, this.#threw);
     } catch (error) {
-      this.fail(error);
+      this.#threw(error);
     }
   };
 
   readonly #stepped = (result: IteratorResult<Output>): void => {
+    if (result.done) this.#codeEnded();
     if (this.#over) return;
     if (this.#blocked !== undefined) {
       this.#parked = () => this.#stepped(result);
@@ -135,13 +163,24 @@ export class ResponsePump {
         then();
       });
     } else if (output instanceof TextOutput || output instanceof ProgressOutput) {
-      this.#drain(0, () => {
-        if (output instanceof TextOutput) this.#sink.sendText(output);
-        else this.#sink.sendProgress(output);
-        then();
-      });
+      this.#drain(0, () => this.#sendBeside(output, then));
     } else
       this.fail(new TypeError('a handler may yield Uint8Array, string, text, progress or cached output'));
+  }
+
+  #sendBeside(output: TextOutput | ProgressOutput, then: () => void): void {
+    if (!this.#sink.hasRoom) {
+      this.#wait(() => this.#sendBeside(output, then));
+      return;
+    }
+    try {
+      if (output instanceof TextOutput) this.#sink.sendText(output);
+      else this.#sink.sendProgress(output);
+    } catch (error) {
+      this.fail(error);
+      return;
+    }
+    then();
   }
 
   #append(bytes: Uint8Array, then: () => void): void {
@@ -250,6 +289,7 @@ export class ResponsePump {
     if (!(error instanceof CommandError)) this.#sink.report(error);
     this.#sink.sendError(publicMessage(this.#command, error));
     this.#sink.done();
+    this.#unwind();
   };
 
   readonly #close = (): void => {
@@ -267,7 +307,7 @@ export class ResponsePump {
   }
 }
 
-function isOutput(value: object | string): value is Output {
+function isOutput(value: unknown): value is Output {
   return (
     value instanceof Uint8Array ||
     typeof value === 'string' ||
