@@ -235,6 +235,9 @@ class LocalDecoders implements Decoders {
   }
 }
 
+/** Per second: a server may begin a stream for every response (B1), so this bounds only nonsense. */
+const MAX_STREAM_BEGINS = 1_000_000;
+
 /** Streams of a client: 1 is plain, 3 carries encoded command data. */
 const PLAIN_STREAM = 1;
 const DATA_STREAM = 3;
@@ -266,7 +269,7 @@ export class Client implements FrameOwner, ResponseOwner {
 
   /** `transport` is connected; `codecs` are those of the runtime. Sends our settings at once (C2). */
   constructor(transport: Transport, codecs: CodecRegistry, options: ClientOptions = {}) {
-    const limits = { ...DEFAULT_LIMITS, ...options.limits };
+    const limits = { ...DEFAULT_LIMITS, maxStreamBegins: MAX_STREAM_BEGINS, ...options.limits };
     this.#codecs = codecs;
     this.#options = options;
     this.requestWindow = options.requestWindow ?? DEFAULT_REQUEST_WINDOW;
@@ -370,9 +373,9 @@ export class Client implements FrameOwner, ResponseOwner {
       contentEncodings: [...profiles],
       maxFrameSize: limits.maxPayload,
       requestWindow: this.requestWindow,
+      ...(connectionWindow === undefined ? {} : { connectionWindow }),
       extensions: EXTENSIONS,
     };
-    if (connectionWindow !== undefined) settings.connectionWindow = connectionWindow;
     this.#connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(settings));
   }
 

@@ -42,8 +42,9 @@ export interface RequestPeer {
   finished(request: ServedRequest): void;
 }
 
-/** Bytes that a call in a lane may send before it hears from us again. */
-const GRANT = 64 * 1024;
+/** Bytes that a call in a lane may send before it hears from us again: at first, and at most for a long response. */
+const FIRST_GRANT = 64 * 1024;
+const MAX_GRANT = 512 * 1024;
 /** The output bound lets pieces shrink to this, not further: dribbles cost more than they bring. */
 const SMALLEST_PIECE = 4096;
 /** Response bytes in a piece of a cached output. */
@@ -61,8 +62,6 @@ export class ServedRequest implements ResponseSink {
   /** Command data for a handler on this thread; for one in a lane, what came before it was started. */
   readonly #data: DataQueue | undefined;
   #early: { bytes: Uint8Array; last: boolean }[] = [];
-  /** What the command data costs that went to the call in the lane and has not been read there. */
-  #unread = 0;
   #stream: LaneStream | undefined;
   #pump: ResponsePump | undefined;
   #request: HandlerRequest | undefined;
@@ -70,7 +69,10 @@ export class ServedRequest implements ResponseSink {
   #started = false;
   /** Bytes granted to the call in the lane and not yet seen in its frames. */
   #granted = 0;
+  #grantTarget = FIRST_GRANT;
   #grantWanted = 0;
+  /** What the command data costs that was given to the call in the lane and not yet read there. */
+  #unreadInLane = 0;
   /** Key that we have promised the cache to fill. */
   #producing: string | undefined;
   /** Whether the output that the call is producing ends its response. */
@@ -132,12 +134,8 @@ export class ServedRequest implements ResponseSink {
 
   /** A piece of command data; copied when it has to be kept. */
   pushData(bytes: Uint8Array, last: boolean): void {
-    if (this.command.handler !== undefined) {
-      this.#data?.push(bytes, last);
-      return;
-    }
-    this.#unread += costOf(bytes);
-    if (this.#started) this.#stream?.tell(Op.callData, this.id, last ? 1 : 0, bytes);
+    if (this.command.handler !== undefined) this.#data?.push(bytes, last);
+    else if (this.#started) this.#sendData(bytes, last);
     else this.#early.push({ bytes: bytes.slice(), last });
   }
 
@@ -181,8 +179,10 @@ export class ServedRequest implements ResponseSink {
     if (last) {
       this.#lastInLane = false;
       this.#end();
-    } else if (call && this.#granted < GRANT / 2 && !this.#peer.window.limited)
-      this.#grant(GRANT - this.#granted);
+    } else if (call && this.#granted < this.#grantTarget / 2 && !this.#peer.window.limited) {
+      this.#grantTarget = Math.min(2 * this.#grantTarget, MAX_GRANT);
+      this.#grant(this.#grantTarget - this.#granted);
+    }
   }
 
   /** A record about this request's call in a lane. */
@@ -196,7 +196,8 @@ export class ServedRequest implements ResponseSink {
       case Op.pieces:
         return this.#pieces(record);
       case Op.dataRead:
-        return this.#dataRead(Math.min(record.extra, this.#unread));
+        this.#unreadInLane -= record.extra;
+        return this.#peer.dataRead(record.extra);
       case Op.report:
         return this.#peer.report(text.decode(record.payload), this.command.name);
     }
@@ -207,14 +208,21 @@ export class ServedRequest implements ResponseSink {
   allowance(wanted: number): number {
     const { window, output } = this.#peer;
     const credited = Math.min(wanted, this.#window.available, window.available);
-    const { room } = output;
+    const room = Math.min(output.room, this.#backlog?.room ?? Number.POSITIVE_INFINITY);
     if (room >= credited) return Math.max(0, credited);
-    return room >= SMALLEST_PIECE ? room : 0;
+    const smallest = Math.min(SMALLEST_PIECE, output.limit);
+    return room >= smallest ? Math.min(room, credited) : 0;
   }
 
   wait(resume: () => void): void {
-    if (this.#window.available > 0 && this.#peer.window.available > 0) this.#peer.output.wait(resume);
-    else this.#peer.waitForCredit(resume);
+    if (this.#window.available <= 0 || this.#peer.window.available <= 0) this.#peer.waitForCredit(resume);
+    else if (this.#backlog !== undefined && this.#backlog.room < SMALLEST_PIECE) this.#backlog.wait(resume);
+    else this.#peer.output.wait(resume);
+  }
+
+  /** What waits for the stream's encoder; a call in a lane waits there itself. */
+  get #backlog(): Gate | undefined {
+    return this.#pump === undefined ? undefined : this.#stream?.backlog;
   }
 
   sendBytes(bytes: Uint8Array, last: boolean): void {
@@ -291,10 +299,15 @@ export class ServedRequest implements ResponseSink {
       return;
     }
     const packed = [...this.#args].flatMap(([key, value]) => [utf8.encode(key), value]);
-    if (!this.#peer.window.limited) this.#take(this.allowance(GRANT));
+    if (!this.#peer.window.limited) this.#take(this.allowance(FIRST_GRANT));
     stream.call(laneHandler, this.id, utf8.encode(name), packed, this.#data !== undefined, this.#granted);
-    for (const { bytes, last } of this.#early) stream.tell(Op.callData, this.id, last ? 1 : 0, bytes);
+    for (const { bytes, last } of this.#early) this.#sendData(bytes, last);
     this.#early = [];
+  }
+
+  #sendData(bytes: Uint8Array, last: boolean): void {
+    this.#unreadInLane += costOf(bytes);
+    this.#stream?.tell(Op.callData, this.id, last ? 1 : 0, bytes);
   }
 
   #take(bytes: number): void {
@@ -459,20 +472,16 @@ export class ServedRequest implements ResponseSink {
     this.#over = true;
     clearTimeout(this.#deadline);
     this.#data?.drop();
-    // What the call never read counts as read now: its own word on that may come too late, or not at all.
-    if (this.#unread > 0) this.#dataRead(this.#unread);
     if (this.#producing !== undefined) this.#peer.cache.abandon(this.#producing);
     if (this.#cacheStream !== undefined) this.#peer.releaseCacheStream(this.#cacheStream, false);
     this.#stream?.requests.delete(this.id);
     if (this.#codeRuns) this.#peer.linger(1);
     if (this.#callStopped) this.#stream?.linger();
     if (this.#granted !== 0) this.#giveBack(this.#granted);
+    const early = this.#early.reduce((sum, { bytes }) => sum + costOf(bytes), 0);
+    this.#early = [];
+    if (this.#unreadInLane + early > 0) this.#peer.dataRead(this.#unreadInLane + early);
     this.#peer.finished(this);
-  }
-
-  #dataRead(cost: number): void {
-    this.#unread -= cost;
-    this.#peer.dataRead(cost);
   }
 
   /** A grant that was not used up. */

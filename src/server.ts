@@ -29,7 +29,7 @@ export interface ServerOptions {
   workers?: number;
   /** Which stream answers a request; default `shared`. */
   policy?: PolicyName | Policy;
-  /** Response streams per connection, 1 … 13; default by policy. */
+  /** Response streams per connection, 1 … 12; default by policy. */
   streams?: number;
   /** Encoding of responses for clients that can decode it; default: the client's first choice. */
   profile?: string;
@@ -50,6 +50,9 @@ export interface ServerOptions {
   onError?: (error: unknown, about: { command?: string; remote?: string; lane?: number }) => void;
 }
 
+/** With the plain streams and the cache streams that makes the 16 which a peer takes by default (B-limits). */
+const MAX_STREAMS = 12;
+
 const count = z.int().min(1);
 const OPTIONS = z.strictObject({
   commands: z.record(z.string().min(1), z.any()).default({}),
@@ -58,8 +61,7 @@ const OPTIONS = z.strictObject({
   policy: z
     .union([z.enum(POLICY_NAMES), z.custom<Policy>((value) => typeof value === 'function')])
     .default('shared'),
-  // With the plain stream and two cache streams that makes the 16 that a peer takes by default (B-limits).
-  streams: count.max(13).optional(),
+  streams: count.max(MAX_STREAMS).optional(),
   profile: z.string().optional(),
   level: z.int().optional(),
   windowLog: z.int().min(9).max(23).optional(),
@@ -145,7 +147,7 @@ export class Server {
       router: {
         makePolicy: () => makePolicy(policy),
         perRequest: policy === 'per-request',
-        streams: checked.streams ?? Math.min(13, defaultStreams(policy, workers)),
+        streams: checked.streams ?? Math.min(MAX_STREAMS, defaultStreams(policy, workers)),
         profile,
         encoderOptions: encoderOptions(codecs, profile ?? encodable[0], checked),
         frameSize: checked.frameSize,

@@ -37,6 +37,8 @@ export class Writer {
   readonly #output: Gate;
   #chunks: Uint8Array[] = [];
   #bytes = 0;
+  /** Called when the chunks gathered so far need not be kept any more. */
+  #leases: (() => void)[] = [];
   #handedOver: (() => void)[] = [];
   #writing = false;
   #flushPlanned = false;
@@ -54,11 +56,20 @@ export class Writer {
     this.#output = output;
   }
 
-  /** Adds finished frames; `bytes` belong to the writer from now on. */
-  send(bytes: Uint8Array): void {
+  /** True when what is sent now would wait behind a write that the transport has not finished. */
+  get busy(): boolean {
+    return this.#writing || this.#held;
+  }
+
+  /**
+   * Adds finished frames; `bytes` belong to the writer from now on, or with `release` until that is called. When the
+   * connection closes first it is not called.
+   */
+  send(bytes: Uint8Array, release?: () => void): void {
     if (this.#closed) return;
     this.#sealScratch();
     this.#chunks.push(bytes);
+    if (release !== undefined) this.#leases.push(release);
     this.#count(bytes.length);
   }
 
@@ -129,12 +140,15 @@ export class Writer {
     }
     const chunks = this.#chunks;
     const bytes = this.#bytes;
+    const leases = this.#leases;
     this.#chunks = [];
+    this.#leases = [];
     this.#bytes = 0;
     this.#writing = true;
     this.bytesWritten += bytes;
     this.#transport.write(chunks, () => {
       this.#writing = false;
+      for (const release of leases) release();
       this.#output.give(bytes);
       this.flush();
     });
@@ -145,6 +159,7 @@ export class Writer {
   close(): void {
     this.#closed = true;
     this.#chunks = [];
+    this.#leases = [];
     this.#handedOver = [];
     this.#scratch = new Uint8Array(0);
     this.#output.wake();

@@ -129,7 +129,7 @@ export interface LaneStats {
 }
 
 /** Bytes of a recycled batch. */
-export const BATCH_SIZE = 256 * 1024;
+export const BATCH_SIZE = 512 * 1024;
 
 const PREFIX = 8;
 const RECORD_WORDS = 6;

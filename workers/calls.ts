@@ -67,6 +67,7 @@ class Call implements ResponseSink {
   #codeRuns = true;
   #mustTell = false;
   #lookup: ((answer: number) => void) | undefined;
+  #over = false;
 
   constructor(calls: Calls, lane: CallLane, output: CallOutput, record: BatchReader) {
     this.#calls = calls;
@@ -110,7 +111,8 @@ class Call implements ResponseSink {
   }
 
   tellEnded(): void {
-    this.#add(Op.callEnded, 0, NOTHING);
+    this.#output.add(Op.callEnded, this.slot, this.requestId, 0, NOTHING);
+    this.#output.flushSoon();
   }
 
   /** Stops the handler; the peer is told `reason`, or nothing when it is empty. */
@@ -173,6 +175,7 @@ class Call implements ResponseSink {
 
   done(): void {
     this.data?.drop();
+    this.#over = true;
     this.#calls.over(this);
   }
 
@@ -211,7 +214,9 @@ class Call implements ResponseSink {
     this.#add(Op.dataRead, 0, NOTHING, cost);
   }
 
+  /** After the end nothing may be said of the request: its ID may be another's by then. */
   #add(op: number, flags: number, payload: Uint8Array, extra = 0): void {
+    if (this.#over) return;
     this.#output.add(op, this.slot, this.requestId, flags, payload, extra);
     this.#output.flushSoon();
   }
@@ -311,10 +316,13 @@ export class Calls {
     this.#running.set(key(call.slot, call.requestId), call);
     const loaded = this.#loaded[index];
     if (loaded !== undefined) this.#run(call, loaded);
-    else this.#load(index).then((handler) => this.#run(call, handler), (error) =>
-        call.pump.start(() => {
-          throw error;
-        }),
+    else
+      this.#load(index).then(
+        (handler) => this.#run(call, handler),
+        (error) =>
+          call.pump.start(() => {
+            throw error;
+          }),
       );
   }
 

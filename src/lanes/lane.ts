@@ -186,6 +186,7 @@ export class Lane {
 
   #deliver(batch: ArrayBuffer): void {
     const record = new BatchReader(batch);
+    const lease = new BatchLease(batch, this.#giveBack);
     let writer: Writer | undefined;
     let start = 0;
     let end = 0;
@@ -201,27 +202,56 @@ export class Lane {
       this.totals.bytesOut += record.length;
       // Frames of one connection that lie side by side leave as one piece.
       if (owner?.writer !== writer || record.offset !== end) {
-        writer?.send(record.bytes.slice(start, end));
+        if (writer !== undefined) lease.send(writer, record.bytes, start, end);
         writer = owner?.writer;
         start = record.offset;
       }
       end = record.offset + record.length;
       owner?.onFrame(record.requestId, record.flags, record.extra, record.length);
     }
-    writer?.send(record.bytes.slice(start, end));
-    this.#giveBack(batch);
+    if (writer !== undefined) lease.send(writer, record.bytes, start, end);
+    lease.release();
   }
 
-  #giveBack(batch: ArrayBuffer): void {
+  readonly #giveBack = (batch: ArrayBuffer): void => {
     this.#homeBound.push(batch);
-    if (this.#homeBound.length < MAX_OUTSTANDING) return;
+    if (this.#homeBound.length < MAX_OUTSTANDING || !this.#alive) return;
     const spare = this.#homeBound.pop() as ArrayBuffer;
     this.#port.postMessage({ spare } satisfies LaneMessage, [spare]);
-  }
+  };
 
   #freeSlot(slot: number): void {
     this.#slots[slot] = undefined;
     this.#freeSlots.push(slot);
     this.#openSlots--;
   }
+}
+
+/** Runs up to this size are copied out of their batch: that costs less than to keep the batch for them. */
+const COPY_LIMIT = 4096;
+
+/** A delivered batch, on loan to the writers that send from it; it goes home when the last of them is done. */
+class BatchLease {
+  readonly #batch: ArrayBuffer;
+  readonly #giveBack: (batch: ArrayBuffer) => void;
+  #holders = 1;
+
+  constructor(batch: ArrayBuffer, giveBack: (batch: ArrayBuffer) => void) {
+    this.#batch = batch;
+    this.#giveBack = giveBack;
+  }
+
+  /** Sends a run of frames: from the batch itself, or copied where a slow reader would keep the batch for long. */
+  send(writer: Writer, bytes: Uint8Array, start: number, end: number): void {
+    if (end - start <= COPY_LIMIT || writer.busy) {
+      writer.send(bytes.slice(start, end));
+      return;
+    }
+    this.#holders++;
+    writer.send(bytes.subarray(start, end), this.release);
+  }
+
+  readonly release = (): void => {
+    if (--this.#holders === 0) this.#giveBack(this.#batch);
+  };
 }

@@ -5,6 +5,7 @@
 
 import { type BatchReader, type EncoderSetup, FrameFlag, Op, packPieces } from '../../workers/batch.ts';
 import type { Connection } from '../connection.ts';
+import { Gate } from '../reactor/flow.ts';
 import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
 import { encodeStreamSettings } from '../wire/payloads.ts';
@@ -52,6 +53,9 @@ export interface StreamFigures {
 
 const NOTHING = new Uint8Array(0);
 
+/** What one stream may have waiting for its encoder, in bytes: enough to keep the lane busy, little to hold. */
+const MAX_BACKLOG = 1024 * 1024;
+
 /** A response stream whose context lives on a lane. */
 export class LaneStream implements SlotOwner {
   readonly lane: Lane;
@@ -60,10 +64,11 @@ export class LaneStream implements SlotOwner {
   readonly writer: Writer;
   readonly slot: number;
   readonly #events: RouterEvents;
-  readonly #lost: (stream: LaneStream) => void;
+  readonly #over: (stream: LaneStream, ended: boolean) => void;
   /** Requests whose response is on its way here. */
   readonly requests = new Set<number>();
-  pendingBytes = 0;
+  /** Bytes handed in and not yet encoded; handlers wait when there are many. */
+  readonly backlog = new Gate(MAX_BACKLOG);
   /** Calls that were stopped, and whose code has not ended yet. */
   #lingering = 0;
   frames = 0;
@@ -75,27 +80,31 @@ export class LaneStream implements SlotOwner {
     connection: Connection,
     setup: EncoderSetup,
     events: RouterEvents,
-    lost: (stream: LaneStream) => void,
+    over: (stream: LaneStream, ended: boolean) => void,
   ) {
     this.lane = lane;
     this.id = setup.streamId;
     this.profile = setup.profile;
     this.writer = connection.writer;
     this.#events = events;
-    this.#lost = lost;
+    this.#over = over;
     this.slot = lane.open(this);
     lane.addJson(Op.openEncoder, this.slot, setup);
   }
 
+  get pendingBytes(): number {
+    return this.backlog.used;
+  }
+
   /** Encodes a piece of a response; `payload` is copied. */
   encode(requestId: number, type: number, flags: number, payload: Uint8Array): void {
-    this.pendingBytes += payload.length;
+    this.backlog.take(payload.length);
     this.lane.add(Op.encode, this.slot, requestId, type, flags, payload);
   }
 
   /** Sends a frame unencoded, after what was encoded before it. */
   plain(requestId: number, type: number, flags: number, payload: Uint8Array): void {
-    this.pendingBytes += payload.length;
+    this.backlog.take(payload.length);
     this.lane.add(Op.plain, this.slot, requestId, type, flags, payload);
   }
 
@@ -129,11 +138,11 @@ export class LaneStream implements SlotOwner {
     this.bytesIn += rawLength;
     this.bytesOut += wireLength;
     const call = (frameFlags & FrameFlag.call) !== 0;
-    if (!call) this.pendingBytes -= rawLength;
+    if (!call) this.backlog.give(rawLength);
     const last = (frameFlags & FrameFlag.last) !== 0;
     if (last) this.requests.delete(requestId);
     if (requestId !== 0) this.#events.onFrame(requestId, last, rawLength, call);
-    if ((frameFlags & FrameFlag.endsStream) !== 0) this.#lost(this);
+    if ((frameFlags & FrameFlag.endsStream) !== 0) this.#over(this, true);
   }
 
   onRecord(record: BatchReader): void {
@@ -157,7 +166,7 @@ export class LaneStream implements SlotOwner {
   }
 
   onLost(reason: string): void {
-    this.#lost(this);
+    this.#over(this, false);
     this.#linger(-this.#lingering);
     this.#events.onLost(this.requests, this.pendingBytes, reason);
   }
@@ -167,6 +176,8 @@ export class LaneStream implements SlotOwner {
 class Place implements StreamView {
   readonly index: number;
   stream: LaneStream | undefined;
+  /** ID of a stream that was lost without an end: beginning it afresh resets it at the other end, too (B1). */
+  lostId: number | undefined;
 
   constructor(index: number) {
     this.index = index;
@@ -354,26 +365,28 @@ export class Router {
     const profile = place === this.#plainCalls ? 'identity' : this.#options.profile;
     const endsWithResponse = perRequest && place !== this.#plainCalls;
     const setup = {
-      streamId: this.#ids.take(),
+      streamId: place.lostId ?? this.#ids.take(),
       profile,
       frameSize,
       perRequest: endsWithResponse,
       level,
       windowLog,
     };
-    place.stream = new LaneStream(lane, this.#connection, setup, this.#events, (stream) =>
-      this.#release(place, stream),
+    place.lostId = undefined;
+    place.stream = new LaneStream(lane, this.#connection, setup, this.#events, (stream, ended) =>
+      this.#release(place, stream, ended),
     );
     return place.stream;
   }
 
   /** The stream ended, or was lost with its lane; its ID may be begun afresh. */
-  #release(place: Place, stream: LaneStream): void {
+  #release(place: Place, stream: LaneStream, ended: boolean): void {
     if (this.#closed || place.stream !== stream) return;
     place.stream = undefined;
     this.#keepFigures(stream);
     stream.close();
-    this.#ids.give(stream.id);
+    if (ended) this.#ids.give(stream.id);
+    else place.lostId = stream.id;
     this.#waiting.shift()?.();
   }
 

@@ -38,7 +38,7 @@ export class Window {
   }
 }
 
-/** A level that fills and empties; who finds it full waits, and all waiters look again when it has room. */
+/** A level that fills and empties; who finds it full waits for room. */
 export class Gate {
   readonly limit: number;
   #used = 0;
@@ -62,12 +62,19 @@ export class Gate {
 
   give(bytes: number): void {
     this.#used -= bytes;
-    if (this.#waiters.length > 0 && this.#used < this.limit) this.wake();
+    // Waking waits for a quarter of the room, so that a crowd does not wake for every frame.
+    if (this.#waiters.length > 0 && this.#used <= this.limit * 0.75) this.#wakeInTurn();
   }
 
   /** Calls `resume` once, when there may be room again. */
   wait(resume: () => void): void {
     this.#waiters.push(resume);
+  }
+
+  /** Oldest first, while there is room; who still cannot go on waits again, behind the others. */
+  #wakeInTurn(): void {
+    for (let left = this.#waiters.length; left > 0 && this.#used < this.limit; left--)
+      this.#waiters.shift()?.();
   }
 
   /** Lets all waiters look again, whatever the level. */

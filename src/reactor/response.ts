@@ -70,15 +70,17 @@ export class ResponsePump {
       this.#codeEnded();
       return;
     }
+    let output: ReturnType<Handler>;
     try {
-      const output = call();
-      if (output === undefined || isOutput(output)) this.#returned(output);
-      else if (Symbol.asyncIterator in output) this.#iterate(output[Symbol.asyncIterator]());
-      else if (Symbol.iterator in output) this.#iterate(output[Symbol.iterator]());
-      else output.then(this.#returned, this.#threw);
+      output = call();
+      this.#iterator = iteratorOf(output);
     } catch (error) {
       this.#threw(error);
+      return;
     }
+    if (this.#iterator !== undefined) this.#step();
+    else if (isPromise(output)) output.then(this.#returned, this.#threw);
+    else this.#returned(output as Output | undefined);
   }
 
   /** Sends what is held, because the tick ends before the handler has gone on. */
@@ -124,11 +126,6 @@ export class ResponsePump {
     if (output === undefined) this.#finish();
     else this.#take(output, this.#finish);
   };
-
-  #iterate(iterator: AnyIterator): void {
-    this.#iterator = iterator;
-    this.#step();
-  }
 
   readonly #step = (): void => {
     if (this.#over) return;
@@ -305,6 +302,17 @@ export class ResponsePump {
     this.#parked = undefined;
     this.#blocked = undefined;
   }
+}
+
+function iteratorOf(value: unknown): AnyIterator | undefined {
+  if (typeof value !== 'object' || value === null || isOutput(value)) return undefined;
+  if (Symbol.asyncIterator in value) return (value as AsyncIterable<Output>)[Symbol.asyncIterator]();
+  if (Symbol.iterator in value) return (value as Iterable<Output>)[Symbol.iterator]();
+  return undefined;
+}
+
+function isPromise(value: unknown): value is Promise<Output | undefined> {
+  return typeof (value as Promise<unknown> | null | undefined)?.then === 'function';
 }
 
 function isOutput(value: unknown): value is Output {

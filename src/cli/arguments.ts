@@ -1,0 +1,55 @@
+/** What the commands' arguments may look like. */
+
+import { InvalidArgumentError } from 'commander';
+
+export const DEFAULT_PORT = 7711;
+
+/** Where to connect to. */
+export type Target = { host: string; port: number } | { path: string };
+
+/** `HOST:PORT`, `[IPV6]:PORT`, `:PORT` (this machine) or `unix:PATH`. @throws InvalidArgumentError */
+export function parseTarget(text: string): Target {
+  if (text.startsWith('unix:') && text.length > 5) return { path: text.slice(5) };
+  const match = /^(?:\[([^\]]+)\]|([^:[\]/]*)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port < 1 || port > 65_535) {
+    throw new InvalidArgumentError('It has to be HOST:PORT or unix:PATH.');
+  }
+  return { host: match[1] ?? (match[2] || '127.0.0.1'), port };
+}
+
+/** How people write where something listens. */
+export function showTarget(target: Target): string {
+  if ('path' in target) return `unix:${target.path}`;
+  return target.host.includes(':') ? `[${target.host}]:${target.port}` : `${target.host}:${target.port}`;
+}
+
+/** A parser of whole numbers from `min` to `max`. */
+export function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`It has to be a whole number from ${min} to ${max}.`);
+  };
+}
+
+const MULTIPLES: Record<string, number> = { '': 1, K: 1 << 10, M: 1 << 20, G: 1 << 30 };
+
+/** Bytes as a number, perhaps with K, M or G for powers of 1 024. @throws InvalidArgumentError */
+export function parseBytes(text: string): number {
+  const [, digits, suffix] = /^(\d+)([KMG]?)$/i.exec(text) ?? [];
+  const value = Number(digits) * MULTIPLES[suffix?.toUpperCase()];
+  if (Number.isSafeInteger(value)) return value;
+  throw new InvalidArgumentError('It has to be a number of bytes, such as 65536, 64K or 1G.');
+}
+
+/** A parser of `name=value` that adds to what came before. */
+export function pairs<V>(parse: (value: string, name: string) => V) {
+  return (text: string, before: Record<string, V> = {}): Record<string, V> => {
+    const cut = text.indexOf('=');
+    if (cut < 1) throw new InvalidArgumentError('It has to be name=value.');
+    const name = text.slice(0, cut);
+    if (Object.hasOwn(before, name)) throw new InvalidArgumentError(`'${name}' is given twice.`);
+    return { ...before, [name]: parse(text.slice(cut + 1), name) };
+  };
+}

@@ -1,0 +1,91 @@
+/** `millrace call`: one command, its response on standard output. */
+
+import { once } from 'node:events';
+import { createReadStream } from 'node:fs';
+import type { Command } from 'commander';
+import { fsProblem } from '../files/paths.ts';
+import { pairs, parseTarget, type Target, wholeNumber } from './arguments.ts';
+import { stopSignal } from './outcome.ts';
+import { harmless } from './show.ts';
+
+const EXAMPLES = `
+The response goes to standard output as it comes; lines that the server has for people go to standard error.
+
+Examples:
+  millrace call 127.0.0.1:7711 capabilities
+  millrace call 127.0.0.1:7711 files.get path=readme.txt offset=100 length=20
+  tar c . | millrace call unix:/run/millrace.sock echo --data - > copy.tar`;
+
+interface CallCommandOptions {
+  data?: string;
+  deadline?: number;
+  sensitive?: boolean;
+}
+
+export function addCall(program: Command): void {
+  program
+    .command('call')
+    .description('run one command of a server')
+    .argument('<address>', 'HOST:PORT or unix:PATH', parseTarget)
+    .argument('<command>', "the command's name")
+    .argument('[name=value...]', 'its arguments', pairs(String))
+    .option('--data <file>', 'send this file as command data, - for standard input')
+    .option(
+      '--deadline <ms>',
+      'let the server give up after so many milliseconds',
+      wholeNumber(0, 2 ** 31 - 1),
+    )
+    .option('--sensitive', 'keep the response out of every shared compression context')
+    .addHelpText('after', EXAMPLES)
+    .action(callCommand);
+}
+
+async function callCommand(
+  target: Target,
+  command: string,
+  args: Record<string, string> | undefined,
+  options: CallCommandOptions,
+): Promise<void> {
+  const { connect } = await import('../index.ts');
+  const data = options.data === undefined ? undefined : readData(options.data);
+  const client = await connect(target);
+  const { signal, release } = stopSignal();
+  try {
+    const response = client.call(command, {
+      args,
+      data,
+      signal,
+      deadlineMs: options.deadline,
+      sensitive: options.sensitive,
+      onText: (text) => void process.stderr.write(harmless(text)),
+    });
+    await writeOut(response);
+  } finally {
+    release();
+    client.destroy();
+    process.stdin.destroy();
+  }
+}
+
+/** Writes to standard output no faster than it is read; when nobody reads any more, that is the end. */
+async function writeOut(chunks: AsyncIterable<Uint8Array>): Promise<void> {
+  const { stdout } = process;
+  let failure: NodeJS.ErrnoException | undefined;
+  stdout.on('error', (error) => {
+    failure = error;
+  });
+  for await (const chunk of chunks) {
+    if (failure === undefined && !stdout.write(chunk)) await once(stdout, 'drain').catch(() => {});
+    if (failure !== undefined) break;
+  }
+  if (failure !== undefined && failure.code !== 'EPIPE') throw failure;
+}
+
+/** The bytes of a file or of standard input. */
+async function* readData(name: string): AsyncGenerator<Uint8Array> {
+  try {
+    yield* name === '-' ? process.stdin : createReadStream(name);
+  } catch (error) {
+    throw new Error(`cannot read ${name === '-' ? 'standard input' : name}: ${fsProblem(error)}`);
+  }
+}

@@ -1,0 +1,51 @@
+#!/usr/bin/env node
+/**
+ * The command `millrace`. Looks only at whether this Node can run it, and must itself run on any: nothing may be
+ * imported here statically that an old Node does not have.
+ */
+
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import * as zlib from 'node:zlib';
+
+/** The Node that a checkout has among its development dependencies. */
+function newerNode(): string | undefined {
+  try {
+    const folder = dirname(createRequire(import.meta.url).resolve('node/package.json'));
+    const path = join(folder, 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
+    return existsSync(path) && path !== process.execPath ? path : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Lets another Node do it, which gets our signals and whose end is ours. */
+function runOn(node: string): void {
+  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' });
+  // A terminal sends Ctrl-C to both of us; other signals come to us alone.
+  process.on('SIGINT', () => {});
+  for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  child.on('error', (error) => {
+    console.error(`millrace: ${error.message}`);
+    process.exitCode = 2;
+  });
+  child.on('exit', (code, signal) => {
+    process.exitCode = code ?? (signal === 'SIGINT' ? 130 : 1);
+  });
+}
+
+function start(): void {
+  if ('createZstdCompress' in zlib) {
+    import('./main.ts').then(({ main }) => main(process.argv));
+    return;
+  }
+  const node = newerNode();
+  if (node !== undefined) return runOn(node);
+  console.error(`millrace: this needs Node.js 22.15 or later (this is ${process.version})`);
+  process.exitCode = 2;
+}
+
+start();

@@ -1,0 +1,148 @@
+/** `millrace pull`: fetches what a server serves, and only what is not there yet. */
+
+import type { SingleBar } from 'cli-progress';
+import type { Command } from 'commander';
+import type { PullProgress, PullResult } from '../files/pull.ts';
+import { parseTarget, type Target, wholeNumber } from './arguments.ts';
+import { stopSignal } from './outcome.ts';
+import { bytes, duration, oneLine, plural } from './show.ts';
+
+const EXAMPLES = `
+What is there already, as long and as old as the server's, is left alone. A file appears only when it is whole.
+The exit code is 1 when a file could not be had.
+
+Examples:
+  millrace pull 127.0.0.1:7711 ./copy
+  millrace pull docs.example:7711 ./copy --path guide/images
+  millrace pull unix:/run/millrace.sock ./copy --json`;
+
+interface PullCommandOptions {
+  path?: string;
+  inFlight: number;
+  json?: boolean;
+}
+
+/** Lines about single files that are printed; the others are counted. */
+const MAX_FAILURE_LINES = 20;
+
+export function addPull(program: Command): void {
+  program
+    .command('pull')
+    .description('fetch what a server serves into a folder')
+    .argument('<address>', 'HOST:PORT or unix:PATH', parseTarget)
+    .argument('<dest>', 'the folder; made where it is missing')
+    .option('--path <path>', 'fetch only this part of the tree, to the same path below DEST')
+    .option('--in-flight <n>', 'requests in flight at a time', wholeNumber(1, 10_000), 64)
+    .option('--json', 'print one JSON object instead')
+    .addHelpText('after', EXAMPLES)
+    .action(pullCommand);
+}
+
+async function pullCommand(target: Target, dest: string, options: PullCommandOptions): Promise<void> {
+  const [{ connect }, { pull }] = await Promise.all([import('../index.ts'), import('../files/pull.ts')]);
+  const client = await connect(target);
+  const { signal, release } = stopSignal();
+  const meter = await makeMeter(!options.json && process.stderr.isTTY === true);
+  const started = performance.now();
+  let progress: Readonly<PullProgress> | undefined;
+  try {
+    const { path, inFlight } = options;
+    const onProgress = (now: Readonly<PullProgress>) => {
+      progress = now;
+      meter.update(now);
+    };
+    const result = await pull(client, dest, { path, inFlight, signal, onProgress });
+    meter.stop();
+    const seconds = (performance.now() - started) / 1000;
+    if (options.json) console.log(JSON.stringify({ ...result, seconds }));
+    else printResult(result, seconds);
+    if (result.failed.length > 0) process.exitCode = 1;
+    await client.close();
+  } catch (error) {
+    meter.stop();
+    throw explained(error, progress);
+  } finally {
+    release();
+    client.destroy();
+  }
+}
+
+function printResult(result: PullResult, seconds: number): void {
+  const { files, skipped, failed, wireBytes = 0, notes } = result;
+  for (const note of notes) console.error(`millrace: ${oneLine(note)}`);
+  for (const { path, error } of failed.slice(0, MAX_FAILURE_LINES)) {
+    console.error(`millrace: ${oneLine(path === '' ? error : `${path}: ${error}`)}`);
+  }
+  const unsaid = failed.length - MAX_FAILURE_LINES;
+  if (unsaid > 0) console.error(`millrace: and ${unsaid} more`);
+  const parts = [
+    `${plural(files, 'file')}, ${bytes(result.bytes)} (${bytes(wireBytes)} on the wire) in ${duration(seconds)}`,
+  ];
+  if (skipped > 0) parts.push(`${skipped} already there`);
+  if (failed.length > 0) parts.push(`${failed.length} failed`);
+  console.log(parts.join(', '));
+}
+
+/** What happened, and what there is to show for it. */
+function explained(error: unknown, progress: Readonly<PullProgress> | undefined): unknown {
+  if (progress === undefined || !(error instanceof Error)) return error;
+  const { files, totalFiles } = progress;
+  error.message += `; ${files} of ${plural(totalFiles, 'file')} came, the same command fetches the rest`;
+  return error;
+}
+
+interface Meter {
+  update(progress: Readonly<PullProgress>): void;
+  stop(): void;
+}
+
+/** A bar on the terminal, or nothing. */
+async function makeMeter(isWanted: boolean): Promise<Meter> {
+  if (!isWanted) return { update: () => {}, stop: () => {} };
+  const { SingleBar } = (await import('cli-progress')).default;
+  const bar = new SingleBar({
+    format: '{bar} {percentage}% │ {done} of {all} │ {files} of {totalFiles} files │ {rate}/s │ {left} left',
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    barsize: 24,
+    hideCursor: true,
+    clearOnComplete: true,
+    stream: process.stderr,
+  });
+  return new BarMeter(bar);
+}
+
+class BarMeter implements Meter {
+  readonly #bar: SingleBar;
+  #started: number | undefined;
+
+  constructor(bar: SingleBar) {
+    this.#bar = bar;
+  }
+
+  update(progress: Readonly<PullProgress>): void {
+    const payload = this.#payload(progress);
+    if (this.#started !== undefined) this.#bar.update(progress.bytes, payload);
+    else {
+      this.#started = performance.now();
+      this.#bar.start(progress.totalBytes, progress.bytes, payload);
+    }
+  }
+
+  stop(): void {
+    this.#bar.stop();
+  }
+
+  #payload({ files, totalFiles, bytes: done, totalBytes }: Readonly<PullProgress>): object {
+    const seconds = (performance.now() - (this.#started ?? performance.now())) / 1000;
+    const rate = seconds > 0 ? done / seconds : 0;
+    return {
+      files,
+      totalFiles,
+      done: bytes(done),
+      all: bytes(totalBytes),
+      rate: bytes(rate),
+      left: duration((totalBytes - done) / rate),
+    };
+  }
+}

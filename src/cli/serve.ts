@@ -1,0 +1,162 @@
+/** `millrace serve`: a folder on the network, or on a socket of this machine. */
+
+import { lstatSync, statSync, unlinkSync } from 'node:fs';
+import { createConnection } from 'node:net';
+import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { fsProblem } from '../files/paths.ts';
+import type { Address, PolicyName, Server, ServerOptions } from '../index.ts';
+import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
+import { DEFAULT_PORT, pairs, parseBytes, showTarget, wholeNumber } from './arguments.ts';
+import { UsageError } from './outcome.ts';
+import { oneLine, plural } from './show.ts';
+
+const EXAMPLES = `
+Limits that --limit knows: ${Object.keys(DEFAULT_LIMITS).join(', ')}.
+
+Examples:
+  millrace serve .                                  this folder, on 127.0.0.1:${DEFAULT_PORT}
+  millrace serve /srv/docs --host 0.0.0.0 --port 80
+  millrace serve . --socket /run/millrace.sock
+  millrace serve . --policy affinity --level 9      smaller, at more CPU`;
+
+const FINISHING = 'millrace: finishing the requests in flight; another signal ends them';
+
+interface ServeOptions {
+  host: string;
+  port: number;
+  socket?: string;
+  workers?: number;
+  profile?: string;
+  level?: number;
+  windowLog?: number;
+  policy: PolicyName;
+  streams?: number;
+  cacheBytes?: number;
+  limit?: Partial<Limits>;
+  verbose?: boolean;
+}
+
+export function addServe(program: Command): void {
+  program
+    .command('serve')
+    .description('serve the files below a folder')
+    .argument('<dir>', 'the folder')
+    .option('--host <host>', 'address to listen on', '127.0.0.1')
+    .option('--port <port>', 'port to listen on, 0 for a free one', wholeNumber(0, 65_535), DEFAULT_PORT)
+    .addOption(new Option('--socket <path>', 'listen on a Unix socket instead').conflicts(['host', 'port']))
+    .option('--workers <n>', 'worker threads (default: one per core)', wholeNumber(1, 256))
+    .option('--profile <name>', "identity, zlib or zstd-8mb (default: the client's choice)")
+    .option('--level <n>', "compression level, in the profile's own scale", wholeNumber(-131_072, 22))
+    .option('--window-log <n>', 'base-2 logarithm of the compression window', wholeNumber(9, 23))
+    .addOption(
+      new Option('--policy <name>', 'which stream answers a request')
+        .choices(['shared', 'per-request', 'affinity', 'single'])
+        .default('shared'),
+    )
+    .option('--streams <n>', 'streams per connection (default: by policy)', wholeNumber(1, 13))
+    .option('--cache-bytes <bytes>', 'budget for compressed files that are kept (default: 64M)', parseBytes)
+    .option('--limit <name=value>', 'change a limit; may be repeated', pairs(parseLimit))
+    .option('--verbose', 'report broken connections, too')
+    .addHelpText('after', EXAMPLES)
+    .action(serve);
+}
+
+async function serve(dir: string, options: ServeOptions): Promise<void> {
+  checkFolder(dir);
+  const server = await makeServer({ ...serverOptions(options), root: dir, onError: reporter(options) });
+  try {
+    const address = await listen(server, options);
+    const { lanes } = await server.stats();
+    const profile = options.profile ?? "the client's choice of profile";
+    const how = `${plural(lanes.length, 'worker')}, policy ${options.policy}, ${profile}`;
+    console.log(`millrace serves ${oneLine(resolve(dir))} on ${showTarget(address)} (${how})`);
+    await untilStopped();
+    // Said only where somebody would wonder.
+    setTimeout(() => console.error(FINISHING), 300).unref();
+  } finally {
+    await server.close();
+  }
+}
+
+function checkFolder(dir: string): void {
+  try {
+    if (statSync(dir).isDirectory()) return;
+  } catch (error) {
+    throw new Error(`cannot serve ${dir}: ${fsProblem(error)}`);
+  }
+  throw new Error(`cannot serve ${dir}: not a folder`);
+}
+
+function serverOptions(options: ServeOptions): ServerOptions {
+  const { workers, profile, level, windowLog, policy, streams, cacheBytes, limit } = options;
+  return { workers, profile, level, windowLog, policy, streams, cacheBytes, limits: limit ?? {} };
+}
+
+async function makeServer(options: ServerOptions): Promise<Server> {
+  const { createServer } = await import('../index.ts');
+  try {
+    return createServer(options);
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+}
+
+async function listen(server: Server, { socket, host, port }: ServeOptions): Promise<Address> {
+  const where = socket === undefined ? { host, port } : { path: socket };
+  if (socket !== undefined) await removeStale(socket);
+  try {
+    return await server.listen(where);
+  } catch (error) {
+    throw new Error(`cannot listen on ${showTarget(where)}: ${listenProblem(error)}`);
+  }
+}
+
+function listenProblem(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === 'EADDRINUSE') return 'it is in use';
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return 'this machine has no such address';
+  return code === undefined ? message : fsProblem(error);
+}
+
+/** A server that was killed leaves its socket behind, where nobody answers. */
+async function removeStale(path: string): Promise<void> {
+  if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket()) return;
+  const isStale = await new Promise<boolean>((done) => {
+    const probe = createConnection(path, () => done(false));
+    probe.on('error', (error: NodeJS.ErrnoException) => done(error.code === 'ECONNREFUSED'));
+    probe.on('connect', () => probe.destroy());
+  });
+  if (isStale) unlinkSync(path);
+}
+
+/** Resolves at the first SIGINT or SIGTERM; from then on requests in flight are finished, unless another comes. */
+function untilStopped(): Promise<void> {
+  return new Promise((done) => {
+    let isStopping = false;
+    const onSignal = (signal: NodeJS.Signals) => {
+      if (isStopping) process.exit(signal === 'SIGTERM' ? 143 : 130);
+      isStopping = true;
+      done();
+    };
+    process.on('SIGINT', onSignal);
+    process.on('SIGTERM', onSignal);
+  });
+}
+
+/** Prints one line per failure of ours; those of connections are the clients' and would fill the log. */
+function reporter({ verbose = false }: ServeOptions): ServerOptions['onError'] {
+  return (error, { command, lane, remote }) => {
+    if (command === undefined && lane === undefined && !verbose) return;
+    const what = command ?? (lane === undefined ? 'connection' : `worker ${lane}`);
+    const message = error instanceof Error ? error.message : String(error);
+    console.error(
+      `millrace: ${oneLine(`${what}${remote === undefined ? '' : ` from ${remote}`}: ${message}`)}`,
+    );
+  };
+}
+
+function parseLimit(value: string, name: string): number {
+  if (!Object.hasOwn(DEFAULT_LIMITS, name)) throw new InvalidArgumentError(`There is no limit '${name}'.`);
+  return wholeNumber(1, Number.MAX_SAFE_INTEGER)(value);
+}
