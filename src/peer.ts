@@ -368,7 +368,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   finished(request: ServedRequest): void {
     if (this.#requests.get(request.id) === request) this.#requests.delete(request.id);
-    this.#freeWhenHandedOver(request.id);
+    this.#freeWhenHandedOver(request.id, request.lingers);
     this.#failIfDone();
   }
 
@@ -398,8 +398,9 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   // ---------------------------------------------------------------------------------------- the ends
 
   /** The ID is busy until the response's last byte has been handed to the transport (A4). */
-  #freeWhenHandedOver(requestId: number): void {
+  #freeWhenHandedOver(requestId: number, lingers = false): void {
     this.connection.writer.whenHandedOver(() => {
+      if (lingers) this.linger(1);
       this.#reactor.finishResponse(requestId);
       this.#endIfDone();
     });

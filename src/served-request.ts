@@ -84,6 +84,7 @@ export class ServedRequest implements ResponseSink {
   #codeRuns = false;
   /** The call in the lane was told to stop; it will say when its code has ended. */
   #callStopped = false;
+  #lingers = false;
 
   constructor(
     peer: RequestPeer,
@@ -102,6 +103,11 @@ export class ServedRequest implements ResponseSink {
 
   get over(): boolean {
     return this.#over;
+  }
+
+  /** True when the handler was still at work as the response ended; its end is or was told by `linger(-1)`. */
+  get lingers(): boolean {
+    return this.#lingers;
   }
 
   /** True once the last frame is on its way through a lane: it will be sent whatever happens to the handler. */
@@ -150,7 +156,7 @@ export class ServedRequest implements ResponseSink {
     if (this.#started && this.#stream?.lane.alive) {
       // The lane answers with the error, after the frames of this call that are on their way.
       this.#callStopped = true;
-      this.#stream.tell(Op.callCancel, this.id, 0, utf8.encode(message ?? ''));
+      this.#stream.cancelCall(this.id, message ?? '');
       if (message === undefined) this.#end();
       return;
     }
@@ -475,8 +481,7 @@ export class ServedRequest implements ResponseSink {
     if (this.#producing !== undefined) this.#peer.cache.abandon(this.#producing);
     if (this.#cacheStream !== undefined) this.#peer.releaseCacheStream(this.#cacheStream, false);
     this.#stream?.requests.delete(this.id);
-    if (this.#codeRuns) this.#peer.linger(1);
-    if (this.#callStopped) this.#stream?.linger();
+    this.#lingers = this.#codeRuns || this.#callStopped;
     if (this.#granted !== 0) this.#giveBack(this.#granted);
     const early = this.#early.reduce((sum, { bytes }) => sum + costOf(bytes), 0);
     this.#early = [];

@@ -52,6 +52,7 @@ export interface StreamFigures {
 }
 
 const NOTHING = new Uint8Array(0);
+const utf8 = new TextEncoder();
 
 /** What one stream may have waiting for its encoder, in bytes: enough to keep the lane busy, little to hold. */
 const MAX_BACKLOG = 1024 * 1024;
@@ -69,8 +70,8 @@ export class LaneStream implements SlotOwner {
   readonly requests = new Set<number>();
   /** Bytes handed in and not yet encoded; handlers wait when there are many. */
   readonly backlog = new Gate(MAX_BACKLOG);
-  /** Calls that were stopped, and whose code has not ended yet. */
-  #lingering = 0;
+  /** Calls that were told to stop and have not said yet that their code has ended. */
+  #stopping = 0;
   frames = 0;
   bytesIn = 0;
   bytesOut = 0;
@@ -133,6 +134,12 @@ export class LaneStream implements SlotOwner {
     this.lane.add(op, this.slot, requestId, 0, flags, payload, extra);
   }
 
+  /** Stops a call; the peer is told `reason`, or nothing when it is empty. */
+  cancelCall(requestId: number, reason: string): void {
+    this.#stopping++;
+    this.tell(Op.callCancel, requestId, 0, utf8.encode(reason));
+  }
+
   onFrame(requestId: number, frameFlags: number, rawLength: number, wireLength: number): void {
     this.frames++;
     this.bytesIn += rawLength;
@@ -146,28 +153,23 @@ export class LaneStream implements SlotOwner {
   }
 
   onRecord(record: BatchReader): void {
-    if (record.op === Op.callEnded) this.#linger(-1);
+    if (record.op === Op.callEnded) this.#callsEnded(1);
     else this.#events.onCallRecord(record);
   }
 
-  /** A stopped call's response is over; its code may still run, and the lane says when it has ended. */
-  linger(): void {
-    this.#linger(1);
-  }
-
-  #linger(calls: number): void {
-    this.#lingering += calls;
-    this.#events.linger(calls);
+  #callsEnded(calls: number): void {
+    this.#stopping -= calls;
+    this.#events.linger(-calls);
   }
 
   /** Frees the context; what the lane still says of stopped calls is waited for. */
   close(): void {
-    this.lane.close(this.slot, this.#lingering > 0);
+    this.lane.close(this.slot, this.#stopping > 0);
   }
 
   onLost(reason: string): void {
     this.#over(this, false);
-    this.#linger(-this.#lingering);
+    this.#callsEnded(this.#stopping);
     this.#events.onLost(this.requests, this.pendingBytes, reason);
   }
 }
