@@ -42,6 +42,8 @@ const field = (name: string) => ({ field: name.replace(/[.[\]]/g, '\\$&'), title
 
 /** Lying down: names of peers are long. */
 function bars({ x, y, points, logarithmic }: Chart): Partial<TopLevelSpec> {
+  // Room for the value that is written behind the longest bar.
+  const largest = Math.max(...points.map((point) => Number(point[y])));
   const byName = { ...field(x), type: 'nominal', sort: null, title: null };
   const byValue = { ...field(y), type: 'quantitative' };
   return {
@@ -50,11 +52,16 @@ function bars({ x, y, points, logarithmic }: Chart): Partial<TopLevelSpec> {
     layer: [
       {
         mark: { type: 'bar', color: SERIES_COLOURS[0] },
-        encoding: { x: { ...byValue, scale: { type: logarithmic ? 'log' : 'linear' } } },
+        encoding: {
+          x: { ...byValue, scale: { type: logarithmic ? 'log' : 'linear', domainMax: 1.15 * largest } },
+        },
       },
       {
         mark: { type: 'text', align: 'left', dx: 3, color: 'var(--text)', fontSize: 10 },
-        encoding: { x: byValue, text: { ...byValue, format: '.3~s' } },
+        encoding: {
+          x: byValue,
+          text: { ...byValue, format: largest >= 1000 ? '.3~s' : '.3~r' },
+        },
       },
     ],
   } as Partial<TopLevelSpec>;

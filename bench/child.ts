@@ -4,6 +4,9 @@
  */
 import { subscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Load, type LoadMark, type LoadShape } from './load.ts';
 import { makePayloads, type PayloadSpec } from './payloads.ts';
 import { findPeer } from './peers/index.ts';
@@ -23,6 +26,10 @@ export interface Operations {
   /** What was received since the last mark, wire bytes included. */
   mark(): Promise<LoadMark & { wireBytes: number }>;
   stop(): Promise<void>;
+  /** One request on each connection. */
+  touch(): Promise<void>;
+  /** Collects garbage, so that resident memory is what is in use. */
+  settle(): Promise<void>;
   usage(): Promise<Usage>;
   close(): Promise<void>;
 }
@@ -40,7 +47,7 @@ export interface Reply {
 }
 
 let served: Served | undefined;
-let connections: Connection[] = [];
+const connections: Connection[] = [];
 let load: Load | undefined;
 let wireBytesBefore = 0;
 
@@ -60,9 +67,7 @@ const operations: Operations = {
   },
   async connect(peer, payloadSpec, options, port, count) {
     const payloads = makePayloads(payloadSpec);
-    connections = await Promise.all(
-      Array.from({ length: count }, () => findPeer(peer).connect(port, options)),
-    );
+    for (let i = 0; i < count; i++) connections.push(await findPeer(peer).connect(port, options));
     load = new Load(connections, payloads);
   },
   async start(shape) {
@@ -78,9 +83,21 @@ const operations: Operations = {
   async stop() {
     await load?.stop();
   },
+  async touch() {
+    await Promise.all(connections.map((connection, i) => connection.fetch(i)));
+  },
+  async settle() {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    for (let i = 0; i < 3; i++) {
+      collect();
+      await delay(100);
+    }
+  },
   async usage() {
+    const encodedFrames = await served?.encodedFrames?.();
     const all = await usage(served?.outsideCpu?.());
-    return { ...all, peakRss: served?.outsidePeakRss?.() ?? all.peakRss };
+    return { ...all, encodedFrames, peakRss: served?.outsidePeakRss?.() ?? all.peakRss };
   },
   async close() {
     await Promise.all(connections.map((connection) => connection.close()));
@@ -97,9 +114,9 @@ process.on('message', async ({ id, operation, args }: Request) => {
   }
   process.send?.(reply);
 });
-process.on('disconnect', async () => {
-  await served?.close();
-  process.exit();
+process.on('disconnect', () => {
+  setTimeout(() => process.exit(), 1000);
+  Promise.resolve(served?.close()).finally(() => process.exit());
 });
 // Ctrl-C reaches the whole group; the parent decides, by letting go of the channel.
 process.on('SIGINT', () => {});

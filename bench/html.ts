@@ -18,6 +18,8 @@ p, li { color: var(--quiet); margin: 4px 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: 13px; margin: 8px 0; }
 th, td { padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; } .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td p { margin: 0; } 
+@media (max-width: 600px) { .wide { display: none; } th, td { padding-right: 8px; } }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); gap: 16px; }
 figure { margin: 0; } figcaption { font-weight: 600; font-size: 14px; } svg { max-width: 100%; height: auto; }
 .met { color: var(--good); font-weight: 600; } .missed { color: var(--bad); font-weight: 600; }
@@ -68,17 +70,16 @@ ${skipped.map((each) => `<li>left out: ${escapeHtml(each)}</li>`).join('\n')}
 function figureTable({ figures }: Report): string {
   const rows = figures.map(({ id, what, value, spread, goal, unit, ok }) => {
     const cells = [
-      `<td><code>${escapeHtml(id)}</code></td>`,
-      `<td class="number">${value === null ? 'not measured' : `${short(value)} ${unit}`}</td>`,
-      `<td class="number">${spread ? `${short(spread[0])} … ${short(spread[1])}` : ''}</td>`,
+      `<td><code>${id.replace(/[._]/g, '$&<wbr>')}</code><p>${escapeHtml(what)}</p></td>`,
+      `<td class="number">${value === null ? '–' : `${short(value)} ${unit}`}</td>`,
+      `<td class="number wide">${spread ? `${short(spread[0])} … ${short(spread[1])}` : ''}</td>`,
       `<td class="number">${escapeHtml(goal)}</td>`,
-      `<td class="${ok === null ? '' : verdict(ok)}">${verdict(ok)}</td>`,
-      `<td>${escapeHtml(what)}</td>`,
+      `<td class="${ok === null ? '' : verdict(ok)}">${ok === null ? 'not measured' : verdict(ok)}</td>`,
     ];
     return `<tr>${cells.join('')}</tr>`;
   });
-  const head = ['id', 'value', 'rounds', 'goal', '', 'what'].map((name) => `<th>${name}</th>`).join('');
-  return `<div class="scroll"><table><tr>${head}</tr>\n${rows.join('\n')}</table></div>`;
+  return `<table class="figures"><tr><th>figure</th><th class="number">value</th><th class="number wide">rounds</th><th class="number">goal</th><th></th></tr>
+${rows.join('\n')}</table>`;
 }
 
 function table(columns: readonly string[], rows: readonly (readonly Cell[])[]): string {

@@ -4,7 +4,7 @@
  * compared were measured next to each other.
  */
 import { type ChildProcess, fork, spawn } from 'node:child_process';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Operation, Operations, Reply, Request } from './child.ts';
 import type { LoadShape } from './load.ts';
@@ -15,15 +15,25 @@ import type { Usage } from './usage.ts';
 
 const children = new Set<ChildProcess>();
 
-/** For Ctrl-C: nothing that we started outlives us. */
+/** For Ctrl-C: nothing that we started outlives us. Servers that hear IPC end with the channel, after clearing up. */
 export function endAllChildren(): void {
-  for (const child of children) child.kill('SIGKILL');
+  for (const child of children) {
+    if (child.connected) child.disconnect();
+    else child.kill('SIGKILL');
+  }
+  children.clear();
+}
+
+/** Adds a process to those that end with us. */
+export function track<P extends ChildProcess>(child: P): P {
+  children.add(child);
+  child.once('exit', () => children.delete(child));
+  return child;
 }
 
 /** Runs a program to its end. @throws Error with what it said on stderr. */
 export async function runCommand(command: string, args: readonly string[]): Promise<string> {
-  const program = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  children.add(program);
+  const program = track(spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] }));
   let output = '';
   let complaint = '';
   program.stdout.setEncoding('utf8').on('data', (text) => {
@@ -34,7 +44,7 @@ export async function runCommand(command: string, args: readonly string[]): Prom
   });
   const code = await new Promise<number | null>((resolve, reject) => {
     program.once('error', reject).once('close', resolve);
-  }).finally(() => children.delete(program));
+  });
   if (code !== 0) throw new Error(`${command} ended with ${code}: ${complaint.trim().slice(-500)}`);
   return output;
 }
@@ -48,6 +58,23 @@ export function runModule(
   return runCommand(process.execPath, ['--no-warnings', ...flags, file, ...args]);
 }
 
+/** One of our modules as a process that says one line when it is ready and goes on until it is disposed of. */
+export async function startModule(
+  file: string,
+  args: readonly string[],
+): Promise<{ said: string } & Disposable> {
+  const module = track(
+    spawn(process.execPath, ['--no-warnings', file, ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    }),
+  );
+  const said = await new Promise<string>((resolve, reject) => {
+    module.stdout.setEncoding('utf8').once('data', (text: string) => resolve(text.trim()));
+    module.once('exit', (code) => reject(new Error(`${basename(file)} ended with ${code}`)));
+  });
+  return { said, [Symbol.dispose]: () => void module.kill('SIGKILL') };
+}
+
 class Child {
   readonly #name: string;
   readonly #process: ChildProcess;
@@ -59,11 +86,12 @@ class Child {
     this.#name = name;
     // In a checkout this is child.ts, in a build child.js.
     const file = join(import.meta.dirname, `child${import.meta.filename.slice(-3)}`);
-    this.#process = fork(file, {
-      execArgv: ['--no-warnings'],
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    });
-    children.add(this.#process);
+    this.#process = track(
+      fork(file, {
+        execArgv: ['--no-warnings'],
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      }),
+    );
     this.#process.on('message', ({ id, value, error }: Reply) => {
       const waiting = this.#waiting.get(id);
       this.#waiting.delete(id);
@@ -71,7 +99,6 @@ class Child {
       else waiting?.reject(new Error(`${name}: ${error}`));
     });
     this.#process.on('exit', (code, signal) => {
-      children.delete(this.#process);
       this.#gone = new Error(`the process of ${name} ended (${signal ?? code})`);
       for (const { reject } of this.#waiting.values()) reject(this.#gone);
       this.#waiting.clear();
@@ -116,6 +143,8 @@ export interface Measurement {
   readonly latency: LatencySummary;
   readonly rss: number;
   readonly peakRss: number;
+  /** Frames that encoders made in the window, in total; undefined where the server does not count. */
+  readonly encodedFrames: number | undefined;
 }
 
 export interface RigSpec {
@@ -130,23 +159,28 @@ export class Rig implements AsyncDisposable {
   readonly name: string;
   /** Of the server after it had made its payloads and before it served: what is not the server's own. */
   readonly payloadRss: number;
+  readonly #spec: RigSpec;
+  readonly #port: number;
   readonly #server: Child;
   readonly #client: Child;
 
-  private constructor(name: string, payloadRss: number, server: Child, client: Child) {
-    this.name = name;
+  private constructor(spec: RigSpec, port: number, payloadRss: number, server: Child, client: Child) {
+    this.name = spec.peer;
     this.payloadRss = payloadRss;
+    this.#spec = spec;
+    this.#port = port;
     this.#server = server;
     this.#client = client;
   }
 
-  static async start({ peer, payloads, options = {}, connections = 1 }: RigSpec): Promise<Rig> {
+  static async start(spec: RigSpec): Promise<Rig> {
+    const { peer, payloads, options = {}, connections = 1 } = spec;
     const server = new Child(`${peer} server`);
     const client = new Child(`${peer} client`);
     try {
       const { port, rss } = await server.ask('serve', peer, payloads, options);
       await client.ask('connect', peer, payloads, options, port, connections);
-      return new Rig(peer, rss, server, client);
+      return new Rig(spec, port, rss, server, client);
     } catch (error) {
       await Promise.all([server.end(), client.end()]);
       throw error;
@@ -180,10 +214,25 @@ export class Rig implements AsyncDisposable {
       latency: mark.latency,
       rss: after.rss,
       peakRss: after.peakRss,
+      encodedFrames:
+        after.encodedFrames === undefined ? undefined : after.encodedFrames - (before.encodedFrames ?? 0),
     };
   }
 
-  serverUsage(): Promise<Usage> {
+  /** More connections from the same client, idle until something is asked. */
+  async addConnections(count: number): Promise<void> {
+    const { peer, payloads, options = {} } = this.#spec;
+    await this.#client.ask('connect', peer, payloads, options, this.#port, count);
+  }
+
+  /** One request on every connection. */
+  touch(): Promise<void> {
+    return this.#client.ask('touch');
+  }
+
+  /** The server's, after its garbage is gone. */
+  async settledUsage(): Promise<Usage> {
+    await this.#server.ask('settle');
     return this.#server.ask('usage');
   }
 

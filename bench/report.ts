@@ -19,8 +19,10 @@ export function makeReport(
   { quick, seed, everything }: { quick: boolean; seed: number; everything: boolean },
 ): Report {
   const measured = runs.flatMap(({ figures }) => figures);
-  const rest = everything ? [...GOALS.keys()].filter((id) => !measured.some((each) => each.id === id)) : [];
-  return { machine, quick, seed, figures: [...measured, ...rest.map((id) => figure(id, null))], runs };
+  const figures = everything
+    ? [...GOALS.keys()].map((id) => measured.find((each) => each.id === id) ?? figure(id, null))
+    : measured;
+  return { machine, quick, seed, figures, runs };
 }
 
 export function asJson(report: Report): string {

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { listen } from './peers/listen.ts';
-import { runCommand } from './proc.ts';
+import { runCommand, track } from './proc.ts';
 
 export interface Pull {
   readonly seconds: number;
@@ -36,7 +36,7 @@ export class RsyncDaemon implements Disposable {
       `--port=${port}`,
       `--config=${configuration}`,
     ];
-    const daemon = spawn('rsync', flags, { stdio: 'ignore' });
+    const daemon = track(spawn('rsync', flags, { stdio: 'ignore' }));
     await delay(300);
     if (daemon.exitCode !== null) throw new Error(`rsync --daemon ended with ${daemon.exitCode}`);
     return new RsyncDaemon(daemon, port);

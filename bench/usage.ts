@@ -14,6 +14,8 @@ export interface Usage {
   readonly other: number;
   readonly rss: number;
   readonly peakRss: number;
+  /** Of the server's encoders so far, where it counts them. */
+  readonly encodedFrames?: number | undefined;
 }
 
 const workers: Worker[] = [];

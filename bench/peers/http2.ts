@@ -15,7 +15,7 @@ function http2Peer(name: string, describe: string, encoding: string, compress: C
     name,
     describe,
     async serve(payloads) {
-      const server = http2.createServer({ settings: { maxConcurrentStreams: 1000 } });
+      const server = http2.createServer();
       server.on('stream', async (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
         const body = await compress(payloads.get(Number(headers[':path']?.slice(1))));
         if (stream.destroyed) return;

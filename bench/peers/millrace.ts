@@ -4,6 +4,7 @@ import {
   cached,
   connect,
   createServer,
+  DEFAULT_LIMITS,
   type Output,
   type PolicyName,
 } from '../../src/index.ts';
@@ -28,16 +29,32 @@ export const millracePeer: Peer = {
     });
     const address = await server.listen({ host: '127.0.0.1', port: 0 });
     if (!('port' in address)) throw new Error('not listening on TCP');
-    return { port: address.port, close: () => server.close(0) };
+    return {
+      port: address.port,
+      async encodedFrames() {
+        const { lanes } = await server.stats();
+        return lanes.reduce((sum, { frames }) => sum + frames, 0);
+      },
+      close: () => server.close(0),
+    };
   },
   async connect(port, { profile }) {
     const client = await connect(
       { host: '127.0.0.1', port },
       profile === undefined ? {} : { profiles: [profile] },
     );
+    const turn = new Turnstile(DEFAULT_LIMITS.maxConcurrentRequests);
     return {
-      fetch: (i) => client.call('get', { args: { i: `${i}` } }).bytes(),
-      close: () => client.destroy(),
+      async fetch(i) {
+        const wait = turn.enter();
+        if (wait) await wait;
+        try {
+          return await client.call('get', { args: { i: `${i}` } }).bytes();
+        } finally {
+          turn.leave();
+        }
+      },
+      close: () => client.close(),
     };
   },
 };
@@ -54,4 +71,28 @@ function onMainThread(payloads: Payloads, fromCache = false): (request: CommandR
 function inLanes(payloads: Payloads) {
   const { name, seed, streams } = noteOf(payloads);
   return { module: new URL('../lane-handler.ts', import.meta.url), options: { name, seed, streams } };
+}
+
+/** Keeps an open loop within the requests that a server takes at once; the wait counts as latency. */
+class Turnstile {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(places: number) {
+    this.#free = places;
+  }
+
+  enter(): Promise<void> | undefined {
+    if (this.#free > 0) {
+      this.#free--;
+      return undefined;
+    }
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  leave(): void {
+    const next = this.#waiting.shift();
+    if (next) next();
+    else this.#free++;
+  }
 }

@@ -1,10 +1,10 @@
 /** nginx with its gzip filter, on static files, over HTTP/2 without TLS so that one connection carries many requests. */
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Scratch } from '../scratch.ts';
 import { cpuOf, peakRssOf } from '../usage.ts';
 import { connectHttp2 } from './http2.ts';
 import { listen } from './listen.ts';
@@ -17,7 +17,8 @@ export const nginxPeer: Peer = {
   describe: `nginx ${version ?? ''}, static files, gzip level 1 (its default), one worker, HTTP/2 without TLS`,
   missing: () => (version === undefined ? 'nginx is not installed' : undefined),
   async serve(payloads) {
-    const directory = mkdtempSync(join(tmpdir(), 'millrace-bench-'));
+    const scratch = new Scratch();
+    const directory = scratch.path;
     for (let i = 0; i < payloads.count; i++) writeFileSync(join(directory, `${i}`), payloads.get(i));
     const probe = createServer();
     const port = await listen(probe);
@@ -26,18 +27,18 @@ export const nginxPeer: Peer = {
     const server = spawn('nginx', ['-p', directory, '-c', join(directory, 'nginx.conf')], {
       stdio: 'ignore',
     });
-    const cleanUp = () => {
-      server.kill('SIGKILL');
-      rmSync(directory, { recursive: true, force: true });
-    };
-    process.once('exit', cleanUp);
+    const end = () => server.kill('SIGKILL');
+    process.once('exit', end);
     await delay(500);
     if (server.exitCode !== null) throw new Error(`nginx ended with ${server.exitCode}`);
     return {
       port,
       outsideCpu: () => ({ nginx: cpuOf(server.pid!) }),
       outsidePeakRss: () => peakRssOf(server.pid!) ?? 0,
-      close: cleanUp,
+      close() {
+        end();
+        scratch[Symbol.dispose]();
+      },
     };
   },
   connect: (port) => connectHttp2(port, 'gzip'),
@@ -54,7 +55,7 @@ http {
   ${temporary.map((kind) => `${kind}_temp_path ${directory}/${kind};`).join(' ')}
   default_type application/octet-stream;
   gzip on; gzip_min_length 0; gzip_types *; gzip_proxied any;
-  keepalive_requests 1000000000; http2_max_concurrent_streams 1000;
+  keepalive_requests 1000000000;
   sendfile on;
   server { listen 127.0.0.1:${port} http2; root ${directory}; }
 }

@@ -21,6 +21,8 @@ export interface Served {
   readonly port: number;
   /** Microseconds of CPU that processes or threads outside this process spent for the server, by name. */
   outsideCpu?(): Record<string, number>;
+  /** Frames that encoders have made so far. */
+  encodedFrames?(): Promise<number>;
   /** Peak resident bytes of a server that is not this process. */
   outsidePeakRss?(): number;
   close(): void | Promise<void>;

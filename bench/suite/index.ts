@@ -1,8 +1,12 @@
 /** The benches, in the order in which `all` runs them. */
 import type { Bench } from '../bench.ts';
+import { cache } from './cache.ts';
 import { contexts } from './contexts.ts';
+import { latency } from './latency.ts';
 import { limit } from './limit.ts';
+import { memory } from './memory.ts';
 import { peers } from './peers.ts';
+import { scaling } from './scaling.ts';
 import { tree } from './tree.ts';
 
-export const BENCHES: readonly Bench[] = [contexts, limit, peers, tree];
+export const BENCHES: readonly Bench[] = [peers, limit, scaling, contexts, cache, memory, latency, tree];

@@ -4,7 +4,9 @@ import { figure } from '../figures.ts';
 import { CompiledLimit } from '../limit.ts';
 import type { LimitRounds } from '../limit-child.ts';
 import { makePayloads, noteOf, type PayloadNote, type PayloadSpec } from '../payloads.ts';
+import type { Measurement } from '../proc.ts';
 import { median, pairedRatio, spread } from '../stats.ts';
+import { takeTurns } from '../turns.ts';
 
 const KINDS = ['json200', 'json900', 'json4k', 'text32k', 'random32k'];
 
@@ -23,6 +25,7 @@ export const limit: Bench = {
     if (typeof compiled === 'string') return nothing(compiled);
     using limitOfC = compiled;
     const rows = await measure(context, limitOfC);
+    const server = await measureServer(context, limitOfC);
     const version = rows.find(({ system }) => system)?.system?.version;
     return {
       bench: 'limit',
@@ -60,6 +63,7 @@ export const limit: Bench = {
           }),
           note: 'ours: src/encoding/native.ts, without a server; ratio: bytes in over bytes out, the same for both.',
         },
+        server.table,
       ],
       charts: [
         {
@@ -75,13 +79,9 @@ export const limit: Bench = {
             })),
         },
       ],
-      figures: [
-        figure('frame32k.worker_vs_c', null),
-        figure('frame32k.main_share', null),
-        figure('frame32k.main_share_worker_handler', null),
-      ],
+      figures: server.figures,
       skipped: limitOfC.noProgram ? [`C against the system's libzstd: ${limitOfC.noProgram}`] : [],
-      raw: rows,
+      raw: { encoder: rows, server: server.raw },
     };
   },
 };
@@ -115,18 +115,63 @@ async function measure(
   return rows;
 }
 
+/** One lane with one stream in a whole server, next to C at the same frames. */
+async function measureServer(context: BenchContext, compiled: CompiledLimit) {
+  const payloads: PayloadSpec = { name: 'text32k', seed: context.seed };
+  const c: number[] = [];
+  const results = await takeTurns(
+    {
+      contenders: (['main', 'worker'] as const).map((handler) => ({
+        label: handler,
+        rig: { peer: 'millrace', payloads, options: { workers: 1, streams: 1, handler } },
+        shape: { kind: 'closed', inFlight: 32 },
+      })),
+      rounds: [7, 3],
+      seconds: [3, 1],
+      async eachRound() {
+        const { c: rounds } = await compiled.insideNode({ payloads, level: 3, rounds: 3 });
+        c.push(median(rounds));
+      },
+    },
+    context,
+  );
+  const of = (handler: string, pick: (m: Measurement) => number) => results.get(handler)!.map(pick);
+  const worker = (m: Measurement) => m.cpu.workers.reduce((a, b) => a + b, 0);
+  const main = (m: Measurement) => m.cpu.main;
+  const share = (handler: string) => pairedRatio(of(handler, main), of(handler, worker));
+  const against = pairedRatio(of('main', worker), c);
+  return {
+    figures: [
+      figure('frame32k.worker_vs_c', against.median, against),
+      figure('frame32k.main_share', share('main').median, share('main')),
+      figure('frame32k.main_share_worker_handler', share('worker').median, share('worker')),
+    ],
+    table: {
+      title: '32 KiB frames through a server with one lane',
+      columns: ['handler', 'worker µs', 'main µs', 'main ÷ worker', 'C µs', 'worker ÷ C', 'frames/s'],
+      rows: ['main', 'worker'].map((handler) => [
+        handler === 'main' ? 'on the main thread' : 'in the worker',
+        fixed(median(of(handler, worker)), 1),
+        fixed(median(of(handler, main)), 1),
+        fixed(share(handler).median, 4),
+        fixed(median(c), 1),
+        fixed(pairedRatio(of(handler, worker), c).median, 3),
+        Math.round(median(of(handler, ({ requestsPerSecond }) => requestsPerSecond))),
+      ]),
+    },
+    raw: { c, rounds: Object.fromEntries(results) },
+  };
+}
+
 function nothing(why: string): Result {
+  const figures = ['frame32k.worker_vs_c', 'frame32k.main_share', 'frame32k.main_share_worker_handler'];
   return {
     bench: 'limit',
     summary: 'Nothing to compare with here.',
     payloads: [],
     tables: [],
     charts: [],
-    figures: [
-      figure('frame32k.worker_vs_c', null),
-      figure('frame32k.main_share', null),
-      figure('frame32k.main_share_worker_handler', null),
-    ],
+    figures: figures.map((id) => figure(id, null)),
     skipped: [why],
     raw: null,
   };

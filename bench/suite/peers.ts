@@ -2,13 +2,13 @@
  * What a user would pick instead. All servers stay up and take turns, round by round, so that the ratios are of
  * neighbours in time; the latency is an open loop's at half of the saturation that the rounds found.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Bench, BenchContext, Result, Table } from '../bench.ts';
 import { type Figure, figure } from '../figures.ts';
 import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
 import { PEERS } from '../peers/index.ts';
-import { type Measurement, Rig } from '../proc.ts';
+import type { Measurement } from '../proc.ts';
 import { median, pairedRatio, spread } from '../stats.ts';
+import { takeTurns } from '../turns.ts';
 
 const IN_FLIGHT = 100;
 const OURS = 'millrace';
@@ -19,7 +19,7 @@ interface Row {
   readonly peer: string;
   readonly describe: string;
   readonly rounds: Measurement[];
-  halfLoad?: Measurement;
+  readonly halfLoad: Measurement;
 }
 
 export const peers: Bench = {
@@ -50,34 +50,34 @@ export const peers: Bench = {
   },
 };
 
-async function measureAll({ quick, seed, progress }: BenchContext, payloads: PayloadSpec): Promise<Row[]> {
+async function measureAll(context: BenchContext, payloads: PayloadSpec): Promise<Row[]> {
   const here = PEERS.filter(({ missing }) => !missing?.());
-  const rounds = quick ? 3 : 7;
-  const seconds = quick ? 1 : 3;
-  const total = here.length * (rounds + 2);
-  let done = 0;
-  await using rigs = new AsyncDisposableStack();
-  const measured: { row: Row; rig: Rig }[] = [];
-  for (const { name, describe } of here) {
-    progress(done++, total, `starting ${name}`);
-    const rig = rigs.use(await Rig.start({ peer: name, payloads }));
-    // The first load also warms the just-in-time compiler up.
-    await rig.measure({ kind: 'closed', inFlight: IN_FLIGHT }, 0.2, quick ? 0.8 : 2);
-    measured.push({ row: { peer: name, describe, rounds: [] }, rig });
-  }
-  for (let round = 1; round <= rounds; round++) {
-    for (const { row, rig } of measured) {
-      progress(done++, total, `${row.peer}, round ${round} of ${rounds}`);
-      row.rounds.push(await rig.measure({ kind: 'closed', inFlight: IN_FLIGHT }, seconds, 0.3));
-      await delay(100);
-    }
-  }
-  for (const { row, rig } of measured) {
-    progress(done++, total, `${row.peer}, half load`);
-    const rate = median(row.rounds.map(({ requestsPerSecond }) => requestsPerSecond)) / 2;
-    row.halfLoad = await rig.measure({ kind: 'open', rate, seed }, seconds, 0.5);
-  }
-  return measured.map(({ row }) => row);
+  const halfLoads = new Map<string, Measurement>();
+  const rounds = await takeTurns(
+    {
+      contenders: here.map(({ name }) => ({
+        label: name,
+        rig: { peer: name, payloads },
+        shape: { kind: 'closed', inFlight: IN_FLIGHT },
+      })),
+      rounds: [7, 3],
+      seconds: [3, 1],
+      async afterwards({ label }, rig, rounds) {
+        const rate = median(rounds.map(({ requestsPerSecond }) => requestsPerSecond)) / 2;
+        halfLoads.set(
+          label,
+          await rig.measure({ kind: 'open', rate, seed: context.seed }, context.quick ? 1 : 5, 0.5),
+        );
+      },
+    },
+    context,
+  );
+  return here.map(({ name, describe }) => ({
+    peer: name,
+    describe,
+    rounds: rounds.get(name)!,
+    halfLoad: halfLoads.get(name)!,
+  }));
 }
 
 const of = (row: Row, pick: (measurement: Measurement) => number) => row.rounds.map(pick);
@@ -105,7 +105,7 @@ function table(rows: Row[]): Table {
       const perSecond = spread(of(row, rps));
       const spent = spread(of(row, cpu));
       const last = row.rounds.at(-1)!;
-      const latency = row.halfLoad?.latency;
+      const latency = row.halfLoad.latency;
       return [
         row.peer,
         Math.round(perSecond.median),
@@ -115,9 +115,9 @@ function table(rows: Row[]): Table {
         round(median(of(row, ({ cpu: { main } }) => main)), 1),
         Math.round(median(of(row, wire))),
         Math.round(last.peakRss / 2 ** 20),
-        latency ? round(latency.p50, 2) : null,
-        latency ? round(latency.p99, 2) : null,
-        latency ? round(latency.p999, 2) : null,
+        round(latency.p50, 2),
+        round(latency.p99, 2),
+        round(latency.p999, 2),
       ];
     }),
     note: '± is the median absolute deviation of the rounds. Latency: open loop at half of the saturation, from the scheduled time. Peak RSS includes the payloads, 32 MiB and more. The main thread of nginx is outside Node.',

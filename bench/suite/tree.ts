@@ -1,64 +1,73 @@
 /** A tree of thousands of small files pulled over one connection, against `rsync -z` and `tar | zstd -3`. */
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Bench, BenchContext, Result } from '../bench.ts';
 import { figure } from '../figures.ts';
 import { compareTrees, makeTree } from '../files.ts';
+import { runModule, startModule } from '../proc.ts';
 import { type Pull, RsyncDaemon, tarZstd, versionOf } from '../rsync.ts';
-import { spread } from '../stats.ts';
+import { Scratch } from '../scratch.ts';
+import { pairedRatio, spread } from '../stats.ts';
+import type { TreePull } from '../tree-child.ts';
 
 const FILES = 6000;
-
-interface Row {
-  readonly name: string;
-  readonly pulls: Pull[];
-}
 
 export const tree: Bench = {
   name: 'tree',
   describe: `a tree of ${FILES} small files against rsync -z and tar | zstd -3`,
   async run(context) {
-    const scratch = mkdtempSync(join(tmpdir(), 'millrace-bench-'));
-    // An rsync daemon that root starts reads as nobody.
-    chmodSync(scratch, 0o755);
-    try {
-      return await measure(context, scratch);
-    } finally {
-      rmSync(scratch, { recursive: true, force: true });
-    }
+    using scratch = new Scratch();
+    return await measure(context, scratch.path);
   },
 };
 
+const RSYNC = 'rsync -az';
+const TAR = 'tar | zstd -3';
+const OURS = 'millrace pull';
+
 async function measure({ quick, seed, progress }: BenchContext, scratch: string): Promise<Result> {
   const original = join(scratch, 'tree');
+  const copy = join(scratch, 'copy');
   mkdirSync(original);
   const bytes = makeTree(original, FILES, seed);
   const rounds = quick ? 3 : 7;
-  const rows: Row[] = [];
-  const skipped: string[] = [];
   const [rsync, tar, zstd] = await Promise.all(['rsync', 'tar', 'zstd'].map(versionOf));
+  const file = join(import.meta.dirname, '..', `tree-child${import.meta.filename.slice(-3)}`);
+  using shared = await startModule(file, ['serve', original, 'shared']);
+  using single = await startModule(file, ['serve', original, 'single']);
+  using daemon = rsync ? await RsyncDaemon.start(original, scratch) : undefined;
 
-  if (rsync) {
-    using daemon = await RsyncDaemon.start(original, scratch);
-    const row: Row = { name: 'rsync -az', pulls: [] };
-    for (let round = 0; round < rounds; round++) {
-      progress(round, 2 * rounds, 'rsync -z');
-      row.pulls.push(await daemon.pull(join(scratch, 'copy')));
-      compareTrees(original, join(scratch, 'copy'));
+  const pullFrom = (port: string) => async (): Promise<Pull> => {
+    const start = performance.now();
+    const { wireBytes } = JSON.parse(await runModule(file, ['pull', port, copy])) as TreePull;
+    return { seconds: (performance.now() - start) / 1000, wireBytes };
+  };
+  const ways: [string, () => Promise<Pull>][] = [
+    [OURS, pullFrom(shared.said)],
+    [`${OURS}, one stream`, pullFrom(single.said)],
+  ];
+  if (daemon) ways.push([RSYNC, () => daemon.pull(copy)]);
+  if (tar && zstd) ways.push([TAR, () => tarZstd(original)]);
+
+  const pulls = new Map<string, Pull[]>(ways.map(([name]) => [name, []]));
+  let done = 0;
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, run] of ways) {
+      progress(done++, rounds * ways.length, name);
+      rmSync(copy, { recursive: true, force: true });
+      pulls.get(name)!.push(await run());
+      if (name !== TAR) compareTrees(original, copy);
     }
-    rows.push(row);
-  } else skipped.push('rsync -z: rsync is not installed');
-
-  if (tar && zstd) {
-    const row: Row = { name: 'tar | zstd -3', pulls: [] };
-    for (let round = 0; round < rounds; round++) {
-      progress(rounds + round, 2 * rounds, 'tar | zstd -3');
-      row.pulls.push(await tarZstd(original));
-    }
-    rows.push(row);
-  } else skipped.push(`tar | zstd -3: ${tar ? 'zstd' : 'tar'} is not installed`);
-
+  }
+  const of = (name: string, pick: (pull: Pull) => number) => pulls.get(name)?.map(pick);
+  const seconds = (pull: Pull) => pull.seconds;
+  const wire = (pull: Pull) => pull.wireBytes;
+  const against = (id: string, name: string, pick: (pull: Pull) => number) => {
+    const theirs = of(name, pick);
+    if (theirs === undefined) return figure(id, null);
+    const ratio = pairedRatio(of(OURS, pick)!, theirs);
+    return figure(id, ratio.median, ratio);
+  };
   return {
     bench: 'tree',
     summary: `${FILES} files of source text, ${(bytes / 2 ** 20).toFixed(1)} MiB, seed ${seed}. ${[rsync, tar, zstd].filter((each) => each).join('; ')}.`,
@@ -67,17 +76,20 @@ async function measure({ quick, seed, progress }: BenchContext, scratch: string)
       {
         title: 'The whole tree, to an empty folder',
         columns: ['how', 'wire bytes', 'ratio', 'wall s', 'min', 'max'],
-        rows: rows.map(({ name, pulls }) => {
-          const wall = spread(pulls.map(({ seconds }) => seconds));
-          const wire = spread(pulls.map(({ wireBytes }) => wireBytes)).median;
-          return [name, wire, bytes / wire, wall.median, wall.min, wall.max];
+        rows: [...pulls.keys()].map((name) => {
+          const wall = spread(of(name, seconds)!);
+          const received = spread(of(name, wire)!).median;
+          return [name, received, bytes / received, wall.median, wall.min, wall.max];
         }),
-        note: 'tar | zstd is packing alone: nothing is sent and nothing is unpacked.',
+        note: 'Wall time of the whole client process, the start of Node included. tar | zstd is packing alone: nothing is sent and nothing is unpacked.',
       },
     ],
     charts: [],
-    figures: [figure('tree.bytes_vs_tar_zstd', null), figure('tree.wall_vs_rsync', null)],
-    skipped,
-    raw: rows,
+    figures: [against('tree.bytes_vs_tar_zstd', TAR, wire), against('tree.wall_vs_rsync', RSYNC, seconds)],
+    skipped: [
+      ...(daemon ? [] : ['rsync -z: rsync is not installed']),
+      ...(tar && zstd ? [] : [`${TAR}: ${tar ? 'zstd' : 'tar'} is not installed`]),
+    ],
+    raw: Object.fromEntries(pulls),
   };
 }
