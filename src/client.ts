@@ -42,6 +42,8 @@ export interface ClientOptions {
   requestWindow?: number;
   /** Bytes of all responses that may wait here to be read; default: only the request windows bound them. */
   connectionWindow?: number;
+  /** Sent with every command (protocol.md C6), unless the call says otherwise. */
+  authorization?: string;
   limits?: Partial<Limits>;
 }
 
@@ -52,6 +54,8 @@ export interface CallOptions {
   data?: Uint8Array | string | AsyncIterable<Uint8Array>;
   /** Cancels the request when it fires. */
   signal?: AbortSignal;
+  /** What the server's authorize hook is shown (protocol.md C6); never logged there. Default: the client's. */
+  authorization?: string;
   /** Keeps the response out of every shared context (protocol.md C6). */
   sensitive?: boolean;
   /** The server cancels the request after so many milliseconds (protocol.md C6). */
@@ -384,6 +388,8 @@ export class Client implements FrameOwner, ResponseOwner {
     for (const [name, value] of Object.entries(options.args ?? {})) {
       args.push([name, typeof value === 'string' ? encodeUtf8(value) : value]);
     }
+    const { authorization = this.#options.authorization } = options;
+    if (authorization !== undefined) args.push([':authorization', encodeUtf8(authorization)]);
     if (options.sensitive) args.push([':sensitive', NOTHING]);
     if (options.deadlineMs !== undefined) {
       args.push([':deadline-ms', encodeUtf8(String(Math.max(0, Math.round(options.deadlineMs))))]);

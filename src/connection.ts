@@ -59,12 +59,15 @@ export class Connection {
   #reason: Error | undefined;
   bytesRead = 0;
 
-  /** `plainStreamId` is the stream for frames that are never encoded: 1 for a client, 2 for a server. */
-  constructor(transport: Transport, limits: Limits, plainStreamId: number) {
+  /**
+   * `plainStreamId` is the stream for frames that are never encoded: 1 for a client, 2 for a server. `allOutput`: the
+   * level of output that connections have in common.
+   */
+  constructor(transport: Transport, limits: Limits, plainStreamId: number, allOutput?: Gate) {
     this.#transport = transport;
     this.limits = limits;
     this.#plainStreamId = plainStreamId;
-    this.output = new Gate(limits.maxBufferedOutput);
+    this.output = new Gate(limits.maxBufferedOutput, allOutput);
     this.writer = new Writer(transport, this.output);
     this.#splitter = new Splitter({ maxPayload: limits.maxPayload, onFrame: this.#onFrame });
     transport.onData = (chunk) => this.#onData(chunk);
@@ -88,10 +91,15 @@ export class Connection {
     return this.#state === 'open' || this.#state === 'ended';
   }
 
-  /** Begins to read. */
+  /** Begins to read, unless it has been paused. */
   start(owner: FrameOwner): void {
     this.#owner = owner;
-    this.#transport.resume();
+    if (!this.#paused) this.#transport.resume();
+  }
+
+  /** True while input is awaited: the peer has not ended it, and it is not we who do not read. */
+  get reading(): boolean {
+    return this.#state === 'open' && !this.#paused;
   }
 
   /** Sends a frame that no context touches, on the plain stream. */
@@ -132,6 +140,14 @@ export class Connection {
     this.writer.whenEmpty(() => this.#transport.end());
   }
 
+  /** Takes no more input, and closes once everything sent so far has reached the transport. */
+  finish(): void {
+    if (this.#state === 'failing' || this.#state === 'closed') return;
+    this.#state = 'failing';
+    this.#stopWatch();
+    this.#endAndDrop();
+  }
+
   /** Drops the connection; `reason` reaches the owner's onClosed(). */
   destroy(reason?: Error): void {
     this.#reason ??= reason;
@@ -156,11 +172,15 @@ export class Connection {
       const text = `protocol error (${protocolError.code}): ${protocolError.message}`;
       const message = cutUtf8(text, 1024);
       this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.protocol, message);
-      this.writer.whenEmpty(() => {
-        this.#transport.end();
-        this.#transport.resume();
-        this.#dropAfter(LINGER);
-      });
+      this.#endAndDrop();
+    });
+  }
+
+  #endAndDrop(): void {
+    this.writer.whenEmpty(() => {
+      this.#transport.end();
+      this.#transport.resume();
+      this.#dropAfter(LINGER);
     });
   }
 

@@ -1,6 +1,7 @@
 /** One client as the server sees it: performs what the reactor says, and owns the requests in flight. */
 
 import type { BatchReader } from '../workers/batch.ts';
+import type { Admission } from './authorize.ts';
 import type { CommandTable } from './commands.ts';
 import type { Connection, FrameOwner } from './connection.ts';
 import type { DecodeError } from './encoding/codec.ts';
@@ -15,13 +16,14 @@ import { costOf } from './reactor/request.ts';
 import type { ResponsePump } from './reactor/response.ts';
 import { type ReceivedCommand, type ServerAction, ServerReactor } from './reactor/server.ts';
 import { type RequestPeer, ServedRequest } from './served-request.ts';
-import type { ProtocolError } from './wire/errors.ts';
+import { ConnectionError, ProtocolError } from './wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, PingFlag } from './wire/frame.ts';
 import {
   cutUtf8,
   decodeUtf8,
   encodeGoaway,
   encodeSenderSettings,
+  PING_SIZE,
   type SenderSettings,
 } from './wire/payloads.ts';
 
@@ -44,7 +46,7 @@ export interface PeerContext {
   };
   readonly halfDuplex: boolean;
   /** Something of ours went wrong while serving `command`, or the peer broke the protocol. */
-  readonly report: (error: unknown, about: { command?: string; remote: string }) => void;
+  readonly report: (error: unknown, about: { command?: string; remote?: string; lane?: number }) => void;
   readonly closed: (peer: Peer) => void;
 }
 
@@ -78,12 +80,22 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   #unreadData = 0;
   #highestId = 0;
   #draining = false;
+  /** Nothing is read any more. */
+  #stopped = false;
   #inputEnded = false;
   #awaitsOutput = false;
   #sendFailure: (() => void) | undefined;
+  readonly #admission: Admission | undefined;
+  #admitted: boolean;
+  /** Bytes sent when the peer was asked for a sign of life; undefined: it is not being asked. */
+  #asked: { written: number } | undefined;
+  #readBefore = 0;
   window = new Window(undefined);
 
-  constructor(connection: Connection, context: PeerContext) {
+  /** `admission`: who has to be asked before anything is read, and for every command. */
+  constructor(connection: Connection, context: PeerContext, admission?: Admission) {
+    this.#admission = admission;
+    this.#admitted = admission === undefined;
     this.connection = connection;
     this.#context = context;
     const { limits } = connection;
@@ -97,6 +109,23 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
       this.#routerOptions('identity', context.router.frameSize),
       this,
     );
+  }
+
+  /** Begins to read, once the peer is admitted. */
+  start(): void {
+    if (!this.#admitted) this.connection.pause();
+    this.connection.start(this);
+    if (!this.#admitted) this.#admit();
+  }
+
+  async #admit(): Promise<void> {
+    const refusal = await this.#admission?.ask();
+    if (refusal !== undefined) {
+      this.connection.fail(new ProtocolError('not-authorized', refusal));
+      return;
+    }
+    this.#admitted = true;
+    this.#checkInput();
   }
 
   /** Requests being received or running. */
@@ -157,6 +186,35 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
       this.sendPlain(0, FrameType.goaway, 0, encodeGoaway(this.#highestId, reason));
     }
     this.#endIfDone();
+  }
+
+  /** Answers what is still in flight with an error, and closes. */
+  stop(reason: string): void {
+    this.#draining = true;
+    this.#stopped = true;
+    this.connection.pause();
+    this.#reactor.stopReceiving();
+    for (const request of [...this.#requests.values()]) if (!request.answered) request.stop(reason);
+    this.#endIfDone();
+  }
+
+  /**
+   * To be called once in a while: asks a peer that was silent since the last call for a sign of life, and drops it when
+   * there was none, neither bytes of its own nor ours that it took, until the next call.
+   */
+  checkAlive(): void {
+    const { connection } = this;
+    const { bytesRead: read, writer } = connection;
+    const silent = read === this.#readBefore && connection.reading;
+    this.#readBefore = read;
+    if (!silent || !this.#speaks('ping')) this.#asked = undefined;
+    else if (this.#asked === undefined) {
+      this.sendPlain(0, FrameType.ping, 0, new Uint8Array(PING_SIZE));
+      writer.flush();
+      this.#asked = { written: writer.bytesWritten };
+    } else if (writer.bytesWritten === this.#asked.written) {
+      connection.destroy(new ConnectionError('keepAliveInterval: the peer gives no sign of life'));
+    } else this.#asked = undefined;
   }
 
   readonly #decoded = (ticket: Ticket, error: DecodeError | undefined): void => {
@@ -224,15 +282,36 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#requests.set(requestId, request);
     if (deadline !== undefined) request.expireAfter(deadline);
     const plain = reserved?.has(':sensitive') || command.sensitive === true;
-    const inLane = command.handler === undefined;
+    if (this.#admission === undefined) this.#route(request, args, plain);
+    else this.#authorize(this.#admission, request, args, reserved?.get(':authorization'), plain);
+  }
+
+  /** Nothing is encoded for a command before the hook has said yes to it (D). */
+  async #authorize(
+    admission: Admission,
+    request: ServedRequest,
+    args: ReadonlyMap<string, Uint8Array>,
+    authorization: Uint8Array | undefined,
+    plain: boolean,
+  ): Promise<void> {
+    const { name, mode } = request.command;
+    const given = authorization && decodeUtf8(authorization);
+    const refusal = await admission.ask({ command: name, mode, args, authorization: given });
+    if (request.over) return;
+    if (refusal === undefined) this.#route(request, args, plain);
+    else request.stop(refusal);
+  }
+
+  /** Policies and affinity keys are the user's code: what they throw fails the request, nothing else. */
+  #route(request: ServedRequest, args: ReadonlyMap<string, Uint8Array>, plain: boolean): void {
+    const { id, command } = request;
     try {
       const query = { command: command.name, key: command.affinityKey?.(args) };
-      this.router.acquire(requestId, query, plain, inLane, (stream) => {
-        if (request.over) stream?.requests.delete(requestId);
+      this.router.acquire(id, query, plain, command.handler === undefined, (stream) => {
+        if (request.over) stream?.requests.delete(id);
         else request.start(stream);
       });
     } catch (error) {
-      // The affinity key and the policy are code of the server's user, at work on what the peer has sent.
       this.report(error, command.name);
       request.stop(`command '${command.name}' failed: internal error`);
     }
@@ -420,6 +499,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     const { connection } = this;
     const held = this.#unreadData + this.#reactor.heldBytes;
     const outputFull = connection.output.used > connection.output.limit + SHORT_ANSWERS;
+    if (!this.#admitted || this.#stopped) return;
     if (held <= connection.limits.maxBufferedInput && !outputFull) {
       connection.resume();
       return;
@@ -434,7 +514,9 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   };
 
   #endIfDone(): void {
-    if ((this.#inputEnded || this.#draining) && this.#reactor.openRequests === 0) this.connection.end();
+    if (!(this.#inputEnded || this.#draining) || this.#reactor.openRequests > 0) return;
+    if (this.#stopped) this.connection.finish();
+    else this.connection.end();
   }
 
   #failIfDone(): void {

@@ -39,12 +39,14 @@ export const Op = {
   lookupAnswer: 11,
   /** Payload is compressed whole for the cache; request ID: a token; answered by `pieces`. */
   compress: 12,
+  /** The slot's stream ends with the last frame of the next response that ends on it, and then begins afresh. */
+  renew: 13,
 
   /** A finished frame, header included; extra: payload bytes before encoding. Flags: {@link FrameFlag}. */
   frame: 32,
   /** The slot is free: its context is, and the code of its calls has ended. */
   closed: 33,
-  /** Decoded bytes of the slot's oldest undecoded frame. */
+  /** Decoded bytes of the slot's oldest undecoded frame; extra: bytes of the decoder's window. */
   decoded: 34,
   /** The slot's oldest undecoded frame cannot be decoded; payload: why, in UTF-8; flags 1: a limit was passed. */
   failed: 35,
@@ -113,8 +115,10 @@ export interface LaneMessage {
   batch?: ArrayBuffer;
   /** An emptied batch, on its way home. */
   spare?: ArrayBuffer;
-  /** Main thread → lane: report figures / end the lane. */
-  ask?: 'stats' | 'end';
+  /** Main thread → lane: report figures / give a sign of life / end the lane. */
+  ask?: 'stats' | 'beat' | 'end';
+  /** Lane → main thread: a sign of life. */
+  alive?: true;
   stats?: LaneStats;
 }
 

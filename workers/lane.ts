@@ -44,10 +44,13 @@ interface EncoderSlot {
   readonly profile: string;
   readonly settings: Uint8Array;
   /** Undefined for `identity`. */
-  readonly encoder: Encoder | undefined;
+  encoder: Encoder | undefined;
+  readonly makeEncoder: () => Encoder | undefined;
   readonly frameSize: number;
   readonly perRequest: boolean;
   begun: boolean;
+  /** The stream is to end with the next response that ends on it. */
+  renew: boolean;
   seconds: number;
 }
 
@@ -144,6 +147,7 @@ export class Lane {
         if (message.spare !== undefined) this.#output.recycle(message.spare);
         if (message.batch !== undefined) this.#work(message.batch);
         if (message.ask === 'stats') this.#reportStats();
+        if (message.ask === 'beat') this.#port.postMessage({ alive: true } satisfies LaneMessage);
         if (message.ask === 'end') this.#end(resolve);
       });
       this.#port.on('close', resolve);
@@ -228,6 +232,8 @@ export class Lane {
         return this.#openDecoder(slot, JSON.parse(text.decode(record.payload)));
       case Op.close:
         return this.#close(slot);
+      case Op.renew:
+        return this.#renew(slot);
       case Op.compress:
         return this.#output.add(Op.pieces, slot, requestId, 0, this.compress(record.payload), record.length);
       default:
@@ -239,14 +245,17 @@ export class Lane {
     const { streamId, profile, frameSize, perRequest, level, windowLog } = setup;
     const codec = profile === 'identity' ? undefined : codecs.get(profile);
     const options = { level, windowLog };
+    const makeEncoder = () => codec?.createEncoder?.(options);
     this.#encoders.set(slot, {
       streamId,
       profile,
       frameSize,
       perRequest,
       settings: codec?.settings(options) ?? new Uint8Array(0),
-      encoder: codec?.createEncoder?.(options),
+      encoder: makeEncoder(),
+      makeEncoder,
       begun: false,
+      renew: false,
       seconds: 0,
     });
   }
@@ -274,12 +283,26 @@ export class Lane {
     const { requestId, type, flags } = header;
     const last = endsResponse(type, flags);
     const ends = last && slot.perRequest;
+    const renews = last && slot.renew;
     const streamFlags =
-      header.streamFlags | (slot.begun ? 0 : StreamFlag.begin) | (ends ? StreamFlag.end : 0);
-    slot.begun = true;
+      header.streamFlags | (slot.begun ? 0 : StreamFlag.begin) | (ends || renews ? StreamFlag.end : 0);
+    slot.begun = !renews;
     writeHeader(writer.bytes, writer.end, length, requestId, slot.streamId, streamFlags, type, flags);
     const frameFlags = origin | (last ? FrameFlag.last : 0) | (ends ? FrameFlag.endsStream : 0);
     writer.add(Op.frame, slotId, requestId, type, frameFlags, HEADER_SIZE + length, rawLength);
+    if (renews) this.#beginAfresh(slot);
+  }
+
+  #renew(slotId: number): void {
+    const slot = this.#encoders.get(slotId);
+    if (slot?.encoder !== undefined) slot.renew = slot.begun;
+  }
+
+  /** The stream has ended: a new context, before the old one's memory could be missed. */
+  #beginAfresh(slot: EncoderSlot): void {
+    slot.renew = false;
+    slot.encoder?.close();
+    slot.encoder = slot.makeEncoder();
   }
 
   #openDecoder(slot: number, setup: DecoderSetup): void {
@@ -302,7 +325,7 @@ export class Lane {
       const started = performance.now();
       const decoded = entry.decoder.decode(payload);
       entry.seconds += (performance.now() - started) / 1000;
-      this.#output.add(Op.decoded, slot, requestId, 0, decoded);
+      this.#output.add(Op.decoded, slot, requestId, 0, decoded, entry.decoder.windowSize ?? 0);
     } catch (error) {
       const { code, message } = error as { code?: string; message: string };
       this.#output.add(Op.failed, slot, requestId, code === 'limit' ? 1 : 0, utf8.encode(message));

@@ -142,6 +142,10 @@ class ZstdCheck implements PayloadCheck {
     this.#walker = walker;
   }
 
+  get windowSize(): number {
+    return this.#walker.largestWindow;
+  }
+
   before(payload: Uint8Array): void {
     this.#walker.walk(payload);
   }
@@ -156,6 +160,7 @@ class ZstdCheck implements PayloadCheck {
 class ZlibCheck implements PayloadCheck {
   readonly #maxWindowSize: number;
   #started = false;
+  readonly windowSize = 0;
 
   constructor(maxWindowSize: number) {
     this.#maxWindowSize = maxWindowSize;

@@ -4,29 +4,55 @@ import { type BatchReader, type DecoderSetup, Op } from '../../workers/batch.ts'
 import { DecodeError } from '../encoding/codec.ts';
 import type { Decoders, Ticket } from '../reactor/incoming.ts';
 import type { Limits } from '../wire/limits.ts';
+import { type ContextBudget, decoderCost } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { LanePool } from './pool.ts';
+
+const NO_MEMORY = 'contextMemory: the server has no memory left for another decoder';
 
 /** One incoming stream's decoder. */
 class LaneDecoder implements SlotOwner {
   readonly lane: Lane;
   readonly writer = undefined;
   readonly slot: number;
+  readonly #profile: string;
+  readonly #budget: ContextBudget;
+  /** Bytes that it is accounted with: at first for the largest window allowed, then for the one in use. */
+  #cost: number;
+  #windowSize = 0;
   readonly #tickets: Ticket[] = [];
   readonly #answer: (ticket: Ticket, error: DecodeError | undefined) => void;
   #lost: string | undefined;
+  #closed = false;
 
-  constructor(lane: Lane, setup: DecoderSetup, answer: (ticket: Ticket, error?: DecodeError) => void) {
+  constructor(
+    lane: Lane,
+    setup: DecoderSetup,
+    budget: ContextBudget,
+    answer: (ticket: Ticket, error?: DecodeError) => void,
+  ) {
     this.lane = lane;
+    this.#profile = setup.profile;
+    this.#budget = budget;
     this.#answer = answer;
+    this.#cost = decoderCost(setup.profile, announcedWindow(setup));
     this.slot = lane.open(this);
-    lane.addJson(Op.openDecoder, this.slot, setup);
+    if (budget.takeDecoder(this.#cost)) lane.addJson(Op.openDecoder, this.slot, setup);
+    else this.#refuse();
   }
 
   decode(ticket: Ticket): void {
     this.#tickets.push(ticket);
     if (this.#lost === undefined) this.lane.add(Op.decode, this.slot, 0, 0, 0, ticket.frame.payload);
     else queueMicrotask(() => this.onLost(this.#lost as string));
+  }
+
+  /** Results still on their way are of frames that came before the end: they have to arrive. */
+  close(): void {
+    this.#giveBack();
+    if (this.#closed) return;
+    this.#closed = true;
+    this.lane.close(this.slot, true);
   }
 
   onFrame(): void {}
@@ -36,6 +62,7 @@ class LaneDecoder implements SlotOwner {
     if (ticket === undefined) return;
     if (record.op === Op.decoded) {
       ticket.payload = record.payload.slice();
+      if (record.extra !== this.#windowSize) this.#account(record.extra);
       this.#answer(ticket, undefined);
     } else {
       const message = new TextDecoder().decode(record.payload);
@@ -45,12 +72,41 @@ class LaneDecoder implements SlotOwner {
   }
 
   onLost(reason: string): void {
+    this.#giveBack();
     this.#lost = reason;
     for (const ticket of this.#tickets.splice(0)) {
       ticket.lost = reason;
       this.#answer(ticket, undefined);
     }
   }
+
+  /** The decoder uses a window of this size. */
+  #account(windowSize: number): void {
+    this.#windowSize = windowSize;
+    if (this.#cost === 0) return;
+    this.#giveBack();
+    const cost = decoderCost(this.#profile, windowSize);
+    if (this.#budget.takeDecoder(cost)) this.#cost = cost;
+    else this.#refuse();
+  }
+
+  #giveBack(): void {
+    this.#budget.giveDecoder(this.#cost);
+    this.#cost = 0;
+  }
+
+  #refuse(): void {
+    this.#cost = 0;
+    this.close();
+    this.onLost(NO_MEMORY);
+  }
+}
+
+/** The window that the stream's settings announce, else the largest that we allow. */
+function announcedWindow({ profile, settings, maxWindowSize }: DecoderSetup): number {
+  return profile === 'zstd-8mb' && settings.length === 1
+    ? Math.min(2 ** settings[0], maxWindowSize)
+    : maxWindowSize;
 }
 
 /** The decoders of one connection. */
@@ -83,7 +139,7 @@ export class LaneDecoders implements Decoders {
     if (lane === undefined) throw new DecodeError('corrupt', 'no lane lives to decode on');
     const { maxDecodedSize, maxDecodedRatio, maxWindowSize } = this.#limits;
     const setup = { profile, settings: [...settings], maxDecodedSize, maxDecodedRatio, maxWindowSize };
-    this.#open.set(streamId, new LaneDecoder(lane, setup, this.#answer));
+    this.#open.set(streamId, new LaneDecoder(lane, setup, this.#pool.budget, this.#answer));
   }
 
   decode(streamId: number, ticket: Ticket): undefined {
@@ -94,8 +150,7 @@ export class LaneDecoders implements Decoders {
     const decoder = this.#open.get(streamId);
     if (decoder === undefined) return;
     this.#open.delete(streamId);
-    // Results still on their way are of frames that came before the end: they have to arrive.
-    decoder.lane.close(decoder.slot, true);
+    decoder.close();
   }
 
   closeAll(): void {

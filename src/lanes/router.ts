@@ -10,6 +10,7 @@ import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
 import { encodeStreamSettings } from '../wire/payloads.ts';
 import type { Writer } from '../writer.ts';
+import type { ContextBudget, IdleContext } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { Policy, RouteQuery, StreamView } from './policy.ts';
 import type { LanePool } from './pool.ts';
@@ -58,12 +59,15 @@ const utf8 = new TextEncoder();
 const MAX_BACKLOG = 1024 * 1024;
 
 /** A response stream whose context lives on a lane. */
-export class LaneStream implements SlotOwner {
+export class LaneStream implements SlotOwner, IdleContext {
   readonly lane: Lane;
   readonly id: number;
   readonly profile: string;
   readonly writer: Writer;
   readonly slot: number;
+  readonly #budget: ContextBudget;
+  /** Bytes that its context was accounted with. */
+  readonly #cost: number;
   readonly #events: RouterEvents;
   readonly #over: (stream: LaneStream, ended: boolean) => void;
   /** Requests whose response is on its way here. */
@@ -72,17 +76,24 @@ export class LaneStream implements SlotOwner {
   readonly backlog = new Gate(MAX_BACKLOG);
   /** Calls that were told to stop and have not said yet that their code has ended. */
   #stopping = 0;
+  usedAt: number;
   frames = 0;
   bytesIn = 0;
   bytesOut = 0;
 
+  /** `cost`: bytes taken from `budget` for the context; they are given back when the stream is closed. */
   constructor(
     lane: Lane,
     connection: Connection,
     setup: EncoderSetup,
+    budget: ContextBudget,
+    cost: number,
     events: RouterEvents,
     over: (stream: LaneStream, ended: boolean) => void,
   ) {
+    this.#budget = budget;
+    this.#cost = cost;
+    this.usedAt = budget.tick();
     this.lane = lane;
     this.id = setup.streamId;
     this.profile = setup.profile;
@@ -91,6 +102,25 @@ export class LaneStream implements SlotOwner {
     this.#over = over;
     this.slot = lane.open(this);
     lane.addJson(Op.openEncoder, this.slot, setup);
+    if (cost > 0) budget.hold(this);
+  }
+
+  /** The response to `requestId` goes out here. */
+  use(requestId: number): void {
+    this.requests.add(requestId);
+    this.usedAt = this.#budget.tick();
+  }
+
+  get idle(): boolean {
+    return this.requests.size === 0 && this.backlog.used === 0;
+  }
+
+  giveUp(): void {
+    this.#over(this, false);
+  }
+
+  renew(): void {
+    this.lane.add(Op.renew, this.slot, 0, 0, 0, NOTHING);
   }
 
   get pendingBytes(): number {
@@ -165,6 +195,8 @@ export class LaneStream implements SlotOwner {
   /** Frees the context; what the lane still says of stopped calls is waited for. */
   close(): void {
     this.lane.close(this.slot, this.#stopping > 0);
+    this.#budget.forget(this);
+    this.#budget.give(this.#cost);
   }
 
   onLost(reason: string): void {
@@ -293,8 +325,9 @@ export class Router {
       this.#waiting.push(() => this.acquire(requestId, query, plain, inLane, use));
       return;
     }
-    const stream = this.#streamAt(place);
-    stream?.requests.add(requestId);
+    // Without memory for a context the response goes plain; a handler in a lane still needs a stream there.
+    const stream = this.#streamAt(place) ?? (inLane ? this.#streamAt(this.#plainCalls) : undefined);
+    stream?.use(requestId);
     use(stream);
   }
 
@@ -363,20 +396,28 @@ export class Router {
     if (place.stream !== undefined) return place.stream;
     const lane = this.#pool.leastUsed();
     if (lane === undefined) return undefined;
-    const { level, windowLog, frameSize, perRequest } = this.#options;
+    const { frameSize, perRequest } = this.#options;
     const profile = place === this.#plainCalls ? 'identity' : this.#options.profile;
-    const endsWithResponse = perRequest && place !== this.#plainCalls;
+    const { budget } = this.#pool;
+    const context = budget.takeEncoder(profile, this.#options);
+    if (context === undefined) return undefined;
     const setup = {
       streamId: place.lostId ?? this.#ids.take(),
       profile,
       frameSize,
-      perRequest: endsWithResponse,
-      level,
-      windowLog,
+      perRequest: perRequest && place !== this.#plainCalls,
+      level: context.shape.level,
+      windowLog: context.shape.windowLog,
     };
     place.lostId = undefined;
-    place.stream = new LaneStream(lane, this.#connection, setup, this.#events, (stream, ended) =>
-      this.#release(place, stream, ended),
+    place.stream = new LaneStream(
+      lane,
+      this.#connection,
+      setup,
+      budget,
+      context.cost,
+      this.#events,
+      (stream, ended) => this.#release(place, stream, ended),
     );
     return place.stream;
   }

@@ -195,6 +195,11 @@ export class ServerReactor {
     actions.push({ kind: 'release-output' });
   }
 
+  /** Forgets the commands that are not whole yet; those that run go on. */
+  stopReceiving(): void {
+    this.#dropReceiving();
+  }
+
   /** Stops accepting input after an error that was found outside, such as a limit of the splitter (B5). */
   stop(): void {
     this.#state = 'errored';
