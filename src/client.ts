@@ -8,7 +8,7 @@ import type { Decoder, Encoder } from './encoding/codec.ts';
 import type { CodecRegistry } from './encoding/registry.ts';
 import { type ClientAction, ClientReactor } from './reactor/client.ts';
 import type { Decoders, Ticket } from './reactor/incoming.ts';
-import { CommandError, ConnectionError } from './wire/errors.ts';
+import { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
 import {
   DEFAULT_FRAME_SIZE,
   type Frame,
@@ -93,12 +93,15 @@ export class Response implements AsyncIterable<Uint8Array> {
   #wake: (() => void) | undefined;
   /** Bytes that were read, but not yet credited to the server. */
   #uncredited = 0;
+  /** Bytes that the server may still send. */
+  #window: number;
   #whole = false;
   #onAbort: (() => void) | undefined;
 
   constructor(client: ResponseOwner, requestId: number, options: CallOptions) {
     this.#client = client;
     this.#requestId = requestId;
+    this.#window = client.requestWindow;
     this.options = options;
     const { signal } = options;
     if (signal === undefined) return;
@@ -146,8 +149,16 @@ export class Response implements AsyncIterable<Uint8Array> {
     this.fail(reason instanceof Error ? reason : new CommandError(String(reason)));
   }
 
-  /** For the client: a piece has come. `bytes` are copied. */
+  /**
+   * For the client: a piece has come. `bytes` are copied.
+   * @throws ProtocolError when the server has sent more than it was allowed (C4).
+   */
   push(bytes: Uint8Array, last: boolean): void {
+    this.#window -= bytes.length;
+    if (this.#window < 0 && this.#client.creditCounts) {
+      const window = `${this.#client.requestWindow} bytes of request ${this.#requestId}`;
+      throw new ProtocolError('limit', `requestWindow: the server has passed the window of ${window}`);
+    }
     if (bytes.length > 0) this.#chunks.push(bytes.slice());
     if (last) this.#end();
     else if (this.#whole) this.#credit(bytes.length);
@@ -182,6 +193,7 @@ export class Response implements AsyncIterable<Uint8Array> {
     this.#uncredited += bytes;
     if (this.#uncredited < this.#client.requestWindow / 2) return;
     this.#client.credit(this.#requestId, this.#uncredited);
+    this.#window += this.#uncredited;
     this.#uncredited = 0;
   }
 }
@@ -189,6 +201,8 @@ export class Response implements AsyncIterable<Uint8Array> {
 /** What a response needs of its client. */
 interface ResponseOwner {
   readonly requestWindow: number;
+  /** Whether the server has promised to keep to windows. */
+  readonly creditCounts: boolean;
   cancel(requestId: number): void;
   credit(requestId: number, bytes: number): void;
 }
@@ -309,6 +323,10 @@ export class Client implements FrameOwner, ResponseOwner {
     this.#reactor.open(requestId, response);
     if (options.data !== undefined) this.#sendData(requestId, response, options.data);
     return response;
+  }
+
+  get creditCounts(): boolean {
+    return this.#serverSettings?.extensions?.includes('credit') ?? false;
   }
 
   /** Settings of the server, once they have come; undefined for a part-A server. */
@@ -515,6 +533,8 @@ export class Client implements FrameOwner, ResponseOwner {
       case 'bytes':
         this.#creditConnection(action.bytes.length);
         return action.request.push(action.bytes, action.last);
+      case 'unwanted':
+        return this.#creditConnection(action.bytes);
       case 'error':
         return action.request.fail(new CommandError(action.message));
       case 'text':

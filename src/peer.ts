@@ -157,6 +157,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#inputEnded = true;
     this.#reactor.endOfInput(this.#actions);
     this.#perform();
+    this.creditChanged();
     this.#endIfDone();
   }
 
@@ -249,10 +250,12 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
       case 'data':
         this.#unreadData += costOf(action.bytes);
         return this.#pushData(action.requestId, action.bytes, action.last);
-      case 'cancel':
-        return this.#stop(action.requestId, 'cancelled');
-      case 'fail':
-        return this.#stop(action.requestId, action.message);
+      case 'stop':
+        // It may be over already, its last byte not yet handed over: then there is nothing to stop.
+        this.#requests.get(action.requestId)?.stop(action.message);
+        return;
+      case 'refuse':
+        return this.#refuse(action.requestId, action.message);
       case 'abandon':
         this.#requests.get(action.requestId)?.stop(undefined);
         return;
@@ -323,12 +326,6 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     else request.pushData(bytes, last);
   }
 
-  #stop(requestId: number, message: string): void {
-    const request = this.#requests.get(requestId);
-    if (request !== undefined) request.stop(message);
-    else if (this.#reactor.isRunning(requestId)) this.#refuse(requestId, message);
-  }
-
   /** Answers with an application error without running anything. */
   #refuse(requestId: number, message: string): void {
     const payload = cutUtf8(message, 1024);
@@ -375,9 +372,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   #credit(requestId: number, bytes: number): void {
     if (requestId === 0) this.window.add(bytes);
     else this.#requests.get(requestId)?.credit(bytes);
-    const waiters = this.#creditWaiters;
-    this.#creditWaiters = [];
-    for (const resume of waiters) resume();
+    this.creditChanged();
   }
 
   // ------------------------------------------------------------------- what requests need (RequestPeer)
@@ -407,8 +402,16 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     return profile === 'zstd-8mb' && !perRequest ? profile : undefined;
   }
 
-  waitForCredit(resume: () => void): void {
+  waitForCredit(resume: () => void): boolean {
+    if (this.#inputEnded) return false;
     this.#creditWaiters.push(resume);
+    return true;
+  }
+
+  creditChanged(): void {
+    const waiters = this.#creditWaiters;
+    this.#creditWaiters = [];
+    for (const resume of waiters) resume();
   }
 
   flushLater(pump: ResponsePump): void {

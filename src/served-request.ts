@@ -26,7 +26,10 @@ export interface RequestPeer {
   readonly cache: ResponseCache;
   /** The profile of cached entries, or undefined when this peer cannot take them. */
   readonly cacheProfile: string | undefined;
-  waitForCredit(resume: () => void): void;
+  /** Calls `resume` once, when there may be more credit; false: there never will be, for the input has ended. */
+  waitForCredit(resume: () => void): boolean;
+  /** Lets all who wait for credit look again. */
+  creditChanged(): void;
   flushLater(pump: ResponsePump): void;
   sendPlain(requestId: number, type: number, flags: number, payload: Uint8Array): void;
   /** The handler has taken, or will never take, command data that cost so much to hold. */
@@ -221,8 +224,10 @@ export class ServedRequest implements ResponseSink {
   }
 
   wait(resume: () => void): void {
-    if (this.#window.available <= 0 || this.#peer.window.available <= 0) this.#peer.waitForCredit(resume);
-    else if (this.#backlog !== undefined && this.#backlog.room < SMALLEST_PIECE) this.#backlog.wait(resume);
+    if (this.#window.available <= 0 || this.#peer.window.available <= 0) {
+      if (!this.#peer.waitForCredit(resume))
+        this.stop('the response waits for credit, but the input has ended');
+    } else if (this.#backlog !== undefined && this.#backlog.room < SMALLEST_PIECE) this.#backlog.wait(resume);
     else this.#peer.output.wait(resume);
   }
 
@@ -493,6 +498,8 @@ export class ServedRequest implements ResponseSink {
   #giveBack(bytes: number): void {
     this.#granted = 0;
     this.#peer.output.give(bytes);
-    if (this.#peer.window.limited) this.#peer.window.take(-bytes);
+    if (!this.#peer.window.limited) return;
+    this.#peer.window.take(-bytes);
+    this.#peer.creditChanged();
   }
 }

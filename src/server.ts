@@ -2,7 +2,6 @@
 
 import { once } from 'node:events';
 import { createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer as createTlsServer, TLSSocket } from 'node:tls';
 import { Admission, type ConnectionInfo } from './authorize.ts';
 import { CommandTable, echo } from './commands.ts';
@@ -15,6 +14,7 @@ import { ResponseCache } from './lanes/cache.ts';
 import { defaultStreams, makePolicy } from './lanes/policy.ts';
 import { LanePool } from './lanes/pool.ts';
 import type { StreamFigures } from './lanes/router.ts';
+import { within } from './lanes/within.ts';
 import { EXTENSIONS, Peer, type PeerContext } from './peer.ts';
 import { Gate } from './reactor/flow.ts';
 import { type CheckedOptions, checkOptions, MAX_STREAMS, type ServerOptions } from './server-options.ts';
@@ -274,10 +274,7 @@ export class Server {
     const gone = new Promise<void>((resolve) => {
       this.#onAllGone = resolve;
     });
-    const timeout = new AbortController();
-    await Promise.race([gone, sleep(ms, undefined, { signal: timeout.signal }).catch(() => undefined)]);
-    timeout.abort();
-    return this.#peers.size === 0;
+    return within(gone, ms);
   }
 }
 

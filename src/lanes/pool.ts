@@ -1,6 +1,5 @@
 /** The lanes of one server: a Piscina pool in which every worker runs one task for as long as it lives. */
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, type ResourceLimits } from 'node:worker_threads';
 import { Piscina } from 'piscina';
@@ -8,6 +7,7 @@ import type { HandlerModule } from '../../workers/calls.ts';
 import type { LaneTask } from '../../workers/lane.ts';
 import { type BudgetOptions, ContextBudget, encoderCost } from './budget.ts';
 import { Lane } from './lane.ts';
+import { within } from './within.ts';
 
 export interface LanePoolOptions extends BudgetOptions {
   /** Worker threads, one lane each. */
@@ -96,7 +96,7 @@ export class LanePool {
     clearInterval(this.#sweeper);
     clearInterval(this.#watchdog);
     for (const lane of this.lanes) lane.end();
-    await Promise.race([Promise.allSettled(this.#tasks), sleep(END_TIME)]);
+    await within(Promise.allSettled(this.#tasks), END_TIME);
     await this.#piscina.destroy();
   }
 

@@ -43,12 +43,12 @@ export type ServerAction =
   | { readonly kind: 'run'; readonly command: ReceivedCommand }
   /** A piece of command data; the bytes are a view on what arrived: copy what must live on. */
   | { readonly kind: 'data'; readonly requestId: number; readonly bytes: Uint8Array; readonly last: boolean }
-  /** The peer wants the request stopped (C3). */
-  | { readonly kind: 'cancel'; readonly requestId: number }
+  /** The request that was run is to be stopped: the peer wants it (C3), or it cannot go on through our own fault. */
+  | { readonly kind: 'stop'; readonly requestId: number; readonly message: string }
+  /** The same of a request that never ran: it is answered with `message` and nothing else. */
+  | { readonly kind: 'refuse'; readonly requestId: number; readonly message: string }
   /** Input ended before the command was whole: stop it, answer nothing (B7). */
   | { readonly kind: 'abandon'; readonly requestId: number }
-  /** The request cannot go on through our own fault; answer with an application error. */
-  | { readonly kind: 'fail'; readonly requestId: number; readonly message: string }
   | { readonly kind: 'settings'; readonly settings: SenderSettings }
   | { readonly kind: 'credit'; readonly requestId: number; readonly bytes: number }
   | { readonly kind: 'ping'; readonly payload: Uint8Array }
@@ -69,6 +69,8 @@ interface Request {
   /** When its first and its newest frame came. */
   readonly since: number;
   newest: number;
+  /** True once the owner has been told to run it. */
+  ran: boolean;
   /** True once a response has been started. */
   answered: boolean;
 }
@@ -400,6 +402,7 @@ export class ServerReactor {
 
   #run(request: Request): void {
     const { requestId, command, args, expectsData } = request;
+    request.ran = true;
     this.#running.set(requestId, request);
     this.#actions.push({ kind: 'run', command: { requestId, command, args, hasData: expectsData } });
   }
@@ -408,21 +411,24 @@ export class ServerReactor {
   #loseFrame(frame: Frame, message: string): void {
     const id = frame.requestId;
     const request = this.#receiving.get(id) ?? this.#lostName(frame);
-    if (request === undefined) return;
-    this.#receiveNoMore(request);
-    this.#actions.push({ kind: 'fail', requestId: id, message });
+    if (request !== undefined) this.#cut(request, message);
   }
 
   #lostName(frame: Frame): Request | undefined {
-    if (frame.type !== FrameType.commandName) return undefined;
+    if (frame.type !== FrameType.commandName || this.#running.has(frame.requestId)) return undefined;
     return newRequest(frame.requestId, '', false, false, this.#now());
   }
 
-  /** The rest of a command is not wanted: it is passed over, and its ID stays busy until it has been answered. */
-  #receiveNoMore(request: Request): void {
-    this.#receiving.delete(request.requestId);
-    this.#running.set(request.requestId, request);
-    this.#remember(request.requestId);
+  /** Ends a request before its time, unless it has been answered; what still arrives of it is passed over. */
+  #cut(request: Request, message: string): void {
+    const { requestId, ran } = request;
+    if (this.#receiving.delete(requestId) || !ran) this.#remember(requestId);
+    if (!ran) {
+      this.#running.set(requestId, request);
+      this.#actions.push({ kind: 'refuse', requestId, message });
+    } else if (this.#running.has(requestId)) {
+      this.#actions.push({ kind: 'stop', requestId, message });
+    }
   }
 
   /** Commands that are only being received are gone; running ones free their arguments when they are answered. */
@@ -500,10 +506,8 @@ export class ServerReactor {
   #cancel(frame: Frame, payload: Uint8Array): void {
     decodeCancel(payload);
     const id = frame.requestId;
-    const request = this.#receiving.get(id);
-    if (request !== undefined) this.#receiveNoMore(request);
-    else if (!this.#running.has(id)) return;
-    this.#actions.push({ kind: 'cancel', requestId: id });
+    const request = this.#receiving.get(id) ?? this.#running.get(id);
+    if (request !== undefined) this.#cut(request, 'cancelled');
   }
 }
 
@@ -525,6 +529,7 @@ function newRequest(
     emptyFrames: 0,
     since: now,
     newest: now,
+    ran: false,
     answered: false,
   };
 }

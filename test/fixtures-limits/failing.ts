@@ -34,3 +34,10 @@ export async function* die(request: CommandRequest): AsyncGenerator<Output> {
 export async function* fill(request: CommandRequest): AsyncGenerator<Output> {
   for (let i = 0; i < 4; i++) yield `${request.text('seed')} `.repeat(1000);
 }
+
+export async function* endless(): AsyncGenerator<Output> {
+  for (;;) {
+    yield 'x'.repeat(1000);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
