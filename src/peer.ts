@@ -232,6 +232,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
       this.connection.fail(failure);
     }
     this.#checkInput();
+    if (this.connection.open) this.#endIfDone();
   };
 
   // --------------------------------------------------------------------------------------- actions
@@ -518,6 +519,8 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   #endIfDone(): void {
     if (!(this.#inputEnded || this.#draining) || this.#reactor.openRequests > 0) return;
+    // Commands may be among what is still being decoded.
+    if (this.#reactor.heldBytes > 0) return;
     if (this.#stopped) this.connection.finish();
     else this.connection.end();
   }

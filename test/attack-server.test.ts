@@ -689,6 +689,24 @@ for (const profile of PROFILES) {
       expect: { answers: { 1: "error: unknown command 'no such'" } },
     },
     {
+      name: 'input that ends while a command is still being decoded',
+      send: () =>
+        frames(
+          HELLO,
+          begin(profile),
+          ECHO_DATA,
+          piece('command-data eos', concat(encodeAll(codec, [Buffer.from('not too late')]))),
+        ),
+      end: true,
+      expect: { ends: true, answers: { 1: 'not too late' } },
+    },
+    {
+      name: 'input that ends in the middle of a command that is still being decoded',
+      send: frames(data(good[0])),
+      end: true,
+      expect: { ends: true },
+    },
+    {
       name: 'an encoded command name over 255 bytes',
       send: () =>
         frames(

@@ -180,12 +180,19 @@ export class ServerReactor {
   decoded(ticket: Ticket, actions: ServerAction[]): void {
     if (this.#state === 'errored') return;
     this.#guard(actions, () => this.#frames.decoded(ticket));
+    if (this.#state === 'ended') this.#finishInput(actions);
   }
 
   /** End of input: what is partly received is abandoned, the rest goes on (B7). A second call does nothing. */
   endOfInput(actions: ServerAction[]): void {
     if (this.#state === 'ended') return;
     if (this.#state === 'open') this.#state = 'ended';
+    this.#finishInput(actions);
+  }
+
+  /** Nothing more will come, once what came before the end has been decoded. */
+  #finishInput(actions: ServerAction[]): void {
+    if (this.#frames.heldBytes > 0) return;
     for (const id of this.#receiving.keys()) {
       if (!this.#running.has(id)) continue;
       this.finishResponse(id);
