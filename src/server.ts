@@ -59,6 +59,8 @@ export class Server {
   readonly #limits: Limits;
   readonly #context: PeerContext;
   readonly #peers = new Set<Peer>();
+  /** All sockets, those that have not become peers yet among them. */
+  readonly #sockets = new Set<Socket>();
   /** Output that waits on any connection. */
   readonly #allOutput: Gate;
   readonly #report: PeerContext['report'];
@@ -208,7 +210,15 @@ export class Server {
         ? createNetServer(options, accept)
         : createTlsServer({ handshakeTimeout: this.#limits.idleTimeout, ...options, ...tls }, accept);
     net.maxConnections = maxConnections;
-    net.on('tlsClientError', (error, socket: Socket) => this.#report(error, { remote: remoteOf(socket) }));
+    net.on('tlsClientError', (error, socket: Socket) => {
+      this.#report(error, { remote: remoteOf(socket) });
+      // Node leaves a handshake that has timed out, or was broken off, as it is.
+      socket.destroy();
+    });
+    net.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
     // Such as EMFILE at accept: this connection fails, the next may not.
     net.on('error', (error) => {
       if (net.listening) this.#report(error, {});
@@ -261,10 +271,9 @@ export class Server {
       for (const peer of this.#peers) peer.stop(CLOSING);
       const gone = await this.#allGone(FORCE_TIME);
       await this.#pool.close();
-      if (!gone && !(await this.#allGone(FORCE_TIME))) {
-        for (const peer of this.#peers) peer.connection.destroy();
-      }
+      if (!gone) await this.#allGone(FORCE_TIME);
     } else await this.#pool.close();
+    for (const socket of this.#sockets) socket.destroy();
     await closed;
   }
 
