@@ -10,6 +10,7 @@ import { type ClientAction, ClientReactor } from './reactor/client.ts';
 import type { Decoders, Ticket } from './reactor/incoming.ts';
 import { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
 import {
+  CommandDataFlag,
   DEFAULT_FRAME_SIZE,
   type Frame,
   FrameType,
@@ -84,9 +85,11 @@ export interface ClientStats {
 
 /** A response as it arrives. Iterate it once, or take it whole with bytes() or text(). */
 export class Response implements AsyncIterable<Uint8Array> {
-  readonly #requestId: number;
-  readonly #client: ResponseOwner;
+  /** 0 until the command is sent. */
+  requestId = 0;
+  readonly command: string;
   readonly options: CallOptions;
+  readonly #client: ResponseOwner;
   #chunks: Uint8Array[] = [];
   #ended = false;
   #error: Error | undefined;
@@ -98,15 +101,20 @@ export class Response implements AsyncIterable<Uint8Array> {
   #whole = false;
   #onAbort: (() => void) | undefined;
 
-  constructor(client: ResponseOwner, requestId: number, options: CallOptions) {
+  constructor(client: ResponseOwner, command: string, options: CallOptions) {
     this.#client = client;
-    this.#requestId = requestId;
+    this.command = command;
     this.#window = client.requestWindow;
     this.options = options;
     const { signal } = options;
     if (signal === undefined) return;
     this.#onAbort = () => this.cancel(signal.reason);
     signal.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** True when nothing more will come. */
+  get over(): boolean {
+    return this.#ended || this.#error !== undefined;
   }
 
   /** The whole response. @throws CommandError when the command failed, ConnectionError when the connection did. */
@@ -138,14 +146,14 @@ export class Response implements AsyncIterable<Uint8Array> {
         else await this.#arrival();
       }
     } finally {
-      this.cancel(new CommandError('response not read to its end'));
+      if (!this.over) this.cancel(new CommandError('response not read to its end'));
     }
   }
 
   /** Tells the server to stop; the response ends with `reason` as its error. */
   cancel(reason: unknown = new CommandError('cancelled')): void {
     if (this.#ended || this.#error !== undefined) return;
-    this.#client.cancel(this.#requestId);
+    if (this.requestId !== 0) this.#client.cancel(this.requestId);
     this.fail(reason instanceof Error ? reason : new CommandError(String(reason)));
   }
 
@@ -156,7 +164,7 @@ export class Response implements AsyncIterable<Uint8Array> {
   push(bytes: Uint8Array, last: boolean): void {
     this.#window -= bytes.length;
     if (this.#window < 0 && this.#client.creditCounts) {
-      const window = `${this.#client.requestWindow} bytes of request ${this.#requestId}`;
+      const window = `${this.#client.requestWindow} bytes of request ${this.requestId}`;
       throw new ProtocolError('limit', `requestWindow: the server has passed the window of ${window}`);
     }
     if (bytes.length > 0) this.#chunks.push(bytes.slice());
@@ -192,7 +200,7 @@ export class Response implements AsyncIterable<Uint8Array> {
     if (this.#ended) return;
     this.#uncredited += bytes;
     if (this.#uncredited < this.#client.requestWindow / 2) return;
-    this.#client.credit(this.#requestId, this.#uncredited);
+    this.#client.credit(this.requestId, this.#uncredited);
     this.#window += this.#uncredited;
     this.#uncredited = 0;
   }
@@ -259,6 +267,9 @@ const MAX_STREAM_BEGINS = 1_000_000;
 /** Streams of a client: 1 is plain, 3 carries encoded command data. */
 const PLAIN_STREAM = 1;
 const DATA_STREAM = 3;
+/** Bytes of command data between two marks, and marks that may be out. */
+const DATA_MARK = 256 * 1024;
+const MAX_DATA_MARKS = 2;
 const DEFAULT_REQUEST_WINDOW = 1 << 20;
 const EXTENSIONS = ['sender-settings', 'progress', 'cancel', 'credit', 'ping', 'goaway'];
 const NOTHING = new Uint8Array(0);
@@ -273,6 +284,8 @@ export class Client implements FrameOwner, ResponseOwner {
   readonly #decoders: LocalDecoders;
   readonly #reactor: ClientReactor<Response>;
   readonly #actions: ClientAction<Response>[] = [];
+  /** Calls that wait until the server takes more. */
+  readonly #queued: Response[] = [];
   #serverSettings: SenderSettings | undefined;
   #settingsWaiters: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #dataEncoder: Encoder | undefined;
@@ -280,8 +293,13 @@ export class Client implements FrameOwner, ResponseOwner {
   #refuseReason: Error | undefined;
   #uncredited = 0;
   #framesReceived = 0;
-  #pings = new Map<string, () => void>();
+  readonly #pings = new Map<string, { resolve: () => void; reject: (error: Error) => void }>();
   #pingCount = 0;
+  /** Requests whose command data is not whole yet. */
+  readonly #uploads = new Set<number>();
+  /** Command data sent since the last mark, and the pings that mark what has been read, oldest first. */
+  #dataUnmarked = 0;
+  readonly #dataMarks: Promise<number>[] = [];
   #ending = false;
   #resolveClosed: () => void = () => undefined;
 
@@ -303,25 +321,15 @@ export class Client implements FrameOwner, ResponseOwner {
 
   /**
    * Sends a command; the response arrives while it is read. Never throws: a failure is in the response.
-   * Commands in flight are bounded by the server's limit (128 by default), which is the caller's to keep.
+   * Calls past the server's limit on concurrent requests wait here for their turn.
    */
   call(command: string, options: CallOptions = {}): Response {
     const { signal } = options;
-    const requestId = this.#reactor.freeId();
-    const response = new Response(this, requestId, options);
+    const response = new Response(this, command, options);
     const refused = this.#refuseReason ?? (signal?.aborted ? abortError(signal) : undefined);
-    if (refused !== undefined) {
-      response.fail(refused);
-      return response;
-    }
-    try {
-      this.#sendCommand(requestId, command, options);
-    } catch (error) {
-      response.fail(error as Error);
-      return response;
-    }
-    this.#reactor.open(requestId, response);
-    if (options.data !== undefined) this.#sendData(requestId, response, options.data);
+    if (refused !== undefined) response.fail(refused);
+    else if (this.#reactor.openRequests >= this.#maxConcurrentRequests) this.#queued.push(response);
+    else this.#send(response);
     return response;
   }
 
@@ -343,14 +351,15 @@ export class Client implements FrameOwner, ResponseOwner {
     });
   }
 
-  /** Sends a ping; resolves with the milliseconds until the reply. */
+  /** Sends a ping; resolves with the milliseconds until the reply. @throws ConnectionError when none can come. */
   ping(): Promise<number> {
+    if (!this.#connection.open) return Promise.reject(this.#refuseReason);
     const payload = new Uint8Array(8);
     new DataView(payload.buffer).setUint32(0, ++this.#pingCount);
     const sent = performance.now();
     this.#connection.sendPlain(0, FrameType.ping, 0, payload);
-    return new Promise((resolve) => {
-      this.#pings.set(payload.join(), () => resolve(performance.now() - sent));
+    return new Promise((resolve, reject) => {
+      this.#pings.set(payload.join(), { resolve: () => resolve(performance.now() - sent), reject });
     });
   }
 
@@ -377,9 +386,39 @@ export class Client implements FrameOwner, ResponseOwner {
 
   // ---------------------------------------------------------------------------------------- sending
 
+  get #maxConcurrentRequests(): number {
+    return this.#serverSettings?.maxConcurrentRequests ?? DEFAULT_LIMITS.maxConcurrentRequests;
+  }
+
+  #send(response: Response): void {
+    const { command, options } = response;
+    const requestId = this.#reactor.freeId();
+    try {
+      this.#sendCommand(requestId, command, options);
+    } catch (error) {
+      response.fail(error as Error);
+      return;
+    }
+    response.requestId = requestId;
+    this.#reactor.open(requestId, response);
+    if (options.data !== undefined) {
+      this.#uploads.add(requestId);
+      this.#sendData(requestId, response, options.data);
+    }
+  }
+
+  /** Sends calls that had to wait, as far as the server takes more now. */
+  #sendQueued(): void {
+    while (this.#queued.length > 0 && this.#reactor.openRequests < this.#maxConcurrentRequests) {
+      const response = this.#queued.shift() as Response;
+      if (!response.over) this.#send(response);
+    }
+  }
+
   /** For responses: stop the request. */
   cancel(requestId: number): void {
     this.#reactor.forget(requestId);
+    this.#uploads.delete(requestId);
     if (this.#serverSettings !== undefined) this.#connection.sendPlain(requestId, FrameType.cancel, 0);
   }
 
@@ -426,28 +465,51 @@ export class Client implements FrameOwner, ResponseOwner {
     const open = () => this.#reactor.get(requestId) === response && this.#connection.open;
     try {
       if (this.#options.encodeData !== undefined) await this.ready();
-      // One piece is held back, so that the last one can say that it is the last.
+      // What is at hand can say with its last piece that it ends; what is still being made must not wait for that.
+      const whole = typeof data === 'string' || data instanceof Uint8Array;
       let held: Uint8Array = NOTHING;
       for await (const piece of frameSized(data)) {
         if (held.length > 0 && open()) this.#sendDataPiece(requestId, held, false);
-        held = piece;
-        if (this.#connection.output.room === 0) await this.#outputRoom();
+        if (whole) held = piece;
+        else if (open()) this.#sendDataPiece(requestId, piece, false);
+        await this.#roomForData();
         if (!open()) return;
       }
-      if (open()) this.#sendDataPiece(requestId, held, true);
+      if (!open()) return;
+      this.#uploads.delete(requestId);
+      this.#sendDataPiece(requestId, held, true);
     } catch (error) {
       response.cancel(error);
     }
   }
 
   #sendDataPiece(requestId: number, piece: Uint8Array, last: boolean): void {
+    this.#dataUnmarked += piece.length;
     commandDataFrames(piece, last, DEFAULT_FRAME_SIZE, (type, flags, payload) =>
       this.#sendDataFrame(requestId, type, flags, payload),
     );
   }
 
-  #outputRoom(): Promise<void> {
-    return new Promise((resolve) => this.#connection.output.wait(resolve));
+  /** The response is whole: the server must not wait for the rest of the data, nor find its ID in use. */
+  #endUpload(requestId: number): void {
+    if (!this.#uploads.delete(requestId)) return;
+    this.#connection.sendPlain(requestId, FrameType.commandData, CommandDataFlag.eos);
+  }
+
+  /**
+   * Waits while too much command data is on its way. A server reads no further than its handlers do, so credit that
+   * we grant would arrive only after all data before it: pings show how much has been read.
+   */
+  async #roomForData(): Promise<void> {
+    const { output } = this.#connection;
+    if (this.#dataUnmarked >= DATA_MARK && this.#serverSettings?.extensions?.includes('ping')) {
+      this.#dataUnmarked = 0;
+      // A lost connection fails the response itself.
+      this.#dataMarks.push(this.ping().catch(() => 0));
+    }
+    if (this.#dataMarks.length > MAX_DATA_MARKS) await this.#dataMarks.shift();
+    while (output.room === 0 && this.#connection.open)
+      await new Promise<void>((resolve) => output.wait(resolve));
   }
 
   /** Command data goes encoded on a stream of its own, if that was asked for and the server decodes it. */
@@ -461,6 +523,13 @@ export class Client implements FrameOwner, ResponseOwner {
     const length = encoder.encode(payload, frame, HEADER_SIZE);
     writeHeader(frame, 0, length, requestId, DATA_STREAM, StreamFlag.encoded, type, flags);
     this.#connection.writer.send(frame.subarray(0, HEADER_SIZE + length));
+  }
+
+  /** The server may have lost our stream's context with a worker: the next data begins it afresh (B1). */
+  #renewDataStream(): void {
+    this.#dataEncoder?.close();
+    this.#dataEncoder = undefined;
+    this.#dataStreamBegun = false;
   }
 
   #encoderForData(): Encoder | undefined {
@@ -499,6 +568,7 @@ export class Client implements FrameOwner, ResponseOwner {
       for (let i = 0; i < actions.length; i++) this.#act(actions[i]);
       actions.length = 0;
     }
+    if (this.#queued.length > 0) this.#sendQueued();
     if (this.#ending) this.#endIfDone();
   }
 
@@ -520,9 +590,10 @@ export class Client implements FrameOwner, ResponseOwner {
   onClosed(reason: Error | undefined): void {
     const error = this.#explain(reason);
     this.#refuseReason ??= error;
-    for (const response of [...this.#reactor.requests()]) response.fail(error);
-    for (const { reject } of this.#settingsWaiters) reject(error);
+    for (const response of [...this.#reactor.requests(), ...this.#queued.splice(0)]) response.fail(error);
+    for (const { reject } of [...this.#settingsWaiters, ...this.#pings.values()]) reject(error);
     this.#settingsWaiters = [];
+    this.#pings.clear();
     this.#reactor.stop();
     this.#dataEncoder?.close();
     this.#resolveClosed();
@@ -532,10 +603,13 @@ export class Client implements FrameOwner, ResponseOwner {
     switch (action.kind) {
       case 'bytes':
         this.#creditConnection(action.bytes.length);
+        if (action.last) this.#endUpload(action.request.requestId);
         return action.request.push(action.bytes, action.last);
       case 'unwanted':
         return this.#creditConnection(action.bytes);
       case 'error':
+        this.#endUpload(action.request.requestId);
+        if (action.request.options.data !== undefined) this.#renewDataStream();
         return action.request.fail(new CommandError(action.message));
       case 'text':
         return action.request.options.onText?.(action.text);
@@ -549,15 +623,20 @@ export class Client implements FrameOwner, ResponseOwner {
       case 'ping':
         return this.#connection.sendPlain(0, FrameType.ping, PingFlag.reply, action.payload);
       case 'pong':
-        this.#pings.get(action.payload.join())?.();
+        this.#pings.get(action.payload.join())?.resolve();
         this.#pings.delete(action.payload.join());
         return;
       case 'goaway':
-        this.#refuseReason ??= new ConnectionError(`the server is going away: ${action.reason}`);
-        return;
+        return this.#goAway(new ConnectionError(`the server is going away: ${action.reason}`));
       case 'peer-error':
         return this.#connection.destroy(new ConnectionError(`the server reports: ${action.message}`));
     }
+  }
+
+  /** The server takes nothing new: calls that wait for their turn never get it (C5). */
+  #goAway(reason: ConnectionError): void {
+    this.#refuseReason ??= reason;
+    for (const response of this.#queued.splice(0)) response.fail(reason);
   }
 
   /** The connection's window is for what has arrived, read or not: the request windows bound what waits. */
@@ -573,14 +652,15 @@ export class Client implements FrameOwner, ResponseOwner {
   #explain(reason: Error | undefined): Error {
     const { remote } = this.#connection;
     if (this.#framesReceived === 0 && !this.#options.plain && !this.#ending) {
-      return new ConnectionError(`${remote} does not speak the millrace protocol`, { cause: reason });
+      const why = reason instanceof ConnectionError ? ` (${reason.message})` : '';
+      return new ConnectionError(`${remote} does not speak the millrace protocol${why}`, { cause: reason });
     }
     if (reason !== undefined) return reason;
     return new ConnectionError(`${remote} closed the connection`);
   }
 
   #endIfDone(): void {
-    if (this.#reactor.openRequests === 0) this.#connection.end();
+    if (this.#reactor.openRequests === 0 && this.#queued.length === 0) this.#connection.end();
   }
 }
 

@@ -137,7 +137,7 @@ export class Connection {
   /** Closes once everything sent so far has reached the transport; reads on until the peer closes too. */
   end(): void {
     if (this.#state === 'closed') return;
-    this.writer.whenEmpty(() => this.#transport.end());
+    this.writer.whenEmpty(this.#endOutput);
   }
 
   /** Takes no more input, and closes once everything sent so far has reached the transport. */
@@ -147,6 +147,12 @@ export class Connection {
     this.#stopWatch();
     this.#endAndDrop();
   }
+
+  /** What is still on its way from a lane, for a request that was given up, is dropped from here on. */
+  readonly #endOutput = (): void => {
+    this.#transport.end();
+    this.writer.close();
+  };
 
   /** Drops the connection; `reason` reaches the owner's onClosed(). */
   destroy(reason?: Error): void {
@@ -162,6 +168,8 @@ export class Connection {
       this.destroy(error as Error);
       return;
     }
+    // Held output, the error included, may go once input has ended (A6).
+    if (this.#state === 'ended') this.writer.release();
     this.#state = 'failing';
     this.#stopWatch();
     this.#reason ??= protocolError;
@@ -178,7 +186,7 @@ export class Connection {
 
   #endAndDrop(): void {
     this.writer.whenEmpty(() => {
-      this.#transport.end();
+      this.#endOutput();
       this.#transport.resume();
       this.#dropAfter(LINGER);
     });

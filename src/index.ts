@@ -12,6 +12,7 @@ import { ConnectionError } from './wire/errors.ts';
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './authorize.ts';
 export { type CallOptions, Client, type ClientOptions, type ClientStats, type Response } from './client.ts';
 export type { CommandDefinition, LaneCommand, MainCommand } from './commands.ts';
+export { type PullOptions, pull } from './files/pull.ts';
 export type { Policy, PolicyName, RouteQuery, StreamView } from './lanes/policy.ts';
 export {
   type CommandRequest,

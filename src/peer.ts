@@ -9,7 +9,13 @@ import type { ResponseCache } from './lanes/cache.ts';
 import { compressOnLane } from './lanes/compress.ts';
 import { LaneDecoders } from './lanes/decoders.ts';
 import type { LanePool } from './lanes/pool.ts';
-import { type CacheStream, Router, type RouterEvents, type RouterOptions } from './lanes/router.ts';
+import {
+  type CacheStream,
+  type LaneStream,
+  Router,
+  type RouterEvents,
+  type RouterOptions,
+} from './lanes/router.ts';
 import { Window } from './reactor/flow.ts';
 import type { Ticket } from './reactor/incoming.ts';
 import { costOf } from './reactor/request.ts';
@@ -64,6 +70,9 @@ const NOTHING = new Uint8Array(0);
 /** Bytes of output beyond its bound, where handlers wait, until we stop reading: pongs and errors. */
 const SHORT_ANSWERS = 256 * 1024;
 const MAX_DEADLINE = 2 ** 31 - 1;
+/** Times maxBufferedInput that we hold of command data whose handlers wait for credit. */
+const STUCK_FACTOR = 4;
+const MAX_HELD_PONGS = 64;
 
 export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   readonly connection: Connection;
@@ -74,10 +83,12 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   readonly #requests = new Map<number, ServedRequest>();
   readonly #actions: ServerAction[] = [];
   #settings: SenderSettings = {};
-  #creditWaiters: (() => void)[] = [];
+  #creditWaiters: { request: ServedRequest; resume: () => void }[] = [];
   #dirty: ResponsePump[] = [];
   /** What the command data costs that handlers have not read yet. */
   #unreadData = 0;
+  /** Replies to pings that wait until less of it is unread: clients pace their uploads by them. */
+  #heldPongs: Uint8Array[] = [];
   #highestId = 0;
   #draining = false;
   /** Nothing is read any more. */
@@ -155,9 +166,9 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   onEnd(): void {
     this.#inputEnded = true;
+    this.#stopCreditWaiters();
     this.#reactor.endOfInput(this.#actions);
     this.#perform();
-    this.creditChanged();
     this.#endIfDone();
   }
 
@@ -265,7 +276,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
       case 'credit':
         return this.#credit(action.requestId, action.bytes);
       case 'ping':
-        return this.sendPlain(0, FrameType.ping, PingFlag.reply, action.payload);
+        return this.#pong(action.payload);
       case 'pong':
         return;
       case 'release-output':
@@ -309,15 +320,13 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   /** Policies and affinity keys are the user's code: what they throw fails the request, nothing else. */
   #route(request: ServedRequest, args: ReadonlyMap<string, Uint8Array>, plain: boolean): void {
     const { id, command } = request;
+    const inLane = command.handler === undefined;
     try {
       const query = { command: command.name, key: command.affinityKey?.(args) };
-      this.router.acquire(id, query, plain, command.handler === undefined, (stream) => {
-        if (request.over) stream?.requests.delete(id);
-        else request.start(stream);
-      });
+      this.router.acquire(id, query, plain, inLane, (stream) => request.start(stream));
     } catch (error) {
       this.report(error, command.name);
-      request.stop(`command '${command.name}' failed: internal error`);
+      request.stop('internal error: no stream for the response');
     }
   }
 
@@ -373,7 +382,13 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   #credit(requestId: number, bytes: number): void {
     if (requestId === 0) this.window.add(bytes);
     else this.#requests.get(requestId)?.credit(bytes);
-    this.creditChanged();
+    this.#wakeCreditWaiters();
+  }
+
+  #wakeCreditWaiters(): void {
+    const waiters = this.#creditWaiters;
+    this.#creditWaiters = [];
+    for (const { resume } of waiters) resume();
   }
 
   // ------------------------------------------------------------------- what requests need (RequestPeer)
@@ -403,16 +418,15 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     return profile === 'zstd-8mb' && !perRequest ? profile : undefined;
   }
 
-  waitForCredit(resume: () => void): boolean {
-    if (this.#inputEnded) return false;
-    this.#creditWaiters.push(resume);
-    return true;
+  waitForCredit(request: ServedRequest, resume: () => void): void {
+    this.#creditWaiters.push({ request, resume });
+    if (this.#inputEnded) queueMicrotask(() => this.#stopCreditWaiters());
+    else this.#checkInput();
   }
 
-  creditChanged(): void {
-    const waiters = this.#creditWaiters;
-    this.#creditWaiters = [];
-    for (const resume of waiters) resume();
+  returnCredit(bytes: number): void {
+    this.window.take(-bytes);
+    this.#wakeCreditWaiters();
   }
 
   flushLater(pump: ResponsePump): void {
@@ -433,6 +447,10 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#context.report(error, { command, remote: this.connection.remote });
   }
 
+  leaveStream(stream: LaneStream, requestId: number): void {
+    this.router.leave(stream, requestId);
+  }
+
   acquireCacheStream(use: (stream: CacheStream) => void): void {
     this.router.acquireCacheStream(use);
   }
@@ -451,6 +469,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   finished(request: ServedRequest): void {
     if (this.#requests.get(request.id) === request) this.#requests.delete(request.id);
+    this.router.stopWaiting(request.id);
     this.#freeWhenHandedOver(request.id, request.lingers);
     this.#failIfDone();
   }
@@ -496,31 +515,71 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   }
 
   /**
-   * Reads on only while what we hold for slow handlers and decoders is within bounds, and what waits to be sent is:
-   * a peer that reads nothing must not go on asking for short answers.
+   * Reads on only while what we hold for slow handlers and decoders is within bounds, and what waits to be sent is: a
+   * peer that reads nothing must not go on asking for short answers. Credit comes by the same way: data whose handlers
+   * wait for credit must not keep it from being read, up to a bound which lies well above what a client that paces its
+   * uploads by pings has under way.
    */
   readonly #checkInput = (): void => {
-    const { connection } = this;
-    const held = this.#unreadData + this.#reactor.heldBytes;
-    const outputFull = connection.output.used > connection.output.limit + SHORT_ANSWERS;
     if (!this.#admitted || this.#stopped) return;
-    if (held <= connection.limits.maxBufferedInput && !outputFull) {
-      connection.resume();
-      return;
-    }
-    connection.pause();
-    if (!outputFull || this.#awaitsOutput) return;
+    const soft = this.connection.limits.maxBufferedInput;
+    const held = this.#unreadData + this.#reactor.heldBytes;
+    if (this.#outputOverfull) this.#pauseForOutput();
+    else if (held <= soft) {
+      this.#sendHeldPongs();
+      this.connection.resume();
+    } else this.#checkStuck(held, soft);
+  };
+
+  #checkStuck(held: number, soft: number): void {
+    const stuck = this.#creditWaiters.filter(({ request }) => request.unreadData > 0);
+    const stuckBytes = stuck.reduce((sum, { request }) => sum + request.unreadData, 0);
+    if (held - stuckBytes > soft) this.connection.pause();
+    else if (held <= STUCK_FACTOR * soft) this.connection.resume();
+    else
+      for (const { request } of stuck) request.stop('too much command data for a response that is not read');
+  }
+
+  get #outputOverfull(): boolean {
+    const { used, limit } = this.connection.output;
+    return used > limit + SHORT_ANSWERS;
+  }
+
+  #pauseForOutput(): void {
+    this.connection.pause();
+    if (this.#awaitsOutput) return;
     this.#awaitsOutput = true;
-    connection.output.wait(() => {
+    this.connection.output.wait(() => {
       this.#awaitsOutput = false;
       this.#checkInput();
     });
-  };
+  }
+
+  /** No credit comes after the end of input. */
+  #stopCreditWaiters(): void {
+    const waiters = this.#creditWaiters;
+    this.#creditWaiters = [];
+    for (const { request } of waiters)
+      request.stop('the input has ended, and with it the credit for the response');
+  }
+
+  #pong(payload: Uint8Array): void {
+    const held = this.#unreadData + this.#reactor.heldBytes;
+    if (held <= this.connection.limits.maxBufferedInput || this.#heldPongs.length >= MAX_HELD_PONGS) {
+      this.sendPlain(0, FrameType.ping, PingFlag.reply, payload);
+    } else this.#heldPongs.push(payload);
+  }
+
+  #sendHeldPongs(): void {
+    if (this.#heldPongs.length === 0) return;
+    const pongs = this.#heldPongs;
+    this.#heldPongs = [];
+    for (const payload of pongs) this.sendPlain(0, FrameType.ping, PingFlag.reply, payload);
+  }
 
   #endIfDone(): void {
-    if (!(this.#inputEnded || this.#draining) || this.#reactor.openRequests > 0) return;
-    // Commands may be among what is still being decoded.
-    if (this.#reactor.heldBytes > 0) return;
+    if (!this.#inputEnded && !this.#draining) return;
+    if (this.#reactor.openRequests > 0 || this.#reactor.decoding) return;
     if (this.#stopped) this.connection.finish();
     else this.connection.end();
   }

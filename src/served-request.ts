@@ -1,6 +1,6 @@
 /** One request at the server: from its command to the last byte of its response. */
 
-import { type BatchReader, LookupAnswer, Op, unpackPieces } from '../workers/batch.ts';
+import { type BatchReader, CallFlag, LookupAnswer, Op, unpackPieces } from '../workers/batch.ts';
 import type { Command } from './commands.ts';
 import type { CacheEntry, ResponseCache } from './lanes/cache.ts';
 import type { CacheStream, LaneStream } from './lanes/router.ts';
@@ -26,15 +26,17 @@ export interface RequestPeer {
   readonly cache: ResponseCache;
   /** The profile of cached entries, or undefined when this peer cannot take them. */
   readonly cacheProfile: string | undefined;
-  /** Calls `resume` once, when there may be more credit; false: there never will be, for the input has ended. */
-  waitForCredit(resume: () => void): boolean;
-  /** Lets all who wait for credit look again. */
-  creditChanged(): void;
+  /** `resume` is called when the peer has granted credit, `request` is stopped when it no longer can. */
+  waitForCredit(request: ServedRequest, resume: () => void): void;
+  /** Puts back into the connection's window what a request has taken and not used. */
+  returnCredit(bytes: number): void;
   flushLater(pump: ResponsePump): void;
   sendPlain(requestId: number, type: number, flags: number, payload: Uint8Array): void;
   /** The handler has taken, or will never take, command data that cost so much to hold. */
   dataRead(cost: number): void;
   report(error: unknown, command: string): void;
+  /** The request will send nothing more on `stream`. */
+  leaveStream(stream: LaneStream, requestId: number): void;
   acquireCacheStream(use: (stream: CacheStream) => void): void;
   releaseCacheStream(stream: CacheStream, whole: boolean): void;
   /** Compresses for the cache; undefined: could not. */
@@ -60,6 +62,10 @@ export class ServedRequest implements ResponseSink {
   readonly id: number;
   readonly command: Command;
   readonly #peer: RequestPeer;
+  /** Frames handed to the stream's lane by this thread and not yet back. */
+  #framesInLane = 0;
+  /** What goes on once those are back. */
+  #whenLaneEmpty: (() => void) | undefined;
   readonly #args: ReadonlyMap<string, Uint8Array>;
   readonly #window: Window;
   /** Command data for a handler on this thread; for one in a lane, what came before it was started. */
@@ -74,8 +80,8 @@ export class ServedRequest implements ResponseSink {
   #granted = 0;
   #grantTarget = FIRST_GRANT;
   #grantWanted = 0;
-  /** What the command data costs that was given to the call in the lane and not yet read there. */
-  #unreadInLane = 0;
+  /** What the command data costs that has come and that no handler has read yet. */
+  #unread = 0;
   /** Key that we have promised the cache to fill. */
   #producing: string | undefined;
   /** Whether the output that the call is producing ends its response. */
@@ -101,7 +107,7 @@ export class ServedRequest implements ResponseSink {
     this.id = id;
     this.#args = args;
     this.#window = new Window(peer.requestWindow);
-    this.#data = hasData ? new DataQueue((cost) => peer.dataRead(cost)) : undefined;
+    this.#data = hasData ? new DataQueue((cost) => this.#dataRead(cost)) : undefined;
   }
 
   get over(): boolean {
@@ -141,8 +147,14 @@ export class ServedRequest implements ResponseSink {
     (this.#deadline as { unref?: () => void }).unref?.();
   }
 
+  /** What the command data costs that has come and has not been read by the handler. */
+  get unreadData(): number {
+    return this.#unread;
+  }
+
   /** A piece of command data; copied when it has to be kept. */
   pushData(bytes: Uint8Array, last: boolean): void {
+    this.#unread += costOf(bytes);
     if (this.command.handler !== undefined) this.#data?.push(bytes, last);
     else if (this.#started) this.#sendData(bytes, last);
     else this.#early.push({ bytes: bytes.slice(), last });
@@ -184,6 +196,11 @@ export class ServedRequest implements ResponseSink {
 
   /** A frame of this response has come out of its lane. */
   onFrame(last: boolean, rawLength: number, call: boolean): void {
+    if (!call && --this.#framesInLane === 0 && this.#whenLaneEmpty !== undefined) {
+      // The frame is given to the writer in this very step.
+      queueMicrotask(this.#whenLaneEmpty);
+      this.#whenLaneEmpty = undefined;
+    }
     if (call) this.#granted -= rawLength;
     if (last) {
       this.#lastInLane = false;
@@ -205,8 +222,7 @@ export class ServedRequest implements ResponseSink {
       case Op.pieces:
         return this.#pieces(record);
       case Op.dataRead:
-        this.#unreadInLane -= record.extra;
-        return this.#peer.dataRead(record.extra);
+        return this.#dataRead(record.extra);
       case Op.report:
         return this.#peer.report(text.decode(record.payload), this.command.name);
     }
@@ -224,10 +240,9 @@ export class ServedRequest implements ResponseSink {
   }
 
   wait(resume: () => void): void {
-    if (this.#window.available <= 0 || this.#peer.window.available <= 0) {
-      if (!this.#peer.waitForCredit(resume))
-        this.stop('the response waits for credit, but the input has ended');
-    } else if (this.#backlog !== undefined && this.#backlog.room < SMALLEST_PIECE) this.#backlog.wait(resume);
+    if (this.#window.available <= 0 || this.#peer.window.available <= 0)
+      this.#peer.waitForCredit(this, resume);
+    else if (this.#backlog !== undefined && this.#backlog.room < SMALLEST_PIECE) this.#backlog.wait(resume);
     else this.#peer.output.wait(resume);
   }
 
@@ -245,6 +260,7 @@ export class ServedRequest implements ResponseSink {
     }
     this.#lastInLane = last;
     this.#peer.output.take(bytes.length);
+    this.#framesInLane++;
     this.#stream.encode(this.id, FrameType.bytesResponse, flags, bytes);
   }
 
@@ -272,7 +288,8 @@ export class ServedRequest implements ResponseSink {
       return;
     }
     this.#peer.cache.lookup(output.key, (entry) => {
-      if (entry !== undefined) this.#splice(entry, last, then);
+      if (entry !== undefined && this.#fits(entry)) this.#splice(entry, last, then);
+      else if (entry !== undefined) this.#produce(output, then);
       else if (this.#over) this.#peer.cache.abandon(output.key);
       else {
         this.#producing = output.key;
@@ -311,13 +328,19 @@ export class ServedRequest implements ResponseSink {
     }
     const packed = [...this.#args].flatMap(([key, value]) => [utf8.encode(key), value]);
     if (!this.#peer.window.limited) this.#take(this.allowance(FIRST_GRANT));
-    stream.call(laneHandler, this.id, utf8.encode(name), packed, this.#data !== undefined, this.#granted);
+    const flags =
+      (this.#data === undefined ? 0 : CallFlag.data) | (this.#peer.sendsProgress ? CallFlag.progress : 0);
+    stream.call(laneHandler, this.id, utf8.encode(name), packed, flags, this.#granted);
     for (const { bytes, last } of this.#early) this.#sendData(bytes, last);
     this.#early = [];
   }
 
+  #dataRead(cost: number): void {
+    this.#unread -= cost;
+    this.#peer.dataRead(cost);
+  }
+
   #sendData(bytes: Uint8Array, last: boolean): void {
-    this.#unreadInLane += costOf(bytes);
     this.#stream?.tell(Op.callData, this.id, last ? 1 : 0, bytes);
   }
 
@@ -371,6 +394,10 @@ export class ServedRequest implements ResponseSink {
   }
 
   #spliceCall(entry: CacheEntry, last: boolean): void {
+    if (!this.#fits(entry)) {
+      this.#answerLookup(LookupAnswer.stream);
+      return;
+    }
     const stream = this.#stream;
     this.#splice(entry, last, () => {
       stream?.tell(Op.lookupAnswer, this.id, LookupAnswer.spliced);
@@ -387,17 +414,27 @@ export class ServedRequest implements ResponseSink {
 
   // -------------------------------------------------------------------------------------- cached output
 
-  /** A cached piece cannot be cut, so the windows must have room for one; sensitive output is not shared (D). */
+  /** Whether this request may have spliced output; sensitive output is not shared (D). */
   get #canSplice(): boolean {
-    const { cache, cacheProfile, requestWindow, frameSize, window } = this.#peer;
+    const { cache, cacheProfile, requestWindow, frameSize, window, output } = this.#peer;
     if (!cache.enabled || cacheProfile === undefined || this.#stream === undefined) return false;
-    if (this.#stream.profile !== cacheProfile || frameSize < CACHED_PIECE) return false;
+    if (this.#stream.profile !== cacheProfile || Math.min(frameSize, output.limit) < CACHED_PIECE)
+      return false;
     return !window.limited && (requestWindow === undefined || requestWindow >= CACHED_PIECE);
+  }
+
+  /**
+   * Cached pieces cannot be cut to what is left of a window, and a client need not grant more before that is used up:
+   * an entry that the window does not hold as a whole goes the ordinary way.
+   */
+  #fits(entry: CacheEntry): boolean {
+    return entry.rawLength <= this.#window.available;
   }
 
   async #produce(output: CachedOutput, then: (bytes?: Uint8Array) => void): Promise<void> {
     try {
       const bytes = await output.produce();
+      if (!(bytes instanceof Uint8Array)) throw new TypeError('cached output must be a Uint8Array');
       if (!this.#over) then(bytes);
     } catch (error) {
       this.#pump?.fail(error);
@@ -415,13 +452,18 @@ export class ServedRequest implements ResponseSink {
       }
       const entry = { pieces, rawLength: bytes.length };
       this.#peer.cache.fill(key, entry);
-      this.#splice(entry, last, then);
+      if (this.#fits(entry)) this.#splice(entry, last, then);
+      else then(bytes);
     });
   }
 
-  /** Sends a cached entry on a cache stream, nothing else between its pieces. */
+  /** Sends a cached entry on a cache stream, after what is still in the lane and nothing else between its pieces. */
   #splice(entry: CacheEntry, last: boolean, then: () => void): void {
     if (this.#over) return;
+    if (this.#framesInLane > 0) {
+      this.#whenLaneEmpty = () => this.#splice(entry, last, then);
+      return;
+    }
     this.#peer.acquireCacheStream((stream) => {
       if (this.#over) {
         this.#peer.releaseCacheStream(stream, true);
@@ -465,6 +507,7 @@ export class ServedRequest implements ResponseSink {
       return;
     }
     this.#peer.output.take(payload.length);
+    this.#framesInLane++;
     this.#stream.plain(this.id, type, flags, payload);
   }
 
@@ -485,12 +528,11 @@ export class ServedRequest implements ResponseSink {
     this.#data?.drop();
     if (this.#producing !== undefined) this.#peer.cache.abandon(this.#producing);
     if (this.#cacheStream !== undefined) this.#peer.releaseCacheStream(this.#cacheStream, false);
-    this.#stream?.requests.delete(this.id);
+    if (this.#stream !== undefined) this.#peer.leaveStream(this.#stream, this.id);
     this.#lingers = this.#codeRuns || this.#callStopped;
     if (this.#granted !== 0) this.#giveBack(this.#granted);
-    const early = this.#early.reduce((sum, { bytes }) => sum + costOf(bytes), 0);
     this.#early = [];
-    if (this.#unreadInLane + early > 0) this.#peer.dataRead(this.#unreadInLane + early);
+    if (this.#unread > 0) this.#dataRead(this.#unread);
     this.#peer.finished(this);
   }
 
@@ -498,8 +540,6 @@ export class ServedRequest implements ResponseSink {
   #giveBack(bytes: number): void {
     this.#granted = 0;
     this.#peer.output.give(bytes);
-    if (!this.#peer.window.limited) return;
-    this.#peer.window.take(-bytes);
-    this.#peer.creditChanged();
+    if (this.#peer.window.limited) this.#peer.returnCredit(bytes);
   }
 }

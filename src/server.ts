@@ -8,6 +8,7 @@ import { CommandTable, echo } from './commands.ts';
 import { Connection } from './connection.ts';
 import type { EncoderOptions } from './encoding/codec.ts';
 import { nativeCodecs } from './encoding/native.ts';
+import { IDENTITY } from './encoding/profiles.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 import { fileCommands } from './files/index.ts';
 import { ResponseCache } from './lanes/cache.ts';
@@ -81,6 +82,7 @@ export class Server {
     if (profile !== undefined && !encodable.includes(profile)) {
       throw new Error(`unknown profile '${profile}': this runtime encodes ${encodable.join(', ')}`);
     }
+    const { level, windowLog } = checked;
     const report = reporter(checked.onError);
     this.#report = report;
     this.#allOutput = new Gate(checked.outputMemory);
@@ -111,7 +113,7 @@ export class Server {
         perRequest: policy === 'per-request',
         streams: checked.streams ?? Math.min(MAX_STREAMS, defaultStreams(policy, workers)),
         profile,
-        encoderOptions: encoderOptions(codecs, profile ?? encodable[0], checked),
+        encoderOptions: encoderOptions(codecs, profile, { level, windowLog }),
         frameSize: checked.frameSize,
       },
       halfDuplex: checked.halfDuplex,
@@ -327,22 +329,26 @@ function streamRows(peer: Peer, cpuBySlot: ReadonlyMap<string, number>): StreamR
 }
 
 /**
- * Level and window for each profile: what was asked for where the profile has such a one, else its own default, for
- * it is the client that says which profile it decodes.
- * @throws Error when even `preferred` has no such level or window.
+ * Level and window for each profile: what was asked for where the profile has such ones, else its own default, for it
+ * is the client that says which profile it decodes.
+ * @throws RangeError when no profile, or not the one that was chosen, has such a level and window.
  */
-function encoderOptions(codecs: CodecRegistry, preferred: string, asked: EncoderOptions) {
-  const { level, windowLog } = asked;
+function encoderOptions(codecs: CodecRegistry, chosen: string | undefined, asked: EncoderOptions) {
   const byProfile = new Map<string, EncoderOptions>();
+  let problem: unknown;
+  let fits = false;
   for (const profile of codecs.encodable()) {
+    const counts = profile !== IDENTITY && (chosen === undefined || chosen === profile);
     try {
-      codecs.get(profile)?.createEncoder?.({ level, windowLog }).close();
-      byProfile.set(profile, { level, windowLog });
+      codecs.get(profile)?.createEncoder?.(asked).close();
+      byProfile.set(profile, asked);
+      fits ||= counts;
     } catch (error) {
-      if (profile === preferred) throw new Error(`profile ${profile}: ${(error as Error).message}`);
       byProfile.set(profile, {});
+      if (counts) problem ??= error;
     }
   }
+  if (problem !== undefined && !fits) throw problem;
   return byProfile;
 }
 

@@ -132,17 +132,17 @@ test('large files go to the disk in pieces and appear only when they are whole',
   t.deepEqual(contents(dest), { big: `${piece.repeat(20)}end` });
 });
 
-test('64 requests are in flight unless told otherwise, those for a type of file one after the other', async (t) => {
+test('64 requests are in flight unless told otherwise, those for files of one name one after the other', async (t) => {
   const { dest } = destination(t);
   const files = Array.from({ length: 200 }, (_, i) => ({
-    path: `d${i % 7}/${i}.${'abc'[i % 3]}`,
+    path: `d${i}/${'abc'[i % 3]}.txt`,
     content: `${i}`,
   }));
   const client = new FakeClient(files);
   await pull(client, dest);
   t.is(client.mostInFlight, 64);
-  const types = client.asked.map((path) => path.at(-1)).join('');
-  t.regex(types, /^a+b+c+$/);
+  const names = client.asked.map((path) => path.split('/')[1][0]).join('');
+  t.regex(names, /^a+b+c+$/);
   const few = new FakeClient(files.map((file) => ({ ...file, path: `again/${file.path}` })));
   await pull(few, dest, { inFlight: 3 });
   t.is(few.mostInFlight, 3);

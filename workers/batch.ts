@@ -25,8 +25,8 @@ export const Op = {
   /** Payload is decoded on the slot; answered by `decoded` or `failed`, in order. */
   decode: 6,
   /**
-   * Runs a handler whose output is encoded on the slot. Type: the handler's index; flags 1: command data follows;
-   * extra: the first grant; payload: {@link packPieces} of command, name, value, name, value …
+   * Runs a handler whose output is encoded on the slot. Type: the handler's index; flags: {@link CallFlag}; extra:
+   * the first grant; payload: {@link packPieces} of command, name, value, name, value …
    */
   call: 7,
   /** Payload: a piece of the call's command data; flags 1: the last. */
@@ -77,11 +77,19 @@ export const FrameFlag = {
   call: 4,
 } as const;
 
+/** Flags of a `call` record. */
+export const CallFlag = {
+  /** Command data follows. */
+  data: 1,
+  /** The peer takes progress frames. */
+  progress: 2,
+} as const;
+
 /** What a call should do with cached output. */
 export const LookupAnswer = {
   /** The main thread has spliced it; go on. */
   spliced: 0,
-  /** Produce it and send it compressed as `pieces`; go on when `spliced` comes. */
+  /** Produce it and send it compressed as `pieces`; the answer to those is `spliced` or `stream`. */
   produce: 1,
   /** Produce it and send it on the slot like any bytes. */
   stream: 2,

@@ -6,7 +6,7 @@ import { ResponsePump, type ResponseSink } from '../src/reactor/response.ts';
 import { CommandError } from '../src/wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType } from '../src/wire/frame.ts';
 import { cutUtf8, encodeProgress, encodeTextOutput } from '../src/wire/payloads.ts';
-import { type BatchReader, FrameFlag, LookupAnswer, Op, unpackPieces } from './batch.ts';
+import { type BatchReader, CallFlag, FrameFlag, LookupAnswer, Op, unpackPieces } from './batch.ts';
 
 /** Where the code of a command that runs in lanes is. */
 export interface HandlerModule {
@@ -61,6 +61,7 @@ class Call implements ResponseSink {
   readonly #calls: Calls;
   readonly #lane: CallLane;
   readonly #output: CallOutput;
+  readonly #sendsProgress: boolean;
   #grant: number;
   #wanted = 0;
   #resume: (() => void) | undefined;
@@ -79,9 +80,14 @@ class Call implements ResponseSink {
     const [command, ...rest] = unpackPieces(record.payload);
     const args = new Map<string, Uint8Array>();
     for (let i = 0; i < rest.length; i += 2) args.set(text.decode(rest[i]), rest[i + 1]);
-    if ((record.flags & 1) !== 0) this.data = new DataQueue((cost) => this.#dataRead(cost));
+    this.#sendsProgress = (record.flags & CallFlag.progress) !== 0;
+    if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((cost) => this.#dataRead(cost));
     this.request = new HandlerRequest(text.decode(command), args, this.data ?? NO_DATA);
     this.pump = new ResponsePump(this.request.command, this, lane.frameSize(this.slot));
+  }
+
+  get over(): boolean {
+    return this.#over;
   }
 
   granted(bytes: number): void {
@@ -134,6 +140,7 @@ class Call implements ResponseSink {
 
   sendBytes(bytes: Uint8Array, last: boolean): void {
     this.#grant -= bytes.length;
+    this.#wanted -= bytes.length;
     const flags = last ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
     this.#lane.encode(this.slot, this.requestId, FrameType.bytesResponse, flags, bytes, FrameFlag.call);
     this.#output.flushSoon();
@@ -148,7 +155,7 @@ class Call implements ResponseSink {
   }
 
   sendProgress(output: ProgressOutput): void {
-    this.#plain(FrameType.progress, 0, encodeProgress(output));
+    if (this.#sendsProgress) this.#plain(FrameType.progress, 0, encodeProgress(output));
   }
 
   sendError(message: string): void {
@@ -189,6 +196,7 @@ class Call implements ResponseSink {
     let bytes: Uint8Array;
     try {
       bytes = await output.produce();
+      if (!(bytes instanceof Uint8Array)) throw new TypeError('cached output must be a Uint8Array');
     } catch (error) {
       if (answer === LookupAnswer.produce) this.#add(Op.pieces, 1, NOTHING);
       this.pump.fail(error);
@@ -225,6 +233,7 @@ class Call implements ResponseSink {
 export class Calls {
   readonly #handlers: HandlerModule[];
   readonly #loaded: (Handler | Record<string, Handler> | undefined)[] = [];
+  readonly #loading: (Promise<Handler | Record<string, Handler>> | undefined)[] = [];
   readonly #lane: CallLane;
   readonly #output: CallOutput;
   readonly #running = new Map<number, Call>();
@@ -316,14 +325,16 @@ export class Calls {
     this.#running.set(key(call.slot, call.requestId), call);
     const loaded = this.#loaded[index];
     if (loaded !== undefined) this.#run(call, loaded);
-    else
-      this.#load(index).then(
+    else {
+      this.#loading[index] ??= this.#load(index);
+      this.#loading[index].then(
         (handler) => this.#run(call, handler),
         (error) =>
           call.pump.start(() => {
             throw error;
           }),
       );
+    }
   }
 
   #run(call: Call, loaded: Handler | Record<string, Handler>): void {

@@ -11,6 +11,7 @@ import {
   type Decoder,
   type DecoderLimits,
   type Encoder,
+  type EncoderOptions,
   FINISH_BOUND,
 } from '../src/encoding/codec.ts';
 import { nativeCodecs } from '../src/encoding/native.ts';
@@ -244,16 +245,16 @@ export class Lane {
   #openEncoder(slot: number, setup: EncoderSetup): void {
     const { streamId, profile, frameSize, perRequest, level, windowLog } = setup;
     const codec = profile === 'identity' ? undefined : codecs.get(profile);
-    const options = { level, windowLog };
-    const makeEncoder = () => codec?.createEncoder?.(options);
+    const asked = { level, windowLog };
+    const { encoder, options } = encoderOf(codec, asked);
     this.#encoders.set(slot, {
       streamId,
       profile,
       frameSize,
       perRequest,
       settings: codec?.settings(options) ?? new Uint8Array(0),
-      encoder: makeEncoder(),
-      makeEncoder,
+      encoder,
+      makeEncoder: () => encoderOf(codec, asked).encoder,
       begun: false,
       renew: false,
       seconds: 0,
@@ -309,13 +310,7 @@ export class Lane {
     const limits: DecoderLimits = setup;
     const codec = codecs.get(setup.profile);
     if (codec === undefined) return;
-    let decoder: Decoder;
-    try {
-      decoder = codec.createDecoder(limits, Uint8Array.from(setup.settings));
-    } catch (error) {
-      decoder = refusing(error);
-    }
-    this.#decoders.set(slot, { decoder, seconds: 0 });
+    this.#decoders.set(slot, { decoder: decoderOf(codec, limits, setup.settings), seconds: 0 });
   }
 
   #decode(slot: number, requestId: number, payload: Uint8Array): void {
@@ -365,14 +360,28 @@ export class Lane {
   }
 }
 
-/** In the place of a decoder that the peer's settings do not allow: says why at the first frame. */
-function refusing(reason: unknown): Decoder {
-  return {
-    decode() {
-      throw reason;
-    },
-    close() {},
-  };
+/** The server's level and window are meant for one profile; where they are out of another's range it takes its own. */
+function encoderOf(
+  codec: Codec | undefined,
+  options: EncoderOptions,
+): { encoder: Encoder | undefined; options: EncoderOptions } {
+  try {
+    return { encoder: codec?.createEncoder?.(options), options };
+  } catch {
+    return { encoder: codec?.createEncoder?.(), options: {} };
+  }
+}
+
+/** Settings come from the peer: what is wrong with them shows with the first frame, which has an answer. */
+function decoderOf(codec: Codec, limits: DecoderLimits, settings: readonly number[]): Decoder {
+  try {
+    return codec.createDecoder(limits, Uint8Array.from(settings));
+  } catch (error) {
+    const refuse = () => {
+      throw error;
+    };
+    return { decode: refuse, close: () => undefined };
+  }
 }
 
 function endsResponse(type: number, flags: number): boolean {

@@ -1,6 +1,8 @@
 /** What the commands' arguments may look like. */
 
+import { statSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
+import { fsProblem } from '../files/paths.ts';
 
 export const DEFAULT_PORT = 7711;
 
@@ -52,4 +54,14 @@ export function pairs<V>(parse: (value: string, name: string) => V) {
     if (Object.hasOwn(before, name)) throw new InvalidArgumentError(`'${name}' is given twice.`);
     return { ...before, [name]: parse(text.slice(cut + 1), name) };
   };
+}
+
+/** @throws Error when `dir` is not a folder that can be served. */
+export function checkFolder(dir: string): void {
+  try {
+    if (statSync(dir).isDirectory()) return;
+  } catch (error) {
+    throw new Error(`cannot serve ${dir}: ${fsProblem(error)}`);
+  }
+  throw new Error(`cannot serve ${dir}: not a folder`);
 }

@@ -67,18 +67,11 @@ async function callCommand(
   }
 }
 
-/** Writes to standard output no faster than it is read; when nobody reads any more, that is the end. */
+/** Writes to standard output no faster than it is read. */
 async function writeOut(chunks: AsyncIterable<Uint8Array>): Promise<void> {
-  const { stdout } = process;
-  let failure: NodeJS.ErrnoException | undefined;
-  stdout.on('error', (error) => {
-    failure = error;
-  });
   for await (const chunk of chunks) {
-    if (failure === undefined && !stdout.write(chunk)) await once(stdout, 'drain').catch(() => {});
-    if (failure !== undefined) break;
+    if (!process.stdout.write(chunk)) await once(process.stdout, 'drain');
   }
-  if (failure !== undefined && failure.code !== 'EPIPE') throw failure;
 }
 
 /** The bytes of a file or of standard input. */

@@ -1,4 +1,4 @@
-/** How a command may end other than well; main.ts turns these into exit codes. */
+/** How a command may end other than well; program.ts turns these into exit codes. */
 
 /** The user asked for something that cannot be: exit code 2. */
 export class UsageError extends Error {

@@ -71,7 +71,8 @@ function printResult(result: PullResult, seconds: number): void {
   const { files, skipped, failed, wireBytes = 0, notes } = result;
   for (const note of notes) console.error(`millrace: ${oneLine(note)}`);
   for (const { path, error } of failed.slice(0, MAX_FAILURE_LINES)) {
-    console.error(`millrace: ${oneLine(path === '' ? error : `${path}: ${error}`)}`);
+    // The server's own messages end in the path already.
+    console.error(`millrace: ${oneLine(error.endsWith(path) ? error : `${path}: ${error}`)}`);
   }
   const unsaid = failed.length - MAX_FAILURE_LINES;
   if (unsaid > 0) console.error(`millrace: and ${unsaid} more`);
@@ -112,19 +113,26 @@ async function makeMeter(isWanted: boolean): Promise<Meter> {
   return new BarMeter(bar);
 }
 
+/** Milliseconds between two looks at the progress: it may change thousands of times in a second. */
+const BAR_INTERVAL = 50;
+
 class BarMeter implements Meter {
   readonly #bar: SingleBar;
   #started: number | undefined;
+  #shown = 0;
 
   constructor(bar: SingleBar) {
     this.#bar = bar;
   }
 
   update(progress: Readonly<PullProgress>): void {
+    const now = performance.now();
+    if (now - this.#shown < BAR_INTERVAL) return;
+    this.#shown = now;
     const payload = this.#payload(progress);
     if (this.#started !== undefined) this.#bar.update(progress.bytes, payload);
     else {
-      this.#started = performance.now();
+      this.#started = now;
       this.#bar.start(progress.totalBytes, progress.bytes, payload);
     }
   }

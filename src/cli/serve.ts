@@ -1,13 +1,13 @@
 /** `millrace serve`: a folder on the network, or on a socket of this machine. */
 
-import { lstatSync, statSync, unlinkSync } from 'node:fs';
+import { lstatSync, unlinkSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { fsProblem } from '../files/paths.ts';
 import type { Address, PolicyName, Server, ServerOptions } from '../index.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
-import { DEFAULT_PORT, pairs, parseBytes, showTarget, wholeNumber } from './arguments.ts';
+import { checkFolder, DEFAULT_PORT, pairs, parseBytes, showTarget, wholeNumber } from './arguments.ts';
 import { UsageError } from './outcome.ts';
 import { oneLine, plural } from './show.ts';
 
@@ -77,15 +77,6 @@ async function serve(dir: string, options: ServeOptions): Promise<void> {
   } finally {
     await server.close();
   }
-}
-
-function checkFolder(dir: string): void {
-  try {
-    if (statSync(dir).isDirectory()) return;
-  } catch (error) {
-    throw new Error(`cannot serve ${dir}: ${fsProblem(error)}`);
-  }
-  throw new Error(`cannot serve ${dir}: not a folder`);
 }
 
 function serverOptions(options: ServeOptions): ServerOptions {

@@ -43,11 +43,16 @@ function partProblem(part: string, platform: string): string | undefined {
   return WINDOWS_DEVICE.test(part) ? 'the path names a Windows device' : undefined;
 }
 
-/** The lower-case extension of the path's last part without its dot, or the whole part where it has none. */
-export function extensionOf(path: string): string {
-  const name = path.slice(path.lastIndexOf('/') + 1);
-  const dot = name.lastIndexOf('.');
-  return (dot > 0 ? name.slice(dot + 1) : name).toLowerCase();
+/** The last part of a path. */
+export function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1);
+}
+
+/** The name up to its first dot, in lower case: `index` for `lib/index.d.ts`, `.gitignore` for itself. */
+export function stemOf(path: string): string {
+  const name = nameOf(path);
+  const dot = name.indexOf('.', 1);
+  return (dot > 0 ? name.slice(0, dot) : name).toLowerCase();
 }
 
 /** A path as it may stand in a message: on one line, without control characters, and not endless. */

@@ -1,6 +1,7 @@
 /** Fetches a served tree over one connection: list, leave what is there already, fetch the rest side by side. */
 
 import { CommandError, ConnectionError, ProtocolError } from '../wire/errors.ts';
+import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { Destination, DestinationError, type PartFile } from './destination.ts';
 import type { FileEntry } from './listing.ts';
 import { fsProblem } from './paths.ts';
@@ -13,12 +14,14 @@ export interface PullClient {
     options: { args?: Record<string, string>; signal?: AbortSignal; onText?(line: string): void },
   ): AsyncIterable<Uint8Array>;
   stats?(): { readonly bytesRead: number };
+  /** What the server has said of itself, if it has. */
+  readonly serverSettings?: { readonly maxConcurrentRequests?: number };
 }
 
 export interface PullOptions extends Partial<PlanLimits> {
   /** The part of the tree to fetch; it goes to the same path below the destination. Missing: all of it. */
   readonly path?: string;
-  /** Requests in flight at a time. Missing: 64. */
+  /** Requests in flight at a time, as far as the server allows. Missing: 64. */
   readonly inFlight?: number;
   readonly signal?: AbortSignal;
   /** Called whenever bytes have come or a file is done. */
@@ -149,11 +152,13 @@ class PullJob {
 
   async run(): Promise<void> {
     const { signal, inFlight = 64 } = this.#options;
+    const { maxConcurrentRequests = DEFAULT_LIMITS.maxConcurrentRequests } =
+      this.#client.serverSettings ?? {};
     const onAbort = () => this.#stop.abort(signal?.reason);
     signal?.addEventListener('abort', onAbort);
     try {
       signal?.throwIfAborted();
-      const loops = Math.min(inFlight, this.#entries.length);
+      const loops = Math.min(inFlight, maxConcurrentRequests, this.#entries.length);
       // No loop rejects: all have let go of their files when this resolves.
       await Promise.all(Array.from({ length: loops }, () => this.#loop()));
       this.#stop.signal.throwIfAborted();

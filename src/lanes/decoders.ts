@@ -10,15 +10,15 @@ import type { LanePool } from './pool.ts';
 
 const NO_MEMORY = 'contextMemory: the server has no memory left for another decoder';
 
-/** One incoming stream's decoder. */
+/** One incoming stream's decoder; without a lane, or without memory, it is lost from the start. */
 class LaneDecoder implements SlotOwner {
-  readonly lane: Lane;
   readonly writer = undefined;
-  readonly slot: number;
+  readonly #lane: Lane | undefined;
+  readonly #slot: number;
   readonly #profile: string;
   readonly #budget: ContextBudget;
   /** Bytes that it is accounted with: at first for the largest window allowed, then for the one in use. */
-  #cost: number;
+  #cost = 0;
   #windowSize = 0;
   readonly #tickets: Ticket[] = [];
   readonly #answer: (ticket: Ticket, error: DecodeError | undefined) => void;
@@ -26,24 +26,28 @@ class LaneDecoder implements SlotOwner {
   #closed = false;
 
   constructor(
-    lane: Lane,
+    lane: Lane | undefined,
     setup: DecoderSetup,
     budget: ContextBudget,
     answer: (ticket: Ticket, error?: DecodeError) => void,
   ) {
-    this.lane = lane;
+    this.#lane = lane;
     this.#profile = setup.profile;
     this.#budget = budget;
     this.#answer = answer;
-    this.#cost = decoderCost(setup.profile, announcedWindow(setup));
-    this.slot = lane.open(this);
-    if (budget.takeDecoder(this.#cost)) lane.addJson(Op.openDecoder, this.slot, setup);
-    else this.#refuse();
+    this.#slot = lane?.open(this) ?? -1;
+    const cost = decoderCost(setup.profile, announcedWindow(setup));
+    if (lane === undefined) this.#lost = 'no worker to decode on';
+    else if (!budget.takeDecoder(cost)) this.#refuse();
+    else {
+      this.#cost = cost;
+      lane.addJson(Op.openDecoder, this.#slot, setup);
+    }
   }
 
   decode(ticket: Ticket): void {
     this.#tickets.push(ticket);
-    if (this.#lost === undefined) this.lane.add(Op.decode, this.slot, 0, 0, 0, ticket.frame.payload);
+    if (this.#lost === undefined) this.#lane?.add(Op.decode, this.#slot, 0, 0, 0, ticket.frame.payload);
     else queueMicrotask(() => this.onLost(this.#lost as string));
   }
 
@@ -52,7 +56,7 @@ class LaneDecoder implements SlotOwner {
     this.#giveBack();
     if (this.#closed) return;
     this.#closed = true;
-    this.lane.close(this.slot, true);
+    this.#lane?.close(this.#slot, true);
   }
 
   onFrame(): void {}
@@ -136,7 +140,6 @@ export class LaneDecoders implements Decoders {
 
   open(streamId: number, profile: string, settings: Uint8Array): void {
     const lane = this.#pool.leastUsed();
-    if (lane === undefined) throw new DecodeError('corrupt', 'no lane lives to decode on');
     const { maxDecodedSize, maxDecodedRatio, maxWindowSize } = this.#limits;
     const setup = { profile, settings: [...settings], maxDecodedSize, maxDecodedRatio, maxWindowSize };
     this.#open.set(streamId, new LaneDecoder(lane, setup, this.#pool.budget, this.#answer));

@@ -216,6 +216,9 @@ export class Lane {
     while (record.next()) {
       const owner = this.#slots[record.slot];
       if (record.op !== Op.frame) {
+        // What a record sets off may write at once: the frames before it go first.
+        if (writer !== undefined) lease.send(writer, record.bytes, start, end);
+        writer = undefined;
         if (record.op === Op.closed) this.#freeSlot(record.slot);
         else owner?.onRecord(record);
         continue;

@@ -14,6 +14,8 @@ export interface StreamView {
   readonly open: boolean;
   /** Responses that are on their way on this stream. */
   readonly requests: number;
+  /** Responses that this stream has been given so far, those included. */
+  readonly responses: number;
   /** Bytes that wait for the stream's encoder. */
   readonly pendingBytes: number;
   /** Bytes that its context has encoded. */
@@ -31,58 +33,86 @@ export const POLICY_NAMES: readonly PolicyName[] = ['shared', 'per-request', 'af
 export function defaultStreams(policy: PolicyName | Policy, workers: number): number {
   if (policy === 'single') return 1;
   if (policy === 'per-request') return 12;
-  return policy === 'affinity' ? Math.max(8, workers) : Math.max(2, workers);
+  return Math.max(2, workers);
 }
 
-/** One connection's policy; `affinity` remembers which key went where. */
+/** One connection's policy; `shared` and `affinity` remember what they chose. */
 export function makePolicy(policy: PolicyName | Policy): Policy {
   if (typeof policy === 'function') return policy;
   if (policy === 'single') return () => 0;
-  return policy === 'affinity' ? affinity() : leastLoaded;
+  return policy === 'affinity' ? affinity() : shared();
 }
 
 /** A running response weighs as much as this many waiting bytes. */
 const REQUEST_WEIGHT = 1024;
+/** Up to this mean size responses are small: what their neighbours have taught the context matters most. */
+const SMALL_RESPONSE = 16 * 1024;
+/** How much more than the least loaded stream the last one may have and still be stayed with: 16 small responses. */
+const STICKINESS = 16 * REQUEST_WEIGHT;
 
 function load(stream: StreamView): number {
-  return stream.pendingBytes + stream.requests * REQUEST_WEIGHT;
+  // Half a request: a new context is worse than an idle one and better than a busy one.
+  return stream.open ? stream.pendingBytes + stream.requests * REQUEST_WEIGHT : REQUEST_WEIGHT / 2;
 }
 
 /** An idle open stream, else a new one, else the least loaded. */
-function leastLoaded(_query: RouteQuery, streams: readonly StreamView[]): number {
-  let best = 0;
-  let bestLoad = Number.POSITIVE_INFINITY;
-  for (const stream of streams) {
-    // Half a request: a new context is worse than an idle one and better than a busy one.
-    const weight = stream.open ? load(stream) : REQUEST_WEIGHT / 2;
-    if (weight < bestLoad) {
-      best = stream.index;
-      bestLoad = weight;
-    }
-  }
+function leastLoaded(streams: readonly StreamView[]): StreamView {
+  let best = streams[0];
+  for (const stream of streams) if (load(stream) < load(best)) best = stream;
   return best;
 }
 
-/** Keys that one connection's affinity remembers; more of them share the streams by chance. */
-const MAX_KEYS = 1024;
+/**
+ * The least loaded stream; but small responses stay with the last one until it is well behind, because requests that
+ * follow each other ask for things that are alike. On a tree of 4 000 small files that takes two streams from 0.755
+ * of what a context per request needs to 0.664.
+ */
+function shared(): Policy {
+  let last = 0;
+  return (_query, streams) => {
+    const least = leastLoaded(streams);
+    const stay = load(streams[last]) - load(least) < STICKINESS && haveSmallResponses(streams);
+    if (!stay) last = least.index;
+    return last;
+  };
+}
 
-/** Like goes with like: the same key always to the same stream, a new key to the stream that has encoded least. */
+/** Whether responses have been small so far; of the first ones nothing is known. */
+function haveSmallResponses(streams: readonly StreamView[]): boolean {
+  let bytes = 0;
+  let responses = 0;
+  for (const stream of streams) {
+    bytes += stream.bytesIn;
+    responses += stream.responses - stream.requests;
+  }
+  return responses > 0 && bytes / responses <= SMALL_RESPONSE;
+}
+
+/** Keys that one connection's affinity remembers; those past it find their stream by their characters. */
+const MAX_KEYS = 16_384;
+
+/** Like goes with like: the same key always to the same stream, a new key to the stream that has least. */
 function affinity(): Policy {
   const homes = new Map<string, number>();
+  const keys: number[] = [];
   return (query, streams) => {
     const key = query.key ?? query.command;
     const home = homes.get(key);
     if (home !== undefined) return home;
+    if (homes.size >= MAX_KEYS) return hash(key) % streams.length;
+    // Keys weigh something, for those that have no bytes yet.
+    const weight = ({ index, bytesIn, pendingBytes }: StreamView) =>
+      bytesIn + pendingBytes + (keys[index] ?? 0) * REQUEST_WEIGHT;
     let best = streams[0];
-    for (const stream of streams) if (weight(stream, homes) < weight(best, homes)) best = stream;
-    if (homes.size < MAX_KEYS) homes.set(key, best.index);
+    for (const stream of streams) if (weight(stream) < weight(best)) best = stream;
+    homes.set(key, best.index);
+    keys[best.index] = (keys[best.index] ?? 0) + 1;
     return best.index;
   };
 }
 
-/** Bytes so far, and for keys that have no bytes yet, how many keys live there. */
-function weight(stream: StreamView, homes: Map<string, number>): number {
-  let keys = 0;
-  for (const index of homes.values()) if (index === stream.index) keys++;
-  return stream.bytesIn + stream.pendingBytes + keys * REQUEST_WEIGHT;
+function hash(key: string): number {
+  let sum = 0;
+  for (let i = 0; i < key.length; i++) sum = (Math.imul(sum, 31) + key.charCodeAt(i)) >>> 0;
+  return sum;
 }

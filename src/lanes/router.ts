@@ -145,18 +145,10 @@ export class LaneStream implements SlotOwner, IdleContext {
     requestId: number,
     command: Uint8Array,
     args: readonly Uint8Array[],
-    hasData: boolean,
+    flags: number,
     grant: number,
   ): void {
-    this.lane.add(
-      Op.call,
-      this.slot,
-      requestId,
-      handler,
-      hasData ? 1 : 0,
-      packPieces([command, ...args]),
-      grant,
-    );
+    this.lane.add(Op.call, this.slot, requestId, handler, flags, packPieces([command, ...args]), grant);
   }
 
   /** Sends a record about a call. */
@@ -178,8 +170,8 @@ export class LaneStream implements SlotOwner, IdleContext {
     if (!call) this.backlog.give(rawLength);
     const last = (frameFlags & FrameFlag.last) !== 0;
     if (last) this.requests.delete(requestId);
-    if (requestId !== 0) this.#events.onFrame(requestId, last, rawLength, call);
     if ((frameFlags & FrameFlag.endsStream) !== 0) this.#over(this, true);
+    if (requestId !== 0) this.#events.onFrame(requestId, last, rawLength, call);
   }
 
   onRecord(record: BatchReader): void {
@@ -209,6 +201,7 @@ export class LaneStream implements SlotOwner, IdleContext {
 /** One place among a connection's response streams; a stream is opened in it when the policy first asks for it. */
 class Place implements StreamView {
   readonly index: number;
+  responses = 0;
   stream: LaneStream | undefined;
   /** ID of a stream that was lost without an end: beginning it afresh resets it at the other end, too (B1). */
   lostId: number | undefined;
@@ -278,7 +271,8 @@ export class Router {
   #places: Place[] = [];
   /** Runs calls whose output is not encoded. */
   readonly #plainCalls = new Place(-1);
-  #waiting: (() => void)[] = [];
+  /** Requests that wait for a place, oldest first. */
+  readonly #waiting = new Map<number, () => void>();
   #cacheWaiting: ((stream: CacheStream) => void)[] = [];
   #closed = false;
   #pastStreams: StreamFigures[] = [];
@@ -322,13 +316,27 @@ export class Router {
     }
     const place = unencoded ? this.#plainCalls : this.#choose(query);
     if (place === undefined) {
-      this.#waiting.push(() => this.acquire(requestId, query, plain, inLane, use));
+      this.#waiting.set(requestId, () => this.acquire(requestId, query, plain, inLane, use));
       return;
     }
     // Without memory for a context the response goes plain; a handler in a lane still needs a stream there.
     const stream = this.#streamAt(place) ?? (inLane ? this.#streamAt(this.#plainCalls) : undefined);
     stream?.use(requestId);
+    place.responses++;
     use(stream);
+  }
+
+  /** The request wants no stream any more. */
+  stopWaiting(requestId: number): void {
+    this.#waiting.delete(requestId);
+  }
+
+  /** The request will send nothing more on `stream`, which under `per-request` is nobody else's. */
+  leave(stream: LaneStream, requestId: number): void {
+    stream.requests.delete(requestId);
+    if (!this.#options.perRequest) return;
+    const place = this.#places.find((each) => each.stream === stream);
+    if (place !== undefined) this.#release(place, stream, false);
   }
 
   /** Calls `use` with a cache stream that is between outputs, at once or when one is; it is busy until released. */
@@ -374,10 +382,12 @@ export class Router {
   /** Frees every context of the connection. */
   close(): void {
     this.#closed = true;
-    this.#waiting = [];
+    this.#waiting.clear();
     this.#cacheWaiting = [];
     for (const place of [...this.#places, this.#plainCalls]) {
-      place.stream?.close();
+      if (place.stream === undefined) continue;
+      if (place !== this.#plainCalls) this.#keepFigures(place.stream);
+      place.stream.close();
       place.stream = undefined;
     }
   }
@@ -385,9 +395,9 @@ export class Router {
   #choose(query: RouteQuery): Place | undefined {
     if (this.#options.perRequest) return this.#places.find((place) => place.stream === undefined);
     const index = this.#options.policy(query, this.#places);
-    const place = this.#places[index];
+    const place = Number.isInteger(index) ? this.#places[index] : undefined;
     if (place === undefined) {
-      throw new RangeError(`the policy chose stream ${index} of ${this.#places.length}`);
+      throw new RangeError(`the policy chose stream ${String(index)} of ${this.#places.length}`);
     }
     return place;
   }
@@ -430,7 +440,15 @@ export class Router {
     stream.close();
     if (ended) this.#ids.give(stream.id);
     else place.lostId = stream.id;
-    this.#waiting.shift()?.();
+    this.#useFreePlace();
+  }
+
+  #useFreePlace(): void {
+    for (const [requestId, start] of this.#waiting) {
+      this.#waiting.delete(requestId);
+      start();
+      return;
+    }
   }
 
   /** Ended streams of one ID are one row: under `per-request` there is one for every response. */

@@ -52,6 +52,11 @@ export class IncomingFrames {
     return this.#heldBytes;
   }
 
+  /** True while some frame waits for a decoder. */
+  get waiting(): boolean {
+    return this.#held.size > 0;
+  }
+
   /** @throws ProtocolError */
   push(frame: Frame): void {
     const stream = this.#streams.enter(frame);

@@ -80,10 +80,11 @@ export class HandlerRequest implements CommandRequest {
     this.data = data;
   }
 
-  text(name: string): string | undefined {
+  /** Bound, because handlers like to take their request apart. */
+  readonly text = (name: string): string | undefined => {
     const value = this.args.get(name);
     return value === undefined ? undefined : utf8.decode(value);
-  }
+  };
 
   /** Made when it is first asked for: most handlers never do. */
   get signal(): AbortSignal {

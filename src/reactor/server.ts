@@ -93,6 +93,7 @@ export class ServerReactor {
   #actions: ServerAction[] = [];
   #state: 'open' | 'ended' | 'errored' = 'open';
   #holdsOutput: boolean;
+  #endPending = false;
   #settingsSeen = false;
   #framesSeen = false;
   #argumentBytes = 0;
@@ -115,6 +116,11 @@ export class ServerReactor {
   /** Bytes held until a decoder answers. */
   get heldBytes(): number {
     return this.#frames.heldBytes;
+  }
+
+  /** True while some frame that has come waits for a decoder. */
+  get decoding(): boolean {
+    return this.#frames.waiting;
   }
 
   /** True while some command has begun to arrive and is not whole. */
@@ -180,19 +186,22 @@ export class ServerReactor {
   decoded(ticket: Ticket, actions: ServerAction[]): void {
     if (this.#state === 'errored') return;
     this.#guard(actions, () => this.#frames.decoded(ticket));
-    if (this.#state === 'ended') this.#finishInput(actions);
+    if (this.#endPending && !this.decoding) this.#finishInput(actions);
   }
 
-  /** End of input: what is partly received is abandoned, the rest goes on (B7). A second call does nothing. */
+  /**
+   * End of input: what is partly received is abandoned, the rest goes on (B7). A second call does nothing. What has
+   * come and is still being decoded has come: the end waits for it.
+   */
   endOfInput(actions: ServerAction[]): void {
     if (this.#state === 'ended') return;
     if (this.#state === 'open') this.#state = 'ended';
-    this.#finishInput(actions);
+    if (this.decoding) this.#endPending = true;
+    else this.#finishInput(actions);
   }
 
-  /** Nothing more will come, once what came before the end has been decoded. */
   #finishInput(actions: ServerAction[]): void {
-    if (this.#frames.heldBytes > 0) return;
+    this.#endPending = false;
     for (const id of this.#receiving.keys()) {
       if (!this.#running.has(id)) continue;
       this.finishResponse(id);

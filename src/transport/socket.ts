@@ -3,6 +3,9 @@
 import type { Socket } from 'node:net';
 import type { Transport } from '../connection.ts';
 
+/** Milliseconds of silence after which the system asks whether the other end is still there. */
+const KEEP_ALIVE = 30_000;
+
 export class SocketTransport implements Transport {
   readonly remote: string;
   onData: (chunk: Uint8Array) => void = () => undefined;
@@ -16,6 +19,8 @@ export class SocketTransport implements Transport {
     this.remote = remote;
     this.#socket = socket;
     socket.setNoDelay(true);
+    // Finds out when the other machine is gone without a word.
+    socket.setKeepAlive(true, KEEP_ALIVE);
     socket.pause();
     socket.on('data', (chunk: Uint8Array) => this.onData(chunk));
     socket.on('end', () => this.onEnd());
@@ -48,8 +53,11 @@ export class SocketTransport implements Transport {
     this.#socket.end();
   }
 
+  /** By a reset, where there is one: an orderly end might pass for the end of input alone. */
   destroy(): void {
-    this.#socket.destroy();
+    const socket = this.#socket;
+    if (socket.writableEnded || socket.remoteAddress === undefined) socket.destroy();
+    else socket.resetAndDestroy();
   }
 
   endOfTick(run: () => void): void {

@@ -40,7 +40,7 @@ export interface Limits {
   maxEmptyDataFrames: number;
   /** Stream begins per second; default 1 000. */
   maxStreamBegins: number;
-  /** Pings, or replies to ours, per second; default 1 000. */
+  /** Pings, or replies to ours, per second; default 10 000. Our client sends one for every 256 KiB of data. */
   maxPings: number;
   /** Credit frames per second; default 10 000. */
   maxCredits: number;
@@ -68,7 +68,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   maxBufferedInput: 1 << 20,
   maxEmptyDataFrames: 100,
   maxStreamBegins: 1000,
-  maxPings: 1000,
+  maxPings: 10_000,
   maxCredits: 10_000,
   maxCancels: 1000,
   minFrameSize: 256,

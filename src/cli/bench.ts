@@ -1,0 +1,37 @@
+/** `millrace bench`: the benches of a checkout. Their peers are development dependencies, so no package has them. */
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { CommandError } from '../wire/errors.ts';
+
+export function addBench(program: Command): void {
+  program
+    .command('bench')
+    .description('measure millrace against its peers on this machine (in a checkout)')
+    .argument('[arguments...]', 'what `npm run bench --` takes: a bench and its options')
+    .helpOption(false)
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action(benchCommand);
+}
+
+/** The benches run from source, three folders above this file when it is compiled, two in the source. */
+function benchFile(): string | undefined {
+  const places = ['../../bench/main.ts', '../../../bench/main.ts'];
+  return places.map((place) => fileURLToPath(new URL(place, import.meta.url))).find(existsSync);
+}
+
+async function benchCommand(args: string[]): Promise<void> {
+  const file = benchFile();
+  if (file === undefined) throw new CommandError('the benches are in the repository, not in the package');
+  const child = spawn(process.execPath, [file, ...args], { stdio: 'inherit' });
+  // Ctrl-C reaches the child by itself, and its end is ours.
+  const ignore = () => undefined;
+  process.on('SIGINT', ignore);
+  const [code, signal] = await once(child, 'exit');
+  process.off('SIGINT', ignore);
+  process.exitCode = code ?? (signal === 'SIGINT' ? 130 : 1);
+}

@@ -1,0 +1,160 @@
+/** Servers and clients for tests: on free ports, gone when the test is over. */
+
+import { EventEmitter } from 'node:events';
+import {
+  connect as connectSocket,
+  createServer as createNetServer,
+  type Server,
+  type Socket,
+} from 'node:net';
+import type { ExecutionContext } from 'ava';
+import {
+  type Address,
+  type Client,
+  type ConnectOptions,
+  connect,
+  createServer,
+  type Server as MillraceServer,
+  type ServerOptions,
+} from '../../src/index.ts';
+
+type Context = ExecutionContext<unknown>;
+
+/** What a server told its `onError`. */
+export interface Report {
+  readonly error: unknown;
+  readonly about: { command?: string; remote?: string; lane?: number };
+}
+
+export interface Serving {
+  readonly server: MillraceServer;
+  readonly address: { host: string; port: number };
+  readonly reports: Report[];
+  /** Resolves with the first report, past or future, that `wanted` says yes to. */
+  reported(wanted: (report: Report) => boolean): Promise<Report>;
+}
+
+/** Tells when something has come to hold, at each of the events that can have made it so. */
+export class Watch {
+  readonly #events = new EventEmitter();
+
+  constructor() {
+    this.#events.setMaxListeners(0);
+  }
+
+  changed(): void {
+    this.#events.emit('change');
+  }
+
+  /** The first value of `look` that is not undefined. */
+  until<T>(look: () => T | undefined): Promise<T> {
+    return new Promise((resolve) => {
+      const check = () => {
+        const found = look();
+        if (found === undefined) return;
+        this.#events.off('change', check);
+        resolve(found);
+      };
+      this.#events.on('change', check);
+      check();
+    });
+  }
+}
+
+/** A server with one worker unless `options` say otherwise, listening on a free port. */
+export async function serve(options: ServerOptions = {}): Promise<Serving> {
+  const reports: Report[] = [];
+  const watch = new Watch();
+  const server = createServer({
+    workers: 1,
+    ...options,
+    onError: (error, about) => {
+      reports.push({ error, about });
+      options.onError?.(error, about);
+      watch.changed();
+    },
+  });
+  const address = (await server.listen()) as Address & { host: string; port: number };
+  const reported = (wanted: (report: Report) => boolean) => watch.until(() => reports.find(wanted));
+  return { server, address, reports, reported };
+}
+
+/** {@link serve} for the length of one test. */
+export async function serving(t: Context, options: ServerOptions = {}): Promise<Serving> {
+  const running = await serve(options);
+  t.teardown(() => running.server.close(0));
+  return running;
+}
+
+/** A client for the length of one test. */
+export async function dial(
+  t: Context,
+  where: Parameters<typeof connect>[0],
+  options: ConnectOptions = {},
+): Promise<Client> {
+  const client = await connect(where, { timeoutMs: 60_000, ...options });
+  t.teardown(() => {
+    client.destroy();
+    return client.closed;
+  });
+  return client;
+}
+
+/** A TCP server that is no millrace server: `talk` gets each socket. */
+export async function impostor(
+  t: Context,
+  talk: (socket: Socket) => void,
+): Promise<{ host: string; port: number }> {
+  const sockets = new Set<Socket>();
+  const server = createNetServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.on('close', () => sockets.delete(socket));
+    talk(socket);
+  });
+  const port = await listening(server);
+  t.teardown(async () => {
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  return { host: '127.0.0.1', port };
+}
+
+/** Listens on a free loopback port. */
+export function listening(server: Server): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => resolve((server.address() as { port: number }).port));
+  });
+}
+
+/** A plain socket to a server, for the length of one test. */
+export async function rawSocket(t: Context, where: { host: string; port: number }): Promise<Socket> {
+  const socket = connectSocket({ ...where, allowHalfOpen: true, noDelay: true });
+  socket.on('error', () => undefined);
+  t.teardown(() => socket.destroy());
+  await new Promise<void>((resolve, reject) => {
+    socket.once('connect', resolve).once('error', reject);
+  });
+  return socket;
+}
+
+/** A promise and the functions that settle it. */
+export function signal<T = void>(): {
+  promise: Promise<T>;
+  resolve: (value: T) => void;
+  reject: (error: Error) => void;
+} {
+  return Promise.withResolvers<T>();
+}
+
+/** The error that `work` fails with; an error of its own when it does not fail. */
+export async function failure(work: PromiseLike<unknown>): Promise<Error> {
+  let value: unknown;
+  try {
+    value = await work;
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error(`expected a failure, got ${String(value).slice(0, 80)}`);
+}
