@@ -5,8 +5,8 @@
 import type { Encoder } from '../src/encoding/codec.ts';
 import { FINISH_BOUND } from '../src/encoding/codec.ts';
 import { nativeCodecs } from '../src/encoding/native.ts';
+import { Random } from '../src/experiment/random.ts';
 import { makePayloads } from './payloads.ts';
-import { Random } from './random.ts';
 
 export type ContextPolicy =
   | { readonly kind: 'per-frame' | 'per-request' | 'single' | 'affinity' }

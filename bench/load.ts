@@ -6,9 +6,9 @@
  * ones.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { Random } from '../src/experiment/random.ts';
 import type { Payloads } from './payloads.ts';
 import type { Connection } from './peers/peer.ts';
-import { Random } from './random.ts';
 import { Latency, type LatencySummary } from './stats.ts';
 
 export type LoadShape =

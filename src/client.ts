@@ -299,7 +299,7 @@ export class Client implements FrameOwner, ResponseOwner {
   readonly #uploads = new Set<number>();
   /** Command data sent since the last mark, and the pings that mark what has been read, oldest first. */
   #dataUnmarked = 0;
-  readonly #dataMarks: Promise<number>[] = [];
+  readonly #dataMarks: Promise<void>[] = [];
   #ending = false;
   #resolveClosed: () => void = () => undefined;
 
@@ -505,9 +505,10 @@ export class Client implements FrameOwner, ResponseOwner {
     if (this.#dataUnmarked >= DATA_MARK && this.#serverSettings?.extensions?.includes('ping')) {
       this.#dataUnmarked = 0;
       // A lost connection fails the response itself.
-      this.#dataMarks.push(this.ping().catch(() => 0));
+      const read = () => void this.#dataMarks.shift();
+      this.#dataMarks.push(this.ping().then(read, read));
     }
-    if (this.#dataMarks.length > MAX_DATA_MARKS) await this.#dataMarks.shift();
+    while (this.#dataMarks.length > MAX_DATA_MARKS) await this.#dataMarks[0];
     while (output.room === 0 && this.#connection.open)
       await new Promise<void>((resolve) => output.wait(resolve));
   }

@@ -134,6 +134,11 @@ export class Connection {
     this.#transport.resume();
   }
 
+  /** The peer was waiting for us: the time since its last input was ours, and from now on it is its turn again. */
+  restartIdleTime(): void {
+    this.#pausedFor += this.#readingTime() - this.#inputTime;
+  }
+
   /** Closes once everything sent so far has reached the transport; reads on until the peer closes too. */
   end(): void {
     if (this.#state === 'closed') return;

@@ -3,6 +3,7 @@
 import { createConnection, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions as TlsConnectOptions } from 'node:tls';
 import { Client, type ClientOptions } from './client.ts';
+import type { CodecModule } from './encoding/codec.ts';
 import { nativeCodecs } from './encoding/native.ts';
 import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
@@ -12,6 +13,15 @@ import { ConnectionError } from './wire/errors.ts';
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './authorize.ts';
 export { type CallOptions, Client, type ClientOptions, type ClientStats, type Response } from './client.ts';
 export type { CommandDefinition, LaneCommand, MainCommand } from './commands.ts';
+export type {
+  Codec,
+  CodecModule,
+  Decoder,
+  DecoderLimits,
+  Encoder,
+  EncoderOptions,
+} from './encoding/codec.ts';
+export { extraCodecs } from './encoding/extra.ts';
 export { type PullOptions, pull } from './files/pull.ts';
 export type { Policy, PolicyName, RouteQuery, StreamView } from './lanes/policy.ts';
 export {
@@ -32,6 +42,8 @@ export interface ConnectOptions extends ClientOptions {
   codecs?: 'native' | 'portable';
   /** Speak TLS, with node:tls's options: `ca`, `servername`, and `cert` and `key` for mutual TLS. */
   tls?: TlsConnectOptions;
+  /** Codecs beside the built-in ones; a server uses one when it is asked for by `profiles` or is its own choice. */
+  extraCodecs?: readonly CodecModule[];
   /** Milliseconds until the server must have answered; default 10 000. */
   timeoutMs?: number;
 }
@@ -61,6 +73,8 @@ export async function connect(
       socket.once('error', (error) => reject(cannotConnect(name, error)));
     });
     const codecs = new CodecRegistry(options.codecs === 'portable' ? portableCodecs() : nativeCodecs());
+    for (const { codecs: more } of options.extraCodecs ?? [])
+      for (const codec of more) codecs.register(codec);
     const client = new Client(new SocketTransport(socket, name), codecs, options);
     await client.ready();
     return client;

@@ -51,6 +51,8 @@ export interface PeerContext {
     readonly frameSize: number;
   };
   readonly halfDuplex: boolean;
+  /** Milliseconds for which pieces of responses wait for more; 0: until the end of the tick. */
+  readonly coalesceMs: number;
   /** Something of ours went wrong while serving `command`, or the peer broke the protocol. */
   readonly report: (error: unknown, about: { command?: string; remote?: string; lane?: number }) => void;
   readonly closed: (peer: Peer) => void;
@@ -70,8 +72,8 @@ const NOTHING = new Uint8Array(0);
 /** Bytes of output beyond its bound, where handlers wait, until we stop reading: pongs and errors. */
 const SHORT_ANSWERS = 256 * 1024;
 const MAX_DEADLINE = 2 ** 31 - 1;
-/** Times maxBufferedInput that we hold of command data whose handlers wait for credit. */
-const STUCK_FACTOR = 4;
+/** Command data past maxBufferedInput that we hold while its handlers wait for credit, in bytes. */
+const STUCK_ROOM = 8 << 20;
 const MAX_HELD_PONGS = 64;
 
 export class Peer implements FrameOwner, RequestPeer, RouterEvents {
@@ -157,11 +159,11 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   }
 
   get midCommand(): boolean {
-    return this.#reactor.midCommand;
+    return this.#reactor.midCommand && this.#heldPongs.length === 0;
   }
 
   overdue(now: number): ProtocolError | undefined {
-    return this.#reactor.overdue(now);
+    return this.#heldPongs.length > 0 ? undefined : this.#reactor.overdue(now);
   }
 
   onEnd(): void {
@@ -205,7 +207,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#draining = true;
     this.#stopped = true;
     this.connection.pause();
-    this.#reactor.stopReceiving();
+    this.#reactor.forgetReceiving();
     for (const request of [...this.#requests.values()]) if (!request.answered) request.stop(reason);
     this.#endIfDone();
   }
@@ -262,12 +264,10 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
       case 'data':
         this.#unreadData += costOf(action.bytes);
         return this.#pushData(action.requestId, action.bytes, action.last);
-      case 'stop':
-        // It may be over already, its last byte not yet handed over: then there is nothing to stop.
-        this.#requests.get(action.requestId)?.stop(action.message);
-        return;
-      case 'refuse':
-        return this.#refuse(action.requestId, action.message);
+      case 'cancel':
+        return this.#stop(action.requestId, 'cancelled');
+      case 'fail':
+        return this.#stop(action.requestId, action.message);
       case 'abandon':
         this.#requests.get(action.requestId)?.stop(undefined);
         return;
@@ -334,6 +334,12 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     const request = this.#requests.get(requestId);
     if (request === undefined) this.dataRead(costOf(bytes));
     else request.pushData(bytes, last);
+  }
+
+  #stop(requestId: number, message: string): void {
+    const request = this.#requests.get(requestId);
+    if (request !== undefined) request.stop(message);
+    else if (this.#reactor.isRunning(requestId)) this.#refuse(requestId, message);
   }
 
   /** Answers with an application error without running anything. */
@@ -430,7 +436,11 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   }
 
   flushLater(pump: ResponsePump): void {
-    if (this.#dirty.length === 0) this.connection.endOfTick(() => this.#flushPumps());
+    if (this.#dirty.length === 0) {
+      const { coalesceMs } = this.#context;
+      if (coalesceMs > 0) setTimeout(() => this.#flushPumps(), coalesceMs);
+      else this.connection.endOfTick(() => this.#flushPumps());
+    }
     this.#dirty.push(pump);
   }
 
@@ -501,6 +511,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   /** The ID is busy until the response's last byte has been handed to the transport (A4). */
   #freeWhenHandedOver(requestId: number, lingers = false): void {
+    this.#reactor.answered(requestId);
     this.connection.writer.whenHandedOver(() => {
       if (lingers) this.linger(1);
       this.#reactor.finishResponse(requestId);
@@ -524,6 +535,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     if (!this.#admitted || this.#stopped) return;
     const soft = this.connection.limits.maxBufferedInput;
     const held = this.#unreadData + this.#reactor.heldBytes;
+    this.#decoders.hold(this.#unreadData > soft + STUCK_ROOM);
     if (this.#outputOverfull) this.#pauseForOutput();
     else if (held <= soft) {
       this.#sendHeldPongs();
@@ -535,7 +547,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     const stuck = this.#creditWaiters.filter(({ request }) => request.unreadData > 0);
     const stuckBytes = stuck.reduce((sum, { request }) => sum + request.unreadData, 0);
     if (held - stuckBytes > soft) this.connection.pause();
-    else if (held <= STUCK_FACTOR * soft) this.connection.resume();
+    else if (held <= soft + STUCK_ROOM) this.connection.resume();
     else
       for (const { request } of stuck) request.stop('too much command data for a response that is not read');
   }
@@ -560,7 +572,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     const waiters = this.#creditWaiters;
     this.#creditWaiters = [];
     for (const { request } of waiters)
-      request.stop('the input has ended, and with it the credit for the response');
+      request.stop('the response waits for credit, and the input has ended');
   }
 
   #pong(payload: Uint8Array): void {
@@ -574,6 +586,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     if (this.#heldPongs.length === 0) return;
     const pongs = this.#heldPongs;
     this.#heldPongs = [];
+    this.connection.restartIdleTime();
     for (const payload of pongs) this.sendPlain(0, FrameType.ping, PingFlag.reply, payload);
   }
 

@@ -5,9 +5,11 @@ import type { TlsOptions } from 'node:tls';
 import type { ResourceLimits } from 'node:worker_threads';
 import { z } from 'zod';
 import type { Authorize } from './authorize.ts';
+import type { RecordOptions } from './capture/recorder.ts';
 import type { CommandDefinition } from './commands.ts';
+import type { CodecModule } from './encoding/codec.ts';
 import { availableMemory } from './lanes/memory.ts';
-import { POLICY_NAMES, type Policy, type PolicyName } from './lanes/policy.ts';
+import { MAX_STREAMS, POLICY_NAMES, type Policy, type PolicyName } from './lanes/policy.ts';
 import { DEFAULT_FRAME_SIZE } from './wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
 
@@ -24,6 +26,8 @@ export interface ServerOptions {
   streams?: number;
   /** Encoding of responses for clients that can decode it; default: the client's first choice. */
   profile?: string;
+  /** Codecs beside the built-in ones, for clients that have them too. */
+  codecs?: readonly CodecModule[];
   /** Compression level in the profile's own scale. */
   level?: number;
   /** Base-2 logarithm of the compression window. */
@@ -34,6 +38,10 @@ export interface ServerOptions {
   cacheLevel?: number;
   /** Most payload bytes of a frame before encoding; default 32 768. */
   frameSize?: number;
+  /** Milliseconds for which a piece of a response may wait for more of it; default 0: until the end of the tick. */
+  coalesceMs?: number;
+  /** Write all responses to a capture file for experiments (capture/format.ts). */
+  record?: RecordOptions;
   /** Hold all output until the client has ended its input (protocol.md A6). */
   halfDuplex?: boolean;
   /** What one connection may make us hold or do (protocol.md, B-limits). */
@@ -71,9 +79,6 @@ export interface ServerOptions {
   onError?: (error: unknown, about: { command?: string; remote?: string; lane?: number }) => void;
 }
 
-/** With the plain streams and the cache streams that makes the 16 which a peer takes by default (B-limits). */
-export const MAX_STREAMS = 12;
-
 const MAX_TIMER = 2 ** 31 - 1;
 const count = z.int().min(1);
 const milliseconds = count.max(MAX_TIMER);
@@ -89,6 +94,9 @@ const OPTIONS = z.strictObject({
     .default('shared'),
   streams: count.max(MAX_STREAMS).optional(),
   profile: z.string().optional(),
+  codecs: z
+    .array(z.custom<CodecModule>((value) => typeof (value as CodecModule)?.url === 'string'))
+    .default([]),
   level: z.int().optional(),
   windowLog: z.int().min(9).max(23).optional(),
   cacheBytes: z
@@ -97,6 +105,8 @@ const OPTIONS = z.strictObject({
     .default(64 << 20),
   cacheLevel: z.int().min(1).max(19).default(9),
   frameSize: count.max(DEFAULT_FRAME_SIZE).default(DEFAULT_FRAME_SIZE),
+  coalesceMs: z.number().min(0).max(1000).default(0),
+  record: z.strictObject({ path: z.string().min(1), maxBytes: count.optional() }).optional(),
   halfDuplex: z.boolean().default(false),
   limits: z
     .strictObject(Object.fromEntries(Object.keys(DEFAULT_LIMITS).map((name) => [name, count.optional()])))

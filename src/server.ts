@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, TLSSocket } from 'node:tls';
 import { Admission, type ConnectionInfo } from './authorize.ts';
+import { Recorder, type RecordFigures } from './capture/recorder.ts';
 import { CommandTable, echo } from './commands.ts';
 import { Connection } from './connection.ts';
 import type { EncoderOptions } from './encoding/codec.ts';
@@ -12,13 +13,13 @@ import { IDENTITY } from './encoding/profiles.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 import { fileCommands } from './files/index.ts';
 import { ResponseCache } from './lanes/cache.ts';
-import { defaultStreams, makePolicy } from './lanes/policy.ts';
+import { defaultStreams, MAX_STREAMS, makePolicy } from './lanes/policy.ts';
 import { LanePool } from './lanes/pool.ts';
 import type { StreamFigures } from './lanes/router.ts';
 import { within } from './lanes/within.ts';
 import { EXTENSIONS, Peer, type PeerContext } from './peer.ts';
 import { Gate } from './reactor/flow.ts';
-import { type CheckedOptions, checkOptions, MAX_STREAMS, type ServerOptions } from './server-options.ts';
+import { type CheckedOptions, checkOptions, type ServerOptions } from './server-options.ts';
 import { SocketTransport } from './transport/socket.ts';
 import { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
 
@@ -59,6 +60,7 @@ export class Server {
   readonly #cache: ResponseCache;
   readonly #limits: Limits;
   readonly #context: PeerContext;
+  readonly #recorder: Recorder | undefined;
   readonly #peers = new Set<Peer>();
   /** All sockets, those that have not become peers yet among them. */
   readonly #sockets = new Set<Socket>();
@@ -76,8 +78,14 @@ export class Server {
   constructor(options: ServerOptions = {}) {
     const checked = checkOptions(options);
     this.#options = checked;
-    const codecs = new CodecRegistry(nativeCodecs());
+    const codecs = new CodecRegistry([
+      ...nativeCodecs(),
+      ...checked.codecs.flatMap((module) => module.codecs),
+    ]);
     const { workers, policy, profile } = checked;
+    if (policy === 'adaptive' && checked.level !== undefined) {
+      throw new Error("option level: the policy 'adaptive' has levels of its own");
+    }
     const encodable = codecs.encodable();
     if (profile !== undefined && !encodable.includes(profile)) {
       throw new Error(`unknown profile '${profile}': this runtime encodes ${encodable.join(', ')}`);
@@ -89,9 +97,15 @@ export class Server {
     this.#limits = { ...DEFAULT_LIMITS, ...checked.limits } as Limits;
     this.#cache = new ResponseCache(checked.cacheBytes);
     const commands = this.#makeCommands(checked, encodable, codecs.profiles());
+    if (checked.record !== undefined) {
+      const command = (name: string) => commands.get(name);
+      this.#recorder = new Recorder(checked.record, { codecs, limits: this.#limits, command });
+    }
     this.#pool = new LanePool({
       workers,
       handlers: commands.modules,
+      codecs: checked.codecs,
+      coalesceMs: checked.coalesceMs,
       cacheLevel: checked.cacheLevel,
       caching: checked.cacheBytes > 0,
       contextMemory: checked.contextMemory,
@@ -111,16 +125,23 @@ export class Server {
       router: {
         makePolicy: () => makePolicy(policy),
         perRequest: policy === 'per-request',
+        adaptive: policy === 'adaptive',
         streams: checked.streams ?? Math.min(MAX_STREAMS, defaultStreams(policy, workers)),
         profile,
         encoderOptions: encoderOptions(codecs, profile, { level, windowLog }),
         frameSize: checked.frameSize,
       },
       halfDuplex: checked.halfDuplex,
+      coalesceMs: checked.coalesceMs,
       report,
       closed: (peer) => this.#forget(peer),
     };
     this.#net = this.#makeListener();
+  }
+
+  /** What has been recorded so far; undefined without the option `record`. */
+  get recorded(): RecordFigures | undefined {
+    return this.#recorder?.figures;
   }
 
   /** Where the server listens, once it does. */
@@ -234,7 +255,9 @@ export class Server {
       return;
     }
     const remote = remoteOf(socket);
-    const connection = new Connection(new SocketTransport(socket, remote), this.#limits, 2, this.#allOutput);
+    const transport = new SocketTransport(socket, remote);
+    const watched = this.#recorder?.watch(transport) ?? transport;
+    const connection = new Connection(watched, this.#limits, 2, this.#allOutput);
     const peer = new Peer(connection, this.#context, this.#admission(socket, remote));
     this.#peers.add(peer);
     peer.start();
@@ -277,6 +300,7 @@ export class Server {
     } else await this.#pool.close();
     for (const socket of this.#sockets) socket.destroy();
     await closed;
+    await this.#recorder?.close();
   }
 
   /** Whether all connections are closed within `ms`. */

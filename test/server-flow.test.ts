@@ -8,6 +8,7 @@ import { commands, on, THREADS } from './helpers/commands.ts';
 import { recording } from './helpers/recorder.ts';
 import { digest, sample } from './helpers/samples.ts';
 import { dial, failure, type Serving, serve, serving } from './helpers/serving.ts';
+import { Client as RawClient, Type } from './independent/client.ts';
 
 /** One worker: the journal of the lane's thread is that of all its calls. */
 let running: Serving;
@@ -240,6 +241,46 @@ test('a slow reader of one large upload does not keep others from being answered
   t.true(got > 3 << 20);
 });
 
+test('a cancel that comes when the response is written, but not yet sent, is too late and harmless', async (t) => {
+  // More than the system buffers for a reader that does not read, less than the server does.
+  const bytes = sample(14 << 20, 1);
+  const [large, quick, cancelled] = [1, 2, 3].map(() => Promise.withResolvers<void>());
+  /** Once the output of this tick is with the transport. */
+  const whenWritten = (then: () => void) => setImmediate(() => setImmediate(then));
+  const own = await serving(t, {
+    commands: {
+      async *large() {
+        yield bytes;
+        whenWritten(large.resolve);
+      },
+      quick: () => {
+        whenWritten(quick.resolve);
+        return 'quick';
+      },
+      after: () => {
+        cancelled.resolve();
+        return 'after';
+      },
+    },
+  });
+  const client = await RawClient.connect(own.address.port, { settings: { contentEncodings: [] } });
+  t.teardown(() => client.close());
+  client.socket.pause();
+  const largeAnswer = client.start('large');
+  await large.promise;
+  const quickAnswer = client.start('quick');
+  await quick.promise;
+  client.write(client.put(1, quickAnswer.id, { type: Type.cancel, flags: 0 }));
+  const after = client.start('after');
+  await cancelled.promise;
+  client.socket.resume();
+  t.is(String(await client.body(after)), 'after');
+  t.is((await client.body(largeAnswer)).length, bytes.length);
+  t.is(String(await client.body(quickAnswer)), 'quick');
+  await client.settle(1);
+  t.deepEqual(client.violations, []);
+});
+
 test('a client that asks with a spent signal sends nothing', async (t) => {
   const recorder = await recording(t, running.address);
   const c = await dial(t, recorder.address);
@@ -315,7 +356,7 @@ test('a server that closes waits for its grace, then ends what is left', async (
   const lane = c.call('lane-waiting', {}).bytes();
   await c.ping();
   const closing = own.server.close(30);
-  for (const response of [main, lane]) t.true((await failure(response)) instanceof ConnectionError);
+  for (const response of [main, lane]) t.is((await failure(response)).message, 'server is shutting down');
   await closing;
 });
 
@@ -325,7 +366,7 @@ test('a server closes also when a handler keeps its lane busy for ever', async (
   const answer = c.call('lane-spin').bytes();
   await c.ping();
   const closing = own.server.close(30);
-  t.true((await failure(answer)) instanceof ConnectionError);
+  t.regex((await failure(answer)).message, /^worker of lane 0 died/);
   await closing;
 });
 

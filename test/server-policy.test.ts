@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava';
-import type { Client, Policy, ServerOptions, StreamView } from '../src/index.ts';
+import type { Client, ConnectOptions, Policy, ServerOptions, StreamView } from '../src/index.ts';
 import { type Frame, FrameType, StreamFlag } from '../src/wire/frame.ts';
 import { commands, on, THREADS } from './helpers/commands.ts';
 import {
@@ -18,10 +18,11 @@ const MAX_STREAMS = 16;
 async function recorded(
   t: ExecutionContext,
   options: ServerOptions,
+  clientOptions: ConnectOptions = {},
 ): Promise<{ client: Client; own: Serving; connection: RecordedConnection }> {
   const own = await serving(t, { workers: 2, commands: commands(), ...options });
   const recorder = await recording(t, own.address);
-  const client = await dial(t, recorder.address);
+  const client = await dial(t, recorder.address, clientOptions);
   return { client, own, connection: recorder.connections[0] };
 }
 
@@ -81,7 +82,7 @@ test('shared: a lone request is served by a stream that has a context already', 
 });
 
 test('affinity: like goes with like, by command', async (t) => {
-  const { client, connection } = await recorded(t, { policy: 'affinity' });
+  const { client, connection } = await recorded(t, { policy: 'affinity', streams: 8 });
   const names = ['string', 'lane-string', 'promise', 'lane-list', 'bytes'];
   for (let round = 0; round < 4; round++) {
     await Promise.all(names.map((name) => client.call(name).bytes()));
@@ -104,6 +105,7 @@ test('affinity: like goes with like, by the key that the command names', async (
   const handler = commands().sample as never;
   const { client, connection } = await recorded(t, {
     policy: 'affinity',
+    streams: 3,
     commands: { sample: { handler, affinityKey } },
   });
   const seeds = ['1', '2', '3', '1', '2', '3', '1', '3'];
@@ -147,7 +149,11 @@ test('per-request: a stream for every response, begun and ended with it, never m
 
 for (const thread of THREADS) {
   test(`per-request, ${thread} thread: failed, cancelled and expired requests free their streams`, async (t) => {
-    const { client, connection } = await recorded(t, { policy: 'per-request', streams: 3 });
+    const { connection, client } = await recorded(
+      t,
+      { policy: 'per-request', streams: 3 },
+      { requestWindow: 50_000 },
+    );
     const args = { note: 'x' };
     for (let round = 0; round < 4; round++) {
       const controller = new AbortController();

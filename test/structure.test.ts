@@ -10,8 +10,11 @@ const FLOORS: readonly [floor: number, where: RegExp][] = [
   [1, /^src\/(reactor|encoding)\//],
   [2, /^src\/(connection|writer)\.ts$|^workers\//],
   [3, /^src\/(transport|lanes)\//],
-  [4, /^src\/(server|server-options|authorize|client|peer|served-request|commands)\.ts$|^src\/files\//],
-  [5, /^src\/(index|browser)\.ts$/],
+  [
+    4,
+    /^src\/(server|server-options|authorize|client|peer|served-request|commands)\.ts$|^src\/(files|capture)\//,
+  ],
+  [5, /^src\/(index|browser)\.ts$|^src\/experiment\//],
   [6, /^src\/cli\/|^bench\//],
 ];
 

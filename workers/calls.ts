@@ -240,6 +240,7 @@ export class Calls {
   /** Calls by slot whose response is over and whose code is not. */
   readonly #lingering = new Map<number, Set<Call>>();
   readonly #slotFree: (slot: number) => void;
+  readonly #coalesceMs: number;
   #dirty: ResponsePump[] = [];
 
   /** `slotFree` is told when the code of a slot's last call has ended. */
@@ -247,9 +248,11 @@ export class Calls {
     handlers: HandlerModule[],
     lane: CallLane,
     output: CallOutput,
+    coalesceMs: number,
     slotFree: (slot: number) => void,
   ) {
     this.#slotFree = slotFree;
+    this.#coalesceMs = coalesceMs;
     this.#handlers = handlers;
     this.#lane = lane;
     this.#output = output;
@@ -310,14 +313,17 @@ export class Calls {
 
   flushLater(pump: ResponsePump): void {
     if (this.#dirty.length === 0) {
-      setImmediate(() => {
-        const dirty = this.#dirty;
-        this.#dirty = [];
-        for (const each of dirty) each.flush();
-      });
+      if (this.#coalesceMs > 0) setTimeout(this.#flush, this.#coalesceMs);
+      else setImmediate(this.#flush);
     }
     this.#dirty.push(pump);
   }
+
+  readonly #flush = (): void => {
+    const dirty = this.#dirty;
+    this.#dirty = [];
+    for (const each of dirty) each.flush();
+  };
 
   #start(record: BatchReader): void {
     const index = record.type;

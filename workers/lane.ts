@@ -8,6 +8,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import {
   type Codec,
+  type CodecModule,
   type Decoder,
   type DecoderLimits,
   type Encoder,
@@ -38,6 +39,10 @@ export interface LaneTask {
   handlers: HandlerModule[];
   /** Level for outputs that are compressed once and cached. */
   cacheLevel: number;
+  /** Codecs beside the built-in ones. */
+  codecs: Pick<CodecModule, 'url' | 'export'>[];
+  /** Milliseconds for which a call's output may wait for more of it; 0: until the end of the tick. */
+  coalesceMs: number;
 }
 
 interface EncoderSlot {
@@ -138,7 +143,9 @@ export class Lane {
     this.#port = task.port;
     this.#output = new LaneOutput(task.port);
     this.#cacheLevel = task.cacheLevel;
-    this.#calls = new Calls(task.handlers, this, this.#output, (slot) => this.#slotFree(slot));
+    this.#calls = new Calls(task.handlers, this, this.#output, task.coalesceMs, (slot) =>
+      this.#slotFree(slot),
+    );
   }
 
   /** Works until the main thread ends the lane. */
@@ -390,6 +397,12 @@ function endsResponse(type: number, flags: number): boolean {
 }
 
 /** The pool task. */
-export default function lane(task: LaneTask): Promise<void> {
-  return new Lane(task).run();
+export default async function lane(task: LaneTask): Promise<void> {
+  await Promise.all(task.codecs.map(register));
+  await new Lane(task).run();
+}
+
+async function register({ url, export: name }: Pick<CodecModule, 'url' | 'export'>): Promise<void> {
+  const module: CodecModule = (await import(url))[name];
+  for (const codec of module.codecs) codecs.register(codec);
 }

@@ -3,6 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { addBench } from './bench.ts';
 import { addCall } from './call.ts';
+import { addExperiment } from './experiment.ts';
+import { addExperimentWorker } from './experiment-worker.ts';
 import { addFrame } from './frame.ts';
 import { newProgram, runProgram } from './program.ts';
 import { addPull } from './pull.ts';
@@ -27,6 +29,8 @@ export function main(argv: readonly string[]): Promise<void> {
   addPull(program);
   addCall(program);
   addFrame(program);
+  addExperiment(program);
+  addExperimentWorker(program);
   addBench(program);
   return runProgram(program, argv);
 }

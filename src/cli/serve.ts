@@ -9,6 +9,12 @@ import type { Address, PolicyName, Server, ServerOptions } from '../index.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { checkFolder, DEFAULT_PORT, pairs, parseBytes, showTarget, wholeNumber } from './arguments.ts';
 import { UsageError } from './outcome.ts';
+import {
+  addExperimentOptions,
+  experimentOptions,
+  type ServeExperimentOptions,
+  tellRecorded,
+} from './serve-experiment.ts';
 import { oneLine, plural } from './show.ts';
 
 const EXAMPLES = `
@@ -22,7 +28,7 @@ Examples:
 
 const FINISHING = 'millrace: finishing the requests in flight; another signal ends them';
 
-interface ServeOptions {
+interface ServeOptions extends ServeExperimentOptions {
   host: string;
   port: number;
   socket?: string;
@@ -38,7 +44,7 @@ interface ServeOptions {
 }
 
 export function addServe(program: Command): void {
-  program
+  const command = program
     .command('serve')
     .description('serve the files below a folder')
     .argument('<dir>', 'the folder')
@@ -51,7 +57,7 @@ export function addServe(program: Command): void {
     .option('--window-log <n>', 'base-2 logarithm of the compression window', wholeNumber(9, 23))
     .addOption(
       new Option('--policy <name>', 'which stream answers a request')
-        .choices(['shared', 'per-request', 'affinity', 'single'])
+        .choices(['shared', 'per-request', 'affinity', 'single', 'adaptive'])
         .default('shared'),
     )
     .option('--streams <n>', 'streams per connection (default: by policy)', wholeNumber(1, 13))
@@ -60,22 +66,25 @@ export function addServe(program: Command): void {
     .option('--verbose', 'report broken connections, too')
     .addHelpText('after', EXAMPLES)
     .action(serve);
+  addExperimentOptions(command);
 }
 
 async function serve(dir: string, options: ServeOptions): Promise<void> {
   checkFolder(dir);
-  const server = await makeServer({ ...serverOptions(options), root: dir, onError: reporter(options) });
+  const settings = { ...serverOptions(options), ...(await experimentOptions(options)) };
+  const server = await makeServer({ ...settings, root: dir, onError: reporter(options) });
   try {
     const address = await listen(server, options);
     const { lanes } = await server.stats();
-    const profile = options.profile ?? "the client's choice of profile";
-    const how = `${plural(lanes.length, 'worker')}, policy ${options.policy}, ${profile}`;
+    const profile = settings.profile ?? "the client's choice of profile";
+    const how = `${plural(lanes.length, 'worker')}, policy ${settings.policy}, ${profile}`;
     console.log(`millrace serves ${oneLine(resolve(dir))} on ${showTarget(address)} (${how})`);
     await untilStopped();
     // Said only where somebody would wonder.
     setTimeout(() => console.error(FINISHING), 300).unref();
   } finally {
     await server.close();
+    tellRecorded(server, options);
   }
 }
 

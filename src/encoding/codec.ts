@@ -71,6 +71,15 @@ export interface Codec {
   settings(options?: EncoderOptions): Uint8Array;
 }
 
+/** Codecs beside the built-in ones, and where a lane, which is a thread of its own, finds them. */
+export interface CodecModule {
+  /** URL of the module. */
+  readonly url: string;
+  /** The export of that module which is this very object. */
+  readonly export: string;
+  readonly codecs: readonly Codec[];
+}
+
 /** Why a payload was refused: `corrupt` content, or a `limit` (the message names it). */
 export class DecodeError extends Error {
   override readonly name = 'DecodeError';

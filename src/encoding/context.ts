@@ -83,7 +83,7 @@ export interface PayloadCheck {
   /** Looks at a payload before the library does. @throws DecodeError */
   before(payload: Uint8Array): void;
   /** As {@link Decoder.windowSize}. */
-  readonly windowSize: number;
+  readonly windowSize?: number;
   /** False when only the end of the format can explain how the payload stops; then the library is asked. */
   endsAtFlush(payload: Uint8Array): boolean;
 }
@@ -117,7 +117,7 @@ export class ContextDecoder implements Decoder {
     }
   }
 
-  get windowSize(): number {
+  get windowSize(): number | undefined {
     return this.#check.windowSize;
   }
 

@@ -39,7 +39,8 @@ interface Handle {
   close(): void;
 }
 
-class HandleContext implements Context {
+/** The context behind one of node:zlib's streams. @throws TypeError when the stream is not as we know them. */
+export class HandleContext implements Context {
   readonly #stream: StreamInternals;
   readonly #handle: Handle;
   readonly #state: Uint32Array;

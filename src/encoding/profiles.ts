@@ -160,7 +160,6 @@ class ZstdCheck implements PayloadCheck {
 class ZlibCheck implements PayloadCheck {
   readonly #maxWindowSize: number;
   #started = false;
-  readonly windowSize = 0;
 
   constructor(maxWindowSize: number) {
     this.#maxWindowSize = maxWindowSize;

@@ -37,6 +37,7 @@ export interface ContextShape {
 /** Bytes that an encoder of `profile` takes at most: window, blocks and tables. 0 for `identity`. */
 export function encoderCost(profile: string, { level, windowLog }: ContextShape): number {
   if (profile === 'identity') return 0;
+  // Profiles that we do not know are accounted like zstd, whose contexts are the largest.
   if (profile === 'zlib') return 160 * KIB + 4 * 2 ** (windowLog ?? ZLIB_MAX_WINDOW_LOG);
   const index = Math.min(ZSTD_TABLES.length, Math.max(1, level ?? ZSTD_DEFAULT_LEVEL)) - 1;
   return ZSTD_TABLES[index] * KIB + windowCost(2 ** (windowLog ?? ZSTD_WINDOW_LOGS[index]));
@@ -89,10 +90,10 @@ interface Held {
 export interface BudgetOptions {
   /** Bytes that all contexts together may take; missing: a quarter of the memory that the process may use. */
   readonly contextMemory?: number;
-  /** Milliseconds that a stream may be idle. */
-  readonly streamIdleTimeout: number;
-  /** Milliseconds from a stream's begin to its end. */
-  readonly streamLifetime: number;
+  /** Milliseconds that a stream may be idle; missing: for ever. */
+  readonly streamIdleTimeout?: number;
+  /** Milliseconds from a stream's begin to its end; missing: no bound. */
+  readonly streamLifetime?: number;
 }
 
 /** Contexts looked at to find an idle one; if all of these are at work, the others most likely are, too. */
@@ -115,8 +116,8 @@ export class ContextBudget {
   constructor(options: BudgetOptions, keptBack = 0) {
     this.limit = Math.floor(options.contextMemory ?? availableMemory() / 4);
     this.#used = Math.min(keptBack, Math.floor(this.limit / 4));
-    this.#idleTimeout = options.streamIdleTimeout;
-    this.#lifetime = options.streamLifetime;
+    this.#idleTimeout = options.streamIdleTimeout ?? Number.POSITIVE_INFINITY;
+    this.#lifetime = options.streamLifetime ?? Number.POSITIVE_INFINITY;
   }
 
   get used(): number {

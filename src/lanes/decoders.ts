@@ -2,6 +2,7 @@
 
 import { type BatchReader, type DecoderSetup, Op } from '../../workers/batch.ts';
 import { DecodeError } from '../encoding/codec.ts';
+import { mostDecoded } from '../encoding/output.ts';
 import type { Decoders, Ticket } from '../reactor/incoming.ts';
 import type { Limits } from '../wire/limits.ts';
 import { type ContextBudget, decoderCost } from './budget.ts';
@@ -113,6 +114,19 @@ function announcedWindow({ profile, settings, maxWindowSize }: DecoderSetup): nu
     : maxWindowSize;
 }
 
+/**
+ * Bytes that the frames of one connection which are being decoded may come to, if every one of them is a bomb. Frames
+ * beyond that wait as they came: a few KB of input may stand for hundreds of MB.
+ */
+const MAX_AHEAD = 4 << 20;
+
+/** A step of a stream that waits for its turn: its begin, a frame, or its end. */
+interface Step {
+  /** Bytes that the step may come to when it is done. */
+  readonly most: number;
+  run(): void;
+}
+
 /** The decoders of one connection. */
 export class LaneDecoders implements Decoders {
   readonly #pool: LanePool;
@@ -120,6 +134,9 @@ export class LaneDecoders implements Decoders {
   readonly #profiles: ReadonlySet<string>;
   readonly #answer: (ticket: Ticket, error: DecodeError | undefined) => void;
   readonly #open = new Map<number, LaneDecoder>();
+  #waiting: Step[] = [];
+  #ahead = 0;
+  #held = false;
 
   /** `answer` is called when a ticket has its payload, is lost, or (with the error) cannot be decoded. */
   constructor(
@@ -139,24 +156,61 @@ export class LaneDecoders implements Decoders {
   }
 
   open(streamId: number, profile: string, settings: Uint8Array): void {
-    const lane = this.#pool.leastUsed();
     const { maxDecodedSize, maxDecodedRatio, maxWindowSize } = this.#limits;
     const setup = { profile, settings: [...settings], maxDecodedSize, maxDecodedRatio, maxWindowSize };
-    this.#open.set(streamId, new LaneDecoder(lane, setup, this.#pool.budget, this.#answer));
+    this.#enqueue(0, () => {
+      const lane = this.#pool.leastUsed();
+      this.#open.set(streamId, new LaneDecoder(lane, setup, this.#pool.budget, this.#answered));
+    });
   }
 
   decode(streamId: number, ticket: Ticket): undefined {
-    this.#open.get(streamId)?.decode(ticket);
+    this.#enqueue(this.#mostOf(ticket), () => this.#open.get(streamId)?.decode(ticket));
   }
 
   close(streamId: number): void {
+    this.#enqueue(0, () => this.#close(streamId));
+  }
+
+  closeAll(): void {
+    this.#waiting = [];
+    for (const streamId of [...this.#open.keys()]) this.#close(streamId);
+  }
+
+  /** With `held`, decodes nothing more until it is called without: the handlers have enough to read. */
+  hold(held: boolean): void {
+    this.#held = held;
+    this.#goOn();
+  }
+
+  #close(streamId: number): void {
     const decoder = this.#open.get(streamId);
     if (decoder === undefined) return;
     this.#open.delete(streamId);
     decoder.close();
   }
 
-  closeAll(): void {
-    for (const streamId of [...this.#open.keys()]) this.close(streamId);
+  #enqueue(most: number, run: () => void): void {
+    this.#waiting.push({ most, run });
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      if (next.most > 0 && (this.#held || (this.#ahead > 0 && this.#ahead + next.most > MAX_AHEAD))) return;
+      this.#waiting.shift();
+      this.#ahead += next.most;
+      next.run();
+    }
+  }
+
+  readonly #answered = (ticket: Ticket, error: DecodeError | undefined): void => {
+    this.#ahead -= this.#mostOf(ticket);
+    this.#answer(ticket, error);
+    this.#goOn();
+  };
+
+  #mostOf(ticket: Ticket): number {
+    return mostDecoded(this.#limits, ticket.frame.payload.length);
   }
 }

@@ -4,7 +4,14 @@
  */
 
 import type { MessagePort } from 'node:worker_threads';
-import { BatchReader, BatchWriter, type LaneMessage, type LaneStats, Op } from '../../workers/batch.ts';
+import {
+  BATCH_SIZE,
+  BatchReader,
+  BatchWriter,
+  type LaneMessage,
+  type LaneStats,
+  Op,
+} from '../../workers/batch.ts';
 import type { Writer } from '../writer.ts';
 
 /** Who holds a slot of a lane: a response stream's encoder or an incoming stream's decoder. */
@@ -255,6 +262,8 @@ export class Lane {
 
 /** Runs up to this size are copied out of their batch: that costs less than to keep the batch for them. */
 const COPY_LIMIT = 4096;
+/** Behind an unfinished write, only runs that fill this much of a batch may keep it: a slow reader holds at most 4 ×. */
+const LEND_TO_BUSY = BATCH_SIZE / 4;
 
 /** A delivered batch, on loan to the writers that send from it; it goes home when the last of them is done. */
 class BatchLease {
@@ -269,7 +278,7 @@ class BatchLease {
 
   /** Sends a run of frames: from the batch itself, or copied where a slow reader would keep the batch for long. */
   send(writer: Writer, bytes: Uint8Array, start: number, end: number): void {
-    if (end - start <= COPY_LIMIT || writer.busy) {
+    if (end - start <= (writer.busy ? LEND_TO_BUSY : COPY_LIMIT)) {
       writer.send(bytes.slice(start, end));
       return;
     }

@@ -25,9 +25,18 @@ export interface StreamView {
 /** Chooses the index of a stream; the streams of one connection are always the same array. */
 export type Policy = (query: RouteQuery, streams: readonly StreamView[]) => number;
 
-export type PolicyName = 'shared' | 'per-request' | 'affinity' | 'single';
+export type PolicyName = 'shared' | 'per-request' | 'affinity' | 'single' | 'adaptive';
 
-export const POLICY_NAMES: readonly PolicyName[] = ['shared', 'per-request', 'affinity', 'single'];
+export const POLICY_NAMES: readonly PolicyName[] = [
+  'shared',
+  'per-request',
+  'affinity',
+  'single',
+  'adaptive',
+];
+
+/** With the plain streams and the cache streams that makes the 16 which a peer takes by default (B-limits). */
+export const MAX_STREAMS = 12;
 
 /** How many streams a policy gets when nobody says. */
 export function defaultStreams(policy: PolicyName | Policy, workers: number): number {
@@ -36,7 +45,7 @@ export function defaultStreams(policy: PolicyName | Policy, workers: number): nu
   return Math.max(2, workers);
 }
 
-/** One connection's policy; `shared` and `affinity` remember what they chose. */
+/** One connection's policy; `shared` and `affinity` remember what they chose. `adaptive` is more than one: adaptive.ts. */
 export function makePolicy(policy: PolicyName | Policy): Policy {
   if (typeof policy === 'function') return policy;
   if (policy === 'single') return () => 0;

@@ -5,6 +5,7 @@ import { MessageChannel, type ResourceLimits } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { HandlerModule } from '../../workers/calls.ts';
 import type { LaneTask } from '../../workers/lane.ts';
+import type { CodecModule } from '../encoding/codec.ts';
 import { type BudgetOptions, ContextBudget, encoderCost } from './budget.ts';
 import { Lane } from './lane.ts';
 import { within } from './within.ts';
@@ -14,18 +15,22 @@ export interface LanePoolOptions extends BudgetOptions {
   readonly workers: number;
   /** Commands that run in lanes. */
   readonly handlers: readonly HandlerModule[];
+  /** Codecs beside the built-in ones. */
+  readonly codecs?: readonly CodecModule[];
+  /** As in {@link LaneTask}; default 0. */
+  readonly coalesceMs?: number;
   /** zstd level for cached output. */
   readonly cacheLevel: number;
   /** Payloads for a cache will be compressed. */
-  readonly caching: boolean;
-  /** Milliseconds without a sign of life after which a lane is ended. */
-  readonly laneTimeout: number;
+  readonly caching?: boolean;
+  /** Milliseconds without a sign of life after which a lane is ended; missing: never. */
+  readonly laneTimeout?: number;
   /** Memory bounds of each worker's JavaScript heap. */
   readonly resourceLimits?: ResourceLimits;
   /** A lane died and was replaced, or could not be. */
   readonly onLost: (lane: number, error: Error) => void;
   /** A worker failed while no lane ran on it. */
-  readonly onError: (error: Error) => void;
+  readonly onError?: (error: Error) => void;
 }
 
 /** A lane that dies sooner than this after it opened is reopened with a growing delay, in milliseconds. */
@@ -43,7 +48,7 @@ export class LanePool {
   /** The memory of all contexts on these lanes. */
   readonly budget: ContextBudget;
   readonly #sweeper: ReturnType<typeof setInterval>;
-  readonly #watchdog: ReturnType<typeof setInterval>;
+  readonly #watchdog: ReturnType<typeof setInterval> | undefined;
   /** Ends the worker of a lane. */
   readonly #killers = new Map<Lane, AbortController>();
   readonly #options: LanePoolOptions;
@@ -70,9 +75,10 @@ export class LanePool {
       execArgv: [],
       resourceLimits: options.resourceLimits,
     });
-    this.#piscina.on('error', options.onError);
-    this.#watchdog = setInterval(() => this.#checkBeats(), options.laneTimeout / BEATS);
-    this.#watchdog.unref();
+    this.#piscina.on('error', (error) => options.onError?.(error));
+    if (options.laneTimeout !== undefined) {
+      this.#watchdog = setInterval(() => this.#checkBeats(), options.laneTimeout / BEATS).unref();
+    }
     for (let index = 0; index < options.workers; index++) this.#open(index, 0);
   }
 
@@ -113,7 +119,7 @@ export class LanePool {
 
   #open(index: number, deaths: number): void {
     const { port1, port2 } = new MessageChannel();
-    const { handlers, cacheLevel } = this.#options;
+    const { handlers, cacheLevel, codecs = [], coalesceMs = 0 } = this.#options;
     const lane = new Lane(index, port1, (error) => this.kill(lane, `its answers broke: ${error}`));
     const killer = new AbortController();
     this.#killers.set(lane, killer);
@@ -121,7 +127,11 @@ export class LanePool {
     this.#lanes[index] = lane;
     // Piscina's types read the transfer list off the browser's MessagePort.
     const runOptions = { transferList: [port2], signal: killer.signal } as object;
-    const task = this.#piscina.run({ port: port2, handlers: [...handlers], cacheLevel }, runOptions);
+    const places = codecs.map(({ url, export: name }) => ({ url, export: name }));
+    const task = this.#piscina.run(
+      { port: port2, handlers: [...handlers], cacheLevel, codecs: places, coalesceMs },
+      runOptions,
+    );
     const ended = task.then(
       () => this.#ended(lane, 'ended', deaths, opened),
       (error) => this.#ended(lane, killer.signal.reason ?? error, deaths, opened),

@@ -10,6 +10,7 @@ import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
 import { encodeStreamSettings } from '../wire/payloads.ts';
 import type { Writer } from '../writer.ts';
+import { Ladder, ladderOf, RUNG_STREAMS, type Rung } from './adaptive.ts';
 import type { ContextBudget, IdleContext } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { Policy, RouteQuery, StreamView } from './policy.ts';
@@ -29,6 +30,8 @@ export interface RouterEvents {
 
 export interface RouterOptions {
   readonly policy: Policy;
+  /** Streams and their levels are those of the profile's ladder (adaptive.ts), instead of by `policy` and `level`. */
+  readonly adaptive: boolean;
   /** A stream for every response, ended with it. */
   readonly perRequest: boolean;
   /** Response streams of one connection. */
@@ -201,13 +204,15 @@ export class LaneStream implements SlotOwner, IdleContext {
 /** One place among a connection's response streams; a stream is opened in it when the policy first asks for it. */
 class Place implements StreamView {
   readonly index: number;
+  readonly level: number | undefined;
   responses = 0;
   stream: LaneStream | undefined;
   /** ID of a stream that was lost without an end: beginning it afresh resets it at the other end, too (B1). */
   lostId: number | undefined;
 
-  constructor(index: number) {
+  constructor(index: number, level: number | undefined) {
     this.index = index;
+    this.level = level;
   }
 
   get open(): boolean {
@@ -269,8 +274,11 @@ export class Router {
   readonly #cacheStreams: CacheStream[] = [];
   #options: RouterOptions;
   #places: Place[] = [];
+  #rungs: readonly Rung[] = [];
+  /** Under `adaptive`. */
+  #ladder: Ladder | undefined;
   /** Runs calls whose output is not encoded. */
-  readonly #plainCalls = new Place(-1);
+  readonly #plainCalls = new Place(-1, undefined);
   /** Requests that wait for a place, oldest first. */
   readonly #waiting = new Map<number, () => void>();
   #cacheWaiting: ((stream: CacheStream) => void)[] = [];
@@ -293,7 +301,19 @@ export class Router {
   /** Takes new options for streams that are opened from now on; for use before the first request. */
   configure(options: RouterOptions): void {
     this.#options = options;
-    this.#places = Array.from({ length: options.streams }, (_, index) => new Place(index));
+    const { adaptive, profile, streams, level } = options;
+    if (!adaptive) {
+      this.#places = Array.from({ length: streams }, (_, index) => new Place(index, level));
+      return;
+    }
+    this.#rungs = ladderOf(profile);
+    this.#ladder = new Ladder(this.#rungs.length);
+    this.#places = this.#rungs.flatMap((rung, at) =>
+      Array.from(
+        { length: RUNG_STREAMS },
+        (_, i) => new Place(at * RUNG_STREAMS + i, rung === 'plain' ? undefined : rung),
+      ),
+    );
   }
 
   /**
@@ -310,11 +330,11 @@ export class Router {
     use: (stream: LaneStream | undefined) => void,
   ): void {
     const unencoded = plain || this.#options.profile === 'identity';
-    if (unencoded && !inLane) {
+    const place = unencoded ? this.#plainCalls : this.#choose(query);
+    if (place === this.#plainCalls && !inLane) {
       use(undefined);
       return;
     }
-    const place = unencoded ? this.#plainCalls : this.#choose(query);
     if (place === undefined) {
       this.#waiting.set(requestId, () => this.acquire(requestId, query, plain, inLane, use));
       return;
@@ -394,6 +414,7 @@ export class Router {
 
   #choose(query: RouteQuery): Place | undefined {
     if (this.#options.perRequest) return this.#places.find((place) => place.stream === undefined);
+    if (this.#ladder !== undefined) return this.#climb(this.#ladder);
     const index = this.#options.policy(query, this.#places);
     const place = Number.isInteger(index) ? this.#places[index] : undefined;
     if (place === undefined) {
@@ -402,14 +423,28 @@ export class Router {
     return place;
   }
 
+  /** The less loaded stream of the rung that suits what waits now; the place of plain calls for no encoding. */
+  #climb(ladder: Ladder): Place {
+    let laneBytes = 0;
+    let requests = 0;
+    for (const place of this.#places) {
+      laneBytes += place.pendingBytes;
+      requests += place.requests;
+    }
+    const rung = ladder.next({ linkWaits: this.#connection.writer.busy, laneBytes, requests });
+    if (this.#rungs[rung] === 'plain') return this.#plainCalls;
+    const places = this.#places.slice(rung * RUNG_STREAMS, (rung + 1) * RUNG_STREAMS);
+    return places.reduce((best, each) => (each.pendingBytes < best.pendingBytes ? each : best));
+  }
+
   #streamAt(place: Place): LaneStream | undefined {
     if (place.stream !== undefined) return place.stream;
     const lane = this.#pool.leastUsed();
     if (lane === undefined) return undefined;
-    const { frameSize, perRequest } = this.#options;
+    const { windowLog, frameSize, perRequest } = this.#options;
     const profile = place === this.#plainCalls ? 'identity' : this.#options.profile;
     const { budget } = this.#pool;
-    const context = budget.takeEncoder(profile, this.#options);
+    const context = budget.takeEncoder(profile, { level: place.level, windowLog });
     if (context === undefined) return undefined;
     const setup = {
       streamId: place.lostId ?? this.#ids.take(),

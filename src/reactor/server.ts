@@ -43,12 +43,12 @@ export type ServerAction =
   | { readonly kind: 'run'; readonly command: ReceivedCommand }
   /** A piece of command data; the bytes are a view on what arrived: copy what must live on. */
   | { readonly kind: 'data'; readonly requestId: number; readonly bytes: Uint8Array; readonly last: boolean }
-  /** The request that was run is to be stopped: the peer wants it (C3), or it cannot go on through our own fault. */
-  | { readonly kind: 'stop'; readonly requestId: number; readonly message: string }
-  /** The same of a request that never ran: it is answered with `message` and nothing else. */
-  | { readonly kind: 'refuse'; readonly requestId: number; readonly message: string }
+  /** The peer wants the request stopped (C3). */
+  | { readonly kind: 'cancel'; readonly requestId: number }
   /** Input ended before the command was whole: stop it, answer nothing (B7). */
   | { readonly kind: 'abandon'; readonly requestId: number }
+  /** The request cannot go on through our own fault; answer with an application error. */
+  | { readonly kind: 'fail'; readonly requestId: number; readonly message: string }
   | { readonly kind: 'settings'; readonly settings: SenderSettings }
   | { readonly kind: 'credit'; readonly requestId: number; readonly bytes: number }
   | { readonly kind: 'ping'; readonly payload: Uint8Array }
@@ -69,9 +69,7 @@ interface Request {
   /** When its first and its newest frame came. */
   readonly since: number;
   newest: number;
-  /** True once the owner has been told to run it. */
-  ran: boolean;
-  /** True once a response has been started. */
+  /** True once it is answered, or about to be. */
   answered: boolean;
 }
 
@@ -214,7 +212,7 @@ export class ServerReactor {
   }
 
   /** Forgets the commands that are not whole yet; those that run go on. */
-  stopReceiving(): void {
+  forgetReceiving(): void {
     this.#dropReceiving();
   }
 
@@ -235,6 +233,12 @@ export class ServerReactor {
     if (request === undefined) throw new Error(`request ${requestId} is not active`);
     if (request.answered) throw new Error(`request ${requestId} has been answered already`);
     request.answered = true;
+  }
+
+  /** All of the response is on its way: a cancel that comes now is too late. */
+  answered(requestId: number): void {
+    const request = this.#running.get(requestId);
+    if (request !== undefined) request.answered = true;
   }
 
   /** The last byte of the response has been handed to the transport: the ID is free (A4). */
@@ -418,7 +422,6 @@ export class ServerReactor {
 
   #run(request: Request): void {
     const { requestId, command, args, expectsData } = request;
-    request.ran = true;
     this.#running.set(requestId, request);
     this.#actions.push({ kind: 'run', command: { requestId, command, args, hasData: expectsData } });
   }
@@ -426,25 +429,14 @@ export class ServerReactor {
   /** Our own decoder died: only this request fails, and what else arrives for it is passed over. */
   #loseFrame(frame: Frame, message: string): void {
     const id = frame.requestId;
-    const request = this.#receiving.get(id) ?? this.#lostName(frame);
-    if (request !== undefined) this.#cut(request, message);
-  }
-
-  #lostName(frame: Frame): Request | undefined {
-    if (frame.type !== FrameType.commandName || this.#running.has(frame.requestId)) return undefined;
-    return newRequest(frame.requestId, '', false, false, this.#now());
-  }
-
-  /** Ends a request before its time, unless it has been answered; what still arrives of it is passed over. */
-  #cut(request: Request, message: string): void {
-    const { requestId, ran } = request;
-    if (this.#receiving.delete(requestId) || !ran) this.#remember(requestId);
-    if (!ran) {
-      this.#running.set(requestId, request);
-      this.#actions.push({ kind: 'refuse', requestId, message });
-    } else if (this.#running.has(requestId)) {
-      this.#actions.push({ kind: 'stop', requestId, message });
-    }
+    const request =
+      frame.type === FrameType.commandName
+        ? newRequest(id, '', false, false, this.#now())
+        : this.#stopReceiving(id);
+    if (request === undefined) return;
+    this.#remember(id);
+    this.#running.set(id, request);
+    this.#actions.push({ kind: 'fail', requestId: id, message });
   }
 
   /** Commands that are only being received are gone; running ones free their arguments when they are answered. */
@@ -453,6 +445,15 @@ export class ServerReactor {
       if (!this.#running.has(requestId)) this.#argumentBytes -= argumentBytes;
     }
     this.#receiving.clear();
+  }
+
+  /** Passes over what still comes of a request's command; returns the request if it waits for an answer (C3). */
+  #stopReceiving(id: number): Request | undefined {
+    const request = this.#receiving.get(id) ?? this.#running.get(id);
+    if (this.#receiving.delete(id)) this.#remember(id);
+    // A command whose data is still coming may have been answered, and its ID be free but for that.
+    const waits = this.#running.has(id) ? !request?.answered : request?.expectsArguments;
+    return waits ? request : undefined;
   }
 
   #remember(id: number): void {
@@ -522,8 +523,10 @@ export class ServerReactor {
   #cancel(frame: Frame, payload: Uint8Array): void {
     decodeCancel(payload);
     const id = frame.requestId;
-    const request = this.#receiving.get(id) ?? this.#running.get(id);
-    if (request !== undefined) this.#cut(request, 'cancelled');
+    const request = this.#stopReceiving(id);
+    if (request === undefined) return;
+    this.#running.set(id, request);
+    this.#actions.push({ kind: 'cancel', requestId: id });
   }
 }
 
@@ -545,7 +548,6 @@ function newRequest(
     emptyFrames: 0,
     since: now,
     newest: now,
-    ran: false,
     answered: false,
   };
 }

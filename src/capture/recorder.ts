@@ -1,0 +1,281 @@
+/**
+ * Records what a server answers, for experiments. It looks at the bytes of each connection as they pass, by the same
+ * reactors and decoders that the two ends have; the server's own code knows nothing of it, and without a recorder
+ * nothing of this is there. While it records, the main thread decodes all that is sent.
+ */
+
+import { createWriteStream, openSync, type WriteStream } from 'node:fs';
+import type { Command } from '../commands.ts';
+import type { CodecRegistry } from '../encoding/registry.ts';
+import { ClientReactor } from '../reactor/client.ts';
+import { type ReceivedCommand, ServerReactor } from '../reactor/server.ts';
+import { type Frame, HEADER_SIZE } from '../wire/frame.ts';
+import type { Limits } from '../wire/limits.ts';
+import { Splitter } from '../wire/splitter.ts';
+import type { Transport } from '../writer.ts';
+import { SyncDecoders } from './decoders.ts';
+import { type CaptureRecord, captureHeader } from './format.ts';
+
+export interface RecordOptions {
+  /** File to write; it must not be there yet. */
+  readonly path: string;
+  /** Bytes of the file at which recording stops; default 256 MiB. */
+  readonly maxBytes?: number;
+}
+
+/** What has been recorded. */
+export interface RecordFigures {
+  readonly responses: number;
+  readonly bytes: number;
+  /** Responses that were left out because they were too large or the disk was too slow. */
+  readonly leftOut: number;
+  /** The file is as large as it may get. */
+  readonly full: boolean;
+}
+
+const DEFAULT_MAX_BYTES = 256 << 20;
+/** A larger response is not kept: it would have to be held until it is whole. */
+const MAX_RESPONSE = 16 << 20;
+/** Lines that wait for the disk. */
+const MAX_WAITING = 64 << 20;
+
+/** What the recorder needs to know of its server. */
+export interface RecorderContext {
+  readonly codecs: CodecRegistry;
+  readonly limits: Limits;
+  command(name: string): Pick<Command, 'affinityKey' | 'sensitive'> | undefined;
+}
+
+export class Recorder {
+  readonly context: RecorderContext;
+  readonly #file: WriteStream;
+  readonly #maxBytes: number;
+  readonly #started = performance.now();
+  #connections = 0;
+  #responses = 0;
+  #bytes = 0;
+  #leftOut = 0;
+  #full = false;
+  #closed = false;
+
+  /** @throws Error of the system when the file is there already or cannot be written. */
+  constructor({ path, maxBytes = DEFAULT_MAX_BYTES }: RecordOptions, context: RecorderContext) {
+    this.context = context;
+    this.#maxBytes = maxBytes;
+    // Bodies are in clear: nobody else may read them.
+    this.#file = createWriteStream(path, { fd: openSync(path, 'wx', 0o600) });
+    this.#file.on('error', () => {
+      this.#full = true;
+    });
+    this.#put(captureHeader(new Date()));
+  }
+
+  get recording(): boolean {
+    return !this.#full && !this.#closed;
+  }
+
+  get figures(): RecordFigures {
+    return {
+      responses: this.#responses,
+      bytes: this.#bytes,
+      leftOut: this.#leftOut,
+      full: this.#full,
+    };
+  }
+
+  /** Milliseconds since the recording began. */
+  now(): number {
+    return Math.round((performance.now() - this.#started) * 100) / 100;
+  }
+
+  /** The transport to use in the place of `transport`. */
+  watch(transport: Transport): Transport {
+    if (!this.recording) return transport;
+    return new WatchedTransport(transport, new Observer(this, this.#connections++));
+  }
+
+  add(record: CaptureRecord): void {
+    if (!this.recording) return;
+    const line = JSON.stringify(record);
+    if (this.#bytes + line.length > this.#maxBytes) this.#full = true;
+    else if (this.#file.writableLength > MAX_WAITING) this.leaveOut();
+    else {
+      this.#responses++;
+      this.#put(line);
+    }
+  }
+
+  leaveOut(): void {
+    this.#leftOut++;
+  }
+
+  /** Resolves when the file is whole. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await new Promise<void>((resolve) => {
+      this.#file.once('error', () => resolve());
+      this.#file.end(() => resolve());
+    });
+  }
+
+  #put(line: string): void {
+    this.#bytes += line.length + 1;
+    this.#file.write(`${line}\n`);
+  }
+}
+
+/** A transport that shows an observer what passes. */
+class WatchedTransport implements Transport {
+  readonly remote: string;
+  onData: (chunk: Uint8Array) => void = () => undefined;
+  onEnd: () => void = () => undefined;
+  onClose: (error: Error | undefined) => void = () => undefined;
+  readonly #inner: Transport;
+  readonly #observer: Observer;
+
+  constructor(inner: Transport, observer: Observer) {
+    this.#inner = inner;
+    this.#observer = observer;
+    this.remote = inner.remote;
+    inner.onData = (chunk) => {
+      observer.received(chunk);
+      this.onData(chunk);
+    };
+    inner.onEnd = () => this.onEnd();
+    inner.onClose = (error) => {
+      observer.stop();
+      this.onClose(error);
+    };
+  }
+
+  write(chunks: Uint8Array[], written: () => void): void {
+    for (const chunk of chunks) this.#observer.sent(chunk);
+    this.#inner.write(chunks, written);
+  }
+  pause(): void {
+    this.#inner.pause();
+  }
+  resume(): void {
+    this.#inner.resume();
+  }
+  end(): void {
+    this.#inner.end();
+  }
+  destroy(): void {
+    this.#inner.destroy();
+  }
+  endOfTick(run: () => void): void {
+    this.#inner.endOfTick(run);
+  }
+}
+
+/** A response that is on its way. */
+interface Underway extends Omit<CaptureRecord, 'body'> {
+  chunks: Uint8Array[];
+  length: number;
+  /** It stays out of the file. */
+  readonly secret: boolean;
+}
+
+/** Follows one connection: requests on the way in, responses on the way out. */
+class Observer {
+  readonly #recorder: Recorder;
+  readonly #connection: number;
+  readonly #requests: ServerReactor;
+  readonly #responses: ClientReactor<Underway>;
+  readonly #incoming: Splitter;
+  readonly #outgoing: Splitter;
+  #watching = true;
+
+  constructor(recorder: Recorder, connection: number) {
+    this.#recorder = recorder;
+    this.#connection = connection;
+    const { codecs, limits } = recorder.context;
+    this.#requests = new ServerReactor(limits, new SyncDecoders(codecs, limits));
+    this.#responses = new ClientReactor(limits, new SyncDecoders(codecs, limits));
+    const { maxPayload } = limits;
+    this.#incoming = new Splitter({ maxPayload, onFrame: (frame) => this.#onRequestFrame(frame) });
+    this.#outgoing = new Splitter({ maxPayload, onFrame: (frame) => this.#onResponseFrame(frame) });
+  }
+
+  received(chunk: Uint8Array): void {
+    this.#look(() => this.#incoming.push(chunk));
+  }
+
+  sent(chunk: Uint8Array): void {
+    this.#look(() => this.#outgoing.push(chunk));
+  }
+
+  stop(): void {
+    if (!this.#watching) return;
+    this.#watching = false;
+    this.#responses.stop();
+  }
+
+  /** A peer that breaks the protocol ends the watching, not the connection: that is for the server to do. */
+  #look(step: () => void): void {
+    if (!this.#watching) return;
+    try {
+      step();
+    } catch {
+      this.stop();
+    }
+    if (!this.#recorder.recording) this.stop();
+  }
+
+  #onRequestFrame(frame: Frame): void {
+    const actions: Parameters<ServerReactor['receive']>[1] = [];
+    this.#requests.receive(frame, actions);
+    for (const action of actions) if (action.kind === 'run') this.#open(action.command);
+  }
+
+  #open({ requestId, command, args }: ReceivedCommand): void {
+    const definition = this.#recorder.context.command(command);
+    const key = definition?.affinityKey?.(args);
+    this.#responses.open(requestId, {
+      at: this.#recorder.now(),
+      connection: this.#connection,
+      command,
+      ...(key !== undefined && { key }),
+      args: Object.fromEntries([...args].map(([name, value]) => [name, value.length])),
+      pieces: [],
+      wire: 0,
+      chunks: [],
+      length: 0,
+      secret: args.has(':sensitive') || definition?.sensitive === true,
+    });
+  }
+
+  #onResponseFrame(frame: Frame): void {
+    const { requestId } = frame;
+    const underway = this.#responses.get(requestId);
+    if (underway !== undefined) underway.wire += HEADER_SIZE + frame.payload.length;
+    const actions: Parameters<ClientReactor<Underway>['receive']>[1] = [];
+    this.#responses.receive(frame, actions);
+    for (const action of actions) {
+      if (action.kind === 'bytes') this.#piece(action.request, action.bytes, action.last);
+      const ended = action.kind === 'error' || (action.kind === 'bytes' && action.last);
+      if (ended) this.#requests.finishResponse(requestId);
+    }
+  }
+
+  #piece(underway: Underway, bytes: Uint8Array, last: boolean): void {
+    underway.length += bytes.length;
+    const kept = !underway.secret && underway.length <= MAX_RESPONSE;
+    if (kept) {
+      underway.chunks.push(bytes.slice());
+      underway.pieces.push([
+        Math.max(0, Math.round(100 * (this.#recorder.now() - underway.at)) / 100),
+        bytes.length,
+      ]);
+    } else underway.chunks = [];
+    if (!last || underway.secret) return;
+    if (!kept) {
+      this.#recorder.leaveOut();
+      return;
+    }
+    const { chunks, length: _length, secret: _secret, ...record } = underway;
+    this.#recorder.add({ ...record, body: Buffer.concat(chunks).toString('base64') });
+  }
+}

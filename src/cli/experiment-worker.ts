@@ -1,0 +1,58 @@
+/** `millrace experiment-worker`: measures settings for experiments on other machines. */
+
+import type { Command } from 'commander';
+import { cellName } from '../experiment/cell.ts';
+import type { CellResult } from '../experiment/results.ts';
+import { wholeNumber } from './arguments.ts';
+import { loadCodecs } from './experiment.ts';
+import { Stopped, stopSignal } from './outcome.ts';
+import { duration, oneLine } from './show.ts';
+
+interface WorkerOptions {
+  codecs: string[];
+  lockMs: number;
+}
+
+export function addExperimentWorker(program: Command): void {
+  program
+    .command('experiment-worker')
+    .description("measure settings for 'millrace experiment --queue' of any machine, until stopped")
+    .argument('<url>', 'the Redis, such as redis://127.0.0.1:6379')
+    .option(
+      '--codecs <module>',
+      "a module whose export 'codecs' adds profiles; may be repeated",
+      (text: string, before: string[]) => [...before, text],
+      [],
+    )
+    .option(
+      '--lock-ms <n>',
+      'silence after which a worker counts as dead and its setting goes to another',
+      wholeNumber(1000, 600_000),
+      15_000,
+    )
+    .action(experimentWorker);
+}
+
+async function experimentWorker(url: string, { codecs, lockMs }: WorkerOptions): Promise<void> {
+  const { workOnQueue } = await import('../experiment/queue.ts');
+  const { signal, release } = stopSignal();
+  try {
+    await workOnQueue(url, {
+      codecs: await loadCodecs(codecs),
+      lockMs,
+      signal,
+      onReady: () => console.log('waiting for settings'),
+      onResult: tell,
+      onError: (error) => console.error(`millrace: ${oneLine(error.message)}`),
+    });
+  } finally {
+    release();
+  }
+  // A worker is ended by a signal: that is not a failure.
+  if (signal.reason instanceof Stopped) process.exitCode = 0;
+}
+
+function tell({ cell, measures, error, seconds }: CellResult): void {
+  const found = measures === undefined ? (error ?? '') : `ratio ${measures.ratio.toFixed(3)}`;
+  console.log(oneLine(`${cellName(cell)}: ${found} (${duration(seconds)})`));
+}

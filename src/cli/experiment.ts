@@ -1,0 +1,254 @@
+/** `millrace experiment`: which setting for this traffic? */
+
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { CodecModule } from '../encoding/codec.ts';
+import { type Cell, cellName } from '../experiment/cell.ts';
+import type { EvaluatorOptions } from '../experiment/evaluator.ts';
+import type { SubGridInput } from '../experiment/grid.ts';
+import { checkText } from '../experiment/recommend.ts';
+import type { Results } from '../experiment/results.ts';
+import type { ExperimentEvents, ExperimentSettings } from '../experiment/run.ts';
+import { parseBytes, wholeNumber } from './arguments.ts';
+import { stopSignal, UsageError } from './outcome.ts';
+import { duration, oneLine, plural } from './show.ts';
+
+const EXAMPLES = `
+A SOURCE is a folder (each file a response), a file of JSON lines (each line a response), a capture that
+'millrace serve --record FILE' has written, or generate:json200, json900, json4k or mixed.
+
+Lists and ranges: --level 1,3,6..12/3 means 1, 3, 6, 9 and 12. Without a grid of yours there is one of about 50
+settings that takes a minute or two.
+
+Examples:
+  millrace experiment ./public
+  millrace experiment responses.jsonl --command-field type --level 1..9 --policy single,shared
+  millrace experiment traffic.capture --grid grid.yaml --out night && millrace serve . --profile-from night/results.json`;
+
+const GRID_FLAGS = ['profile', 'level', 'windowLog', 'streams', 'policy', 'frameSize', 'coalesceMs'] as const;
+
+interface ExperimentOptions extends Partial<Record<(typeof GRID_FLAGS)[number], string[]>> {
+  grid?: string;
+  out: string;
+  resume?: boolean;
+  seed: number;
+  sampleBytes: number;
+  rounds: number;
+  inFlight: number;
+  workers: number;
+  links: number[];
+  jobs?: number;
+  commandField?: string;
+  codecs: string[];
+  queue?: string;
+  check: boolean;
+  adaptive?: boolean;
+  json?: boolean;
+}
+
+export function addExperiment(program: Command): void {
+  program
+    .command('experiment')
+    .description('find the compression settings that suit your traffic')
+    .argument('<source...>', 'where the responses come from')
+    .addOption(
+      new Option('--grid <file>', 'settings to try, as YAML or JSON').conflicts([...GRID_FLAGS] as string[]),
+    )
+    .option('--profile <names>', 'profiles to try', list)
+    .option('--level <ranges>', 'levels', list)
+    .option('--window-log <ranges>', 'base-2 logarithms of windows', list)
+    .option('--streams <ranges>', 'streams per connection', list)
+    .option('--policy <names>', 'shared, affinity, single, per-request', list)
+    .option('--frame-size <ranges>', 'most bytes of a frame before encoding', list)
+    .option('--coalesce-ms <ranges>', 'waits for more of a response', list)
+    .option('--out <dir>', 'folder for the results', 'experiment')
+    .option('--resume', 'go on with what the folder has')
+    .option('--sample-bytes <bytes>', 'responses to take from the sources, in all', parseBytes, 8 << 20)
+    .option('--command-field <name>', 'field of a JSON line that names its command')
+    .option('--seed <n>', "of generators and of a folder's order", wholeNumber(0, 2 ** 32 - 1), 1)
+    .option('--rounds <n>', 'times that each setting is measured', wholeNumber(1, 1000), 3)
+    .option('--in-flight <n>', 'requests in flight, for traffic without times', wholeNumber(1, 128), 16)
+    .option(
+      '--workers <n>',
+      'lanes of the server in the model of links',
+      wholeNumber(1, 256),
+      availableParallelism(),
+    )
+    .option(
+      '--links <speeds>',
+      'links to simulate, such as 1M,100M,10G (bit/s)',
+      parseLinks,
+      [1e6, 1e7, 1e8, 1e9, 1e10],
+    )
+    .option('--jobs <n>', 'settings at a time (default: as many as do not disturb)', wholeNumber(1, 256))
+    .option('--codecs <module>', "a module whose export 'codecs' adds profiles; may be repeated", collect, [])
+    .option('--queue <url>', "spread the settings over 'millrace experiment-worker's by this Redis")
+    .option('--adaptive', "simulate the policy 'adaptive' over the links, too")
+    .option('--no-check', 'do not run what is recommended in a server, under load')
+    .option('--json', 'print the recommendations as JSON')
+    .addHelpText('after', EXAMPLES)
+    .action(experiment);
+}
+
+async function experiment(sources: string[], options: ExperimentOptions): Promise<void> {
+  const cells = await cellsFor(options);
+  const { readSources } = await import('../experiment/sources.ts');
+  const { runExperiment } = await import('../experiment/run.ts');
+  const { sampleBytes: maxBytes, seed, commandField, queue } = options;
+  const read = await readSources(sources, { maxBytes, seed, commandField });
+  const { signal, release } = stopSignal();
+  const meter = await makeMeter(cells.length);
+  const settings: ExperimentSettings = {
+    ...options,
+    cells,
+    resume: options.resume ?? false,
+    adaptive: options.adaptive ?? false,
+    codecs: await loadCodecs(options.codecs),
+    signal,
+  };
+  try {
+    const results = await runExperiment(read, settings, meter, await runnerFor(queue));
+    meter.stop();
+    print(results, options);
+    if (results.cells.every(({ measures }) => measures === undefined)) process.exitCode = 1;
+  } finally {
+    meter.stop();
+    release();
+  }
+}
+
+/** Where settings are run: on workers behind a queue, or (undefined) here. */
+async function runnerFor(queue: string | undefined) {
+  if (queue === undefined) return undefined;
+  const { queueRunner } = await import('../experiment/queue.ts');
+  return (options: EvaluatorOptions) => queueRunner(queue, options);
+}
+
+async function cellsFor(options: ExperimentOptions): Promise<Cell[]> {
+  const { DEFAULT_GRIDS, parseGrids, readGridFile } = await import('../experiment/grid.ts');
+  try {
+    if (options.grid !== undefined) return readGridFile(options.grid);
+    const flags = GRID_FLAGS.filter((name) => options[name] !== undefined);
+    if (flags.length === 0) return parseGrids(DEFAULT_GRIDS);
+    const grid = Object.fromEntries(flags.map((name) => [name, options[name]])) as SubGridInput;
+    return parseGrids([grid]);
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+}
+
+/** Each module's export `codecs` is a {@link CodecModule} of codecs. */
+export async function loadCodecs(modules: readonly string[]): Promise<CodecModule[]> {
+  const { extraCodecs } = await import('../encoding/extra.ts');
+  const loaded = modules.map(async (path): Promise<CodecModule> => {
+    const { codecs } = await import(pathToFileURL(path).href);
+    if (Array.isArray(codecs?.codecs)) return codecs;
+    throw new UsageError(`${path} has no export 'codecs' with codecs in it`);
+  });
+  return [extraCodecs, ...(await Promise.all(loaded))];
+}
+
+function print({ recommendations, cells, setup, adaptive }: Results, { out, json }: ExperimentOptions): void {
+  if (json) {
+    console.log(JSON.stringify(recommendations));
+    return;
+  }
+  const failed = cells.filter(({ error }) => error !== undefined).length;
+  console.log(
+    `${plural(cells.length, 'setting')} on ${plural(setup.responses, 'response')}${failed > 0 ? `, ${failed} failed` : ''}`,
+  );
+  for (const { text, flags, checked } of recommendations) {
+    console.log(
+      `\n${text}${checked === undefined ? '' : ` ${checkText(checked)}`}\n  millrace serve DIR ${flags}`,
+    );
+  }
+  if (adaptive !== undefined) {
+    const least = Math.round(100 * Math.min(...adaptive.rows.map(({ share }) => share)));
+    console.log(`\nThe policy adaptive reaches at least ${least} % of the best fixed level on every link.`);
+  }
+  console.log(
+    `\n${join(out, 'report.html')} has the charts and the tables, results.json and results.csv the numbers.`,
+  );
+}
+
+interface Meter extends ExperimentEvents {
+  stop(): void;
+}
+
+/** A bar on a terminal; without one, a line now and then. */
+async function makeMeter(total: number): Promise<Meter> {
+  const lines = new LineMeter();
+  if (process.stderr.isTTY !== true) return lines;
+  const { SingleBar } = (await import('cli-progress')).default;
+  const bar = new SingleBar({
+    format: '{bar} {value} of {total} │ {left} left │ {name}',
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    barsize: 24,
+    hideCursor: true,
+    clearOnComplete: true,
+    stream: process.stderr,
+  });
+  bar.start(total, 0, { left: '–', name: '' });
+  return {
+    onProgress: (done, _total, left, cell) =>
+      bar.update(done, {
+        left: left === undefined ? '–' : duration(left),
+        name: cell === undefined ? '' : cellName(cell),
+      }),
+    onFailed: lines.onFailed,
+    onNote: () => undefined,
+    onChecking: (cell) => bar.update({ left: '–', name: `in the server: ${cellName(cell)}` }),
+    stop: () => bar.stop(),
+  };
+}
+
+/** Milliseconds between two lines. */
+const QUIET = 10_000;
+
+class LineMeter implements Meter {
+  #saidAt = Number.NEGATIVE_INFINITY;
+
+  onProgress(done: number, total: number, left: number | undefined): void {
+    if (performance.now() - this.#saidAt < QUIET) return;
+    this.#saidAt = performance.now();
+    const more = left === undefined ? '' : `, ${duration(left)} left`;
+    process.stderr.write(`${done} of ${plural(total, 'setting')}${more}\n`);
+  }
+
+  onFailed(cell: Cell, message: string): void {
+    process.stderr.write(`${oneLine(`${cellName(cell)}: ${message}`)}\n`);
+  }
+
+  onNote(text: string): void {
+    process.stderr.write(`${oneLine(text)}\n`);
+  }
+
+  onChecking(cell: Cell): void {
+    process.stderr.write(`in the server: ${cellName(cell)}\n`);
+  }
+
+  stop(): void {}
+}
+
+function list(text: string): string[] {
+  return text.split(',');
+}
+
+function collect(text: string, before: string[]): string[] {
+  return [...before, text];
+}
+
+const PREFIXES: Readonly<Record<string, number>> = { '': 1, k: 1e3, M: 1e6, G: 1e9 };
+
+/** @throws InvalidArgumentError */
+function parseLinks(text: string): number[] {
+  return text.split(',').map((each) => {
+    const [, digits, prefix] = /^(\d+(?:\.\d+)?)([kMG]?)$/.exec(each) ?? [];
+    const value = Number(digits) * PREFIXES[prefix];
+    if (value > 0) return value;
+    throw new InvalidArgumentError('It has to be speeds in bit/s, such as 1M,100M,10G.');
+  });
+}

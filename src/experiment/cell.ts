@@ -1,0 +1,83 @@
+/** One point of the grid: a setting that a server can run with. */
+
+import { z } from 'zod';
+import { defaultStreams, MAX_STREAMS } from '../lanes/policy.ts';
+import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
+
+export const EXPERIMENT_POLICIES = ['shared', 'affinity', 'single', 'per-request'] as const;
+
+export const CELL = z.strictObject({
+  /** Profile of the response streams. */
+  profile: z.string().min(1),
+  /** Compression level in the profile's own scale; missing: the profile's default. */
+  level: z.int().optional(),
+  /** Base-2 logarithm of the window in bytes; missing: what the level implies. */
+  windowLog: z.int().min(9).max(23).optional(),
+  /** Response streams of one connection. */
+  streams: z.int().min(1).max(MAX_STREAMS),
+  policy: z.enum(EXPERIMENT_POLICIES),
+  /** Most payload bytes of a frame before encoding. */
+  frameSize: z.int().min(1).max(DEFAULT_FRAME_SIZE),
+  /** Milliseconds for which pieces of one response wait for more of it. */
+  coalesceMs: z.number().min(0).max(1000),
+});
+
+export type Cell = z.infer<typeof CELL>;
+
+/** What decides about a context; cells that share it share what is measured of contexts alone. */
+export type Encoding = Pick<Cell, 'profile' | 'level' | 'windowLog'>;
+
+/** The same text for the same setting. */
+export function cellKey({ profile, level, windowLog, streams, policy, frameSize, coalesceMs }: Cell): string {
+  return `${encodingKey({ profile, level, windowLog })} ${policy}×${streams} frame ${frameSize} wait ${coalesceMs}`;
+}
+
+export function encodingKey({ profile, level, windowLog }: Encoding): string {
+  return `${profile} level ${level ?? '–'} window ${windowLog ?? '–'}`;
+}
+
+/** A short name for people: what is not as by default. */
+export function cellName({
+  profile,
+  level,
+  windowLog,
+  streams,
+  policy,
+  frameSize,
+  coalesceMs,
+}: Cell): string {
+  const parts = [profile];
+  if (level !== undefined) parts.push(`level ${level}`);
+  if (windowLog !== undefined) parts.push(`window 2^${windowLog}`);
+  parts.push(policy === 'single' || policy === 'per-request' ? policy : `${policy} ${streams}`);
+  if (frameSize !== DEFAULT_FRAME_SIZE) parts.push(`frames ${frameSize}`);
+  if (coalesceMs > 0) parts.push(`wait ${coalesceMs} ms`);
+  return parts.join(', ');
+}
+
+/** Stream counts that say nothing under a policy are made equal, so that such cells are run once. */
+export function normalise(cell: Cell): Cell {
+  const { policy } = cell;
+  if (policy !== 'single' && policy !== 'per-request') return cell;
+  return { ...cell, streams: defaultStreams(policy, 1) };
+}
+
+/** The flags of `millrace serve` for a setting. */
+export function serverFlags({
+  profile,
+  level,
+  windowLog,
+  streams,
+  policy,
+  frameSize,
+  coalesceMs,
+}: Cell): string {
+  const flags = [`--profile ${profile}`];
+  if (level !== undefined) flags.push(`--level ${level}`);
+  if (windowLog !== undefined) flags.push(`--window-log ${windowLog}`);
+  flags.push(`--policy ${policy}`);
+  if (policy === 'shared' || policy === 'affinity') flags.push(`--streams ${streams}`);
+  if (frameSize !== DEFAULT_FRAME_SIZE) flags.push(`--frame-size ${frameSize}`);
+  if (coalesceMs > 0) flags.push(`--coalesce-ms ${coalesceMs}`);
+  return flags.join(' ');
+}

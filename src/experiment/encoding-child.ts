@@ -1,0 +1,147 @@
+/**
+ * A process that finds out what concerns one encoding alone: the memory of a context, and what HTTP would make of the
+ * same responses. A process of its own, because nothing but its resident size tells what a compression library holds.
+ *
+ * Arguments: an {@link EncodingTask} as JSON; standard input: the responses, each behind its length as u32 little
+ * endian; standard output: {@link EncodingFacts} as JSON.
+ */
+
+import zlib from 'node:zlib';
+import { type Codec, type CodecModule, type Encoder, FINISH_BOUND } from '../encoding/codec.ts';
+import { nativeCodecs } from '../encoding/native.ts';
+import { CodecRegistry } from '../encoding/registry.ts';
+
+export interface EncodingTask {
+  readonly profile: string;
+  readonly level?: number;
+  readonly windowLog?: number;
+  readonly codecs: readonly Pick<CodecModule, 'url' | 'export'>[];
+}
+
+export interface EncodingFacts {
+  /** Resident bytes of one context that has encoded all of the input. */
+  readonly contextBytes: number;
+  /** Some of the responses, each compressed by itself as the body of an HTTP response; headers are not counted. */
+  readonly http: {
+    readonly responses: number;
+    readonly bytes: number;
+    readonly wireBytes: number;
+    readonly cpuSeconds: number;
+  };
+}
+
+/** A context smaller than this is measured as one of several: pages are coarse. */
+const SMALL = 4 << 20;
+const SEVERAL = 8;
+const FRAME = 32_768;
+/** A context for each response is slow: every so manyth is enough. */
+const HTTP_BYTES = 1 << 20;
+
+const task: EncodingTask = JSON.parse(process.argv[2]);
+const codec = await findCodec();
+const responses = await readResponses();
+const target = new Uint8Array(4 * FRAME + FINISH_BOUND).fill(1);
+const facts: EncodingFacts = { contextBytes: contextBytes(), http: httpModel() };
+process.stdout.write(JSON.stringify(facts));
+
+async function findCodec(): Promise<Codec> {
+  const registry = new CodecRegistry(nativeCodecs());
+  for (const { url, export: name } of task.codecs) {
+    for (const each of ((await import(url))[name] as CodecModule).codecs) registry.register(each);
+  }
+  const found = registry.get(task.profile);
+  if (found?.createEncoder === undefined) throw new Error(`no encoder for profile '${task.profile}'`);
+  return found;
+}
+
+async function readResponses(): Promise<Buffer[]> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(chunk);
+  const all = Buffer.concat(chunks);
+  const found: Buffer[] = [];
+  for (let at = 0; at < all.length; at += 4 + all.readUInt32LE(at)) {
+    found.push(all.subarray(at + 4, at + 4 + all.readUInt32LE(at)));
+  }
+  return found;
+}
+
+/** Contexts stay open meanwhile: what one frees the next would get, and it would not show. */
+function contextBytes(): number {
+  // What a first use brings into memory is not the context's.
+  fill(codec.createEncoder!({ level: 1, ...(task.profile !== 'identity' && { windowLog: 10 }) })).close();
+  globalThis.gc?.();
+  const before = process.memoryUsage.rss();
+  const grown = () => process.memoryUsage.rss() - before;
+  const contexts = [fill(encoder())];
+  if (grown() < SMALL) while (contexts.length < SEVERAL) contexts.push(fill(encoder()));
+  const each = Math.max(0, Math.round(grown() / contexts.length));
+  for (const context of contexts) context.close();
+  return each;
+}
+
+function encoder(): Encoder {
+  const { level, windowLog } = task;
+  return codec.createEncoder!({ level, windowLog });
+}
+
+function fill(context: Encoder): Encoder {
+  for (const bytes of responses) {
+    for (let at = 0; at < bytes.length; at += FRAME)
+      context.encode(bytes.subarray(at, at + FRAME), target, 0);
+  }
+  return context;
+}
+
+function httpModel(): EncodingFacts['http'] {
+  let bytes = 0;
+  let wireBytes = 0;
+  let count = 0;
+  const before = process.threadCpuUsage();
+  const step = Math.max(1, Math.round(responses.reduce((sum, { length }) => sum + length, 0) / HTTP_BYTES));
+  for (let i = 0; i < responses.length; i += step) {
+    const response = responses[i];
+    count++;
+    bytes += response.length;
+    wireBytes += compressAlone(response);
+  }
+  const { user, system } = process.threadCpuUsage(before);
+  return { responses: count, bytes, wireBytes, cpuSeconds: (user + system) / 1e6 };
+}
+
+/** Bytes of one response with a context of its own, as Node's HTTP servers compress. */
+function compressAlone(bytes: Buffer): number {
+  const { level, windowLog } = task;
+  const { constants } = zlib;
+  switch (task.profile) {
+    case 'identity':
+      return bytes.length;
+    case 'zstd-8mb': {
+      const params = { [constants.ZSTD_c_compressionLevel]: level ?? 3 };
+      if (windowLog !== undefined) params[constants.ZSTD_c_windowLog] = windowLog;
+      return zlib.zstdCompressSync(bytes, { params, pledgedSrcSize: bytes.length }).length;
+    }
+    case 'zlib':
+      return zlib.deflateSync(bytes, { level, windowBits: windowLog }).length;
+    case 'deflate':
+      return zlib.deflateRawSync(bytes, { level, windowBits: windowLog }).length;
+    case 'brotli': {
+      const params = { [constants.BROTLI_PARAM_QUALITY]: level ?? 5 };
+      if (windowLog !== undefined) params[constants.BROTLI_PARAM_LGWIN] = windowLog;
+      return zlib.brotliCompressSync(bytes, { params }).length;
+    }
+    default:
+      return finishedLength(bytes);
+  }
+}
+
+/** For other profiles the nearest that an Encoder has: flushed, then finished. */
+function finishedLength(bytes: Buffer): number {
+  const context = encoder();
+  let length = 0;
+  for (let at = 0; at < bytes.length; at += FRAME) {
+    length += context.encode(bytes.subarray(at, at + FRAME), target, 0);
+  }
+  length += context.finish(target, 0);
+  context.close();
+  return length;
+}

@@ -1,0 +1,72 @@
+/** What concerns an encoding alone, whatever the streams; measured once for all cells that share it. */
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import type { CodecModule } from '../encoding/codec.ts';
+import { type Encoding, encodingKey } from './cell.ts';
+import type { EncodingFacts, EncodingTask } from './encoding-child.ts';
+import type { Workload } from './workload.ts';
+
+/** Enough to fill the windows that levels up to 12 choose; what is larger shows what the traffic fills of it. */
+const FED_BYTES = 5 << 20;
+
+const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+const CHILD = fileURLToPath(new URL(`encoding-child.${EXTENSION}`, import.meta.url));
+
+export class EncodingMeter {
+  readonly #input: Buffer;
+  readonly #codecs: EncodingTask['codecs'];
+  readonly #known = new Map<string, Promise<EncodingFacts>>();
+
+  constructor(workload: Workload, codecs: readonly CodecModule[]) {
+    this.#input = pack(workload);
+    this.#codecs = codecs.map(({ url, export: name }) => ({ url, export: name }));
+  }
+
+  /** @throws Error when the encoding cannot be had. */
+  facts(encoding: Encoding): Promise<EncodingFacts> {
+    const key = encodingKey(encoding);
+    let facts = this.#known.get(key);
+    if (facts === undefined) {
+      facts = this.#measure(encoding);
+      this.#known.set(key, facts);
+    }
+    return facts;
+  }
+
+  async #measure({ profile, level, windowLog }: Encoding): Promise<EncodingFacts> {
+    const task: EncodingTask = { profile, level, windowLog, codecs: this.#codecs };
+    const child = spawn(process.execPath, ['--expose-gc', CHILD, JSON.stringify(task)], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    let out = '';
+    let problem = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      out += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      problem = (problem + text).slice(-2000);
+    });
+    child.stdin.on('error', () => undefined); // It ended without reading all: its exit code says why.
+    child.stdin.end(this.#input);
+    const [code] = await once(child, 'close');
+    if (code !== 0)
+      throw new Error(/^\w*Error.*$/m.exec(problem)?.[0] ?? `measuring contexts failed (${code})`);
+    return JSON.parse(out);
+  }
+}
+
+function pack({ responses }: Workload): Buffer {
+  const parts: Uint8Array[] = [];
+  let total = 0;
+  for (const { bytes } of responses) {
+    if (total >= FED_BYTES) break;
+    const part = bytes.subarray(0, FED_BYTES - total);
+    const head = Buffer.alloc(4);
+    head.writeUInt32LE(part.length);
+    parts.push(head, part);
+    total += part.length;
+  }
+  return Buffer.concat(parts);
+}

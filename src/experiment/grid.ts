@@ -1,0 +1,137 @@
+/** The grid: which settings an experiment tries, from a checked file, from flags, or by default. */
+
+import { readFileSync } from 'node:fs';
+import { parse as parseYaml } from 'yaml';
+import { z } from 'zod';
+import { MAX_STREAMS } from '../lanes/policy.ts';
+import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
+import { type Cell, cellKey, EXPERIMENT_POLICIES, normalise } from './cell.ts';
+
+/** More cells than anybody waits for are a slip of the pen. */
+const MAX_CELLS = 20_000;
+const MAX_VALUES = 1000;
+
+const whole = z.int();
+
+/** `3`, `1..9`, `1..9/2` (every second), or a list of these. */
+const RANGE = z
+  .string()
+  .regex(/^-?\d+(\.\.-?\d+(\/[1-9]\d*)?)?$/, 'must be a number or a range such as 1..9/2')
+  .refine(ascends, 'must be a range that goes up, of at most 1000 values');
+const values = z.union([whole, RANGE, z.array(z.union([whole, RANGE])).min(1)]).transform(expand);
+const names = <T extends z.ZodType<string>>(name: T) =>
+  z.union([name, z.array(name).min(1)]).transform((value) => (Array.isArray(value) ? value : [value]));
+
+/** A product of lists; what is missing is as the server has it by default. */
+export const SUB_GRID = z.strictObject({
+  profile: names(z.string().min(1)).default(['zstd-8mb']),
+  level: values.optional(),
+  windowLog: values.pipe(z.array(whole.min(9).max(23))).optional(),
+  streams: values.pipe(z.array(whole.min(1).max(MAX_STREAMS))).default([2]),
+  policy: names(z.enum(EXPERIMENT_POLICIES)).default(['shared']),
+  frameSize: values.pipe(z.array(whole.min(1).max(DEFAULT_FRAME_SIZE))).default([DEFAULT_FRAME_SIZE]),
+  coalesceMs: values.pipe(z.array(whole.min(0).max(1000))).default([0]),
+});
+
+/** What a grid file says. */
+const GRID_FILE = z.strictObject({ grids: z.array(SUB_GRID).min(1) });
+
+export type SubGrid = z.infer<typeof SUB_GRID>;
+export type SubGridInput = z.input<typeof SUB_GRID>;
+
+/** About a minute on two cores with the default sample, see README. */
+export const DEFAULT_GRIDS: readonly SubGridInput[] = [
+  // What there is to choose from, next to what compression is measured against.
+  { profile: 'identity', policy: 'single' },
+  { profile: 'zstd-8mb', level: [1, 3, 6, 9, 12], policy: ['single', 'shared', 'affinity'] },
+  { profile: 'zlib', level: [1, 6, 9], policy: ['single', 'shared'] },
+  { profile: 'brotli', level: [1, 5], policy: 'single' },
+  { profile: 'deflate', level: 6, policy: 'single' },
+  // The price of parallelism.
+  { profile: 'zstd-8mb', level: 3, streams: [1, 4, 8, 12], policy: ['shared', 'affinity'] },
+  { profile: 'zstd-8mb', level: 3, policy: 'per-request' },
+  { profile: 'zlib', level: 6, streams: [1, 4, 8], policy: 'shared' },
+  // What memory buys.
+  { profile: 'zstd-8mb', level: 3, windowLog: [13, 15, 17, 19, 22], streams: [1, 2] },
+  { profile: 'zstd-8mb', level: 1, windowLog: [13, 15, 17], policy: 'single' },
+  { profile: 'zstd-8mb', level: 9, windowLog: [17, 20], policy: 'single' },
+  { profile: 'zlib', level: 6, windowLog: [10, 12], policy: 'single' },
+  // How output is cut.
+  { profile: 'zstd-8mb', level: 3, frameSize: [2048, 8192] },
+];
+
+/** @throws Error that names the file and the place in it. */
+export function readGridFile(path: string): Cell[] {
+  const text = readFileSync(path, 'utf8');
+  let content: unknown;
+  try {
+    // JSON is YAML.
+    content = parseYaml(text);
+  } catch (error) {
+    throw new Error(`${path}: ${(error as Error).message}`, { cause: error });
+  }
+  const result = GRID_FILE.safeParse(content);
+  if (!result.success) throw new Error(`${path}: ${firstIssue(result.error)}`);
+  return cellsOf(result.data.grids);
+}
+
+/** The cells of grids given as flags or in code. @throws Error that names the option which is wrong. */
+export function parseGrids(grids: readonly SubGridInput[]): Cell[] {
+  const result = z.array(SUB_GRID).safeParse(grids);
+  if (!result.success) throw new Error(firstIssue(result.error));
+  return cellsOf(result.data);
+}
+
+/** Every setting once, in the order of the grids. @throws Error when there are too many. */
+function cellsOf(grids: readonly SubGrid[]): Cell[] {
+  const cells = new Map<string, Cell>();
+  for (const grid of grids) {
+    for (const cell of product(grid)) {
+      const key = cellKey(cell);
+      if (!cells.has(key)) cells.set(key, cell);
+      if (cells.size > MAX_CELLS) throw new Error(`the grid has more than ${MAX_CELLS} cells`);
+    }
+  }
+  return [...cells.values()];
+}
+
+function* product(grid: SubGrid): Generator<Cell> {
+  for (const profile of grid.profile) {
+    for (const level of grid.level ?? [undefined]) {
+      for (const windowLog of grid.windowLog ?? [undefined]) {
+        for (const policy of grid.policy) {
+          for (const streams of grid.streams) {
+            for (const frameSize of grid.frameSize) {
+              for (const coalesceMs of grid.coalesceMs) {
+                const encoding = profile === 'identity' ? { profile } : { profile, level, windowLog };
+                yield normalise({ ...encoding, streams, policy, frameSize, coalesceMs });
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+function expand(value: number | string | (number | string)[]): number[] {
+  if (Array.isArray(value)) return value.flatMap(expand);
+  if (typeof value === 'number') return [value];
+  const { first, last, step } = rangeOf(value);
+  return Array.from({ length: Math.floor((last - first) / step) + 1 }, (_, i) => first + i * step);
+}
+
+function ascends(text: string): boolean {
+  const { first, last, step } = rangeOf(text);
+  return last >= first && (last - first) / step < MAX_VALUES;
+}
+
+function rangeOf(text: string): { first: number; last: number; step: number } {
+  const [, from, to, step] = /^(-?\d+)(?:\.\.(-?\d+))?(?:\/(\d+))?$/.exec(text) ?? [];
+  return { first: Number(from), last: Number(to ?? from), step: Number(step ?? 1) };
+}
+
+function firstIssue({ issues }: z.ZodError): string {
+  const { path, message } = issues[0];
+  return path.length > 0 ? `${path.join('.')}: ${message}` : message;
+}

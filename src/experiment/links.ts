@@ -1,0 +1,284 @@
+/**
+ * What a cell means for a client behind a link: a simulation in which the only clock is the measured CPU time.
+ *
+ * The model. A frame waits for its stream's lane, in order; is encoded in the time that it took, on average, for its
+ * size (the lane's CPU shared out by bytes, a frame counting as {@link FRAME_BYTES} more); waits for the link, in
+ * order; takes its wire bytes over the link's speed; and waits for the client's one decoder. Streams live on the lanes
+ * in turn. A response is there when its last frame is decoded, its first byte when its first frame is. Traffic of a
+ * capture comes when it came; all other has always so many requests in flight, the next one when one is answered.
+ * Left out: the round trip (add it), packet headers, the main thread (1–2 µs for a small response) and handlers.
+ */
+
+import { z } from 'zod';
+import { Ladder } from '../lanes/adaptive.ts';
+import type { EncodePass } from './passes.ts';
+import type { Plan, PlannedFrame } from './plan.ts';
+import type { Workload } from './workload.ts';
+
+/** A frame's fixed cost in an encoder, as bytes: 2 µs against 5 µs per KiB (design.md §2). */
+const FRAME_BYTES = 512;
+
+export const DEFAULT_LINKS: readonly number[] = [1e6, 1e7, 1e8, 1e9, 1e10];
+
+const percentiles = z.object({ p50: z.number(), p99: z.number() });
+
+export const LINK_FIGURES = z.object({
+  bitsPerSecond: z.number(),
+  /** Milliseconds from request to the first decoded frame. */
+  firstByteMs: percentiles,
+  /** Milliseconds from request to the last. */
+  responseMs: percentiles,
+  /** Without the first tenth: the start of an idle server. */
+  responsesPerSecond: z.number(),
+  /** Shares of the time in which the link, and the busiest lane, were busy: which of them is the bottleneck. */
+  linkBusy: z.number(),
+  laneBusy: z.number(),
+});
+
+export type LinkFigures = z.infer<typeof LINK_FIGURES>;
+
+export interface LinkModel {
+  readonly workload: Workload;
+  readonly plan: Plan;
+  readonly wire: EncodePass['wire'];
+  /** CPU seconds for all frames. */
+  readonly encodeSeconds: number;
+  readonly decodeSeconds: number;
+  readonly workers: number;
+  readonly inFlight: number;
+  /** Responses to ask for, the traffic's in turn; missing: each once. */
+  readonly requests?: number;
+}
+
+/** Bits per second, or what they are at each second of the simulation. */
+export type LinkSpeed = number | ((seconds: number) => number);
+
+export function simulateLink(model: LinkModel, speed: LinkSpeed): LinkFigures {
+  return new Simulation([model], speed).run();
+}
+
+/**
+ * The policy `adaptive`, whose rungs are these models: of the same responses cut alike, the fastest first. What a rung
+ * makes of a response is taken to be what it makes when it gets all of them.
+ */
+export function simulateAdaptive(rungs: readonly LinkModel[], speed: LinkSpeed): LinkFigures {
+  return new Simulation(rungs, speed, new Ladder(rungs.length)).run();
+}
+
+/** A client at its end of a link. */
+interface ClientEnd {
+  linkFree: number;
+  decoderFree: number;
+}
+
+/** Something that happens at a time: a request comes (`frame` is undefined), or a frame has been encoded. */
+interface Event {
+  readonly at: number;
+  readonly response: number;
+  readonly frame: number | undefined;
+}
+
+class Simulation {
+  /** The first rung's; what all have in common is read from it. */
+  readonly #model: LinkModel;
+  readonly #rungs: readonly LinkModel[];
+  readonly #ladder: Ladder | undefined;
+  readonly #speed: (seconds: number) => number;
+  /** Of all frames. */
+  readonly #weight: number;
+  /** Which rung each response is on. */
+  readonly #rungOf: Uint8Array;
+  /** Bytes that wait for an encoder. */
+  #laneBytes = 0;
+  readonly #events = new Heap<Event>((event) => event.at);
+  readonly #lanes: number[];
+  readonly #laneBusy: number[];
+  readonly #clients = new Map<number, ClientEnd>();
+  /** First frame of each response, and behind the last one the number of frames. */
+  readonly #firstFrames: number[] = [];
+  /** Responses of the traffic, and those to ask for. */
+  readonly #distinct: number;
+  readonly #total: number;
+  readonly #started: Float64Array;
+  readonly #firstByte: number[] = [];
+  readonly #whole: number[] = [];
+  #next = 0;
+  #linkBusy = 0;
+  #end = 0;
+  /** When the start was over: a tenth of the responses was there. */
+  #warmAt = 0;
+
+  constructor(rungs: readonly LinkModel[], speed: LinkSpeed, ladder?: Ladder) {
+    const [model] = rungs;
+    this.#model = model;
+    this.#rungs = rungs;
+    this.#ladder = ladder;
+    this.#speed = typeof speed === 'function' ? speed : () => speed;
+    const { frames } = model.plan;
+    this.#weight = frames.reduce((sum, frame) => sum + weightOf(frame), 0);
+    this.#lanes = Array<number>(model.workers).fill(0);
+    this.#laneBusy = Array<number>(model.workers).fill(0);
+    this.#distinct = model.workload.responses.length;
+    this.#total = model.requests ?? this.#distinct;
+    this.#started = new Float64Array(this.#total);
+    this.#rungOf = new Uint8Array(this.#total);
+    for (const [index, { response }] of frames.entries()) this.#firstFrames[response] ??= index;
+    this.#firstFrames.push(frames.length);
+  }
+
+  run(): LinkFigures {
+    const { responses } = this.#model.workload;
+    const timed = this.#timed;
+    const atOnce = timed ? this.#total : Math.min(this.#model.inFlight, this.#total);
+    for (; this.#next < atOnce; this.#next++) {
+      this.#request(this.#next, timed ? (responses[this.#next].atMs as number) / 1000 : 0);
+    }
+    for (let event = this.#events.pop(); event !== undefined; event = this.#events.pop()) {
+      if (event.frame === undefined) this.#begin(event.response, event.at);
+      else this.#send(event.frame, event.response, event.at);
+    }
+    return this.#figures();
+  }
+
+  #request(response: number, at: number): void {
+    this.#started[response] = at;
+    this.#events.push({ at, response, frame: undefined });
+  }
+
+  /** All frames of a response queue up at their lane. */
+  #begin(response: number, at: number): void {
+    const rung = this.#climb(response, at);
+    const { plan, encodeSeconds } = this.#rungs[rung];
+    this.#rungOf[response] = rung;
+    const index = response % this.#distinct;
+    for (let frame = this.#firstFrames[index]; frame < this.#firstFrames[index + 1]; frame++) {
+      const planned = plan.frames[frame];
+      const lane = this.#ladder === undefined ? planned.stream % this.#lanes.length : this.#leastBusy();
+      const seconds = (weightOf(planned) / this.#weight) * encodeSeconds;
+      const ready = Math.max(at + planned.afterMs / 1000, this.#lanes[lane]) + seconds;
+      this.#lanes[lane] = ready;
+      this.#laneBusy[lane] += seconds;
+      this.#laneBytes += planned.end - planned.start;
+      this.#events.push({ at: ready, response, frame });
+    }
+  }
+
+  /** The rung for a response that is asked for now. */
+  #climb(response: number, at: number): number {
+    if (this.#ladder === undefined) return 0;
+    const { connection } = this.#model.workload.responses[response % this.#distinct];
+    const linkWaits = this.#clientOf(connection).linkFree > at;
+    const requests = this.#model.inFlight;
+    return this.#ladder.next({ linkWaits, laneBytes: this.#laneBytes, requests });
+  }
+
+  /** A rung has its streams on different lanes, and a response takes the less loaded one. */
+  #leastBusy(): number {
+    return this.#lanes.indexOf(Math.min(...this.#lanes));
+  }
+
+  /** An encoded frame crosses the link and the client's decoder. */
+  #send(frame: number, response: number, at: number): void {
+    const { plan, wire, workload, decodeSeconds } = this.#rungs[this.#rungOf[response]];
+    const planned = plan.frames[frame];
+    this.#laneBytes -= planned.end - planned.start;
+    const client = this.#clientOf(workload.responses[response % this.#distinct].connection);
+    const begins = Math.max(at, client.linkFree);
+    const crossing = (8 * wire[frame]) / this.#speed(begins);
+    client.linkFree = begins + crossing;
+    this.#linkBusy += crossing;
+    const decoding = (weightOf(planned) / this.#weight) * decodeSeconds;
+    client.decoderFree = Math.max(client.linkFree, client.decoderFree) + decoding;
+    const done = client.decoderFree;
+    if (frame === this.#firstFrames[response % this.#distinct])
+      this.#firstByte.push(done - this.#started[response]);
+    if (!planned.last) return;
+    this.#whole.push(done - this.#started[response]);
+    this.#end = Math.max(this.#end, done);
+    if (this.#whole.length === this.#cold) this.#warmAt = this.#end;
+    if (!this.#timed && this.#next < this.#total) this.#request(this.#next++, done);
+  }
+
+  /** Responses of the start. */
+  get #cold(): number {
+    return Math.floor(this.#total / 10);
+  }
+
+  /** Requests come when they came; asked for in turn they cannot. */
+  get #timed(): boolean {
+    return this.#model.workload.timed && this.#model.requests === undefined;
+  }
+
+  #clientOf(connection: number): ClientEnd {
+    let client = this.#clients.get(connection);
+    if (client === undefined) {
+      client = { linkFree: 0, decoderFree: 0 };
+      this.#clients.set(connection, client);
+    }
+    return client;
+  }
+
+  #figures(): LinkFigures {
+    const seconds = this.#end || Number.MIN_VALUE;
+    return {
+      bitsPerSecond: Math.round(this.#speed(0)),
+      firstByteMs: milliseconds(this.#firstByte),
+      responseMs: milliseconds(this.#whole),
+      responsesPerSecond: (this.#whole.length - this.#cold) / (seconds - this.#warmAt),
+      linkBusy: this.#linkBusy / seconds / Math.max(1, this.#clients.size),
+      laneBusy: Math.max(...this.#laneBusy) / seconds,
+    };
+  }
+}
+
+function weightOf({ start, end }: PlannedFrame): number {
+  return end - start + FRAME_BYTES;
+}
+
+function milliseconds(seconds: number[]): { p50: number; p99: number } {
+  const sorted = Float64Array.from(seconds).sort();
+  return { p50: 1000 * quantile(sorted, 0.5), p99: 1000 * quantile(sorted, 0.99) };
+}
+
+/** The value that a share of the sorted ones do not pass. */
+export function quantile(sorted: ArrayLike<number>, share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+}
+
+/** A binary heap, smallest key first. */
+class Heap<T> {
+  readonly #items: T[] = [];
+  readonly #key: (item: T) => number;
+
+  constructor(key: (item: T) => number) {
+    this.#key = key;
+  }
+
+  push(item: T): void {
+    const items = this.#items;
+    let at = items.push(item) - 1;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (this.#key(items[parent]) <= this.#key(item)) break;
+      items[at] = items[parent];
+      at = parent;
+    }
+    items[at] = item;
+  }
+
+  pop(): T | undefined {
+    const items = this.#items;
+    const top = items[0];
+    const last = items.pop();
+    if (items.length === 0 || last === undefined) return top;
+    let at = 0;
+    for (let child = 1; child < items.length; child = 2 * at + 1) {
+      if (child + 1 < items.length && this.#key(items[child + 1]) < this.#key(items[child])) child++;
+      if (this.#key(last) <= this.#key(items[child])) break;
+      items[at] = items[child];
+      at = child;
+    }
+    items[at] = last;
+    return top;
+  }
+}

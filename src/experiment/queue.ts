@@ -1,0 +1,208 @@
+/**
+ * Experiments past one machine: settings are jobs of a BullMQ queue on Redis, workers anywhere take them. The traffic
+ * lies in Redis beside them. A job whose worker has died goes back to the queue by itself; a job that is done stays for
+ * a day, so that a coordinator that has died finds it on `--resume`.
+ */
+
+import { createHash } from 'node:crypto';
+import { hostname } from 'node:os';
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import type { Job } from 'bullmq';
+import type { CodecModule } from '../encoding/codec.ts';
+import { type Cell, cellKey } from './cell.ts';
+import { EncodingMeter } from './encodings.ts';
+import { Evaluator, type EvaluatorOptions } from './evaluator.ts';
+import { CELL_RESULT, type CellResult } from './results.ts';
+import { type CellRunner, resultOf } from './run.ts';
+import { packWorkload, unpackWorkload, type Workload } from './workload.ts';
+
+const QUEUE = 'millrace-experiment';
+/** Seconds for which traffic and results stay in Redis. */
+const KEPT = 24 * 3600;
+/** Workers that may die over one setting before it counts as failed: it may be what kills them. */
+const MAX_DEATHS = 3;
+
+/** What a worker is told of a setting. */
+interface CellJob {
+  readonly cell: Cell;
+  /** Digest of the traffic. */
+  readonly traffic: string;
+  readonly options: Pick<EvaluatorOptions, 'rounds' | 'inFlight' | 'workers' | 'links'>;
+}
+
+/** @throws Error when the optional packages are not installed. */
+async function libraries() {
+  try {
+    const [bullmq, { Redis }] = await Promise.all([import('bullmq'), import('ioredis')]);
+    return { bullmq, Redis };
+  } catch (error) {
+    throw new Error('a queue needs the packages bullmq and ioredis', { cause: error });
+  }
+}
+
+/** BullMQ waits for as long as Redis is away. */
+function connectionTo(url: string) {
+  return { url, maxRetriesPerRequest: null };
+}
+
+function trafficKey(sha256: string): string {
+  return `${QUEUE}:traffic:${sha256}`;
+}
+
+/** Runs cells on whatever workers there are. @throws Error when Redis cannot be reached. */
+export function queueRunner(url: string, options: EvaluatorOptions): CellRunner {
+  return async (cells, onResult, signal) => {
+    const { bullmq } = await libraries();
+    const { workload, rounds, inFlight, workers, links } = options;
+    const packed = zstdCompressSync(packWorkload(workload));
+    await visit(url, (redis) => redis.set(trafficKey(workload.sha256), packed, 'EX', KEPT));
+    const queue = new bullmq.Queue<CellJob, CellResult>(QUEUE, { connection: connectionTo(url) });
+    const events = new bullmq.QueueEvents(QUEUE, { connection: connectionTo(url) });
+    // Every job waits with listeners of its own.
+    for (const emitter of [queue, events]) emitter.setMaxListeners(0);
+    const stopped = new Promise<'stopped'>((resolve) => {
+      if (signal?.aborted) resolve('stopped');
+      signal?.addEventListener('abort', () => resolve('stopped'));
+    });
+    try {
+      await events.waitUntilReady();
+      await Promise.all(
+        cells.map(async (cell) => {
+          const data = { cell, traffic: workload.sha256, options: { rounds, inFlight, workers, links } };
+          const job = await addJob(queue, data);
+          const result = await Promise.race([outcome(job, events), stopped]);
+          if (result !== 'stopped') onResult(result);
+          else await job.remove().catch(() => undefined); // A worker has it in hand: it is found on --resume.
+        }),
+      );
+    } finally {
+      await Promise.all([events.close(), queue.close()]);
+    }
+  };
+}
+
+type Queue = import('bullmq').Queue<CellJob, CellResult>;
+
+/** The same setting of the same experiment is the same job. One that has failed is tried again. */
+async function addJob(queue: Queue, data: CellJob): Promise<Job<CellJob, CellResult>> {
+  const jobId = createHash('sha256').update(JSON.stringify(data)).digest('hex').slice(0, 32);
+  const known = await queue.getJob(jobId);
+  if (known !== undefined && (await known.isFailed())) await known.remove();
+  const kept = { age: KEPT };
+  return queue.add('cell', data, { jobId, removeOnComplete: kept, removeOnFail: kept });
+}
+
+async function outcome(
+  job: Job<CellJob, CellResult>,
+  events: import('bullmq').QueueEvents,
+): Promise<CellResult> {
+  try {
+    return CELL_RESULT.parse(await job.waitUntilFinished(events));
+  } catch (error) {
+    const { cell } = job.data;
+    return { key: cellKey(cell), cell, error: (error as Error).message, seconds: 0 };
+  }
+}
+
+/** A short visit to Redis. @throws Error when it cannot be reached. */
+async function visit<T>(url: string, use: (redis: import('ioredis').Redis) => Promise<T>): Promise<T> {
+  const { Redis } = await libraries();
+  const redis = new Redis(url, { lazyConnect: true, maxRetriesPerRequest: 0, retryStrategy: () => null });
+  // The failed command says it, too; without a listener the process would end.
+  let problem: Error | undefined;
+  redis.on('error', (error) => {
+    problem = error;
+  });
+  try {
+    await redis.connect();
+    return await use(redis);
+  } catch (error) {
+    throw new Error(`cannot reach Redis: ${(problem ?? (error as Error)).message}`, { cause: error });
+  } finally {
+    redis.disconnect();
+  }
+}
+
+async function takeTraffic(url: string, sha256: string): Promise<Workload> {
+  const packed = await visit(url, (redis) => redis.getBuffer(trafficKey(sha256)));
+  if (packed === null) throw new Error('the traffic is not in Redis any more');
+  const workload = unpackWorkload(zstdDecompressSync(packed));
+  if (workload.sha256 !== sha256) throw new Error('the traffic in Redis is not what it says');
+  return workload;
+}
+
+export interface QueueWorkerOptions {
+  readonly codecs: readonly CodecModule[];
+  /** Milliseconds of silence after which a worker counts as dead and its setting goes to another. */
+  readonly lockMs: number;
+  /** Ends the worker after the setting in hand. */
+  readonly signal: AbortSignal;
+  onReady(): void;
+  onResult(result: CellResult): void;
+  onError(error: Error): void;
+}
+
+/** Takes settings from the queue, one at a time, until it is stopped. @throws Error when Redis cannot be reached. */
+export async function workOnQueue(url: string, options: QueueWorkerOptions): Promise<void> {
+  const { bullmq } = await libraries();
+  await visit(url, (redis) => redis.ping());
+  const evaluators = new Evaluators(url, options.codecs);
+  const { lockMs } = options;
+  const worker = new bullmq.Worker<CellJob, CellResult>(
+    QUEUE,
+    async ({ data }) => {
+      const evaluator = await evaluators.for(data);
+      const result = { ...(await resultOf(evaluator, data.cell)), host: hostname() };
+      options.onResult(result);
+      return result;
+    },
+    {
+      connection: connectionTo(url),
+      lockDuration: lockMs,
+      stalledInterval: lockMs,
+      maxStalledCount: MAX_DEATHS,
+    },
+  );
+  worker.on('error', options.onError);
+  try {
+    await worker.waitUntilReady();
+    options.onReady();
+    await new Promise<void>((resolve) => {
+      if (options.signal.aborted) resolve();
+      options.signal.addEventListener('abort', () => resolve());
+    });
+  } finally {
+    await worker.close();
+    await evaluators.close();
+  }
+}
+
+/** The evaluator for the experiment in hand; another experiment's takes its place. */
+class Evaluators {
+  readonly #url: string;
+  readonly #codecs: readonly CodecModule[];
+  #key = '';
+  #evaluator: Evaluator | undefined;
+
+  constructor(url: string, codecs: readonly CodecModule[]) {
+    this.#url = url;
+    this.#codecs = codecs;
+  }
+
+  async for({ traffic, options }: CellJob): Promise<Evaluator> {
+    const key = JSON.stringify([traffic, options]);
+    if (this.#evaluator !== undefined && this.#key === key) return this.#evaluator;
+    await this.close();
+    const workload = await takeTraffic(this.#url, traffic);
+    const codecs = this.#codecs;
+    const meter = new EncodingMeter(workload, codecs);
+    this.#evaluator = new Evaluator({ ...options, workload, meter, codecs });
+    this.#key = key;
+    return this.#evaluator;
+  }
+
+  async close(): Promise<void> {
+    await this.#evaluator?.close();
+    this.#evaluator = undefined;
+  }
+}

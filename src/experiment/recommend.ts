@@ -1,0 +1,105 @@
+/**
+ * Which setting to take, for three aims. Only settings that any peer can decode are recommended, and only ones that
+ * save at least half of what the densest saves: the least CPU and the least memory would be not to compress.
+ */
+
+import { IDENTITY, ZLIB, ZSTD } from '../encoding/profiles.ts';
+import { cellName, serverFlags } from './cell.ts';
+import {
+  AIMS,
+  type Aim,
+  type Check,
+  type DoneCell,
+  doneCells,
+  type Measures,
+  type Recommendation,
+  type Results,
+} from './results.ts';
+import { inBytes, percent, short } from './text.ts';
+
+const STANDARD: readonly string[] = [ZSTD, ZLIB];
+/** What an aim's figure may be above the least, for the sake of the other figures. */
+const TOLERANCE: Readonly<Record<Aim, number>> = { bytes: 1.005, cpu: 1.05, memory: 1.05 };
+/** What to look at next where an aim leaves the choice. */
+const THEN: Readonly<Record<Aim, Aim>> = { bytes: 'cpu', cpu: 'bytes', memory: 'bytes' };
+/** What is better by less may be so by chance: then the setting that comes first in the grid is taken. */
+const NOISE = 0.97;
+/** Traffic that gets no smaller than by this is better left alone. */
+const WORTHWHILE = 1.05;
+
+const FIGURE: Readonly<Record<Aim, (measures: Measures) => number>> = {
+  bytes: ({ wireBytes }) => wireBytes,
+  cpu: ({ compress }) => compress.microsPerMB,
+  memory: ({ connectionBytes }) => connectionBytes,
+};
+
+const AIM_NAMES: Readonly<Record<Aim, string>> = {
+  bytes: 'fewest bytes',
+  cpu: 'least CPU',
+  memory: 'least memory',
+};
+
+/** The recommended cell for each aim; none where no standard profile was measured. */
+export function recommend(cells: Results['cells'], bytes: number): Recommendation[] {
+  const done = doneCells(cells);
+  const standard = done.filter(({ cell }) => STANDARD.includes(cell.profile));
+  const plain = done.find(({ cell }) => cell.profile === IDENTITY);
+  if (standard.length === 0) return [];
+  const densest = Math.min(...standard.map(({ measures }) => measures.wireBytes));
+  if (bytes / densest < WORTHWHILE && plain !== undefined) {
+    return AIMS.map((aim) => describe(aim, plain, done, plain));
+  }
+  const saved = bytes - densest;
+  const useful = standard.filter(({ measures }) => bytes - measures.wireBytes >= saved / 2);
+  return AIMS.map((aim) => describe(aim, choose(aim, useful), done, plain));
+}
+
+function choose(aim: Aim, cells: readonly DoneCell[]): DoneCell {
+  const figure = ({ measures }: DoneCell) => FIGURE[aim](measures);
+  const least = Math.min(...cells.map(figure));
+  const near = cells.filter((cell) => figure(cell) <= least * TOLERANCE[aim]);
+  const then = ({ measures }: DoneCell) => FIGURE[THEN[aim]](measures);
+  return near.reduce((best, cell) => (then(cell) < NOISE * then(best) ? cell : best));
+}
+
+function describe(
+  aim: Aim,
+  { key, cell, measures }: DoneCell,
+  done: readonly DoneCell[],
+  plain: DoneCell | undefined,
+): Recommendation {
+  const { ratio, compress, connectionBytes, http, single } = measures;
+  const parts = [
+    `For the ${AIM_NAMES[aim]}, ${cellName(cell)}: ${ratio.toFixed(2)} bytes of response for one on the wire`,
+    `${short(compress.microsPerMB)} µs of CPU per MB (${short(compress.microsPerResponse)} µs per response)`,
+    `${inBytes(connectionBytes)} of contexts per connection.`,
+  ];
+  let text = parts.join(', ');
+  if (cell.profile === IDENTITY) text += ' This traffic does not get smaller: compressing it is a waste.';
+  if (http !== null) {
+    text += ` HTTP, with a context for each response, would reach ${http.ratio.toFixed(2)} at ${short(http.compressMicrosPerMB)} µs per MB.`;
+  }
+  if (single.morePercent > 0.05) {
+    text += ` Its ${measures.contexts} streams cost ${percent(single.morePercent)} more bytes than one would.`;
+  }
+  if (aim === 'cpu' && plain !== undefined && cell.profile !== IDENTITY) {
+    text += ` Not to compress at all takes ${short(plain.measures.compress.microsPerMB)} µs per MB.`;
+  }
+  const rival = betterElsewhere(aim, measures, done);
+  if (rival !== undefined)
+    text += ` Between peers that have it registered, ${cellName(rival.cell)} does better.`;
+  return { aim, key, cell, flags: serverFlags(cell), text };
+}
+
+/** What the server said to a recommendation. */
+export function checkText({ ratio, compressMicrosPerMB, mainMicrosPerResponse }: Check): string {
+  return `In the server, under load: ratio ${ratio.toFixed(2)}, ${short(compressMicrosPerMB)} µs per MB in the lanes, ${short(mainMicrosPerResponse)} µs per response on the main thread.`;
+}
+
+/** A profile of an experiment's own that beats the recommended one by a tenth, without being less dense. */
+function betterElsewhere(aim: Aim, than: Measures, done: readonly DoneCell[]): DoneCell | undefined {
+  return done.find((other) => {
+    if (other.cell.profile === IDENTITY || STANDARD.includes(other.cell.profile)) return false;
+    return FIGURE[aim](other.measures) < 0.9 * FIGURE[aim](than) && other.measures.ratio >= 0.98 * than.ratio;
+  });
+}

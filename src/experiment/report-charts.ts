@@ -1,0 +1,169 @@
+/** Which charts a report has, and what is in them. */
+
+import { type Cell, cellName } from './cell.ts';
+import type { DoneCell, Results } from './results.ts';
+import { type Chart, type ChartPoint, type ChartSeries, COLOURS } from './svg.ts';
+import { inBits, inBytes, inTime, percent, short } from './text.ts';
+
+const ratioOf = ({ measures }: DoneCell) => measures.ratio;
+const RATIO = { label: 'ratio (response bytes per wire byte)', format: short };
+
+export function paretoCharts({ recommendations }: Results, done: readonly DoneCell[]): Chart[] {
+  const ringed = new Set(recommendations.map(({ key }) => key));
+  const point = (cell: DoneCell, x: number, y = cell.measures.ratio): ChartPoint => ({
+    x,
+    y,
+    tip: tipOf(cell),
+    ringed: ringed.has(cell.key),
+  });
+  return [
+    pareto(done, point),
+    memory(done, point),
+    streams(done, point),
+    windows(done, point),
+    links(done, recommendations),
+  ];
+}
+
+type MakePoint = (cell: DoneCell, x: number, y?: number) => ChartPoint;
+
+function tipOf({ cell, measures }: DoneCell): string {
+  const { ratio, compress, decompress, contextBytes, contexts, single, http } = measures;
+  return [
+    cellName(cell),
+    `ratio ${ratio.toFixed(3)}${http === null ? '' : `, by HTTP ${http.ratio.toFixed(2)}`}`,
+    `compress ${short(compress.microsPerMB)} µs/MB, ${short(compress.microsPerResponse)} µs/response`,
+    `decompress ${short(decompress.microsPerMB)} µs/MB`,
+    `${contexts} × ${inBytes(contextBytes)} per connection`,
+    `${percent(single.morePercent)} more bytes than one context`,
+  ].join('\n');
+}
+
+const cpuOf = ({ measures }: DoneCell) => measures.compress.microsPerMB;
+
+/** All settings, and the front: those that nothing beats in both. */
+function pareto(done: readonly DoneCell[], point: MakePoint): Chart {
+  const some = done.filter((cell) => cpuOf(cell) > 0);
+  const front = [...some]
+    .sort((a, b) => cpuOf(a) - cpuOf(b) || ratioOf(b) - ratioOf(a))
+    .filter((cell, i, sorted) => sorted.slice(0, i).every((cheaper) => ratioOf(cheaper) < ratioOf(cell)));
+  return {
+    title: 'Ratio against CPU (ringed: recommended)',
+    x: { label: 'CPU to compress, µs per MB of responses', logarithmic: true, format: short },
+    y: RATIO,
+    series: [
+      ...byProfile(some, (cell) => point(cell, cpuOf(cell))),
+      {
+        name: 'Pareto front',
+        points: front.map((cell) => ({ x: cpuOf(cell), y: ratioOf(cell), tip: '' })),
+        guide: true,
+      },
+    ],
+  };
+}
+
+function memory(done: readonly DoneCell[], point: MakePoint): Chart {
+  const some = done.filter(({ measures }) => measures.connectionBytes > 0);
+  return {
+    title: 'Ratio against memory (ringed: recommended)',
+    x: { label: 'contexts of one connection', logarithmic: true, format: inBytes, ticks: powersOf4(some) },
+    y: RATIO,
+    series: byProfile(some, (cell) => point(cell, cell.measures.connectionBytes)),
+  };
+}
+
+function powersOf4(cells: readonly DoneCell[]): number[] {
+  const sizes = cells.map(({ measures }) => measures.connectionBytes);
+  const least = Math.min(...sizes) * 0.9;
+  const most = Math.max(...sizes) * 1.1;
+  return Array.from({ length: 16 }, (_, i) => 4 ** (i + 5)).filter((size) => size >= least && size <= most);
+}
+
+/** The profiles always have the same colours, whichever of them a chart shows. */
+function byProfile(cells: readonly DoneCell[], point: (cell: DoneCell) => ChartPoint): ChartSeries[] {
+  const names = [...new Set(cells.map(({ cell }) => cell.profile))];
+  return names.sort(byRank).map((name) => ({
+    name,
+    points: cells.filter(({ cell }) => cell.profile === name).map(point),
+  }));
+}
+
+const RANKS = ['zstd-8mb', 'zlib', 'brotli', 'deflate'];
+
+function byRank(a: string, b: string): number {
+  const rank = (name: string) => (RANKS.includes(name) ? RANKS.indexOf(name) : RANKS.length);
+  return rank(a) - rank(b) || (a < b ? -1 : 1);
+}
+
+function streams(done: readonly DoneCell[], point: MakePoint): Chart {
+  const some = done.filter(({ cell }) => cell.policy === 'shared' || cell.policy === 'affinity');
+  const counts = [...new Set(some.map(({ cell }) => cell.streams))].sort((a, b) => a - b);
+  return {
+    title: 'Ratio against the number of streams',
+    x: { label: 'response streams per connection', format: String, ticks: counts },
+    y: RATIO,
+    series: varying(some, 'streams', (cell) => point(cell, cell.cell.streams)),
+  };
+}
+
+function windows(done: readonly DoneCell[], point: MakePoint): Chart {
+  const some = done.filter(({ cell }) => cell.windowLog !== undefined);
+  const logs = [...new Set(some.map(({ cell }) => cell.windowLog as number))].sort((a, b) => a - b);
+  return {
+    title: 'Ratio against the window',
+    x: { label: 'window', format: (log) => inBytes(2 ** log), ticks: logs },
+    y: RATIO,
+    series: varying(some, 'windowLog', (cell) => point(cell, cell.cell.windowLog as number)),
+  };
+}
+
+/** Cells that differ in one dimension alone, as lines; the longest first, and those of two only where none is longer. */
+function varying(
+  cells: readonly DoneCell[],
+  dimension: 'streams' | 'windowLog',
+  point: (cell: DoneCell) => ChartPoint,
+): ChartSeries[] {
+  const groups = new Map<string, DoneCell[]>();
+  for (const each of cells) {
+    const rest = JSON.stringify({ ...each.cell, [dimension]: 0 });
+    groups.set(rest, [...(groups.get(rest) ?? []), each]);
+  }
+  const longest = Math.max(...[...groups.values()].map((group) => group.length));
+  return [...groups.values()]
+    .filter((group) => group.length >= Math.min(3, Math.max(2, longest)))
+    .sort((a, b) => b.length - a.length)
+    .slice(0, COLOURS)
+    .map((group) => ({
+      name: nameWithout(group[0].cell, dimension),
+      line: true,
+      points: group.map(point).sort((a, b) => a.x - b.x),
+    }));
+}
+
+function nameWithout(cell: Cell, dimension: 'streams' | 'windowLog'): string {
+  if (dimension === 'windowLog') return cellName({ ...cell, windowLog: undefined });
+  return cellName(cell).replace(/(shared|affinity) \d+/, '$1');
+}
+
+function links(done: readonly DoneCell[], recommendations: Results['recommendations']): Chart {
+  const keys = new Set(recommendations.map(({ key }) => key));
+  const plain = done.find(({ cell }) => cell.profile === 'identity');
+  const shown = done.filter((cell) => keys.has(cell.key) || cell === plain);
+  const speeds = [
+    ...new Set(shown.flatMap(({ measures }) => measures.links.map((link) => link.bitsPerSecond))),
+  ].sort((a, b) => a - b);
+  return {
+    title: 'Simulated response time behind a link',
+    x: { label: 'speed of the link', logarithmic: true, format: inBits, ticks: speeds },
+    y: { label: 'response, p50', logarithmic: true, format: inTime },
+    series: shown.map(({ cell, measures }) => ({
+      name: cellName(cell),
+      line: true,
+      points: measures.links.map(({ bitsPerSecond, responseMs, responsesPerSecond }) => ({
+        x: bitsPerSecond,
+        y: responseMs.p50,
+        tip: `${cellName(cell)}\n${inBits(bitsPerSecond)}: p50 ${inTime(responseMs.p50)}, p99 ${inTime(responseMs.p99)}\n${short(responsesPerSecond)} responses/s`,
+      })),
+    })),
+  };
+}

@@ -1,0 +1,188 @@
+/**
+ * The report as one HTML file: charts as SVG inside, nothing fetched, light or dark as the reader's system. Its one
+ * script shows a point's details; without it the browser's own hint does.
+ */
+
+import { type Cell, cellName, encodingKey } from './cell.ts';
+import { checkText } from './recommend.ts';
+import { paretoCharts } from './report-charts.ts';
+import { STYLE, TIP_SCRIPT } from './report-style.ts';
+import {
+  type AdaptiveTable,
+  type CellResult,
+  type DoneCell,
+  doneCells,
+  type Recommendation,
+  type Results,
+} from './results.ts';
+import { drawChart, escapeHtml } from './svg.ts';
+import { inBits, inBytes, inTime, percent, short } from './text.ts';
+
+const AIM_TITLES = { bytes: 'Fewest bytes', cpu: 'Least CPU', memory: 'Least memory' } as const;
+
+export function makeReport(results: Results): string {
+  const { cells, recommendations, setup } = results;
+  const done = doneCells(cells);
+  const title = `millrace experiment: ${setup.sources.join(', ')}`;
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escapeHtml(title)}</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<h1>${escapeHtml(title)}</h1>
+${introduction(results)}
+<h2>Recommended</h2>
+${recommendations.length > 0 ? recommendations.map(recommendation).join('\n') : '<p>No setting with a profile that every peer decodes was measured.</p>'}
+<h2>What there is to choose from</h2>
+<div class="charts">${paretoCharts(results, done).map(drawChart).join('\n')}</div>
+<h2>By command</h2>
+${byCommand(done, recommendations)}
+<h2>Behind a link</h2>
+${linkTable(done, recommendations)}
+${results.adaptive === undefined ? '' : adaptiveSection(results.adaptive)}
+<h2>All settings</h2>
+${cellTable(done)}
+${failures(cells)}
+<h2>How this was measured</h2>
+${method(results)}
+<div id="tip" hidden></div>
+<script>${TIP_SCRIPT}</script>
+</body>
+</html>
+`;
+}
+
+function introduction({ setup, machine, date, cells }: Results): string {
+  const { responses, bytes, connections, seed, sha256, cut, timed, inFlight } = setup;
+  const traffic = `${short(responses)} responses, ${inBytes(bytes)}${cut ? ' (the sources have more)' : ''}, on ${connections === 1 ? 'one connection' : `${connections} connections`}, ${timed ? 'at the times of the capture' : `${inFlight} requests in flight`}`;
+  const system = `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, ${machine.system}, Node ${machine.node}, zstd ${setup.zstd}, zlib ${setup.zlib}, brotli ${setup.brotli}`;
+  return `<p>${escapeHtml(traffic)}. ${cells.length} settings. Seed ${seed}, digest of the traffic ${sha256}.</p>
+<p class="quiet">${escapeHtml(`${system} · ${date.slice(0, 16).replace('T', ' ')} UTC`)}</p>`;
+}
+
+function recommendation({ aim, text, flags, checked }: Recommendation): string {
+  return `<h3>${AIM_TITLES[aim]}</h3>
+<p>${escapeHtml(text)}${checked === undefined ? '' : ` ${escapeHtml(checkText(checked))}`}</p>
+<pre>millrace serve DIR ${escapeHtml(flags)}</pre>`;
+}
+
+function recommended(done: readonly DoneCell[], recommendations: readonly Recommendation[]): DoneCell[] {
+  const keys = new Set(recommendations.map(({ key }) => key));
+  return done.filter(({ key }) => keys.has(key));
+}
+
+function byCommand(done: readonly DoneCell[], recommendations: readonly Recommendation[]): string {
+  const chosen = recommended(done, recommendations);
+  const names = chosen[0]?.measures.commands.slice(0, MAX_COMMANDS).map(({ command }) => command) ?? [];
+  const rows = names.map((name) => {
+    const found = chosen.map(({ measures }) => measures.commands.find(({ command }) => command === name));
+    const first = found[0];
+    return [
+      name,
+      short(first?.responses ?? 0),
+      inBytes(first?.bytes ?? 0),
+      ...found.map((row) => (row === undefined ? '–' : (row.bytes / row.wireBytes).toFixed(2))),
+    ];
+  });
+  const columns = ['command', 'responses', 'bytes', ...chosen.map(({ cell }) => `ratio, ${cellName(cell)}`)];
+  const unsaid = (chosen[0]?.measures.commands.length ?? 0) - names.length;
+  return `${table(columns, rows)}${unsaid > 0 ? `<p class="quiet">and ${unsaid} smaller ones, see results.json</p>` : ''}`;
+}
+
+/** Commands beyond these are in results.json. */
+const MAX_COMMANDS = 30;
+
+function linkTable(done: readonly DoneCell[], recommendations: readonly Recommendation[]): string {
+  const plain = done.filter(({ cell }) => cell.profile === 'identity').slice(0, 1);
+  const shown = [...new Set([...recommended(done, recommendations), ...plain])];
+  const rows = shown.flatMap(({ cell, measures }) =>
+    measures.links.map(
+      ({ bitsPerSecond, firstByteMs, responseMs, responsesPerSecond, linkBusy, laneBusy }) => [
+        cellName(cell),
+        inBits(bitsPerSecond),
+        inTime(firstByteMs.p50),
+        inTime(responseMs.p50),
+        inTime(responseMs.p99),
+        short(responsesPerSecond),
+        linkBusy > laneBusy ? `link ${percent(100 * linkBusy)}` : `CPU ${percent(100 * laneBusy)}`,
+      ],
+    ),
+  );
+  const columns = ['setting', 'link', 'first byte, p50', 'response, p50', 'p99', 'responses/s', 'busiest'];
+  return table(columns, rows);
+}
+
+function adaptiveSection({ rungs, rows }: AdaptiveTable): string {
+  const names = rungs.map((rung) => (rung === 'plain' ? 'plain' : `level ${rung}`));
+  const columns = ['link', ...names, 'adaptive', 'of the best'];
+  const cells = rows.map(({ link, fixed, adaptive, share }) => [
+    link,
+    ...fixed.map(short),
+    short(adaptive),
+    percent(100 * share),
+  ]);
+  return `<h2>Policy adaptive</h2>
+<p>Simulated responses per second, with each rung of the ladder alone and with the policy <code>adaptive</code>, which
+climbs while the link waits and descends while the lanes do. Between two rungs it mixes them, and can beat both.</p>
+${table(columns, cells)}`;
+}
+
+function cellTable(done: readonly DoneCell[]): string {
+  const rows = done.map(({ cell, measures }) => [
+    cellName(cell),
+    measures.ratio.toFixed(3),
+    `${measures.ratioSpread.p5.toFixed(2)} … ${measures.ratioSpread.p95.toFixed(2)}`,
+    percent(measures.single.morePercent),
+    measures.http === null ? '–' : measures.http.ratio.toFixed(2),
+    short(measures.compress.microsPerMB),
+    short(measures.compress.microsPerResponse),
+    short(measures.decompress.microsPerMB),
+    inBytes(measures.contextBytes),
+    inBytes(measures.connectionBytes),
+  ]);
+  const columns = [
+    'setting',
+    'ratio',
+    'of responses, p5 … p95',
+    'more bytes than one context',
+    'ratio by HTTP',
+    'compress, µs/MB',
+    'µs/response',
+    'decompress, µs/MB',
+    'one context',
+    'per connection',
+  ];
+  return table(columns, rows);
+}
+
+function failures(cells: readonly CellResult[]): string {
+  const failed = cells.filter(({ error }) => error !== undefined);
+  if (failed.length === 0) return '';
+  const items = failed.map(
+    ({ cell, error }) => `<li>${escapeHtml(cellName(cell))}: ${escapeHtml(error ?? '')}</li>`,
+  );
+  return `<h3>Failed</h3><ul>${items.join('')}</ul>`;
+}
+
+function method({ setup, cells }: Results): string {
+  const encodings = new Set(cells.map(({ cell }: { cell: Cell }) => encodingKey(cell))).size;
+  return `<p>Every response went through the server's own lanes and contexts, frame by frame, and came back through its
+decoders, ${setup.rounds} times; what came back was compared. Ratios are bytes of responses for one byte on the wire, with
+frame headers. CPU is that of the worker thread, the median of the rounds; the main thread is not in it. Which stream a
+response takes is the server's policy under a model of ${setup.timed ? 'the times of the capture' : `${setup.inFlight} requests in flight that end in order`},
+so sizes are the same in every run. The memory of a context is the growth of a process that has just that open (${encodings}
+encodings). HTTP is each response compressed alone, on a sample of the same responses, without HTTP's headers.</p>
+<p>Times behind a link are simulated: a frame waits for its stream's lane (${setup.workers} of them), takes its share of the
+measured CPU by size, waits for the link, takes its wire bytes over the link's speed, and waits for the client's one
+decoder. Left out are the round trip, packet headers, handlers and the main thread.</p>`;
+}
+
+function table(columns: readonly string[], rows: readonly (readonly string[])[]): string {
+  const row = (cells: readonly string[], tag: string) =>
+    `<tr>${cells.map((cell, i) => `<${tag}${i > 0 ? ' class="number"' : ''}>${escapeHtml(cell)}</${tag}>`).join('')}</tr>`;
+  return `<div class="scroll"><table>${row(columns, 'th')}\n${rows.map((cells) => row(cells, 'td')).join('\n')}</table></div>`;
+}

@@ -1,0 +1,232 @@
+/**
+ * What an experiment found out: the schema of `results.json`. Bytes are bytes, CPU is seconds or microseconds of one
+ * thread, MB are 10^6 bytes. `version` changes when a reader has to.
+ */
+
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+import { CELL, cellName } from './cell.ts';
+import { LINK_FIGURES } from './links.ts';
+
+export const RESULTS_VERSION = 1;
+
+const bytes = z.int().min(0);
+
+const cpu = z.object({
+  /** Of the lane's thread, the median of the rounds, in microseconds for each 10^6 bytes of responses. */
+  microsPerMB: z.number(),
+  microsPerResponse: z.number(),
+  /** The lowest and the highest round, as shares of the median. */
+  spread: z.tuple([z.number(), z.number()]),
+});
+
+/** Responses of one command under one setting. */
+export const COMMAND_ROW = z.object({
+  command: z.string(),
+  responses: z.int(),
+  bytes,
+  /** Frames with their headers. */
+  wireBytes: bytes,
+});
+
+export const MEASURES = z.object({
+  frames: z.int(),
+  /** Contexts that one connection opened, at most. */
+  contexts: z.int(),
+  /** All frames with their headers, those of stream settings too. */
+  wireBytes: bytes,
+  /** Bytes of responses for one byte on the wire. */
+  ratio: z.number(),
+  /** Ratios of single responses: the worst twentieth is below p5. */
+  ratioSpread: z.object({ p5: z.number(), p50: z.number(), p95: z.number() }),
+  compress: cpu,
+  decompress: cpu,
+  /** Resident bytes of one encoder, and of all that a connection opens. */
+  contextBytes: bytes,
+  connectionBytes: bytes,
+  /** Against one context for each connection with the same encoding: how many percent more bytes go out. */
+  single: z.object({ wireBytes: bytes, morePercent: z.number() }),
+  /** Every response compressed by itself; `null` for `identity`. */
+  http: z.object({ ratio: z.number(), compressMicrosPerMB: z.number() }).nullable(),
+  links: z.array(LINK_FIGURES),
+  commands: z.array(COMMAND_ROW),
+});
+
+export type Measures = z.infer<typeof MEASURES>;
+
+/** One line of the journal: a cell that is done, or that failed. */
+export const CELL_RESULT = z.object({
+  key: z.string(),
+  cell: CELL,
+  measures: MEASURES.optional(),
+  /** Why there are no measures. */
+  error: z.string().optional(),
+  /** The worker's machine, where it was not this one. */
+  host: z.string().optional(),
+  /** Seconds that it took. */
+  seconds: z.number(),
+});
+
+export type CellResult = z.infer<typeof CELL_RESULT>;
+
+/** What decides about the sizes and, with the machine, about the times; two runs with the same one can be joined. */
+export const SETUP = z.object({
+  sources: z.array(z.string()),
+  /** Digest of the traffic. */
+  sha256: z.string(),
+  responses: z.int(),
+  bytes,
+  connections: z.int(),
+  /** The sources had more than was taken. */
+  cut: z.boolean(),
+  seed: z.int(),
+  inFlight: z.int(),
+  /** The traffic has times of its own; `inFlight` does not count. */
+  timed: z.boolean(),
+  /** Lanes in the model of links. */
+  workers: z.int(),
+  rounds: z.int(),
+  links: z.array(z.number()),
+  zstd: z.string(),
+  zlib: z.string(),
+  brotli: z.string(),
+});
+
+export type Setup = z.infer<typeof SETUP>;
+
+export const MACHINE = z.object({
+  cpu: z.string(),
+  cores: z.int(),
+  memoryGiB: z.number(),
+  system: z.string(),
+  node: z.string(),
+});
+
+export const AIMS = ['bytes', 'cpu', 'memory'] as const;
+export type Aim = (typeof AIMS)[number];
+
+/** A setting in the server itself, under load. */
+export const CHECK = z.object({
+  /** Bytes of responses for one byte on the wire. */
+  ratio: z.number(),
+  /** CPU of the lanes, in microseconds for each 10^6 bytes of responses, and of the main thread for each response. */
+  compressMicrosPerMB: z.number(),
+  mainMicrosPerResponse: z.number(),
+});
+
+export type Check = z.infer<typeof CHECK>;
+
+export const RECOMMENDATION = z.object({
+  aim: z.enum(AIMS),
+  /** Key of the recommended cell. */
+  key: z.string(),
+  cell: CELL,
+  /** For `millrace serve`. */
+  flags: z.string(),
+  /** A paragraph for people. */
+  text: z.string(),
+  /** What the server itself made of the traffic with this setting, under load; missing: it was not asked. */
+  checked: CHECK.optional(),
+});
+
+export type Recommendation = z.infer<typeof RECOMMENDATION>;
+
+/** Responses per second over one link, with the policy `adaptive` and with each rung of its ladder alone. */
+export const ADAPTIVE_ROW = z.object({
+  link: z.string(),
+  /** By rung, from plain to the densest. */
+  fixed: z.array(z.number()),
+  adaptive: z.number(),
+  /** Adaptive against the best fixed rung. */
+  share: z.number(),
+});
+
+export type AdaptiveRow = z.infer<typeof ADAPTIVE_ROW>;
+
+export const ADAPTIVE_TABLE = z.object({
+  /** `plain` or a level of `zstd-8mb`. */
+  rungs: z.array(z.union([z.literal('plain'), z.int()])),
+  rows: z.array(ADAPTIVE_ROW),
+});
+
+export type AdaptiveTable = z.infer<typeof ADAPTIVE_TABLE>;
+
+export const RESULTS = z.object({
+  millraceExperiment: z.literal(RESULTS_VERSION),
+  date: z.string(),
+  setup: SETUP,
+  machine: MACHINE,
+  cells: z.array(CELL_RESULT),
+  recommendations: z.array(RECOMMENDATION),
+  /** Simulated; missing: it was not asked for. */
+  adaptive: ADAPTIVE_TABLE.optional(),
+});
+
+export type Results = z.infer<typeof RESULTS>;
+
+/** A cell that has measures. */
+export type DoneCell = CellResult & { measures: Measures };
+
+export function doneCells(cells: readonly CellResult[]): DoneCell[] {
+  return cells.filter((each): each is DoneCell => each.measures !== undefined);
+}
+
+/** @throws Error that says what is wrong with the file. */
+export function readResults(path: string): Results {
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new Error(`${path}: ${(error as Error).message}`, { cause: error });
+  }
+  const result = RESULTS.safeParse(content);
+  if (result.success) return result.data;
+  const [{ path: at, message }] = result.error.issues;
+  throw new Error(`${path}: not the results of an experiment: ${at.join('.')}: ${message}`);
+}
+
+/** `results.csv`: one row per cell, one column per figure. */
+export function toCsv({ cells }: Results): string {
+  const rows = cells.map(({ cell, measures, error }) => ({
+    name: cellName(cell),
+    ...cell,
+    level: cell.level ?? '',
+    windowLog: cell.windowLog ?? '',
+    ratio: measures?.ratio,
+    wireBytes: measures?.wireBytes,
+    ratioP5: measures?.ratioSpread.p5,
+    ratioP50: measures?.ratioSpread.p50,
+    ratioP95: measures?.ratioSpread.p95,
+    compressMicrosPerMB: measures?.compress.microsPerMB,
+    compressMicrosPerResponse: measures?.compress.microsPerResponse,
+    decompressMicrosPerMB: measures?.decompress.microsPerMB,
+    decompressMicrosPerResponse: measures?.decompress.microsPerResponse,
+    contexts: measures?.contexts,
+    contextBytes: measures?.contextBytes,
+    connectionBytes: measures?.connectionBytes,
+    morePercentThanSingle: measures?.single.morePercent,
+    httpRatio: measures?.http?.ratio,
+    httpCompressMicrosPerMB: measures?.http?.compressMicrosPerMB,
+    ...Object.fromEntries(
+      (measures?.links ?? []).flatMap(({ bitsPerSecond, firstByteMs, responseMs, responsesPerSecond }) => [
+        [`firstByteP50Ms@${bitsPerSecond}`, firstByteMs.p50],
+        [`responseP50Ms@${bitsPerSecond}`, responseMs.p50],
+        [`responseP99Ms@${bitsPerSecond}`, responseMs.p99],
+        [`responsesPerSecond@${bitsPerSecond}`, responsesPerSecond],
+      ]),
+    ),
+    error,
+  }));
+  const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  const lines = rows.map((row) =>
+    columns.map((column) => csvField((row as Record<string, unknown>)[column])).join(','),
+  );
+  return `${[columns.join(','), ...lines].join('\n')}\n`;
+}
+
+function csvField(value: unknown): string {
+  const text = typeof value === 'number' ? `${Number(value.toPrecision(6))}` : String(value ?? '');
+  // A spreadsheet would run what begins like a formula.
+  const safe = typeof value === 'string' && /^[=+\-@]/.test(text) ? `'${text}` : text;
+  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
