@@ -54,7 +54,7 @@ for (const command of ['here', 'fill']) {
         name: 'half-closed without credit',
         send: frames(WINDOWED(100, 1000), ask(1, command, 5000)),
         end: true,
-        expect: { ends: true, answers: { 1: /^error: .*waits for credit/ } },
+        expect: { ends: true, answers: { 1: /^error: .*credit/ } },
       });
     },
   );

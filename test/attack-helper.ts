@@ -150,6 +150,10 @@ export class Target {
 
 function checkAnswer(t: ExecutionContext, peer: Client, id: number, wanted: string | RegExp): void {
   const own = peer.frames.filter(({ request }) => request === id);
+  const ends = own.filter(
+    ({ type, flags }) => (type === Type.bytesResponse || type === Type.errorResponse) && flags === 2,
+  );
+  t.is(ends.length, 1, `request ${id} is answered once`);
   const bytes = own.filter(({ type }) => type === Type.bytesResponse).map(({ payload }) => payload);
   const error = own.find(({ type, flags }) => type === Type.errorResponse && flags === 2);
   const got = error === undefined ? Buffer.concat(bytes).toString('latin1') : `error: ${error.payload}`;

@@ -134,6 +134,31 @@ attacks('cancel storm', [
     expect: { answers: { 1: 'error: cancelled' } },
   },
   {
+    name: 'a cancel right behind an unknown command: one answer',
+    send: frames(HELLO, '1 1 0 command-name eos no such', '1 1 0 cancel 0 ', '1 1 0 cancel 0 '),
+    expect: { answers: { 1: /^error: unknown command/ } },
+  },
+  {
+    name: 'a half-open request cancelled twice: one answer',
+    send: frames(HELLO, '1 1 0 command-name have-args echo', '1 1 0 cancel 0 ', '1 1 0 cancel 0 '),
+    expect: { answers: { 1: 'error: cancelled' } },
+  },
+  {
+    name: 'a cancel right behind the answer, its data still coming: one answer',
+    send: frames(
+      HELLO,
+      times(50, (i) =>
+        frames(
+          `${id(i)} 1 0 command-name have-data capabilities`,
+          `${id(i)} 1 0 cancel 0 `,
+          `${id(i)} 1 0 command-data eos x`,
+          `${id(i)} 1 0 cancel 0 `,
+        ),
+      ),
+    ),
+    expect: { answers: { 1: /./, 99: /./ } },
+  },
+  {
     name: 'cancelling what never was is ignored',
     send: frames(
       HELLO,
@@ -197,18 +222,18 @@ attacks('ping flood', [
     expect: { answers: {} },
   },
   {
-    name: '1 100 pings in one second are too many',
+    name: '10 100 pings in one second are too many',
     send: frames(
       HELLO,
-      times(1100, () => '0 1 0 ping 0 12345678'),
+      times(10_100, () => '0 1 0 ping 0 12345678'),
     ),
     expect: { refused: 'limit', says: /maxPings/ },
   },
   {
-    name: '1 100 replies that nobody asked for are too many',
+    name: '10 100 replies that nobody asked for are too many',
     send: frames(
       HELLO,
-      times(1100, () => '0 1 0 ping reply 12345678'),
+      times(10_100, () => '0 1 0 ping reply 12345678'),
     ),
     expect: { refused: 'limit', says: /maxPings/ },
   },
