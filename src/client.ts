@@ -8,7 +8,7 @@ import type { Decoder, Encoder } from './encoding/codec.ts';
 import type { CodecRegistry } from './encoding/registry.ts';
 import { type ClientAction, ClientReactor } from './reactor/client.ts';
 import type { Decoders, Ticket } from './reactor/incoming.ts';
-import { CommandError, ConnectionError } from './wire/errors.ts';
+import { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
 import {
   CommandDataFlag,
   DEFAULT_FRAME_SIZE,
@@ -43,6 +43,8 @@ export interface ClientOptions {
   requestWindow?: number;
   /** Bytes of all responses that may wait here to be read; default: only the request windows bound them. */
   connectionWindow?: number;
+  /** Sent with every command (protocol.md C6), unless the call says otherwise. */
+  authorization?: string;
   limits?: Partial<Limits>;
 }
 
@@ -53,6 +55,8 @@ export interface CallOptions {
   data?: Uint8Array | string | AsyncIterable<Uint8Array>;
   /** Cancels the request when it fires. */
   signal?: AbortSignal;
+  /** What the server's authorize hook is shown (protocol.md C6); never logged there. Default: the client's. */
+  authorization?: string;
   /** Keeps the response out of every shared context (protocol.md C6). */
   sensitive?: boolean;
   /** The server cancels the request after so many milliseconds (protocol.md C6). */
@@ -92,12 +96,15 @@ export class Response implements AsyncIterable<Uint8Array> {
   #wake: (() => void) | undefined;
   /** Bytes that were read, but not yet credited to the server. */
   #uncredited = 0;
+  /** Bytes that the server may still send. */
+  #window: number;
   #whole = false;
   #onAbort: (() => void) | undefined;
 
   constructor(client: ResponseOwner, command: string, options: CallOptions) {
     this.#client = client;
     this.command = command;
+    this.#window = client.requestWindow;
     this.options = options;
     const { signal } = options;
     if (signal === undefined) return;
@@ -150,8 +157,16 @@ export class Response implements AsyncIterable<Uint8Array> {
     this.fail(reason instanceof Error ? reason : new CommandError(String(reason)));
   }
 
-  /** For the client: a piece has come. `bytes` are copied. */
+  /**
+   * For the client: a piece has come. `bytes` are copied.
+   * @throws ProtocolError when the server has sent more than it was allowed (C4).
+   */
   push(bytes: Uint8Array, last: boolean): void {
+    this.#window -= bytes.length;
+    if (this.#window < 0 && this.#client.creditCounts) {
+      const window = `${this.#client.requestWindow} bytes of request ${this.requestId}`;
+      throw new ProtocolError('limit', `requestWindow: the server has passed the window of ${window}`);
+    }
     if (bytes.length > 0) this.#chunks.push(bytes.slice());
     if (last) this.#end();
     else if (this.#whole) this.#credit(bytes.length);
@@ -186,6 +201,7 @@ export class Response implements AsyncIterable<Uint8Array> {
     this.#uncredited += bytes;
     if (this.#uncredited < this.#client.requestWindow / 2) return;
     this.#client.credit(this.requestId, this.#uncredited);
+    this.#window += this.#uncredited;
     this.#uncredited = 0;
   }
 }
@@ -193,6 +209,8 @@ export class Response implements AsyncIterable<Uint8Array> {
 /** What a response needs of its client. */
 interface ResponseOwner {
   readonly requestWindow: number;
+  /** Whether the server has promised to keep to windows. */
+  readonly creditCounts: boolean;
   cancel(requestId: number): void;
   credit(requestId: number, bytes: number): void;
 }
@@ -315,6 +333,10 @@ export class Client implements FrameOwner, ResponseOwner {
     return response;
   }
 
+  get creditCounts(): boolean {
+    return this.#serverSettings?.extensions?.includes('credit') ?? false;
+  }
+
   /** Settings of the server, once they have come; undefined for a part-A server. */
   get serverSettings(): SenderSettings | undefined {
     return this.#serverSettings;
@@ -423,6 +445,8 @@ export class Client implements FrameOwner, ResponseOwner {
     for (const [name, value] of Object.entries(options.args ?? {})) {
       args.push([name, typeof value === 'string' ? encodeUtf8(value) : value]);
     }
+    const { authorization = this.#options.authorization } = options;
+    if (authorization !== undefined) args.push([':authorization', encodeUtf8(authorization)]);
     if (options.sensitive) args.push([':sensitive', NOTHING]);
     if (options.deadlineMs !== undefined) {
       args.push([':deadline-ms', encodeUtf8(String(Math.max(0, Math.round(options.deadlineMs))))]);
@@ -553,6 +577,8 @@ export class Client implements FrameOwner, ResponseOwner {
     return false;
   }
 
+  overdue(): undefined {}
+
   onEnd(): void {
     this.#refuseReason ??= new ConnectionError('the server has closed the connection');
     this.#connection.end();
@@ -580,6 +606,8 @@ export class Client implements FrameOwner, ResponseOwner {
         this.#creditConnection(action.bytes.length);
         if (action.last) this.#endUpload(action.request.requestId);
         return action.request.push(action.bytes, action.last);
+      case 'unwanted':
+        return this.#creditConnection(action.bytes);
       case 'error':
         this.#endUpload(action.request.requestId);
         if (action.request.options.data !== undefined) this.#renewDataStream();

@@ -1,6 +1,7 @@
 /** What a server's commands are made of, and the two that every server has. */
 
 import type { HandlerModule } from '../workers/calls.ts';
+import type { CommandMode } from './authorize.ts';
 import type { CommandRequest, Handler, Output } from './reactor/command.ts';
 
 /** Rules that hold wherever the handler runs. */
@@ -9,6 +10,8 @@ interface CommandRules {
   readonly affinityKey?: (args: ReadonlyMap<string, Uint8Array>) => string | undefined;
   /** Responses stay out of every shared context (protocol.md D). */
   readonly sensitive?: boolean;
+  /** What the authorize hook is told of the command; default `rw`: it may change state. */
+  readonly mode?: CommandMode;
 }
 
 /** A command whose handler runs on the main thread. */
@@ -30,6 +33,7 @@ export type CommandDefinition = Handler | MainCommand | LaneCommand;
 /** A command as the server keeps it. */
 export interface Command extends CommandRules {
   readonly name: string;
+  readonly mode: CommandMode;
   /** Undefined for commands that run in lanes. */
   readonly handler: Handler | undefined;
   /** Index of the lanes' handler module; −1 for commands on the main thread. */
@@ -44,10 +48,10 @@ export class CommandTable {
   /** @throws TypeError when a definition is none. */
   add(name: string, definition: CommandDefinition): void {
     if (typeof definition === 'function') {
-      this.#commands.set(name, { name, handler: definition, laneHandler: -1 });
+      this.#commands.set(name, { name, handler: definition, laneHandler: -1, mode: 'rw' });
       return;
     }
-    const { affinityKey, sensitive } = definition;
+    const { affinityKey, sensitive, mode = 'rw' } = definition;
     if ('handler' in definition && typeof definition.handler === 'function') {
       this.#commands.set(name, {
         name,
@@ -55,10 +59,11 @@ export class CommandTable {
         laneHandler: -1,
         affinityKey,
         sensitive,
+        mode,
       });
     } else if ('module' in definition) {
       const laneHandler = this.#module(definition);
-      this.#commands.set(name, { name, handler: undefined, laneHandler, affinityKey, sensitive });
+      this.#commands.set(name, { name, handler: undefined, laneHandler, affinityKey, sensitive, mode });
     } else throw new TypeError(`command '${name}' is neither a function nor names a handler or a module`);
   }
 

@@ -26,6 +26,8 @@ export interface FrameOwner {
   onClosed(reason: Error | undefined): void;
   /** True in the middle of a command, when the peer may not pause for long. */
   readonly midCommand: boolean;
+  /** The error of a command that has been arriving for too long at `now`, by the clock of {@link Connection.inputTime}. */
+  overdue(now: number): ProtocolError | undefined;
 }
 
 /** After a protocol error: how long we go on swallowing input, so that the peer can read why before it is reset. */
@@ -45,19 +47,27 @@ export class Connection {
   #plainBegun = false;
   #state: 'open' | 'ended' | 'failing' | 'closed' = 'open';
   #paused = false;
-  #lastInput = 0;
-  #idleTimer: ReturnType<typeof setTimeout> | undefined;
-  #lingerTimer: ReturnType<typeof setTimeout> | undefined;
+  #pausedAt = 0;
+  #pausedFor = 0;
+  #inputTime = 0;
+  /** When the frame began that is not whole yet; undefined between frames. */
+  #frameSince: number | undefined;
+  #watch: ReturnType<typeof setInterval> | undefined;
+  /** Runs out after a protocol error: nothing is delivered any more. */
+  #dropTimer: ReturnType<typeof setTimeout> | undefined;
   #current: Frame | undefined;
   #reason: Error | undefined;
   bytesRead = 0;
 
-  /** `plainStreamId` is the stream for frames that are never encoded: 1 for a client, 2 for a server. */
-  constructor(transport: Transport, limits: Limits, plainStreamId: number) {
+  /**
+   * `plainStreamId` is the stream for frames that are never encoded: 1 for a client, 2 for a server. `allOutput`: the
+   * level of output that connections have in common.
+   */
+  constructor(transport: Transport, limits: Limits, plainStreamId: number, allOutput?: Gate) {
     this.#transport = transport;
     this.limits = limits;
     this.#plainStreamId = plainStreamId;
-    this.output = new Gate(limits.maxBufferedOutput);
+    this.output = new Gate(limits.maxBufferedOutput, allOutput);
     this.writer = new Writer(transport, this.output);
     this.#splitter = new Splitter({ maxPayload: limits.maxPayload, onFrame: this.#onFrame });
     transport.onData = (chunk) => this.#onData(chunk);
@@ -69,14 +79,27 @@ export class Connection {
     return this.#transport.remote;
   }
 
+  /**
+   * When the input in hand came, in milliseconds on a clock that stands still while we are not reading: a peer is
+   * given the time that it takes, not the time that we take.
+   */
+  get inputTime(): number {
+    return this.#inputTime;
+  }
+
   get open(): boolean {
     return this.#state === 'open' || this.#state === 'ended';
   }
 
-  /** Begins to read. */
+  /** Begins to read, unless it has been paused. */
   start(owner: FrameOwner): void {
     this.#owner = owner;
-    this.#transport.resume();
+    if (!this.#paused) this.#transport.resume();
+  }
+
+  /** True while input is awaited: the peer has not ended it, and it is not we who do not read. */
+  get reading(): boolean {
+    return this.#state === 'open' && !this.#paused;
   }
 
   /** Sends a frame that no context touches, on the plain stream. */
@@ -100,25 +123,34 @@ export class Connection {
   pause(): void {
     if (this.#paused) return;
     this.#paused = true;
+    this.#pausedAt = performance.now();
     this.#transport.pause();
   }
 
   resume(): void {
     if (!this.#paused || this.#state === 'closed') return;
     this.#paused = false;
-    this.#lastInput = Date.now();
+    this.#pausedFor += performance.now() - this.#pausedAt;
     this.#transport.resume();
   }
 
-  /** The peer was waiting for us: from now on it is its turn again. */
+  /** The peer was waiting for us: the time since its last input was ours, and from now on it is its turn again. */
   restartIdleTime(): void {
-    this.#lastInput = Date.now();
+    this.#pausedFor += this.#readingTime() - this.#inputTime;
   }
 
   /** Closes once everything sent so far has reached the transport; reads on until the peer closes too. */
   end(): void {
     if (this.#state === 'closed') return;
     this.writer.whenEmpty(this.#endOutput);
+  }
+
+  /** Takes no more input, and closes once everything sent so far has reached the transport. */
+  finish(): void {
+    if (this.#state === 'failing' || this.#state === 'closed') return;
+    this.#state = 'failing';
+    this.#stopWatch();
+    this.#endAndDrop();
   }
 
   /** What is still on its way from a lane, for a request that was given up, is dropped from here on. */
@@ -133,25 +165,35 @@ export class Connection {
     this.#transport.destroy();
   }
 
-  /** Ends the connection because of what the peer has sent (B5). */
+  /** Ends the connection because of what the peer has sent (B5); an error of our own drops it, and nothing else. */
   fail(error: unknown): void {
     if (this.#state === 'failing' || this.#state === 'closed') return;
+    const protocolError = toProtocolError(error);
+    if (protocolError === undefined) {
+      this.destroy(error as Error);
+      return;
+    }
     // Held output, the error included, may go once input has ended (A6).
     if (this.#state === 'ended') this.writer.release();
     this.#state = 'failing';
-    this.#stopIdleTimer();
-    const protocolError = toProtocolError(error);
+    this.#stopWatch();
     this.#reason ??= protocolError;
+    // A peer that does not read cannot hold us, nor what was meant for it.
+    this.#dropAfter(this.limits.idleTimeout);
     const requestId = this.#current?.requestId ?? 0;
     this.#owner?.onFailed(() => {
       const text = `protocol error (${protocolError.code}): ${protocolError.message}`;
       const message = cutUtf8(text, 1024);
       this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.protocol, message);
-      this.writer.whenEmpty(() => {
-        this.#endOutput();
-        this.#transport.resume();
-        this.#lingerTimer = setTimeout(() => this.#transport.destroy(), LINGER);
-      });
+      this.#endAndDrop();
+    });
+  }
+
+  #endAndDrop(): void {
+    this.writer.whenEmpty(() => {
+      this.#endOutput();
+      this.#transport.resume();
+      this.#dropAfter(LINGER);
     });
   }
 
@@ -164,15 +206,18 @@ export class Connection {
   #onData(chunk: Uint8Array): void {
     if (this.#state !== 'open') return;
     this.bytesRead += chunk.length;
-    this.#lastInput = Date.now();
+    this.#inputTime = this.#readingTime();
     try {
       this.#splitter.push(chunk);
-      this.#current = undefined;
     } catch (error) {
       this.fail(error);
       return;
     }
-    this.#watchIdle();
+    if (!this.#splitter.midFrame) this.#frameSince = undefined;
+    else if (this.#current !== undefined) this.#frameSince = this.#inputTime;
+    else this.#frameSince ??= this.#inputTime;
+    this.#current = undefined;
+    this.#startWatch();
   }
 
   #onEnd(): void {
@@ -180,7 +225,7 @@ export class Connection {
     if (this.#state === 'failing') this.writer.release();
     if (this.#state !== 'open') return;
     this.#state = 'ended';
-    this.#stopIdleTimer();
+    this.#stopWatch();
     try {
       this.#splitter.finish();
     } catch (error) {
@@ -192,48 +237,68 @@ export class Connection {
   #onClose(error: Error | undefined): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
-    this.#stopIdleTimer();
-    clearTimeout(this.#lingerTimer);
+    this.#stopWatch();
+    clearTimeout(this.#dropTimer);
     this.writer.close();
     const reason = this.#reason ?? (error && new ConnectionError(error.message, { cause: error }));
     this.#owner?.onClosed(reason);
   }
 
+  #readingTime(): number {
+    return (this.#paused ? this.#pausedAt : performance.now()) - this.#pausedFor;
+  }
+
   /** A peer may be silent for as long as it likes, but not in the middle of something (B-limits). */
-  #watchIdle(): void {
-    if (this.#idleTimer !== undefined || !this.#midway) return;
-    this.#idleTimer = setTimeout(this.#checkIdle, this.limits.idleTimeout);
-    (this.#idleTimer as { unref?: () => void }).unref?.();
+  #startWatch(): void {
+    if (this.#watch !== undefined || !this.#midway) return;
+    const { idleTimeout, frameTimeout, commandTimeout } = this.limits;
+    const period = Math.min(1000, Math.max(5, Math.min(idleTimeout, frameTimeout, commandTimeout) / 4));
+    this.#watch = setInterval(this.#checkTimes, period);
+    (this.#watch as { unref?: () => void }).unref?.();
   }
 
   get #midway(): boolean {
     return this.#splitter.midFrame || (this.#owner?.midCommand ?? false);
   }
 
-  readonly #checkIdle = (): void => {
-    this.#idleTimer = undefined;
-    if (this.#state !== 'open' || !this.#midway) return;
-    const idle = Date.now() - this.#lastInput;
-    if (!this.#paused && idle >= this.limits.idleTimeout) {
-      const where = this.#splitter.midFrame ? 'frame' : 'command';
-      this.fail(new ProtocolError('timeout', `idle for ${idle} ms in the middle of a ${where}`));
+  readonly #checkTimes = (): void => {
+    if (this.#state !== 'open' || !this.#midway) {
+      this.#stopWatch();
       return;
     }
-    const wait = this.#paused ? this.limits.idleTimeout : this.limits.idleTimeout - idle;
-    this.#idleTimer = setTimeout(this.#checkIdle, wait);
-    (this.#idleTimer as { unref?: () => void }).unref?.();
+    const now = this.#readingTime();
+    const error = this.#frameOverdue(now) ?? this.#owner?.overdue(now);
+    if (error !== undefined) this.fail(error);
   };
 
-  #stopIdleTimer(): void {
-    clearTimeout(this.#idleTimer);
-    this.#idleTimer = undefined;
+  #frameOverdue(now: number): ProtocolError | undefined {
+    if (this.#frameSince === undefined) return undefined;
+    const { idleTimeout, frameTimeout } = this.limits;
+    if (now - this.#inputTime >= idleTimeout) {
+      return new ProtocolError('timeout', `idleTimeout: idle for ${idleTimeout} ms in the middle of a frame`);
+    }
+    if (now - this.#frameSince >= frameTimeout) {
+      return new ProtocolError('timeout', `frameTimeout: one frame took over ${frameTimeout} ms`);
+    }
+    return undefined;
+  }
+
+  #dropAfter(milliseconds: number): void {
+    clearTimeout(this.#dropTimer);
+    this.#dropTimer = setTimeout(() => this.#transport.destroy(), milliseconds);
+    (this.#dropTimer as { unref?: () => void }).unref?.();
+  }
+
+  #stopWatch(): void {
+    clearInterval(this.#watch);
+    this.#watch = undefined;
   }
 }
 
-function toProtocolError(error: unknown): ProtocolError {
+function toProtocolError(error: unknown): ProtocolError | undefined {
   if (error instanceof ProtocolError) return error;
   if (error instanceof DecodeError) {
     return new ProtocolError(error.code === 'limit' ? 'limit' : 'corrupt-frame', error.message);
   }
-  throw error;
+  return undefined;
 }

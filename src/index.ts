@@ -1,6 +1,7 @@
 /** millrace for Node.js: the server, the client, and what handlers are made of. */
 
-import { createConnection } from 'node:net';
+import { createConnection, type Socket } from 'node:net';
+import { connect as connectTls, type ConnectionOptions as TlsConnectOptions } from 'node:tls';
 import { Client, type ClientOptions } from './client.ts';
 import type { CodecModule } from './encoding/codec.ts';
 import { nativeCodecs } from './encoding/native.ts';
@@ -9,6 +10,7 @@ import { CodecRegistry } from './encoding/registry.ts';
 import { SocketTransport } from './transport/socket.ts';
 import { ConnectionError } from './wire/errors.ts';
 
+export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './authorize.ts';
 export { type CallOptions, Client, type ClientOptions, type ClientStats, type Response } from './client.ts';
 export type { CommandDefinition, LaneCommand, MainCommand } from './commands.ts';
 export type {
@@ -30,13 +32,16 @@ export {
   ProgressOutput,
   TextOutput,
 } from './reactor/command.ts';
-export { type Address, createServer, Server, type ServerOptions, type ServerStats } from './server.ts';
+export { type Address, createServer, Server, type ServerStats } from './server.ts';
+export type { ServerOptions } from './server-options.ts';
 export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
 export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
 
 export interface ConnectOptions extends ClientOptions {
   /** Contexts of node:zlib, or those that also run in a browser; default: native. */
   codecs?: 'native' | 'portable';
+  /** Speak TLS, with node:tls's options: `ca`, `servername`, and `cert` and `key` for mutual TLS. */
+  tls?: TlsConnectOptions;
   /** Codecs beside the built-in ones; a server uses one when it is asked for by `profiles` or is its own choice. */
   extraCodecs?: readonly CodecModule[];
   /** Milliseconds until the server must have answered; default 10 000. */
@@ -54,13 +59,17 @@ export async function connect(
   const { timeoutMs = 10_000 } = options;
   const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port };
   const name = 'path' in target ? target.path : `${target.host}:${target.port}`;
-  const socket = createConnection({ ...target, allowHalfOpen: true });
+  const { tls } = options;
+  const socket: Socket =
+    tls === undefined
+      ? createConnection({ ...target, allowHalfOpen: true })
+      : connectTls({ ...tls, ...target, ...{ allowHalfOpen: true } });
   const timer = setTimeout(() => {
     socket.destroy(new Error(`no answer within ${timeoutMs} ms`));
   }, timeoutMs);
   try {
     await new Promise<void>((resolve, reject) => {
-      socket.once('connect', resolve);
+      socket.once(tls === undefined ? 'connect' : 'secureConnect', resolve);
       socket.once('error', (error) => reject(cannotConnect(name, error)));
     });
     const codecs = new CodecRegistry(options.codecs === 'portable' ? portableCodecs() : nativeCodecs());

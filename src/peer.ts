@@ -1,6 +1,7 @@
 /** One client as the server sees it: performs what the reactor says, and owns the requests in flight. */
 
 import type { BatchReader } from '../workers/batch.ts';
+import type { Admission } from './authorize.ts';
 import type { CommandTable } from './commands.ts';
 import type { Connection, FrameOwner } from './connection.ts';
 import type { DecodeError } from './encoding/codec.ts';
@@ -17,15 +18,18 @@ import {
 } from './lanes/router.ts';
 import { Window } from './reactor/flow.ts';
 import type { Ticket } from './reactor/incoming.ts';
+import { costOf } from './reactor/request.ts';
 import type { ResponsePump } from './reactor/response.ts';
 import { type ReceivedCommand, type ServerAction, ServerReactor } from './reactor/server.ts';
 import { type RequestPeer, ServedRequest } from './served-request.ts';
+import { ConnectionError, ProtocolError } from './wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, PingFlag } from './wire/frame.ts';
 import {
   cutUtf8,
   decodeUtf8,
   encodeGoaway,
   encodeSenderSettings,
+  PING_SIZE,
   type SenderSettings,
 } from './wire/payloads.ts';
 
@@ -38,8 +42,10 @@ export interface PeerContext {
   readonly decodable: readonly string[];
   /** Profiles that we encode, best first. */
   readonly encodable: readonly string[];
-  readonly router: Omit<RouterOptions, 'profile' | 'frameSize' | 'policy'> & {
+  readonly router: Omit<RouterOptions, 'profile' | 'frameSize' | 'policy' | 'level' | 'windowLog'> & {
     readonly makePolicy: () => RouterOptions['policy'];
+    /** Level and window by profile, each in that profile's own scale. */
+    readonly encoderOptions: ReadonlyMap<string, Pick<RouterOptions, 'level' | 'windowLog'>>;
     /** The profile for responses; undefined: the client's first choice that we encode. */
     readonly profile: string | undefined;
     readonly frameSize: number;
@@ -48,7 +54,7 @@ export interface PeerContext {
   /** Milliseconds for which pieces of responses wait for more; 0: until the end of the tick. */
   readonly coalesceMs: number;
   /** Something of ours went wrong while serving `command`, or the peer broke the protocol. */
-  readonly report: (error: unknown, about: { command?: string; remote: string }) => void;
+  readonly report: (error: unknown, about: { command?: string; remote?: string; lane?: number }) => void;
   readonly closed: (peer: Peer) => void;
 }
 
@@ -63,6 +69,8 @@ export const EXTENSIONS: readonly string[] = [
 ];
 
 const NOTHING = new Uint8Array(0);
+/** Bytes of output beyond its bound, where handlers wait, until we stop reading: pongs and errors. */
+const SHORT_ANSWERS = 256 * 1024;
 const MAX_DEADLINE = 2 ** 31 - 1;
 /** Command data past maxBufferedInput that we hold while its handlers wait for credit, in bytes. */
 const STUCK_ROOM = 8 << 20;
@@ -79,22 +87,34 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   #settings: SenderSettings = {};
   #creditWaiters: { request: ServedRequest; resume: () => void }[] = [];
   #dirty: ResponsePump[] = [];
-  /** Command data that handlers have not read yet. */
+  /** What the command data costs that handlers have not read yet. */
   #unreadData = 0;
   /** Replies to pings that wait until less of it is unread: clients pace their uploads by them. */
   #heldPongs: Uint8Array[] = [];
   #highestId = 0;
   #draining = false;
+  /** Nothing is read any more. */
+  #stopped = false;
   #inputEnded = false;
+  #awaitsOutput = false;
   #sendFailure: (() => void) | undefined;
+  readonly #admission: Admission | undefined;
+  #admitted: boolean;
+  /** Bytes sent when the peer was asked for a sign of life; undefined: it is not being asked. */
+  #asked: { written: number } | undefined;
+  #readBefore = 0;
   window = new Window(undefined);
 
-  constructor(connection: Connection, context: PeerContext) {
+  /** `admission`: who has to be asked before anything is read, and for every command. */
+  constructor(connection: Connection, context: PeerContext, admission?: Admission) {
+    this.#admission = admission;
+    this.#admitted = admission === undefined;
     this.connection = connection;
     this.#context = context;
     const { limits } = connection;
     this.#decoders = new LaneDecoders(context.pool, limits, new Set(context.decodable), this.#decoded);
-    this.#reactor = new ServerReactor(limits, this.#decoders, context.halfDuplex);
+    const now = () => connection.inputTime;
+    this.#reactor = new ServerReactor(limits, this.#decoders, context.halfDuplex, now);
     if (this.#reactor.holdsOutput) connection.writer.hold();
     this.router = new Router(
       context.pool,
@@ -102,6 +122,23 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
       this.#routerOptions('identity', context.router.frameSize),
       this,
     );
+  }
+
+  /** Begins to read, once the peer is admitted. */
+  start(): void {
+    if (!this.#admitted) this.connection.pause();
+    this.connection.start(this);
+    if (!this.#admitted) this.#admit();
+  }
+
+  async #admit(): Promise<void> {
+    const refusal = await this.#admission?.ask();
+    if (refusal !== undefined) {
+      this.connection.fail(new ProtocolError('not-authorized', refusal));
+      return;
+    }
+    this.#admitted = true;
+    this.#checkInput();
   }
 
   /** Requests being received or running. */
@@ -123,6 +160,10 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   get midCommand(): boolean {
     return this.#reactor.midCommand && this.#heldPongs.length === 0;
+  }
+
+  overdue(now: number): ProtocolError | undefined {
+    return this.#heldPongs.length > 0 ? undefined : this.#reactor.overdue(now);
   }
 
   onEnd(): void {
@@ -161,6 +202,35 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#endIfDone();
   }
 
+  /** Answers what is still in flight with an error, and closes. */
+  stop(reason: string): void {
+    this.#draining = true;
+    this.#stopped = true;
+    this.connection.pause();
+    this.#reactor.forgetReceiving();
+    for (const request of [...this.#requests.values()]) if (!request.answered) request.stop(reason);
+    this.#endIfDone();
+  }
+
+  /**
+   * To be called once in a while: asks a peer that was silent since the last call for a sign of life, and drops it when
+   * there was none, neither bytes of its own nor ours that it took, until the next call.
+   */
+  checkAlive(): void {
+    const { connection } = this;
+    const { bytesRead: read, writer } = connection;
+    const silent = read === this.#readBefore && connection.reading;
+    this.#readBefore = read;
+    if (!silent || !this.#speaks('ping')) this.#asked = undefined;
+    else if (this.#asked === undefined) {
+      this.sendPlain(0, FrameType.ping, 0, new Uint8Array(PING_SIZE));
+      writer.flush();
+      this.#asked = { written: writer.bytesWritten };
+    } else if (writer.bytesWritten === this.#asked.written) {
+      connection.destroy(new ConnectionError('keepAliveInterval: the peer gives no sign of life'));
+    } else this.#asked = undefined;
+  }
+
   readonly #decoded = (ticket: Ticket, error: DecodeError | undefined): void => {
     if (!this.connection.open) return;
     if (error !== undefined) {
@@ -175,7 +245,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
       this.connection.fail(failure);
     }
     this.#checkInput();
-    this.#endIfDone();
+    if (this.connection.open) this.#endIfDone();
   };
 
   // --------------------------------------------------------------------------------------- actions
@@ -192,7 +262,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
       case 'run':
         return this.#run(action.command);
       case 'data':
-        this.#unreadData += action.bytes.length;
+        this.#unreadData += costOf(action.bytes);
         return this.#pushData(action.requestId, action.bytes, action.last);
       case 'cancel':
         return this.#stop(action.requestId, 'cancelled');
@@ -227,12 +297,34 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#requests.set(requestId, request);
     if (deadline !== undefined) request.expireAfter(deadline);
     const plain = reserved?.has(':sensitive') || command.sensitive === true;
+    if (this.#admission === undefined) this.#route(request, args, plain);
+    else this.#authorize(this.#admission, request, args, reserved?.get(':authorization'), plain);
+  }
+
+  /** Nothing is encoded for a command before the hook has said yes to it (D). */
+  async #authorize(
+    admission: Admission,
+    request: ServedRequest,
+    args: ReadonlyMap<string, Uint8Array>,
+    authorization: Uint8Array | undefined,
+    plain: boolean,
+  ): Promise<void> {
+    const { name, mode } = request.command;
+    const given = authorization && decodeUtf8(authorization);
+    const refusal = await admission.ask({ command: name, mode, args, authorization: given });
+    if (request.over) return;
+    if (refusal === undefined) this.#route(request, args, plain);
+    else request.stop(refusal);
+  }
+
+  /** Policies and affinity keys are the user's code: what they throw fails the request, nothing else. */
+  #route(request: ServedRequest, args: ReadonlyMap<string, Uint8Array>, plain: boolean): void {
+    const { id, command } = request;
     const inLane = command.handler === undefined;
     try {
       const query = { command: command.name, key: command.affinityKey?.(args) };
-      this.router.acquire(requestId, query, plain, inLane, (stream) => request.start(stream));
+      this.router.acquire(id, query, plain, inLane, (stream) => request.start(stream));
     } catch (error) {
-      // The policy and the affinity key are the user's code.
       this.report(error, command.name);
       request.stop('internal error: no stream for the response');
     }
@@ -240,7 +332,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   #pushData(requestId: number, bytes: Uint8Array, last: boolean): void {
     const request = this.#requests.get(requestId);
-    if (request === undefined) this.dataRead(bytes.length);
+    if (request === undefined) this.dataRead(costOf(bytes));
     else request.pushData(bytes, last);
   }
 
@@ -285,8 +377,8 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   }
 
   #routerOptions(profile: string, frameSize: number): RouterOptions {
-    const { makePolicy, ...rest } = this.#context.router;
-    return { ...rest, profile, frameSize, policy: makePolicy() };
+    const { makePolicy, encoderOptions, ...rest } = this.#context.router;
+    return { ...rest, ...encoderOptions.get(profile), profile, frameSize, policy: makePolicy() };
   }
 
   #speaks(extension: string): boolean {
@@ -356,8 +448,8 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.connection.sendPlain(requestId, type, flags, payload);
   }
 
-  dataRead(bytes: number): void {
-    this.#unreadData -= bytes;
+  dataRead(cost: number): void {
+    this.#unreadData -= cost;
     this.#checkInput();
   }
 
@@ -381,10 +473,14 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     compressOnLane(this.#context.pool, bytes, then);
   }
 
+  linger(handlers: number): void {
+    this.#reactor.linger(handlers);
+  }
+
   finished(request: ServedRequest): void {
     if (this.#requests.get(request.id) === request) this.#requests.delete(request.id);
     this.router.stopWaiting(request.id);
-    this.#freeWhenHandedOver(request.id);
+    this.#freeWhenHandedOver(request.id, request.lingers);
     this.#failIfDone();
   }
 
@@ -414,9 +510,10 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   // ---------------------------------------------------------------------------------------- the ends
 
   /** The ID is busy until the response's last byte has been handed to the transport (A4). */
-  #freeWhenHandedOver(requestId: number): void {
+  #freeWhenHandedOver(requestId: number, lingers = false): void {
     this.#reactor.answered(requestId);
     this.connection.writer.whenHandedOver(() => {
+      if (lingers) this.linger(1);
       this.#reactor.finishResponse(requestId);
       this.#endIfDone();
     });
@@ -429,18 +526,24 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   }
 
   /**
-   * Reads on only while what we hold for slow handlers and decoders is within bounds. Credit comes by the same way:
-   * data whose handlers wait for credit must not keep it from being read, up to a bound which lies well above what
-   * a client that paces its uploads by pings has under way.
+   * Reads on only while what we hold for slow handlers and decoders is within bounds, and what waits to be sent is: a
+   * peer that reads nothing must not go on asking for short answers. Credit comes by the same way: data whose handlers
+   * wait for credit must not keep it from being read, up to a bound which lies well above what a client that paces its
+   * uploads by pings has under way.
    */
-  #checkInput(): void {
+  readonly #checkInput = (): void => {
+    if (!this.#admitted || this.#stopped) return;
     const soft = this.connection.limits.maxBufferedInput;
     const held = this.#unreadData + this.#reactor.heldBytes;
-    if (held <= soft) {
+    this.#decoders.hold(this.#unreadData > soft + STUCK_ROOM);
+    if (this.#outputOverfull) this.#pauseForOutput();
+    else if (held <= soft) {
       this.#sendHeldPongs();
       this.connection.resume();
-      return;
-    }
+    } else this.#checkStuck(held, soft);
+  };
+
+  #checkStuck(held: number, soft: number): void {
     const stuck = this.#creditWaiters.filter(({ request }) => request.unreadData > 0);
     const stuckBytes = stuck.reduce((sum, { request }) => sum + request.unreadData, 0);
     if (held - stuckBytes > soft) this.connection.pause();
@@ -449,12 +552,27 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
       for (const { request } of stuck) request.stop('too much command data for a response that is not read');
   }
 
+  get #outputOverfull(): boolean {
+    const { used, limit } = this.connection.output;
+    return used > limit + SHORT_ANSWERS;
+  }
+
+  #pauseForOutput(): void {
+    this.connection.pause();
+    if (this.#awaitsOutput) return;
+    this.#awaitsOutput = true;
+    this.connection.output.wait(() => {
+      this.#awaitsOutput = false;
+      this.#checkInput();
+    });
+  }
+
   /** No credit comes after the end of input. */
   #stopCreditWaiters(): void {
     const waiters = this.#creditWaiters;
     this.#creditWaiters = [];
     for (const { request } of waiters)
-      request.stop('the input has ended, and with it the credit for the response');
+      request.stop('the response waits for credit, and the input has ended');
   }
 
   #pong(payload: Uint8Array): void {
@@ -474,7 +592,9 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   #endIfDone(): void {
     if (!this.#inputEnded && !this.#draining) return;
-    if (this.#reactor.openRequests === 0 && !this.#reactor.decoding) this.connection.end();
+    if (this.#reactor.openRequests > 0 || this.#reactor.decoding) return;
+    if (this.#stopped) this.connection.finish();
+    else this.connection.end();
   }
 
   #failIfDone(): void {

@@ -6,7 +6,7 @@ import type { CacheEntry, ResponseCache } from './lanes/cache.ts';
 import type { CacheStream, LaneStream } from './lanes/router.ts';
 import type { CachedOutput, ProgressOutput, TextOutput } from './reactor/command.ts';
 import { type Gate, Window } from './reactor/flow.ts';
-import { DataQueue, HandlerRequest, NO_DATA } from './reactor/request.ts';
+import { costOf, DataQueue, HandlerRequest, NO_DATA } from './reactor/request.ts';
 import { ResponsePump, type ResponseSink } from './reactor/response.ts';
 import { CommandError } from './wire/errors.ts';
 import { BytesResponseFlag, DEFAULT_FRAME_SIZE, ErrorResponseFlag, FrameType } from './wire/frame.ts';
@@ -32,8 +32,8 @@ export interface RequestPeer {
   returnCredit(bytes: number): void;
   flushLater(pump: ResponsePump): void;
   sendPlain(requestId: number, type: number, flags: number, payload: Uint8Array): void;
-  /** The handler has taken, or will never take, this many bytes of command data. */
-  dataRead(bytes: number): void;
+  /** The handler has taken, or will never take, command data that cost so much to hold. */
+  dataRead(cost: number): void;
   report(error: unknown, command: string): void;
   /** The request will send nothing more on `stream`. */
   leaveStream(stream: LaneStream, requestId: number): void;
@@ -41,6 +41,8 @@ export interface RequestPeer {
   releaseCacheStream(stream: CacheStream, whole: boolean): void;
   /** Compresses for the cache; undefined: could not. */
   compress(bytes: Uint8Array, then: (pieces: Uint8Array[] | undefined) => void): void;
+  /** So many more handlers (or fewer) are at work although their response is over. */
+  linger(handlers: number): void;
   /** The last frame has been given to the writer, or nothing more will be sent. */
   finished(request: ServedRequest): void;
 }
@@ -78,7 +80,7 @@ export class ServedRequest implements ResponseSink {
   #granted = 0;
   #grantTarget = FIRST_GRANT;
   #grantWanted = 0;
-  /** Command data that has come and that no handler has read yet. */
+  /** What the command data costs that has come and that no handler has read yet. */
   #unread = 0;
   /** Key that we have promised the cache to fill. */
   #producing: string | undefined;
@@ -87,6 +89,11 @@ export class ServedRequest implements ResponseSink {
   #cacheStream: CacheStream | undefined;
   #lastInLane = false;
   #over = false;
+  /** The handler's code runs on this thread. */
+  #codeRuns = false;
+  /** The call in the lane was told to stop; it will say when its code has ended. */
+  #callStopped = false;
+  #lingers = false;
 
   constructor(
     peer: RequestPeer,
@@ -100,11 +107,16 @@ export class ServedRequest implements ResponseSink {
     this.id = id;
     this.#args = args;
     this.#window = new Window(peer.requestWindow);
-    this.#data = hasData ? new DataQueue((bytes) => this.#dataRead(bytes)) : undefined;
+    this.#data = hasData ? new DataQueue((cost) => this.#dataRead(cost)) : undefined;
   }
 
   get over(): boolean {
     return this.#over;
+  }
+
+  /** True when the handler was still at work as the response ended; its end is or was told by `linger(-1)`. */
+  get lingers(): boolean {
+    return this.#lingers;
   }
 
   /** True once the last frame is on its way through a lane: it will be sent whatever happens to the handler. */
@@ -123,6 +135,7 @@ export class ServedRequest implements ResponseSink {
     }
     const request = new HandlerRequest(name, this.#args, this.#data ?? NO_DATA);
     this.#request = request;
+    this.#codeRuns = true;
     this.#pump = new ResponsePump(name, this, this.#peer.frameSize);
     this.#pump.start(() => handler(request));
   }
@@ -134,14 +147,14 @@ export class ServedRequest implements ResponseSink {
     (this.#deadline as { unref?: () => void }).unref?.();
   }
 
-  /** Command data that has come and has not been read by the handler, in bytes. */
+  /** What the command data costs that has come and has not been read by the handler. */
   get unreadData(): number {
     return this.#unread;
   }
 
   /** A piece of command data; copied when it has to be kept. */
   pushData(bytes: Uint8Array, last: boolean): void {
-    this.#unread += bytes.length;
+    this.#unread += costOf(bytes);
     if (this.command.handler !== undefined) this.#data?.push(bytes, last);
     else if (this.#started) this.#sendData(bytes, last);
     else this.#early.push({ bytes: bytes.slice(), last });
@@ -157,7 +170,8 @@ export class ServedRequest implements ResponseSink {
     }
     if (this.#started && this.#stream?.lane.alive) {
       // The lane answers with the error, after the frames of this call that are on their way.
-      this.#stream.tell(Op.callCancel, this.id, 0, utf8.encode(message ?? ''));
+      this.#callStopped = true;
+      this.#stream.cancelCall(this.id, message ?? '');
       if (message === undefined) this.#end();
       return;
     }
@@ -250,6 +264,10 @@ export class ServedRequest implements ResponseSink {
     this.#stream.encode(this.id, FrameType.bytesResponse, flags, bytes);
   }
 
+  get hasRoom(): boolean {
+    return this.#peer.output.room > 0;
+  }
+
   sendText(output: TextOutput): void {
     this.#sendBeside(FrameType.textOutput, 0, encodeTextOutput(output.atoms));
   }
@@ -293,6 +311,11 @@ export class ServedRequest implements ResponseSink {
     if (!this.#lastInLane) this.#end();
   }
 
+  ended(): void {
+    this.#codeRuns = false;
+    if (this.#over) this.#peer.linger(-1);
+  }
+
   // --------------------------------------------------------------------------------- calls in a lane
 
   #call(): void {
@@ -312,9 +335,9 @@ export class ServedRequest implements ResponseSink {
     this.#early = [];
   }
 
-  #dataRead(bytes: number): void {
-    this.#unread -= bytes;
-    this.#peer.dataRead(bytes);
+  #dataRead(cost: number): void {
+    this.#unread -= cost;
+    this.#peer.dataRead(cost);
   }
 
   #sendData(bytes: Uint8Array, last: boolean): void {
@@ -506,6 +529,7 @@ export class ServedRequest implements ResponseSink {
     if (this.#producing !== undefined) this.#peer.cache.abandon(this.#producing);
     if (this.#cacheStream !== undefined) this.#peer.releaseCacheStream(this.#cacheStream, false);
     if (this.#stream !== undefined) this.#peer.leaveStream(this.#stream, this.id);
+    this.#lingers = this.#codeRuns || this.#callStopped;
     if (this.#granted !== 0) this.#giveBack(this.#granted);
     this.#early = [];
     if (this.#unread > 0) this.#dataRead(this.#unread);

@@ -2,98 +2,26 @@
 
 import { once } from 'node:events';
 import { createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net';
-import { availableParallelism } from 'node:os';
-import { z } from 'zod';
-import { Recorder, type RecordFigures, type RecordOptions } from './capture/recorder.ts';
-import { type CommandDefinition, CommandTable, echo } from './commands.ts';
+import { createServer as createTlsServer, TLSSocket } from 'node:tls';
+import { Admission, type ConnectionInfo } from './authorize.ts';
+import { Recorder, type RecordFigures } from './capture/recorder.ts';
+import { CommandTable, echo } from './commands.ts';
 import { Connection } from './connection.ts';
-import type { CodecModule, EncoderOptions } from './encoding/codec.ts';
+import type { EncoderOptions } from './encoding/codec.ts';
 import { nativeCodecs } from './encoding/native.ts';
 import { IDENTITY } from './encoding/profiles.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 import { fileCommands } from './files/index.ts';
 import { ResponseCache } from './lanes/cache.ts';
-import {
-  defaultStreams,
-  MAX_STREAMS,
-  makePolicy,
-  POLICY_NAMES,
-  type Policy,
-  type PolicyName,
-} from './lanes/policy.ts';
+import { defaultStreams, MAX_STREAMS, makePolicy } from './lanes/policy.ts';
 import { LanePool } from './lanes/pool.ts';
 import type { StreamFigures } from './lanes/router.ts';
+import { within } from './lanes/within.ts';
 import { EXTENSIONS, Peer, type PeerContext } from './peer.ts';
-import type { CommandRequest } from './reactor/command.ts';
+import { Gate } from './reactor/flow.ts';
+import { type CheckedOptions, checkOptions, type ServerOptions } from './server-options.ts';
 import { SocketTransport } from './transport/socket.ts';
-import { DEFAULT_FRAME_SIZE } from './wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
-
-export interface ServerOptions {
-  /** Commands by name, beside the built-in `capabilities` and `echo`. */
-  commands?: Record<string, CommandDefinition>;
-  /** Folder that `files.list`, `files.get` and `files.stat` serve; without it there are no such commands. */
-  root?: string;
-  /** Worker threads; default: the cores of the machine. */
-  workers?: number;
-  /** Which stream answers a request; default `shared`. */
-  policy?: PolicyName | Policy;
-  /** Response streams per connection, 1 … 12; default by policy. */
-  streams?: number;
-  /** Encoding of responses for clients that can decode it; default: the client's first choice. */
-  profile?: string;
-  /** Codecs beside the built-in ones, for clients that have them too. */
-  codecs?: readonly CodecModule[];
-  /** Compression level in the profile's own scale. */
-  level?: number;
-  /** Base-2 logarithm of the compression window. */
-  windowLog?: number;
-  /** Budget of the cache of compressed outputs in bytes; 0: none; default 64 MiB. */
-  cacheBytes?: number;
-  /** zstd level for cached outputs; default 9. */
-  cacheLevel?: number;
-  /** Most payload bytes of a frame before encoding; default 32 768. */
-  frameSize?: number;
-  /** Milliseconds for which a piece of a response may wait for more of it; default 0: until the end of the tick. */
-  coalesceMs?: number;
-  /** Write all responses to a capture file for experiments (capture/format.ts). */
-  record?: RecordOptions;
-  /** Hold all output until the client has ended its input (protocol.md A6). */
-  halfDuplex?: boolean;
-  limits?: Partial<Limits>;
-  /** Told of handlers' exceptions, broken connections and dead workers; default: nobody is. */
-  onError?: (error: unknown, about: { command?: string; remote?: string; lane?: number }) => void;
-}
-
-const count = z.int().min(1);
-const OPTIONS = z.strictObject({
-  commands: z.record(z.string().min(1), z.any()).default({}),
-  root: z.string().optional(),
-  workers: count.max(256).default(availableParallelism()),
-  policy: z
-    .union([z.enum(POLICY_NAMES), z.custom<Policy>((value) => typeof value === 'function')])
-    .default('shared'),
-  streams: count.max(MAX_STREAMS).optional(),
-  profile: z.string().optional(),
-  codecs: z
-    .array(z.custom<CodecModule>((value) => typeof (value as CodecModule)?.url === 'string'))
-    .default([]),
-  level: z.int().optional(),
-  windowLog: z.int().min(9).max(23).optional(),
-  cacheBytes: z
-    .int()
-    .min(0)
-    .default(64 << 20),
-  cacheLevel: z.int().min(1).max(19).default(9),
-  frameSize: count.max(DEFAULT_FRAME_SIZE).default(DEFAULT_FRAME_SIZE),
-  coalesceMs: z.number().min(0).max(1000).default(0),
-  record: z.strictObject({ path: z.string().min(1), maxBytes: count.optional() }).optional(),
-  halfDuplex: z.boolean().default(false),
-  limits: z
-    .strictObject(Object.fromEntries(Object.keys(DEFAULT_LIMITS).map((name) => [name, count.optional()])))
-    .default({}),
-  onError: z.custom<NonNullable<ServerOptions['onError']>>((value) => typeof value === 'function').optional(),
-});
 
 /** Where a server listens. */
 export type Address = { host: string; port: number } | { path: string };
@@ -103,6 +31,8 @@ export interface ServerStats {
   streams: StreamRow[];
   cache: { entries: number; bytes: number; hits: number; misses: number };
   connections: number;
+  /** Encoding contexts: bytes they are accounted with, their budget, and how often it ran out. */
+  contexts: { bytes: number; limit: number; givenUp: number; shrunk: number; refused: number };
 }
 
 /** Figures of one lane since it opened. */
@@ -125,20 +55,29 @@ export interface StreamRow extends StreamFigures {
 
 export class Server {
   readonly #net: NetServer;
+  readonly #options: CheckedOptions;
   readonly #pool: LanePool;
   readonly #cache: ResponseCache;
   readonly #limits: Limits;
   readonly #context: PeerContext;
   readonly #recorder: Recorder | undefined;
   readonly #peers = new Set<Peer>();
+  /** All sockets, those that have not become peers yet among them. */
+  readonly #sockets = new Set<Socket>();
+  /** Output that waits on any connection. */
+  readonly #allOutput: Gate;
+  readonly #report: PeerContext['report'];
+  #keepAlive: ReturnType<typeof setInterval> | undefined;
   /** Rows of connections that have closed, the newest last. */
   #pastStreams: StreamRow[] = [];
+  #onAllGone: () => void = () => undefined;
   #address: Address | undefined;
   #closing: Promise<void> | undefined;
 
   /** @throws Error that names the option which is wrong. */
   constructor(options: ServerOptions = {}) {
     const checked = checkOptions(options);
+    this.#options = checked;
     const codecs = new CodecRegistry([
       ...nativeCodecs(),
       ...checked.codecs.flatMap((module) => module.codecs),
@@ -151,9 +90,10 @@ export class Server {
     if (profile !== undefined && !encodable.includes(profile)) {
       throw new Error(`unknown profile '${profile}': this runtime encodes ${encodable.join(', ')}`);
     }
-    checkEncoding(codecs, profile, { level: checked.level, windowLog: checked.windowLog });
-    const report = (error: unknown, about: { command?: string; remote?: string; lane?: number }) =>
-      checked.onError?.(error, about);
+    const { level, windowLog } = checked;
+    const report = reporter(checked.onError);
+    this.#report = report;
+    this.#allOutput = new Gate(checked.outputMemory);
     this.#limits = { ...DEFAULT_LIMITS, ...checked.limits } as Limits;
     this.#cache = new ResponseCache(checked.cacheBytes);
     const commands = this.#makeCommands(checked, encodable, codecs.profiles());
@@ -167,7 +107,14 @@ export class Server {
       codecs: checked.codecs,
       coalesceMs: checked.coalesceMs,
       cacheLevel: checked.cacheLevel,
+      caching: checked.cacheBytes > 0,
+      contextMemory: checked.contextMemory,
+      streamIdleTimeout: checked.streamIdleTimeout,
+      streamLifetime: checked.streamLifetime,
+      laneTimeout: checked.laneTimeout,
+      resourceLimits: checked.resourceLimits,
       onLost: (lane, error) => report(error, { lane }),
+      onError: (error) => report(error, {}),
     });
     this.#context = {
       commands,
@@ -181,8 +128,7 @@ export class Server {
         adaptive: policy === 'adaptive',
         streams: checked.streams ?? Math.min(MAX_STREAMS, defaultStreams(policy, workers)),
         profile,
-        level: checked.level,
-        windowLog: checked.windowLog,
+        encoderOptions: encoderOptions(codecs, profile, { level, windowLog }),
         frameSize: checked.frameSize,
       },
       halfDuplex: checked.halfDuplex,
@@ -190,9 +136,7 @@ export class Server {
       report,
       closed: (peer) => this.#forget(peer),
     };
-    this.#net = createNetServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) =>
-      this.#accept(socket),
-    );
+    this.#net = this.#makeListener();
   }
 
   /** What has been recorded so far; undefined without the option `record`. */
@@ -210,6 +154,9 @@ export class Server {
     const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port ?? 0 };
     this.#net.listen(target);
     await once(this.#net, 'listening');
+    const { keepAliveInterval } = this.#options;
+    if (keepAliveInterval > 0)
+      this.#keepAlive = setInterval(() => this.#checkPeers(), keepAliveInterval).unref();
     const bound = this.#net.address();
     this.#address =
       typeof bound === 'object' && bound !== null
@@ -243,31 +190,63 @@ export class Server {
     });
     const open = [...this.#peers].flatMap((peer) => streamRows(peer, cpuBySlot));
     const { entries, bytes, hits, misses } = this.#cache;
+    const { budget } = this.#pool;
     return {
       lanes: rows,
       streams: [...this.#pastStreams, ...open],
       cache: { entries, bytes, hits, misses },
       connections: this.#peers.size,
+      contexts: { bytes: budget.used, limit: budget.limit, ...budget.counts },
     };
   }
 
-  #makeCommands(options: ServerOptions, encodable: string[], decodable: string[]): CommandTable {
+  #makeCommands(options: CheckedOptions, encodable: string[], decodable: string[]): CommandTable {
     const commands = new CommandTable();
-    commands.add('echo', echo);
+    commands.add('echo', { handler: echo, mode: 'ro' });
     const files = options.root === undefined ? {} : fileCommands(options.root);
     for (const [name, definition] of Object.entries({ ...files, ...options.commands })) {
       commands.add(name, definition);
     }
     const limits = this.#limits;
-    commands.add('capabilities', (_request: CommandRequest) =>
+    const capabilities = () =>
       JSON.stringify({
         commands: commands.names,
         profiles: { encode: encodable, decode: decodable },
         limits,
         extensions: EXTENSIONS,
-      }),
-    );
+      });
+    commands.add('capabilities', { handler: capabilities, mode: 'ro' });
     return commands;
+  }
+
+  #makeListener(): NetServer {
+    const { tls, keepAliveInterval, maxConnections } = this.#options;
+    const options = {
+      allowHalfOpen: true,
+      pauseOnConnect: true,
+      keepAlive: keepAliveInterval > 0,
+      keepAliveInitialDelay: keepAliveInterval,
+    };
+    const accept = (socket: Socket) => this.#accept(socket);
+    const net =
+      tls === undefined
+        ? createNetServer(options, accept)
+        : createTlsServer({ handshakeTimeout: this.#limits.idleTimeout, ...options, ...tls }, accept);
+    net.maxConnections = maxConnections;
+    net.on('tlsClientError', (error, socket: Socket) => {
+      this.#report(error, { remote: remoteOf(socket) });
+      // Node leaves a handshake that has timed out, or was broken off, as it is.
+      socket.destroy();
+    });
+    net.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
+    // Such as EMFILE at accept: this connection fails, the next may not.
+    net.on('error', (error) => {
+      if (net.listening) this.#report(error, {});
+    });
+    return net;
   }
 
   #accept(socket: Socket): void {
@@ -275,33 +254,90 @@ export class Server {
       socket.destroy();
       return;
     }
-    const remote =
-      socket.remoteAddress === undefined ? 'unix' : `${socket.remoteAddress}:${socket.remotePort}`;
+    const remote = remoteOf(socket);
     const transport = new SocketTransport(socket, remote);
-    const connection = new Connection(this.#recorder?.watch(transport) ?? transport, this.#limits, 2);
-    const peer = new Peer(connection, this.#context);
+    const watched = this.#recorder?.watch(transport) ?? transport;
+    const connection = new Connection(watched, this.#limits, 2, this.#allOutput);
+    const peer = new Peer(connection, this.#context, this.#admission(socket, remote));
     this.#peers.add(peer);
-    connection.start(peer);
+    peer.start();
+  }
+
+  #admission(socket: Socket, remote: string): Admission | undefined {
+    const { authorize } = this.#options;
+    if (authorize === undefined) return undefined;
+    return new Admission(authorize, connectionInfo(socket, remote), (error) =>
+      this.#report(error, { remote }),
+    );
   }
 
   #forget(peer: Peer): void {
     this.#peers.delete(peer);
     this.#pastStreams.push(...streamRows(peer, new Map()));
     this.#pastStreams = this.#pastStreams.slice(-PAST_STREAMS);
+    if (this.#peers.size === 0) this.#onAllGone();
   }
 
+  /** Peers that have said nothing for long are asked, and dropped when they do not answer. */
+  #checkPeers(): void {
+    for (const peer of this.#peers) peer.checkAlive();
+  }
+
+  /**
+   * First the requests in flight may finish; then they are answered with an error; then workers that do not answer are
+   * ended, and with them what ran there; at last the connections of peers that do not read.
+   */
   async #shutDown(graceMs: number): Promise<void> {
+    clearInterval(this.#keepAlive);
     const closed = this.#net.listening ? once(this.#net, 'close') : Promise.resolve();
     if (this.#net.listening) this.#net.close();
-    for (const peer of this.#peers) peer.drain('server is shutting down');
-    const force = setTimeout(() => {
-      for (const peer of this.#peers) peer.connection.destroy();
-    }, graceMs);
+    for (const peer of this.#peers) peer.drain(CLOSING);
+    if (!(await this.#allGone(graceMs))) {
+      for (const peer of this.#peers) peer.stop(CLOSING);
+      const gone = await this.#allGone(FORCE_TIME);
+      await this.#pool.close();
+      if (!gone) await this.#allGone(FORCE_TIME);
+    } else await this.#pool.close();
+    for (const socket of this.#sockets) socket.destroy();
     await closed;
-    clearTimeout(force);
-    await this.#pool.close();
     await this.#recorder?.close();
   }
+
+  /** Whether all connections are closed within `ms`. */
+  async #allGone(ms: number): Promise<boolean> {
+    if (this.#peers.size === 0) return true;
+    const gone = new Promise<void>((resolve) => {
+      this.#onAllGone = resolve;
+    });
+    return within(gone, ms);
+  }
+}
+
+const CLOSING = 'server is shutting down';
+/** How long each forced step of a shutdown may take, in milliseconds. */
+const FORCE_TIME = 1000;
+
+function remoteOf(socket: Socket): string {
+  return socket.remoteAddress === undefined ? 'unix' : `${socket.remoteAddress}:${socket.remotePort}`;
+}
+
+function connectionInfo(socket: Socket, remote: string): ConnectionInfo {
+  if (!(socket instanceof TLSSocket)) return { remote, certificateVerified: false };
+  const peerCertificate = socket.getPeerCertificate();
+  // Without a certificate it is an empty object.
+  const has = peerCertificate !== null && Object.keys(peerCertificate).length > 0;
+  return { remote, certificateVerified: socket.authorized, ...(has && { peerCertificate }) };
+}
+
+/** What an error hook itself throws must not meet the code that reports. */
+function reporter(onError: ServerOptions['onError']): PeerContext['report'] {
+  return (error, about) => {
+    try {
+      onError?.(error, about);
+    } catch (thrown) {
+      process.emitWarning(`onError threw: ${thrown}`);
+    }
+  };
 }
 
 /** Rows of closed connections that stats() still shows. */
@@ -316,27 +352,28 @@ function streamRows(peer: Peer, cpuBySlot: ReadonlyMap<string, number>): StreamR
   }));
 }
 
-function checkOptions(options: ServerOptions) {
-  const result = OPTIONS.safeParse(options);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const at = issue.path.length > 0 ? `option ${issue.path.join('.')}: ` : '';
-  throw new Error(`${at}${issue.message}`);
-}
-
-/** @throws RangeError when no profile, or not the one that was chosen, has such a level and window. */
-function checkEncoding(codecs: CodecRegistry, profile: string | undefined, options: EncoderOptions): void {
+/**
+ * Level and window for each profile: what was asked for where the profile has such ones, else its own default, for it
+ * is the client that says which profile it decodes.
+ * @throws RangeError when no profile, or not the one that was chosen, has such a level and window.
+ */
+function encoderOptions(codecs: CodecRegistry, chosen: string | undefined, asked: EncoderOptions) {
+  const byProfile = new Map<string, EncoderOptions>();
   let problem: unknown;
-  for (const name of profile === undefined ? codecs.encodable() : [profile]) {
-    if (name === IDENTITY) continue;
+  let fits = false;
+  for (const profile of codecs.encodable()) {
+    const counts = profile !== IDENTITY && (chosen === undefined || chosen === profile);
     try {
-      codecs.get(name)?.createEncoder?.(options).close();
-      return;
+      codecs.get(profile)?.createEncoder?.(asked).close();
+      byProfile.set(profile, asked);
+      fits ||= counts;
     } catch (error) {
-      problem ??= error;
+      byProfile.set(profile, {});
+      if (counts) problem ??= error;
     }
   }
-  if (problem !== undefined) throw problem;
+  if (problem !== undefined && !fits) throw problem;
+  return byProfile;
 }
 
 /** Makes a server; it serves once {@link Server.listen} is called. */

@@ -162,7 +162,7 @@ export class Writer {
     this.#leases = [];
     this.#handedOver = [];
     this.#scratch = new Uint8Array(0);
-    this.#output.wake();
+    this.#output.close();
   }
 
   #count(bytes: number): void {

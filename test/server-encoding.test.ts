@@ -415,7 +415,7 @@ test('credit cannot come after the end of input: who needs it is told so', async
     t.is(outcome.kind, 'error');
     t.is(
       (outcome as { message: string }).message,
-      'the input has ended, and with it the credit for the response',
+      'the response waits for credit, and the input has ended',
     );
     t.is(String(await client.body(small)), 'just a string: é');
     await client.untilEnded();

@@ -10,7 +10,10 @@ const FLOORS: readonly [floor: number, where: RegExp][] = [
   [1, /^src\/(reactor|encoding)\//],
   [2, /^src\/(connection|writer)\.ts$|^workers\//],
   [3, /^src\/(transport|lanes)\//],
-  [4, /^src\/(server|client|peer|served-request|commands)\.ts$|^src\/(files|capture)\//],
+  [
+    4,
+    /^src\/(server|server-options|authorize|client|peer|served-request|commands)\.ts$|^src\/(files|capture)\//,
+  ],
   [5, /^src\/(index|browser)\.ts$|^src\/experiment\//],
   [6, /^src\/cli\/|^bench\//],
 ];

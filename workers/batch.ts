@@ -31,7 +31,7 @@ export const Op = {
   call: 7,
   /** Payload: a piece of the call's command data; flags 1: the last. */
   callData: 8,
-  /** Stops a call; payload: the reason in UTF-8. */
+  /** Stops a call; payload: the reason in UTF-8. Answered by `callEnded`. */
   callCancel: 9,
   /** extra: response bytes that the call may send on. */
   callGrant: 10,
@@ -39,12 +39,14 @@ export const Op = {
   lookupAnswer: 11,
   /** Payload is compressed whole for the cache; request ID: a token; answered by `pieces`. */
   compress: 12,
+  /** The slot's stream ends with the last frame of the next response that ends on it, and then begins afresh. */
+  renew: 13,
 
   /** A finished frame, header included; extra: payload bytes before encoding. Flags: {@link FrameFlag}. */
   frame: 32,
-  /** The slot is free. */
+  /** The slot is free: its context is, and the code of its calls has ended. */
   closed: 33,
-  /** Decoded bytes of the slot's oldest undecoded frame. */
+  /** Decoded bytes of the slot's oldest undecoded frame; extra: bytes of the decoder's window. */
   decoded: 34,
   /** The slot's oldest undecoded frame cannot be decoded; payload: why, in UTF-8; flags 1: a limit was passed. */
   failed: 35,
@@ -57,10 +59,12 @@ export const Op = {
    * the call's, or those of the `compress` record. Flags 1: there are none, producing it failed.
    */
   pieces: 38,
-  /** A call has read some of its command data; extra: how many bytes. */
+  /** A call has read some of its command data; extra: what that cost to hold, in bytes. */
   dataRead: 39,
   /** A handler threw something that was not meant for the peer; payload: its text, for the server's log. */
   report: 40,
+  /** The answer to every `callCancel`: the call's code has ended. */
+  callEnded: 41,
 } as const;
 
 /** Flags of a `frame` record. */
@@ -119,8 +123,10 @@ export interface LaneMessage {
   batch?: ArrayBuffer;
   /** An emptied batch, on its way home. */
   spare?: ArrayBuffer;
-  /** Main thread → lane: report figures / end the lane. */
-  ask?: 'stats' | 'end';
+  /** Main thread → lane: report figures / give a sign of life / end the lane. */
+  ask?: 'stats' | 'beat' | 'end';
+  /** Lane → main thread: a sign of life. */
+  alive?: true;
   stats?: LaneStats;
 }
 

@@ -65,6 +65,8 @@ class Call implements ResponseSink {
   #grant: number;
   #wanted = 0;
   #resume: (() => void) | undefined;
+  #codeRuns = true;
+  #mustTell = false;
   #lookup: ((answer: number) => void) | undefined;
   #over = false;
 
@@ -79,7 +81,7 @@ class Call implements ResponseSink {
     const args = new Map<string, Uint8Array>();
     for (let i = 0; i < rest.length; i += 2) args.set(text.decode(rest[i]), rest[i + 1]);
     this.#sendsProgress = (record.flags & CallFlag.progress) !== 0;
-    if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((bytes) => this.#dataRead(bytes));
+    if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((cost) => this.#dataRead(cost));
     this.request = new HandlerRequest(text.decode(command), args, this.data ?? NO_DATA);
     this.pump = new ResponsePump(this.request.command, this, lane.frameSize(this.slot));
   }
@@ -100,6 +102,23 @@ class Call implements ResponseSink {
     const lookup = this.#lookup;
     this.#lookup = undefined;
     lookup?.(answer);
+  }
+
+  get codeRuns(): boolean {
+    return this.#codeRuns;
+  }
+
+  /** Stops the handler because the main thread says so, which wants to know when its code has ended. */
+  cancel(reason: string): void {
+    this.#mustTell = true;
+    const ended = !this.#codeRuns;
+    this.stop(reason);
+    if (ended) this.tellEnded();
+  }
+
+  tellEnded(): void {
+    this.#output.add(Op.callEnded, this.slot, this.requestId, 0, NOTHING);
+    this.#output.flushSoon();
   }
 
   /** Stops the handler; the peer is told `reason`, or nothing when it is empty. */
@@ -125,6 +144,10 @@ class Call implements ResponseSink {
     const flags = last ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
     this.#lane.encode(this.slot, this.requestId, FrameType.bytesResponse, flags, bytes, FrameFlag.call);
     this.#output.flushSoon();
+  }
+
+  get hasRoom(): boolean {
+    return true;
   }
 
   sendText(output: TextOutput): void {
@@ -163,6 +186,12 @@ class Call implements ResponseSink {
     this.#calls.over(this);
   }
 
+  ended(): void {
+    this.#codeRuns = false;
+    if (this.#mustTell) this.tellEnded();
+    this.#calls.ended(this);
+  }
+
   async #produce(output: CachedOutput, answer: number, then: (bytes?: Uint8Array) => void): Promise<void> {
     let bytes: Uint8Array;
     try {
@@ -189,11 +218,11 @@ class Call implements ResponseSink {
     this.#output.flushSoon();
   }
 
-  #dataRead(bytes: number): void {
-    this.#add(Op.dataRead, 0, NOTHING, bytes);
+  #dataRead(cost: number): void {
+    this.#add(Op.dataRead, 0, NOTHING, cost);
   }
 
-  /** After the end nothing may be said: slot and request ID may be another's by then. */
+  /** After the end nothing may be said of the request: its ID may be another's by then. */
   #add(op: number, flags: number, payload: Uint8Array, extra = 0): void {
     if (this.#over) return;
     this.#output.add(op, this.slot, this.requestId, flags, payload, extra);
@@ -208,10 +237,21 @@ export class Calls {
   readonly #lane: CallLane;
   readonly #output: CallOutput;
   readonly #running = new Map<number, Call>();
+  /** Calls by slot whose response is over and whose code is not. */
+  readonly #lingering = new Map<number, Set<Call>>();
+  readonly #slotFree: (slot: number) => void;
   readonly #coalesceMs: number;
   #dirty: ResponsePump[] = [];
 
-  constructor(handlers: HandlerModule[], lane: CallLane, output: CallOutput, coalesceMs: number) {
+  /** `slotFree` is told when the code of a slot's last call has ended. */
+  constructor(
+    handlers: HandlerModule[],
+    lane: CallLane,
+    output: CallOutput,
+    coalesceMs: number,
+    slotFree: (slot: number) => void,
+  ) {
+    this.#slotFree = slotFree;
     this.#coalesceMs = coalesceMs;
     this.#handlers = handlers;
     this.#lane = lane;
@@ -224,12 +264,16 @@ export class Calls {
       return;
     }
     const call = this.#running.get(key(record.slot, record.requestId));
-    if (call === undefined) return;
+    if (call === undefined) {
+      // Its response ended while this was on its way.
+      if (record.op === Op.callCancel) this.#answerCancel(record);
+      return;
+    }
     switch (record.op) {
       case Op.callData:
         return call.data?.push(record.payload.slice(), (record.flags & 1) !== 0);
       case Op.callCancel:
-        return call.stop(text.decode(record.payload));
+        return call.cancel(text.decode(record.payload));
       case Op.callGrant:
         return call.granted(record.extra);
       case Op.lookupAnswer:
@@ -242,8 +286,29 @@ export class Calls {
     for (const call of this.#running.values()) if (call.slot === slot) call.stop('');
   }
 
+  /** True while code of the slot's calls runs. */
+  busy(slot: number): boolean {
+    return this.#lingering.has(slot);
+  }
+
   over(call: Call): void {
     this.#running.delete(key(call.slot, call.requestId));
+    if (!call.codeRuns) return;
+    const calls = this.#lingering.get(call.slot);
+    if (calls === undefined) this.#lingering.set(call.slot, new Set([call]));
+    else calls.add(call);
+  }
+
+  ended(call: Call): void {
+    const calls = this.#lingering.get(call.slot);
+    if (calls === undefined || !calls.delete(call) || calls.size > 0) return;
+    this.#lingering.delete(call.slot);
+    this.#slotFree(call.slot);
+  }
+
+  #answerCancel(record: BatchReader): void {
+    const { slot, requestId } = record;
+    this.#output.add(Op.callEnded, slot, requestId, 0, NOTHING);
   }
 
   flushLater(pump: ResponsePump): void {
@@ -268,13 +333,19 @@ export class Calls {
     if (loaded !== undefined) this.#run(call, loaded);
     else {
       this.#loading[index] ??= this.#load(index);
-      this.#loading[index].then((handler) => this.#run(call, handler), call.pump.fail);
+      this.#loading[index].then(
+        (handler) => this.#run(call, handler),
+        (error) =>
+          call.pump.start(() => {
+            throw error;
+          }),
+      );
     }
   }
 
   #run(call: Call, loaded: Handler | Record<string, Handler>): void {
     const handler = typeof loaded === 'function' ? loaded : loaded[call.request.command];
-    if (!call.over) call.pump.start(() => handler(call.request));
+    call.pump.start(() => handler(call.request));
   }
 
   async #load(index: number): Promise<Handler | Record<string, Handler>> {

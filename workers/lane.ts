@@ -50,14 +50,18 @@ interface EncoderSlot {
   readonly profile: string;
   readonly settings: Uint8Array;
   /** Undefined for `identity`. */
-  readonly encoder: Encoder | undefined;
+  encoder: Encoder | undefined;
+  readonly makeEncoder: () => Encoder | undefined;
   readonly frameSize: number;
   readonly perRequest: boolean;
   begun: boolean;
+  /** The stream is to end with the next response that ends on it. */
+  renew: boolean;
   seconds: number;
 }
 
 const SPARE_BATCHES = 4;
+const NOTHING = new Uint8Array(0);
 const codecs = new CodecRegistry(nativeCodecs());
 const wholeCodec = codecs.get('zstd-8mb') as Codec;
 const utf8 = new TextEncoder();
@@ -131,13 +135,17 @@ export class Lane {
   readonly #calls: Calls;
   readonly #cacheLevel: number;
   readonly #encoders = new Map<number, EncoderSlot>();
+  /** Slots to be closed once the code of their calls has ended. */
+  readonly #closing = new Set<number>();
   readonly #decoders = new Map<number, { decoder: Decoder; seconds: number }>();
 
   constructor(task: LaneTask) {
     this.#port = task.port;
     this.#output = new LaneOutput(task.port);
     this.#cacheLevel = task.cacheLevel;
-    this.#calls = new Calls(task.handlers, this, this.#output, task.coalesceMs);
+    this.#calls = new Calls(task.handlers, this, this.#output, task.coalesceMs, (slot) =>
+      this.#slotFree(slot),
+    );
   }
 
   /** Works until the main thread ends the lane. */
@@ -147,6 +155,7 @@ export class Lane {
         if (message.spare !== undefined) this.#output.recycle(message.spare);
         if (message.batch !== undefined) this.#work(message.batch);
         if (message.ask === 'stats') this.#reportStats();
+        if (message.ask === 'beat') this.#port.postMessage({ alive: true } satisfies LaneMessage);
         if (message.ask === 'end') this.#end(resolve);
       });
       this.#port.on('close', resolve);
@@ -231,6 +240,8 @@ export class Lane {
         return this.#openDecoder(slot, JSON.parse(text.decode(record.payload)));
       case Op.close:
         return this.#close(slot);
+      case Op.renew:
+        return this.#renew(slot);
       case Op.compress:
         return this.#output.add(Op.pieces, slot, requestId, 0, this.compress(record.payload), record.length);
       default:
@@ -241,7 +252,8 @@ export class Lane {
   #openEncoder(slot: number, setup: EncoderSetup): void {
     const { streamId, profile, frameSize, perRequest, level, windowLog } = setup;
     const codec = profile === 'identity' ? undefined : codecs.get(profile);
-    const { encoder, options } = encoderOf(codec, { level, windowLog });
+    const asked = { level, windowLog };
+    const { encoder, options } = encoderOf(codec, asked);
     this.#encoders.set(slot, {
       streamId,
       profile,
@@ -249,7 +261,9 @@ export class Lane {
       perRequest,
       settings: codec?.settings(options) ?? new Uint8Array(0),
       encoder,
+      makeEncoder: () => encoderOf(codec, asked).encoder,
       begun: false,
+      renew: false,
       seconds: 0,
     });
   }
@@ -277,12 +291,26 @@ export class Lane {
     const { requestId, type, flags } = header;
     const last = endsResponse(type, flags);
     const ends = last && slot.perRequest;
+    const renews = last && slot.renew;
     const streamFlags =
-      header.streamFlags | (slot.begun ? 0 : StreamFlag.begin) | (ends ? StreamFlag.end : 0);
-    slot.begun = true;
+      header.streamFlags | (slot.begun ? 0 : StreamFlag.begin) | (ends || renews ? StreamFlag.end : 0);
+    slot.begun = !renews;
     writeHeader(writer.bytes, writer.end, length, requestId, slot.streamId, streamFlags, type, flags);
     const frameFlags = origin | (last ? FrameFlag.last : 0) | (ends ? FrameFlag.endsStream : 0);
     writer.add(Op.frame, slotId, requestId, type, frameFlags, HEADER_SIZE + length, rawLength);
+    if (renews) this.#beginAfresh(slot);
+  }
+
+  #renew(slotId: number): void {
+    const slot = this.#encoders.get(slotId);
+    if (slot?.encoder !== undefined) slot.renew = slot.begun;
+  }
+
+  /** The stream has ended: a new context, before the old one's memory could be missed. */
+  #beginAfresh(slot: EncoderSlot): void {
+    slot.renew = false;
+    slot.encoder?.close();
+    slot.encoder = slot.makeEncoder();
   }
 
   #openDecoder(slot: number, setup: DecoderSetup): void {
@@ -299,7 +327,7 @@ export class Lane {
       const started = performance.now();
       const decoded = entry.decoder.decode(payload);
       entry.seconds += (performance.now() - started) / 1000;
-      this.#output.add(Op.decoded, slot, requestId, 0, decoded);
+      this.#output.add(Op.decoded, slot, requestId, 0, decoded, entry.decoder.windowSize ?? 0);
     } catch (error) {
       const { code, message } = error as { code?: string; message: string };
       this.#output.add(Op.failed, slot, requestId, code === 'limit' ? 1 : 0, utf8.encode(message));
@@ -312,7 +340,14 @@ export class Lane {
     this.#decoders.get(slot)?.decoder.close();
     this.#decoders.delete(slot);
     this.#calls.dropSlot(slot);
-    this.#output.add(Op.closed, slot, 0, 0, new Uint8Array(0));
+    if (this.#calls.busy(slot)) this.#closing.add(slot);
+    else this.#output.add(Op.closed, slot, 0, 0, NOTHING);
+  }
+
+  #slotFree(slot: number): void {
+    if (!this.#closing.delete(slot)) return;
+    this.#output.add(Op.closed, slot, 0, 0, NOTHING);
+    this.#output.flushSoon();
   }
 
   #reportStats(): void {

@@ -9,6 +9,11 @@ const FIRST = 4 << 10;
 /** Larger buffers are not kept from one frame to the next: a decoder lives long, a large frame is rare. */
 const KEPT = 64 << 10;
 
+/** Bytes that a frame of `wireBytes` may decode to. */
+export function mostDecoded(limits: DecoderLimits, wireBytes: number): number {
+  return Math.min(limits.maxDecodedSize, Math.max(RATIO_FREE, limits.maxDecodedRatio * wireBytes));
+}
+
 export class Output {
   /** Decoded bytes are `buffer[0 .. length)`. */
   buffer = new Uint8Array(0);
@@ -23,8 +28,7 @@ export class Output {
 
   /** Starts a frame that took `wireBytes` on the wire. */
   begin(wireBytes: number): void {
-    const { maxDecodedSize, maxDecodedRatio } = this.#limits;
-    this.#cap = Math.min(maxDecodedSize, Math.max(RATIO_FREE, maxDecodedRatio * wireBytes));
+    this.#cap = mostDecoded(this.#limits, wireBytes);
     this.length = 0;
     if (this.buffer.length > KEPT) this.buffer = new Uint8Array(0);
   }

@@ -142,6 +142,10 @@ class ZstdCheck implements PayloadCheck {
     this.#walker = walker;
   }
 
+  get windowSize(): number {
+    return this.#walker.largestWindow;
+  }
+
   before(payload: Uint8Array): void {
     this.#walker.walk(payload);
   }

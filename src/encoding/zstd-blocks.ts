@@ -24,6 +24,8 @@ export class ZstdWalker {
   lastBlock = false;
   /** Bytes of window that the frame at hand asks for. */
   windowSize = 0;
+  /** The largest window so far. */
+  largestWindow = 0;
   /** Bytes that one of its blocks may decode to. */
   maxBlock = 0;
   readonly #maxWindowSize: number;
@@ -116,6 +118,7 @@ export class ZstdWalker {
         `maxWindowSize: a window of ${this.windowSize} bytes, over ${this.#maxWindowSize}`,
       );
     }
+    this.largestWindow = Math.max(this.largestWindow, this.windowSize);
     this.element = 'header';
     this.maxBlock = Math.min(this.windowSize, MAX_BLOCK);
     this.#hasChecksum = (descriptor & 4) !== 0;

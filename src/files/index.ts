@@ -11,12 +11,14 @@ export interface FileCommand {
   readonly module: URL;
   readonly export: string;
   readonly options: { readonly root: string };
+  readonly mode: 'ro';
   readonly affinityKey?: (args: ReadonlyMap<string, Uint8Array>) => string | undefined;
 }
 
 /** The commands files.list, files.get and files.stat for the tree below `root`. */
 export function fileCommands(root: string): Record<string, FileCommand> {
-  const command: FileCommand = { module: MODULE, export: 'create', options: { root: resolve(root) } };
+  const options = { root: resolve(root) };
+  const command: FileCommand = { module: MODULE, export: 'create', options, mode: 'ro' };
   return {
     'files.list': command,
     'files.get': { ...command, affinityKey },

@@ -2,30 +2,48 @@
 
 import { type BatchReader, type DecoderSetup, Op } from '../../workers/batch.ts';
 import { DecodeError } from '../encoding/codec.ts';
+import { mostDecoded } from '../encoding/output.ts';
 import type { Decoders, Ticket } from '../reactor/incoming.ts';
 import type { Limits } from '../wire/limits.ts';
+import { type ContextBudget, decoderCost } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { LanePool } from './pool.ts';
 
-/** One incoming stream's decoder; without a lane it is lost from the start. */
+const NO_MEMORY = 'contextMemory: the server has no memory left for another decoder';
+
+/** One incoming stream's decoder; without a lane, or without memory, it is lost from the start. */
 class LaneDecoder implements SlotOwner {
   readonly writer = undefined;
   readonly #lane: Lane | undefined;
   readonly #slot: number;
+  readonly #profile: string;
+  readonly #budget: ContextBudget;
+  /** Bytes that it is accounted with: at first for the largest window allowed, then for the one in use. */
+  #cost = 0;
+  #windowSize = 0;
   readonly #tickets: Ticket[] = [];
   readonly #answer: (ticket: Ticket, error: DecodeError | undefined) => void;
   #lost: string | undefined;
+  #closed = false;
 
   constructor(
     lane: Lane | undefined,
     setup: DecoderSetup,
+    budget: ContextBudget,
     answer: (ticket: Ticket, error?: DecodeError) => void,
   ) {
     this.#lane = lane;
+    this.#profile = setup.profile;
+    this.#budget = budget;
     this.#answer = answer;
     this.#slot = lane?.open(this) ?? -1;
+    const cost = decoderCost(setup.profile, announcedWindow(setup));
     if (lane === undefined) this.#lost = 'no worker to decode on';
-    else lane.addJson(Op.openDecoder, this.#slot, setup);
+    else if (!budget.takeDecoder(cost)) this.#refuse();
+    else {
+      this.#cost = cost;
+      lane.addJson(Op.openDecoder, this.#slot, setup);
+    }
   }
 
   decode(ticket: Ticket): void {
@@ -34,8 +52,11 @@ class LaneDecoder implements SlotOwner {
     else queueMicrotask(() => this.onLost(this.#lost as string));
   }
 
+  /** Results still on their way are of frames that came before the end: they have to arrive. */
   close(): void {
-    // Results still on their way are of frames that came before the end: they have to arrive.
+    this.#giveBack();
+    if (this.#closed) return;
+    this.#closed = true;
     this.#lane?.close(this.#slot, true);
   }
 
@@ -46,6 +67,7 @@ class LaneDecoder implements SlotOwner {
     if (ticket === undefined) return;
     if (record.op === Op.decoded) {
       ticket.payload = record.payload.slice();
+      if (record.extra !== this.#windowSize) this.#account(record.extra);
       this.#answer(ticket, undefined);
     } else {
       const message = new TextDecoder().decode(record.payload);
@@ -55,12 +77,54 @@ class LaneDecoder implements SlotOwner {
   }
 
   onLost(reason: string): void {
+    this.#giveBack();
     this.#lost = reason;
     for (const ticket of this.#tickets.splice(0)) {
       ticket.lost = reason;
       this.#answer(ticket, undefined);
     }
   }
+
+  /** The decoder uses a window of this size. */
+  #account(windowSize: number): void {
+    this.#windowSize = windowSize;
+    if (this.#cost === 0) return;
+    this.#giveBack();
+    const cost = decoderCost(this.#profile, windowSize);
+    if (this.#budget.takeDecoder(cost)) this.#cost = cost;
+    else this.#refuse();
+  }
+
+  #giveBack(): void {
+    this.#budget.giveDecoder(this.#cost);
+    this.#cost = 0;
+  }
+
+  #refuse(): void {
+    this.#cost = 0;
+    this.close();
+    this.onLost(NO_MEMORY);
+  }
+}
+
+/** The window that the stream's settings announce, else the largest that we allow. */
+function announcedWindow({ profile, settings, maxWindowSize }: DecoderSetup): number {
+  return profile === 'zstd-8mb' && settings.length === 1
+    ? Math.min(2 ** settings[0], maxWindowSize)
+    : maxWindowSize;
+}
+
+/**
+ * Bytes that the frames of one connection which are being decoded may come to, if every one of them is a bomb. Frames
+ * beyond that wait as they came: a few KB of input may stand for hundreds of MB.
+ */
+const MAX_AHEAD = 4 << 20;
+
+/** A step of a stream that waits for its turn: its begin, a frame, or its end. */
+interface Step {
+  /** Bytes that the step may come to when it is done. */
+  readonly most: number;
+  run(): void;
 }
 
 /** The decoders of one connection. */
@@ -70,6 +134,9 @@ export class LaneDecoders implements Decoders {
   readonly #profiles: ReadonlySet<string>;
   readonly #answer: (ticket: Ticket, error: DecodeError | undefined) => void;
   readonly #open = new Map<number, LaneDecoder>();
+  #waiting: Step[] = [];
+  #ahead = 0;
+  #held = false;
 
   /** `answer` is called when a ticket has its payload, is lost, or (with the error) cannot be decoded. */
   constructor(
@@ -89,24 +156,61 @@ export class LaneDecoders implements Decoders {
   }
 
   open(streamId: number, profile: string, settings: Uint8Array): void {
-    const lane = this.#pool.leastUsed();
     const { maxDecodedSize, maxDecodedRatio, maxWindowSize } = this.#limits;
     const setup = { profile, settings: [...settings], maxDecodedSize, maxDecodedRatio, maxWindowSize };
-    this.#open.set(streamId, new LaneDecoder(lane, setup, this.#answer));
+    this.#enqueue(0, () => {
+      const lane = this.#pool.leastUsed();
+      this.#open.set(streamId, new LaneDecoder(lane, setup, this.#pool.budget, this.#answered));
+    });
   }
 
   decode(streamId: number, ticket: Ticket): undefined {
-    this.#open.get(streamId)?.decode(ticket);
+    this.#enqueue(this.#mostOf(ticket), () => this.#open.get(streamId)?.decode(ticket));
   }
 
   close(streamId: number): void {
+    this.#enqueue(0, () => this.#close(streamId));
+  }
+
+  closeAll(): void {
+    this.#waiting = [];
+    for (const streamId of [...this.#open.keys()]) this.#close(streamId);
+  }
+
+  /** With `held`, decodes nothing more until it is called without: the handlers have enough to read. */
+  hold(held: boolean): void {
+    this.#held = held;
+    this.#goOn();
+  }
+
+  #close(streamId: number): void {
     const decoder = this.#open.get(streamId);
     if (decoder === undefined) return;
     this.#open.delete(streamId);
     decoder.close();
   }
 
-  closeAll(): void {
-    for (const streamId of [...this.#open.keys()]) this.close(streamId);
+  #enqueue(most: number, run: () => void): void {
+    this.#waiting.push({ most, run });
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      if (next.most > 0 && (this.#held || (this.#ahead > 0 && this.#ahead + next.most > MAX_AHEAD))) return;
+      this.#waiting.shift();
+      this.#ahead += next.most;
+      next.run();
+    }
+  }
+
+  readonly #answered = (ticket: Ticket, error: DecodeError | undefined): void => {
+    this.#ahead -= this.#mostOf(ticket);
+    this.#answer(ticket, error);
+    this.#goOn();
+  };
+
+  #mostOf(ticket: Ticket): number {
+    return mostDecoded(this.#limits, ticket.frame.payload.length);
   }
 }

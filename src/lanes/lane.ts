@@ -47,14 +47,23 @@ export class Lane {
   #homeBound: ArrayBuffer[] = [];
   #flushPlanned = false;
   #alive = true;
+  #heard = false;
+  #unansweredBeats = 0;
   #statsWaiters: ((stats: LaneStats) => void)[] = [];
   /** Response frames that came out of this lane, and their bytes before and after encoding. */
   readonly totals = { frames: 0, bytesIn: 0, bytesOut: 0 };
 
-  constructor(index: number, port: MessagePort) {
+  /** `onBroken` is told of an error while records of the lane were dealt with: its streams are not to be trusted. */
+  constructor(index: number, port: MessagePort, onBroken: (error: unknown) => void) {
     this.index = index;
     this.#port = port;
-    port.on('message', (message: LaneMessage) => this.#onMessage(message));
+    port.on('message', (message: LaneMessage) => {
+      try {
+        this.#onMessage(message);
+      } catch (error) {
+        onBroken(error);
+      }
+    });
   }
 
   get alive(): boolean {
@@ -109,6 +118,16 @@ export class Lane {
       this.#statsWaiters.push(resolve as (stats: LaneStats) => void);
       this.#port.postMessage({ ask: 'stats' } satisfies LaneMessage);
     });
+  }
+
+  /**
+   * Asks the thread for a sign of life, unless the last asking is still unanswered; returns how often this was called
+   * since that one. A thread that has never given one may still be starting: then it returns 0.
+   */
+  beat(): number {
+    if (!this.#alive) return 0;
+    if (this.#unansweredBeats === 0) this.#port.postMessage({ ask: 'beat' } satisfies LaneMessage);
+    return this.#heard ? this.#unansweredBeats++ : 0;
   }
 
   /** Ends the pool task after everything sent so far. */
@@ -187,6 +206,10 @@ export class Lane {
       this.#outstanding--;
       if (this.#spares.length < SPARE_BATCHES) this.#spares.push(message.spare);
       if (this.#full.length > 0 || (this.#writer !== undefined && !this.#writer.empty)) this.#planFlush();
+    }
+    if (message.alive) {
+      this.#heard = true;
+      this.#unansweredBeats = 0;
     }
     if (message.stats !== undefined) this.#statsWaiters.shift()?.(message.stats);
   }

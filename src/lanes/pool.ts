@@ -1,15 +1,16 @@
 /** The lanes of one server: a Piscina pool in which every worker runs one task for as long as it lives. */
 
-import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { MessageChannel } from 'node:worker_threads';
+import { MessageChannel, type ResourceLimits } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { HandlerModule } from '../../workers/calls.ts';
 import type { LaneTask } from '../../workers/lane.ts';
 import type { CodecModule } from '../encoding/codec.ts';
+import { type BudgetOptions, ContextBudget, encoderCost } from './budget.ts';
 import { Lane } from './lane.ts';
+import { within } from './within.ts';
 
-export interface LanePoolOptions {
+export interface LanePoolOptions extends BudgetOptions {
   /** Worker threads, one lane each. */
   readonly workers: number;
   /** Commands that run in lanes. */
@@ -20,20 +21,36 @@ export interface LanePoolOptions {
   readonly coalesceMs?: number;
   /** zstd level for cached output. */
   readonly cacheLevel: number;
+  /** Payloads for a cache will be compressed. */
+  readonly caching?: boolean;
+  /** Milliseconds without a sign of life after which a lane is ended; missing: never. */
+  readonly laneTimeout?: number;
+  /** Memory bounds of each worker's JavaScript heap. */
+  readonly resourceLimits?: ResourceLimits;
   /** A lane died and was replaced, or could not be. */
   readonly onLost: (lane: number, error: Error) => void;
+  /** A worker failed while no lane ran on it. */
+  readonly onError?: (error: Error) => void;
 }
 
 /** A lane that dies sooner than this after it opened is reopened with a growing delay, in milliseconds. */
 const YOUNG = 1000;
 const MAX_DELAY = 5000;
-/** How long close() waits for a lane that is busy, in milliseconds. */
-const MAX_CLOSE = 1000;
+/** Askings for a sign of life within `laneTimeout`: a process that was stopped itself asks but once. */
+const BEATS = 4;
+/** How long lanes may take to end before their workers are ended for them, in milliseconds. */
+const END_TIME = 1000;
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const LANE_FILE = fileURLToPath(new URL(`../../workers/lane.${EXTENSION}`, import.meta.url));
 
 export class LanePool {
+  /** The memory of all contexts on these lanes. */
+  readonly budget: ContextBudget;
+  readonly #sweeper: ReturnType<typeof setInterval>;
+  readonly #watchdog: ReturnType<typeof setInterval> | undefined;
+  /** Ends the worker of a lane. */
+  readonly #killers = new Map<Lane, AbortController>();
   readonly #options: LanePoolOptions;
   readonly #piscina: Piscina<LaneTask, void>;
   readonly #lanes: (Lane | undefined)[] = [];
@@ -42,6 +59,11 @@ export class LanePool {
 
   constructor(options: LanePoolOptions) {
     this.#options = options;
+    // A payload for the cache is compressed on a context of its own, one at a time on each lane.
+    const cacheContexts = options.workers * encoderCost('zstd-8mb', { level: options.cacheLevel });
+    this.budget = new ContextBudget(options, options.caching ? cacheContexts : 0);
+    this.#sweeper = setInterval(() => this.budget.sweep(performance.now()), this.budget.sweepPeriod);
+    this.#sweeper.unref();
     this.#piscina = new Piscina<LaneTask, void>({
       filename: LANE_FILE,
       minThreads: options.workers,
@@ -51,7 +73,12 @@ export class LanePool {
       atomics: 'disabled',
       concurrentTasksPerWorker: 1,
       execArgv: [],
+      resourceLimits: options.resourceLimits,
     });
+    this.#piscina.on('error', (error) => options.onError?.(error));
+    if (options.laneTimeout !== undefined) {
+      this.#watchdog = setInterval(() => this.#checkBeats(), options.laneTimeout / BEATS).unref();
+    }
     for (let index = 0; index < options.workers; index++) this.#open(index, 0);
   }
 
@@ -69,33 +96,45 @@ export class LanePool {
     return best;
   }
 
-  /** Ends all lanes and their threads; a lane that does not end by itself is stopped. */
+  /** Ends all lanes and their threads; one that does not answer is ended all the same. */
   async close(): Promise<void> {
     this.#closing = true;
+    clearInterval(this.#sweeper);
+    clearInterval(this.#watchdog);
     for (const lane of this.lanes) lane.end();
-    const patience = new AbortController();
-    const tired = pause(MAX_CLOSE, undefined, { signal: patience.signal }).catch(() => undefined);
-    await Promise.race([Promise.allSettled(this.#tasks), tired]);
-    patience.abort();
+    await within(Promise.allSettled(this.#tasks), END_TIME);
     await this.#piscina.destroy();
+  }
+
+  /** Ends the worker of `lane`, and with it every context there; the lane is opened again on another worker. */
+  kill(lane: Lane, reason: string): void {
+    this.#killers.get(lane)?.abort(new Error(reason));
+  }
+
+  #checkBeats(): void {
+    for (const lane of this.lanes) {
+      if (lane.beat() >= BEATS) this.kill(lane, `no sign of life for ${this.#options.laneTimeout} ms`);
+    }
   }
 
   #open(index: number, deaths: number): void {
     const { port1, port2 } = new MessageChannel();
     const { handlers, cacheLevel, codecs = [], coalesceMs = 0 } = this.#options;
-    const lane = new Lane(index, port1);
+    const lane = new Lane(index, port1, (error) => this.kill(lane, `its answers broke: ${error}`));
+    const killer = new AbortController();
+    this.#killers.set(lane, killer);
     const opened = Date.now();
     this.#lanes[index] = lane;
     // Piscina's types read the transfer list off the browser's MessagePort.
-    const transfer = { transferList: [port2] } as object;
+    const runOptions = { transferList: [port2], signal: killer.signal } as object;
     const places = codecs.map(({ url, export: name }) => ({ url, export: name }));
     const task = this.#piscina.run(
       { port: port2, handlers: [...handlers], cacheLevel, codecs: places, coalesceMs },
-      transfer,
+      runOptions,
     );
     const ended = task.then(
       () => this.#ended(lane, 'ended', deaths, opened),
-      (error) => this.#ended(lane, error, deaths, opened),
+      (error) => this.#ended(lane, killer.signal.reason ?? error, deaths, opened),
     );
     this.#tasks.add(ended);
     ended.finally(() => this.#tasks.delete(ended));
@@ -105,6 +144,7 @@ export class LanePool {
   #ended(lane: Lane, cause: unknown, deaths: number, opened: number): void {
     const error = cause instanceof Error ? cause : new Error(String(cause));
     this.#lanes[lane.index] = undefined;
+    this.#killers.delete(lane);
     lane.lose(`worker of lane ${lane.index} died: ${error.message}`);
     if (this.#closing) return;
     this.#options.onLost(lane.index, error);

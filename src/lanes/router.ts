@@ -11,6 +11,7 @@ import { FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
 import { encodeStreamSettings } from '../wire/payloads.ts';
 import type { Writer } from '../writer.ts';
 import { Ladder, ladderOf, RUNG_STREAMS, type Rung } from './adaptive.ts';
+import type { ContextBudget, IdleContext } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { Policy, RouteQuery, StreamView } from './policy.ts';
 import type { LanePool } from './pool.ts';
@@ -21,6 +22,8 @@ export interface RouterEvents {
   onFrame(requestId: number, last: boolean, rawLength: number, call: boolean): void;
   /** A record about a call in a lane: `want`, `lookup`, `pieces`, `dataRead` or `report`. */
   onCallRecord(record: BatchReader): void;
+  /** So many more handlers (or fewer) are at work although their response is over. */
+  linger(handlers: number): void;
   /** A stream is gone with its lane, and with it `pendingBytes` that waited for its encoder. */
   onLost(requests: Iterable<number>, pendingBytes: number, reason: string): void;
 }
@@ -53,34 +56,47 @@ export interface StreamFigures {
 }
 
 const NOTHING = new Uint8Array(0);
+const utf8 = new TextEncoder();
 
 /** What one stream may have waiting for its encoder, in bytes: enough to keep the lane busy, little to hold. */
 const MAX_BACKLOG = 1024 * 1024;
 
 /** A response stream whose context lives on a lane. */
-export class LaneStream implements SlotOwner {
+export class LaneStream implements SlotOwner, IdleContext {
   readonly lane: Lane;
   readonly id: number;
   readonly profile: string;
   readonly writer: Writer;
   readonly slot: number;
+  readonly #budget: ContextBudget;
+  /** Bytes that its context was accounted with. */
+  readonly #cost: number;
   readonly #events: RouterEvents;
   readonly #over: (stream: LaneStream, ended: boolean) => void;
   /** Requests whose response is on its way here. */
   readonly requests = new Set<number>();
   /** Bytes handed in and not yet encoded; handlers wait when there are many. */
   readonly backlog = new Gate(MAX_BACKLOG);
+  /** Calls that were told to stop and have not said yet that their code has ended. */
+  #stopping = 0;
+  usedAt: number;
   frames = 0;
   bytesIn = 0;
   bytesOut = 0;
 
+  /** `cost`: bytes taken from `budget` for the context; they are given back when the stream is closed. */
   constructor(
     lane: Lane,
     connection: Connection,
     setup: EncoderSetup,
+    budget: ContextBudget,
+    cost: number,
     events: RouterEvents,
     over: (stream: LaneStream, ended: boolean) => void,
   ) {
+    this.#budget = budget;
+    this.#cost = cost;
+    this.usedAt = budget.tick();
     this.lane = lane;
     this.id = setup.streamId;
     this.profile = setup.profile;
@@ -89,6 +105,25 @@ export class LaneStream implements SlotOwner {
     this.#over = over;
     this.slot = lane.open(this);
     lane.addJson(Op.openEncoder, this.slot, setup);
+    if (cost > 0) budget.hold(this);
+  }
+
+  /** The response to `requestId` goes out here. */
+  use(requestId: number): void {
+    this.requests.add(requestId);
+    this.usedAt = this.#budget.tick();
+  }
+
+  get idle(): boolean {
+    return this.requests.size === 0 && this.backlog.used === 0;
+  }
+
+  giveUp(): void {
+    this.#over(this, false);
+  }
+
+  renew(): void {
+    this.lane.add(Op.renew, this.slot, 0, 0, 0, NOTHING);
   }
 
   get pendingBytes(): number {
@@ -124,6 +159,12 @@ export class LaneStream implements SlotOwner {
     this.lane.add(op, this.slot, requestId, 0, flags, payload, extra);
   }
 
+  /** Stops a call; the peer is told `reason`, or nothing when it is empty. */
+  cancelCall(requestId: number, reason: string): void {
+    this.#stopping++;
+    this.tell(Op.callCancel, requestId, 0, utf8.encode(reason));
+  }
+
   onFrame(requestId: number, frameFlags: number, rawLength: number, wireLength: number): void {
     this.frames++;
     this.bytesIn += rawLength;
@@ -137,11 +178,25 @@ export class LaneStream implements SlotOwner {
   }
 
   onRecord(record: BatchReader): void {
-    this.#events.onCallRecord(record);
+    if (record.op === Op.callEnded) this.#callsEnded(1);
+    else this.#events.onCallRecord(record);
+  }
+
+  #callsEnded(calls: number): void {
+    this.#stopping -= calls;
+    this.#events.linger(-calls);
+  }
+
+  /** Frees the context; what the lane still says of stopped calls is waited for. */
+  close(): void {
+    this.lane.close(this.slot, this.#stopping > 0);
+    this.#budget.forget(this);
+    this.#budget.give(this.#cost);
   }
 
   onLost(reason: string): void {
     this.#over(this, false);
+    this.#callsEnded(this.#stopping);
     this.#events.onLost(this.requests, this.pendingBytes, reason);
   }
 }
@@ -284,8 +339,9 @@ export class Router {
       this.#waiting.set(requestId, () => this.acquire(requestId, query, plain, inLane, use));
       return;
     }
-    const stream = this.#streamAt(place);
-    stream?.requests.add(requestId);
+    // Without memory for a context the response goes plain; a handler in a lane still needs a stream there.
+    const stream = this.#streamAt(place) ?? (inLane ? this.#streamAt(this.#plainCalls) : undefined);
+    stream?.use(requestId);
     place.responses++;
     use(stream);
   }
@@ -351,7 +407,7 @@ export class Router {
     for (const place of [...this.#places, this.#plainCalls]) {
       if (place.stream === undefined) continue;
       if (place !== this.#plainCalls) this.#keepFigures(place.stream);
-      place.stream.lane.close(place.stream.slot);
+      place.stream.close();
       place.stream = undefined;
     }
   }
@@ -387,18 +443,26 @@ export class Router {
     if (lane === undefined) return undefined;
     const { windowLog, frameSize, perRequest } = this.#options;
     const profile = place === this.#plainCalls ? 'identity' : this.#options.profile;
-    const endsWithResponse = perRequest && place !== this.#plainCalls;
+    const { budget } = this.#pool;
+    const context = budget.takeEncoder(profile, { level: place.level, windowLog });
+    if (context === undefined) return undefined;
     const setup = {
       streamId: place.lostId ?? this.#ids.take(),
       profile,
       frameSize,
-      perRequest: endsWithResponse,
-      level: place.level,
-      windowLog,
+      perRequest: perRequest && place !== this.#plainCalls,
+      level: context.shape.level,
+      windowLog: context.shape.windowLog,
     };
     place.lostId = undefined;
-    place.stream = new LaneStream(lane, this.#connection, setup, this.#events, (stream, ended) =>
-      this.#release(place, stream, ended),
+    place.stream = new LaneStream(
+      lane,
+      this.#connection,
+      setup,
+      budget,
+      context.cost,
+      this.#events,
+      (stream, ended) => this.#release(place, stream, ended),
     );
     return place.stream;
   }
@@ -408,7 +472,7 @@ export class Router {
     if (this.#closed || place.stream !== stream) return;
     place.stream = undefined;
     this.#keepFigures(stream);
-    stream.lane.close(stream.slot);
+    stream.close();
     if (ended) this.#ids.give(stream.id);
     else place.lostId = stream.id;
     this.#useFreePlace();

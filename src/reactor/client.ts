@@ -25,6 +25,8 @@ import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incomin
 export type ClientAction<T> =
   /** A piece of a response; the bytes are valid until the next frame is received: copy what must live on. */
   | { readonly kind: 'bytes'; readonly request: T; readonly bytes: Uint8Array; readonly last: boolean }
+  /** Response bytes of a request that was forgotten: nobody reads them, but they have used up credit. */
+  | { readonly kind: 'unwanted'; readonly bytes: number }
   /** The request failed; it is over. */
   | { readonly kind: 'error'; readonly request: T; readonly message: string }
   | { readonly kind: 'text'; readonly request: T; readonly text: string }
@@ -158,6 +160,7 @@ export class ClientReactor<T> {
     const last = flags === BytesResponseFlag.eos;
     if (last) this.#requests.delete(requestId);
     if (request !== undefined) this.#actions.push({ kind: 'bytes', request, bytes: payload, last });
+    else this.#actions.push({ kind: 'unwanted', bytes: payload.length });
   }
 
   #error(frame: Frame, payload: Uint8Array): void {

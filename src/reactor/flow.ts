@@ -38,14 +38,20 @@ export class Window {
   }
 }
 
+/** What a gate may hold of its shared one's level whatever the others hold, in bytes. */
+const OWN_SHARE = 128 * 1024;
+
 /** A level that fills and empties; who finds it full waits for room. */
 export class Gate {
   readonly limit: number;
   #used = 0;
   #waiters: (() => void)[] = [];
+  #shared: Gate | undefined;
 
-  constructor(limit: number) {
+  /** `shared`: a level that this one and others fill together; when it is full, each still has {@link OWN_SHARE}. */
+  constructor(limit: number, shared?: Gate) {
     this.limit = limit;
+    this.#shared = shared;
   }
 
   get used(): number {
@@ -53,15 +59,19 @@ export class Gate {
   }
 
   get room(): number {
-    return Math.max(0, this.limit - this.#used);
+    const own = Math.max(0, this.limit - this.#used);
+    if (this.#shared === undefined) return own;
+    return Math.min(own, Math.max(OWN_SHARE - this.#used, this.#shared.room));
   }
 
   take(bytes: number): void {
     this.#used += bytes;
+    this.#shared?.take(bytes);
   }
 
   give(bytes: number): void {
     this.#used -= bytes;
+    this.#shared?.give(bytes);
     // Waking waits for a quarter of the room, so that a crowd does not wake for every frame.
     if (this.#waiters.length > 0 && this.#used <= this.limit * 0.75) this.#wakeInTurn();
   }
@@ -75,6 +85,13 @@ export class Gate {
   #wakeInTurn(): void {
     for (let left = this.#waiters.length; left > 0 && this.#used < this.limit; left--)
       this.#waiters.shift()?.();
+  }
+
+  /** Holds nothing any more, and lets all waiters look again. */
+  close(): void {
+    this.#shared?.give(this.#used);
+    this.#shared = undefined;
+    this.wake();
   }
 
   /** Lets all waiters look again, whatever the level. */

@@ -7,7 +7,7 @@
 
 import { ProtocolError } from '../wire/errors.ts';
 import { type Frame, FrameType, StreamFlag } from '../wire/frame.ts';
-import type { Limits } from '../wire/limits.ts';
+import { type Limits, PIECE_COST } from '../wire/limits.ts';
 import { IncomingStreams, type Side, type StreamDecoders } from './streams.ts';
 
 /** A frame on its way through a decoder. */
@@ -47,7 +47,7 @@ export class IncomingFrames {
     this.#receive = receive;
   }
 
-  /** Payload bytes that wait for a decoder, or behind a frame that does. */
+  /** Bytes of frames that wait for a decoder, or behind a frame that does; each also costs PIECE_COST. */
   get heldBytes(): number {
     return this.#heldBytes;
   }
@@ -72,7 +72,7 @@ export class IncomingFrames {
     if (queue === undefined) return;
     while (queue.length > 0 && (queue[0].payload !== undefined || queue[0].lost !== undefined)) {
       const { frame, payload, lost } = queue.shift() as Ticket;
-      this.#heldBytes -= frame.payload.length;
+      this.#heldBytes -= frame.payload.length + PIECE_COST;
       if (queue.length === 0) this.#held.delete(frame.requestId);
       this.#receive(frame, payload ?? NOTHING, lost);
     }
@@ -105,7 +105,7 @@ export class IncomingFrames {
     const queue = this.#held.get(ticket.frame.requestId);
     if (queue === undefined) this.#held.set(ticket.frame.requestId, [ticket]);
     else queue.push(ticket);
-    this.#heldBytes += ticket.frame.payload.length;
+    this.#heldBytes += ticket.frame.payload.length + PIECE_COST;
   }
 }
 

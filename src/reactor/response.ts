@@ -16,6 +16,9 @@ export interface ResponseSink {
   wait(resume: () => void): void;
   /** Sends a frame of response bytes; takes them off the allowance and copies them before it returns. */
   sendBytes(bytes: Uint8Array, last: boolean): void;
+  /** Text and progress are not credited, but wait until there is room for output. */
+  readonly hasRoom: boolean;
+  /** @throws RangeError when the output does not fit its frame. */
   sendText(output: TextOutput): void;
   sendProgress(output: ProgressOutput): void;
   sendError(message: string): void;
@@ -30,6 +33,8 @@ export interface ResponseSink {
   report(error: unknown): void;
   /** The last frame has been sent, or the response was stopped. */
   done(): void;
+  /** The handler's code has ended: before done() if it came to its end, else when it has noticed. Called once. */
+  ended(): void;
 }
 
 type AnyIterator = AsyncIterator<Output> | Iterator<Output>;
@@ -50,6 +55,7 @@ export class ResponsePump {
   #parked: (() => void) | undefined;
   #flushPlanned = false;
   #over = false;
+  #codeRuns = true;
 
   /** `frameSize`: most response bytes in one frame. */
   constructor(command: string, sink: ResponseSink, frameSize: number) {
@@ -60,18 +66,21 @@ export class ResponsePump {
 
   /** Runs `call`, which starts the handler, and sends what it yields. */
   start(call: () => ReturnType<Handler>): void {
-    if (this.#over) return;
+    if (this.#over) {
+      this.#codeEnded();
+      return;
+    }
     let output: ReturnType<Handler>;
     try {
       output = call();
       this.#iterator = iteratorOf(output);
     } catch (error) {
-      this.fail(error);
+      this.#threw(error);
       return;
     }
     if (this.#iterator !== undefined) this.#step();
-    else if (isPromise(output)) output.then(this.#single, this.fail);
-    else this.#single(output as Output | undefined);
+    else if (isPromise(output)) output.then(this.#returned, this.#threw);
+    else this.#returned(output as Output | undefined);
   }
 
   /** Sends what is held, because the tick ends before the handler has gone on. */
@@ -88,10 +97,31 @@ export class ResponsePump {
     this.#end();
     if (message !== undefined) this.#sink.sendError(message);
     this.#sink.done();
-    this.#return();
+    this.#unwind();
   }
 
-  readonly #single = (output: Output | undefined): void => {
+  /** Lets a handler that is not at its end run its finally blocks: in the middle of an await, when that is over. */
+  #unwind(): void {
+    const iterator = this.#iterator;
+    if (iterator === undefined || !this.#codeRuns) return;
+    new Promise((resolve) => resolve(iterator.return?.()))
+      .catch((error) => this.#sink.report(error))
+      .then(() => this.#codeEnded());
+  }
+
+  #codeEnded(): void {
+    if (!this.#codeRuns) return;
+    this.#codeRuns = false;
+    this.#sink.ended();
+  }
+
+  readonly #threw = (error: unknown): void => {
+    this.#codeEnded();
+    this.fail(error);
+  };
+
+  readonly #returned = (output: Output | undefined): void => {
+    this.#codeEnded();
     if (this.#over) return;
     if (output === undefined) this.#finish();
     else this.#take(output, this.#finish);
@@ -101,14 +131,15 @@ export class ResponsePump {
     if (this.#over) return;
     try {
       const result = (this.#iterator as AnyIterator).next();
-      if (result instanceof Promise) result.then(this.#stepped, this.fail);
-      else Promise.resolve(result).then(this.#stepped, this.fail);
+      if (result instanceof Promise) result.then(this.#stepped, this.#threw);
+      else Promise.resolve(result).then(this.#stepped, this.#threw);
     } catch (error) {
-      this.fail(error);
+      this.#threw(error);
     }
   };
 
   readonly #stepped = (result: IteratorResult<Output>): void => {
+    if (result.done) this.#codeEnded();
     if (this.#over) return;
     if (this.#blocked !== undefined) {
       this.#parked = () => this.#stepped(result);
@@ -129,23 +160,24 @@ export class ResponsePump {
         then();
       });
     } else if (output instanceof TextOutput || output instanceof ProgressOutput) {
-      this.#drain(0, () => {
-        if (this.#sendBeside(output)) then();
-      });
+      this.#drain(0, () => this.#sendBeside(output, then));
     } else
       this.fail(new TypeError('a handler may yield Uint8Array, string, text, progress or cached output'));
   }
 
-  /** What a handler has made up may not fit its frame: then the request fails, and this returns false. */
-  #sendBeside(output: TextOutput | ProgressOutput): boolean {
+  #sendBeside(output: TextOutput | ProgressOutput, then: () => void): void {
+    if (!this.#sink.hasRoom) {
+      this.#wait(() => this.#sendBeside(output, then));
+      return;
+    }
     try {
       if (output instanceof TextOutput) this.#sink.sendText(output);
       else this.#sink.sendProgress(output);
-      return true;
     } catch (error) {
       this.fail(error);
-      return false;
+      return;
     }
+    then();
   }
 
   #append(bytes: Uint8Array, then: () => void): void {
@@ -254,22 +286,13 @@ export class ResponsePump {
     if (!(error instanceof CommandError)) this.#sink.report(error);
     this.#sink.sendError(publicMessage(this.#command, error));
     this.#sink.done();
-    this.#return();
+    this.#unwind();
   };
 
   readonly #close = (): void => {
     this.#end();
     this.#sink.done();
   };
-
-  /** Lets the handler's finally blocks run; those of a generator in the middle of an await, when that is over. */
-  async #return(): Promise<void> {
-    try {
-      await this.#iterator?.return?.();
-    } catch (error) {
-      this.#sink.report(error);
-    }
-  }
 
   #end(): void {
     this.#over = true;

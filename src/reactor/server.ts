@@ -16,7 +16,7 @@ import {
   FrameType,
   PingFlag,
 } from '../wire/frame.ts';
-import type { Limits } from '../wire/limits.ts';
+import { type Limits, overLimit } from '../wire/limits.ts';
 import {
   decodeArgumentHead,
   decodeCancel,
@@ -27,6 +27,7 @@ import {
   type SenderSettings,
 } from '../wire/payloads.ts';
 import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
+import { Rate } from './rate.ts';
 
 /** A command whose name and arguments are complete. */
 export interface ReceivedCommand {
@@ -55,7 +56,8 @@ export type ServerAction =
   /** Half duplex: input has ended, output may go (A6). */
   | { readonly kind: 'release-output' };
 
-interface Receiving {
+/** One request, from its command-name frame until its ID is free again. */
+interface Request {
   readonly requestId: number;
   readonly command: string;
   readonly args: Map<string, Uint8Array>;
@@ -64,6 +66,11 @@ interface Receiving {
   readonly expectsData: boolean;
   partial: { name: string; value: Uint8Array; filled: number } | undefined;
   emptyFrames: number;
+  /** When its first and its newest frame came. */
+  readonly since: number;
+  newest: number;
+  /** True once it is answered, or about to be. */
+  answered: boolean;
 }
 
 /** How many cancelled requests we remember, so that frames of theirs already on the way do no harm. */
@@ -74,9 +81,12 @@ const ascii = new TextDecoder('latin1');
 export class ServerReactor {
   readonly #limits: Limits;
   readonly #frames: IncomingFrames;
-  readonly #receiving = new Map<number, Receiving>();
-  /** Running requests; true once they are answered, or about to be. */
-  readonly #running = new Map<number, boolean>();
+  readonly #now: () => number;
+  readonly #pings: Rate;
+  readonly #credits: Rate;
+  readonly #cancels: Rate;
+  readonly #receiving = new Map<number, Request>();
+  readonly #running = new Map<number, Request>();
   readonly #cancelled = new Set<number>();
   #actions: ServerAction[] = [];
   #state: 'open' | 'ended' | 'errored' = 'open';
@@ -84,15 +94,24 @@ export class ServerReactor {
   #endPending = false;
   #settingsSeen = false;
   #framesSeen = false;
+  #argumentBytes = 0;
+  #lingering = 0;
 
-  /** `halfDuplex`: the transport cannot answer while it is still reading (A6). */
+  /**
+   * `halfDuplex`: the transport cannot answer while it is still reading (A6). `now`: milliseconds, by which rates and
+   * the time that a command takes are counted.
+   */
   constructor(limits: Limits, decoders: Decoders, halfDuplex = false, now = () => performance.now()) {
     this.#limits = limits;
+    this.#now = now;
+    this.#pings = new Rate(limits, 'maxPings', 'pings');
+    this.#credits = new Rate(limits, 'maxCredits', 'credit frames');
+    this.#cancels = new Rate(limits, 'maxCancels', 'cancel frames');
     this.#holdsOutput = halfDuplex;
     this.#frames = new IncomingFrames('client', limits, decoders, this.#receive, now);
   }
 
-  /** Payload bytes held until a decoder answers. */
+  /** Bytes held until a decoder answers. */
   get heldBytes(): number {
     return this.#frames.heldBytes;
   }
@@ -112,6 +131,32 @@ export class ServerReactor {
     let receivingOnly = 0;
     for (const id of this.#receiving.keys()) if (!this.#running.has(id)) receivingOnly++;
     return receivingOnly + this.#running.size;
+  }
+
+  /**
+   * The command that has been arriving for too long at `now`, if there is one: its arguments as a whole
+   * (`commandTimeout`) or its next frame (`idleTimeout`).
+   */
+  overdue(now: number): ProtocolError | undefined {
+    // Frames that wait for our own decoder are no delay of the peer's.
+    if (this.#frames.heldBytes > 0) return undefined;
+    const { commandTimeout, idleTimeout } = this.#limits;
+    for (const { requestId, expectsArguments, since, newest } of this.#receiving.values()) {
+      if (now - newest >= idleTimeout) {
+        const text = `idleTimeout: request ${requestId} was idle for ${idleTimeout} ms in the middle of a command`;
+        return new ProtocolError('timeout', text);
+      }
+      if (expectsArguments && now - since >= commandTimeout) {
+        const text = `commandTimeout: the arguments of request ${requestId} took over ${commandTimeout} ms`;
+        return new ProtocolError('timeout', text);
+      }
+    }
+    return undefined;
+  }
+
+  /** So many more handlers (or fewer) are still at work although their response is over: they count as requests. */
+  linger(handlers: number): void {
+    this.#lingering += handlers;
   }
 
   /** Half duplex: all output, in the order in which it is produced, waits for the end of input (A6). */
@@ -156,18 +201,25 @@ export class ServerReactor {
   #finishInput(actions: ServerAction[]): void {
     this.#endPending = false;
     for (const id of this.#receiving.keys()) {
-      if (this.#running.delete(id)) actions.push({ kind: 'abandon', requestId: id });
+      if (!this.#running.has(id)) continue;
+      this.finishResponse(id);
+      actions.push({ kind: 'abandon', requestId: id });
     }
-    this.#receiving.clear();
+    this.#dropReceiving();
     if (!this.#holdsOutput) return;
     this.#holdsOutput = false;
     actions.push({ kind: 'release-output' });
   }
 
+  /** Forgets the commands that are not whole yet; those that run go on. */
+  forgetReceiving(): void {
+    this.#dropReceiving();
+  }
+
   /** Stops accepting input after an error that was found outside, such as a limit of the splitter (B5). */
   stop(): void {
     this.#state = 'errored';
-    this.#receiving.clear();
+    this.#dropReceiving();
     this.#frames.close();
   }
 
@@ -177,20 +229,24 @@ export class ServerReactor {
    */
   startResponse(requestId: number, streamId: number): void {
     if ((streamId & 1) === 1) throw new Error(`odd-output-stream: ${streamId} is not a stream of the server`);
-    const answered = this.#running.get(requestId);
-    if (answered === undefined) throw new Error(`request ${requestId} is not active`);
-    if (answered) throw new Error(`request ${requestId} has been answered already`);
-    this.#running.set(requestId, true);
+    const request = this.#running.get(requestId);
+    if (request === undefined) throw new Error(`request ${requestId} is not active`);
+    if (request.answered) throw new Error(`request ${requestId} has been answered already`);
+    request.answered = true;
   }
 
   /** All of the response is on its way: a cancel that comes now is too late. */
   answered(requestId: number): void {
-    if (this.#running.has(requestId)) this.#running.set(requestId, true);
+    const request = this.#running.get(requestId);
+    if (request !== undefined) request.answered = true;
   }
 
   /** The last byte of the response has been handed to the transport: the ID is free (A4). */
   finishResponse(requestId: number): void {
+    const request = this.#running.get(requestId);
+    if (request === undefined) return;
     this.#running.delete(requestId);
+    this.#argumentBytes -= request.argumentBytes;
   }
 
   isRunning(requestId: number): boolean {
@@ -247,20 +303,12 @@ export class ServerReactor {
         `command-name of request ${id}: eos excludes the others`,
       );
     }
-    if (this.openRequests >= this.#limits.maxConcurrentRequests) {
-      throw new ProtocolError('limit', `more than ${this.#limits.maxConcurrentRequests} concurrent requests`);
+    const { maxConcurrentRequests } = this.#limits;
+    if (this.openRequests + this.#lingering >= maxConcurrentRequests) {
+      throw overLimit('maxConcurrentRequests', `more than ${maxConcurrentRequests} concurrent requests`);
     }
     this.#cancelled.delete(id);
-    const request: Receiving = {
-      requestId: id,
-      command: ascii.decode(payload),
-      args: new Map(),
-      argumentBytes: 0,
-      expectsArguments,
-      expectsData,
-      partial: undefined,
-      emptyFrames: 0,
-    };
+    const request = newRequest(id, ascii.decode(payload), expectsArguments, expectsData, this.#now());
     if (!eos) this.#receiving.set(id, request);
     if (!expectsArguments) this.#run(request);
   }
@@ -272,6 +320,7 @@ export class ServerReactor {
       if (this.#cancelled.has(id)) return;
       throw this.#unexpected(frame);
     }
+    request.newest = this.#now();
     if (frame.type === FrameType.commandArgument) this.#argument(request, frame, payload);
     else this.#data(request, frame, payload);
   }
@@ -287,14 +336,14 @@ export class ServerReactor {
     return new ProtocolError('request-not-receiving', `frame for request ${id}, which is not being received`);
   }
 
-  #argument(request: Receiving, frame: Frame, payload: Uint8Array): void {
+  #argument(request: Request, frame: Frame, payload: Uint8Array): void {
     if (!request.expectsArguments) {
       throw new ProtocolError('not-expecting-arguments', `request ${request.requestId} expects no arguments`);
     }
     const more = (frame.flags & CommandArgumentFlag.continuation) !== 0;
     if (request.partial === undefined) this.#argumentHead(request, payload, more);
     else appendPiece(request, payload);
-    const { name, value, filled } = request.partial as NonNullable<Receiving['partial']>;
+    const { name, value, filled } = request.partial as NonNullable<Request['partial']>;
     if (filled !== value.length && !more) {
       throw partialValue(request, `ends after ${filled} of ${value.length} bytes`);
     }
@@ -312,26 +361,34 @@ export class ServerReactor {
     this.#run(request);
   }
 
-  #argumentHead(request: Receiving, payload: Uint8Array, continued: boolean): void {
+  #argumentHead(request: Request, payload: Uint8Array, continued: boolean): void {
     const { name, valueLength, piece } = decodeArgumentHead(payload, continued);
     if (request.args.has(name)) {
       throw new ProtocolError('duplicate-argument', `argument '${name}' given twice`);
     }
-    if (request.args.size >= this.#limits.maxArguments) {
-      throw new ProtocolError('limit', `more than ${this.#limits.maxArguments} arguments in one command`);
+    const { maxArguments } = this.#limits;
+    if (request.args.size >= maxArguments) {
+      throw overLimit('maxArguments', `more than ${maxArguments} arguments in one command`);
     }
-    request.argumentBytes += name.length + valueLength;
-    if (request.argumentBytes > this.#limits.maxArgumentBytes) {
-      throw new ProtocolError(
-        'limit',
-        `more than ${this.#limits.maxArgumentBytes} bytes of arguments in one command`,
-      );
-    }
+    this.#holdArgument(request, name.length + valueLength);
     request.partial = { name, value: new Uint8Array(valueLength), filled: 0 };
     appendPiece(request, piece);
   }
 
-  #data(request: Receiving, frame: Frame, payload: Uint8Array): void {
+  #holdArgument(request: Request, bytes: number): void {
+    const { maxArgumentBytes, maxHeldArgumentBytes } = this.#limits;
+    request.argumentBytes += bytes;
+    this.#argumentBytes += bytes;
+    if (request.argumentBytes > maxArgumentBytes) {
+      throw overLimit('maxArgumentBytes', `more than ${maxArgumentBytes} bytes of arguments in one command`);
+    }
+    if (this.#argumentBytes > maxHeldArgumentBytes) {
+      const held = `more than ${maxHeldArgumentBytes} bytes of arguments in all commands at once`;
+      throw overLimit('maxHeldArgumentBytes', held);
+    }
+  }
+
+  #data(request: Request, frame: Frame, payload: Uint8Array): void {
     const id = request.requestId;
     if (!request.expectsData) {
       throw new ProtocolError('not-expecting-data', `request ${id} expects no data`);
@@ -356,40 +413,47 @@ export class ServerReactor {
     if (this.#running.has(id)) this.#actions.push({ kind: 'data', requestId: id, bytes: payload, last });
   }
 
-  #countEmpty(request: Receiving): void {
+  #countEmpty(request: Request): void {
     if (++request.emptyFrames > this.#limits.maxEmptyDataFrames) {
-      throw new ProtocolError(
-        'limit',
-        `more than ${this.#limits.maxEmptyDataFrames} empty data frames in a row`,
-      );
+      const frames = `more than ${this.#limits.maxEmptyDataFrames} empty data frames in a row`;
+      throw overLimit('maxEmptyDataFrames', frames);
     }
   }
 
-  #run(request: Receiving): void {
+  #run(request: Request): void {
     const { requestId, command, args, expectsData } = request;
-    this.#running.set(requestId, false);
+    this.#running.set(requestId, request);
     this.#actions.push({ kind: 'run', command: { requestId, command, args, hasData: expectsData } });
   }
 
   /** Our own decoder died: only this request fails, and what else arrives for it is passed over. */
   #loseFrame(frame: Frame, message: string): void {
     const id = frame.requestId;
-    if (frame.type !== FrameType.commandName) {
-      if (!this.#receiving.has(id) || this.#stopReceiving(id) === 'answered') return;
-    } else this.#remember(id);
-    this.#running.set(id, this.#running.get(id) ?? false);
+    const request =
+      frame.type === FrameType.commandName
+        ? newRequest(id, '', false, false, this.#now())
+        : this.#stopReceiving(id);
+    if (request === undefined) return;
+    this.#remember(id);
+    this.#running.set(id, request);
     this.#actions.push({ kind: 'fail', requestId: id, message });
   }
 
-  /** Passes over what still comes of the request's command; says whether the request waits for an answer (C3). */
-  #stopReceiving(id: number): 'unanswered' | 'answered' {
-    const request = this.#receiving.get(id);
-    if (request !== undefined) {
-      this.#receiving.delete(id);
-      this.#remember(id);
+  /** Commands that are only being received are gone; running ones free their arguments when they are answered. */
+  #dropReceiving(): void {
+    for (const { requestId, argumentBytes } of this.#receiving.values()) {
+      if (!this.#running.has(requestId)) this.#argumentBytes -= argumentBytes;
     }
-    const answered = this.#running.get(id) ?? !request?.expectsArguments;
-    return answered ? 'answered' : 'unanswered';
+    this.#receiving.clear();
+  }
+
+  /** Passes over what still comes of a request's command; returns the request if it waits for an answer (C3). */
+  #stopReceiving(id: number): Request | undefined {
+    const request = this.#receiving.get(id) ?? this.#running.get(id);
+    if (this.#receiving.delete(id)) this.#remember(id);
+    // A command whose data is still coming may have been answered, and its ID be free but for that.
+    const waits = this.#running.has(id) ? !request?.answered : request?.expectsArguments;
+    return waits ? request : undefined;
   }
 
   #remember(id: number): void {
@@ -407,17 +471,20 @@ export class ServerReactor {
       case FrameType.senderSettings:
         if (!first) throw new ProtocolError('settings-not-first', 'sender-settings must be the first frame');
         this.#settingsSeen = true;
-        this.#actions.push({ kind: 'settings', settings: decodeSenderSettings(payload) });
+        this.#actions.push({ kind: 'settings', settings: this.#checkedSettings(payload) });
         return;
       case FrameType.cancel:
         this.#requireSettings(frame);
+        this.#cancels.count(this.#now());
         return this.#cancel(frame, payload);
       case FrameType.credit:
         this.#requireSettings(frame);
+        this.#credits.count(this.#now());
         this.#actions.push({ kind: 'credit', requestId: frame.requestId, bytes: decodeCredit(payload) });
         return;
       case FrameType.ping:
         this.#requireSettings(frame);
+        this.#pings.count(this.#now());
         this.#actions.push({
           kind: (frame.flags & PingFlag.reply) === 0 ? 'ping' : 'pong',
           payload: decodePing(payload).slice(),
@@ -426,6 +493,15 @@ export class ServerReactor {
       default:
         throw this.#misplaced(frame);
     }
+  }
+
+  #checkedSettings(payload: Uint8Array): SenderSettings {
+    const settings = decodeSenderSettings(payload);
+    const { minFrameSize } = this.#limits;
+    if (settings.maxFrameSize !== undefined && settings.maxFrameSize < minFrameSize) {
+      throw overLimit('minFrameSize', `a maxFrameSize of ${settings.maxFrameSize}, under ${minFrameSize}`);
+    }
+    return settings;
   }
 
   #misplaced(frame: Frame): ProtocolError {
@@ -447,10 +523,33 @@ export class ServerReactor {
   #cancel(frame: Frame, payload: Uint8Array): void {
     decodeCancel(payload);
     const id = frame.requestId;
-    if (this.#stopReceiving(id) === 'answered') return;
-    this.#running.set(id, this.#running.get(id) ?? false);
+    const request = this.#stopReceiving(id);
+    if (request === undefined) return;
+    this.#running.set(id, request);
     this.#actions.push({ kind: 'cancel', requestId: id });
   }
+}
+
+function newRequest(
+  requestId: number,
+  command: string,
+  expectsArguments: boolean,
+  expectsData: boolean,
+  now: number,
+): Request {
+  return {
+    requestId,
+    command,
+    args: new Map(),
+    argumentBytes: 0,
+    expectsArguments,
+    expectsData,
+    partial: undefined,
+    emptyFrames: 0,
+    since: now,
+    newest: now,
+    answered: false,
+  };
 }
 
 function checkCommandName(requestId: number, name: Uint8Array, limits: Limits): void {
@@ -458,12 +557,12 @@ function checkCommandName(requestId: number, name: Uint8Array, limits: Limits): 
     throw new ProtocolError('even-request-id', `request ID ${requestId} from the client is even`);
   }
   if (name.length > limits.maxCommandName) {
-    throw new ProtocolError('limit', `command name of ${name.length} bytes, limit ${limits.maxCommandName}`);
+    throw overLimit('maxCommandName', `a name of ${name.length} bytes, over ${limits.maxCommandName}`);
   }
 }
 
-function appendPiece(request: Receiving, piece: Uint8Array): void {
-  const partial = request.partial as NonNullable<Receiving['partial']>;
+function appendPiece(request: Request, piece: Uint8Array): void {
+  const partial = request.partial as NonNullable<Request['partial']>;
   if (partial.filled + piece.length > partial.value.length) {
     throw partialValue(request, `is longer than its ${partial.value.length} bytes`);
   }
@@ -471,7 +570,7 @@ function appendPiece(request: Receiving, piece: Uint8Array): void {
   partial.filled += piece.length;
 }
 
-function partialValue(request: Receiving, what: string): ProtocolError {
+function partialValue(request: Request, what: string): ProtocolError {
   const name = request.partial?.name ?? '';
   return new ProtocolError('partial-argument-value', `value of argument '${name}' ${what}`);
 }

@@ -4,8 +4,9 @@
 
 import { ProtocolError } from '../wire/errors.ts';
 import { type Frame, FrameType, StreamFlag } from '../wire/frame.ts';
-import type { Limits } from '../wire/limits.ts';
+import { type Limits, overLimit } from '../wire/limits.ts';
 import { decodeStreamSettings } from '../wire/payloads.ts';
+import { Rate } from './rate.ts';
 
 /** Which end of the connection frames come from; streams of the client are odd, of the server even (A1). */
 export type Side = 'client' | 'server';
@@ -26,8 +27,6 @@ export interface StreamDecoders {
   close(streamId: number): void;
 }
 
-const BEGIN_PERIOD = 1000;
-
 /** Checks every incoming frame against the state of its stream, and opens and closes decoders with it. */
 export class IncomingStreams {
   readonly #from: Side;
@@ -35,14 +34,14 @@ export class IncomingStreams {
   readonly #decoders: StreamDecoders;
   readonly #now: () => number;
   readonly #open = new Map<number, IncomingStream>();
-  #periodStart = 0;
-  #begins = 0;
+  readonly #begins: Rate;
 
   constructor(from: Side, limits: Limits, decoders: StreamDecoders, now: () => number) {
     this.#from = from;
     this.#limits = limits;
     this.#decoders = decoders;
     this.#now = now;
+    this.#begins = new Rate(limits, 'maxStreamBegins', 'stream begins');
   }
 
   /**
@@ -88,26 +87,18 @@ export class IncomingStreams {
 
   /** A begin on an open stream resets it: published servers begin stream 2 for every response (B1). */
   #begin(streamId: number, open: IncomingStream | undefined): IncomingStream {
-    this.#countBegin();
+    this.#begins.count(this.#now());
     if (open !== undefined) {
       if (open.decoded) this.#decoders.close(streamId);
     } else if (this.#open.size >= this.#limits.maxIncomingStreams) {
-      throw new ProtocolError('limit', `more than ${this.#limits.maxIncomingStreams} open incoming streams`);
+      throw overLimit(
+        'maxIncomingStreams',
+        `more than ${this.#limits.maxIncomingStreams} open incoming streams`,
+      );
     }
     const stream = { id: streamId, profile: 'identity', decoded: false };
     this.#open.set(streamId, stream);
     return stream;
-  }
-
-  #countBegin(): void {
-    const now = this.#now();
-    if (now - this.#periodStart >= BEGIN_PERIOD) {
-      this.#periodStart = now;
-      this.#begins = 0;
-    }
-    if (++this.#begins > this.#limits.maxStreamBegins) {
-      throw new ProtocolError('limit', `more than ${this.#limits.maxStreamBegins} stream begins per second`);
-    }
   }
 
   #configure(stream: IncomingStream, frame: Frame): void {

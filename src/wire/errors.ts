@@ -39,6 +39,7 @@ export type ProtocolErrorCode =
   | 'corrupt-frame'
   | 'limit'
   | 'timeout'
+  | 'not-authorized'
   | 'frame-after-end'
   | 'peer-reported';
 

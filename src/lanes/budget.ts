@@ -1,0 +1,226 @@
+/**
+ * The memory that encoding contexts may take, all lanes together: a hard budget in bytes, accounted by what contexts
+ * were measured to take. When it is used up, idle streams are given up first, then new ones get smaller contexts, at
+ * last none; an allocation never fails.
+ */
+
+import { availableMemory } from './memory.ts';
+
+const KIB = 1024;
+
+/**
+ * Tables of one zstd encoder in KiB, by level from 1 on: resident memory beside window and buffers, measured with
+ * libzstd 1.5.7 at a window of 1 KiB and rounded up. They do not shrink with the window.
+ */
+const ZSTD_TABLES = [
+  150, 320, 850, 1950, 2750, 2750, 6400, 6400, 12_600, 24_900, 24_900, 49_500, 33_100, 49_500, 65_900, 33_200,
+  49_600, 49_600, 82_300, 164_300, 328_100, 655_800,
+];
+/** Window logs that libzstd 1.5.7 takes by level when it is told none, by level from 1 on; ours end at 23. */
+const ZSTD_WINDOW_LOGS = [
+  19, 20, 21, 21, 21, 21, 21, 21, 22, 22, 22, 22, 22, 22, 22, 22, 23, 23, 23, 23, 23, 23,
+];
+const ZSTD_DEFAULT_LEVEL = 3;
+/** A decoder and the buffer of its output, beside window and blocks. */
+const DECODER = 160 * KIB;
+const MAX_BLOCK = 128 * KIB;
+const ZLIB_MAX_WINDOW_LOG = 15;
+
+/** What makes one encoder's context large or small. */
+export interface ContextShape {
+  /** Level in the profile's own scale; missing: the profile's default. */
+  readonly level?: number;
+  /** Base-2 logarithm of the window; missing: the level's own. */
+  readonly windowLog?: number;
+}
+
+/** Bytes that an encoder of `profile` takes at most: window, blocks and tables. 0 for `identity`. */
+export function encoderCost(profile: string, { level, windowLog }: ContextShape): number {
+  if (profile === 'identity') return 0;
+  // Profiles that we do not know are accounted like zstd, whose contexts are the largest.
+  if (profile === 'zlib') return 160 * KIB + 4 * 2 ** (windowLog ?? ZLIB_MAX_WINDOW_LOG);
+  const index = Math.min(ZSTD_TABLES.length, Math.max(1, level ?? ZSTD_DEFAULT_LEVEL)) - 1;
+  return ZSTD_TABLES[index] * KIB + windowCost(2 ** (windowLog ?? ZSTD_WINDOW_LOGS[index]));
+}
+
+/** Bytes that a decoder of `profile` takes at most with a window of `windowSize` bytes. */
+export function decoderCost(profile: string, windowSize: number): number {
+  if (profile === 'identity') return 0;
+  return DECODER + (profile === 'zlib' ? 2 ** ZLIB_MAX_WINDOW_LOG : windowCost(windowSize));
+}
+
+/** The window, and a block or less on either side of it. */
+function windowCost(windowSize: number): number {
+  return windowSize + 2 * Math.min(windowSize, MAX_BLOCK);
+}
+
+/** Smaller contexts, tried in order when the one that was asked for does not fit. */
+const SMALLER: Record<string, readonly Required<ContextShape>[]> = {
+  'zstd-8mb': [
+    { level: 3, windowLog: 17 },
+    { level: 1, windowLog: 17 },
+    { level: 1, windowLog: 14 },
+    { level: 1, windowLog: 11 },
+  ],
+  zlib: [{ level: 6, windowLog: 12 }],
+};
+
+/** A stream whose context can be given up: ended here, and begun afresh when it is needed again. */
+export interface IdleContext {
+  /** False while a response needs it. */
+  readonly idle: boolean;
+  /** {@link ContextBudget.tick} of its last use. */
+  readonly usedAt: number;
+  /** Frees the context and {@link ContextBudget.give}s its bytes back. */
+  giveUp(): void;
+  /** Ends the context with the next response that ends on it, and begins it afresh after that. */
+  renew(): void;
+}
+
+/** What the budget knows of a context that may be given up. */
+interface Held {
+  /** Its `usedAt` when it was put in its place. */
+  placedAt: number;
+  /** Its `usedAt` at the last sweep that saw it at work, and when that was, in milliseconds. */
+  seenUse: number;
+  idleSince: number;
+  openedAt: number;
+}
+
+export interface BudgetOptions {
+  /** Bytes that all contexts together may take; missing: a quarter of the memory that the process may use. */
+  readonly contextMemory?: number;
+  /** Milliseconds that a stream may be idle; missing: for ever. */
+  readonly streamIdleTimeout?: number;
+  /** Milliseconds from a stream's begin to its end; missing: no bound. */
+  readonly streamLifetime?: number;
+}
+
+/** Contexts looked at to find an idle one; if all of these are at work, the others most likely are, too. */
+const MAX_LOOKS = 64;
+
+export class ContextBudget {
+  /** Bytes that all contexts together may take. */
+  readonly limit: number;
+  #used = 0;
+  #decoders = 0;
+  #clock = 0;
+  readonly #idleTimeout: number;
+  readonly #lifetime: number;
+  /** Contexts that may be given up, the least recently used first. */
+  readonly #held = new Map<IdleContext, Held>();
+  /** Contexts that were given up, made smaller or not made at all for want of room, since the start. */
+  readonly counts = { givenUp: 0, shrunk: 0, refused: 0 };
+
+  /** `keptBack`: bytes for contexts that come and go within one record, at most a quarter of the budget. */
+  constructor(options: BudgetOptions, keptBack = 0) {
+    this.limit = Math.floor(options.contextMemory ?? availableMemory() / 4);
+    this.#used = Math.min(keptBack, Math.floor(this.limit / 4));
+    this.#idleTimeout = options.streamIdleTimeout ?? Number.POSITIVE_INFINITY;
+    this.#lifetime = options.streamLifetime ?? Number.POSITIVE_INFINITY;
+  }
+
+  get used(): number {
+    return this.#used;
+  }
+
+  /** Time as contexts know it: one more with every use. */
+  tick(): number {
+    return ++this.#clock;
+  }
+
+  /**
+   * Takes memory for an encoder and returns its shape and bytes: as wanted, or smaller where that does not fit.
+   * Undefined: not even the smallest fits, so the response has to go unencoded.
+   */
+  takeEncoder(profile: string, wanted: ContextShape): { shape: ContextShape; cost: number } | undefined {
+    const cost = encoderCost(profile, wanted);
+    if (this.#take(cost)) return { shape: wanted, cost };
+    for (const shape of SMALLER[profile] ?? []) {
+      const smaller = encoderCost(profile, shape);
+      if (smaller >= cost || !this.#take(smaller)) continue;
+      this.counts.shrunk++;
+      return { shape, cost: smaller };
+    }
+    this.counts.refused++;
+    return undefined;
+  }
+
+  /** Takes memory for a decoder; decoders, which peers ask for, may have half of all. False: there is none. */
+  takeDecoder(cost: number): boolean {
+    if (this.#decoders + cost > this.limit / 2 || !this.#take(cost)) {
+      this.counts.refused++;
+      return false;
+    }
+    this.#decoders += cost;
+    return true;
+  }
+
+  give(cost: number): void {
+    this.#used -= cost;
+  }
+
+  giveDecoder(cost: number): void {
+    this.#decoders -= cost;
+    this.#used -= cost;
+  }
+
+  /** From now on `context` may be given up when it is idle, until {@link forget}. */
+  hold(context: IdleContext): void {
+    const { usedAt } = context;
+    const now = performance.now();
+    this.#held.set(context, { placedAt: usedAt, seenUse: usedAt, idleSince: now, openedAt: now });
+  }
+
+  forget(context: IdleContext): void {
+    this.#held.delete(context);
+  }
+
+  /** How often {@link sweep} should be called, in milliseconds. */
+  get sweepPeriod(): number {
+    return Math.min(5000, Math.max(10, Math.min(this.#idleTimeout, this.#lifetime) / 4));
+  }
+
+  /** Gives up streams that have been idle for too long at `now`, and renews those that have been open for too long. */
+  sweep(now: number): void {
+    for (const [context, held] of this.#held) {
+      if (!context.idle || context.usedAt !== held.seenUse) {
+        held.seenUse = context.usedAt;
+        held.idleSince = now;
+      } else if (now - held.idleSince >= this.#idleTimeout) {
+        context.giveUp();
+        continue;
+      }
+      if (now - held.openedAt < this.#lifetime) continue;
+      held.openedAt = now;
+      if (context.idle) context.giveUp();
+      else context.renew();
+    }
+  }
+
+  #take(cost: number): boolean {
+    if (this.#used + cost > this.limit && !this.#makeRoom(cost)) return false;
+    this.#used += cost;
+    return true;
+  }
+
+  /** Gives up idle contexts, least recently used first, until `cost` fits. */
+  #makeRoom(cost: number): boolean {
+    if (cost > this.limit) return false;
+    let looks = 2 * Math.min(MAX_LOOKS, this.#held.size);
+    for (const [context, held] of this.#held) {
+      if (this.#used + cost <= this.limit) return true;
+      if (context.idle && context.usedAt === held.placedAt) {
+        this.counts.givenUp++;
+        context.giveUp();
+        continue;
+      }
+      // Used since it was put here: its place is at the end. When its turn comes again it is the least recently used.
+      this.#held.delete(context);
+      held.placedAt = context.usedAt;
+      this.#held.set(context, held);
+      if (--looks === 0) break;
+    }
+    return this.#used + cost <= this.limit;
+  }
+}

@@ -1,0 +1,33 @@
+/** Events of one kind that a peer may cause per second (protocol.md, B-limits). */
+
+import { type Limits, overLimit } from '../wire/limits.ts';
+
+const SECOND = 1000;
+
+type RateLimit = 'maxStreamBegins' | 'maxPings' | 'maxCredits' | 'maxCancels';
+
+export class Rate {
+  readonly #name: RateLimit;
+  readonly #limit: number;
+  readonly #what: string;
+  #since = Number.NEGATIVE_INFINITY;
+  #count = 0;
+
+  /** `what`: the events' name in the error. */
+  constructor(limits: Limits, name: RateLimit, what: string) {
+    this.#name = name;
+    this.#limit = limits[name];
+    this.#what = what;
+  }
+
+  /** Counts one event at `now` milliseconds. @throws ProtocolError when there were too many within a second. */
+  count(now: number): void {
+    if (now - this.#since >= SECOND) {
+      this.#since = now;
+      this.#count = 0;
+    }
+    if (++this.#count > this.#limit) {
+      throw overLimit(this.#name, `more than ${this.#limit} ${this.#what} per second`);
+    }
+  }
+}

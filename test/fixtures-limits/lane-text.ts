@@ -1,0 +1,3 @@
+export default function laneText(): string {
+  return 'from the lane';
+}

@@ -1,0 +1,9 @@
+/** All fuzz targets. */
+
+import { clientTarget, serverTarget } from './connections.ts';
+import type { FuzzTarget } from './target.ts';
+import { PURE_TARGETS } from './targets.ts';
+
+export function allTargets(): FuzzTarget[] {
+  return [...PURE_TARGETS, clientTarget(), serverTarget()];
+}

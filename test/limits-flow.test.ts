@@ -1,0 +1,121 @@
+// Flow control: who does not read waits alone, and holds no more than was agreed.
+import { setTimeout as sleep } from 'node:timers/promises';
+import ava, { type ExecutionContext } from 'ava';
+import { type CommandRequest, connect, createServer, type ServerOptions, TextOutput } from '../src/index.ts';
+import { FrameType } from '../src/wire/frame.ts';
+import { RawPeer } from './raw-peer.ts';
+
+const test = ava.serial;
+const KIB = 1024;
+
+async function serve(t: ExecutionContext, options: ServerOptions): Promise<number> {
+  const server = createServer({ workers: 2, ...options });
+  const { port } = (await server.listen()) as { port: number };
+  t.teardown(() => server.close(0));
+  return port;
+}
+
+/** Counts what its handlers have made, by number. */
+function pouring(made: number[]): (request: CommandRequest) => AsyncGenerator<Uint8Array> {
+  return async function* (request) {
+    const n = Number(request.text('n'));
+    made[n] = 0;
+    for (let i = 0; ; i++) {
+      yield new Uint8Array(16 * KIB).fill(i);
+      made[n] += 16 * KIB;
+    }
+  };
+}
+
+const pourFrames = (id: number, n: number, begin = 0): string[] => [
+  `${id} 1 ${begin} command-name have-args pour`,
+  `${id} 1 0 command-argument eoa \\x01\\x00${String.fromCharCode(92)}x0${String(n).length}\\x00n${n}`,
+];
+
+test('a response whose window is used up waits; the others of its connection do not', async (t) => {
+  const made: number[] = [];
+  const port = await serve(t, { commands: { pour: pouring(made) } });
+  const client = await connect({ port }, { requestWindow: 100 * KIB });
+  t.teardown(() => client.destroy());
+  const unread = client.call('pour', { args: { n: '0' } });
+  await sleep(200);
+  const value = 'others go on '.repeat(1000);
+  for (let i = 0; i < 50; i++) t.is(await client.call('echo', { args: { value } }).text(), value);
+  // Its window, and the piece in the handler's hands.
+  t.true(made[0] <= 100 * KIB + 48 * KIB, `${made[0]}`);
+  let read = 0;
+  for await (const piece of unread) {
+    read += piece.length;
+    if (read > 2000 * KIB) break;
+  }
+  t.true(made[0] > 2000 * KIB, 'reading gives credit');
+});
+
+test('credit is counted before encoding, for the request and for the connection', async (t) => {
+  const port = await serve(t, { commands: { zeros: () => new Uint8Array(1000 * KIB) } });
+  for (const window of ['requestWindow', 'connectionWindow']) {
+    const peer = await RawPeer.connect(port);
+    t.teardown(() => peer.close());
+    peer.send(
+      `0 1 stream-begin sender-settings 0 {"contentEncodings":["zlib"],"${window}":${100 * KIB},"extensions":["credit"]}`,
+      '1 1 0 command-name eos zeros',
+    );
+    t.is(await peer.answer(1, 300), undefined);
+    const wire = () => peer.frames.reduce((sum, { payload }) => sum + payload.length, 0);
+    t.true(wire() < 5 * KIB, 'they encode to next to nothing');
+    peer.send(`${window === 'requestWindow' ? 1 : 0} 1 0 credit 0 \\x00\\x00\\x10\\x00`);
+    t.true(
+      await peer.until(() =>
+        peer.frames.some(({ type, flags }) => type === FrameType.bytesResponse && flags === 2),
+      ),
+    );
+  }
+});
+
+test('two hundred connections that never read stay bounded together, and others are served', async (t) => {
+  const made: number[] = [];
+  const outputMemory = 8 * KIB * KIB;
+  const port = await serve(t, { outputMemory, commands: { pour: pouring(made) } });
+  const peers: RawPeer[] = [];
+  t.teardown(() => {
+    for (const peer of peers) peer.close();
+  });
+  for (let n = 0; n < 200; n++) {
+    const peer = await RawPeer.connect(port);
+    peers.push(peer);
+    peer.socket.pause();
+    peer.send(...pourFrames(1, n, 1));
+  }
+  await sleep(2000);
+  const before = made.reduce((sum, bytes) => sum + bytes, 0);
+  await sleep(500);
+  const after = made.reduce((sum, bytes) => sum + bytes, 0);
+  t.is(after, before, 'all wait');
+  const rss = process.memoryUsage().rss;
+  t.log(
+    `${Math.round(before / KIB / KIB)} MiB made, the kernel's part included; RSS ${Math.round(rss / KIB / KIB)} MiB`,
+  );
+  const client = await connect({ port });
+  const value = 'x'.repeat(60_000);
+  for (let i = 0; i < 20; i++) t.is(await client.call('echo', { args: { value } }).text(), value);
+  await client.close();
+});
+
+test('text and progress wait for room, too', async (t) => {
+  let lines = 0;
+  const chatter = async function* () {
+    for (;;) {
+      yield new TextOutput({ format: 'x'.repeat(1000), labels: [], args: [] });
+      lines++;
+    }
+  };
+  const port = await serve(t, { limits: { maxBufferedOutput: 256 * KIB }, commands: { chatter } });
+  const peer = await RawPeer.connect(port);
+  t.teardown(() => peer.close());
+  peer.socket.pause();
+  peer.send('1 1 stream-begin command-name eos chatter');
+  await sleep(800);
+  const before = lines;
+  await sleep(300);
+  t.is(lines, before);
+});

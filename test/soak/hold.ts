@@ -1,0 +1,110 @@
+/**
+ * `node test/soak/hold.ts [--connections 1000] [--rounds 2] [--budget MiB]`: so many peers ask for large responses and never read a byte. What the
+ * server holds for them is bounded by their windows; says how much that is.
+ */
+
+import { connect, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { encodeFrame } from '../../src/wire/frame.ts';
+import { commandFrames, StreamCursor } from '../../src/wire/frames.ts';
+import { encodeSenderSettings, encodeUtf8 } from '../../src/wire/payloads.ts';
+import { mebibytes, ServerProcess } from './process.ts';
+
+/** What each peer lets the server send, in bytes; half of the peers decode zstd. */
+export const WINDOW = 64 * 1024;
+/** Bytes of each response, and how many each peer asks for. */
+const SIZE = 1 << 20;
+const REQUESTS = 4;
+
+export interface HoldFigures {
+  connections: number;
+  /** RSS of the server before and while they hold, in bytes, and after they have gone. */
+  before: number;
+  peak: number;
+  after: number;
+  /** Connections that the server still has at the end. */
+  left: number;
+}
+
+/** Connects them, waits until the server is at rest, lets go of them; so many times. `budget`: MiB for contexts. */
+export async function holdConnections(
+  connections: number,
+  rounds = 1,
+  budget?: number,
+): Promise<HoldFigures[]> {
+  const server = await ServerProcess.start(budget);
+  const figures: HoldFigures[] = [];
+  for (let i = 0; i < rounds; i++) figures.push(await holdRound(server, connections));
+  await server.stop();
+  return figures;
+}
+
+async function holdRound(server: ServerProcess, connections: number): Promise<HoldFigures> {
+  const { rss: before } = await server.figures();
+  const sockets: Socket[] = [];
+  for (let i = 0; i < connections; i++) sockets.push(await silentPeer(server.port, i));
+  let peak = 0;
+  // Until the server has come to rest: every handler waits.
+  for (let last = -1, same = 0; same < 5; ) {
+    await delay(100);
+    const { rss } = await server.figures();
+    peak = Math.max(peak, rss);
+    same = Math.abs(rss - last) < 2 << 20 ? same + 1 : 0;
+    last = rss;
+  }
+  for (const socket of sockets) socket.resetAndDestroy();
+  let now = await server.figures();
+  for (let tries = 0; now.connections > 0 && tries < 100; tries++) {
+    await delay(100);
+    now = await server.figures();
+  }
+  return { connections, before, peak, after: now.rss, left: now.connections };
+}
+
+async function silentPeer(port: number, i: number): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => undefined);
+  socket.pause();
+  await new Promise((resolve) => socket.once('connect', resolve));
+  const settings = encodeSenderSettings({
+    requestWindow: WINDOW,
+    connectionWindow: WINDOW,
+    contentEncodings: i % 2 === 0 ? ['zstd-8mb'] : [],
+    extensions: ['credit', 'ping'],
+  });
+  const begin = { requestId: 0, streamId: 1, streamFlags: 1, type: 9, flags: 0, payload: settings };
+  const bytes: Uint8Array[] = [encodeFrame(begin)];
+  const stream = new StreamCursor(1);
+  stream.begun = true;
+  for (let k = 0; k < REQUESTS; k++) {
+    const args = [
+      ['seed', encodeUtf8(String(i % 7))],
+      ['size', encodeUtf8(String(SIZE))],
+    ] as const;
+    commandFrames(k % 2 === 0 ? 'fill' : 'here', args, false, 32_768, (type, flags, payload) =>
+      bytes.push(stream.frame(2 * k + 1, type, flags, payload)),
+    );
+  }
+  socket.write(Buffer.concat(bytes));
+  return socket;
+}
+
+if (import.meta.main) {
+  const text = { type: 'string' } as const;
+  const { values } = parseArgs({ options: { connections: text, rounds: text, budget: text } });
+  const budget = values.budget === undefined ? undefined : Number(values.budget);
+  const rounds = await holdConnections(
+    Number(values.connections ?? 1000),
+    Number(values.rounds ?? 2),
+    budget,
+  );
+  for (const { connections, before, peak, after, left } of rounds) {
+    const each = Math.round((peak - before) / connections / 1024);
+    console.log(
+      `${connections} connections that never read: RSS ${mebibytes(before)} MiB, with them at most ` +
+        `${mebibytes(peak)} MiB (${each} KiB each), after them ${mebibytes(after)} MiB; ${left} connections left`,
+    );
+  }
+  process.exit(0);
+}
