@@ -242,14 +242,19 @@ test('a slow reader of one large upload does not keep others from being answered
 });
 
 test('a cancel that comes when the response is written, but not yet sent, is too late and harmless', async (t) => {
-  const written = Promise.withResolvers<void>();
-  const cancelled = Promise.withResolvers<void>();
+  // More than the system buffers for a reader that does not read, less than the server does.
+  const bytes = sample(14 << 20, 1);
+  const [large, quick, cancelled] = [1, 2, 3].map(() => Promise.withResolvers<void>());
+  /** Once the output of this tick is with the transport. */
+  const whenWritten = (then: () => void) => setImmediate(() => setImmediate(then));
   const own = await serving(t, {
     commands: {
-      ...commands(),
+      async *large() {
+        yield bytes;
+        whenWritten(large.resolve);
+      },
       quick: () => {
-        // The response is written in this tick.
-        setImmediate(() => setImmediate(written.resolve));
+        whenWritten(quick.resolve);
         return 'quick';
       },
       after: () => {
@@ -261,23 +266,17 @@ test('a cancel that comes when the response is written, but not yet sent, is too
   const client = await RawClient.connect(own.address.port, { settings: { contentEncodings: [] } });
   t.teardown(() => client.close());
   client.socket.pause();
-  // More than the system buffers for a reader that does not read, less than the server does.
-  const size = 14 << 20;
-  const large = client.start('sample', {
-    args: [
-      ['size', String(size)],
-      ['piece', String(size)],
-    ],
-  });
-  const quick = client.start('quick');
-  await written.promise;
-  client.write(client.put(1, quick.id, { type: Type.cancel, flags: 0 }));
+  const largeAnswer = client.start('large');
+  await large.promise;
+  const quickAnswer = client.start('quick');
+  await quick.promise;
+  client.write(client.put(1, quickAnswer.id, { type: Type.cancel, flags: 0 }));
   const after = client.start('after');
   await cancelled.promise;
   client.socket.resume();
   t.is(String(await client.body(after)), 'after');
-  t.is((await client.body(large)).length, size);
-  t.is(String(await client.body(quick)), 'quick');
+  t.is((await client.body(largeAnswer)).length, bytes.length);
+  t.is(String(await client.body(quickAnswer)), 'quick');
   await client.settle(1);
   t.deepEqual(client.violations, []);
 });

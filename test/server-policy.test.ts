@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava';
-import type { Client, Policy, ServerOptions, StreamView } from '../src/index.ts';
+import type { Client, ConnectOptions, Policy, ServerOptions, StreamView } from '../src/index.ts';
 import { type Frame, FrameType, StreamFlag } from '../src/wire/frame.ts';
 import { commands, on, THREADS } from './helpers/commands.ts';
 import {
@@ -18,10 +18,11 @@ const MAX_STREAMS = 16;
 async function recorded(
   t: ExecutionContext,
   options: ServerOptions,
+  clientOptions: ConnectOptions = {},
 ): Promise<{ client: Client; own: Serving; connection: RecordedConnection }> {
   const own = await serving(t, { workers: 2, commands: commands(), ...options });
   const recorder = await recording(t, own.address);
-  const client = await dial(t, recorder.address);
+  const client = await dial(t, recorder.address, clientOptions);
   return { client, own, connection: recorder.connections[0] };
 }
 
@@ -148,7 +149,11 @@ test('per-request: a stream for every response, begun and ended with it, never m
 
 for (const thread of THREADS) {
   test(`per-request, ${thread} thread: failed, cancelled and expired requests free their streams`, async (t) => {
-    const { client, connection } = await recorded(t, { policy: 'per-request', streams: 3 });
+    const { connection, client } = await recorded(
+      t,
+      { policy: 'per-request', streams: 3 },
+      { requestWindow: 50_000 },
+    );
     const args = { note: 'x' };
     for (let round = 0; round < 4; round++) {
       const controller = new AbortController();
