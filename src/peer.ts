@@ -571,8 +571,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   #stopCreditWaiters(): void {
     const waiters = this.#creditWaiters;
     this.#creditWaiters = [];
-    for (const { request } of waiters)
-      request.stop('the response waits for credit, and the input has ended');
+    for (const { request } of waiters) request.stop('the response waits for credit, and the input has ended');
   }
 
   #pong(payload: Uint8Array): void {
