@@ -23,7 +23,7 @@ import type { ResponsePump } from './reactor/response.ts';
 import { type ReceivedCommand, type ServerAction, ServerReactor } from './reactor/server.ts';
 import { type RequestPeer, ServedRequest } from './served-request.ts';
 import { ConnectionError, ProtocolError } from './wire/errors.ts';
-import { ErrorResponseFlag, type Frame, FrameType, PingFlag } from './wire/frame.ts';
+import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType, PingFlag } from './wire/frame.ts';
 import {
   cutUtf8,
   decodeUtf8,
@@ -218,6 +218,10 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
    */
   checkAlive(): void {
     const { connection } = this;
+    if (this.#inputEnded) {
+      this.#probe();
+      return;
+    }
     const { bytesRead: read, writer } = connection;
     const silent = read === this.#readBefore && connection.reading;
     this.#readBefore = read;
@@ -229,6 +233,18 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     } else if (writer.bytesWritten === this.#asked.written) {
       connection.destroy(new ConnectionError('keepAliveInterval: the peer gives no sign of life'));
     } else this.#asked = undefined;
+  }
+
+  /**
+   * A peer that has half-closed answers nothing, and that its socket is gone shows only when we send. An empty piece of
+   * a response that it waits for is something to send that changes nothing.
+   */
+  #probe(): void {
+    for (const request of this.#requests.values()) {
+      if (request.answered) continue;
+      this.sendPlain(request.id, FrameType.bytesResponse, BytesResponseFlag.continuation);
+      return;
+    }
   }
 
   readonly #decoded = (ticket: Ticket, error: DecodeError | undefined): void => {

@@ -171,6 +171,42 @@ test.serial('cancelled responses do not use up the window of a connection', asyn
   await target.unharmed(t);
 });
 
+for (const [kind, hello] of Object.entries({ 'with settings': [HELLO], 'of part A': [] })) {
+  test.serial(`a peer ${kind} that asks, half-closes and vanishes is found out`, async (t) => {
+    const watched = await Target.start({
+      keepAliveInterval: 50,
+      commands: {
+        hold: ({ signal }) => new Promise((stop) => signal.addEventListener('abort', () => stop('stopped'))),
+      },
+    });
+    t.teardown(() => watched.stop());
+    const socket = connectSocket({ port: watched.port, host: '127.0.0.1', allowHalfOpen: true });
+    await new Promise((resolve) => socket.once('connect', resolve));
+    socket.end(frames(...hello, `1 1 ${hello.length === 0 ? 'stream-begin' : '0'} command-name eos hold`));
+    await new Promise((resolve) => socket.once('finish', resolve));
+    while ((await watched.server.stats()).connections < 2)
+      await new Promise((resolve) => setImmediate(resolve));
+    socket.resetAndDestroy();
+    await watched.unharmed(t);
+  });
+}
+
+test.serial('a half-closed peer that is there gets its late answer as if nothing were', async (t) => {
+  const watched = await Target.start({
+    keepAliveInterval: 20,
+    commands: { late: () => new Promise((resolve) => setTimeout(() => resolve('late'), 200)) },
+  });
+  t.teardown(() => watched.stop());
+  for (const hello of [[HELLO], []]) {
+    await watched.attack(t, {
+      name: 'late',
+      send: frames(...hello, `1 1 ${hello.length === 0 ? 'stream-begin' : '0'} command-name eos late`),
+      end: true,
+      expect: { ends: true, answers: { 1: 'late' } },
+    });
+  }
+});
+
 /** Resolves once `level` has stayed the same for a while, whatever it is. */
 async function halted(level: () => number): Promise<void> {
   for (let last = -1, same = 0; same < 10; ) {
