@@ -220,13 +220,8 @@ export class Server {
   }
 
   #makeListener(): NetServer {
-    const { tls, keepAliveInterval, maxConnections } = this.#options;
-    const options = {
-      allowHalfOpen: true,
-      pauseOnConnect: true,
-      keepAlive: keepAliveInterval > 0,
-      keepAliveInitialDelay: keepAliveInterval,
-    };
+    const { tls, maxConnections } = this.#options;
+    const options = { allowHalfOpen: true, pauseOnConnect: true };
     const accept = (socket: Socket) => this.#accept(socket);
     const net =
       tls === undefined
@@ -255,7 +250,7 @@ export class Server {
       return;
     }
     const remote = remoteOf(socket);
-    const transport = new SocketTransport(socket, remote);
+    const transport = new SocketTransport(socket, remote, this.#options.keepAliveInterval);
     const watched = this.#recorder?.watch(transport) ?? transport;
     const connection = new Connection(watched, this.#limits, 2, this.#allOutput);
     const peer = new Peer(connection, this.#context, this.#admission(socket, remote));

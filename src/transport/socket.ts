@@ -1,9 +1,10 @@
 /** TCP and Unix sockets as transports. */
 
 import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import type { Transport } from '../connection.ts';
 
-/** Milliseconds of silence after which the system asks whether the other end is still there. */
+/** Milliseconds of silence after which the system asks whether the other end is still there, unless told otherwise. */
 const KEEP_ALIVE = 30_000;
 
 export class SocketTransport implements Transport {
@@ -15,12 +16,12 @@ export class SocketTransport implements Transport {
   #error: Error | undefined;
 
   /** `socket` is connected, with allowHalfOpen; nothing is read from it before {@link resume}. */
-  constructor(socket: Socket, remote: string) {
+  constructor(socket: Socket, remote: string, keepAlive: number = KEEP_ALIVE) {
     this.remote = remote;
     this.#socket = socket;
     socket.setNoDelay(true);
     // Finds out when the other machine is gone without a word.
-    socket.setKeepAlive(true, KEEP_ALIVE);
+    socket.setKeepAlive(keepAlive > 0, keepAlive);
     socket.pause();
     socket.on('data', (chunk: Uint8Array) => this.onData(chunk));
     socket.on('end', () => this.onEnd());
@@ -56,7 +57,8 @@ export class SocketTransport implements Transport {
   /** By a reset, where there is one: an orderly end might pass for the end of input alone. */
   destroy(): void {
     const socket = this.#socket;
-    if (socket.writableEnded || socket.remoteAddress === undefined) socket.destroy();
+    const cannotReset = socket.remoteAddress === undefined || socket instanceof TLSSocket;
+    if (socket.writableEnded || cannotReset) socket.destroy();
     else socket.resetAndDestroy();
   }
 
