@@ -145,7 +145,9 @@ export class LanePool {
     const error = cause instanceof Error ? cause : new Error(String(cause));
     this.#lanes[lane.index] = undefined;
     this.#killers.delete(lane);
-    lane.lose(`worker of lane ${lane.index} died: ${error.message}`);
+    // A lane that is ended in the middle of a request, or before it has begun, did not die.
+    const died = `worker of lane ${lane.index} died: ${error.message}`;
+    lane.lose(this.#closing ? 'server is shutting down' : died);
     if (this.#closing) return;
     this.#options.onLost(lane.index, error);
     const young = Date.now() - opened < YOUNG;
