@@ -39,6 +39,7 @@ interface ServeOptions extends ServeExperimentOptions {
   policy: PolicyName;
   streams?: number;
   cacheBytes?: number;
+  contextMemory?: number;
   limit?: Partial<Limits>;
   verbose?: boolean;
 }
@@ -62,6 +63,11 @@ export function addServe(program: Command): void {
     )
     .option('--streams <n>', 'streams per connection (default: by policy)', wholeNumber(1, 13))
     .option('--cache-bytes <bytes>', 'budget for compressed files that are kept (default: 64M)', parseBytes)
+    .option(
+      '--context-memory <bytes>',
+      'budget for all encoding contexts (default: a quarter of memory)',
+      parseBytes,
+    )
     .option('--limit <name=value>', 'change a limit; may be repeated', pairs(parseLimit))
     .option('--verbose', 'report broken connections, too')
     .addHelpText('after', EXAMPLES)
@@ -89,8 +95,18 @@ async function serve(dir: string, options: ServeOptions): Promise<void> {
 }
 
 function serverOptions(options: ServeOptions): ServerOptions {
-  const { workers, profile, level, windowLog, policy, streams, cacheBytes, limit } = options;
-  return { workers, profile, level, windowLog, policy, streams, cacheBytes, limits: limit ?? {} };
+  const { workers, profile, level, windowLog, policy, streams, cacheBytes, contextMemory, limit } = options;
+  return {
+    workers,
+    profile,
+    level,
+    windowLog,
+    policy,
+    streams,
+    cacheBytes,
+    contextMemory,
+    limits: limit ?? {},
+  };
 }
 
 async function makeServer(options: ServerOptions): Promise<Server> {
