@@ -57,7 +57,7 @@ export interface CallOptions {
   signal?: AbortSignal;
   /** What the server's authorize hook is shown (protocol.md C6); never logged there. Default: the client's. */
   authorization?: string;
-  /** Keeps the response out of every shared context (protocol.md C6). */
+  /** Keeps the response out of every shared context (protocol.md C6), and the command's data with it. */
   sensitive?: boolean;
   /** The server cancels the request after so many milliseconds (protocol.md C6). */
   deadlineMs?: number;
@@ -515,7 +515,8 @@ export class Client implements FrameOwner, ResponseOwner {
 
   /** Command data goes encoded on a stream of its own, if that was asked for and the server decodes it. */
   #sendDataFrame(requestId: number, type: number, flags: number, payload: Uint8Array): void {
-    const encoder = this.#encoderForData();
+    const sensitive = this.#reactor.get(requestId)?.options.sensitive === true;
+    const encoder = sensitive ? undefined : this.#encoderForData();
     if (encoder === undefined || payload.length === 0) {
       this.#connection.sendPlain(requestId, type, flags, payload);
       return;

@@ -222,6 +222,20 @@ test('the length oracle fails when the request says :sensitive', async (t) => {
   t.is(await mountOracle(t, port, true), 'token=');
 });
 
+test('the data of a sensitive request is sent plain, too', async (t) => {
+  const { port } = await serve(t, {});
+  const client = await connect({ port }, { encodeData: 'zlib' });
+  const data = 'secret '.repeat(5000);
+  const written = async (sensitive: boolean) => {
+    const before = client.stats().bytesWritten;
+    t.is(await client.call('echo', { data, sensitive }).text(), data);
+    return client.stats().bytesWritten - before;
+  };
+  t.true((await written(false)) < 5000);
+  t.true((await written(true)) >= data.length);
+  client.destroy();
+});
+
 for (const [what, definition] of [
   ['a handler on the main thread', { handler: () => PAGE }],
   ['a cached output', { handler: () => cached('page', () => new TextEncoder().encode(PAGE)) }],
