@@ -266,10 +266,19 @@ export class Connection {
       this.#stopWatch();
       return;
     }
-    const now = this.#readingTime();
-    const error = this.#frameOverdue(now) ?? this.#owner?.overdue(now);
+    // After a long tick of ours, what the peer has sent meanwhile is still to be read: that comes first.
+    if (this.#overdue() !== undefined) this.#transport.endOfTick(this.#failIfOverdue);
+  };
+
+  readonly #failIfOverdue = (): void => {
+    const error = this.#state === 'open' ? this.#overdue() : undefined;
     if (error !== undefined) this.fail(error);
   };
+
+  #overdue(): ProtocolError | undefined {
+    const now = this.#readingTime();
+    return this.#frameOverdue(now) ?? this.#owner?.overdue(now);
+  }
 
   #frameOverdue(now: number): ProtocolError | undefined {
     if (this.#frameSince === undefined) return undefined;

@@ -413,10 +413,7 @@ test('credit cannot come after the end of input: who needs it is told so', async
     client.socket.end();
     const outcome = await client.answer(exchange);
     t.is(outcome.kind, 'error');
-    t.is(
-      (outcome as { message: string }).message,
-      'the response waits for credit, and the input has ended',
-    );
+    t.is((outcome as { message: string }).message, 'the response waits for credit, and the input has ended');
     t.is(String(await client.body(small)), 'just a string: é');
     await client.untilEnded();
     t.deepEqual(client.violations, []);

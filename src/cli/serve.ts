@@ -61,11 +61,11 @@ export function addServe(program: Command): void {
         .choices(['shared', 'per-request', 'affinity', 'single', 'adaptive'])
         .default('shared'),
     )
-    .option('--streams <n>', 'streams per connection (default: by policy)', wholeNumber(1, 13))
+    .option('--streams <n>', 'streams per connection (default: by policy)', wholeNumber(1, 12))
     .option('--cache-bytes <bytes>', 'budget for compressed files that are kept (default: 64M)', parseBytes)
     .option(
       '--context-memory <bytes>',
-      'budget for all encoding contexts (default: a quarter of memory)',
+      'budget for all compression contexts (default: a quarter of the memory)',
       parseBytes,
     )
     .option('--limit <name=value>', 'change a limit; may be repeated', pairs(parseLimit))
@@ -95,7 +95,7 @@ async function serve(dir: string, options: ServeOptions): Promise<void> {
 }
 
 function serverOptions(options: ServeOptions): ServerOptions {
-  const { workers, profile, level, windowLog, policy, streams, cacheBytes, contextMemory, limit } = options;
+  const { limit, workers, profile, level, windowLog, policy, streams, cacheBytes, contextMemory } = options;
   return {
     workers,
     profile,

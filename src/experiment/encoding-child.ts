@@ -3,7 +3,7 @@
  * same responses. A process of its own, because nothing but its resident size tells what a compression library holds.
  *
  * Arguments: an {@link EncodingTask} as JSON; standard input: the responses, each behind its length as u32 little
- * endian; standard output: {@link EncodingFacts} as JSON.
+ * endian; standard output: one of the {@link EncodingFacts} as JSON.
  */
 
 import zlib from 'node:zlib';
@@ -12,6 +12,8 @@ import { nativeCodecs } from '../encoding/native.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 
 export interface EncodingTask {
+  /** Which of the {@link EncodingFacts}; each in a process of its own. */
+  readonly what: keyof EncodingFacts;
   readonly profile: string;
   readonly level?: number;
   readonly windowLog?: number;
@@ -30,19 +32,28 @@ export interface EncodingFacts {
   };
 }
 
-/** A context smaller than this is measured as one of several: pages are coarse. */
-const SMALL = 4 << 20;
-const SEVERAL = 8;
+/** Pages are coarse, and our own heap moves: several contexts are measured, the more the smaller they are. */
+const SEVERAL = 32;
+const TOTAL = 32 << 20;
+const SMALL = 256 << 10;
+/** A context has all its memory when it has seen so many times its size. */
+const FED = 4;
+/** So many until nothing more goes. */
+const COLLECTIONS = 3;
 const FRAME = 32_768;
 /** A context for each response is slow: every so manyth is enough. */
 const HTTP_BYTES = 1 << 20;
 
+/** Kept, too: what is let go of at some later time would be taken off a context's size. */
+const input: Buffer[] = [];
+const open: Encoder[] = [];
 const task: EncodingTask = JSON.parse(process.argv[2]);
 const codec = await findCodec();
 const responses = await readResponses();
+/** Cut once: garbage of our own would pass for memory of a context. */
+const frames = responses.flatMap(framesOf);
 const target = new Uint8Array(4 * FRAME + FINISH_BOUND).fill(1);
-const facts: EncodingFacts = { contextBytes: contextBytes(), http: httpModel() };
-process.stdout.write(JSON.stringify(facts));
+process.stdout.write(JSON.stringify(task.what === 'http' ? httpModel() : contextBytes()));
 
 async function findCodec(): Promise<Codec> {
   const registry = new CodecRegistry(nativeCodecs());
@@ -55,9 +66,8 @@ async function findCodec(): Promise<Codec> {
 }
 
 async function readResponses(): Promise<Buffer[]> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of process.stdin) chunks.push(chunk);
-  const all = Buffer.concat(chunks);
+  for await (const chunk of process.stdin) input.push(chunk);
+  const all = Buffer.concat(input);
   const found: Buffer[] = [];
   for (let at = 0; at < all.length; at += 4 + all.readUInt32LE(at)) {
     found.push(all.subarray(at + 4, at + 4 + all.readUInt32LE(at)));
@@ -65,18 +75,27 @@ async function readResponses(): Promise<Buffer[]> {
   return found;
 }
 
-/** Contexts stay open meanwhile: what one frees the next would get, and it would not show. */
+/**
+ * Contexts stay open until the end of the process: what one frees the next would get, and it would not show. The first
+ * measurement is for what a first use brings into memory or lets go of; the second one counts.
+ */
 function contextBytes(): number {
-  // What a first use brings into memory is not the context's.
-  fill(codec.createEncoder!({ level: 1, ...(task.profile !== 'identity' && { windowLog: 10 }) })).close();
-  globalThis.gc?.();
-  const before = process.memoryUsage.rss();
-  const grown = () => process.memoryUsage.rss() - before;
-  const contexts = [fill(encoder())];
-  if (grown() < SMALL) while (contexts.length < SEVERAL) contexts.push(fill(encoder()));
-  const each = Math.max(0, Math.round(grown() / contexts.length));
-  for (const context of contexts) context.close();
-  return each;
+  measureContexts();
+  return measureContexts();
+}
+
+function measureContexts(): number {
+  const resident = () => {
+    for (let i = 0; i < COLLECTIONS; i++) globalThis.gc?.();
+    return process.memoryUsage.rss();
+  };
+  const before = resident();
+  const grown = () => resident() - before;
+  open.push(fill(encoder()));
+  const size = Math.max(SMALL, grown());
+  let count = 1;
+  for (; count < Math.min(SEVERAL, TOTAL / size); count++) open.push(fill(encoder(), FED * size));
+  return Math.max(0, Math.round(grown() / count));
 }
 
 function encoder(): Encoder {
@@ -84,12 +103,21 @@ function encoder(): Encoder {
   return codec.createEncoder!({ level, windowLog });
 }
 
-function fill(context: Encoder): Encoder {
-  for (const bytes of responses) {
-    for (let at = 0; at < bytes.length; at += FRAME)
-      context.encode(bytes.subarray(at, at + FRAME), target, 0);
+/** Gives a context all frames, or the first `bytes` of them. */
+function fill(context: Encoder, bytes = Number.POSITIVE_INFINITY): Encoder {
+  let fed = 0;
+  for (const frame of frames) {
+    if (fed >= bytes) break;
+    context.encode(frame, target, 0);
+    fed += frame.length;
   }
   return context;
+}
+
+function framesOf(bytes: Buffer): Buffer[] {
+  const cuts: Buffer[] = [];
+  for (let at = 0; at < bytes.length; at += FRAME) cuts.push(bytes.subarray(at, at + FRAME));
+  return cuts;
 }
 
 function httpModel(): EncodingFacts['http'] {
@@ -138,9 +166,7 @@ function compressAlone(bytes: Buffer): number {
 function finishedLength(bytes: Buffer): number {
   const context = encoder();
   let length = 0;
-  for (let at = 0; at < bytes.length; at += FRAME) {
-    length += context.encode(bytes.subarray(at, at + FRAME), target, 0);
-  }
+  for (const frame of framesOf(bytes)) length += context.encode(frame, target, 0);
   length += context.finish(target, 0);
   context.close();
   return length;

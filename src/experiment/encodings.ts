@@ -11,6 +11,9 @@ import type { Workload } from './workload.ts';
 /** Enough to fill the windows that levels up to 12 choose; what is larger shows what the traffic fills of it. */
 const FED_BYTES = 5 << 20;
 
+/** For glibc: larger blocks come from the system and go back to it at once, so that a context's show, and all of them. */
+const MALLOC = { MALLOC_MMAP_THRESHOLD_: '16384', MALLOC_TRIM_THRESHOLD_: '0', MALLOC_ARENA_MAX: '1' };
+
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const CHILD = fileURLToPath(new URL(`encoding-child.${EXTENSION}`, import.meta.url));
 
@@ -35,10 +38,21 @@ export class EncodingMeter {
     return facts;
   }
 
-  async #measure({ profile, level, windowLog }: Encoding): Promise<EncodingFacts> {
-    const task: EncodingTask = { profile, level, windowLog, codecs: this.#codecs };
+  async #measure(encoding: Encoding): Promise<EncodingFacts> {
+    const contextBytes = await this.#ask('contextBytes', encoding, MALLOC);
+    const http = await this.#ask('http', encoding, {});
+    return { contextBytes, http };
+  }
+
+  async #ask<K extends keyof EncodingFacts>(
+    what: K,
+    { profile, level, windowLog }: Encoding,
+    env: NodeJS.ProcessEnv,
+  ): Promise<EncodingFacts[K]> {
+    const task: EncodingTask = { what, profile, level, windowLog, codecs: this.#codecs };
     const child = spawn(process.execPath, ['--expose-gc', CHILD, JSON.stringify(task)], {
       stdio: ['pipe', 'pipe', 'pipe'],
+      env: { ...process.env, ...env },
     });
     let out = '';
     let problem = '';
