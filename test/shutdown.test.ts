@@ -134,11 +134,20 @@ for (const busy of [false, true]) {
     const [line] = (await once(child.stdout, 'data')) as [Buffer];
     const port = Number(/:(\d+)/.exec(line.toString())![1]);
     const client = await connect({ port });
-    const listing = busy ? client.call('files.list').bytes() : undefined;
+    const upload = async function* () {
+      yield new Uint8Array(1000);
+      await sleep(600);
+      yield new Uint8Array(1000);
+    };
+    const echo = busy ? client.call('echo', { data: upload() }) : undefined;
+    const pieces = echo?.[Symbol.asyncIterator]();
+    let bytes = (await pieces?.next())?.value?.length ?? 0;
+    const exit = once(child, 'exit');
     child.kill('SIGTERM');
-    const [code] = (await once(child, 'exit')) as [number];
+    if (pieces !== undefined) for await (const piece of pieces) bytes += piece.length;
+    const [code] = (await exit) as [number];
     t.is(code, 0);
-    if (listing !== undefined) t.true((await listing).length > 0);
+    t.is(bytes, busy ? 2000 : 0, 'what was in flight is whole');
     await client.closed;
   });
 }

@@ -284,12 +284,7 @@ export class ServerReactor {
 
   #commandName(frame: Frame, payload: Uint8Array): void {
     const id = frame.requestId;
-    if (this.#receiving.has(id)) {
-      throw new ProtocolError('request-already-received', `request ${id} is already being received`);
-    }
-    if (this.#running.has(id)) {
-      throw new ProtocolError('request-already-active', `request ${id} is already active`);
-    }
+    this.#checkFree(id);
     const eos = (frame.flags & CommandNameFlag.eos) !== 0;
     const expectsArguments = (frame.flags & CommandNameFlag.haveArgs) !== 0;
     const expectsData = (frame.flags & CommandNameFlag.haveData) !== 0;
@@ -311,6 +306,15 @@ export class ServerReactor {
     const request = newRequest(id, ascii.decode(payload), expectsArguments, expectsData, this.#now());
     if (!eos) this.#receiving.set(id, request);
     if (!expectsArguments) this.#run(request);
+  }
+
+  #checkFree(id: number): void {
+    if (this.#receiving.has(id)) {
+      throw new ProtocolError('request-already-received', `request ${id} is already being received`);
+    }
+    if (this.#running.has(id)) {
+      throw new ProtocolError('request-already-active', `request ${id} is already active`);
+    }
   }
 
   #commandRest(frame: Frame, payload: Uint8Array): void {
@@ -429,10 +433,9 @@ export class ServerReactor {
   /** Our own decoder died: only this request fails, and what else arrives for it is passed over. */
   #loseFrame(frame: Frame, message: string): void {
     const id = frame.requestId;
-    const request =
-      frame.type === FrameType.commandName
-        ? newRequest(id, '', false, false, this.#now())
-        : this.#stopReceiving(id);
+    const isName = frame.type === FrameType.commandName;
+    if (isName) this.#checkFree(id);
+    const request = isName ? newRequest(id, '', false, false, this.#now()) : this.#stopReceiving(id);
     if (request === undefined) return;
     this.#remember(id);
     this.#running.set(id, request);
