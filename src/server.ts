@@ -91,12 +91,15 @@ export class Server {
       throw new Error(`unknown profile '${profile}': this runtime encodes ${encodable.join(', ')}`);
     }
     const { level, windowLog } = checked;
+    const encoder = encoderOptions(codecs, profile, { level, windowLog });
     const report = reporter(checked.onError);
     this.#report = report;
     this.#allOutput = new Gate(checked.outputMemory);
     this.#limits = { ...DEFAULT_LIMITS, ...checked.limits } as Limits;
     this.#cache = new ResponseCache(checked.cacheBytes);
     const commands = this.#makeCommands(checked, encodable, codecs.profiles());
+    // What can be wrong with the options is found before the workers are started, which would outlive the error.
+    this.#net = this.#makeListener();
     if (checked.record !== undefined) {
       const command = (name: string) => commands.get(name);
       this.#recorder = new Recorder(checked.record, { codecs, limits: this.#limits, command });
@@ -128,7 +131,7 @@ export class Server {
         adaptive: policy === 'adaptive',
         streams: checked.streams ?? Math.min(MAX_STREAMS, defaultStreams(policy, workers)),
         profile,
-        encoderOptions: encoderOptions(codecs, profile, { level, windowLog }),
+        encoderOptions: encoder,
         frameSize: checked.frameSize,
       },
       halfDuplex: checked.halfDuplex,
@@ -136,7 +139,6 @@ export class Server {
       report,
       closed: (peer) => this.#forget(peer),
     };
-    this.#net = this.#makeListener();
   }
 
   /** What has been recorded so far; undefined without the option `record`. */
