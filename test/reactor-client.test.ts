@@ -118,8 +118,8 @@ const OPEN: Record<string, string> = {
 
 const GIVEN_UP: Record<string, string> = {
   ...CLOSED,
-  'bytes more': 'nothing',
-  'bytes eos': 'nothing',
+  'bytes more': 'unwanted',
+  'bytes eos': 'unwanted',
   'error application': 'nothing',
   text: 'nothing',
   progress: 'nothing',
