@@ -12,6 +12,7 @@ import type { LanePool } from './lanes/pool.ts';
 import {
   type CacheStream,
   type LaneStream,
+  type LostBytes,
   Router,
   type RouterEvents,
   type RouterOptions,
@@ -511,9 +512,11 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#requests.get(record.requestId)?.onCallRecord(record);
   }
 
-  onLost(requests: Iterable<number>, pendingBytes: number, reason: string): void {
-    this.connection.output.give(pendingBytes);
+  onLost(requests: Iterable<number>, { pending, credited }: LostBytes, reason: string): void {
+    this.connection.output.give(pending);
     for (const requestId of [...requests]) this.#lose(requestId, reason);
+    // The peer will never see these bytes, and so never credit them.
+    if (this.window.limited) this.returnCredit(credited);
   }
 
   #lose(requestId: number, reason: string): void {

@@ -170,8 +170,8 @@ export class ServedRequest implements ResponseSink {
     }
     if (this.#started && this.#stream?.lane.alive) {
       // The lane answers with the error, after the frames of this call that are on their way.
+      if (!this.#callStopped) this.#stream.cancelCall(this.id, message ?? '');
       this.#callStopped = true;
-      this.#stream.cancelCall(this.id, message ?? '');
       if (message === undefined) this.#end();
       return;
     }

@@ -75,6 +75,8 @@ export const FrameFlag = {
   endsStream: 2,
   /** The frame is a call's: its bytes were granted, not handed in. */
   call: 4,
+  /** The frame went beside the response's bytes and has used up no credit. */
+  beside: 8,
 } as const;
 
 /** Flags of a `call` record. */

@@ -162,7 +162,7 @@ export class Lane {
     });
   }
 
-  /** Encodes `payload` on the slot's context into a finished frame; `origin`: {@link FrameFlag}.call or 0. */
+  /** Encodes `payload` on the slot's context into a finished frame; `origin`: {@link FrameFlag}.call, .beside or 0. */
   encode(
     slotId: number,
     requestId: number,
@@ -231,7 +231,7 @@ export class Lane {
       case Op.encode:
         return this.encode(slot, requestId, type, flags, record.payload, 0);
       case Op.plain:
-        return this.plain(slot, requestId, type, flags, record.payload, record.length, 0);
+        return this.plain(slot, requestId, type, flags, record.payload, record.length, FrameFlag.beside);
       case Op.decode:
         return this.#decode(slot, requestId, record.payload);
       case Op.openEncoder:

@@ -16,6 +16,13 @@ import type { Lane, SlotOwner } from './lane.ts';
 import type { Policy, RouteQuery, StreamView } from './policy.ts';
 import type { LanePool } from './pool.ts';
 
+/** What waited for the encoder of a stream that is gone, in bytes. */
+export interface LostBytes {
+  readonly pending: number;
+  /** Those of them that had used up credit. */
+  readonly credited: number;
+}
+
 /** What the router tells the owner of the requests. */
 export interface RouterEvents {
   /** A frame of the request's response is about to be given to the writer. */
@@ -24,8 +31,8 @@ export interface RouterEvents {
   onCallRecord(record: BatchReader): void;
   /** So many more handlers (or fewer) are at work although their response is over. */
   linger(handlers: number): void;
-  /** A stream is gone with its lane, and with it `pendingBytes` that waited for its encoder. */
-  onLost(requests: Iterable<number>, pendingBytes: number, reason: string): void;
+  /** A stream is gone with its lane, and with it the bytes that waited for its encoder. */
+  onLost(requests: Iterable<number>, lost: LostBytes, reason: string): void;
 }
 
 export interface RouterOptions {
@@ -80,6 +87,8 @@ export class LaneStream implements SlotOwner, IdleContext {
   /** Calls that were told to stop and have not said yet that their code has ended. */
   #stopping = 0;
   usedAt: number;
+  /** Of the bytes that wait for the encoder, those that have used up credit. */
+  #creditedBytes = 0;
   frames = 0;
   bytesIn = 0;
   bytesOut = 0;
@@ -132,6 +141,7 @@ export class LaneStream implements SlotOwner, IdleContext {
 
   /** Encodes a piece of a response; `payload` is copied. */
   encode(requestId: number, type: number, flags: number, payload: Uint8Array): void {
+    this.#creditedBytes += payload.length;
     this.backlog.take(payload.length);
     this.lane.add(Op.encode, this.slot, requestId, type, flags, payload);
   }
@@ -171,6 +181,7 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.bytesOut += wireLength;
     const call = (frameFlags & FrameFlag.call) !== 0;
     if (!call) this.backlog.give(rawLength);
+    if ((frameFlags & (FrameFlag.call | FrameFlag.beside)) === 0) this.#creditedBytes -= rawLength;
     const last = (frameFlags & FrameFlag.last) !== 0;
     if (last) this.requests.delete(requestId);
     if ((frameFlags & FrameFlag.endsStream) !== 0) this.#over(this, true);
@@ -197,7 +208,8 @@ export class LaneStream implements SlotOwner, IdleContext {
   onLost(reason: string): void {
     this.#over(this, false);
     this.#callsEnded(this.#stopping);
-    this.#events.onLost(this.requests, this.pendingBytes, reason);
+    const lost = { pending: this.pendingBytes, credited: this.#creditedBytes };
+    this.#events.onLost(this.requests, lost, reason);
   }
 }
 
