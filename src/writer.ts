@@ -8,8 +8,11 @@ import { HEADER_SIZE, writeHeader } from './wire/frame.ts';
 
 /** A two-way byte channel: a socket, or something like one. */
 export interface Transport {
-  /** Hands `chunks` on in order; `written` is called when they need not be kept any more. */
-  write(chunks: Uint8Array[], written: () => void): void;
+  /**
+   * Hands `chunks` on in order; `written` is called when they need not be kept any more, with an error where they did
+   * not all go out.
+   */
+  write(chunks: Uint8Array[], written: (error?: Error | null) => void): void;
   /** Stops, and starts again, the arrival of data. */
   pause(): void;
   resume(): void;
@@ -62,11 +65,14 @@ export class Writer {
   }
 
   /**
-   * Adds finished frames; `bytes` belong to the writer from now on, or with `release` until that is called. When the
-   * connection closes first it is not called.
+   * Adds finished frames; `bytes` belong to the writer from now on, or with `release` until that is called, which it
+   * always is.
    */
   send(bytes: Uint8Array, release?: () => void): void {
-    if (this.#closed) return;
+    if (this.#closed) {
+      release?.();
+      return;
+    }
     this.#sealScratch();
     this.#chunks.push(bytes);
     if (release !== undefined) this.#leases.push(release);
@@ -146,9 +152,11 @@ export class Writer {
     this.#bytes = 0;
     this.#writing = true;
     this.bytesWritten += bytes;
-    this.#transport.write(chunks, () => {
-      this.#writing = false;
+    this.#transport.write(chunks, (error) => {
       for (const release of leases) release();
+      // After an error nothing more goes out; the transport is about to say that it is closed.
+      if (error || this.#closed) return;
+      this.#writing = false;
       this.#output.give(bytes);
       this.flush();
     });
@@ -159,6 +167,7 @@ export class Writer {
   close(): void {
     this.#closed = true;
     this.#chunks = [];
+    for (const release of this.#leases) release();
     this.#leases = [];
     this.#handedOver = [];
     this.#scratch = new Uint8Array(0);

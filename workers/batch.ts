@@ -142,6 +142,12 @@ export interface LaneStats {
   memoryBytes: number;
 }
 
+/**
+ * Records after which a batch leaves although more are at hand. Small ones come by the hundred: were they all to travel
+ * together, each thread would wait while another works.
+ */
+export const EARLY_RECORDS = 32;
+
 /** Bytes of a recycled batch. */
 export const BATCH_SIZE = 512 * 1024;
 
@@ -173,6 +179,11 @@ export class BatchWriter {
 
   get empty(): boolean {
     return this.#count === 0;
+  }
+
+  /** Records so far. */
+  get count(): number {
+    return this.#count;
   }
 
   /** Where the next payload begins. */

@@ -24,6 +24,7 @@ import {
   BatchReader,
   BatchWriter,
   type DecoderSetup,
+  EARLY_RECORDS,
   type EncoderSetup,
   FrameFlag,
   type LaneMessage,
@@ -105,6 +106,11 @@ export class LaneOutput {
   flush(returned?: ArrayBuffer): void {
     if (this.#writer !== undefined && !this.#writer.empty) this.#ship(returned);
     else if (returned !== undefined) this.#post({ spare: returned }, [returned]);
+  }
+
+  /** Sends what has gathered if it is many records, while more are being made. */
+  flushMany(): void {
+    if (this.#writer !== undefined && this.#writer.count >= EARLY_RECORDS) this.#ship();
   }
 
   /** For output that does not come from a batch in hand: flushes at the end of the tick. */
@@ -221,7 +227,10 @@ export class Lane {
 
   #work(batch: ArrayBuffer): void {
     const reader = new BatchReader(batch);
-    while (reader.next()) this.#record(reader);
+    while (reader.next()) {
+      this.#record(reader);
+      this.#output.flushMany();
+    }
     this.#output.flush(batch);
   }
 

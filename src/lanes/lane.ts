@@ -8,6 +8,7 @@ import {
   BATCH_SIZE,
   BatchReader,
   BatchWriter,
+  EARLY_RECORDS,
   type LaneMessage,
   type LaneStats,
   Op,
@@ -42,6 +43,8 @@ export class Lane {
   /** Batches that were full while too many were outstanding, oldest first. */
   #full: ArrayBuffer[] = [];
   #outstanding = 0;
+  /** The lane's batches that writers have not done with. */
+  #lent = 0;
   /** Empty batches of ours / of the lane's. */
   #spares: ArrayBuffer[] = [];
   #homeBound: ArrayBuffer[] = [];
@@ -104,7 +107,9 @@ export class Lane {
     const writer = this.#room(payload.length);
     writer.bytes.set(payload, writer.end);
     writer.add(op, slot, requestId, type, flags, payload.length, extra);
-    this.#planFlush();
+    // A lane that has nothing to do begins while we gather the rest.
+    if (this.#outstanding === 0 && writer.count >= EARLY_RECORDS) this.#ship();
+    else this.#planFlush();
   }
 
   addJson(op: number, slot: number, value: unknown): void {
@@ -216,7 +221,9 @@ export class Lane {
 
   #deliver(batch: ArrayBuffer): void {
     const record = new BatchReader(batch);
-    const lease = new BatchLease(batch, this.#giveBack);
+    const copyLimit = this.#lent < FREE_LOANS ? COPY_LIMIT : LEND_ALWAYS;
+    this.#lent++;
+    const lease = new BatchLease(batch, copyLimit, this.#giveBack);
     let writer: Writer | undefined;
     let start = 0;
     let end = 0;
@@ -247,6 +254,7 @@ export class Lane {
   }
 
   readonly #giveBack = (batch: ArrayBuffer): void => {
+    this.#lent--;
     this.#homeBound.push(batch);
     if (this.#homeBound.length < MAX_OUTSTANDING || !this.#alive) return;
     const spare = this.#homeBound.pop() as ArrayBuffer;
@@ -262,23 +270,30 @@ export class Lane {
 
 /** Runs up to this size are copied out of their batch: that costs less than to keep the batch for them. */
 const COPY_LIMIT = 4096;
-/** Behind an unfinished write, only runs that fill this much of a batch may keep it: a slow reader holds at most 4 ×. */
-const LEND_TO_BUSY = BATCH_SIZE / 4;
+/**
+ * While a lane has lent so many batches, to slow readers, a run has to fill this much of one to keep it: together they
+ * hold these, and otherwise at most four times their bytes.
+ */
+const FREE_LOANS = 8;
+const LEND_ALWAYS = BATCH_SIZE / 4;
 
 /** A delivered batch, on loan to the writers that send from it; it goes home when the last of them is done. */
 class BatchLease {
   readonly #batch: ArrayBuffer;
   readonly #giveBack: (batch: ArrayBuffer) => void;
+  readonly #copyLimit: number;
   #holders = 1;
 
-  constructor(batch: ArrayBuffer, giveBack: (batch: ArrayBuffer) => void) {
+  /** Runs of at most `copyLimit` bytes are copied out of it. */
+  constructor(batch: ArrayBuffer, copyLimit: number, giveBack: (batch: ArrayBuffer) => void) {
     this.#batch = batch;
+    this.#copyLimit = copyLimit;
     this.#giveBack = giveBack;
   }
 
   /** Sends a run of frames: from the batch itself, or copied where a slow reader would keep the batch for long. */
   send(writer: Writer, bytes: Uint8Array, start: number, end: number): void {
-    if (end - start <= (writer.busy ? LEND_TO_BUSY : COPY_LIMIT)) {
+    if (end - start <= this.#copyLimit) {
       writer.send(bytes.slice(start, end));
       return;
     }

@@ -31,14 +31,12 @@ export class SocketTransport implements Transport {
     socket.on('close', () => this.onClose(this.#error));
   }
 
-  write(chunks: Uint8Array[], written: () => void): void {
+  write(chunks: Uint8Array[], written: (error?: Error | null) => void): void {
     const socket = this.#socket;
     const last = chunks.length - 1;
     if (last > 0) socket.cork();
     for (let i = 0; i < last; i++) socket.write(chunks[i]);
-    socket.write(chunks[last], (error) => {
-      if (!error) written();
-    });
+    socket.write(chunks[last], written);
     if (last > 0) socket.uncork();
   }
 
