@@ -70,7 +70,7 @@ export class ServedRequest implements ResponseSink {
   readonly #window: Window;
   /** Command data for a handler on this thread; for one in a lane, what came before it was started. */
   readonly #data: DataQueue | undefined;
-  #early: { bytes: Uint8Array; last: boolean }[] = [];
+  #early: { bytes: Uint8Array; last: boolean }[] | undefined;
   #stream: LaneStream | undefined;
   #pump: ResponsePump | undefined;
   #request: HandlerRequest | undefined;
@@ -137,7 +137,7 @@ export class ServedRequest implements ResponseSink {
     this.#request = request;
     this.#codeRuns = true;
     this.#pump = new ResponsePump(name, this, this.#peer.frameSize);
-    this.#pump.start(() => handler(request));
+    this.#pump.start(handler, request);
   }
 
   /** Stops the request when `milliseconds` have passed (C6). */
@@ -157,7 +157,10 @@ export class ServedRequest implements ResponseSink {
     this.#unread += costOf(bytes);
     if (this.command.handler !== undefined) this.#data?.push(bytes, last);
     else if (this.#started) this.#sendData(bytes, last);
-    else this.#early.push({ bytes: bytes.slice(), last });
+    else {
+      this.#early ??= [];
+      this.#early.push({ bytes: bytes.slice(), last });
+    }
   }
 
   /** Stops the handler; the peer gets `message` as an application error, or nothing at all. */
@@ -331,8 +334,8 @@ export class ServedRequest implements ResponseSink {
     const flags =
       (this.#data === undefined ? 0 : CallFlag.data) | (this.#peer.sendsProgress ? CallFlag.progress : 0);
     stream.call(laneHandler, this.id, utf8.encode(name), packed, flags, this.#granted);
-    for (const { bytes, last } of this.#early) this.#sendData(bytes, last);
-    this.#early = [];
+    for (const { bytes, last } of this.#early ?? []) this.#sendData(bytes, last);
+    this.#early = undefined;
   }
 
   #dataRead(cost: number): void {
@@ -358,11 +361,11 @@ export class ServedRequest implements ResponseSink {
     this.#stream?.tell(Op.callGrant, this.id, 0, undefined, bytes);
   }
 
-  readonly #grantWhatIsWanted = (): void => {
+  #grantWhatIsWanted(): void {
     if (this.#over || this.#grantWanted === 0) return;
     this.#grant(this.#grantWanted);
-    if (this.#grantWanted > 0) this.wait(this.#grantWhatIsWanted);
-  };
+    if (this.#grantWanted > 0) this.wait(() => this.#grantWhatIsWanted());
+  }
 
   #lookup(key: string, last: boolean): void {
     if (!this.#canSplice) {
@@ -531,7 +534,7 @@ export class ServedRequest implements ResponseSink {
     if (this.#stream !== undefined) this.#peer.leaveStream(this.#stream, this.id);
     this.#lingers = this.#codeRuns || this.#callStopped;
     if (this.#granted !== 0) this.#giveBack(this.#granted);
-    this.#early = [];
+    this.#early = undefined;
     if (this.#unread > 0) this.#dataRead(this.#unread);
     this.#peer.finished(this);
   }

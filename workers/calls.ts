@@ -338,14 +338,14 @@ export class Calls {
         (error) =>
           call.pump.start(() => {
             throw error;
-          }),
+          }, call.request),
       );
     }
   }
 
   #run(call: Call, loaded: Handler | Record<string, Handler>): void {
     const handler = typeof loaded === 'function' ? loaded : loaded[call.request.command];
-    call.pump.start(() => handler(call.request));
+    call.pump.start(handler, call.request);
   }
 
   async #load(index: number): Promise<Handler | Record<string, Handler>> {

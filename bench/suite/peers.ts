@@ -6,12 +6,15 @@ import type { Bench, BenchContext, Result, Table } from '../bench.ts';
 import { type Figure, figure } from '../figures.ts';
 import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
 import { PEERS } from '../peers/index.ts';
+import type { Peer, PeerOptions } from '../peers/peer.ts';
 import type { Measurement } from '../proc.ts';
 import { median, pairedRatio, spread } from '../stats.ts';
 import { takeTurns } from '../turns.ts';
 
 const IN_FLIGHT = 100;
 const OURS = 'millrace';
+/** The others work on one thread and its helpers; ours besides as it comes, with a lane per core. */
+const ONE_LANE: PeerOptions = { workers: 1, streams: 1 };
 const WS = 'ws + deflate';
 const H2 = 'http2 + zstd sync';
 
@@ -51,13 +54,13 @@ export const peers: Bench = {
 };
 
 async function measureAll(context: BenchContext, payloads: PayloadSpec): Promise<Row[]> {
-  const here = PEERS.filter(({ missing }) => !missing?.());
+  const here = PEERS.filter(({ missing }) => !missing?.()).flatMap(entriesOf);
   const halfLoads = new Map<string, Measurement>();
   const rounds = await takeTurns(
     {
-      contenders: here.map(({ name }) => ({
-        label: name,
-        rig: { peer: name, payloads },
+      contenders: here.map(({ label, peer, options }) => ({
+        label,
+        rig: { peer, payloads, options },
         shape: { kind: 'closed', inFlight: IN_FLIGHT },
       })),
       rounds: [7, 3],
@@ -72,12 +75,32 @@ async function measureAll(context: BenchContext, payloads: PayloadSpec): Promise
     },
     context,
   );
-  return here.map(({ name, describe }) => ({
-    peer: name,
+  return here.map(({ label, describe }) => ({
+    peer: label,
     describe,
-    rounds: rounds.get(name)!,
-    halfLoad: halfLoads.get(name)!,
+    rounds: rounds.get(label)!,
+    halfLoad: halfLoads.get(label)!,
   }));
+}
+
+interface Entry {
+  readonly label: string;
+  readonly describe: string;
+  readonly peer: string;
+  readonly options: PeerOptions;
+}
+
+function entriesOf({ name, describe }: Peer): Entry[] {
+  const asItComes = { label: name, describe, peer: name, options: {} };
+  if (name !== OURS) return [asItComes];
+  return [
+    {
+      ...asItComes,
+      describe: 'zstd level 3, one lane, one stream, handler on the main thread',
+      options: ONE_LANE,
+    },
+    { ...asItComes, label: `${OURS}, all cores` },
+  ];
 }
 
 const of = (row: Row, pick: (measurement: Measurement) => number) => row.rounds.map(pick);

@@ -6,7 +6,14 @@
  */
 
 import { CommandError } from '../wire/errors.ts';
-import { CachedOutput, type Handler, type Output, ProgressOutput, TextOutput } from './command.ts';
+import {
+  CachedOutput,
+  type CommandRequest,
+  type Handler,
+  type Output,
+  ProgressOutput,
+  TextOutput,
+} from './command.ts';
 
 /** Where the frames of one response go. */
 export interface ResponseSink {
@@ -40,13 +47,15 @@ export interface ResponseSink {
 type AnyIterator = AsyncIterator<Output> | Iterator<Output>;
 
 const utf8 = new TextEncoder();
+/** No chunks; never added to. */
+const NONE: Uint8Array[] = [];
 
 export class ResponsePump {
   readonly #sink: ResponseSink;
   readonly #command: string;
   readonly #frameSize: number;
   #iterator: AnyIterator | undefined;
-  #chunks: Uint8Array[] = [];
+  #chunks: Uint8Array[] = NONE;
   #length = 0;
   #cached: CachedOutput | undefined;
   /** What goes on once the bytes in hand have been sent far enough; set while we wait for allowance. */
@@ -64,23 +73,27 @@ export class ResponsePump {
     this.#frameSize = frameSize;
   }
 
-  /** Runs `call`, which starts the handler, and sends what it yields. */
-  start(call: () => ReturnType<Handler>): void {
+  /** Runs `handler` and sends what it yields. */
+  start(handler: Handler, request: CommandRequest): void {
     if (this.#over) {
       this.#codeEnded();
       return;
     }
     let output: ReturnType<Handler>;
     try {
-      output = call();
+      output = handler(request);
       this.#iterator = iteratorOf(output);
     } catch (error) {
       this.#threw(error);
       return;
     }
     if (this.#iterator !== undefined) this.#step();
-    else if (isPromise(output)) output.then(this.#returned, this.#threw);
-    else this.#returned(output as Output | undefined);
+    else if (isPromise(output)) {
+      output.then(
+        (value) => this.#returned(value),
+        (error) => this.#threw(error),
+      );
+    } else this.#returned(output as Output | undefined);
   }
 
   /** Sends what is held, because the tick ends before the handler has gone on. */
@@ -115,30 +128,41 @@ export class ResponsePump {
     this.#sink.ended();
   }
 
-  readonly #threw = (error: unknown): void => {
+  #threw(error: unknown): void {
     this.#codeEnded();
     this.fail(error);
-  };
+  }
 
-  readonly #returned = (output: Output | undefined): void => {
+  #returned(output: Output | undefined): void {
     this.#codeEnded();
     if (this.#over) return;
     if (output === undefined) this.#finish();
-    else this.#take(output, this.#finish);
-  };
+    else if (!this.#sendWhole(output)) this.#take(output, () => this.#finish());
+  }
 
-  readonly #step = (): void => {
+  /** A response that is there at once and fits one frame needs nothing of what follows. */
+  #sendWhole(output: Output): boolean {
+    if (!(output instanceof Uint8Array) || output.length > this.#frameSize) return false;
+    if (this.#sink.allowance(output.length) < output.length) return false;
+    this.#sink.sendBytes(output, true);
+    this.#close();
+    return true;
+  }
+
+  #step(): void {
     if (this.#over) return;
     try {
       const result = (this.#iterator as AnyIterator).next();
-      if (result instanceof Promise) result.then(this.#stepped, this.#threw);
-      else Promise.resolve(result).then(this.#stepped, this.#threw);
+      (result instanceof Promise ? result : Promise.resolve(result)).then(
+        (step) => this.#stepped(step),
+        (error) => this.#threw(error),
+      );
     } catch (error) {
       this.#threw(error);
     }
-  };
+  }
 
-  readonly #stepped = (result: IteratorResult<Output>): void => {
+  #stepped(result: IteratorResult<Output>): void {
     if (result.done) this.#codeEnded();
     if (this.#over) return;
     if (this.#blocked !== undefined) {
@@ -146,8 +170,8 @@ export class ResponsePump {
       return;
     }
     if (result.done) this.#finish();
-    else this.#take(result.value, this.#step);
-  };
+    else this.#take(result.value, () => this.#step());
+  }
 
   #take(output: Output, then: () => void): void {
     if (this.#cached !== undefined) this.#sendCached(false, () => this.#take(output, then));
@@ -182,6 +206,7 @@ export class ResponsePump {
 
   #append(bytes: Uint8Array, then: () => void): void {
     if (bytes.length > 0) {
+      if (this.#chunks === NONE) this.#chunks = [];
       this.#chunks.push(bytes);
       this.#length += bytes.length;
       this.#planFlush();
@@ -189,23 +214,23 @@ export class ResponsePump {
     this.#drain(this.#frameSize, then);
   }
 
-  readonly #finish = (): void => {
+  #finish(): void {
     if (this.#over) return;
     if (this.#cached !== undefined) {
-      this.#sendCached(true, this.#close);
+      this.#sendCached(true, () => this.#close());
       return;
     }
     this.#drain(this.#frameSize, () => {
       const allowed = this.#sink.allowance(this.#length);
       if (allowed < this.#length) {
         if (allowed > 0) this.#sink.sendBytes(this.#gather(allowed), false);
-        this.#wait(this.#finish);
+        this.#wait(() => this.#finish());
         return;
       }
       this.#sink.sendBytes(this.#gather(this.#length), true);
       this.#close();
     });
-  };
+  }
 
   /** Sends whole frames until at most `keep` bytes are left, waiting where it must, then goes on with `then`. */
   #drain(keep: number, then: () => void): void {
@@ -228,7 +253,7 @@ export class ResponsePump {
       if (this.#over) return;
       this.#blocked = undefined;
       if (bytes === undefined) then();
-      else this.#append(bytes, last ? this.#finish : then);
+      else this.#append(bytes, last ? () => this.#finish() : then);
       this.#unpark();
     });
   }
@@ -280,23 +305,23 @@ export class ResponsePump {
   }
 
   /** Ends the response with an application error. */
-  readonly fail = (error: unknown): void => {
+  fail(error: unknown): void {
     if (this.#over) return;
     this.#end();
     if (!(error instanceof CommandError)) this.#sink.report(error);
     this.#sink.sendError(publicMessage(this.#command, error));
     this.#sink.done();
     this.#unwind();
-  };
+  }
 
-  readonly #close = (): void => {
+  #close(): void {
     this.#end();
     this.#sink.done();
-  };
+  }
 
   #end(): void {
     this.#over = true;
-    this.#chunks = [];
+    this.#chunks = NONE;
     this.#length = 0;
     this.#cached = undefined;
     this.#parked = undefined;

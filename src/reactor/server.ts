@@ -26,6 +26,7 @@ import {
   decodeUtf8,
   type SenderSettings,
 } from '../wire/payloads.ts';
+import { decodeAscii } from '../wire/utf8.ts';
 import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
 import { Rate } from './rate.ts';
 
@@ -76,7 +77,7 @@ interface Request {
 /** How many cancelled requests we remember, so that frames of theirs already on the way do no harm. */
 const REMEMBERED_CANCELS = 256;
 
-const ascii = new TextDecoder('latin1');
+const latin1 = new TextDecoder('latin1');
 
 export class ServerReactor {
   readonly #limits: Limits;
@@ -303,7 +304,8 @@ export class ServerReactor {
       throw overLimit('maxConcurrentRequests', `more than ${maxConcurrentRequests} concurrent requests`);
     }
     this.#cancelled.delete(id);
-    const request = newRequest(id, ascii.decode(payload), expectsArguments, expectsData, this.#now());
+    const name = decodeAscii(payload, 0, payload.length) ?? latin1.decode(payload);
+    const request = newRequest(id, name, expectsArguments, expectsData, this.#now());
     if (!eos) this.#receiving.set(id, request);
     if (!expectsArguments) this.#run(request);
   }
