@@ -18,6 +18,7 @@ import {
   type RouterOptions,
 } from './lanes/router.ts';
 import { Window } from './reactor/flow.ts';
+import { IdTable } from './reactor/id-table.ts';
 import type { Ticket } from './reactor/incoming.ts';
 import { costOf } from './reactor/request.ts';
 import type { ResponsePump } from './reactor/response.ts';
@@ -83,7 +84,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   readonly #context: PeerContext;
   readonly #reactor: ServerReactor;
   readonly #decoders: LaneDecoders;
-  readonly #requests = new Map<number, ServedRequest>();
+  readonly #requests = new IdTable<ServedRequest>();
   readonly #actions: ServerAction[] = [];
   #settings: SenderSettings = {};
   #creditWaiters: { request: ServedRequest; resume: () => void }[] = [];
@@ -185,7 +186,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   onClosed(reason: Error | undefined): void {
     this.#reactor.stop();
     this.#decoders.closeAll();
-    for (const request of [...this.#requests.values()]) request.stop(undefined);
+    for (const request of this.#requests.values()) request.stop(undefined);
     this.#requests.clear();
     this.router.close();
     this.connection.output.wake();
@@ -209,7 +210,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#stopped = true;
     this.connection.pause();
     this.#reactor.forgetReceiving();
-    for (const request of [...this.#requests.values()]) if (!request.answered) request.stop(reason);
+    for (const request of this.#requests.values()) if (!request.answered) request.stop(reason);
     this.#endIfDone();
   }
 

@@ -19,6 +19,7 @@ import {
   renderTextOutput,
   type SenderSettings,
 } from '../wire/payloads.ts';
+import { IdTable } from './id-table.ts';
 import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
 
 /** What the owner of a {@link ClientReactor} has to do. */
@@ -44,7 +45,7 @@ const HIGHEST_ID = 0xffff;
 export class ClientReactor<T> {
   readonly #frames: IncomingFrames;
   /** Busy IDs; undefined for cancelled requests whose last frame has not come yet. */
-  readonly #requests = new Map<number, T | undefined>();
+  readonly #requests = new IdTable<T | undefined>();
   #actions: ClientAction<T>[] = [];
   #nextId = 1;
   #errored = false;
@@ -60,8 +61,8 @@ export class ClientReactor<T> {
   }
 
   /** What the owner attached to the requests that still wait. */
-  *requests(): Iterable<T> {
-    for (const request of this.#requests.values()) if (request !== undefined) yield request;
+  requests(): T[] {
+    return this.#requests.values().filter((request) => request !== undefined);
   }
 
   /**

@@ -27,6 +27,7 @@ import {
   type SenderSettings,
 } from '../wire/payloads.ts';
 import { decodeAscii } from '../wire/utf8.ts';
+import { IdTable } from './id-table.ts';
 import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
 import { Rate } from './rate.ts';
 
@@ -86,8 +87,8 @@ export class ServerReactor {
   readonly #pings: Rate;
   readonly #credits: Rate;
   readonly #cancels: Rate;
-  readonly #receiving = new Map<number, Request>();
-  readonly #running = new Map<number, Request>();
+  readonly #receiving = new IdTable<Request>();
+  readonly #running = new IdTable<Request>();
   readonly #cancelled = new Set<number>();
   #actions: ServerAction[] = [];
   #state: 'open' | 'ended' | 'errored' = 'open';
@@ -129,9 +130,10 @@ export class ServerReactor {
 
   /** Requests being received or running. */
   get openRequests(): number {
-    let receivingOnly = 0;
-    for (const id of this.#receiving.keys()) if (!this.#running.has(id)) receivingOnly++;
-    return receivingOnly + this.#running.size;
+    const running = this.#running;
+    if (this.#receiving.size === 0) return running.size;
+    const receivingOnly = this.#receiving.values().filter(({ requestId }) => !running.has(requestId));
+    return receivingOnly.length + running.size;
   }
 
   /**
@@ -201,10 +203,10 @@ export class ServerReactor {
 
   #finishInput(actions: ServerAction[]): void {
     this.#endPending = false;
-    for (const id of this.#receiving.keys()) {
-      if (!this.#running.has(id)) continue;
-      this.finishResponse(id);
-      actions.push({ kind: 'abandon', requestId: id });
+    for (const { requestId } of this.#receiving.values()) {
+      if (!this.#running.has(requestId)) continue;
+      this.finishResponse(requestId);
+      actions.push({ kind: 'abandon', requestId });
     }
     this.#dropReceiving();
     if (!this.#holdsOutput) return;

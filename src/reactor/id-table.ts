@@ -1,0 +1,100 @@
+/**
+ * What is attached to request IDs, for tables whose entries come and go by the thousand a second. A Map is rebuilt
+ * every few dozen of those, and each table that it leaves behind points to the next: one of them that grew old keeps
+ * all later ones, and the requests in them, alive until the next full collection. Then every scavenge copies some
+ * 300 bytes per request that has long been answered: 6 to 9 ms, three times a second, at 17 000 requests a second.
+ */
+
+const SMALLEST = 16;
+const FREE = -1;
+
+/** A map from request IDs, 0 … 65 535, to values; at most half full, probed linearly. In no order. */
+export class IdTable<T> {
+  #ids: Int32Array | undefined;
+  #values: (T | undefined)[] = [];
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  has(id: number): boolean {
+    return this.#ids !== undefined && this.#ids[this.#find(this.#ids, id)] === id;
+  }
+
+  get(id: number): T | undefined {
+    return this.#ids === undefined ? undefined : this.#values[this.#find(this.#ids, id)];
+  }
+
+  set(id: number, value: T): void {
+    if (this.#ids === undefined || 2 * this.#size >= this.#ids.length) this.#grow();
+    const ids = this.#ids as Int32Array;
+    const at = this.#find(ids, id);
+    if (ids[at] === FREE) this.#size++;
+    ids[at] = id;
+    this.#values[at] = value;
+  }
+
+  /** Returns whether there was something to delete. */
+  delete(id: number): boolean {
+    const ids = this.#ids;
+    if (ids === undefined) return false;
+    let gap = this.#find(ids, id);
+    if (ids[gap] === FREE) return false;
+    this.#size--;
+    // What was pushed past the gap by others moves back, so that probing never meets a hole.
+    const mask = ids.length - 1;
+    for (let at = (gap + 1) & mask; ids[at] !== FREE; at = (at + 1) & mask) {
+      const home = homeOf(ids[at], mask);
+      if (((at - home) & mask) < ((at - gap) & mask)) continue;
+      ids[gap] = ids[at];
+      this.#values[gap] = this.#values[at];
+      gap = at;
+    }
+    ids[gap] = FREE;
+    this.#values[gap] = undefined;
+    return true;
+  }
+
+  clear(): void {
+    this.#ids = undefined;
+    this.#values = [];
+    this.#size = 0;
+  }
+
+  /** The entries as they are now; the table may be changed meanwhile. */
+  entries(): [number, T][] {
+    const entries: [number, T][] = [];
+    this.#ids?.forEach((id, at) => {
+      if (id !== FREE) entries.push([id, this.#values[at] as T]);
+    });
+    return entries;
+  }
+
+  /** The values as they are now. */
+  values(): T[] {
+    return this.entries().map(([, value]) => value);
+  }
+
+  /** Where `id` is, or would be. */
+  #find(ids: Int32Array, id: number): number {
+    const mask = ids.length - 1;
+    let at = homeOf(id, mask);
+    while (ids[at] !== id && ids[at] !== FREE) at = (at + 1) & mask;
+    return at;
+  }
+
+  #grow(): void {
+    const entries = this.entries();
+    const length = Math.max(SMALLEST, 2 * (this.#ids?.length ?? 0));
+    this.#ids = new Int32Array(length).fill(FREE);
+    this.#values = new Array(length).fill(undefined);
+    this.#size = 0;
+    for (const [id, value] of entries) this.set(id, value);
+  }
+}
+
+/** IDs of one side are all odd, so their lowest bit says nothing. */
+function homeOf(id: number, mask: number): number {
+  return (id >> 1) & mask;
+}
