@@ -1,6 +1,7 @@
 /** Handlers that run in a lane: their bytes go straight into the lane's encoder and only finished frames cross. */
 
 import type { CachedOutput, Handler, ProgressOutput, TextOutput } from '../src/reactor/command.ts';
+import { IdTable } from '../src/reactor/id-table.ts';
 import { DataQueue, HandlerRequest, NO_DATA } from '../src/reactor/request.ts';
 import { ResponsePump, type ResponseSink } from '../src/reactor/response.ts';
 import { CommandError } from '../src/wire/errors.ts';
@@ -236,7 +237,8 @@ export class Calls {
   readonly #loading: (Promise<Handler | Record<string, Handler>> | undefined)[] = [];
   readonly #lane: CallLane;
   readonly #output: CallOutput;
-  readonly #running = new Map<number, Call>();
+  /** Calls by slot and request ID whose response is not over. */
+  readonly #running = new Map<number, IdTable<Call>>();
   /** Calls by slot whose response is over and whose code is not. */
   readonly #lingering = new Map<number, Set<Call>>();
   readonly #slotFree: (slot: number) => void;
@@ -263,7 +265,7 @@ export class Calls {
       this.#start(record);
       return;
     }
-    const call = this.#running.get(key(record.slot, record.requestId));
+    const call = this.#running.get(record.slot)?.get(record.requestId);
     if (call === undefined) {
       // Its response ended while this was on its way.
       if (record.op === Op.callCancel) this.#answerCancel(record);
@@ -283,7 +285,8 @@ export class Calls {
 
   /** The slot's stream is gone: its calls stop, and nothing of theirs is sent. */
   dropSlot(slot: number): void {
-    for (const call of this.#running.values()) if (call.slot === slot) call.stop('');
+    for (const call of this.#running.get(slot)?.values() ?? []) call.stop('');
+    this.#running.delete(slot);
   }
 
   /** True while code of the slot's calls runs. */
@@ -292,7 +295,7 @@ export class Calls {
   }
 
   over(call: Call): void {
-    this.#running.delete(key(call.slot, call.requestId));
+    this.#running.get(call.slot)?.delete(call.requestId);
     if (!call.codeRuns) return;
     const calls = this.#lingering.get(call.slot);
     if (calls === undefined) this.#lingering.set(call.slot, new Set([call]));
@@ -328,7 +331,12 @@ export class Calls {
   #start(record: BatchReader): void {
     const index = record.type;
     const call = new Call(this, this.#lane, this.#output, record);
-    this.#running.set(key(call.slot, call.requestId), call);
+    let calls = this.#running.get(call.slot);
+    if (calls === undefined) {
+      calls = new IdTable();
+      this.#running.set(call.slot, calls);
+    }
+    calls.set(call.requestId, call);
     const loaded = this.#loaded[index];
     if (loaded !== undefined) this.#run(call, loaded);
     else {
@@ -356,9 +364,4 @@ export class Calls {
     this.#loaded[index] = loaded;
     return loaded;
   }
-}
-
-/** Request IDs belong to a connection, and a slot belongs to one connection. */
-function key(slot: number, requestId: number): number {
-  return slot * 0x1_0000 + requestId;
 }
