@@ -89,6 +89,8 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   #settings: SenderSettings = {};
   #creditWaiters: { request: ServedRequest; resume: () => void }[] = [];
   #dirty: ResponsePump[] = [];
+  /** Requests whose last frame is with the writer and has not been handed to the transport. */
+  #answered: { requestId: number; lingers: boolean }[] = [];
   /** What the command data costs that handlers have not read yet. */
   #unreadData = 0;
   /** Replies to pings that wait until less of it is unread: clients pace their uploads by them. */
@@ -308,7 +310,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     const command = this.#context.commands.get(received.command);
     if (this.#draining) return this.#refuse(requestId, 'server is shutting down');
     if (command === undefined) return this.#refuse(requestId, `unknown command '${received.command}'`);
-    const { args, reserved } = splitReserved(received.args);
+    const { args, reserved } = splitReserved(received);
     const deadline = deadlineOf(reserved);
     if (Number.isNaN(deadline)) return this.#refuse(requestId, ':deadline-ms is not a decimal number');
     const request = new ServedRequest(this, command, requestId, args, hasData);
@@ -515,7 +517,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 
   onLost(requests: Iterable<number>, { pending, credited }: LostBytes, reason: string): void {
     this.connection.output.give(pending);
-    for (const requestId of [...requests]) this.#lose(requestId, reason);
+    for (const requestId of requests) this.#lose(requestId, reason);
     // The peer will never see these bytes, and so never credit them.
     if (this.window.limited) this.returnCredit(credited);
   }
@@ -532,12 +534,19 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   /** The ID is busy until the response's last byte has been handed to the transport (A4). */
   #freeWhenHandedOver(requestId: number, lingers = false): void {
     this.#reactor.answered(requestId);
-    this.connection.writer.whenHandedOver(() => {
+    if (this.#answered.length === 0) this.connection.writer.whenHandedOver(this.#freeAnswered);
+    this.#answered.push({ requestId, lingers });
+  }
+
+  readonly #freeAnswered = (): void => {
+    const answered = this.#answered;
+    this.#answered = [];
+    for (const { requestId, lingers } of answered) {
       if (lingers) this.linger(1);
       this.#reactor.finishResponse(requestId);
-      this.#endIfDone();
-    });
-  }
+    }
+    this.#endIfDone();
+  };
 
   #flushPumps(): void {
     const dirty = this.#dirty;
@@ -626,22 +635,21 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
 }
 
 /** The handler's arguments, and the reserved ones beside them (C6). */
-function splitReserved(all: ReadonlyMap<string, Uint8Array>): {
+function splitReserved({ args, reserved }: ReceivedCommand): {
   args: ReadonlyMap<string, Uint8Array>;
-  reserved: Map<string, Uint8Array> | undefined;
+  reserved: ReadonlyMap<string, Uint8Array> | undefined;
 } {
-  let reserved: Map<string, Uint8Array> | undefined;
-  for (const [name, value] of all) {
-    if (!name.startsWith(':')) continue;
-    reserved ??= new Map();
-    reserved.set(name, value);
-  }
-  if (reserved === undefined) return { args: all, reserved };
-  return { args: new Map([...all].filter(([name]) => !name.startsWith(':'))), reserved };
+  if (!reserved) return { args, reserved: undefined };
+  const isReserved = ([name]: [string, Uint8Array]) => name.startsWith(':');
+  const all = [...args];
+  return {
+    args: new Map(all.filter((each) => !isReserved(each))),
+    reserved: new Map(all.filter(isReserved)),
+  };
 }
 
 /** Milliseconds from now, undefined without a deadline, NaN when it is not a decimal number. */
-function deadlineOf(reserved: Map<string, Uint8Array> | undefined): number | undefined {
+function deadlineOf(reserved: ReadonlyMap<string, Uint8Array> | undefined): number | undefined {
   const value = reserved?.get(':deadline-ms');
   if (value === undefined) return undefined;
   const text = decodeUtf8(value);

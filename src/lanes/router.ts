@@ -6,6 +6,7 @@
 import { type BatchReader, type EncoderSetup, FrameFlag, Op, packPieces } from '../../workers/batch.ts';
 import type { Connection } from '../connection.ts';
 import { Gate } from '../reactor/flow.ts';
+import { IdTable } from '../reactor/id-table.ts';
 import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
 import { encodeStreamSettings } from '../wire/payloads.ts';
@@ -81,7 +82,7 @@ export class LaneStream implements SlotOwner, IdleContext {
   readonly #events: RouterEvents;
   readonly #over: (stream: LaneStream, ended: boolean) => void;
   /** Requests whose response is on its way here. */
-  readonly requests = new Set<number>();
+  readonly requests = new IdTable<true>();
   /** Bytes handed in and not yet encoded; handlers wait when there are many. */
   readonly backlog = new Gate(MAX_BACKLOG);
   /** Calls that were told to stop and have not said yet that their code has ended. */
@@ -119,7 +120,7 @@ export class LaneStream implements SlotOwner, IdleContext {
 
   /** The response to `requestId` goes out here. */
   use(requestId: number): void {
-    this.requests.add(requestId);
+    this.requests.set(requestId, true);
     this.usedAt = this.#budget.tick();
   }
 
@@ -209,7 +210,7 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.#over(this, false);
     this.#callsEnded(this.#stopping);
     const lost = { pending: this.pendingBytes, credited: this.#creditedBytes };
-    this.#events.onLost(this.requests, lost, reason);
+    this.#events.onLost(this.requests.ids(), lost, reason);
   }
 }
 

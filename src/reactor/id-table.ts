@@ -62,18 +62,14 @@ export class IdTable<T> {
     this.#size = 0;
   }
 
-  /** The entries as they are now; the table may be changed meanwhile. */
-  entries(): [number, T][] {
-    const entries: [number, T][] = [];
-    this.#ids?.forEach((id, at) => {
-      if (id !== FREE) entries.push([id, this.#values[at] as T]);
-    });
-    return entries;
+  /** The IDs as they are now; the table may be changed while they are gone through. */
+  ids(): number[] {
+    return this.#ids === undefined ? [] : [...this.#ids].filter((id) => id !== FREE);
   }
 
-  /** The values as they are now. */
+  /** The values as they are now; the table may be changed while they are gone through. */
   values(): T[] {
-    return this.entries().map(([, value]) => value);
+    return this.ids().map((id) => this.get(id) as T);
   }
 
   /** Where `id` is, or would be. */
@@ -85,7 +81,7 @@ export class IdTable<T> {
   }
 
   #grow(): void {
-    const entries = this.entries();
+    const entries = this.ids().map((id) => [id, this.get(id) as T] as const);
     const length = Math.max(SMALLEST, 2 * (this.#ids?.length ?? 0));
     this.#ids = new Int32Array(length).fill(FREE);
     this.#values = new Array(length).fill(undefined);

@@ -36,6 +36,8 @@ export interface ReceivedCommand {
   readonly requestId: number;
   readonly command: string;
   readonly args: ReadonlyMap<string, Uint8Array>;
+  /** Whether reserved arguments (C6) are among them. */
+  readonly reserved: boolean;
   /** Data follows as `data` actions. */
   readonly hasData: boolean;
 }
@@ -64,6 +66,7 @@ interface Request {
   readonly command: string;
   readonly args: Map<string, Uint8Array>;
   argumentBytes: number;
+  reserved: boolean;
   expectsArguments: boolean;
   readonly expectsData: boolean;
   partial: { name: string; value: Uint8Array; filled: number } | undefined;
@@ -362,6 +365,7 @@ export class ServerReactor {
       return;
     }
     request.args.set(name, value);
+    request.reserved ||= name.startsWith(':');
     request.partial = undefined;
     if (!last) return;
     request.expectsArguments = false;
@@ -379,6 +383,10 @@ export class ServerReactor {
       throw overLimit('maxArguments', `more than ${maxArguments} arguments in one command`);
     }
     this.#holdArgument(request, name.length + valueLength);
+    if (piece.length === valueLength) {
+      request.partial = { name, value: piece.slice(), filled: valueLength };
+      return;
+    }
     request.partial = { name, value: new Uint8Array(valueLength), filled: 0 };
     appendPiece(request, piece);
   }
@@ -429,9 +437,9 @@ export class ServerReactor {
   }
 
   #run(request: Request): void {
-    const { requestId, command, args, expectsData } = request;
+    const { requestId, command, args, reserved, expectsData: hasData } = request;
     this.#running.set(requestId, request);
-    this.#actions.push({ kind: 'run', command: { requestId, command, args, hasData: expectsData } });
+    this.#actions.push({ kind: 'run', command: { requestId, command, args, reserved, hasData } });
   }
 
   /** Our own decoder died: only this request fails, and what else arrives for it is passed over. */
@@ -549,6 +557,7 @@ function newRequest(
     command,
     args: new Map(),
     argumentBytes: 0,
+    reserved: false,
     expectsArguments,
     expectsData,
     partial: undefined,
