@@ -2,7 +2,8 @@
 
 import { createConnection, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions as TlsConnectOptions } from 'node:tls';
-import { Client, type ClientOptions } from './client.ts';
+import { Client } from './client.ts';
+import type { ClientOptions } from './client-options.ts';
 import type { CodecModule } from './encoding/codec.ts';
 import { nativeCodecs } from './encoding/native.ts';
 import { portableCodecs } from './encoding/portable.ts';
@@ -11,7 +12,8 @@ import { SocketTransport } from './transport/socket.ts';
 import { ConnectionError } from './wire/errors.ts';
 
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './authorize.ts';
-export { type CallOptions, Client, type ClientOptions, type ClientStats, type Response } from './client.ts';
+export { Client, type ClientStats } from './client.ts';
+export type { CallOptions, ClientOptions } from './client-options.ts';
 export type { CommandDefinition, LaneCommand, MainCommand } from './commands.ts';
 export type {
   Codec,
@@ -32,6 +34,7 @@ export {
   ProgressOutput,
   TextOutput,
 } from './reactor/command.ts';
+export type { Response } from './response.ts';
 export { type Address, createServer, Server, type ServerStats } from './server.ts';
 export type { ServerOptions } from './server-options.ts';
 export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';

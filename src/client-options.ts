@@ -1,0 +1,40 @@
+/** What a client and its calls can be asked for, with the defaults. */
+
+import type { Limits } from './wire/limits.ts';
+import type { Progress } from './wire/payloads.ts';
+
+export interface ClientOptions {
+  /** Profiles to decode, best first; default: all that the codecs decode. An empty list: identity only. */
+  profiles?: readonly string[];
+  /** Send part-A frames only, to a server that does not know sender-settings; default false. */
+  plain?: boolean;
+  /** Profile for command data, once the server has said that it decodes it; default: data goes unencoded. */
+  encodeData?: string;
+  /** Compression level for command data. */
+  level?: number;
+  /** Bytes of one response that may wait here to be read; default 1 MiB. */
+  requestWindow?: number;
+  /** Bytes of all responses that may wait here to be read; default: only the request windows bound them. */
+  connectionWindow?: number;
+  /** Sent with every command (protocol.md C6), unless the call says otherwise. */
+  authorization?: string;
+  limits?: Partial<Limits>;
+}
+
+export interface CallOptions {
+  /** Argument values by name; strings go out as UTF-8. */
+  args?: Readonly<Record<string, string | Uint8Array>>;
+  /** Command data. */
+  data?: Uint8Array | string | AsyncIterable<Uint8Array>;
+  /** Cancels the request when it fires. */
+  signal?: AbortSignal;
+  /** What the server's authorize hook is shown (protocol.md C6); never logged there. Default: the client's. */
+  authorization?: string;
+  /** Keeps the response out of every shared context (protocol.md C6), and the command's data with it. */
+  sensitive?: boolean;
+  /** The server cancels the request after so many milliseconds (protocol.md C6). */
+  deadlineMs?: number;
+  /** Lines for people that come with the response. */
+  onText?: (text: string) => void;
+  onProgress?: (progress: Progress) => void;
+}

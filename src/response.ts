@@ -1,0 +1,146 @@
+/** The reader's side of one response: what has come, what may still come, and how it ended. */
+
+import type { CallOptions } from './client-options.ts';
+import { CommandError, ProtocolError } from './wire/errors.ts';
+
+/** What a response needs of its client. */
+export interface ResponseOwner {
+  readonly requestWindow: number;
+  /** Whether the server has promised to keep to windows. */
+  readonly creditCounts: boolean;
+  cancel(requestId: number): void;
+  credit(requestId: number, bytes: number): void;
+}
+
+/** A response as it arrives. Iterate it once, or take it whole with bytes() or text(). */
+export class Response implements AsyncIterable<Uint8Array> {
+  /** 0 until the command is sent. */
+  requestId = 0;
+  readonly command: string;
+  readonly options: CallOptions;
+  readonly #owner: ResponseOwner;
+  #chunks: Uint8Array[] = [];
+  #ended = false;
+  #error: Error | undefined;
+  #wake: (() => void) | undefined;
+  /** Bytes that were read, but not yet credited to the server. */
+  #uncredited = 0;
+  /** Bytes that the server may still send. */
+  #window: number;
+  #whole = false;
+  #onAbort: (() => void) | undefined;
+
+  constructor(owner: ResponseOwner, command: string, options: CallOptions) {
+    this.#owner = owner;
+    this.command = command;
+    this.#window = owner.requestWindow;
+    this.options = options;
+    const { signal } = options;
+    if (signal === undefined) return;
+    this.#onAbort = () => this.cancel(signal.reason);
+    signal.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** True when nothing more will come. */
+  get over(): boolean {
+    return this.#ended || this.#error !== undefined;
+  }
+
+  /** The whole response. @throws CommandError when the command failed, ConnectionError when the connection did. */
+  async bytes(): Promise<Uint8Array> {
+    this.#whole = true;
+    this.#credit(this.#chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+    while (!this.#ended && this.#error === undefined) await this.#arrival();
+    if (this.#error !== undefined) throw this.#error;
+    const chunks = this.#chunks;
+    this.#chunks = [];
+    return chunks.length === 1 ? chunks[0] : concat(chunks);
+  }
+
+  /** The whole response as UTF-8 text. */
+  async text(): Promise<string> {
+    return new TextDecoder().decode(await this.bytes());
+  }
+
+  /** Pieces as they come; leaving the loop early cancels the request. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      for (;;) {
+        const chunk = this.#chunks.shift();
+        if (chunk !== undefined) {
+          this.#credit(chunk.length);
+          yield chunk;
+        } else if (this.#error !== undefined) throw this.#error;
+        else if (this.#ended) return;
+        else await this.#arrival();
+      }
+    } finally {
+      if (!this.over) this.cancel(new CommandError('response not read to its end'));
+    }
+  }
+
+  /** Tells the server to stop; the response ends with `reason` as its error. */
+  cancel(reason: unknown = new CommandError('cancelled')): void {
+    if (this.#ended || this.#error !== undefined) return;
+    if (this.requestId !== 0) this.#owner.cancel(this.requestId);
+    this.fail(reason instanceof Error ? reason : new CommandError(String(reason)));
+  }
+
+  /**
+   * For the client: a piece has come. `bytes` are copied.
+   * @throws ProtocolError when the server has sent more than it was allowed (C4).
+   */
+  push(bytes: Uint8Array, last: boolean): void {
+    this.#window -= bytes.length;
+    if (this.#window < 0 && this.#owner.creditCounts) {
+      const window = `${this.#owner.requestWindow} bytes of request ${this.requestId}`;
+      throw new ProtocolError('limit', `requestWindow: the server has passed the window of ${window}`);
+    }
+    if (bytes.length > 0) this.#chunks.push(bytes.slice());
+    if (last) this.#end();
+    else if (this.#whole) this.#credit(bytes.length);
+    this.#wake?.();
+  }
+
+  /** For the client: nothing more will come. */
+  fail(error: Error): void {
+    if (this.#ended || this.#error !== undefined) return;
+    this.#error = error;
+    this.#detach();
+    this.#wake?.();
+  }
+
+  #end(): void {
+    this.#ended = true;
+    this.#detach();
+  }
+
+  #detach(): void {
+    if (this.#onAbort !== undefined) this.options.signal?.removeEventListener('abort', this.#onAbort);
+  }
+
+  #arrival(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  #credit(bytes: number): void {
+    if (this.#ended) return;
+    this.#uncredited += bytes;
+    if (this.#uncredited < this.#owner.requestWindow / 2) return;
+    this.#owner.credit(this.requestId, this.#uncredited);
+    this.#window += this.#uncredited;
+    this.#uncredited = 0;
+  }
+}
+
+function concat(chunks: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+  let offset = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return whole;
+}
