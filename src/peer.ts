@@ -5,6 +5,7 @@ import type { Admission } from './authorize.ts';
 import type { CommandTable } from './commands.ts';
 import type { Connection, FrameOwner } from './connection.ts';
 import type { DecodeError } from './encoding/codec.ts';
+import type { ContextShape } from './lanes/budget.ts';
 import type { ResponseCache } from './lanes/cache.ts';
 import { compressOnLane } from './lanes/compress.ts';
 import { LaneDecoders } from './lanes/decoders.ts';
@@ -44,10 +45,10 @@ export interface PeerContext {
   readonly decodable: readonly string[];
   /** Profiles that we encode, best first. */
   readonly encodable: readonly string[];
-  readonly router: Omit<RouterOptions, 'profile' | 'frameSize' | 'policy' | 'level' | 'windowLog'> & {
+  readonly router: Omit<RouterOptions, 'profile' | 'frameSize' | 'policy' | keyof ContextShape> & {
     readonly makePolicy: () => RouterOptions['policy'];
-    /** Level and window by profile, each in that profile's own scale. */
-    readonly encoderOptions: ReadonlyMap<string, Pick<RouterOptions, 'level' | 'windowLog'>>;
+    /** Level, window and tuning by profile, each in that profile's own scale. */
+    readonly encoderOptions: ReadonlyMap<string, ContextShape>;
     /** The profile for responses; undefined: the client's first choice that we encode. */
     readonly profile: string | undefined;
     readonly frameSize: number;

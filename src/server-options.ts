@@ -7,7 +7,7 @@ import { z } from 'zod';
 import type { Authorize } from './authorize.ts';
 import type { RecordOptions } from './capture/recorder.ts';
 import type { CommandDefinition } from './commands.ts';
-import type { CodecModule } from './encoding/codec.ts';
+import { type CodecModule, TUNINGS, type Tuning } from './encoding/codec.ts';
 import { availableMemory } from './lanes/memory.ts';
 import { MAX_STREAMS, POLICY_NAMES, type Policy, type PolicyName } from './lanes/policy.ts';
 import { DEFAULT_FRAME_SIZE } from './wire/frame.ts';
@@ -32,6 +32,8 @@ export interface ServerOptions {
   level?: number;
   /** Base-2 logarithm of the compression window. */
   windowLog?: number;
+  /** Parameters beyond the level: `records`, zstd only, suits many small responses that are alike; default none. */
+  tuning?: Tuning;
   /** Budget of the cache of compressed outputs in bytes; 0: none; default 64 MiB. */
   cacheBytes?: number;
   /** zstd level for cached outputs; default 9. */
@@ -99,6 +101,7 @@ const OPTIONS = z.strictObject({
     .default([]),
   level: z.int().optional(),
   windowLog: z.int().min(9).max(23).optional(),
+  tuning: z.enum(TUNINGS).optional(),
   cacheBytes: z
     .int()
     .min(0)

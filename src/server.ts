@@ -83,15 +83,16 @@ export class Server {
       ...checked.codecs.flatMap((module) => module.codecs),
     ]);
     const { workers, policy, profile } = checked;
-    if (policy === 'adaptive' && checked.level !== undefined) {
-      throw new Error("option level: the policy 'adaptive' has levels of its own");
+    for (const name of ['level', 'tuning'] as const) {
+      if (policy !== 'adaptive' || checked[name] === undefined) continue;
+      throw new Error(`option ${name}: the policy 'adaptive' has levels of its own`);
     }
     const encodable = codecs.encodable();
     if (profile !== undefined && !encodable.includes(profile)) {
       throw new Error(`unknown profile '${profile}': this runtime encodes ${encodable.join(', ')}`);
     }
-    const { level, windowLog } = checked;
-    const encoder = encoderOptions(codecs, profile, { level, windowLog });
+    const { level, windowLog, tuning } = checked;
+    const encoder = encoderOptions(codecs, profile, { level, windowLog, tuning });
     const report = reporter(checked.onError);
     this.#report = report;
     this.#allOutput = new Gate(checked.outputMemory);

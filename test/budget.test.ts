@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import ava, { type ExecutionContext } from 'ava';
+import type { Tuning } from '../src/encoding/codec.ts';
 import {
   type Client,
   type CommandRequest,
@@ -65,6 +66,7 @@ test('what a context is accounted with is what it takes: resident memory, measur
     'zstd-8mb enc 3 17',
     'zstd-8mb enc 3',
     'zstd-8mb enc 9',
+    'zstd-8mb enc 3 22 records',
     'zstd-8mb dec 3',
     'zlib enc 6',
   ];
@@ -73,10 +75,11 @@ test('what a context is accounted with is what it takes: resident memory, measur
       encoding: 'utf8',
     });
     const measured = Number(child.stdout);
-    const [profile, kind, level, windowLog] = which.split(' ');
+    const [profile, kind, level, windowLog, tuning] = which.split(' ');
     const options = {
       level: Number(level),
       windowLog: windowLog === undefined ? undefined : Number(windowLog),
+      tuning: tuning as Tuning | undefined,
     };
     const accounted = kind === 'enc' ? encoderCost(profile, options) : decoderCost(profile, 2 * MIB);
     t.true(measured > 0, `${which}: ${child.stdout}${child.stderr}`);

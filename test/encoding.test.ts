@@ -122,6 +122,8 @@ function optionsOf({ profile }: Codec): EncoderOptions[] {
       return [
         ...[-7, 0, 1, 3, 9, 19, 22].map((level) => ({ level })),
         ...[10, 15, 23].map((windowLog) => ({ windowLog })),
+        { tuning: 'records' },
+        { tuning: 'records', level: 9, windowLog: 12 },
       ];
     case 'zlib':
       return [
@@ -260,12 +262,15 @@ test('options out of range throw and name the range', (t) => {
   t.throws(make(nativeZstd, { level: 1.5 }), { instanceOf: RangeError });
   t.throws(make(nativeZlib, { level: 10 }), { instanceOf: RangeError, message: /from 0 to 9/ });
   t.throws(make(nativeZlib, { windowLog: 8 }), { instanceOf: RangeError, message: /from 9 to 15/ });
+  t.throws(make(nativeZlib, { tuning: 'records' }), { instanceOf: RangeError, message: /no tuning/ });
 });
 
 test('zstd announces its window log where it is not the level’s own, the others announce nothing', (t) => {
   t.deepEqual([...nativeZstd.settings()], []);
   t.deepEqual([...nativeZstd.settings({ windowLog: 17 })], [17]);
   t.deepEqual([...nativeZstd.settings({ level: 22 })], [23]);
+  t.deepEqual([...nativeZstd.settings({ tuning: 'records' })], [22]);
+  t.deepEqual([...nativeZstd.settings({ tuning: 'records', windowLog: 17 })], [17]);
   t.deepEqual([...nativeZlib.settings({ windowLog: 10 })], []);
 });
 

@@ -238,6 +238,8 @@ for (const thread of THREADS) {
     t.true(high.wire < low.wire, `${high.wire} < ${low.wire}`);
     const [small] = await responseStreams(t, { windowLog: 12 }, {}, thread);
     t.deepEqual(small.settings, [12]);
+    const [tuned] = await responseStreams(t, { tuning: 'records' }, {}, thread);
+    t.deepEqual(tuned.settings, [22]);
     const [zlib] = await responseStreams(t, { profile: 'zlib', level: 9, windowLog: 10 }, {}, thread);
     const [larger] = await responseStreams(t, { profile: 'zlib', level: 9 }, {}, thread);
     t.true(larger.wire < zlib.wire, `${larger.wire} < ${zlib.wire}`);
@@ -283,6 +285,9 @@ const BAD_OPTIONS: [ServerOptions, RegExp][] = [
   [{ level: 99 }, /level/],
   [{ windowLog: 30 }, /^option windowLog: /],
   [{ profile: 'zlib', windowLog: 20 }, /window/],
+  [{ tuning: 'best' as never }, /^option tuning: /],
+  [{ profile: 'zlib', tuning: 'records' }, /^zlib has no tuning 'records'$/],
+  [{ policy: 'adaptive', tuning: 'records' }, /^option tuning: the policy 'adaptive'/],
   [{ cacheBytes: -1 }, /^option cacheBytes: /],
   [{ cacheLevel: 0 }, /^option cacheLevel: /],
   [{ frameSize: 0 }, /^option frameSize: /],

@@ -108,6 +108,7 @@ export interface EncoderSetup {
   perRequest: boolean;
   level?: number;
   windowLog?: number;
+  tuning?: 'records';
 }
 
 /** Payload of `openDecoder`. */

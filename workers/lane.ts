@@ -259,9 +259,9 @@ export class Lane {
   }
 
   #openEncoder(slot: number, setup: EncoderSetup): void {
-    const { streamId, profile, frameSize, perRequest, level, windowLog } = setup;
+    const { streamId, profile, frameSize, perRequest, level, windowLog, tuning } = setup;
     const codec = profile === 'identity' ? undefined : codecs.get(profile);
-    const asked = { level, windowLog };
+    const asked = { level, windowLog, tuning };
     const { encoder, options } = encoderOf(codec, asked);
     this.#encoders.set(slot, {
       streamId,

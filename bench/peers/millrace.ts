@@ -16,10 +16,14 @@ const indexOf = (request: CommandRequest) => Number(request.text('i'));
 export const millracePeer: Peer = {
   name: 'millrace',
   describe: 'zstd level 3, one lane and one stream per core, handler on the main thread',
-  async serve(payloads, { workers, level, profile, policy, streams, handler = 'main', cached: fromCache }) {
+  async serve(
+    payloads,
+    { workers, level, tuning, profile, policy, streams, handler = 'main', cached: fromCache },
+  ) {
     const server = createServer({
       ...(workers !== undefined && { workers }),
       ...(level !== undefined && { level }),
+      ...(tuning !== undefined && { tuning }),
       ...(profile !== undefined && { profile }),
       ...(policy !== undefined && { policy: policy as PolicyName }),
       ...(streams !== undefined && { streams }),

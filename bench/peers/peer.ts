@@ -8,6 +8,7 @@ import type { Payloads } from '../payloads.ts';
 export interface PeerOptions {
   readonly workers?: number;
   readonly level?: number;
+  readonly tuning?: 'records';
   readonly profile?: string;
   readonly policy?: string;
   readonly streams?: number;

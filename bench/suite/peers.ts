@@ -13,6 +13,8 @@ import { takeTurns } from '../turns.ts';
 
 const IN_FLIGHT = 100;
 const OURS = 'millrace';
+/** What the figures are of: tuned for what is sent here, and still level 3. */
+const TUNED = `${OURS}, records`;
 /** The others work on one thread and its helpers; ours besides as it comes, with a lane per core. */
 const ONE_LANE: PeerOptions = { workers: 1, streams: 1 };
 const WS = 'ws + deflate';
@@ -99,6 +101,12 @@ function entriesOf({ name, describe }: Peer): Entry[] {
       describe: 'zstd level 3, one lane, one stream, handler on the main thread',
       options: ONE_LANE,
     },
+    {
+      ...asItComes,
+      label: TUNED,
+      describe: 'the same with --tuning records',
+      options: { ...ONE_LANE, tuning: 'records' },
+    },
     { ...asItComes, label: `${OURS}, all cores` },
   ];
 }
@@ -167,7 +175,7 @@ function charts(rows: Row[]): Result['charts'] {
 function figures(rows: Row[]): Figure[] {
   const row = (peer: string) => rows.find((each) => each.peer === peer);
   const against = (id: string, peer: string, pick: (m: Measurement) => number) => {
-    const ours = row(OURS);
+    const ours = row(TUNED);
     const theirs = row(peer);
     if (ours === undefined || theirs === undefined) return figure(id, null);
     const ratio = pairedRatio(of(ours, pick), of(theirs, pick));

@@ -4,6 +4,7 @@ import { lstatSync, unlinkSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { TUNINGS, type Tuning } from '../encoding/codec.ts';
 import { fsProblem } from '../files/paths.ts';
 import type { Address, PolicyName, Server, ServerOptions } from '../index.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
@@ -36,6 +37,7 @@ interface ServeOptions extends ServeExperimentOptions {
   profile?: string;
   level?: number;
   windowLog?: number;
+  tuning?: Tuning;
   policy: PolicyName;
   streams?: number;
   cacheBytes?: number;
@@ -56,6 +58,12 @@ export function addServe(program: Command): void {
     .option('--profile <name>', "identity, zlib or zstd-8mb (default: the client's choice)")
     .option('--level <n>', "compression level, in the profile's own scale", wholeNumber(-131_072, 22))
     .option('--window-log <n>', 'base-2 logarithm of the compression window', wholeNumber(9, 23))
+    .addOption(
+      new Option(
+        '--tuning <name>',
+        'parameters beyond the level: records, for small responses that are alike',
+      ).choices(TUNINGS),
+    )
     .addOption(
       new Option('--policy <name>', 'which stream answers a request')
         .choices(['shared', 'per-request', 'affinity', 'single', 'adaptive'])
@@ -95,12 +103,14 @@ async function serve(dir: string, options: ServeOptions): Promise<void> {
 }
 
 function serverOptions(options: ServeOptions): ServerOptions {
-  const { limit, workers, profile, level, windowLog, policy, streams, cacheBytes, contextMemory } = options;
+  const { limit, workers, profile, level, windowLog, tuning } = options;
+  const { policy, streams, cacheBytes, contextMemory } = options;
   return {
     workers,
     profile,
     level,
     windowLog,
+    tuning,
     policy,
     streams,
     cacheBytes,

@@ -6,11 +6,20 @@
  * bytes of frame k, with nothing held back, and the context goes on to frame k + 1.
  */
 
+/**
+ * Choices of parameters that no level has. `records`: for many small responses that are alike; `zstd-8mb` then looks
+ * for long matches far back, by one large table, which takes 5.3 MiB.
+ */
+export const TUNINGS = ['records'] as const;
+export type Tuning = (typeof TUNINGS)[number];
+
 export interface EncoderOptions {
   /** Compression level in the profile's own scale; missing: the profile's default. */
   readonly level?: number;
   /** Base-2 logarithm of the window in bytes; missing: what the level implies, never above the profile's. */
   readonly windowLog?: number;
+  /** A choice of the library's other parameters; missing: what the level implies. Profiles may have none. */
+  readonly tuning?: Tuning;
   /** Bytes until finish(), where they are known and exact: zstd then sizes its tables by them. Not for streams. */
   readonly contentSize?: number;
 }

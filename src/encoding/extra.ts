@@ -7,7 +7,7 @@ import zlib from 'node:zlib';
 import { type Codec, type CodecModule, DecodeError, type DecoderLimits } from './codec.ts';
 import { ContextDecoder, ContextEncoder, type PayloadCheck } from './context.ts';
 import { HandleContext } from './native.ts';
-import { refuseSettings } from './profiles.ts';
+import { refuseSettings, refuseTuning } from './profiles.ts';
 
 export const BROTLI = 'brotli';
 export const DEFLATE = 'deflate';
@@ -33,7 +33,9 @@ const BROTLI_FORMAT = {
 const brotliCodec: Codec = {
   profile: BROTLI,
   implementation: 'native',
-  createEncoder({ level = BROTLI_DEFAULT_LEVEL, windowLog = BROTLI_DEFAULT_WINDOW_LOG } = {}) {
+  createEncoder(options = {}) {
+    const { level = BROTLI_DEFAULT_LEVEL, windowLog = BROTLI_DEFAULT_WINDOW_LOG } = options;
+    refuseTuning(BROTLI, options);
     inRange('brotli level', level, 0, 11);
     inRange('brotli window log', windowLog, 10, 23);
     const params = { [BROTLI_PARAM_QUALITY]: level, [BROTLI_PARAM_LGWIN]: windowLog };
@@ -100,7 +102,9 @@ const DEFLATE_FORMAT = {
 const deflateCodec: Codec = {
   profile: DEFLATE,
   implementation: 'native',
-  createEncoder({ level = DEFLATE_DEFAULT_LEVEL, windowLog: windowBits = 15 } = {}) {
+  createEncoder(options = {}) {
+    const { level = DEFLATE_DEFAULT_LEVEL, windowLog: windowBits = 15 } = options;
+    refuseTuning(DEFLATE, options);
     inRange('deflate level', level, 0, 9);
     inRange('deflate window log', windowBits, 9, 15);
     const stream = zlib.createDeflateRaw({ chunkSize, level, windowBits });

@@ -73,17 +73,13 @@ function readable(error: Error & { code?: string }): Error {
     : error;
 }
 
-// Values of zlib.h and zstd.h; ZSTD_d_windowLogMax has the number of another compression parameter.
+// Values of zlib.h and zstd.h.
 const Z_SYNC_FLUSH = 2;
 const ZSTD_E_FLUSH = 1;
-const ZSTD_C_COMPRESSION_LEVEL = 100;
-const ZSTD_C_WINDOW_LOG = 101;
 const ZSTD_D_WINDOW_LOG_MAX = 100;
 
 const zstdContexts: ZstdContexts = {
-  compress(level, windowLog, pledgedSrcSize) {
-    const params: Record<number, number> = { [ZSTD_C_COMPRESSION_LEVEL]: level };
-    if (windowLog !== undefined) params[ZSTD_C_WINDOW_LOG] = windowLog;
+  compress(params, pledgedSrcSize) {
     const options: Options = { flush: ZSTD_E_FLUSH, params, pledgedSrcSize };
     return new MinizlibContext(new ZstdCompress(options));
   },

@@ -91,14 +91,11 @@ export class HandleContext implements Context {
 
 /** The smallest that Node takes, for a buffer that is never used. */
 const chunkSize = 64;
-const { ZSTD_c_compressionLevel, ZSTD_c_windowLog, ZSTD_d_windowLogMax } = zlib.constants;
+const { ZSTD_d_windowLogMax } = zlib.constants;
 
 const zstdHandles: ZstdContexts = {
-  compress(level, windowLog, pledgedSrcSize) {
-    const params: Record<number, number> = { [ZSTD_c_compressionLevel]: level };
-    if (windowLog !== undefined) params[ZSTD_c_windowLog] = windowLog;
-    return new HandleContext(zlib.createZstdCompress({ chunkSize, params, pledgedSrcSize }));
-  },
+  compress: (params, pledgedSrcSize) =>
+    new HandleContext(zlib.createZstdCompress({ chunkSize, params, pledgedSrcSize })),
   decompress: (maxWindowLog) =>
     new HandleContext(
       zlib.createZstdDecompress({ chunkSize, params: { [ZSTD_d_windowLogMax]: maxWindowLog } }),

@@ -1,6 +1,6 @@
 /** The profiles of protocol.md B1, apart from the library that does the work: options, bounds, settings, checks. */
 
-import { type Codec, DecodeError, type DecoderLimits, type EncoderOptions } from './codec.ts';
+import { type Codec, DecodeError, type DecoderLimits, type EncoderOptions, type Tuning } from './codec.ts';
 import { type Context, ContextDecoder, ContextEncoder, type PayloadCheck } from './context.ts';
 import { ZstdWalker } from './zstd-blocks.ts';
 
@@ -30,10 +30,24 @@ const ZSTD_E_END = 2;
 
 const NO_SETTINGS = new Uint8Array(0);
 
+/** libzstd's numbers for its compression parameters (zstd.h). */
+const ZSTD_PARAMETER = { level: 100, windowLog: 101, hashLog: 102, minMatch: 105, strategy: 107 } as const;
+const ZSTD_STRATEGY_FAST = 1;
+
+/** What stands in for the level's own parameters, by tuning. */
+const ZSTD_TUNINGS: Record<Tuning, Record<number, number>> = {
+  records: {
+    [ZSTD_PARAMETER.windowLog]: 22,
+    [ZSTD_PARAMETER.hashLog]: 18,
+    [ZSTD_PARAMETER.minMatch]: 7,
+    [ZSTD_PARAMETER.strategy]: ZSTD_STRATEGY_FAST,
+  },
+};
+
 /** What a library brings for `zstd-8mb`. */
 export interface ZstdContexts {
-  /** `windowLog` is missing where the level's own is right, `contentSize` where it is not known. */
-  compress(level: number, windowLog: number | undefined, contentSize: number | undefined): Context;
+  /** `parameters` by libzstd's numbers; `contentSize` is missing where it is not known. */
+  compress(parameters: Record<number, number>, contentSize: number | undefined): Context;
   /** `maxOutput`: bytes that one write() may make, for a library that makes output before there is room for it. */
   decompress(maxWindowLog: number, maxOutput: number): Context;
 }
@@ -64,16 +78,7 @@ export function zstdCodec(implementation: string, contexts: ZstdContexts): Codec
     profile: ZSTD,
     implementation,
     createEncoder(options = {}) {
-      const level = inRange(
-        'zstd level',
-        options.level ?? ZSTD_DEFAULT_LEVEL,
-        ZSTD_MIN_LEVEL,
-        ZSTD_MAX_LEVEL,
-      );
-      return new ContextEncoder(
-        contexts.compress(level, zstdWindowLog(options), options.contentSize),
-        ZSTD_FORMAT,
-      );
+      return new ContextEncoder(contexts.compress(zstdParameters(options), options.contentSize), ZSTD_FORMAT);
     },
     createDecoder(limits, settings) {
       const check = new ZstdCheck(zstdWalker(limits, settings));
@@ -93,6 +98,7 @@ export function zlibCodec(implementation: string, contexts: ZlibContexts): Codec
     implementation,
     createEncoder(options = {}) {
       const level = inRange('zlib level', options.level ?? ZLIB_DEFAULT_LEVEL, 0, 9);
+      refuseTuning(ZLIB, options);
       const windowBits = options.windowLog ?? ZLIB_MAX_WINDOW_BITS;
       inRange('zlib window log', windowBits, ZLIB_MIN_WINDOW_BITS, ZLIB_MAX_WINDOW_BITS);
       return new ContextEncoder(contexts.compress(level, windowBits), ZLIB_FORMAT);
@@ -107,6 +113,23 @@ export function zlibCodec(implementation: string, contexts: ZlibContexts): Codec
     },
     settings: () => NO_SETTINGS,
   };
+}
+
+/** @throws RangeError for what libzstd, or the profile's promise, does not take. */
+function zstdParameters(options: EncoderOptions): Record<number, number> {
+  const { level = ZSTD_DEFAULT_LEVEL, tuning } = options;
+  const windowLog = zstdWindowLog(options);
+  const parameters: Record<number, number> = {
+    ...(tuning && ZSTD_TUNINGS[tuning]),
+    [ZSTD_PARAMETER.level]: inRange('zstd level', level, ZSTD_MIN_LEVEL, ZSTD_MAX_LEVEL),
+  };
+  if (windowLog !== undefined) parameters[ZSTD_PARAMETER.windowLog] = windowLog;
+  return parameters;
+}
+
+/** @throws RangeError where a tuning is asked of a profile that has none. */
+export function refuseTuning(profile: string, { tuning }: EncoderOptions): void {
+  if (tuning !== undefined) throw new RangeError(`${profile} has no tuning '${tuning}'`);
 }
 
 /** The one settings byte of `zstd-8mb`: the window log, where it is not the level's own. @throws RangeError */
@@ -185,10 +208,12 @@ class ZlibCheck implements PayloadCheck {
   }
 }
 
-function zstdWindowLog({ level = ZSTD_DEFAULT_LEVEL, windowLog }: EncoderOptions): number | undefined {
+function zstdWindowLog(options: EncoderOptions): number | undefined {
+  const { level = ZSTD_DEFAULT_LEVEL, windowLog, tuning } = options;
   if (windowLog !== undefined) {
     return inRange('zstd window log', windowLog, ZSTD_MIN_WINDOW_LOG, ZSTD_MAX_WINDOW_LOG);
   }
+  if (tuning !== undefined) return ZSTD_TUNINGS[tuning][ZSTD_PARAMETER.windowLog];
   return level >= ZSTD_WIDE_LEVEL ? ZSTD_MAX_WINDOW_LOG : undefined;
 }
 

@@ -4,6 +4,7 @@
  * last none; an allocation never fails.
  */
 
+import type { EncoderOptions } from '../encoding/codec.ts';
 import { availableMemory } from './memory.ts';
 
 const KIB = 1024;
@@ -21,24 +22,23 @@ const ZSTD_WINDOW_LOGS = [
   19, 20, 21, 21, 21, 21, 21, 21, 22, 22, 22, 22, 22, 22, 22, 22, 23, 23, 23, 23, 23, 23,
 ];
 const ZSTD_DEFAULT_LEVEL = 3;
+/** Tables and window of tuning `records`, whatever the level. */
+const RECORDS_TABLES = 1150 * KIB;
+const RECORDS_WINDOW_LOG = 22;
 /** A decoder and the buffer of its output, beside window and blocks. */
 const DECODER = 160 * KIB;
 const MAX_BLOCK = 128 * KIB;
 const ZLIB_MAX_WINDOW_LOG = 15;
 
-/** What makes one encoder's context large or small. */
-export interface ContextShape {
-  /** Level in the profile's own scale; missing: the profile's default. */
-  readonly level?: number;
-  /** Base-2 logarithm of the window; missing: the level's own. */
-  readonly windowLog?: number;
-}
+/** What makes one encoder's context large or small; see {@link EncoderOptions}. */
+export type ContextShape = Pick<EncoderOptions, 'level' | 'windowLog' | 'tuning'>;
 
 /** Bytes that an encoder of `profile` takes at most: window, blocks and tables. 0 for `identity`. */
-export function encoderCost(profile: string, { level, windowLog }: ContextShape): number {
+export function encoderCost(profile: string, { level, windowLog, tuning }: ContextShape): number {
   if (profile === 'identity') return 0;
   // Profiles that we do not know are accounted like zstd, whose contexts are the largest.
   if (profile === 'zlib') return 160 * KIB + 4 * 2 ** (windowLog ?? ZLIB_MAX_WINDOW_LOG);
+  if (tuning === 'records') return RECORDS_TABLES + windowCost(2 ** (windowLog ?? RECORDS_WINDOW_LOG));
   const index = Math.min(ZSTD_TABLES.length, Math.max(1, level ?? ZSTD_DEFAULT_LEVEL)) - 1;
   return ZSTD_TABLES[index] * KIB + windowCost(2 ** (windowLog ?? ZSTD_WINDOW_LOGS[index]));
 }
@@ -55,7 +55,7 @@ function windowCost(windowSize: number): number {
 }
 
 /** Smaller contexts, tried in order when the one that was asked for does not fit. */
-const SMALLER: Record<string, readonly Required<ContextShape>[]> = {
+const SMALLER: Record<string, readonly ContextShape[]> = {
   'zstd-8mb': [
     { level: 3, windowLog: 17 },
     { level: 1, windowLog: 17 },

@@ -5,6 +5,7 @@
 
 import { type BatchReader, type EncoderSetup, FrameFlag, Op, packPieces } from '../../workers/batch.ts';
 import type { Connection } from '../connection.ts';
+import type { Tuning } from '../encoding/codec.ts';
 import { Gate } from '../reactor/flow.ts';
 import { IdTable } from '../reactor/id-table.ts';
 import { OutgoingStreamIds } from '../reactor/streams.ts';
@@ -48,6 +49,7 @@ export interface RouterOptions {
   readonly profile: string;
   readonly level?: number;
   readonly windowLog?: number;
+  readonly tuning?: Tuning;
   /** Most payload bytes of a frame before encoding. */
   readonly frameSize: number;
 }
@@ -454,18 +456,17 @@ export class Router {
     if (place.stream !== undefined) return place.stream;
     const lane = this.#pool.leastUsed();
     if (lane === undefined) return undefined;
-    const { windowLog, frameSize, perRequest } = this.#options;
+    const { windowLog, tuning, frameSize, perRequest } = this.#options;
     const profile = place === this.#plainCalls ? 'identity' : this.#options.profile;
     const { budget } = this.#pool;
-    const context = budget.takeEncoder(profile, { level: place.level, windowLog });
+    const context = budget.takeEncoder(profile, { level: place.level, windowLog, tuning });
     if (context === undefined) return undefined;
     const setup = {
       streamId: place.lostId ?? this.#ids.take(),
       profile,
       frameSize,
       perRequest: perRequest && place !== this.#plainCalls,
-      level: context.shape.level,
-      windowLog: context.shape.windowLog,
+      ...context.shape,
     };
     place.lostId = undefined;
     place.stream = new LaneStream(

@@ -1,9 +1,14 @@
-/** Prints how many bytes of resident memory one context takes: `<profile> enc|dec <level> [windowLog]`; wants --expose-gc. */
+/** Prints how many bytes of resident memory one context takes: `<profile> enc|dec <level> [windowLog [tuning]]`; wants --expose-gc. */
 import { readFileSync } from 'node:fs';
+import type { Tuning } from '../../src/encoding/codec.ts';
 import { nativeCodecs } from '../../src/encoding/native.ts';
 
-const [profile, kind, level, windowLog] = process.argv.slice(2);
-const options = { level: Number(level), windowLog: windowLog === undefined ? undefined : Number(windowLog) };
+const [profile, kind, level, windowLog, tuning] = process.argv.slice(2);
+const options = {
+  level: Number(level),
+  windowLog: windowLog === undefined ? undefined : Number(windowLog),
+  tuning: tuning as Tuning | undefined,
+};
 const LIMITS = { maxDecodedSize: 1 << 20, maxDecodedRatio: 1000, maxWindowSize: 8 << 20 };
 const FRAME = 32_768;
 // zlib's contexts are small: many of them, or what was free before is all they take.
