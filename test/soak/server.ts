@@ -2,6 +2,7 @@
 
 import { createServer, TextOutput } from '../../src/index.ts';
 import { pattern } from '../fixtures/pattern.ts';
+import { cpuSeconds } from './process.ts';
 
 const MODULE = new URL('../fixtures/lane-commands.ts', import.meta.url);
 let deaths = 0;
@@ -41,5 +42,6 @@ process.on('message', async (message) => {
   const { connections, lanes } = await server.stats();
   const { rss, heapUsed, external } = process.memoryUsage();
   const streams = lanes.reduce((sum, lane) => sum + lane.openStreams, 0);
-  process.send?.({ rss, heapUsed, external, connections, streams, deaths });
+  const heaps = lanes.reduce((sum, lane) => sum + lane.memoryBytes, heapUsed + external);
+  process.send?.({ rss, heaps, cpuSeconds: cpuSeconds(), connections, streams, deaths });
 });
