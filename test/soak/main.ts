@@ -80,15 +80,21 @@ const KINDS: ConnectOptions[] = [
   { encodeData: 'zstd-8mb', requestWindow: 20_000, connectionWindow: 60_000 },
 ];
 
-/** A client that stays, with some requests in flight all the time. */
+/** A client that stays, with some requests in flight all the time; one that loses its connection has failed. */
 async function resident(i: number): Promise<void> {
-  const client = await connect({ port }, KINDS[i % KINDS.length]);
-  const loop = async (k: number) => {
-    const random = new Random(seed + 1000 * i + k);
-    for (; !isOver(); await pace.turn()) await ask(client, random);
-  };
-  await Promise.all(Array.from({ length: 6 }, (_, k) => loop(k)));
-  await client.close();
+  while (!isOver()) {
+    const client = await connect({ port }, KINDS[i % KINDS.length]);
+    let isLost = false;
+    client.closed.then(() => {
+      isLost = true;
+    });
+    const loop = async (k: number) => {
+      const random = new Random(seed + 1000 * i + k);
+      for (; !isOver() && !isLost; await pace.turn()) await ask(client, random);
+    };
+    await Promise.all(Array.from({ length: 6 }, (_, k) => loop(k)));
+    await client.close();
+  }
 }
 
 /** Clients that come, ask a little, and go, sometimes in the middle. */

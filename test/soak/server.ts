@@ -11,7 +11,7 @@ const budget = process.argv[2];
 const server = createServer({
   workers: 2,
   // Peers that have half-closed and gone are found out by pings that nobody takes.
-  keepAliveInterval: 1000,
+  keepAliveInterval: 5000,
   contextMemory: budget === undefined ? undefined : Number(budget) * 2 ** 20,
   commands: {
     fill: { module: MODULE, export: 'fill' },
@@ -34,6 +34,7 @@ const server = createServer({
 });
 const { port } = (await server.listen()) as { port: number };
 process.send?.({ port });
+process.on('disconnect', () => process.exit());
 process.on('message', async (message) => {
   if (message === 'stop') {
     await server.close(2000);
