@@ -35,8 +35,8 @@ export class KeepAlive {
    * connection when there was none, neither bytes of its own nor ours that it took, until the next call.
    */
   check(): void {
-    // What the peer has sent during a long tick of ours is still to be read: that comes first.
-    this.#connection.endOfTick(this.#check);
+    // What has come during a long tick of ours is read first, and so is what a peer in this process then answers.
+    this.#connection.endOfTick(() => this.#connection.endOfTick(this.#check));
   }
 
   readonly #check = (): void => {
