@@ -18,6 +18,12 @@ export interface ClientOptions {
   connectionWindow?: number;
   /** Sent with every command (protocol.md C6), unless the call says otherwise. */
   authorization?: string;
+  /**
+   * Milliseconds of silence after which a server that speaks ping is asked for a sign of life; after as many again without
+   * one the connection is given up, and its calls fail. Not while a call with command data is open: what comes after
+   * data may be read only when its handler has read that. For TCP it is the keepalive time, too. 0: never; default 30 000.
+   */
+  keepAliveInterval?: number;
   limits?: Partial<Limits>;
 }
 

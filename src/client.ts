@@ -7,6 +7,7 @@ import type { CallOptions, ClientOptions } from './client-options.ts';
 import { type DataOwner, DataSender } from './command-data.ts';
 import { Connection, type FrameOwner, type Transport } from './connection.ts';
 import type { CodecRegistry } from './encoding/registry.ts';
+import { KeepAlive } from './keepalive.ts';
 import { LocalDecoders, type ReceivedStream } from './local-decoders.ts';
 import { type ClientAction, ClientReactor } from './reactor/client.ts';
 import { Response, type ResponseOwner } from './response.ts';
@@ -28,6 +29,7 @@ const MAX_STREAM_BEGINS = 1_000_000;
 /** The client's stream for what no context touches. */
 const PLAIN_STREAM = 1;
 const DEFAULT_REQUEST_WINDOW = 1 << 20;
+const DEFAULT_KEEP_ALIVE = 30_000;
 const EXTENSIONS = ['sender-settings', 'progress', 'cancel', 'credit', 'ping', 'goaway'];
 const NOTHING = new Uint8Array(0);
 
@@ -40,6 +42,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
   readonly #options: ClientOptions;
   readonly #decoders: LocalDecoders;
   readonly #data: DataSender;
+  readonly #keepAlive: KeepAlive;
   readonly #reactor: ClientReactor<Response>;
   readonly #actions: ClientAction<Response>[] = [];
   /** Calls that wait until the server takes more. */
@@ -61,6 +64,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
     this.#options = options;
     this.requestWindow = options.requestWindow ?? DEFAULT_REQUEST_WINDOW;
     this.#connection = new Connection(transport, limits, PLAIN_STREAM);
+    this.#keepAlive = new KeepAlive(this.#connection, () => this.#answersPings());
     this.#decoders = new LocalDecoders(codecs, limits);
     this.#data = new DataSender(this.#connection, codecs, options, this);
     this.#reactor = new ClientReactor(limits, this.#decoders);
@@ -68,6 +72,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
       this.#resolveClosed = resolve;
     });
     this.#connection.start(this);
+    this.#keepAlive.start(options.keepAliveInterval ?? DEFAULT_KEEP_ALIVE);
     if (!options.plain) this.#sendSettings(limits);
   }
 
@@ -182,6 +187,12 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
     return this.#reactor.get(response.requestId) === response && this.#connection.open;
   }
 
+  /** A server that holds much command data reads nothing more, or keeps its replies, until handlers have read it. */
+  #answersPings(): boolean {
+    if (!this.#serverSettings?.extensions?.includes('ping')) return false;
+    return this.#reactor.requests().every(({ options }) => options.data === undefined);
+  }
+
   #sendSettings(limits: Limits): void {
     const { profiles = this.#codecs.profiles(), connectionWindow } = this.#options;
     const settings: SenderSettings = {
@@ -254,6 +265,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
     this.#pings.clear();
     this.#reactor.stop();
     this.#data.close();
+    this.#keepAlive.stop();
     this.#resolveClosed();
   }
 

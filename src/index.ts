@@ -78,7 +78,7 @@ export async function connect(
     const codecs = new CodecRegistry(options.codecs === 'portable' ? portableCodecs() : nativeCodecs());
     for (const { codecs: more } of options.extraCodecs ?? [])
       for (const codec of more) codecs.register(codec);
-    const client = new Client(new SocketTransport(socket, name), codecs, options);
+    const client = new Client(new SocketTransport(socket, name, options.keepAliveInterval), codecs, options);
     await client.ready();
     return client;
   } finally {

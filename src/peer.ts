@@ -5,6 +5,7 @@ import type { Admission } from './authorize.ts';
 import type { CommandTable } from './commands.ts';
 import type { Connection, FrameOwner } from './connection.ts';
 import type { DecodeError } from './encoding/codec.ts';
+import { KeepAlive } from './keepalive.ts';
 import type { ContextShape } from './lanes/budget.ts';
 import type { ResponseCache } from './lanes/cache.ts';
 import { compressOnLane } from './lanes/compress.ts';
@@ -25,14 +26,13 @@ import { costOf } from './reactor/request.ts';
 import type { ResponsePump } from './reactor/response.ts';
 import { type ReceivedCommand, type ServerAction, ServerReactor } from './reactor/server.ts';
 import { type RequestPeer, ServedRequest } from './served-request.ts';
-import { ConnectionError, ProtocolError } from './wire/errors.ts';
+import { ProtocolError } from './wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType, PingFlag } from './wire/frame.ts';
 import {
   cutUtf8,
   decodeUtf8,
   encodeGoaway,
   encodeSenderSettings,
-  PING_SIZE,
   type SenderSettings,
 } from './wire/payloads.ts';
 
@@ -105,9 +105,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   #sendFailure: (() => void) | undefined;
   readonly #admission: Admission | undefined;
   #admitted: boolean;
-  /** Bytes sent when the peer was asked for a sign of life; undefined: it is not being asked. */
-  #asked: { written: number } | undefined;
-  #readBefore = 0;
+  readonly #keepAlive: KeepAlive;
   window = new Window(undefined);
 
   /** `admission`: who has to be asked before anything is read, and for every command. */
@@ -115,6 +113,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#admission = admission;
     this.#admitted = admission === undefined;
     this.connection = connection;
+    this.#keepAlive = new KeepAlive(connection, () => this.#speaks('ping'));
     this.#context = context;
     const { limits } = connection;
     this.#decoders = new LaneDecoders(context.pool, limits, new Set(context.decodable), this.#decoded);
@@ -217,27 +216,10 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#endIfDone();
   }
 
-  /**
-   * To be called once in a while: asks a peer that was silent since the last call for a sign of life, and drops it when
-   * there was none, neither bytes of its own nor ours that it took, until the next call.
-   */
+  /** To be called once in a while; drops a peer that has gone without a word (see {@link KeepAlive}). */
   checkAlive(): void {
-    const { connection } = this;
-    if (this.#inputEnded) {
-      this.#probe();
-      return;
-    }
-    const { bytesRead: read, writer } = connection;
-    const silent = read === this.#readBefore && connection.reading;
-    this.#readBefore = read;
-    if (!silent || !this.#speaks('ping')) this.#asked = undefined;
-    else if (this.#asked === undefined) {
-      this.sendPlain(0, FrameType.ping, 0, new Uint8Array(PING_SIZE));
-      writer.flush();
-      this.#asked = { written: writer.bytesWritten };
-    } else if (writer.bytesWritten === this.#asked.written) {
-      connection.destroy(new ConnectionError('keepAliveInterval: the peer gives no sign of life'));
-    } else this.#asked = undefined;
+    if (this.#inputEnded) this.#probe();
+    else this.#keepAlive.check();
   }
 
   /**

@@ -220,6 +220,8 @@ export class ServedRequest implements ResponseSink {
       case Op.want:
         this.#grantWanted = record.extra;
         return this.#grantWhatIsWanted();
+      case Op.wantRoom:
+        return this.#giveRoom();
       case Op.lookup:
         return this.#lookup(text.decode(record.payload), record.flags === 1);
       case Op.pieces:
@@ -365,6 +367,13 @@ export class ServedRequest implements ResponseSink {
     if (this.#over || this.#grantWanted === 0) return;
     this.#grant(this.#grantWanted);
     if (this.#grantWanted > 0) this.wait(() => this.#grantWhatIsWanted());
+  }
+
+  /** Text and progress from a lane; what the call has sent has come by now, and counts as output. */
+  #giveRoom(): void {
+    if (this.#over) return;
+    if (this.hasRoom) this.#stream?.tell(Op.callRoom, this.id, 0);
+    else this.#peer.output.wait(() => this.#giveRoom());
   }
 
   #lookup(key: string, last: boolean): void {

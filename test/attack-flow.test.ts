@@ -38,8 +38,8 @@ function ask(id: number, command: string, size: number): Buffer {
 }
 
 /** A peer whose socket nobody reads. */
-async function unread(t: ExecutionContext): Promise<Socket> {
-  const socket = connectSocket({ port: target.port, host: '127.0.0.1', allowHalfOpen: true });
+async function unread(t: ExecutionContext, port = target.port): Promise<Socket> {
+  const socket = connectSocket({ port, host: '127.0.0.1', allowHalfOpen: true });
   t.teardown(() => socket.destroy());
   socket.on('error', () => undefined);
   await new Promise((resolve) => socket.once('connect', resolve));
@@ -99,6 +99,41 @@ test.serial('a handler that tells endless lines to a peer that reads none waits'
   socket.destroy();
   await target.unharmed(t);
 });
+
+// What one piece takes, header included: the three texts of progress are cut at 1 024 bytes.
+for (const [kind, size] of Object.entries({ text: 10_000, progress: 8 + 22 + 3 * 1024 })) {
+  test.serial(
+    `a handler in a lane whose ${kind} nobody reads waits, and goes on when it is read`,
+    async (t) => {
+      const chatty = await Target.start({
+        workers: 1,
+        limits: { maxBufferedOutput: 1 << 20 },
+        commands: {
+          chatter: { module: MODULE, export: 'chatter' },
+          saidSoFar: { module: MODULE, export: 'saidSoFar' },
+        },
+      });
+      t.teardown(() => chatty.stop());
+      const said = async () => Number(await chatty.witness.body(chatty.witness.start('saidSoFar')));
+      const socket = await unread(t, chatty.port);
+      socket.write(
+        frames(
+          HELLO,
+          '1 1 0 command-name have-args chatter',
+          frame('1 1 0 command-argument eoa ', argumentPayload('kind', kind)),
+        ),
+      );
+      // The bound is 1 MiB; what the kernel takes comes on top.
+      const enough = Math.ceil(20_000_000 / size);
+      const waitsAt = await halted(said, enough);
+      t.true(waitsAt > enough / 20 && waitsAt < enough, `${waitsAt} times ${size} bytes`);
+      socket.resume();
+      while ((await said()) < waitsAt + enough) await new Promise((resolve) => setImmediate(resolve));
+      socket.destroy();
+      await chatty.unharmed(t);
+    },
+  );
+}
 
 test.serial('pings of a peer that reads no answers end in waiting, not in memory', async (t) => {
   const socket = await unread(t);
@@ -207,13 +242,19 @@ test.serial('a half-closed peer that is there gets its late answer as if nothing
   }
 });
 
-/** Resolves once `level` has stayed the same for a while, whatever it is. */
-async function halted(level: () => number): Promise<void> {
-  for (let last = -1, same = 0; same < 10; ) {
-    same = level() === last ? same + 1 : 0;
-    last = level();
+/** Resolves with the level once it has stayed the same for a while, or has come to `enough`. */
+async function halted(
+  level: () => number | Promise<number>,
+  enough = Number.POSITIVE_INFINITY,
+): Promise<number> {
+  let last = -1;
+  for (let same = 0; same < 10 && last < enough; ) {
+    const now = await level();
+    same = now === last ? same + 1 : 0;
+    last = now;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+  return last;
 }
 
 async function noConnectionButTheWitness(): Promise<void> {

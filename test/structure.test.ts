@@ -8,7 +8,7 @@ import { codeOf, type Import, importsOf, loadedBy, modulesBelow, ROOT } from './
 const FLOORS: readonly [floor: number, where: RegExp][] = [
   [0, /^src\/wire\//],
   [1, /^src\/(reactor|encoding)\//],
-  [2, /^src\/(connection|writer)\.ts$|^workers\//],
+  [2, /^src\/(connection|writer|keepalive)\.ts$|^workers\//],
   [3, /^src\/(transport|lanes)\//],
   [
     4,

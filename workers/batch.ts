@@ -41,6 +41,8 @@ export const Op = {
   compress: 12,
   /** The slot's stream ends with the last frame of the next response that ends on it, and then begins afresh. */
   renew: 13,
+  /** Answer to `wantRoom`: the call may send as much again beside its bytes. */
+  callRoom: 14,
 
   /** A finished frame, header included; extra: payload bytes before encoding. Flags: {@link FrameFlag}. */
   frame: 32,
@@ -65,6 +67,8 @@ export const Op = {
   report: 40,
   /** The answer to every `callCancel`: the call's code has ended. */
   callEnded: 41,
+  /** A call has sent as much text and progress as it may; it waits for `callRoom`. */
+  wantRoom: 42,
 } as const;
 
 /** Flags of a `frame` record. */

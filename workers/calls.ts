@@ -5,7 +5,7 @@ import { IdTable } from '../src/reactor/id-table.ts';
 import { DataQueue, HandlerRequest, NO_DATA } from '../src/reactor/request.ts';
 import { ResponsePump, type ResponseSink } from '../src/reactor/response.ts';
 import { CommandError } from '../src/wire/errors.ts';
-import { BytesResponseFlag, ErrorResponseFlag, FrameType } from '../src/wire/frame.ts';
+import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '../src/wire/frame.ts';
 import { cutUtf8, encodeProgress, encodeTextOutput } from '../src/wire/payloads.ts';
 import { type BatchReader, CallFlag, FrameFlag, LookupAnswer, Op, unpackPieces } from './batch.ts';
 
@@ -48,6 +48,8 @@ export interface CallOutput {
   flushSoon(): void;
 }
 
+/** Bytes of text and progress that a call may send before it has to ask for room. */
+const ROOM = 16 * 1024;
 const NOTHING = new Uint8Array(0);
 const utf8 = new TextEncoder();
 const text = new TextDecoder();
@@ -65,6 +67,8 @@ class Call implements ResponseSink {
   readonly #sendsProgress: boolean;
   #grant: number;
   #wanted = 0;
+  #room = ROOM;
+  #roomAsked = false;
   #resume: (() => void) | undefined;
   #codeRuns = true;
   #mustTell = false;
@@ -94,9 +98,13 @@ class Call implements ResponseSink {
   granted(bytes: number): void {
     this.#grant += bytes;
     this.#wanted = 0;
-    const resume = this.#resume;
-    this.#resume = undefined;
-    resume?.();
+    this.#wake();
+  }
+
+  roomGiven(): void {
+    this.#room = ROOM;
+    this.#roomAsked = false;
+    this.#wake();
   }
 
   lookupAnswered(answer: number): void {
@@ -134,9 +142,14 @@ class Call implements ResponseSink {
     return Math.min(wanted, this.#grant);
   }
 
+  /** Where both are used up, room is asked for first, and then the grant. */
   wait(resume: () => void): void {
     this.#resume = resume;
-    this.#add(Op.want, 0, NOTHING, this.#wanted);
+    if (this.hasRoom) this.#add(Op.want, 0, NOTHING, this.#wanted);
+    else if (!this.#roomAsked) {
+      this.#roomAsked = true;
+      this.#add(Op.wantRoom, 0, NOTHING);
+    }
   }
 
   sendBytes(bytes: Uint8Array, last: boolean): void {
@@ -148,15 +161,15 @@ class Call implements ResponseSink {
   }
 
   get hasRoom(): boolean {
-    return true;
+    return this.#room > 0;
   }
 
   sendText(output: TextOutput): void {
-    this.#plain(FrameType.textOutput, 0, encodeTextOutput(output.atoms));
+    this.#sendBeside(FrameType.textOutput, encodeTextOutput(output.atoms));
   }
 
   sendProgress(output: ProgressOutput): void {
-    if (this.#sendsProgress) this.#plain(FrameType.progress, 0, encodeProgress(output));
+    if (this.#sendsProgress) this.#sendBeside(FrameType.progress, encodeProgress(output));
   }
 
   sendError(message: string): void {
@@ -214,9 +227,20 @@ class Call implements ResponseSink {
     this.#add(Op.pieces, 0, this.#lane.compress(bytes), bytes.length);
   }
 
+  #sendBeside(type: number, payload: Uint8Array): void {
+    this.#room -= HEADER_SIZE + payload.length;
+    this.#plain(type, 0, payload);
+  }
+
   #plain(type: number, flags: number, payload: Uint8Array): void {
     this.#lane.plain(this.slot, this.requestId, type, flags, payload, 0, FrameFlag.call);
     this.#output.flushSoon();
+  }
+
+  #wake(): void {
+    const resume = this.#resume;
+    this.#resume = undefined;
+    resume?.();
   }
 
   #dataRead(cost: number): void {
@@ -278,6 +302,8 @@ export class Calls {
         return call.cancel(text.decode(record.payload));
       case Op.callGrant:
         return call.granted(record.extra);
+      case Op.callRoom:
+        return call.roomGiven();
       case Op.lookupAnswer:
         return call.lookupAnswered(record.flags);
     }

@@ -29,7 +29,7 @@ export interface LostBytes {
 export interface RouterEvents {
   /** A frame of the request's response is about to be given to the writer. */
   onFrame(requestId: number, last: boolean, rawLength: number, call: boolean): void;
-  /** A record about a call in a lane: `want`, `lookup`, `pieces`, `dataRead` or `report`. */
+  /** A record about a call in a lane: `want`, `wantRoom`, `lookup`, `pieces`, `dataRead` or `report`. */
   onCallRecord(record: BatchReader): void;
   /** So many more handlers (or fewer) are at work although their response is over. */
   linger(handlers: number): void;

@@ -1,7 +1,8 @@
 /**
- * `npm run soak -- --minutes N [--seed N] [--budget MiB]`: honest clients, clients that come and go, hostile peers and
- * now and then a dying worker, all at once on one server. Ends with an error unless every byte was right, the server's
- * memory stayed flat, and nothing is left of those who have gone.
+ * `npm run soak -- --minutes N [--seed N] [--budget MiB] [--pace SHARE]`: honest clients, clients that come and go,
+ * hostile peers and now and then a dying worker, all at once on one server; with `--pace 0.3` server and clients together
+ * take 30 % of one core, in bursts. Ends with an error unless every byte was right, the server's memory stayed flat, and
+ * nothing is left of those who have gone.
  */
 
 import { connect as connectSocket, type Socket } from 'node:net';
@@ -12,13 +13,15 @@ import { pattern } from '../fixtures/pattern.ts';
 import { Random } from '../fuzz/random.ts';
 import { countFrames } from '../fuzz/targets.ts';
 import { clientFrames, toBytes } from '../fuzz/traffic.ts';
-import { mebibytes, type ServerFigures, ServerProcess } from './process.ts';
+import { Pace } from './pace.ts';
+import { cpuSeconds, mebibytes, type ServerFigures, ServerProcess } from './process.ts';
 
 const text = { type: 'string' } as const;
-const { values } = parseArgs({ options: { minutes: text, seed: text, budget: text } });
+const { values } = parseArgs({ options: { minutes: text, seed: text, budget: text, pace: text } });
 const minutes = Number(values.minutes ?? 5);
 const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 32));
 const budget = Number(values.budget ?? 256);
+const pace = new Pace(Number(values.pace ?? Number.POSITIVE_INFINITY));
 /** A worker is killed this often, in milliseconds. */
 const KILL_EVERY = 20_000;
 /** Growth of the median RSS from the second quarter to the last one that still counts as flat. */
@@ -77,21 +80,27 @@ const KINDS: ConnectOptions[] = [
   { encodeData: 'zstd-8mb', requestWindow: 20_000, connectionWindow: 60_000 },
 ];
 
-/** A client that stays, with some requests in flight all the time. */
+/** A client that stays, with some requests in flight all the time; one that loses its connection has failed. */
 async function resident(i: number): Promise<void> {
-  const client = await connect({ port }, KINDS[i % KINDS.length]);
-  const loop = async (k: number) => {
-    const random = new Random(seed + 1000 * i + k);
-    while (!isOver()) await ask(client, random);
-  };
-  await Promise.all(Array.from({ length: 6 }, (_, k) => loop(k)));
-  await client.close();
+  while (!isOver()) {
+    const client = await connect({ port }, KINDS[i % KINDS.length]);
+    let isLost = false;
+    client.closed.then(() => {
+      isLost = true;
+    });
+    const loop = async (k: number) => {
+      const random = new Random(seed + 1000 * i + k);
+      for (; !isOver() && !isLost; await pace.turn()) await ask(client, random);
+    };
+    await Promise.all(Array.from({ length: 6 }, (_, k) => loop(k)));
+    await client.close();
+  }
 }
 
 /** Clients that come, ask a little, and go, sometimes in the middle. */
 async function visitors(i: number): Promise<void> {
   const random = new Random(seed + 77 * i);
-  while (!isOver()) {
+  for (; !isOver(); await pace.turn()) {
     const client = await connect({ port }, random.pick(KINDS));
     const asking = Array.from({ length: random.below(6) }, () => ask(client, random));
     if (random.once(3)) client.destroy(new Error('the visitor has gone'));
@@ -104,7 +113,7 @@ async function visitors(i: number): Promise<void> {
 /** Peers that send what is nearly right, floods, or nothing to the end; some never read. */
 async function hostile(i: number): Promise<void> {
   const random = new Random(seed + 7919 * i);
-  while (!isOver()) {
+  for (; !isOver(); await pace.turn()) {
     const socket = await open();
     const reads = !random.once(3);
     if (reads) socket.resume();
@@ -149,20 +158,26 @@ async function sampler(): Promise<void> {
     await delay(500);
     const sample = await server.figures();
     samples.push(sample);
+    pace.used(sample.cpuSeconds + cpuSeconds());
     if (performance.now() - said < 30_000) continue;
     said = performance.now();
-    const { rss, connections, streams } = sample;
+    const { rss, heaps, connections, streams } = sample;
     console.log(
-      `RSS ${mebibytes(rss)} MiB, ${connections} connections, ${streams} contexts,`,
+      `RSS ${mebibytes(rss)} MiB, heaps ${mebibytes(heaps)} MiB, ${connections} connections, ${streams} contexts,`,
       JSON.stringify(figures),
     );
   }
+  pace.release();
 }
 
-function medianRss(from: number, to: number): number {
-  const part = samples.slice(Math.floor(samples.length * from), Math.ceil(samples.length * to));
-  const sorted = part.map(({ rss }) => rss).sort((a, b) => a - b);
-  return sorted[sorted.length >> 1];
+/** The median of each quarter of the time, in bytes. */
+function quarters(of: 'rss' | 'heaps'): number[] {
+  return [0, 1, 2, 3].map((quarter) => {
+    const [from, to] = [quarter, quarter + 1].map((n) => Math.floor((samples.length * n) / 4));
+    const sorted = samples.slice(from, to).map((sample) => sample[of]);
+    sorted.sort((a, b) => a - b);
+    return sorted[sorted.length >> 1];
+  });
 }
 
 await Promise.all([
@@ -178,12 +193,17 @@ for (let tries = 0; last.connections > 0 && tries < 100; tries++) {
   last = await server.figures();
 }
 const code = await server.stop();
-const [early, late] = [medianRss(0.25, 0.5), medianRss(0.75, 1)];
+const medians = quarters('rss');
+const [, early, , late] = medians;
 const peak = Math.max(...samples.map(({ rss }) => rss));
 console.table(figures);
 console.log(
-  `RSS median ${mebibytes(early)} MiB in the second quarter, ${mebibytes(late)} MiB in the last, peak ${mebibytes(peak)} MiB`,
+  `RSS: medians of the quarters ${medians.map(mebibytes).join(', ')} MiB, peak ${mebibytes(peak)} MiB`,
 );
+console.log(
+  `heaps of all threads, with what they hold outside: ${quarters('heaps').map(mebibytes).join(', ')} MiB`,
+);
+console.log(`CPU: server ${last.cpuSeconds.toFixed(0)} s, clients ${cpuSeconds().toFixed(0)} s`);
 console.log(`left at the end: ${last.connections} connections, ${last.streams} contexts; exit code ${code}`);
 const problems = [
   figures.corrupt > 0 && `${figures.corrupt} corrupt responses`,

@@ -6,8 +6,10 @@ import { fileURLToPath } from 'node:url';
 
 export interface ServerFigures {
   rss: number;
-  heapUsed: number;
-  external: number;
+  /** What the JavaScript heaps of all threads hold, and what they hold outside of themselves. */
+  heaps: number;
+  /** CPU time of all threads. */
+  cpuSeconds: number;
   connections: number;
   /** Contexts on lanes. */
   streams: number;
@@ -52,3 +54,9 @@ export class ServerProcess {
 }
 
 export const mebibytes = (bytes: number) => Math.round(bytes / 2 ** 20);
+
+/** CPU seconds of this process, all its threads together. */
+export function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}

@@ -2,6 +2,7 @@
 
 import { createServer, TextOutput } from '../../src/index.ts';
 import { pattern } from '../fixtures/pattern.ts';
+import { cpuSeconds } from './process.ts';
 
 const MODULE = new URL('../fixtures/lane-commands.ts', import.meta.url);
 let deaths = 0;
@@ -10,7 +11,7 @@ const budget = process.argv[2];
 const server = createServer({
   workers: 2,
   // Peers that have half-closed and gone are found out by pings that nobody takes.
-  keepAliveInterval: 1000,
+  keepAliveInterval: 5000,
   contextMemory: budget === undefined ? undefined : Number(budget) * 2 ** 20,
   commands: {
     fill: { module: MODULE, export: 'fill' },
@@ -33,6 +34,7 @@ const server = createServer({
 });
 const { port } = (await server.listen()) as { port: number };
 process.send?.({ port });
+process.on('disconnect', () => process.exit());
 process.on('message', async (message) => {
   if (message === 'stop') {
     await server.close(2000);
@@ -41,5 +43,6 @@ process.on('message', async (message) => {
   const { connections, lanes } = await server.stats();
   const { rss, heapUsed, external } = process.memoryUsage();
   const streams = lanes.reduce((sum, lane) => sum + lane.openStreams, 0);
-  process.send?.({ rss, heapUsed, external, connections, streams, deaths });
+  const heaps = lanes.reduce((sum, lane) => sum + lane.memoryBytes, heapUsed + external);
+  process.send?.({ rss, heaps, cpuSeconds: cpuSeconds(), connections, streams, deaths });
 });
