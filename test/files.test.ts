@@ -14,7 +14,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { create } from '../src/files/commands.ts';
-import { affinityKey, fileCommands } from '../src/files/index.ts';
+import { affinityKey, bundleKey, fileCommands } from '../src/files/index.ts';
 import { pathProblem, shownPath, stemOf } from '../src/files/paths.ts';
 import { CommandError } from '../src/wire/errors.ts';
 import { fill, request, run, tempFolder } from './files-helper.ts';
@@ -114,7 +114,16 @@ test('files of one name have one key, whatever their folder, extension and case'
   t.is(stemOf('.eslintrc.json'), '.eslintrc');
   t.is(affinityKey(new Map([['path', Buffer.from('x/y.ts')]])), 'y');
   t.is(affinityKey(new Map()), undefined);
-  t.deepEqual(Object.keys(fileCommands('.')), ['files.list', 'files.get', 'files.stat']);
+  t.deepEqual(Object.keys(fileCommands('.')), ['files.list', 'files.get', 'files.bundle', 'files.stat']);
+});
+
+test('a bundle has the key of its first file', (t) => {
+  const key = (paths: unknown) => bundleKey(new Map([['paths', Buffer.from(JSON.stringify(paths))]]));
+  t.is(key(['x/INDEX.d.ts', 'b']), 'index');
+  t.is(key(['a "quoted"/ü.js']), 'ü');
+  for (const wrong of [[], [5], 'text', { paths: ['a'] }, null]) t.is(key(wrong), undefined);
+  t.is(bundleKey(new Map()), undefined);
+  t.is(bundleKey(new Map([['paths', Buffer.from('["without end')]])), undefined);
 });
 
 test('files.list has one line for every file, sorted by path', async (t) => {

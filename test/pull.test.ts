@@ -38,7 +38,9 @@ class FakeClient implements PullClient {
   }
 
   call(command: string, { args, signal }: { args?: Record<string, string>; signal?: AbortSignal }) {
-    return command === 'files.list' ? chunked(this.#listing) : this.#get(args!.path, signal);
+    if (command === 'files.list') return chunked(this.#listing);
+    if (command === 'files.get') return this.#get(args!.path, signal);
+    return failing(new CommandError(`unknown command '${command}'`));
   }
 
   async *#get(path: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
@@ -56,6 +58,11 @@ class FakeClient implements PullClient {
       this.inFlight--;
     }
   }
+}
+
+async function* failing(error: Error): AsyncGenerator<Uint8Array> {
+  yield* [];
+  throw error;
 }
 
 /** A listing in chunks that end anywhere. */

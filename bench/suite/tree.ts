@@ -1,6 +1,7 @@
 /** A tree of thousands of small files pulled over one connection, against `rsync -z` and `tar | zstd -3`. */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import type { PullResult } from '../../src/files/pull.ts';
 import type { Bench, BenchContext, Result } from '../bench.ts';
 import { figure } from '../figures.ts';
 import { compareTrees, makeTree } from '../files.ts';
@@ -8,9 +9,13 @@ import { runModule, startModule } from '../proc.ts';
 import { type Pull, RsyncDaemon, tarZstd, versionOf } from '../rsync.ts';
 import { Scratch } from '../scratch.ts';
 import { pairedRatio, spread } from '../stats.ts';
-import type { TreePull } from '../tree-child.ts';
 
 const FILES = 6000;
+
+/** The command line of this checkout. */
+const MILLRACE = join(import.meta.dirname, '..', '..', 'src', 'cli', 'millrace.ts');
+/** Our server for one tree. */
+const SERVER = join(import.meta.dirname, '..', 'tree-server.ts');
 
 export const tree: Bench = {
   name: 'tree',
@@ -32,14 +37,14 @@ async function measure({ quick, seed, progress }: BenchContext, scratch: string)
   const bytes = makeTree(original, FILES, seed);
   const rounds = quick ? 3 : 7;
   const [rsync, tar, zstd] = await Promise.all(['rsync', 'tar', 'zstd'].map(versionOf));
-  const file = join(import.meta.dirname, '..', `tree-child${import.meta.filename.slice(-3)}`);
-  using shared = await startModule(file, ['serve', original, 'shared']);
-  using single = await startModule(file, ['serve', original, 'single']);
+  using shared = await startModule(SERVER, [original, 'shared']);
+  using single = await startModule(SERVER, [original, 'single']);
   using daemon = rsync ? await RsyncDaemon.start(original, scratch) : undefined;
 
   const pullFrom = (port: string) => async (): Promise<Pull> => {
     const start = performance.now();
-    const { wireBytes } = JSON.parse(await runModule(file, ['pull', port, copy])) as TreePull;
+    const output = await runModule(MILLRACE, ['pull', `127.0.0.1:${port}`, copy, '--json']);
+    const { wireBytes = Number.NaN } = JSON.parse(output) as PullResult;
     return { seconds: (performance.now() - start) / 1000, wireBytes };
   };
   const ways: [string, () => Promise<Pull>][] = [

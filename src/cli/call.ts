@@ -46,7 +46,7 @@ async function callCommand(
   args: Record<string, string> | undefined,
   options: CallCommandOptions,
 ): Promise<void> {
-  const { connect } = await import('../index.ts');
+  const { connect } = await import('../connect.ts');
   const data = options.data === undefined ? undefined : readData(options.data);
   const client = await connect(target);
   const { signal, release } = stopSignal();

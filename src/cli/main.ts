@@ -1,14 +1,19 @@
 /** The command line: all commands, each of which is beside this file. */
 
 import { readFileSync } from 'node:fs';
-import { addBench } from './bench.ts';
-import { addCall } from './call.ts';
-import { addExperiment } from './experiment.ts';
-import { addExperimentWorker } from './experiment-worker.ts';
-import { addFrame } from './frame.ts';
+import type { Command } from 'commander';
 import { newProgram, runProgram } from './program.ts';
-import { addPull } from './pull.ts';
-import { addServe } from './serve.ts';
+
+/** The commands in the order of the help. One is loaded when it is asked for, for some load much. */
+const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+  serve: async () => (await import('./serve.ts')).addServe,
+  pull: async () => (await import('./pull.ts')).addPull,
+  call: async () => (await import('./call.ts')).addCall,
+  frame: async () => (await import('./frame.ts')).addFrame,
+  experiment: async () => (await import('./experiment.ts')).addExperiment,
+  'experiment-worker': async () => (await import('./experiment-worker.ts')).addExperimentWorker,
+  bench: async () => (await import('./bench.ts')).addBench,
+};
 
 const EXAMPLES = `
 Examples:
@@ -19,19 +24,15 @@ Examples:
 'millrace COMMAND --help' says more about each.`;
 
 /** Runs the command line `argv` (as process.argv); where it fails, sets the exit code. Never rejects. */
-export function main(argv: readonly string[]): Promise<void> {
+export async function main(argv: readonly string[]): Promise<void> {
   const program = newProgram('millrace')
     .enablePositionalOptions()
     .description('Serves and fetches files and commands over one compressed connection.')
     .version(version(), '-V, --version', 'print the version')
     .addHelpText('after', EXAMPLES);
-  addServe(program);
-  addPull(program);
-  addCall(program);
-  addFrame(program);
-  addExperiment(program);
-  addExperimentWorker(program);
-  addBench(program);
+  const [, , asked = ''] = argv;
+  const names = Object.hasOwn(COMMANDS, asked) ? [asked] : Object.keys(COMMANDS);
+  for (const add of await Promise.all(names.map((name) => COMMANDS[name]()))) add(program);
   return runProgram(program, argv);
 }
 

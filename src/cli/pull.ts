@@ -39,7 +39,7 @@ export function addPull(program: Command): void {
 }
 
 async function pullCommand(target: Target, dest: string, options: PullCommandOptions): Promise<void> {
-  const [{ connect }, { pull }] = await Promise.all([import('../index.ts'), import('../files/pull.ts')]);
+  const [{ connect }, { pull }] = await Promise.all([import('../connect.ts'), import('../files/pull.ts')]);
   const client = await connect(target);
   const { signal, release } = stopSignal();
   const meter = await makeMeter(!options.json && process.stderr.isTTY === true);

@@ -1,5 +1,5 @@
 /**
- * The handlers of files.list, files.get and files.stat. They run in the lanes, where reading synchronously is right:
+ * The handlers of files.list, files.get, files.bundle and files.stat. They run in the lanes, where reading synchronously is right:
  * what has been read is encoded on the same thread next, and nothing else waits for it.
  */
 
@@ -8,6 +8,7 @@ import { LRUCache } from 'lru-cache';
 import { type CommandRequest, cached, type Handler, type Output, TextOutput } from '../reactor/command.ts';
 import { CommandError } from '../wire/errors.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
+import { bundle } from './bundle-handler.ts';
 import { entryOf, listFiles, statPath } from './listing.ts';
 import { shownPath } from './paths.ts';
 import { asCommandError, Root } from './root.ts';
@@ -39,6 +40,10 @@ export function create(options: FilesOptions): Record<string, Handler> {
   return {
     'files.list': (request) => list(root, request),
     'files.get': (request) => get(root, popularity, request),
+    'files.bundle': (request) => {
+      checkArguments(request, ['paths']);
+      return bundle(root, request);
+    },
     'files.stat': (request) => stat(root, request),
   };
 }
@@ -76,11 +81,9 @@ function get(root: Root, popularity: Popularity, request: CommandRequest): Outpu
   checkArguments(request, ['path', 'offset', 'length']);
   const path = request.text('path');
   if (path === undefined) throw new CommandError('files.get needs the argument path');
-  const fd = root.open(path);
+  const { fd, stats } = root.openFile(path);
   let mustClose = true;
   try {
-    const stats = fstatSync(fd);
-    if (!stats.isFile()) throw new CommandError(`not a file: ${shownPath(path)}`);
     const range = rangeOf(request, stats.size, path);
     const length = range.end - range.start;
     if (length <= MAX_CACHED_SIZE && popularity.count(path, range, stats)) {

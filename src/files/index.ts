@@ -15,13 +15,14 @@ export interface FileCommand {
   readonly affinityKey?: (args: ReadonlyMap<string, Uint8Array>) => string | undefined;
 }
 
-/** The commands files.list, files.get and files.stat for the tree below `root`. */
+/** The commands files.list, files.get, files.bundle and files.stat for the tree below `root`. */
 export function fileCommands(root: string): Record<string, FileCommand> {
   const options = { root: resolve(root) };
   const command: FileCommand = { module: MODULE, export: 'create', options, mode: 'ro' };
   return {
     'files.list': command,
     'files.get': { ...command, affinityKey },
+    'files.bundle': { ...command, affinityKey: bundleKey },
     'files.stat': command,
   };
 }
@@ -37,4 +38,12 @@ const decoder = new TextDecoder();
 export function affinityKey(args: ReadonlyMap<string, Uint8Array>): string | undefined {
   const path = args.get('path');
   return path && stemOf(decoder.decode(path));
+}
+
+/** A bundle goes where its first file would go by itself: pull puts files of one name together. */
+export function bundleKey(args: ReadonlyMap<string, Uint8Array>): string | undefined {
+  const paths = args.get('paths');
+  // The beginning of a JSON array; what is none has no key, and is refused later.
+  const first = paths && /^\["((?:[^"\\]|\\.){1,4096})"/.exec(decoder.decode(paths.subarray(0, 16_384)))?.[1];
+  return first && stemOf(first);
 }

@@ -2,6 +2,7 @@
 
 import { CommandError, ConnectionError, ProtocolError } from '../wire/errors.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
+import { BundleReader, type BundleReceiver, encodePaths } from './bundle.ts';
 import { Destination, DestinationError, type PartFile } from './destination.ts';
 import type { FileEntry } from './listing.ts';
 import { fsProblem } from './paths.ts';
@@ -52,6 +53,16 @@ export interface PullResult {
 
 /** Larger files go to the disk piece by piece instead of waiting in memory until they are whole, in bytes. */
 const MAX_WHOLE_SIZE = 256 << 10;
+
+/**
+ * Files up to this size are asked for many at a time, in bytes. Half of a small file's time is that of its request, and
+ * what comes in whole frames compresses better.
+ */
+const MAX_BUNDLED_SIZE = 64 << 10;
+/** What one bundle may hold: bytes, files, and characters of all paths. */
+const BUNDLE_SIZE = 128 << 10;
+const BUNDLE_FILES = 256;
+const BUNDLE_PATHS_LENGTH = 64 << 10;
 
 const MAX_NOTES = 1000;
 
@@ -122,7 +133,7 @@ function findMissing(plan: Plan, destination: Destination): { missing: FileEntry
   return { missing, skipped };
 }
 
-/** The fetching: so many loops side by side, each taking the next file when it is done with one. */
+/** The fetching: small files many at once, then all others by themselves. */
 class PullJob {
   readonly progress: PullProgress;
   readonly failed: PullFailure[] = [];
@@ -130,11 +141,13 @@ class PullJob {
   fetchedBytes = 0;
   readonly #client: PullClient;
   readonly #destination: Destination;
-  readonly #entries: readonly FileEntry[];
   readonly #options: PullOptions;
   /** Fires when nothing more can come: all requests in flight end then. */
   readonly #stop = new AbortController();
-  #next = 0;
+  /** The files that are still to be had, in the order to ask for them. */
+  readonly #left: Set<FileEntry>;
+  /** Until the server has refused one. */
+  #takesBundles = true;
 
   constructor(
     client: PullClient,
@@ -144,48 +157,94 @@ class PullJob {
   ) {
     this.#client = client;
     this.#destination = destination;
-    this.#entries = entries;
     this.#options = options;
+    this.#left = new Set(entries);
     const totalBytes = entries.reduce((sum, { size }) => sum + size, 0);
     this.progress = { files: 0, bytes: 0, totalFiles: entries.length, totalBytes };
   }
 
   async run(): Promise<void> {
-    const { signal, inFlight = 64 } = this.#options;
-    const { maxConcurrentRequests = DEFAULT_LIMITS.maxConcurrentRequests } =
-      this.#client.serverSettings ?? {};
+    const { signal } = this.#options;
     const onAbort = () => this.#stop.abort(signal?.reason);
     signal?.addEventListener('abort', onAbort);
     try {
       signal?.throwIfAborted();
-      const loops = Math.min(inFlight, maxConcurrentRequests, this.#entries.length);
-      // No loop rejects: all have let go of their files when this resolves.
-      await Promise.all(Array.from({ length: loops }, () => this.#loop()));
-      this.#stop.signal.throwIfAborted();
+      await this.#sideBySide([...bundlesOf(this.#left)], (entries) => this.#fetchBundle(entries));
+      // The large ones, and whatever bundles have not brought: each has its own request, and its own error.
+      await this.#sideBySide([...this.#left], (entry) => this.#fetch(entry));
     } finally {
       signal?.removeEventListener('abort', onAbort);
     }
   }
 
-  async #loop(): Promise<void> {
-    while (this.#next < this.#entries.length && !this.#stop.signal.aborted) {
-      const entry = this.#entries[this.#next++];
-      try {
-        await this.#fetch(entry);
-        this.progress.files++;
-        this.fetchedBytes += entry.size;
-        this.#report();
-      } catch (error) {
-        if (isFatal(error)) this.#stop.abort(error);
-        else this.failed.push({ path: entry.path, error: reasonOf(error) });
+  /** Does all of the work, as many requests at a time as may be in flight. @throws the reason when it is stopped. */
+  async #sideBySide<T>(work: readonly T[], run: (each: T) => Promise<void>): Promise<void> {
+    const { inFlight = 64 } = this.#options;
+    const { maxConcurrentRequests = DEFAULT_LIMITS.maxConcurrentRequests } =
+      this.#client.serverSettings ?? {};
+    let next = 0;
+    const loop = async () => {
+      while (next < work.length && !this.#stop.signal.aborted) await run(work[next++]);
+    };
+    const loops = Math.min(inFlight, maxConcurrentRequests, work.length);
+    // No loop rejects: all have let go of their files when this resolves.
+    await Promise.all(Array.from({ length: loops }, loop));
+    this.#stop.signal.throwIfAborted();
+  }
+
+  /** Asks for many files at once; those that do not come as they should stay left. Never rejects. */
+  async #fetchBundle(entries: readonly FileEntry[]): Promise<void> {
+    if (!this.#takesBundles) return;
+    const reader = new BundleReader(entries, this.#bundled);
+    let something = false;
+    try {
+      const args = { paths: encodePaths(entries.map(({ path }) => path)) };
+      for await (const chunk of this.#client.call('files.bundle', { args, signal: this.#stop.signal })) {
+        something = true;
+        if (!reader.push(chunk)) break;
       }
+    } catch (error) {
+      if (isFatal(error)) this.#stop.abort(error);
+      else if (!something) this.#takesBundles = false;
     }
   }
 
+  readonly #bundled: BundleReceiver = {
+    onFile: (entry, chunks) => {
+      this.progress.bytes += entry.size;
+      try {
+        this.#destination.writeWhole(entry, chunks);
+        this.#succeeded(entry);
+      } catch (error) {
+        this.#failed(entry, reasonOf(error));
+      }
+    },
+    onError: (entry, message) => this.#failed(entry, message),
+  };
+
+  /** Asks for one file. Never rejects. */
   async #fetch(entry: FileEntry): Promise<void> {
     const content = this.#client.call('files.get', { args: { path: entry.path }, signal: this.#stop.signal });
-    if (entry.size <= MAX_WHOLE_SIZE) await this.#fetchWhole(entry, content);
-    else await this.#fetchPieces(entry, content);
+    try {
+      if (entry.size <= MAX_WHOLE_SIZE) await this.#fetchWhole(entry, content);
+      else await this.#fetchPieces(entry, content);
+      this.#succeeded(entry);
+    } catch (error) {
+      if (isFatal(error)) this.#stop.abort(error);
+      else this.#failed(entry, reasonOf(error));
+    }
+  }
+
+  #succeeded(entry: FileEntry): void {
+    this.#left.delete(entry);
+    this.progress.files++;
+    this.fetchedBytes += entry.size;
+    this.#report();
+  }
+
+  #failed(entry: FileEntry, error: string): void {
+    this.#left.delete(entry);
+    this.failed.push({ path: entry.path, error });
   }
 
   async #fetchWhole(entry: FileEntry, content: AsyncIterable<Uint8Array>): Promise<void> {
@@ -227,6 +286,26 @@ class PullJob {
   #report(): void {
     this.#options.onProgress?.(this.progress);
   }
+}
+
+/** The small files in bundles of at least two, in their order. */
+function* bundlesOf(entries: Iterable<FileEntry>): Generator<readonly FileEntry[], void, void> {
+  let bundle: FileEntry[] = [];
+  let bytes = 0;
+  let length = 0;
+  for (const entry of entries) {
+    if (entry.size > MAX_BUNDLED_SIZE) continue;
+    bytes += entry.size;
+    length += entry.path.length;
+    if (bytes > BUNDLE_SIZE || length > BUNDLE_PATHS_LENGTH || bundle.length === BUNDLE_FILES) {
+      if (bundle.length > 1) yield bundle;
+      bundle = [];
+      bytes = entry.size;
+      length = entry.path.length;
+    }
+    bundle.push(entry);
+  }
+  if (bundle.length > 1) yield bundle;
 }
 
 function checkWhole(entry: FileEntry, received: number): void {

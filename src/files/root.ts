@@ -32,6 +32,12 @@ export interface OpenFolder {
   close(): void;
 }
 
+/** A regular file inside the root, held open. */
+export interface OpenFile {
+  readonly fd: number;
+  readonly stats: Stats;
+}
+
 /** What stands at a name in a folder, links followed as far as they stay inside. */
 export interface Found {
   readonly stats: Stats;
@@ -78,6 +84,22 @@ export class Root {
     try {
       if (!this.#isInside(this.#whereIs(fd, path))) throw outside(path);
       return fd;
+    } catch (error) {
+      closeSync(fd);
+      throw asCommandError(error, path);
+    }
+  }
+
+  /**
+   * Opens a regular file for reading; the caller closes it.
+   * @throws CommandError as {@link open}, and when it is anything else.
+   */
+  openFile(path: string): OpenFile {
+    const fd = this.open(path);
+    try {
+      const stats = fstatSync(fd);
+      if (!stats.isFile()) throw new CommandError(`not a file: ${shownPath(path)}`);
+      return { fd, stats };
     } catch (error) {
       closeSync(fd);
       throw asCommandError(error, path);

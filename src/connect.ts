@@ -1,0 +1,70 @@
+/** Connecting from Node.js: over TCP, TLS or a Unix socket, with what a client needs and no server. */
+
+import { createConnection, type Socket } from 'node:net';
+import { connect as connectTls, type ConnectionOptions as TlsConnectOptions } from 'node:tls';
+import { Client } from './client.ts';
+import type { ClientOptions } from './client-options.ts';
+import type { CodecModule } from './encoding/codec.ts';
+import { nativeCodecs } from './encoding/native.ts';
+import { portableCodecs } from './encoding/portable.ts';
+import { CodecRegistry } from './encoding/registry.ts';
+import { SocketTransport } from './transport/socket.ts';
+import { ConnectionError } from './wire/errors.ts';
+
+export interface ConnectOptions extends ClientOptions {
+  /** Contexts of node:zlib, or those that also run in a browser; default: native. */
+  codecs?: 'native' | 'portable';
+  /** Speak TLS, with node:tls's options: `ca`, `servername`, and `cert` and `key` for mutual TLS. */
+  tls?: TlsConnectOptions;
+  /** Codecs beside the built-in ones; a server uses one when it is asked for by `profiles` or is its own choice. */
+  extraCodecs?: readonly CodecModule[];
+  /** Milliseconds until the server must have answered; default 10 000. */
+  timeoutMs?: number;
+}
+
+/**
+ * Connects over TCP or a Unix socket and waits until the server has shown that it speaks the protocol.
+ * @throws ConnectionError when nothing listens there, or something else does.
+ */
+export async function connect(
+  where: { host?: string; port: number } | { path: string },
+  options: ConnectOptions = {},
+): Promise<Client> {
+  const { timeoutMs = 10_000 } = options;
+  const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port };
+  const name = 'path' in target ? target.path : `${target.host}:${target.port}`;
+  const { tls } = options;
+  const socket: Socket =
+    tls === undefined
+      ? createConnection({ ...target, allowHalfOpen: true })
+      : connectTls({ ...tls, ...target, ...{ allowHalfOpen: true } });
+  const timer = setTimeout(() => {
+    socket.destroy(new Error(`no answer within ${timeoutMs} ms`));
+  }, timeoutMs);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once(tls === undefined ? 'connect' : 'secureConnect', resolve);
+      socket.once('error', (error) => reject(cannotConnect(name, error)));
+    });
+    const codecs = new CodecRegistry(options.codecs === 'portable' ? portableCodecs() : nativeCodecs());
+    for (const { codecs: more } of options.extraCodecs ?? [])
+      for (const codec of more) codecs.register(codec);
+    const client = new Client(new SocketTransport(socket, name, options.keepAliveInterval), codecs, options);
+    await client.ready();
+    return client;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function cannotConnect(name: string, error: NodeJS.ErrnoException): ConnectionError {
+  const reasons: Record<string, string> = {
+    ECONNREFUSED: 'nothing listens there',
+    ENOENT: 'there is no such socket',
+    ENOTFOUND: 'unknown host',
+    EACCES: 'permission denied',
+  };
+  return new ConnectionError(`cannot connect to ${name}: ${reasons[error.code ?? ''] ?? error.message}`, {
+    cause: error,
+  });
+}

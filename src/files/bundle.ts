@@ -1,0 +1,149 @@
+/**
+ * The response of files.bundle: for each path asked for, in that order, a line of JSON, and behind `{"size":N}` the N
+ * bytes of the file. `{"error":"…"}` says why one cannot be had; nothing follows it.
+ */
+
+import { CommandError } from '../wire/errors.ts';
+import type { FileEntry } from './listing.ts';
+
+/** Most paths that one files.bundle may ask for. */
+export const MAX_BUNDLE_FILES = 1024;
+
+/** Longest line before a file, in bytes with its end; an error is cut to fit. */
+export const MAX_LINE_BYTES = 2048;
+const MAX_ERROR_LENGTH = 400;
+
+const NEWLINE = 0x0a;
+const EMPTY = new Uint8Array(0);
+
+const decoder = new TextDecoder();
+
+export function sizeLine(size: number): string {
+  return `{"size":${size}}\n`;
+}
+
+export function errorLine(message: string): string {
+  return `${JSON.stringify({ error: message.slice(0, MAX_ERROR_LENGTH).toWellFormed() })}\n`;
+}
+
+/** The argument `paths` of files.bundle. */
+export function encodePaths(paths: readonly string[]): string {
+  return JSON.stringify(paths);
+}
+
+/** @throws CommandError when it is not a list of 1 to {@link MAX_BUNDLE_FILES} strings. */
+export function decodePaths(text: string | undefined): string[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(text ?? '');
+  } catch {
+    // It is reported below.
+  }
+  if (!Array.isArray(value) || value.length === 0 || value.some((path) => typeof path !== 'string'))
+    throw new CommandError('files.bundle needs the argument paths, a JSON array of strings');
+  if (value.length > MAX_BUNDLE_FILES)
+    throw new CommandError(`files.bundle takes no more than ${MAX_BUNDLE_FILES} paths`);
+  return value;
+}
+
+/** What becomes of the files of a bundle. */
+export interface BundleReceiver {
+  /** A file is whole; the chunks are its bytes. */
+  onFile(entry: FileEntry, chunks: readonly Uint8Array[]): void;
+  /** The server cannot give this one. */
+  onError(entry: FileEntry, message: string): void;
+}
+
+/**
+ * Takes a bundle apart as it comes, and never beyond what was listed: the server may be hostile, and a file may have
+ * changed since. Holds no more than one file.
+ */
+export class BundleReader {
+  readonly #entries: readonly FileEntry[];
+  readonly #receiver: BundleReceiver;
+  #next = 0;
+  /** What there is of the line that is being read; undefined within a file. */
+  #line: Uint8Array | undefined = EMPTY;
+  #chunks: Uint8Array[] = [];
+  #missing = 0;
+
+  /** `entries` are the files as they were asked for. */
+  constructor(entries: readonly FileEntry[], receiver: BundleReceiver) {
+    this.#entries = entries;
+    this.#receiver = receiver;
+  }
+
+  /**
+   * Takes the next bytes of the response, which must not change afterwards.
+   * @returns false when they are not what such a response holds: what has not come by then must be had otherwise.
+   */
+  push(chunk: Uint8Array): boolean {
+    for (let at = 0; at < chunk.length; ) {
+      const used = this.#line === undefined ? this.#takeContent(chunk, at) : this.#takeLine(chunk, at);
+      if (used < 0) return false;
+      at += used;
+    }
+    return true;
+  }
+
+  /** Bytes used of `chunk` from `at` on, −1 when this is no line of a bundle. */
+  #takeLine(chunk: Uint8Array, at: number): number {
+    const entry = this.#entries[this.#next];
+    if (entry === undefined) return -1;
+    const end = chunk.indexOf(NEWLINE, at);
+    const part = chunk.subarray(at, end < 0 ? chunk.length : end);
+    const begun = this.#line as Uint8Array;
+    if (begun.length + part.length >= MAX_LINE_BYTES) return -1;
+    const line = begun.length === 0 ? part : joined(begun, part);
+    if (end < 0) this.#line = line;
+    else if (!this.#takeHead(entry, line)) return -1;
+    return part.length + (end < 0 ? 0 : 1);
+  }
+
+  #takeHead(entry: FileEntry, line: Uint8Array): boolean {
+    const head = parseHead(line);
+    if (typeof head?.error === 'string') {
+      this.#next++;
+      this.#line = EMPTY;
+      this.#receiver.onError(entry, head.error);
+      return true;
+    }
+    if (head?.size !== entry.size) return false;
+    this.#line = undefined;
+    this.#missing = entry.size;
+    if (entry.size === 0) this.#finishFile(entry);
+    return true;
+  }
+
+  #takeContent(chunk: Uint8Array, at: number): number {
+    const part = chunk.subarray(at, at + this.#missing);
+    this.#chunks.push(part);
+    this.#missing -= part.length;
+    if (this.#missing === 0) this.#finishFile(this.#entries[this.#next]);
+    return part.length;
+  }
+
+  #finishFile(entry: FileEntry): void {
+    const chunks = this.#chunks;
+    this.#chunks = [];
+    this.#line = EMPTY;
+    this.#next++;
+    this.#receiver.onFile(entry, chunks);
+  }
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const both = new Uint8Array(a.length + b.length);
+  both.set(a);
+  both.set(b, a.length);
+  return both;
+}
+
+function parseHead(line: Uint8Array): { size?: unknown; error?: unknown } | undefined {
+  try {
+    const value = JSON.parse(decoder.decode(line));
+    return typeof value === 'object' && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
