@@ -8,17 +8,12 @@ import type { DecodeError } from './encoding/codec.ts';
 import { KeepAlive } from './keepalive.ts';
 import type { ContextShape } from './lanes/budget.ts';
 import type { ResponseCache } from './lanes/cache.ts';
+import type { CacheStream } from './lanes/cache-stream.ts';
 import { compressOnLane } from './lanes/compress.ts';
 import { LaneDecoders } from './lanes/decoders.ts';
+import type { LaneStream, LostBytes, StreamEvents } from './lanes/lane-stream.ts';
 import type { LanePool } from './lanes/pool.ts';
-import {
-  type CacheStream,
-  type LaneStream,
-  type LostBytes,
-  Router,
-  type RouterEvents,
-  type RouterOptions,
-} from './lanes/router.ts';
+import { Router, type RouterOptions } from './lanes/router.ts';
 import { Window } from './reactor/flow.ts';
 import { IdTable } from './reactor/id-table.ts';
 import type { Ticket } from './reactor/incoming.ts';
@@ -79,7 +74,7 @@ const MAX_DEADLINE = 2 ** 31 - 1;
 const STUCK_ROOM = 8 << 20;
 const MAX_HELD_PONGS = 64;
 
-export class Peer implements FrameOwner, RequestPeer, RouterEvents {
+export class Peer implements FrameOwner, RequestPeer, StreamEvents {
   readonly connection: Connection;
   readonly router: Router;
   readonly #context: PeerContext;
@@ -465,11 +460,11 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
   }
 
   acquireCacheStream(use: (stream: CacheStream) => void): void {
-    this.router.acquireCacheStream(use);
+    this.router.cacheStreams.acquire(use);
   }
 
   releaseCacheStream(stream: CacheStream, whole: boolean): void {
-    this.router.releaseCacheStream(stream, whole);
+    this.router.cacheStreams.release(stream, whole);
   }
 
   compress(bytes: Uint8Array, then: (pieces: Uint8Array[] | undefined) => void): void {
@@ -487,7 +482,7 @@ export class Peer implements FrameOwner, RequestPeer, RouterEvents {
     this.#failIfDone();
   }
 
-  // ------------------------------------------------------------------------ what lanes say (RouterEvents)
+  // ------------------------------------------------------------------------ what lanes say (StreamEvents)
 
   onFrame(requestId: number, last: boolean, rawLength: number, call: boolean): void {
     this.#requests.get(requestId)?.onFrame(last, rawLength, call);

@@ -3,7 +3,8 @@
 import { type BatchReader, CallFlag, LookupAnswer, Op, unpackPieces } from '../workers/batch.ts';
 import type { Command } from './commands.ts';
 import type { CacheEntry, ResponseCache } from './lanes/cache.ts';
-import type { CacheStream, LaneStream } from './lanes/router.ts';
+import type { CacheStream } from './lanes/cache-stream.ts';
+import type { LaneStream } from './lanes/lane-stream.ts';
 import type { CachedOutput, ProgressOutput, TextOutput } from './reactor/command.ts';
 import { type Gate, Window } from './reactor/flow.ts';
 import { costOf, DataQueue, HandlerRequest, NO_DATA } from './reactor/request.ts';

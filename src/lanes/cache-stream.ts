@@ -1,0 +1,95 @@
+/** Streams that carry whole compressed outputs from the cache: no context of ours, no lane. */
+
+import type { OutgoingStreamIds } from '../reactor/streams.ts';
+import { FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
+import { encodeStreamSettings } from '../wire/payloads.ts';
+import type { Writer } from '../writer.ts';
+import type { StreamFigures } from './figures.ts';
+
+const NOTHING = new Uint8Array(0);
+
+export class CacheStream {
+  readonly id: number;
+  readonly #writer: Writer;
+  #begun = false;
+  /** True while an output is half sent: nothing else may come between its pieces. */
+  busy = false;
+  #frames = 0;
+  #bytesIn = 0;
+  #bytesOut = 0;
+
+  constructor(id: number, writer: Writer) {
+    this.id = id;
+    this.#writer = writer;
+  }
+
+  /** Sends a payload that is already encoded. */
+  send(profile: string, requestId: number, flags: number, payload: Uint8Array, rawLength: number): void {
+    if (!this.#begun) {
+      this.#begun = true;
+      const settings = encodeStreamSettings(profile, NOTHING);
+      this.#writer.sendFrame(0, this.id, StreamFlag.begin, FrameType.streamSettings, 0, settings);
+    }
+    this.#frames++;
+    this.#bytesIn += rawLength;
+    this.#bytesOut += payload.length + HEADER_SIZE;
+    this.#writer.sendFrame(requestId, this.id, StreamFlag.encoded, FrameType.bytesResponse, flags, payload);
+  }
+
+  /** The output in hand was given up half-way: the next one needs a fresh context at the other end. */
+  reset(): void {
+    this.#begun = false;
+  }
+
+  get figures(): StreamFigures {
+    const [frames, bytesIn, bytesOut] = [this.#frames, this.#bytesIn, this.#bytesOut];
+    return { streamId: this.id, lane: -1, slot: -1, profile: 'cache', frames, bytesIn, bytesOut };
+  }
+}
+
+const MAX_CACHE_STREAMS = 2;
+
+/** The cache streams of one connection; they are opened as they are needed. */
+export class CacheStreams {
+  readonly #ids: OutgoingStreamIds;
+  readonly #writer: Writer;
+  readonly #streams: CacheStream[] = [];
+  #waiting: ((stream: CacheStream) => void)[] = [];
+
+  constructor(ids: OutgoingStreamIds, writer: Writer) {
+    this.#ids = ids;
+    this.#writer = writer;
+  }
+
+  /** Calls `use` with a stream that is between outputs, at once or when one is; it is busy until released. */
+  acquire(use: (stream: CacheStream) => void): void {
+    let stream = this.#streams.find((each) => !each.busy);
+    if (stream === undefined) {
+      if (this.#streams.length >= MAX_CACHE_STREAMS) {
+        this.#waiting.push(use);
+        return;
+      }
+      stream = new CacheStream(this.#ids.take(), this.#writer);
+      this.#streams.push(stream);
+    }
+    stream.busy = true;
+    use(stream);
+  }
+
+  /** `whole`: the output was sent to its end. */
+  release(stream: CacheStream, whole: boolean): void {
+    if (!whole) stream.reset();
+    const next = this.#waiting.shift();
+    if (next !== undefined) next(stream);
+    else stream.busy = false;
+  }
+
+  get figures(): StreamFigures[] {
+    return this.#streams.map(({ figures }) => figures);
+  }
+
+  /** Forgets who waits. */
+  close(): void {
+    this.#waiting = [];
+  }
+}

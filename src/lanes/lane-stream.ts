@@ -1,0 +1,178 @@
+/** A response stream whose context lives on a lane: what is handed in comes back as finished frames of the stream. */
+
+import { type BatchReader, type EncoderSetup, FrameFlag, Op, packPieces } from '../../workers/batch.ts';
+import type { Connection } from '../connection.ts';
+import { Gate } from '../reactor/flow.ts';
+import { IdTable } from '../reactor/id-table.ts';
+import type { Writer } from '../writer.ts';
+import type { ContextBudget, IdleContext } from './budget.ts';
+import type { Lane, SlotOwner } from './lane.ts';
+
+/** What waited for the encoder of a stream that is gone, in bytes. */
+export interface LostBytes {
+  readonly pending: number;
+  /** Those of them that had used up credit. */
+  readonly credited: number;
+}
+
+/** What streams tell the owner of the requests. */
+export interface StreamEvents {
+  /** A frame of the request's response is about to be given to the writer. */
+  onFrame(requestId: number, last: boolean, rawLength: number, call: boolean): void;
+  /** A record about a call in a lane: `want`, `wantRoom`, `lookup`, `pieces`, `dataRead` or `report`. */
+  onCallRecord(record: BatchReader): void;
+  /** So many more handlers (or fewer) are at work although their response is over. */
+  linger(handlers: number): void;
+  /** A stream is gone with its lane, and with it the bytes that waited for its encoder. */
+  onLost(requests: Iterable<number>, lost: LostBytes, reason: string): void;
+}
+
+const NOTHING = new Uint8Array(0);
+const utf8 = new TextEncoder();
+
+/** What one stream may have waiting for its encoder, in bytes: enough to keep the lane busy, little to hold. */
+const MAX_BACKLOG = 1024 * 1024;
+
+export class LaneStream implements SlotOwner, IdleContext {
+  readonly lane: Lane;
+  readonly id: number;
+  readonly profile: string;
+  readonly writer: Writer;
+  readonly slot: number;
+  readonly #budget: ContextBudget;
+  /** Bytes that its context was accounted with. */
+  readonly #cost: number;
+  readonly #events: StreamEvents;
+  readonly #over: (stream: LaneStream, ended: boolean) => void;
+  /** Requests whose response is on its way here. */
+  readonly requests = new IdTable<true>();
+  /** Bytes handed in and not yet encoded; handlers wait when there are many. */
+  readonly backlog = new Gate(MAX_BACKLOG);
+  /** Calls that were told to stop and have not said yet that their code has ended. */
+  #stopping = 0;
+  usedAt: number;
+  /** Of the bytes that wait for the encoder, those that have used up credit. */
+  #creditedBytes = 0;
+  frames = 0;
+  bytesIn = 0;
+  bytesOut = 0;
+
+  /** `cost`: bytes taken from `budget` for the context; they are given back when the stream is closed. */
+  constructor(
+    lane: Lane,
+    connection: Connection,
+    setup: EncoderSetup,
+    budget: ContextBudget,
+    cost: number,
+    events: StreamEvents,
+    over: (stream: LaneStream, ended: boolean) => void,
+  ) {
+    this.#budget = budget;
+    this.#cost = cost;
+    this.usedAt = budget.tick();
+    this.lane = lane;
+    this.id = setup.streamId;
+    this.profile = setup.profile;
+    this.writer = connection.writer;
+    this.#events = events;
+    this.#over = over;
+    this.slot = lane.open(this);
+    lane.addJson(Op.openEncoder, this.slot, setup);
+    if (cost > 0) budget.hold(this);
+  }
+
+  /** The response to `requestId` goes out here. */
+  use(requestId: number): void {
+    this.requests.set(requestId, true);
+    this.usedAt = this.#budget.tick();
+  }
+
+  get idle(): boolean {
+    return this.requests.size === 0 && this.backlog.used === 0;
+  }
+
+  giveUp(): void {
+    this.#over(this, false);
+  }
+
+  renew(): void {
+    this.lane.add(Op.renew, this.slot, 0, 0, 0, NOTHING);
+  }
+
+  get pendingBytes(): number {
+    return this.backlog.used;
+  }
+
+  /** Encodes a piece of a response; `payload` is copied. */
+  encode(requestId: number, type: number, flags: number, payload: Uint8Array): void {
+    this.#creditedBytes += payload.length;
+    this.backlog.take(payload.length);
+    this.lane.add(Op.encode, this.slot, requestId, type, flags, payload);
+  }
+
+  /** Sends a frame unencoded, after what was encoded before it. */
+  plain(requestId: number, type: number, flags: number, payload: Uint8Array): void {
+    this.backlog.take(payload.length);
+    this.lane.add(Op.plain, this.slot, requestId, type, flags, payload);
+  }
+
+  /** Runs a handler on the lane, its output going out on this stream; `grant`: bytes it may send at once. */
+  call(
+    handler: number,
+    requestId: number,
+    command: Uint8Array,
+    args: readonly Uint8Array[],
+    flags: number,
+    grant: number,
+  ): void {
+    this.lane.add(Op.call, this.slot, requestId, handler, flags, packPieces([command, ...args]), grant);
+  }
+
+  /** Sends a record about a call. */
+  tell(op: number, requestId: number, flags: number, payload: Uint8Array = NOTHING, extra = 0): void {
+    this.lane.add(op, this.slot, requestId, 0, flags, payload, extra);
+  }
+
+  /** Stops a call; the peer is told `reason`, or nothing when it is empty. */
+  cancelCall(requestId: number, reason: string): void {
+    this.#stopping++;
+    this.tell(Op.callCancel, requestId, 0, utf8.encode(reason));
+  }
+
+  onFrame(requestId: number, frameFlags: number, rawLength: number, wireLength: number): void {
+    this.frames++;
+    this.bytesIn += rawLength;
+    this.bytesOut += wireLength;
+    const call = (frameFlags & FrameFlag.call) !== 0;
+    if (!call) this.backlog.give(rawLength);
+    if ((frameFlags & (FrameFlag.call | FrameFlag.beside)) === 0) this.#creditedBytes -= rawLength;
+    const last = (frameFlags & FrameFlag.last) !== 0;
+    if (last) this.requests.delete(requestId);
+    if ((frameFlags & FrameFlag.endsStream) !== 0) this.#over(this, true);
+    if (requestId !== 0) this.#events.onFrame(requestId, last, rawLength, call);
+  }
+
+  onRecord(record: BatchReader): void {
+    if (record.op === Op.callEnded) this.#callsEnded(1);
+    else this.#events.onCallRecord(record);
+  }
+
+  #callsEnded(calls: number): void {
+    this.#stopping -= calls;
+    this.#events.linger(-calls);
+  }
+
+  /** Frees the context; what the lane still says of stopped calls is waited for. */
+  close(): void {
+    this.lane.close(this.slot, this.#stopping > 0);
+    this.#budget.forget(this);
+    this.#budget.give(this.#cost);
+  }
+
+  onLost(reason: string): void {
+    this.#over(this, false);
+    this.#callsEnded(this.#stopping);
+    const lost = { pending: this.pendingBytes, credited: this.#creditedBytes };
+    this.#events.onLost(this.requests.ids(), lost, reason);
+  }
+}
