@@ -7,18 +7,9 @@
  */
 
 import { ProtocolError } from '../wire/errors.ts';
-import {
-  CommandArgumentFlag,
-  CommandDataFlag,
-  CommandNameFlag,
-  ErrorResponseFlag,
-  type Frame,
-  FrameType,
-  PingFlag,
-} from '../wire/frame.ts';
+import { CommandNameFlag, ErrorResponseFlag, type Frame, FrameType, PingFlag } from '../wire/frame.ts';
 import { type Limits, overLimit } from '../wire/limits.ts';
 import {
-  decodeArgumentHead,
   decodeCancel,
   decodeCredit,
   decodePing,
@@ -29,6 +20,7 @@ import {
 import { decodeAscii } from '../wire/utf8.ts';
 import { IdTable } from './id-table.ts';
 import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
+import { IncomingCommand } from './incoming-command.ts';
 import { Rate } from './rate.ts';
 
 /** A command whose name and arguments are complete. */
@@ -60,24 +52,6 @@ export type ServerAction =
   /** Half duplex: input has ended, output may go (A6). */
   | { readonly kind: 'release-output' };
 
-/** One request, from its command-name frame until its ID is free again. */
-interface Request {
-  readonly requestId: number;
-  readonly command: string;
-  readonly args: Map<string, Uint8Array>;
-  argumentBytes: number;
-  reserved: boolean;
-  expectsArguments: boolean;
-  readonly expectsData: boolean;
-  partial: { name: string; value: Uint8Array; filled: number } | undefined;
-  emptyFrames: number;
-  /** When its first and its newest frame came. */
-  readonly since: number;
-  newest: number;
-  /** True once it is answered, or about to be. */
-  answered: boolean;
-}
-
 /** How many cancelled requests we remember, so that frames of theirs already on the way do no harm. */
 const REMEMBERED_CANCELS = 256;
 
@@ -90,8 +64,8 @@ export class ServerReactor {
   readonly #pings: Rate;
   readonly #credits: Rate;
   readonly #cancels: Rate;
-  readonly #receiving = new IdTable<Request>();
-  readonly #running = new IdTable<Request>();
+  readonly #receiving = new IdTable<IncomingCommand>();
+  readonly #running = new IdTable<IncomingCommand>();
   readonly #cancelled = new Set<number>();
   #actions: ServerAction[] = [];
   #state: 'open' | 'ended' | 'errored' = 'open';
@@ -310,7 +284,7 @@ export class ServerReactor {
     }
     this.#cancelled.delete(id);
     const name = decodeAscii(payload, 0, payload.length) ?? latin1.decode(payload);
-    const request = newRequest(id, name, expectsArguments, expectsData, this.#now());
+    const request = new IncomingCommand(id, name, expectsArguments, expectsData, this.#now());
     if (!eos) this.#receiving.set(id, request);
     if (!expectsArguments) this.#run(request);
   }
@@ -347,96 +321,29 @@ export class ServerReactor {
     return new ProtocolError('request-not-receiving', `frame for request ${id}, which is not being received`);
   }
 
-  #argument(request: Request, frame: Frame, payload: Uint8Array): void {
-    if (!request.expectsArguments) {
-      throw new ProtocolError('not-expecting-arguments', `request ${request.requestId} expects no arguments`);
-    }
-    const more = (frame.flags & CommandArgumentFlag.continuation) !== 0;
-    if (request.partial === undefined) this.#argumentHead(request, payload, more);
-    else appendPiece(request, payload);
-    const { name, value, filled } = request.partial as NonNullable<Request['partial']>;
-    if (filled !== value.length && !more) {
-      throw partialValue(request, `ends after ${filled} of ${value.length} bytes`);
-    }
-    const last = (frame.flags & CommandArgumentFlag.eoa) !== 0;
-    if (more) {
-      if (last) throw partialValue(request, 'carries continuation and eoa at once');
-      if (payload.length === 0) this.#countEmpty(request);
-      return;
-    }
-    request.args.set(name, value);
-    request.reserved ||= name.startsWith(':');
-    request.partial = undefined;
-    if (!last) return;
-    request.expectsArguments = false;
+  #argument(request: IncomingCommand, frame: Frame, payload: Uint8Array): void {
+    if (!request.takeArgument(frame, payload, this.#limits, this.#holdArgument)) return;
     if (!request.expectsData) this.#receiving.delete(request.requestId);
     this.#run(request);
   }
 
-  #argumentHead(request: Request, payload: Uint8Array, continued: boolean): void {
-    const { name, valueLength, piece } = decodeArgumentHead(payload, continued);
-    if (request.args.has(name)) {
-      throw new ProtocolError('duplicate-argument', `argument '${name}' given twice`);
-    }
-    const { maxArguments } = this.#limits;
-    if (request.args.size >= maxArguments) {
-      throw overLimit('maxArguments', `more than ${maxArguments} arguments in one command`);
-    }
-    this.#holdArgument(request, name.length + valueLength);
-    if (piece.length === valueLength) {
-      request.partial = { name, value: piece.slice(), filled: valueLength };
-      return;
-    }
-    request.partial = { name, value: new Uint8Array(valueLength), filled: 0 };
-    appendPiece(request, piece);
-  }
-
-  #holdArgument(request: Request, bytes: number): void {
-    const { maxArgumentBytes, maxHeldArgumentBytes } = this.#limits;
-    request.argumentBytes += bytes;
+  readonly #holdArgument = (bytes: number): void => {
+    const { maxHeldArgumentBytes } = this.#limits;
     this.#argumentBytes += bytes;
-    if (request.argumentBytes > maxArgumentBytes) {
-      throw overLimit('maxArgumentBytes', `more than ${maxArgumentBytes} bytes of arguments in one command`);
-    }
     if (this.#argumentBytes > maxHeldArgumentBytes) {
       const held = `more than ${maxHeldArgumentBytes} bytes of arguments in all commands at once`;
       throw overLimit('maxHeldArgumentBytes', held);
     }
+  };
+
+  #data(request: IncomingCommand, frame: Frame, payload: Uint8Array): void {
+    const { requestId } = request;
+    const last = request.takeData(frame, payload, this.#limits);
+    if (last) this.#receiving.delete(requestId);
+    if (this.#running.has(requestId)) this.#actions.push({ kind: 'data', requestId, bytes: payload, last });
   }
 
-  #data(request: Request, frame: Frame, payload: Uint8Array): void {
-    const id = request.requestId;
-    if (!request.expectsData) {
-      throw new ProtocolError('not-expecting-data', `request ${id} expects no data`);
-    }
-    if (request.expectsArguments) {
-      throw new ProtocolError(
-        'not-expecting-data',
-        `data of request ${id} before its arguments are complete`,
-      );
-    }
-    const more = (frame.flags & CommandDataFlag.continuation) !== 0;
-    const last = (frame.flags & CommandDataFlag.eos) !== 0;
-    if (more === last) {
-      throw new ProtocolError(
-        'data-missing-flags',
-        `command-data of request ${id} needs exactly one of its flags`,
-      );
-    }
-    if (payload.length === 0 && !last) this.#countEmpty(request);
-    else request.emptyFrames = 0;
-    if (last) this.#receiving.delete(id);
-    if (this.#running.has(id)) this.#actions.push({ kind: 'data', requestId: id, bytes: payload, last });
-  }
-
-  #countEmpty(request: Request): void {
-    if (++request.emptyFrames > this.#limits.maxEmptyDataFrames) {
-      const frames = `more than ${this.#limits.maxEmptyDataFrames} empty data frames in a row`;
-      throw overLimit('maxEmptyDataFrames', frames);
-    }
-  }
-
-  #run(request: Request): void {
+  #run(request: IncomingCommand): void {
     const { requestId, command, args, reserved, expectsData: hasData } = request;
     this.#running.set(requestId, request);
     this.#actions.push({ kind: 'run', command: { requestId, command, args, reserved, hasData } });
@@ -447,7 +354,7 @@ export class ServerReactor {
     const id = frame.requestId;
     const isName = frame.type === FrameType.commandName;
     if (isName) this.#checkFree(id);
-    const request = isName ? newRequest(id, '', false, false, this.#now()) : this.#stopReceiving(id);
+    const request = isName ? new IncomingCommand(id, '', false, false, this.#now()) : this.#stopReceiving(id);
     if (request === undefined) return;
     this.#remember(id);
     this.#running.set(id, request);
@@ -463,7 +370,7 @@ export class ServerReactor {
   }
 
   /** Passes over what still comes of a request's command; returns the request if it waits for an answer (C3). */
-  #stopReceiving(id: number): Request | undefined {
+  #stopReceiving(id: number): IncomingCommand | undefined {
     const request = this.#receiving.get(id) ?? this.#running.get(id);
     if (this.#receiving.delete(id)) this.#remember(id);
     // A command whose data is still coming may have been answered, and its ID be free but for that.
@@ -545,29 +452,6 @@ export class ServerReactor {
   }
 }
 
-function newRequest(
-  requestId: number,
-  command: string,
-  expectsArguments: boolean,
-  expectsData: boolean,
-  now: number,
-): Request {
-  return {
-    requestId,
-    command,
-    args: new Map(),
-    argumentBytes: 0,
-    reserved: false,
-    expectsArguments,
-    expectsData,
-    partial: undefined,
-    emptyFrames: 0,
-    since: now,
-    newest: now,
-    answered: false,
-  };
-}
-
 function checkCommandName(requestId: number, name: Uint8Array, limits: Limits): void {
   if ((requestId & 1) === 0) {
     throw new ProtocolError('even-request-id', `request ID ${requestId} from the client is even`);
@@ -575,18 +459,4 @@ function checkCommandName(requestId: number, name: Uint8Array, limits: Limits): 
   if (name.length > limits.maxCommandName) {
     throw overLimit('maxCommandName', `a name of ${name.length} bytes, over ${limits.maxCommandName}`);
   }
-}
-
-function appendPiece(request: Request, piece: Uint8Array): void {
-  const partial = request.partial as NonNullable<Request['partial']>;
-  if (partial.filled + piece.length > partial.value.length) {
-    throw partialValue(request, `is longer than its ${partial.value.length} bytes`);
-  }
-  partial.value.set(piece, partial.filled);
-  partial.filled += piece.length;
-}
-
-function partialValue(request: Request, what: string): ProtocolError {
-  const name = request.partial?.name ?? '';
-  return new ProtocolError('partial-argument-value', `value of argument '${name}' ${what}`);
 }
