@@ -5,6 +5,7 @@ import type { Admission } from './authorize.ts';
 import type { CommandTable } from './commands.ts';
 import type { Connection, FrameOwner } from './connection.ts';
 import type { DecodeError } from './encoding/codec.ts';
+import { InputBounds, type InputSource } from './input-bounds.ts';
 import { KeepAlive } from './keepalive.ts';
 import type { ContextShape } from './lanes/budget.ts';
 import type { ResponseCache } from './lanes/cache.ts';
@@ -22,7 +23,7 @@ import type { ResponsePump } from './reactor/response.ts';
 import { type ReceivedCommand, type ServerAction, ServerReactor } from './reactor/server.ts';
 import { type RequestPeer, ServedRequest } from './served-request.ts';
 import { ProtocolError } from './wire/errors.ts';
-import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType, PingFlag } from './wire/frame.ts';
+import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType } from './wire/frame.ts';
 import {
   cutUtf8,
   decodeUtf8,
@@ -67,14 +68,9 @@ export const EXTENSIONS: readonly string[] = [
 ];
 
 const NOTHING = new Uint8Array(0);
-/** Bytes of output beyond its bound, where handlers wait, until we stop reading: pongs and errors. */
-const SHORT_ANSWERS = 256 * 1024;
 const MAX_DEADLINE = 2 ** 31 - 1;
-/** Command data past maxBufferedInput that we hold while its handlers wait for credit, in bytes. */
-const STUCK_ROOM = 8 << 20;
-const MAX_HELD_PONGS = 64;
 
-export class Peer implements FrameOwner, RequestPeer, StreamEvents {
+export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents {
   readonly connection: Connection;
   readonly router: Router;
   readonly #context: PeerContext;
@@ -83,24 +79,19 @@ export class Peer implements FrameOwner, RequestPeer, StreamEvents {
   readonly #requests = new IdTable<ServedRequest>();
   readonly #actions: ServerAction[] = [];
   #settings: SenderSettings = {};
-  #creditWaiters: { request: ServedRequest; resume: () => void }[] = [];
   #dirty: ResponsePump[] = [];
   /** Requests whose last frame is with the writer and has not been handed to the transport. */
   #answered: { requestId: number; lingers: boolean }[] = [];
-  /** What the command data costs that handlers have not read yet. */
-  #unreadData = 0;
-  /** Replies to pings that wait until less of it is unread: clients pace their uploads by them. */
-  #heldPongs: Uint8Array[] = [];
   #highestId = 0;
   #draining = false;
   /** Nothing is read any more. */
   #stopped = false;
   #inputEnded = false;
-  #awaitsOutput = false;
   #sendFailure: (() => void) | undefined;
   readonly #admission: Admission | undefined;
   #admitted: boolean;
   readonly #keepAlive: KeepAlive;
+  readonly #input: InputBounds;
   window = new Window(undefined);
 
   /** `admission`: who has to be asked before anything is read, and for every command. */
@@ -109,6 +100,7 @@ export class Peer implements FrameOwner, RequestPeer, StreamEvents {
     this.#admitted = admission === undefined;
     this.connection = connection;
     this.#keepAlive = new KeepAlive(connection, () => this.#speaks('ping'));
+    this.#input = new InputBounds(connection, this);
     this.#context = context;
     const { limits } = connection;
     this.#decoders = new LaneDecoders(context.pool, limits, new Set(context.decodable), this.#decoded);
@@ -137,7 +129,7 @@ export class Peer implements FrameOwner, RequestPeer, StreamEvents {
       return;
     }
     this.#admitted = true;
-    this.#checkInput();
+    this.#input.check();
   }
 
   /** Requests being received or running. */
@@ -154,20 +146,20 @@ export class Peer implements FrameOwner, RequestPeer, StreamEvents {
       // What came before an error in the same step still counts.
       this.#perform();
     }
-    this.#checkInput();
+    this.#input.check();
   }
 
   get midCommand(): boolean {
-    return this.#reactor.midCommand && this.#heldPongs.length === 0;
+    return this.#reactor.midCommand && !this.#input.peerWaits;
   }
 
   overdue(now: number): ProtocolError | undefined {
-    return this.#heldPongs.length > 0 ? undefined : this.#reactor.overdue(now);
+    return this.#input.peerWaits ? undefined : this.#reactor.overdue(now);
   }
 
   onEnd(): void {
     this.#inputEnded = true;
-    this.#stopCreditWaiters();
+    this.#input.stopCreditWaiters();
     this.#reactor.endOfInput(this.#actions);
     this.#perform();
     this.#endIfDone();
@@ -242,7 +234,7 @@ export class Peer implements FrameOwner, RequestPeer, StreamEvents {
       this.#perform();
       this.connection.fail(failure);
     }
-    this.#checkInput();
+    this.#input.check();
     if (this.connection.open) this.#endIfDone();
   };
 
@@ -260,7 +252,7 @@ export class Peer implements FrameOwner, RequestPeer, StreamEvents {
       case 'run':
         return this.#run(action.command);
       case 'data':
-        this.#unreadData += costOf(action.bytes);
+        this.#input.dataCame(costOf(action.bytes));
         return this.#pushData(action.requestId, action.bytes, action.last);
       case 'cancel':
         return this.#stop(action.requestId, 'cancelled');
@@ -274,7 +266,7 @@ export class Peer implements FrameOwner, RequestPeer, StreamEvents {
       case 'credit':
         return this.#credit(action.requestId, action.bytes);
       case 'ping':
-        return this.#pong(action.payload);
+        return this.#input.pong(action.payload);
       case 'pong':
         return;
       case 'release-output':
@@ -386,13 +378,7 @@ export class Peer implements FrameOwner, RequestPeer, StreamEvents {
   #credit(requestId: number, bytes: number): void {
     if (requestId === 0) this.window.add(bytes);
     else this.#requests.get(requestId)?.credit(bytes);
-    this.#wakeCreditWaiters();
-  }
-
-  #wakeCreditWaiters(): void {
-    const waiters = this.#creditWaiters;
-    this.#creditWaiters = [];
-    for (const { resume } of waiters) resume();
+    this.#input.wakeCreditWaiters();
   }
 
   // ------------------------------------------------------------------- what requests need (RequestPeer)
@@ -423,14 +409,14 @@ export class Peer implements FrameOwner, RequestPeer, StreamEvents {
   }
 
   waitForCredit(request: ServedRequest, resume: () => void): void {
-    this.#creditWaiters.push({ request, resume });
-    if (this.#inputEnded) queueMicrotask(() => this.#stopCreditWaiters());
-    else this.#checkInput();
+    this.#input.waitForCredit(request, resume);
+    if (this.#inputEnded) queueMicrotask(() => this.#input.stopCreditWaiters());
+    else this.#input.check();
   }
 
   returnCredit(bytes: number): void {
     this.window.take(-bytes);
-    this.#wakeCreditWaiters();
+    this.#input.wakeCreditWaiters();
   }
 
   flushLater(pump: ResponsePump): void {
@@ -447,8 +433,7 @@ export class Peer implements FrameOwner, RequestPeer, StreamEvents {
   }
 
   dataRead(cost: number): void {
-    this.#unreadData -= cost;
-    this.#checkInput();
+    this.#input.dataRead(cost);
   }
 
   report(error: unknown, command: string): void {
@@ -507,6 +492,20 @@ export class Peer implements FrameOwner, RequestPeer, StreamEvents {
     request.lose(reason);
   }
 
+  // ----------------------------------------------------------------------------- when to read (InputSource)
+
+  get wanted(): boolean {
+    return this.#admitted && !this.#stopped;
+  }
+
+  get heldBytes(): number {
+    return this.#reactor.heldBytes;
+  }
+
+  holdDecoders(hold: boolean): void {
+    this.#decoders.hold(hold);
+  }
+
   // ---------------------------------------------------------------------------------------- the ends
 
   /** The ID is busy until the response's last byte has been handed to the transport (A4). */
@@ -530,70 +529,6 @@ export class Peer implements FrameOwner, RequestPeer, StreamEvents {
     const dirty = this.#dirty;
     this.#dirty = [];
     for (const pump of dirty) pump.flush();
-  }
-
-  /**
-   * Reads on only while what we hold for slow handlers and decoders is within bounds, and what waits to be sent is: a
-   * peer that reads nothing must not go on asking for short answers. Credit comes by the same way: data whose handlers
-   * wait for credit must not keep it from being read, up to a bound which lies well above what a client that paces its
-   * uploads by pings has under way.
-   */
-  readonly #checkInput = (): void => {
-    if (!this.#admitted || this.#stopped) return;
-    const soft = this.connection.limits.maxBufferedInput;
-    const held = this.#unreadData + this.#reactor.heldBytes;
-    this.#decoders.hold(this.#unreadData > soft + STUCK_ROOM);
-    if (this.#outputOverfull) this.#pauseForOutput();
-    else if (held <= soft) {
-      this.#sendHeldPongs();
-      this.connection.resume();
-    } else this.#checkStuck(held, soft);
-  };
-
-  #checkStuck(held: number, soft: number): void {
-    const stuck = this.#creditWaiters.filter(({ request }) => request.unreadData > 0);
-    const stuckBytes = stuck.reduce((sum, { request }) => sum + request.unreadData, 0);
-    if (held - stuckBytes > soft) this.connection.pause();
-    else if (held <= soft + STUCK_ROOM) this.connection.resume();
-    else
-      for (const { request } of stuck) request.stop('too much command data for a response that is not read');
-  }
-
-  get #outputOverfull(): boolean {
-    const { used, limit } = this.connection.output;
-    return used > limit + SHORT_ANSWERS;
-  }
-
-  #pauseForOutput(): void {
-    this.connection.pause();
-    if (this.#awaitsOutput) return;
-    this.#awaitsOutput = true;
-    this.connection.output.wait(() => {
-      this.#awaitsOutput = false;
-      this.#checkInput();
-    });
-  }
-
-  /** No credit comes after the end of input. */
-  #stopCreditWaiters(): void {
-    const waiters = this.#creditWaiters;
-    this.#creditWaiters = [];
-    for (const { request } of waiters) request.stop('the response waits for credit, and the input has ended');
-  }
-
-  #pong(payload: Uint8Array): void {
-    const held = this.#unreadData + this.#reactor.heldBytes;
-    if (held <= this.connection.limits.maxBufferedInput || this.#heldPongs.length >= MAX_HELD_PONGS) {
-      this.sendPlain(0, FrameType.ping, PingFlag.reply, payload);
-    } else this.#heldPongs.push(payload);
-  }
-
-  #sendHeldPongs(): void {
-    if (this.#heldPongs.length === 0) return;
-    const pongs = this.#heldPongs;
-    this.#heldPongs = [];
-    this.connection.restartIdleTime();
-    for (const payload of pongs) this.sendPlain(0, FrameType.ping, PingFlag.reply, payload);
   }
 
   #endIfDone(): void {
