@@ -50,11 +50,18 @@ export async function connect(
     for (const { codecs: more } of options.extraCodecs ?? [])
       for (const codec of more) codecs.register(codec);
     const client = new Client(new SocketTransport(socket, name, options.keepAliveInterval), codecs, options);
-    await client.ready();
+    await client.ready().catch((error) => {
+      throw tls !== undefined && client.stats().bytesRead === 0 ? orNoCertificate(error) : error;
+    });
     return client;
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** With TLS 1.3 a client's handshake is over before the server has looked at its certificate. */
+function orNoCertificate({ message, cause }: Error): ConnectionError {
+  return new ConnectionError(`${message}, or wants a certificate that it knows`, { cause });
 }
 
 function cannotConnect(name: string, error: NodeJS.ErrnoException): ConnectionError {

@@ -229,8 +229,6 @@ export class ServedRequest implements ResponseSink {
         return this.#pieces(record);
       case Op.dataRead:
         return this.#dataRead(record.extra);
-      case Op.report:
-        return this.#peer.report(text.decode(record.payload), this.command.name);
     }
   }
 

@@ -229,6 +229,56 @@ test.serial('a Unix socket serves as well, even where a killed server has left i
   isOneLine(t, await millrace(t, 'serve', dir, '--socket', socket), 1, /in use/);
 });
 
+const TLS = fileURLToPath(new URL('./fixtures-limits/tls/', import.meta.url));
+const SERVER_TLS = ['--tls-cert', `${TLS}server.pem`, '--tls-key', `${TLS}server.key`];
+const [CA, ALICE, STRANGER] = [
+  ['--tls-ca', `${TLS}ca.pem`],
+  ['--tls-cert', `${TLS}client.pem`, '--tls-key', `${TLS}client.key`],
+  ['--tls-cert', `${TLS}stranger.pem`, '--tls-key', `${TLS}stranger.key`],
+];
+
+test.serial('a folder is served and pulled over TLS; who does not know the server stops', async (t) => {
+  const { address, dir, dest, seen } = await serve(t, TREE, ...SERVER_TLS);
+  t.regex(seen.out, /\(TLS, 2 workers/);
+  const pulled = await millrace(t, 'pull', address, dest, ...CA);
+  t.is(pulled.code, 0, pulled.err);
+  t.deepEqual(contents(dest), contents(dir));
+  isOneLine(t, await millrace(t, 'pull', address, dest, '--tls'), 1, /cannot connect .*certificate/);
+  isOneLine(t, await millrace(t, 'pull', address, dest), 1, /does not speak the millrace protocol/);
+});
+
+test.serial('with --tls-client-ca only who has a certificate of that authority is served', async (t) => {
+  const { address, seen } = await serve(t, TREE, ...SERVER_TLS, '--tls-client-ca', `${TLS}ca.pem`);
+  t.regex(seen.out, /\(mutual TLS, 2 workers/);
+  const call = (...options: string[]) => millrace(t, 'call', address, 'echo', 'value=inside', ...options);
+  t.like(await call(...CA, ...ALICE), { code: 0, out: 'inside' });
+  isOneLine(t, await call(...CA), 1, /certificate that it knows/);
+  isOneLine(t, await call(...CA, ...STRANGER), 1, /certificate that it knows/);
+});
+
+test.serial(
+  'files for TLS that are missing, mixed up or nonsense are one line and exit code 2',
+  async (t) => {
+    const [cert, key] = [`${TLS}server.pem`, `${TLS}server.key`];
+    const server = ['serve', tempFolder(t), '--port', '0'];
+    const client = ['call', '127.0.0.1:9', 'echo'];
+    const cases: [args: string[], message: RegExp][] = [
+      [[...server, '--tls-cert', cert], /--tls-cert and --tls-key go together/],
+      [[...client, '--tls-key', key], /--tls-cert and --tls-key go together/],
+      [[...server, '--tls-client-ca', cert], /--tls-client-ca needs --tls-cert and --tls-key/],
+      [[...server, '--tls-cert', `${TLS}none.pem`, '--tls-key', key], /cannot read .*none.pem: no such file/],
+      [[...server, '--tls-cert', key, '--tls-key', key], /server.key is no certificate/],
+      [[...client, '--tls-cert', cert, '--tls-key', cert], /server.pem is no private key/],
+      [
+        [...server, '--tls-cert', cert, '--tls-key', `${TLS}client.key`],
+        /client.key is not the key of .*server.pem/,
+      ],
+      [[...client, '--tls-ca', `${TLS}README.md`], /README.md is no certificate/],
+    ];
+    for (const [args, message] of cases) isOneLine(t, await millrace(t, ...args), 2, message);
+  },
+);
+
 test.serial('every policy and profile serves the same bytes', async (t) => {
   for (const options of [
     ['--policy', 'affinity', '--streams', '3'],

@@ -157,26 +157,37 @@ for (const [when, handler] of Object.entries(thrower)) {
   });
 }
 
-test('a handler whose cleanup throws is reported, and its connection goes on', async (t) => {
-  const messy = async function* () {
-    try {
-      for (;;) {
-        yield 'x';
-        await sleep(5);
-      }
-    } finally {
-      // biome-ignore lint/correctness/noUnsafeFinally: that is the point.
-      throw new Error('thrown while cleaning up');
+const messy = async function* () {
+  try {
+    for (;;) {
+      yield 'x';
+      await sleep(5);
     }
-  };
-  const { client, errors } = await serve(t, { workers: 1, commands: { messy } });
-  const response = client.call('messy');
-  await sleep(100);
-  response.cancel();
-  await t.throwsAsync(response.text());
-  t.true(await until(() => errors.some(({ message }) => message.includes('cleaning up'))));
-  await healthy(t, client);
-});
+  } finally {
+    // biome-ignore lint/correctness/noUnsafeFinally: that is the point.
+    throw new Error('thrown while cleaning up');
+  }
+};
+
+for (const [where, command] of Object.entries({ 'on the main thread': messy, 'in a lane': lane('messy') })) {
+  test(`a handler ${where} whose cleanup throws is reported, whoever is still there`, async (t) => {
+    const { client, errors, port } = await serve(t, { workers: 1, commands: { messy: command } });
+    const reported = () => errors.filter(({ message }) => message.includes('cleaning up'));
+    const response = client.call('messy');
+    for await (const _ of response) break;
+    await t.throwsAsync(response.text());
+    t.true(await until(() => reported().length === 1), 'of a request that was cancelled');
+    const other = await connect({ port });
+    await other.call('messy')[Symbol.asyncIterator]().next();
+    other.destroy();
+    t.true(await until(() => reported().length === 2), 'of a connection that has gone');
+    t.deepEqual(
+      reported().map((report) => report.command),
+      ['messy', 'messy'],
+    );
+    await healthy(t, client);
+  });
+}
 
 test('a policy, an affinity key or an error hook that throws harms one request, not the process', async (t) => {
   const rude = { handler: () => 'x', affinityKey: () => JSON.parse('{') };

@@ -63,7 +63,10 @@ export const Op = {
   pieces: 38,
   /** A call has read some of its command data; extra: what that cost to hold, in bytes. */
   dataRead: 39,
-  /** A handler threw something that was not meant for the peer; payload: its text, for the server's log. */
+  /**
+   * A handler threw something that was not meant for the peer; payload: {@link packPieces} of its command and of the
+   * text for the server's log. Its response may be over, and the request ID another's.
+   */
   report: 40,
   /** The answer to every `callCancel`: the call's code has ended. */
   callEnded: 41,

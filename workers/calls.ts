@@ -7,7 +7,15 @@ import { ResponsePump, type ResponseSink } from '../src/reactor/response.ts';
 import { CommandError } from '../src/wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '../src/wire/frame.ts';
 import { cutUtf8, encodeProgress, encodeTextOutput } from '../src/wire/payloads.ts';
-import { type BatchReader, CallFlag, FrameFlag, LookupAnswer, Op, unpackPieces } from './batch.ts';
+import {
+  type BatchReader,
+  CallFlag,
+  FrameFlag,
+  LookupAnswer,
+  Op,
+  packPieces,
+  unpackPieces,
+} from './batch.ts';
 
 /** Where the code of a command that runs in lanes is. */
 export interface HandlerModule {
@@ -191,7 +199,9 @@ class Call implements ResponseSink {
 
   report(error: unknown): void {
     const told = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    this.#add(Op.report, 0, utf8.encode(told));
+    const pieces = [this.request.command, told].map((each) => utf8.encode(each));
+    this.#output.add(Op.report, this.slot, this.requestId, 0, packPieces(pieces));
+    this.#output.flushSoon();
   }
 
   done(): void {

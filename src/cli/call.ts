@@ -7,6 +7,7 @@ import { fsProblem } from '../files/paths.ts';
 import { pairs, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import { stopSignal } from './outcome.ts';
 import { harmless } from './show.ts';
+import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
 
 const EXAMPLES = `
 The response goes to standard output as it comes; lines that the server has for people go to standard error.
@@ -16,14 +17,14 @@ Examples:
   millrace call 127.0.0.1:7711 files.get path=readme.txt offset=100 length=20
   tar c . | millrace call unix:/run/millrace.sock echo --data - > copy.tar`;
 
-interface CallCommandOptions {
+interface CallCommandOptions extends ClientTlsOptions {
   data?: string;
   deadline?: number;
   sensitive?: boolean;
 }
 
 export function addCall(program: Command): void {
-  program
+  const call = program
     .command('call')
     .description('run one command of a server')
     .argument('<address>', 'HOST:PORT or unix:PATH', parseTarget)
@@ -38,6 +39,7 @@ export function addCall(program: Command): void {
     .option('--sensitive', 'keep the response out of every shared compression context')
     .addHelpText('after', EXAMPLES)
     .action(callCommand);
+  addClientTls(call);
 }
 
 async function callCommand(
@@ -46,9 +48,10 @@ async function callCommand(
   args: Record<string, string> | undefined,
   options: CallCommandOptions,
 ): Promise<void> {
+  const tls = clientTls(options);
   const { connect } = await import('../connect.ts');
   const data = options.data === undefined ? undefined : readData(options.data);
-  const client = await connect(target);
+  const client = await connect(target, { tls });
   const { signal, release } = stopSignal();
   try {
     const response = client.call(command, {

@@ -6,6 +6,7 @@ import type { PullProgress, PullResult } from '../files/pull.ts';
 import { parseTarget, type Target, wholeNumber } from './arguments.ts';
 import { stopSignal } from './outcome.ts';
 import { bytes, duration, oneLine, plural } from './show.ts';
+import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
 
 const EXAMPLES = `
 What is there already, as long and as old as the server's, is left alone. A file appears only when it is whole.
@@ -14,9 +15,10 @@ The exit code is 1 when a file could not be had.
 Examples:
   millrace pull 127.0.0.1:7711 ./copy
   millrace pull docs.example:7711 ./copy --path guide/images
+  millrace pull docs.example:7711 ./copy --tls
   millrace pull unix:/run/millrace.sock ./copy --json`;
 
-interface PullCommandOptions {
+interface PullCommandOptions extends ClientTlsOptions {
   path?: string;
   inFlight: number;
   json?: boolean;
@@ -26,7 +28,7 @@ interface PullCommandOptions {
 const MAX_FAILURE_LINES = 20;
 
 export function addPull(program: Command): void {
-  program
+  const command = program
     .command('pull')
     .description('fetch what a server serves into a folder')
     .argument('<address>', 'HOST:PORT or unix:PATH', parseTarget)
@@ -36,11 +38,13 @@ export function addPull(program: Command): void {
     .option('--json', 'print one JSON object instead')
     .addHelpText('after', EXAMPLES)
     .action(pullCommand);
+  addClientTls(command);
 }
 
 async function pullCommand(target: Target, dest: string, options: PullCommandOptions): Promise<void> {
+  const tls = clientTls(options);
   const [{ connect }, { pull }] = await Promise.all([import('../connect.ts'), import('../files/pull.ts')]);
-  const client = await connect(target);
+  const client = await connect(target, { tls });
   const { signal, release } = stopSignal();
   const meter = await makeMeter(!options.json && process.stderr.isTTY === true);
   const started = performance.now();

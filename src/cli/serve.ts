@@ -17,6 +17,7 @@ import {
   tellRecorded,
 } from './serve-experiment.ts';
 import { oneLine, plural } from './show.ts';
+import { addServerTls, type ServerTlsOptions, serverTls } from './tls.ts';
 
 const EXAMPLES = `
 Limits that --limit knows: ${Object.keys(DEFAULT_LIMITS).join(', ')}.
@@ -25,11 +26,12 @@ Examples:
   millrace serve .                                  this folder, on 127.0.0.1:${DEFAULT_PORT}
   millrace serve /srv/docs --host 0.0.0.0 --port 80
   millrace serve . --socket /run/millrace.sock
+  millrace serve . --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
   millrace serve . --policy affinity --level 9      smaller, at more CPU`;
 
 const FINISHING = 'millrace: finishing the requests in flight; another signal ends them';
 
-interface ServeOptions extends ServeExperimentOptions {
+interface ServeOptions extends ServeExperimentOptions, ServerTlsOptions {
   host: string;
   port: number;
   socket?: string;
@@ -80,6 +82,7 @@ export function addServe(program: Command): void {
     .option('--verbose', 'report broken connections, too')
     .addHelpText('after', EXAMPLES)
     .action(serve);
+  addServerTls(command);
   addExperimentOptions(command);
 }
 
@@ -91,7 +94,8 @@ async function serve(dir: string, options: ServeOptions): Promise<void> {
     const address = await listen(server, options);
     const { lanes } = await server.stats();
     const profile = settings.profile ?? "the client's choice of profile";
-    const how = `${plural(lanes.length, 'worker')}, policy ${settings.policy}, ${profile}`;
+    const tls = settings.tls === undefined ? '' : settings.tls.requestCert ? 'mutual TLS, ' : 'TLS, ';
+    const how = `${tls}${plural(lanes.length, 'worker')}, policy ${settings.policy}, ${profile}`;
     console.log(`millrace serves ${oneLine(resolve(dir))} on ${showTarget(address)} (${how})`);
     await untilStopped();
     // Said only where somebody would wonder.
@@ -115,6 +119,7 @@ function serverOptions(options: ServeOptions): ServerOptions {
     streams,
     cacheBytes,
     contextMemory,
+    tls: serverTls(options),
     limits: limit ?? {},
   };
 }

@@ -1,6 +1,13 @@
 /** A response stream whose context lives on a lane: what is handed in comes back as finished frames of the stream. */
 
-import { type BatchReader, type EncoderSetup, FrameFlag, Op, packPieces } from '../../workers/batch.ts';
+import {
+  type BatchReader,
+  type EncoderSetup,
+  FrameFlag,
+  Op,
+  packPieces,
+  unpackPieces,
+} from '../../workers/batch.ts';
 import type { Connection } from '../connection.ts';
 import { Gate } from '../reactor/flow.ts';
 import { IdTable } from '../reactor/id-table.ts';
@@ -19,8 +26,10 @@ export interface LostBytes {
 export interface StreamEvents {
   /** A frame of the request's response is about to be given to the writer. */
   onFrame(requestId: number, last: boolean, rawLength: number, call: boolean): void;
-  /** A record about a call in a lane: `want`, `wantRoom`, `lookup`, `pieces`, `dataRead` or `report`. */
+  /** A record about a call in a lane: `want`, `wantRoom`, `lookup`, `pieces` or `dataRead`. */
   onCallRecord(record: BatchReader): void;
+  /** A handler of `command` threw something that is not meant for the peer. */
+  report(error: string, command: string): void;
   /** So many more handlers (or fewer) are at work although their response is over. */
   linger(handlers: number): void;
   /** A stream is gone with its lane, and with it the bytes that waited for its encoder. */
@@ -29,6 +38,7 @@ export interface StreamEvents {
 
 const NOTHING = new Uint8Array(0);
 const utf8 = new TextEncoder();
+const text = new TextDecoder();
 
 /** What one stream may have waiting for its encoder, in bytes: enough to keep the lane busy, little to hold. */
 const MAX_BACKLOG = 1024 * 1024;
@@ -154,7 +164,13 @@ export class LaneStream implements SlotOwner, IdleContext {
 
   onRecord(record: BatchReader): void {
     if (record.op === Op.callEnded) this.#callsEnded(1);
+    else if (record.op === Op.report) this.#report(record);
     else this.#events.onCallRecord(record);
+  }
+
+  #report(record: BatchReader): void {
+    const [command, error] = unpackPieces(record.payload).map((piece) => text.decode(piece));
+    this.#events.report(error, command);
   }
 
   #callsEnded(calls: number): void {

@@ -41,3 +41,13 @@ export async function* endless(): AsyncGenerator<Output> {
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
+
+/** Throws when it is told to stop. */
+export async function* messy(): AsyncGenerator<Output> {
+  try {
+    yield* endless();
+  } finally {
+    // biome-ignore lint/correctness/noUnsafeFinally: that is the point.
+    throw new Error('thrown while cleaning up');
+  }
+}
