@@ -1,32 +1,21 @@
 /** One request at the server: from its command to the last byte of its response. */
 
 import { type BatchReader, CallFlag, LookupAnswer, Op, unpackPieces } from '../workers/batch.ts';
+import { CacheSplice, type SplicePeer, type SpliceRequest } from './cache-splice.ts';
 import type { Command } from './commands.ts';
-import type { CacheEntry, ResponseCache } from './lanes/cache.ts';
-import type { CacheStream } from './lanes/cache-stream.ts';
+import type { CacheEntry } from './lanes/cache.ts';
 import type { LaneStream } from './lanes/lane-stream.ts';
 import type { CachedOutput, ProgressOutput, TextOutput } from './reactor/command.ts';
 import { type Gate, Window } from './reactor/flow.ts';
 import { costOf, DataQueue, HandlerRequest, NO_DATA } from './reactor/request.ts';
 import { ResponsePump, type ResponseSink } from './reactor/response.ts';
 import { CommandError } from './wire/errors.ts';
-import { BytesResponseFlag, DEFAULT_FRAME_SIZE, ErrorResponseFlag, FrameType } from './wire/frame.ts';
+import { BytesResponseFlag, ErrorResponseFlag, FrameType } from './wire/frame.ts';
 import { cutUtf8, encodeProgress, encodeTextOutput } from './wire/payloads.ts';
 
 /** What a request needs of its connection. */
-export interface RequestPeer {
-  /** Most payload bytes of a frame before encoding. */
-  readonly frameSize: number;
-  /** Initial window of each request, or undefined for no flow control (C2). */
-  readonly requestWindow: number | undefined;
-  /** The connection's window (C2). */
-  readonly window: Window;
-  /** The connection's output bound. */
-  readonly output: Gate;
+export interface RequestPeer extends SplicePeer {
   readonly sendsProgress: boolean;
-  readonly cache: ResponseCache;
-  /** The profile of cached entries, or undefined when this peer cannot take them. */
-  readonly cacheProfile: string | undefined;
   /** `resume` is called when the peer has granted credit, `request` is stopped when it no longer can. */
   waitForCredit(request: ServedRequest, resume: () => void): void;
   /** Puts back into the connection's window what a request has taken and not used. */
@@ -38,8 +27,6 @@ export interface RequestPeer {
   report(error: unknown, command: string): void;
   /** The request will send nothing more on `stream`. */
   leaveStream(stream: LaneStream, requestId: number): void;
-  acquireCacheStream(use: (stream: CacheStream) => void): void;
-  releaseCacheStream(stream: CacheStream, whole: boolean): void;
   /** Compresses for the cache; undefined: could not. */
   compress(bytes: Uint8Array, then: (pieces: Uint8Array[] | undefined) => void): void;
   /** So many more handlers (or fewer) are at work although their response is over. */
@@ -53,13 +40,11 @@ const FIRST_GRANT = 64 * 1024;
 const MAX_GRANT = 512 * 1024;
 /** The output bound lets pieces shrink to this, not further: dribbles cost more than they bring. */
 const SMALLEST_PIECE = 4096;
-/** Response bytes in a piece of a cached output. */
-const CACHED_PIECE = DEFAULT_FRAME_SIZE;
 
 const text = new TextDecoder();
 const utf8 = new TextEncoder();
 
-export class ServedRequest implements ResponseSink {
+export class ServedRequest implements ResponseSink, SpliceRequest {
   readonly id: number;
   readonly command: Command;
   readonly #peer: RequestPeer;
@@ -83,11 +68,10 @@ export class ServedRequest implements ResponseSink {
   #grantWanted = 0;
   /** What the command data costs that has come and that no handler has read yet. */
   #unread = 0;
-  /** Key that we have promised the cache to fill. */
-  #producing: string | undefined;
+  /** Made when there is cached output to send. */
+  #splice: CacheSplice | undefined;
   /** Whether the output that the call is producing ends its response. */
   #lastLookup = false;
-  #cacheStream: CacheStream | undefined;
   #lastInLane = false;
   #over = false;
   /** The handler's code runs on this thread. */
@@ -257,7 +241,7 @@ export class ServedRequest implements ResponseSink {
 
   sendBytes(bytes: Uint8Array, last: boolean): void {
     const flags = last ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
-    this.#takeCredit(bytes.length);
+    this.takeCredit(bytes.length);
     if (this.#stream === undefined) {
       this.#peer.sendPlain(this.id, FrameType.bytesResponse, flags, bytes);
       return;
@@ -287,19 +271,19 @@ export class ServedRequest implements ResponseSink {
   }
 
   sendCached(output: CachedOutput, last: boolean, then: (bytes?: Uint8Array) => void): void {
-    if (!this.#canSplice) {
+    const splice = this.#splices();
+    if (splice === undefined) {
       this.#produce(output, then);
       return;
     }
-    this.#peer.cache.lookup(output.key, (entry) => {
-      if (entry !== undefined && this.#fits(entry)) this.#splice(entry, last, then);
-      else if (entry !== undefined) this.#produce(output, then);
-      else if (this.#over) this.#peer.cache.abandon(output.key);
-      else {
-        this.#producing = output.key;
-        this.#produce(output, (bytes) => this.#compress(output.key, bytes as Uint8Array, last, then));
-      }
-    });
+    splice.lookup(
+      output.key,
+      (entry) => {
+        if (splice.fits(entry)) splice.send(entry, last, then);
+        else this.#produce(output, then);
+      },
+      () => this.#produce(output, (bytes) => this.#compress(splice, bytes as Uint8Array, last, then)),
+    );
   }
 
   flushLater(pump: ResponsePump): void {
@@ -349,7 +333,7 @@ export class ServedRequest implements ResponseSink {
   }
 
   #take(bytes: number): void {
-    this.#takeCredit(bytes);
+    this.takeCredit(bytes);
     this.#peer.output.take(bytes);
     this.#granted += bytes;
   }
@@ -376,41 +360,40 @@ export class ServedRequest implements ResponseSink {
   }
 
   #lookup(key: string, last: boolean): void {
-    if (!this.#canSplice) {
+    const splice = this.#splices();
+    if (splice === undefined) {
       this.#answerLookup(LookupAnswer.stream);
       return;
     }
-    this.#peer.cache.lookup(key, (entry) => {
-      if (entry !== undefined) this.#spliceCall(entry, last);
-      else if (this.#over) this.#peer.cache.abandon(key);
-      else {
-        this.#producing = key;
+    splice.lookup(
+      key,
+      (entry) => this.#spliceCall(splice, entry, last),
+      () => {
         this.#lastLookup = last;
         this.#answerLookup(LookupAnswer.produce);
-      }
-    });
+      },
+    );
   }
 
   #pieces(record: BatchReader): void {
-    const key = this.#producing;
-    if (key === undefined) return;
-    this.#producing = undefined;
+    const splice = this.#splice;
+    if (splice === undefined || !splice.promised) return;
     if (record.flags === 1) {
-      this.#peer.cache.abandon(key);
+      splice.breakPromise();
       return;
     }
     const entry = { pieces: unpackPieces(record.payload), rawLength: record.extra };
-    this.#peer.cache.fill(key, entry);
-    this.#spliceCall(entry, this.#lastLookup);
+    splice.fill(entry);
+    this.#spliceCall(splice, entry, this.#lastLookup);
   }
 
-  #spliceCall(entry: CacheEntry, last: boolean): void {
-    if (!this.#fits(entry)) {
+  #spliceCall(splice: CacheSplice, entry: CacheEntry, last: boolean): void {
+    if (!splice.fits(entry)) {
       this.#answerLookup(LookupAnswer.stream);
       return;
     }
     const stream = this.#stream;
-    this.#splice(entry, last, () => {
+    splice.send(entry, last, () => {
       stream?.tell(Op.lookupAnswer, this.id, LookupAnswer.spliced);
       if (last) {
         stream?.requests.delete(this.id);
@@ -425,21 +408,19 @@ export class ServedRequest implements ResponseSink {
 
   // -------------------------------------------------------------------------------------- cached output
 
-  /** Whether this request may have spliced output; sensitive output is not shared (D). */
-  get #canSplice(): boolean {
-    const { cache, cacheProfile, requestWindow, frameSize, window, output } = this.#peer;
-    if (!cache.enabled || cacheProfile === undefined || this.#stream === undefined) return false;
-    if (this.#stream.profile !== cacheProfile || Math.min(frameSize, output.limit) < CACHED_PIECE)
-      return false;
-    return !window.limited && (requestWindow === undefined || requestWindow >= CACHED_PIECE);
+  /** Undefined: this response's output cannot be spliced. */
+  #splices(): CacheSplice | undefined {
+    this.#splice ??= new CacheSplice(this.#peer, this);
+    return this.#splice.possible(this.#stream) ? this.#splice : undefined;
   }
 
-  /**
-   * Cached pieces cannot be cut to what is left of a window, and a client need not grant more before that is used up:
-   * an entry that the window does not hold as a whole goes the ordinary way.
-   */
-  #fits(entry: CacheEntry): boolean {
-    return entry.rawLength <= this.#window.available;
+  get windowLeft(): number {
+    return this.#window.available;
+  }
+
+  afterLane(run: () => void): void {
+    if (this.#framesInLane > 0) this.#whenLaneEmpty = run;
+    else run();
   }
 
   async #produce(output: CachedOutput, then: (bytes?: Uint8Array) => void): Promise<void> {
@@ -452,61 +433,24 @@ export class ServedRequest implements ResponseSink {
     }
   }
 
-  #compress(key: string, bytes: Uint8Array, last: boolean, then: (bytes?: Uint8Array) => void): void {
+  #compress(splice: CacheSplice, bytes: Uint8Array, last: boolean, then: (bytes?: Uint8Array) => void): void {
     this.#peer.compress(bytes, (pieces) => {
       if (this.#over) return;
-      this.#producing = undefined;
       if (pieces === undefined) {
-        this.#peer.cache.abandon(key);
+        splice.breakPromise();
         then(bytes);
         return;
       }
       const entry = { pieces, rawLength: bytes.length };
-      this.#peer.cache.fill(key, entry);
-      if (this.#fits(entry)) this.#splice(entry, last, then);
+      splice.fill(entry);
+      if (splice.fits(entry)) splice.send(entry, last, then);
       else then(bytes);
     });
   }
 
-  /** Sends a cached entry on a cache stream, after what is still in the lane and nothing else between its pieces. */
-  #splice(entry: CacheEntry, last: boolean, then: () => void): void {
-    if (this.#over) return;
-    if (this.#framesInLane > 0) {
-      this.#whenLaneEmpty = () => this.#splice(entry, last, then);
-      return;
-    }
-    this.#peer.acquireCacheStream((stream) => {
-      if (this.#over) {
-        this.#peer.releaseCacheStream(stream, true);
-        return;
-      }
-      this.#cacheStream = stream;
-      this.#sendPieces(entry, 0, last, then);
-    });
-  }
-
-  #sendPieces(entry: CacheEntry, from: number, last: boolean, then: () => void): void {
-    const stream = this.#cacheStream;
-    if (this.#over || stream === undefined) return;
-    for (let i = from; i < entry.pieces.length; i++) {
-      const rawLength = Math.min(CACHED_PIECE, entry.rawLength - i * CACHED_PIECE);
-      if (this.allowance(rawLength) < rawLength) {
-        this.wait(() => this.#sendPieces(entry, i, last, then));
-        return;
-      }
-      const final = last && i === entry.pieces.length - 1;
-      const flags = final ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
-      this.#takeCredit(rawLength);
-      stream.send(this.#peer.cacheProfile as string, this.id, flags, entry.pieces[i], rawLength);
-    }
-    this.#cacheStream = undefined;
-    this.#peer.releaseCacheStream(stream, true);
-    then();
-  }
-
   // ---------------------------------------------------------------------------------------------- the end
 
-  #takeCredit(bytes: number): void {
+  takeCredit(bytes: number): void {
     this.#window.take(bytes);
     this.#peer.window.take(bytes);
   }
@@ -537,8 +481,7 @@ export class ServedRequest implements ResponseSink {
     this.#over = true;
     clearTimeout(this.#deadline);
     this.#data?.drop();
-    if (this.#producing !== undefined) this.#peer.cache.abandon(this.#producing);
-    if (this.#cacheStream !== undefined) this.#peer.releaseCacheStream(this.#cacheStream, false);
+    this.#splice?.end();
     if (this.#stream !== undefined) this.#peer.leaveStream(this.#stream, this.id);
     this.#lingers = this.#codeRuns || this.#callStopped;
     if (this.#granted !== 0) this.#giveBack(this.#granted);
