@@ -1,6 +1,6 @@
 /** `rsync -z` of a tree from an rsync daemon over a loopback connection, and `tar | zstd -3` of the same tree. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -43,7 +43,6 @@ export class RsyncDaemon implements Disposable {
   }
 
   async pull(target: string): Promise<Pull> {
-    rmSync(target, { recursive: true, force: true });
     const start = performance.now();
     const output = await runCommand('rsync', [
       '-az',

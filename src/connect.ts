@@ -1,7 +1,7 @@
 /** Connecting from Node.js: over TCP, TLS or a Unix socket, with what a client needs and no server. */
 
 import { createConnection, type Socket } from 'node:net';
-import { connect as connectTls, type ConnectionOptions as TlsConnectOptions } from 'node:tls';
+import type { ConnectionOptions as TlsConnectOptions } from 'node:tls';
 import { Client } from './client.ts';
 import type { ClientOptions } from './client-options.ts';
 import type { CodecModule } from './encoding/codec.ts';
@@ -37,7 +37,7 @@ export async function connect(
   const socket: Socket =
     tls === undefined
       ? createConnection({ ...target, allowHalfOpen: true })
-      : connectTls({ ...tls, ...target, ...{ allowHalfOpen: true } });
+      : (await import('node:tls')).connect({ ...tls, ...target, ...{ allowHalfOpen: true } });
   const timer = setTimeout(() => {
     socket.destroy(new Error(`no answer within ${timeoutMs} ms`));
   }, timeoutMs);

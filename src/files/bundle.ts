@@ -1,6 +1,6 @@
 /**
- * The response of files.bundle: for each path asked for, in that order, a line of JSON, and behind `{"size":N}` the N
- * bytes of the file. `{"error":"…"}` says why one cannot be had; nothing follows it.
+ * The response of files.bundle: for each path asked for, in that order, a line with the size in decimal digits and
+ * behind it so many bytes; or a line of `!` and why the file cannot be had.
  */
 
 import { CommandError } from '../wire/errors.ts';
@@ -14,16 +14,20 @@ export const MAX_LINE_BYTES = 2048;
 const MAX_ERROR_LENGTH = 400;
 
 const NEWLINE = 0x0a;
+const ERROR = 0x21;
+const ZERO = 0x30;
+/** Digits of the largest safe integer. */
+const MAX_DIGITS = 16;
 const EMPTY = new Uint8Array(0);
 
 const decoder = new TextDecoder();
 
 export function sizeLine(size: number): string {
-  return `{"size":${size}}\n`;
+  return `${size}\n`;
 }
 
 export function errorLine(message: string): string {
-  return `${JSON.stringify({ error: message.slice(0, MAX_ERROR_LENGTH).toWellFormed() })}\n`;
+  return `!${message.slice(0, MAX_ERROR_LENGTH).toWellFormed().replaceAll('\n', ' ')}\n`;
 }
 
 /** The argument `paths` of files.bundle. */
@@ -101,14 +105,13 @@ export class BundleReader {
   }
 
   #takeHead(entry: FileEntry, line: Uint8Array): boolean {
-    const head = parseHead(line);
-    if (typeof head?.error === 'string') {
+    if (line[0] === ERROR) {
       this.#next++;
       this.#line = EMPTY;
-      this.#receiver.onError(entry, head.error);
+      this.#receiver.onError(entry, decoder.decode(line.subarray(1)));
       return true;
     }
-    if (head?.size !== entry.size) return false;
+    if (decimal(line) !== entry.size) return false;
     this.#line = undefined;
     this.#missing = entry.size;
     if (entry.size === 0) this.#finishFile(entry);
@@ -139,11 +142,13 @@ function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
   return both;
 }
 
-function parseHead(line: Uint8Array): { size?: unknown; error?: unknown } | undefined {
-  try {
-    const value = JSON.parse(decoder.decode(line));
-    return typeof value === 'object' && value !== null ? value : undefined;
-  } catch {
-    return undefined;
+/** The number that the digits make, NaN when they are none: this is done for every file, and JSON takes 5 µs. */
+function decimal(digits: Uint8Array): number {
+  if (digits.length === 0 || digits.length > MAX_DIGITS) return Number.NaN;
+  let value = 0;
+  for (const digit of digits) {
+    if (digit < ZERO || digit > ZERO + 9) return Number.NaN;
+    value = value * 10 + digit - ZERO;
   }
+  return value;
 }

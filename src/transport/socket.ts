@@ -1,7 +1,7 @@
 /** TCP and Unix sockets as transports. */
 
 import type { Socket } from 'node:net';
-import { TLSSocket } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
 import type { Transport } from '../connection.ts';
 
 /** Milliseconds of silence after which the system asks whether the other end is still there, unless told otherwise. */
@@ -55,7 +55,8 @@ export class SocketTransport implements Transport {
   /** By a reset, where there is one: an orderly end might pass for the end of input alone. */
   destroy(): void {
     const socket = this.#socket;
-    const cannotReset = socket.remoteAddress === undefined || socket instanceof TLSSocket;
+    const cannotReset =
+      socket.remoteAddress === undefined || (socket as Partial<TLSSocket>).encrypted === true;
     if (socket.writableEnded || cannotReset) socket.destroy();
     else socket.resetAndDestroy();
   }
