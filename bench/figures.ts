@@ -105,6 +105,22 @@ export const GOALS: ReadonlyMap<string, Goal> = new Map([
     'KiB',
     'RSS of an idle connection with no open stream',
   ),
+  goal(
+    'links.adaptive_vs_best',
+    'links',
+    'at least',
+    0.9,
+    '×',
+    'policy adaptive against the best fixed level, on the link where it does worst',
+  ),
+  goal(
+    'links.adaptive_changing',
+    'links',
+    'at least',
+    1,
+    '×',
+    'policy adaptive against the best fixed level, on a link that changes',
+  ),
   goal('latency.p99_half_load', 'latency', 'at most', 5, 'ms', '900 B: p99 at half of saturation'),
 ]);
 

@@ -173,12 +173,14 @@ export class Rig implements AsyncDisposable {
     this.#client = client;
   }
 
-  static async start(spec: RigSpec): Promise<Rig> {
+  /** `through`: makes of the server's port the one that clients connect to, such as a link's; missing: the same. */
+  static async start(spec: RigSpec, through?: (port: number) => Promise<number>): Promise<Rig> {
     const { peer, payloads, options = {}, connections = 1 } = spec;
     const server = new Child(`${peer} server`);
     const client = new Child(`${peer} client`);
     try {
-      const { port, rss } = await server.ask('serve', peer, payloads, options);
+      const { port: serverPort, rss } = await server.ask('serve', peer, payloads, options);
+      const port = (await through?.(serverPort)) ?? serverPort;
       await client.ask('connect', peer, payloads, options, port, connections);
       return new Rig(spec, port, rss, server, client);
     } catch (error) {

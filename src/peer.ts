@@ -268,7 +268,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
       case 'ping':
         return this.#input.pong(action.payload);
       case 'pong':
-        return;
+        return this.router.pong(action.payload);
       case 'release-output':
         return this.connection.writer.release();
     }
@@ -345,6 +345,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
     const { frameSize } = this.#context.router;
     const profile = this.#chooseProfile(settings.contentEncodings ?? []);
     this.router.configure(this.#routerOptions(profile, frameSizeFor(settings.maxFrameSize, frameSize)));
+    if (this.#speaks('ping')) this.router.peerAnswersPings();
     this.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(this.#ourSettings()));
   }
 

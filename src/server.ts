@@ -57,6 +57,7 @@ export class Server {
   readonly #net: NetServer;
   readonly #options: CheckedOptions;
   readonly #pool: LanePool;
+  readonly #ownsLanes: boolean;
   readonly #cache: ResponseCache;
   readonly #limits: Limits;
   readonly #context: PeerContext;
@@ -74,8 +75,11 @@ export class Server {
   #address: Address | undefined;
   #closing: Promise<void> | undefined;
 
-  /** @throws Error that names the option which is wrong. */
-  constructor(options: ServerOptions = {}) {
+  /**
+   * `lanes`: ones of the caller's, which the server uses and leaves open; what the options say of lanes is theirs then.
+   * @throws Error that names the option which is wrong.
+   */
+  constructor(options: ServerOptions = {}, lanes?: LanePool) {
     const checked = checkOptions(options);
     this.#options = checked;
     const codecs = new CodecRegistry([
@@ -105,21 +109,24 @@ export class Server {
       const command = (name: string) => commands.get(name);
       this.#recorder = new Recorder(checked.record, { codecs, limits: this.#limits, command });
     }
-    this.#pool = new LanePool({
-      workers,
-      handlers: commands.modules,
-      codecs: checked.codecs,
-      coalesceMs: checked.coalesceMs,
-      cacheLevel: checked.cacheLevel,
-      caching: checked.cacheBytes > 0,
-      contextMemory: checked.contextMemory,
-      streamIdleTimeout: checked.streamIdleTimeout,
-      streamLifetime: checked.streamLifetime,
-      laneTimeout: checked.laneTimeout,
-      resourceLimits: checked.resourceLimits,
-      onLost: (lane, error) => report(error, { lane }),
-      onError: (error) => report(error, {}),
-    });
+    this.#ownsLanes = lanes === undefined;
+    this.#pool =
+      lanes ??
+      new LanePool({
+        workers,
+        handlers: commands.modules,
+        codecs: checked.codecs,
+        coalesceMs: checked.coalesceMs,
+        cacheLevel: checked.cacheLevel,
+        caching: checked.cacheBytes > 0,
+        contextMemory: checked.contextMemory,
+        streamIdleTimeout: checked.streamIdleTimeout,
+        streamLifetime: checked.streamLifetime,
+        laneTimeout: checked.laneTimeout,
+        resourceLimits: checked.resourceLimits,
+        onLost: (lane, error) => report(error, { lane }),
+        onError: (error) => report(error, {}),
+      });
     this.#context = {
       commands,
       pool: this.#pool,
@@ -293,12 +300,16 @@ export class Server {
     if (!(await this.#allGone(graceMs))) {
       for (const peer of this.#peers) peer.stop(CLOSING);
       const gone = await this.#allGone(FORCE_TIME);
-      await this.#pool.close();
+      await this.#closeLanes();
       if (!gone) await this.#allGone(FORCE_TIME);
-    } else await this.#pool.close();
+    } else await this.#closeLanes();
     for (const socket of this.#sockets) socket.destroy();
     await closed;
     await this.#recorder?.close();
+  }
+
+  async #closeLanes(): Promise<void> {
+    if (this.#ownsLanes) await this.#pool.close();
   }
 
   /** Whether all connections are closed within `ms`. */

@@ -7,12 +7,13 @@ import { parseGrids } from '../src/experiment/grid.ts';
 import { type LinkModel, simulateAdaptive, simulateLink } from '../src/experiment/links.ts';
 import { makePlan } from '../src/experiment/plan.ts';
 import { connect, createServer, type ServerOptions } from '../src/index.ts';
-import { Ladder, ladderOf } from '../src/lanes/adaptive.ts';
+import { Ladder, ladderOf, WaitProbe } from '../src/lanes/adaptive.ts';
 import { CELL, generated, run, SETTINGS } from './experiment-helper.ts';
 import { tempFolder } from './files-helper.ts';
 
-const LINK = { linkWaits: true, laneBytes: 0, requests: 16 };
-const LANES = { linkWaits: false, laneBytes: 1 << 20, requests: 16 };
+const LINK = { linkMs: 5, laneMs: 1.2, requests: 16 };
+const LANES = { linkMs: 4, laneMs: 2, requests: 16 };
+const CALM = { linkMs: 3, laneMs: 0.8, requests: 4 };
 
 function times(count: number, next: () => number): number[] {
   return Array.from({ length: count }, next);
@@ -20,29 +21,43 @@ function times(count: number, next: () => number): number[] {
 
 test('while the link waits we climb to the densest rung, while the lanes wait to the plain one', (t) => {
   const ladder = new Ladder(5);
-  t.is(times(400, () => ladder.next(LINK)).at(-1), 4);
-  t.is(times(800, () => ladder.next(LANES)).at(-1), 0);
+  t.is(times(700, () => ladder.next(LINK)).at(-1), 4);
+  t.is(times(1400, () => ladder.next(LANES)).at(-1), 0);
 });
 
-test('where neither waits, or both, we stay', (t) => {
+test('where nothing waits we stay, and after a long wait we climb by longer steps', (t) => {
   const ladder = new Ladder(5);
-  t.deepEqual(
-    new Set(times(100, () => ladder.next({ linkWaits: false, laneBytes: 0, requests: 4 }))),
-    new Set([2]),
-  );
-  t.deepEqual(new Set(times(100, () => ladder.next({ ...LANES, linkWaits: true }))), new Set([2]));
+  t.deepEqual(new Set(times(100, () => ladder.next(CALM))), new Set([2]));
+  t.is(times(90, () => ladder.next({ ...LINK, linkMs: 400 })).at(-1), 4);
 });
 
 test('a short wait changes nothing, and between two rungs responses take turns', (t) => {
   const ladder = new Ladder(5);
-  const calm = { linkWaits: false, laneBytes: 0, requests: 4 };
   times(3, () => ladder.next({ ...LINK, requests: 64 }));
-  t.deepEqual(new Set(times(50, () => ladder.next(calm))), new Set([2]));
-  times(253, () => ladder.next({ ...LINK, requests: 64 }));
-  const mixed = times(100, () => ladder.next(calm));
+  t.deepEqual(new Set(times(50, () => ladder.next(CALM))), new Set([2]));
+  times(637, () => ladder.next({ ...LINK, requests: 64 }));
+  const mixed = times(100, () => ladder.next(CALM));
   t.deepEqual([...new Set(mixed)].sort(), [2, 3]);
   const upper = mixed.filter((rung) => rung === 3).length;
   t.true(upper > 40 && upper < 60, `${upper}`);
+});
+
+test('a probe follows one thing at a time through its queue, and forgets what is lost', (t) => {
+  const probe = new WaitProbe();
+  const [a, b] = [{}, {}];
+  probe.entered(a, 300);
+  probe.entered(b, 1);
+  probe.left(b, 1);
+  t.true(probe.follows);
+  probe.left(a, 200);
+  t.true(probe.follows);
+  probe.left(a, 100);
+  t.false(probe.follows);
+  probe.entered(b, 1);
+  probe.gone(a);
+  t.true(probe.follows);
+  probe.gone(b);
+  t.false(probe.follows);
 });
 
 /** Rungs as JSON records of 900 bytes have them: wire bytes and microseconds of CPU per response. */

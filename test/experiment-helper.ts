@@ -35,7 +35,7 @@ export function generated(kind: string, maxBytes: number) {
 export function listener() {
   const seen = { failed: [] as string[], progress: [] as [number, number][], notes: [] as string[] };
   const events: ExperimentEvents = {
-    onProgress: (done, total) => void seen.progress.push([done, total]),
+    onProgress: ({ done, total }) => void seen.progress.push([done, total]),
     onFailed: (_cell, message) => void seen.failed.push(message),
     onNote: (text) => void seen.notes.push(text),
     onChecking: () => undefined,

@@ -4,14 +4,17 @@ import test from 'ava';
 import { readCapture } from '../src/capture/format.ts';
 import { extraCodecs } from '../src/encoding/extra.ts';
 import { isSound } from '../src/encoding/self-check.ts';
-import { cellKey, serverFlags } from '../src/experiment/cell.ts';
+import { type Cell, cellKey, serverFlags } from '../src/experiment/cell.ts';
 import { checkInServer } from '../src/experiment/check.ts';
 import { DEFAULT_GRIDS, parseGrids, readGridFile } from '../src/experiment/grid.ts';
 import { simulateLink } from '../src/experiment/links.ts';
+import { LoadedServer, TestBed } from '../src/experiment/load.ts';
 import { makePlan } from '../src/experiment/plan.ts';
 import { recommendedOptions } from '../src/experiment/recommended.ts';
 import { readResults } from '../src/experiment/results.ts';
+import type { Progress } from '../src/experiment/run.ts';
 import { readSources } from '../src/experiment/sources.ts';
+import { TimeLimit } from '../src/experiment/time-limit.ts';
 import { makeWorkload } from '../src/experiment/workload.ts';
 import { connect, createServer } from '../src/index.ts';
 import { CELL, collect, generated, run } from './experiment-helper.ts';
@@ -212,7 +215,7 @@ test('a slow link is filled to the last bit, and a fast one waits for the encode
   t.true(Math.abs(slow.responsesPerSecond - 4) < 0.1, `${slow.responsesPerSecond}`);
   t.true(slow.linkBusy > 0.99);
   const fast = simulateLink(model, 1e10);
-  t.true(fast.laneBusy > 0.99);
+  t.true(fast.threadBusy > 0.99);
   t.true(Math.abs(fast.responsesPerSecond - workload.responses.length) < 10);
   t.true(slow.responseMs.p50 > 3500 && slow.responseMs.p50 < 4100, `${slow.responseMs.p50}`);
 });
@@ -245,7 +248,7 @@ test('a stop ends after the cell in hand and leaves results', async (t) => {
   const { runExperiment } = await import('../src/experiment/run.ts');
   const { SETTINGS } = await import('./experiment-helper.ts');
   const events = {
-    onProgress: (done: number) => done === 2 && controller.abort(new Error('stopped')),
+    onProgress: ({ done }: Progress) => done === 2 && controller.abort(new Error('stopped')),
     onFailed: () => undefined,
     onNote: () => undefined,
     onChecking: () => undefined,
@@ -310,6 +313,34 @@ test('traffic that does not compress is best left alone', async (t) => {
   );
 });
 
+test('where time is short all settings have one small round of load, and it is said; resumed, they get the rest', async (t) => {
+  const read = await generated('json900', 300_000);
+  const out = join(tempFolder(t), 'x');
+  const cells = parseGrids([{ level: [1, 3] }]);
+  const short = await run(read, { cells, out, rounds: 2, within: 0.001 });
+  const loads = ({ cells }: typeof short.results) =>
+    cells.map(({ measures }) => [measures!.compress.rounds.length, measures!.loadShare < 1]);
+  // Nothing is known of the pace when the first one begins.
+  t.deepEqual(loads(short.results), [
+    [1, false],
+    [1, true],
+  ]);
+  t.regex(
+    short.results.shortened!,
+    /^Time was short: 2 of 2 settings had fewer rounds of load than 2, 1 at the/,
+  );
+  t.true(readFileSync(join(out, 'report.html'), 'utf8').includes('Time was short'));
+  const long = await run(read, { cells, out, rounds: 2, resume: true });
+  t.deepEqual(
+    loads(long.results).map(([rounds]) => rounds),
+    [2, 2],
+  );
+  t.deepEqual(
+    long.results.cells.map(({ measures }) => measures!.wireBytes),
+    short.results.cells.map(({ measures }) => measures!.wireBytes),
+  );
+});
+
 // ----------------------------------------------------------------------------------------- the real server
 
 test.serial(
@@ -325,17 +356,51 @@ test.serial(
     const inFlight = 64;
     const { results } = await run(read, { cells, out, rounds: 3, inFlight });
     const promised = [...results.recommendations.map(({ key }) => key), ...cells.slice(-2).map(cellKey)];
-    const options = { workload: read.workload, codecs: [extraCodecs], workers: 2, inFlight };
+    const bed = new TestBed({ workload: read.workload, codecs: [extraCodecs], workers: 2, inFlight });
+    t.teardown(() => bed.close());
     for (const key of new Set(promised)) {
       const { cell, measures } = results.cells.find((each) => each.key === key)!;
-      const { ratio, compressMicrosPerMB } = await checkInServer(options, cell);
+      const { promise, check } = await checkInServer(bed, cell, new TimeLimit(0));
+      const { ratio, compress } = check;
       const off = ratio / measures!.ratio - 1;
-      const cpu = compressMicrosPerMB / measures!.compress.microsPerMB - 1;
+      const cpu = compress.microsPerMB / promise.compress.microsPerMB - 1;
       t.log(`${key}: ratio ${(100 * off).toFixed(2)} %, CPU ${(100 * cpu).toFixed(0)} % from the promise`);
       t.true(Math.abs(off) < 0.02, `${key}: promised ${measures!.ratio}, got ${ratio}`);
     }
   },
 );
+
+test('responses of a capture go through the server in the pieces that were planned', async (t) => {
+  const { workload } = await generated('json4k', 400_000);
+  const pieces = [0, 3, 20].map((afterMs) => ({ afterMs, length: 1000 }));
+  const responses = workload.responses.map((response, i) => ({
+    ...response,
+    connection: i % 2,
+    pieces: [...pieces, { afterMs: 40, length: response.bytes.length - 3000 }],
+  }));
+  const pieced = makeWorkload(['x'], responses);
+  const cell: Cell = { ...CELL, policy: 'single', streams: 1, coalesceMs: 5 };
+  const plan = makePlan(pieced, cell, 16);
+  const bed = new TestBed({ workload: pieced, codecs: [extraCodecs], workers: 2, inFlight: 16 });
+  t.teardown(() => bed.close());
+  const server = await LoadedServer.start(bed, cell, { ownLanes: true });
+  t.teardown(() => server.close());
+  const whole = await server.round();
+  t.is(whole.frames, plan.frames.length + plan.streams.length);
+  t.is(whole.bytesIn, pieced.bytes);
+  const part = await server.round(0.5);
+  t.is(part.responses, responses.length / 2);
+  t.is(part.bytesIn, part.bytes);
+});
+
+test('a load whose requests fail says so, and so does one whose clients have gone', async (t) => {
+  const { workload } = await generated('json900', 50_000);
+  const bed = new TestBed({ workload, codecs: [extraCodecs], workers: 1, inFlight: 4 });
+  const task = { port: 1, command: 'x', inFlight: 1, connections: [[0]], profile: 'zlib', codecs: [] };
+  await t.throwsAsync(bed.ask(task), { message: /nothing listens there/ });
+  await bed.close();
+  await t.throwsAsync(bed.ask(task), { message: 'the clients have died' });
+});
 
 test('brotli and deflate serve a client that has them, and not one that has not', async (t) => {
   for (const { profile } of extraCodecs.codecs) {

@@ -4,9 +4,20 @@ import { cache } from './cache.ts';
 import { contexts } from './contexts.ts';
 import { latency } from './latency.ts';
 import { limit } from './limit.ts';
+import { links } from './links.ts';
 import { memory } from './memory.ts';
 import { peers } from './peers.ts';
 import { scaling } from './scaling.ts';
 import { tree } from './tree.ts';
 
-export const BENCHES: readonly Bench[] = [peers, limit, scaling, contexts, cache, memory, latency, tree];
+export const BENCHES: readonly Bench[] = [
+  peers,
+  limit,
+  scaling,
+  contexts,
+  cache,
+  memory,
+  latency,
+  tree,
+  links,
+];

@@ -10,7 +10,7 @@ import type { EvaluatorOptions } from '../experiment/evaluator.ts';
 import type { SubGridInput } from '../experiment/grid.ts';
 import { checkText } from '../experiment/recommend.ts';
 import type { Results } from '../experiment/results.ts';
-import type { ExperimentEvents, ExperimentSettings } from '../experiment/run.ts';
+import type { ExperimentEvents, ExperimentSettings, Progress } from '../experiment/run.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
 import { stopSignal, UsageError } from './outcome.ts';
 import { duration, oneLine, plural } from './show.ts';
@@ -20,12 +20,15 @@ A SOURCE is a folder (each file a response), a file of JSON lines (each line a r
 'millrace serve --record FILE' has written, or generate:json200, json900, json4k or mixed.
 
 Lists and ranges: --level 1,3,6..12/3 means 1, 3, 6, 9 and 12. Without a grid of yours there is one of about 50
-settings that takes a minute or two.
+settings that takes up to two minutes.
 
 Examples:
   millrace experiment ./public
   millrace experiment responses.jsonl --command-field type --level 1..9 --policy single,shared
   millrace experiment traffic.capture --grid grid.yaml --out night && millrace serve . --profile-from night/results.json`;
+
+/** Seconds for the default grid: some stay for what comes before and after. */
+const DEFAULT_WITHIN = 115;
 
 const GRID_FLAGS = ['profile', 'level', 'windowLog', 'streams', 'policy', 'frameSize', 'coalesceMs'] as const;
 
@@ -36,6 +39,7 @@ interface ExperimentOptions extends Partial<Record<(typeof GRID_FLAGS)[number], 
   seed: number;
   sampleBytes: number;
   rounds: number;
+  within?: number;
   inFlight: number;
   workers: number;
   links: number[];
@@ -68,14 +72,14 @@ export function addExperiment(program: Command): void {
     .option('--sample-bytes <bytes>', 'responses to take from the sources, in all', parseBytes, 8 << 20)
     .option('--command-field <name>', 'field of a JSON line that names its command')
     .option('--seed <n>', "of generators and of a folder's order", wholeNumber(0, 2 ** 32 - 1), 1)
-    .option('--rounds <n>', 'times that each setting is measured', wholeNumber(1, 1000), 3)
-    .option('--in-flight <n>', 'requests in flight, for traffic without times', wholeNumber(1, 128), 16)
+    .option('--rounds <n>', 'loads that each setting is measured under', wholeNumber(1, 1000), 2)
     .option(
-      '--workers <n>',
-      'lanes of the server in the model of links',
-      wholeNumber(1, 256),
-      availableParallelism(),
+      '--within <seconds>',
+      `time for all: fewer and smaller loads where it is short (default: ${DEFAULT_WITHIN} with the grid of ours, else no limit)`,
+      wholeNumber(1, 10_000_000),
     )
+    .option('--in-flight <n>', 'requests in flight, for traffic without times', wholeNumber(1, 128), 16)
+    .option('--workers <n>', 'lanes of the server', wholeNumber(1, 256), availableParallelism())
     .option(
       '--links <speeds>',
       'links to simulate, such as 1M,100M,10G (bit/s)',
@@ -99,10 +103,11 @@ async function experiment(sources: string[], options: ExperimentOptions): Promis
   const { sampleBytes: maxBytes, seed, commandField, queue } = options;
   const read = await readSources(sources, { maxBytes, seed, commandField });
   const { signal, release } = stopSignal();
-  const meter = await makeMeter(cells.length);
+  const meter = await makeMeter();
   const settings: ExperimentSettings = {
     ...options,
     cells,
+    within: options.within ?? (hasGrid(options) ? undefined : DEFAULT_WITHIN),
     resume: options.resume ?? false,
     adaptive: options.adaptive ?? false,
     codecs: await loadCodecs(options.codecs),
@@ -130,13 +135,18 @@ async function cellsFor(options: ExperimentOptions): Promise<Cell[]> {
   const { DEFAULT_GRIDS, parseGrids, readGridFile } = await import('../experiment/grid.ts');
   try {
     if (options.grid !== undefined) return readGridFile(options.grid);
+    if (!hasGrid(options)) return parseGrids(DEFAULT_GRIDS);
     const flags = GRID_FLAGS.filter((name) => options[name] !== undefined);
-    if (flags.length === 0) return parseGrids(DEFAULT_GRIDS);
     const grid = Object.fromEntries(flags.map((name) => [name, options[name]])) as SubGridInput;
     return parseGrids([grid]);
   } catch (error) {
     throw new UsageError((error as Error).message);
   }
+}
+
+/** Whether there is a grid of the user's own. */
+function hasGrid(options: ExperimentOptions): boolean {
+  return options.grid !== undefined || GRID_FLAGS.some((name) => options[name] !== undefined);
 }
 
 /** Each module's export `codecs` is a {@link CodecModule} of codecs. */
@@ -150,7 +160,8 @@ export async function loadCodecs(modules: readonly string[]): Promise<CodecModul
   return [extraCodecs, ...(await Promise.all(loaded))];
 }
 
-function print({ recommendations, cells, setup, adaptive }: Results, { out, json }: ExperimentOptions): void {
+function print(results: Results, { out, json }: ExperimentOptions): void {
+  const { recommendations, cells, setup, adaptive, shortened } = results;
   if (json) {
     console.log(JSON.stringify(recommendations));
     return;
@@ -159,10 +170,11 @@ function print({ recommendations, cells, setup, adaptive }: Results, { out, json
   console.log(
     `${plural(cells.length, 'setting')} on ${plural(setup.responses, 'response')}${failed > 0 ? `, ${failed} failed` : ''}`,
   );
-  for (const { text, flags, checked } of recommendations) {
-    console.log(
-      `\n${text}${checked === undefined ? '' : ` ${checkText(checked)}`}\n  millrace serve DIR ${flags}`,
-    );
+  if (shortened !== undefined) console.log(shortened);
+  for (const { key, text, flags, checked } of recommendations) {
+    const measures = cells.find((cell) => cell.key === key)?.measures;
+    const check = checked === undefined || measures === undefined ? '' : ` ${checkText(checked, measures)}`;
+    console.log(`\n${text}${check}\n  millrace serve DIR ${flags}`);
   }
   if (adaptive !== undefined) {
     const least = Math.round(100 * Math.min(...adaptive.rows.map(({ share }) => share)));
@@ -178,7 +190,7 @@ interface Meter extends ExperimentEvents {
 }
 
 /** A bar on a terminal; without one, a line now and then. */
-async function makeMeter(total: number): Promise<Meter> {
+async function makeMeter(): Promise<Meter> {
   const lines = new LineMeter();
   if (process.stderr.isTTY !== true) return lines;
   const { SingleBar } = (await import('cli-progress')).default;
@@ -191,16 +203,21 @@ async function makeMeter(total: number): Promise<Meter> {
     clearOnComplete: true,
     stream: process.stderr,
   });
-  bar.start(total, 0, { left: '–', name: '' });
+  bar.start(1, 0, { left: '–', name: 'memory of contexts' });
   return {
-    onProgress: (done, _total, left, cell) =>
+    onProgress: ({ done, total, leftSeconds, cell, round }) => {
+      bar.setTotal(total);
       bar.update(done, {
-        left: left === undefined ? '–' : duration(left),
-        name: cell === undefined ? '' : cellName(cell),
-      }),
+        left: leftSeconds === undefined ? '–' : duration(leftSeconds),
+        name:
+          cell === undefined
+            ? 'memory of contexts'
+            : `${cellName(cell)}${round > 1 ? `, round ${round}` : ''}`,
+      });
+    },
     onFailed: lines.onFailed,
     onNote: () => undefined,
-    onChecking: (cell) => bar.update({ left: '–', name: `in the server: ${cellName(cell)}` }),
+    onChecking: (cell) => bar.update({ left: '–', name: `in a server of its own: ${cellName(cell)}` }),
     stop: () => bar.stop(),
   };
 }
@@ -211,11 +228,12 @@ const QUIET = 10_000;
 class LineMeter implements Meter {
   #saidAt = Number.NEGATIVE_INFINITY;
 
-  onProgress(done: number, total: number, left: number | undefined): void {
+  onProgress({ done, total, leftSeconds, round }: Progress): void {
     if (performance.now() - this.#saidAt < QUIET) return;
     this.#saidAt = performance.now();
-    const more = left === undefined ? '' : `, ${duration(left)} left`;
-    process.stderr.write(`${done} of ${plural(total, 'setting')}${more}\n`);
+    const again = round > 1 ? `, round ${round}` : '';
+    const more = leftSeconds === undefined ? '' : `, ${duration(leftSeconds)} left`;
+    process.stderr.write(`${done} of ${plural(total, 'setting')}${again}${more}\n`);
   }
 
   onFailed(cell: Cell, message: string): void {
@@ -227,7 +245,7 @@ class LineMeter implements Meter {
   }
 
   onChecking(cell: Cell): void {
-    process.stderr.write(`in the server: ${cellName(cell)}\n`);
+    process.stderr.write(`in a server of its own: ${cellName(cell)}\n`);
   }
 
   stop(): void {}

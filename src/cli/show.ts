@@ -20,10 +20,7 @@ export function duration(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${pad(Math.floor((whole % 3600) / 60))} min`;
 }
 
-/** `1 file`, `2 files`. */
-export function plural(count: number, one: string): string {
-  return `${count} ${one}${count === 1 ? '' : 's'}`;
-}
+export { plural } from '../experiment/text.ts';
 
 /** Text from the other end for a terminal: control characters could steer it. Line ends and tabs stay. */
 export function harmless(text: string): string {

@@ -35,16 +35,19 @@ export interface EncodingFacts {
 
 /** Pages are coarse, and our own heap moves: several contexts are measured, the more the smaller they are. */
 const SEVERAL = 32;
-const TOTAL = 32 << 20;
+const TOTAL = 8 << 20;
+const TOTAL_BEFORE = 2 << 20;
 const SMALL = 256 << 10;
 /** A context has all its memory when it has seen so many times its size. */
-const FED = 4;
+const FED = 2;
 /** So many until nothing more goes. */
 const COLLECTIONS = 3;
 const FRAME = 32_768;
 /** A context for each response is slow: every so manyth is enough. */
 const HTTP_BYTES = 1 << 20;
 
+// A terminal's Ctrl-C goes to all its processes: the experiment lets the cell in hand come to its end.
+process.on('SIGINT', () => undefined);
 /** Kept, too: what is let go of at some later time would be taken off a context's size. */
 const input: Buffer[] = [];
 const open: Encoder[] = [];
@@ -83,11 +86,11 @@ async function readResponses(): Promise<Buffer[]> {
 function contextBytes(): number {
   // What has no context has no size: to measure it would be to measure what else moves in the process.
   if (codec.profile === IDENTITY) return 0;
-  measureContexts();
-  return measureContexts();
+  measureContexts(TOTAL_BEFORE);
+  return measureContexts(TOTAL);
 }
 
-function measureContexts(): number {
+function measureContexts(total: number): number {
   const resident = () => {
     for (let i = 0; i < COLLECTIONS; i++) globalThis.gc?.();
     return process.memoryUsage.rss();
@@ -97,7 +100,7 @@ function measureContexts(): number {
   open.push(fill(encoder()));
   const size = Math.max(SMALL, grown());
   let count = 1;
-  for (; count < Math.min(SEVERAL, TOTAL / size); count++) open.push(fill(encoder(), FED * size));
+  for (; count < Math.min(SEVERAL, total / size); count++) open.push(fill(encoder(), FED * size));
   return Math.max(0, Math.round(grown() / count));
 }
 

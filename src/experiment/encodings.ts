@@ -27,14 +27,27 @@ export class EncodingMeter {
     this.#codecs = codecs.map(({ url, export: name }) => ({ url, export: name }));
   }
 
+  /**
+   * Measures before it is asked for, so many encodings at a time: memory needs no quiet machine, and what HTTP takes is
+   * to be compared with servers that have other threads beside them, too. What cannot be had is left for
+   * {@link facts} to say.
+   */
+  async prepare(encodings: readonly Encoding[], atOnce: number, signal?: AbortSignal): Promise<void> {
+    const queue = [...encodings];
+    const work = async () => {
+      for (let each = queue.shift(); each !== undefined; each = queue.shift()) {
+        if (signal?.aborted) return;
+        await this.facts(each).catch(() => undefined);
+      }
+    };
+    await Promise.all(Array.from({ length: atOnce }, work));
+  }
+
   /** @throws Error when the encoding cannot be had. */
   facts(encoding: Encoding): Promise<EncodingFacts> {
     const key = encodingKey(encoding);
-    let facts = this.#known.get(key);
-    if (facts === undefined) {
-      facts = this.#measure(encoding);
-      this.#known.set(key, facts);
-    }
+    const facts = this.#known.get(key) ?? this.#measure(encoding);
+    this.#known.set(key, facts);
     return facts;
   }
 

@@ -1,66 +1,92 @@
 /** Measures cells, one after the other, on lanes of its own. */
 
-import type { CodecModule } from '../encoding/codec.ts';
 import { nativeCodecs } from '../encoding/native.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
-import { LanePool } from '../lanes/pool.ts';
-import { type Cell, encodingKey } from './cell.ts';
+import { type Cell, cellKey, encodingKey } from './cell.ts';
+import { type Checked, checkInServer } from './check.ts';
 import type { EncodingMeter } from './encodings.ts';
 import { type LinkModel, quantile, simulateLink } from './links.ts';
+import {
+  cpuOf,
+  LoadedServer,
+  type LoadOptions,
+  laneMicrosPerMB,
+  mainMicrosPerResponse,
+  TestBed,
+} from './load.ts';
 import { decodeOnLanes, type EncodePass, encodeOnLanes } from './passes.ts';
 import { makePlan, type Plan } from './plan.ts';
-import type { Measures } from './results.ts';
+import type { Cpu, Measures } from './results.ts';
+import type { TimeLimit } from './time-limit.ts';
 import type { Workload } from './workload.ts';
 
-export interface EvaluatorOptions {
-  readonly workload: Workload;
+export interface EvaluatorOptions extends LoadOptions {
   readonly meter: EncodingMeter;
-  readonly codecs: readonly CodecModule[];
-  /** Times that each cell is encoded and decoded. */
+  /** Rounds of load that each cell is to have. */
   readonly rounds: number;
-  readonly inFlight: number;
-  /** Lanes to encode on, and in the model of links. */
-  readonly workers: number;
   /** Bits per second. */
   readonly links: readonly number[];
 }
 
+/**
+ * Bytes of traffic that a round's load has at most: as much fills every window up to level 9. More costs time that is
+ * better spent on another round.
+ */
+const LOAD_BYTES = 4 << 20;
+
+/** A cell's frames, which are the same whenever they are made. */
+interface Sizes {
+  readonly wire: Uint32Array;
+  /** Bytes of all frames. */
+  readonly total: number;
+}
+
+/** What a load has told of a cell so far. */
+type Loaded = Pick<Measures, 'compress' | 'mainMicrosPerResponse' | 'loadShare'>;
+
 export class Evaluator {
   readonly #options: EvaluatorOptions;
   readonly #registry: CodecRegistry;
-  readonly #pool: LanePool;
+  readonly #bed: TestBed;
+  /** By cell. */
+  readonly #sizes = new Map<string, Sizes>();
   /** Wire bytes with one context per connection, by encoding and frame size. */
   readonly #single = new Map<string, number>();
 
   constructor(options: EvaluatorOptions) {
     this.#options = options;
-    const { codecs, workers } = options;
+    const { codecs } = options;
     this.#registry = new CodecRegistry([...nativeCodecs(), ...codecs.flatMap((module) => module.codecs)]);
-    this.#pool = new LanePool({ workers, handlers: [], cacheLevel: 9, codecs, onLost: () => undefined });
+    this.#bed = new TestBed(options);
   }
 
-  /** @throws Error when the setting cannot be, or what was encoded does not come back. */
-  async evaluate(cell: Cell): Promise<Measures> {
+  /**
+   * Everything about a cell, with so many `rounds` of load, each of `share` of what a load has at most.
+   * @throws Error when the setting cannot be, or what was encoded does not come back.
+   */
+  async evaluate(cell: Cell, rounds = this.#options.rounds, share = 1): Promise<Measures> {
     this.#check(cell);
     const { workload, meter, inFlight } = this.#options;
     const facts = await meter.facts(cell);
     const plan = makePlan(workload, cell, inFlight);
-    const { pass, encode, decode } = await this.#rounds(cell, plan);
-    const wireBytes = total(pass);
+    const pass = await encodeOnLanes(this.#bed.pool, workload, plan, cell);
+    const sizes = this.#keep(cell, pass);
+    const decompress = await this.#decode(cell, plan, pass);
+    const loaded = await this.#load(cell, rounds, share);
     const contexts = contextsOf(plan, cell);
-    const single = await this.#singleBytes(cell, wireBytes);
+    const single = await this.#singleBytes(cell, sizes.total);
     const { http } = facts;
     return {
       frames: plan.frames.length,
       contexts,
-      wireBytes,
-      ratio: workload.bytes / wireBytes,
-      ...byResponse(workload, plan, pass),
-      compress: cpuFigures(encode, workload),
-      decompress: cpuFigures(decode, workload),
+      wireBytes: sizes.total,
+      ratio: workload.bytes / sizes.total,
+      ...byResponse(workload, plan, sizes),
+      ...loaded,
+      decompress,
       contextBytes: facts.contextBytes,
       connectionBytes: facts.contextBytes * contexts,
-      single: { wireBytes: single, morePercent: 100 * (wireBytes / single - 1) },
+      single: { wireBytes: single, morePercent: 100 * (sizes.total / single - 1) },
       http:
         cell.profile === 'identity'
           ? null
@@ -68,36 +94,50 @@ export class Evaluator {
               ratio: http.bytes / http.wireBytes,
               compressMicrosPerMB: (1e6 * http.cpuSeconds) / (http.bytes / 1e6),
             },
-      links: this.#links({ plan, wire: pass.wire, encode, decode }),
+      links: this.#links(this.#model(plan, sizes, loaded, decompress)),
     };
+  }
+
+  /** One more round of load for a cell that has measures. @throws Error when a request fails. */
+  async again(cell: Cell, known: Measures): Promise<Measures> {
+    const loaded = await this.#load(cell, 1, 1, known);
+    return this.withLoad(cell, known, loaded);
+  }
+
+  /** What this promises of a cell, and what a server of its own makes of it ({@link checkInServer}). */
+  check(cell: Cell, limit: TimeLimit, signal?: AbortSignal): Promise<Checked> {
+    return checkInServer(this.#bed, cell, limit, signal);
+  }
+
+  /** A cell's measures with what a load has told of it anew. */
+  async withLoad(cell: Cell, known: Measures, loaded: Loaded): Promise<Measures> {
+    const { workload, inFlight } = this.#options;
+    const plan = makePlan(workload, cell, inFlight);
+    const sizes =
+      this.#sizes.get(cellKey(cell)) ??
+      this.#keep(cell, await encodeOnLanes(this.#bed.pool, workload, plan, cell));
+    const links = this.#links(this.#model(plan, sizes, loaded, known.decompress));
+    return { ...known, ...loaded, links };
   }
 
   /** What the simulation of links needs of a cell. */
   async linkModel(cell: Cell): Promise<LinkModel> {
     this.#check(cell);
-    const { workload, inFlight, workers } = this.#options;
+    const { workload, inFlight, rounds } = this.#options;
     const plan = makePlan(workload, cell, inFlight);
-    const { pass, encode, decode } = await this.#rounds(cell, plan);
-    return {
-      workload,
-      plan,
-      wire: pass.wire,
-      encodeSeconds: median(encode),
-      decodeSeconds: median(decode),
-      workers,
-      inFlight,
-    };
+    const pass = await encodeOnLanes(this.#bed.pool, workload, plan, cell);
+    const decompress = await this.#decode(cell, plan, pass);
+    const loaded = await this.#load(cell, rounds, 1);
+    return this.#model(plan, sizesOf(pass), loaded, decompress);
   }
 
-  /** CPU seconds of encoding alone, for finding out whether cells disturb each other. */
+  /** CPU of a load, in microseconds for each 10^6 bytes, for finding out whether cells disturb each other. */
   async probe(cell: Cell): Promise<number> {
-    const { workload, inFlight } = this.#options;
-    const plan = makePlan(workload, cell, inFlight);
-    return (await encodeOnLanes(this.#pool, workload, plan, cell, inFlight)).cpuSeconds;
+    return (await this.#load(cell, 1, 1)).compress.microsPerMB;
   }
 
   close(): Promise<void> {
-    return this.#pool.close();
+    return this.#bed.close();
   }
 
   /** A lane that is given an encoder that cannot be made dies of it: look first. */
@@ -109,19 +149,38 @@ export class Evaluator {
     codec.createEncoder({ level, windowLog }).close();
   }
 
-  async #rounds(cell: Cell, plan: Plan): Promise<{ pass: EncodePass; encode: number[]; decode: number[] }> {
-    const { workload, rounds, inFlight } = this.#options;
-    const encode: number[] = [];
-    const decode: number[] = [];
-    let first: EncodePass | undefined;
-    while (encode.length < rounds) {
-      const pass = await encodeOnLanes(this.#pool, workload, plan, cell, inFlight);
-      encode.push(pass.cpuSeconds);
-      decode.push(await decodeOnLanes(this.#pool, workload, plan, cell, pass));
-      first ??= pass;
-      if (total(pass) !== total(first)) throw new Error('two rounds made different sizes');
+  #keep(cell: Cell, pass: EncodePass): Sizes {
+    const sizes = sizesOf(pass);
+    this.#sizes.set(cellKey(cell), sizes);
+    return sizes;
+  }
+
+  async #load(cell: Cell, rounds: number, share: number, known?: Loaded): Promise<Loaded> {
+    const { workload } = this.#options;
+    const ofTraffic = share * Math.min(1, LOAD_BYTES / workload.bytes);
+    const server = await LoadedServer.start(this.#bed, cell, { ownLanes: false });
+    try {
+      const lanes = [...(known?.compress.rounds ?? [])];
+      let main = (known?.mainMicrosPerResponse ?? 0) * lanes.length;
+      for (let round = 0; round < rounds; round++) {
+        const cost = await server.round(ofTraffic);
+        lanes.push(laneMicrosPerMB(cost));
+        main += mainMicrosPerResponse(cost);
+      }
+      return {
+        compress: cpuOf(lanes, workload),
+        mainMicrosPerResponse: main / lanes.length,
+        loadShare: Math.min(share, known?.loadShare ?? 1),
+      };
+    } finally {
+      await server.close();
     }
-    return { pass: first as EncodePass, encode, decode };
+  }
+
+  async #decode(cell: Cell, plan: Plan, pass: EncodePass): Promise<Cpu> {
+    const { workload } = this.#options;
+    const seconds = await decodeOnLanes(this.#bed.pool, workload, plan, cell, pass);
+    return cpuOf([(1e12 * seconds) / workload.bytes], workload);
   }
 
   async #singleBytes(cell: Cell, wireBytes: number): Promise<number> {
@@ -132,33 +191,29 @@ export class Evaluator {
     const { workload, inFlight } = this.#options;
     const alone: Cell = { ...cell, policy: 'single', streams: 1 };
     const plan = makePlan(workload, alone, inFlight);
-    const bytes = total(await encodeOnLanes(this.#pool, workload, plan, alone, inFlight));
-    this.#single.set(key, bytes);
-    return bytes;
+    const { total } = sizesOf(await encodeOnLanes(this.#bed.pool, workload, plan, alone));
+    this.#single.set(key, total);
+    return total;
   }
 
-  #links({
-    plan,
-    wire,
-    encode,
-    decode,
-  }: Pick<LinkModel, 'plan' | 'wire'> & { encode: number[]; decode: number[] }) {
-    const { workload, workers, inFlight, links } = this.#options;
-    const model = {
-      workload,
-      plan,
-      wire,
-      encodeSeconds: median(encode),
-      decodeSeconds: median(decode),
-      workers,
-      inFlight,
+  #model(plan: Plan, { wire }: Sizes, loaded: Loaded, decompress: Cpu): LinkModel {
+    const { workload, workers, inFlight } = this.#options;
+    const seconds = ({ microsPerMB }: Cpu) => (microsPerMB * workload.bytes) / 1e12;
+    const times = {
+      encodeSeconds: seconds(loaded.compress),
+      decodeSeconds: seconds(decompress),
+      mainSeconds: loaded.mainMicrosPerResponse / 1e6,
     };
-    return links.map((bitsPerSecond) => simulateLink(model, bitsPerSecond));
+    return { workload, plan, wire, workers, inFlight, ...times };
+  }
+
+  #links(model: LinkModel): Measures['links'] {
+    return this.#options.links.map((bitsPerSecond) => simulateLink(model, bitsPerSecond));
   }
 }
 
-function total({ wire, settingsBytes }: EncodePass): number {
-  return wire.reduce((sum, bytes) => sum + bytes, settingsBytes);
+function sizesOf({ wire, settingsBytes }: EncodePass): Sizes {
+  return { wire, total: wire.reduce((sum, bytes) => sum + bytes, settingsBytes) };
 }
 
 /** Streams that one connection has at a time, at most. */
@@ -175,7 +230,7 @@ function contextsOf(plan: Plan, { policy, streams, profile }: Cell): number {
 function byResponse(
   { responses }: Workload,
   plan: Plan,
-  { wire }: EncodePass,
+  { wire }: Sizes,
 ): Pick<Measures, 'ratioSpread' | 'commands'> {
   const wireBytes = new Float64Array(responses.length);
   for (const [index, { response }] of plan.frames.entries()) wireBytes[response] += wire[index];
@@ -195,16 +250,6 @@ function byResponse(
       p95: quantile(ratios, 0.95),
     },
     commands: [...commands.values()].sort((a, b) => b.bytes - a.bytes),
-  };
-}
-
-function cpuFigures(seconds: readonly number[], { bytes, responses }: Workload): Measures['compress'] {
-  const middle = median(seconds);
-  const share = (value: number) => (middle === 0 ? 1 : value / middle);
-  return {
-    microsPerMB: (1e6 * middle) / (bytes / 1e6),
-    microsPerResponse: (1e6 * middle) / responses.length,
-    spread: [share(Math.min(...seconds)), share(Math.max(...seconds))],
   };
 }
 

@@ -1,12 +1,13 @@
 /**
  * What a cell means for a client behind a link: a simulation in which the only clock is the measured CPU time.
  *
- * The model. A frame waits for its stream's lane, in order; is encoded in the time that it took, on average, for its
+ * The model. A request takes what one takes of the main thread's CPU, in order. A frame waits for its stream's lane, in
+ * order; is encoded in the time that it took, on average, for its
  * size (the lane's CPU shared out by bytes, a frame counting as {@link FRAME_BYTES} more); waits for the link, in
  * order; takes its wire bytes over the link's speed; and waits for the client's one decoder. Streams live on the lanes
  * in turn. A response is there when its last frame is decoded, its first byte when its first frame is. Traffic of a
  * capture comes when it came; all other has always so many requests in flight, the next one when one is answered.
- * Left out: the round trip (add it), packet headers, the main thread (1–2 µs for a small response) and handlers.
+ * Left out: the round trip (add it), packet headers and what handlers do.
  */
 
 import { z } from 'zod';
@@ -30,9 +31,9 @@ export const LINK_FIGURES = z.object({
   responseMs: percentiles,
   /** Without the first tenth: the start of an idle server. */
   responsesPerSecond: z.number(),
-  /** Shares of the time in which the link, and the busiest lane, were busy: which of them is the bottleneck. */
+  /** Shares of the time in which the link, and the server's busiest thread, were busy: which of them is the bottleneck. */
   linkBusy: z.number(),
-  laneBusy: z.number(),
+  threadBusy: z.number(),
 });
 
 export type LinkFigures = z.infer<typeof LINK_FIGURES>;
@@ -44,6 +45,8 @@ export interface LinkModel {
   /** CPU seconds for all frames. */
   readonly encodeSeconds: number;
   readonly decodeSeconds: number;
+  /** CPU seconds of the main thread for one response; missing: none. */
+  readonly mainSeconds?: number;
   readonly workers: number;
   readonly inFlight: number;
   /** Responses to ask for, the traffic's in turn; missing: each once. */
@@ -59,10 +62,11 @@ export function simulateLink(model: LinkModel, speed: LinkSpeed): LinkFigures {
 
 /**
  * The policy `adaptive`, whose rungs are these models: of the same responses cut alike, the fastest first. What a rung
- * makes of a response is taken to be what it makes when it gets all of them.
+ * makes of a response is taken to be what it makes when it gets all of them, and waits are known exactly: a server learns
+ * of them by samples, and of none below some milliseconds.
  */
 export function simulateAdaptive(rungs: readonly LinkModel[], speed: LinkSpeed): LinkFigures {
-  return new Simulation(rungs, speed, new Ladder(rungs.length)).run();
+  return new Simulation(rungs, speed, new Ladder(rungs.length, { linkMs: 0, laneMs: 0 })).run();
 }
 
 /** A client at its end of a link. */
@@ -88,11 +92,11 @@ class Simulation {
   readonly #weight: number;
   /** Which rung each response is on. */
   readonly #rungOf: Uint8Array;
-  /** Bytes that wait for an encoder. */
-  #laneBytes = 0;
   readonly #events = new Heap<Event>((event) => event.at);
   readonly #lanes: number[];
   readonly #laneBusy: number[];
+  #mainFree = 0;
+  #mainBusy = 0;
   readonly #clients = new Map<number, ClientEnd>();
   /** First frame of each response, and behind the last one the number of frames. */
   readonly #firstFrames: number[] = [];
@@ -148,17 +152,19 @@ class Simulation {
   /** All frames of a response queue up at their lane. */
   #begin(response: number, at: number): void {
     const rung = this.#climb(response, at);
-    const { plan, encodeSeconds } = this.#rungs[rung];
+    const { plan, encodeSeconds, mainSeconds = 0 } = this.#rungs[rung];
     this.#rungOf[response] = rung;
+    this.#mainFree = Math.max(this.#mainFree, at) + mainSeconds;
+    this.#mainBusy += mainSeconds;
     const index = response % this.#distinct;
     for (let frame = this.#firstFrames[index]; frame < this.#firstFrames[index + 1]; frame++) {
       const planned = plan.frames[frame];
       const lane = this.#ladder === undefined ? planned.stream % this.#lanes.length : this.#leastBusy();
       const seconds = (weightOf(planned) / this.#weight) * encodeSeconds;
-      const ready = Math.max(at + planned.afterMs / 1000, this.#lanes[lane]) + seconds;
+      const made = this.#mainFree + planned.afterMs / 1000;
+      const ready = Math.max(made, this.#lanes[lane]) + seconds;
       this.#lanes[lane] = ready;
       this.#laneBusy[lane] += seconds;
-      this.#laneBytes += planned.end - planned.start;
       this.#events.push({ at: ready, response, frame });
     }
   }
@@ -167,9 +173,9 @@ class Simulation {
   #climb(response: number, at: number): number {
     if (this.#ladder === undefined) return 0;
     const { connection } = this.#model.workload.responses[response % this.#distinct];
-    const linkWaits = this.#clientOf(connection).linkFree > at;
-    const requests = this.#model.inFlight;
-    return this.#ladder.next({ linkWaits, laneBytes: this.#laneBytes, requests });
+    const linkMs = 1000 * Math.max(0, this.#clientOf(connection).linkFree - at);
+    const laneMs = 1000 * Math.max(0, Math.min(...this.#lanes) - at);
+    return this.#ladder.next({ linkMs, laneMs, requests: this.#model.inFlight });
   }
 
   /** A rung has its streams on different lanes, and a response takes the less loaded one. */
@@ -181,7 +187,6 @@ class Simulation {
   #send(frame: number, response: number, at: number): void {
     const { plan, wire, workload, decodeSeconds } = this.#rungs[this.#rungOf[response]];
     const planned = plan.frames[frame];
-    this.#laneBytes -= planned.end - planned.start;
     const client = this.#clientOf(workload.responses[response % this.#distinct].connection);
     const begins = Math.max(at, client.linkFree);
     const crossing = (8 * wire[frame]) / this.#speed(begins);
@@ -226,7 +231,7 @@ class Simulation {
       responseMs: milliseconds(this.#whole),
       responsesPerSecond: (this.#whole.length - this.#cold) / (seconds - this.#warmAt),
       linkBusy: this.#linkBusy / seconds / Math.max(1, this.#clients.size),
-      laneBusy: Math.max(...this.#laneBusy) / seconds,
+      threadBusy: Math.max(this.#mainBusy, ...this.#laneBusy) / seconds,
     };
   }
 }

@@ -1,6 +1,7 @@
 /**
- * The clients' side of a check, in a process of its own: asks a server for every response of an experiment's traffic,
- * each connection for its own, so many at a time. The argument is a {@link LoadTask} as JSON.
+ * The clients of a load, in a process of their own: asks a server for responses of an experiment's traffic, each
+ * connection for its own, so many at a time. Told by messages: a {@link LoadTask}, answered by a {@link LoadDone};
+ * ends with its channel.
  */
 
 import type { CodecModule } from '../encoding/codec.ts';
@@ -18,6 +19,11 @@ export interface LoadTask {
   readonly codecs: readonly Pick<CodecModule, 'url' | 'export'>[];
 }
 
+export interface LoadDone {
+  /** Why not everything was answered; missing: it was. */
+  readonly error?: string;
+}
+
 async function run({ port, command, inFlight, connections, profile, codecs }: LoadTask): Promise<void> {
   const extraCodecs = await Promise.all(
     codecs.map(async ({ url, export: name }): Promise<CodecModule> => (await import(url))[name]),
@@ -25,16 +31,28 @@ async function run({ port, command, inFlight, connections, profile, codecs }: Lo
   await Promise.all(
     connections.map(async (indices) => {
       const client = await connect({ port }, { extraCodecs, profiles: [profile] });
-      const queue = [...indices].reverse();
+      let next = 0;
       const ask = async () => {
-        for (let i = queue.pop(); i !== undefined; i = queue.pop()) {
-          await client.call(command, { args: { i: `${i}` } }).bytes();
+        while (next < indices.length) {
+          await client.call(command, { args: { i: `${indices[next++]}` } }).bytes();
         }
       };
-      await Promise.all(Array.from({ length: inFlight }, ask));
-      await client.close();
+      try {
+        await Promise.all(Array.from({ length: inFlight }, ask));
+      } finally {
+        await client.close();
+      }
     }),
   );
 }
 
-await run(JSON.parse(process.argv[2]));
+process.on('message', async (task: LoadTask) => {
+  const done = await run(task).then(
+    (): LoadDone => ({}),
+    (error): LoadDone => ({ error: (error as Error).message }),
+  );
+  process.send?.(done);
+});
+process.on('disconnect', () => process.exit());
+// A terminal's Ctrl-C goes to all its processes: the experiment ends the load in hand itself.
+process.on('SIGINT', () => undefined);

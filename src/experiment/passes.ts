@@ -1,6 +1,6 @@
 /**
- * Encoding and decoding a plan's frames on lanes: the server's own threads, batches, contexts and frames. As under a
- * load, so many requests are in flight and no more: how many frames a batch has decides about the cost of each.
+ * Encoding and decoding a plan's frames on lanes: the server's own threads, batches, contexts and frames. In the plan's
+ * order, whatever the threads do, so that the sizes are the same in every run.
  */
 
 import { type BatchReader, FrameFlag, Op } from '../../workers/batch.ts';
@@ -24,8 +24,6 @@ const IN_LANES = 1 << 20;
 const OPEN_STREAMS = defaultStreams('per-request', 1);
 
 export interface EncodePass {
-  /** CPU seconds of the lanes' threads. */
-  readonly cpuSeconds: number;
   /** Bytes on the wire of each of the plan's frames, header included. */
   readonly wire: Uint32Array;
   /** Bytes of frames that belong to no response: the streams' settings. */
@@ -109,9 +107,9 @@ class Encoding {
   #wake: () => void = () => undefined;
   #failure: Error | undefined;
 
-  constructor(pool: LanePool, workload: Workload, plan: Plan, cell: Cell, inFlight: number) {
+  constructor(pool: LanePool, workload: Workload, plan: Plan, cell: Cell) {
     this.#pool = pool;
-    this.#requests = new Gate(cell.policy === 'per-request' ? Math.min(OPEN_STREAMS, inFlight) : inFlight);
+    this.#requests = new Gate(cell.policy === 'per-request' ? OPEN_STREAMS : Number.POSITIVE_INFINITY);
     this.#workload = workload;
     this.#plan = plan;
     this.#cell = cell;
@@ -123,10 +121,8 @@ class Encoding {
   }
 
   async run(): Promise<EncodePass> {
-    const before = await cpuOf(this.#pool);
     await this.#feed();
     while (this.#left > 0) await this.#event();
-    const after = await cpuOf(this.#pool);
     for (const stream of this.#streams) if (stream !== undefined) stream.lane.close(stream.slot);
     const sent = new Map<number, Uint8Array[]>();
     for (const [connection, { transport, writer }] of this.#transports) {
@@ -134,7 +130,7 @@ class Encoding {
       sent.set(connection, transport.chunks);
     }
     const { wire, settingsBytes } = this;
-    return { cpuSeconds: after - before, wire, settingsBytes, sent };
+    return { wire, settingsBytes, sent };
   }
 
   ended({ lane, slot, id }: CountedStream): void {
@@ -225,15 +221,14 @@ function requestIdOf(response: number): number {
   return (2 * response + 1) & 0xffff;
 }
 
-/** `inFlight`: requests on the way at a time. @throws Error when a lane dies. */
+/** @throws Error when a lane dies. */
 export function encodeOnLanes(
   pool: LanePool,
   workload: Workload,
   plan: Plan,
   cell: Cell,
-  inFlight: number,
 ): Promise<EncodePass> {
-  return new Encoding(pool, workload, plan, cell, inFlight).run();
+  return new Encoding(pool, workload, plan, cell).run();
 }
 
 /** The clients' side of one connection: what was sent comes back in clear, and is compared. */

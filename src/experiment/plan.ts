@@ -122,7 +122,7 @@ function queryOf({ command, key }: WorkloadResponse) {
 type Cut = Pick<PlannedFrame, 'start' | 'end' | 'last' | 'afterMs'>;
 
 /** As ResponsePump cuts: whole frames as soon as there is more than one, what is left when the wait is over. */
-function cut({ bytes, pieces }: WorkloadResponse, { frameSize, coalesceMs }: Cell): Cut[] {
+export function cut({ bytes, pieces }: WorkloadResponse, { frameSize, coalesceMs }: Cell): Cut[] {
   const cuts: Cut[] = [];
   const all: readonly Piece[] = pieces ?? [{ afterMs: 0, length: bytes.length }];
   let start = 0;

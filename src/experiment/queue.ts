@@ -12,8 +12,9 @@ import type { CodecModule } from '../encoding/codec.ts';
 import { type Cell, cellKey } from './cell.ts';
 import { EncodingMeter } from './encodings.ts';
 import { Evaluator, type EvaluatorOptions } from './evaluator.ts';
+import { resultOf } from './local.ts';
 import { CELL_RESULT, type CellResult } from './results.ts';
-import { type CellRunner, resultOf } from './run.ts';
+import type { CellRunner } from './run.ts';
 import { packWorkload, unpackWorkload, type Workload } from './workload.ts';
 
 const QUEUE = 'millrace-experiment';
@@ -51,7 +52,7 @@ function trafficKey(sha256: string): string {
 
 /** Runs cells on whatever workers there are. @throws Error when Redis cannot be reached. */
 export function queueRunner(url: string, options: EvaluatorOptions): CellRunner {
-  return async (cells, onResult, signal) => {
+  return async (cells, known, onResult, signal) => {
     const { bullmq } = await libraries();
     const { workload, rounds, inFlight, workers, links } = options;
     const packed = zstdCompressSync(packWorkload(workload));
@@ -67,13 +68,15 @@ export function queueRunner(url: string, options: EvaluatorOptions): CellRunner 
     try {
       await events.waitUntilReady();
       await Promise.all(
-        cells.map(async (cell) => {
-          const data = { cell, traffic: workload.sha256, options: { rounds, inFlight, workers, links } };
-          const job = await addJob(queue, data);
-          const result = await Promise.race([outcome(job, events), stopped]);
-          if (result !== 'stopped') onResult(result);
-          else await job.remove().catch(() => undefined); // A worker has it in hand: it is found on --resume.
-        }),
+        cells
+          .filter((cell) => !known.has(cellKey(cell)))
+          .map(async (cell) => {
+            const data = { cell, traffic: workload.sha256, options: { rounds, inFlight, workers, links } };
+            const job = await addJob(queue, data);
+            const result = await Promise.race([outcome(job, events), stopped]);
+            if (result !== 'stopped') onResult(result);
+            else await job.remove().catch(() => undefined); // A worker has it in hand: it is found on --resume.
+          }),
       );
     } finally {
       await Promise.all([events.close(), queue.close()]);
@@ -152,7 +155,10 @@ export async function workOnQueue(url: string, options: QueueWorkerOptions): Pro
     QUEUE,
     async ({ data }) => {
       const evaluator = await evaluators.for(data);
-      const result = { ...(await resultOf(evaluator, data.cell)), host: hostname() };
+      const result = {
+        ...(await resultOf(data.cell, () => evaluator.evaluate(data.cell))),
+        host: hostname(),
+      };
       options.onResult(result);
       return result;
     },

@@ -39,19 +39,39 @@ const AIM_NAMES: Readonly<Record<Aim, string>> = {
   memory: 'least memory',
 };
 
-/** The recommended cell for each aim; none where no standard profile was measured. */
-export function recommend(cells: Results['cells'], bytes: number): Recommendation[] {
+/** Key of the recommended cell by aim; none where no standard profile was measured. */
+export type Choice = Readonly<Record<Aim, string>>;
+
+export function chooseCells(cells: Results['cells'], bytes: number): Choice | undefined {
   const done = doneCells(cells);
   const standard = done.filter(({ cell }) => STANDARD.includes(cell.profile));
-  const plain = done.find(({ cell }) => cell.profile === IDENTITY);
-  if (standard.length === 0) return [];
+  const plain = plainOf(done);
+  if (standard.length === 0) return undefined;
   const densest = Math.min(...standard.map(({ measures }) => measures.wireBytes));
-  if (bytes / densest < WORTHWHILE && plain !== undefined) {
-    return AIMS.map((aim) => describe(aim, plain, done, plain));
-  }
+  const worthless = bytes / densest < WORTHWHILE && plain !== undefined;
   const saved = bytes - densest;
   const useful = standard.filter(({ measures }) => bytes - measures.wireBytes >= saved / 2);
-  return AIMS.map((aim) => describe(aim, choose(aim, useful), done, plain));
+  const keyFor = (aim: Aim) => (worthless ? plain : choose(aim, useful)).key;
+  return { bytes: keyFor('bytes'), cpu: keyFor('cpu'), memory: keyFor('memory') };
+}
+
+/** What there is to say of the chosen cells, with what the server said where it was asked. */
+export function describeChoice(
+  choice: Choice | undefined,
+  cells: Results['cells'],
+  checks: ReadonlyMap<string, Check> = new Map(),
+): Recommendation[] {
+  const done = doneCells(cells);
+  return AIMS.flatMap((aim) => {
+    const cell = done.find(({ key }) => key === choice?.[aim]);
+    if (cell === undefined) return [];
+    const check = checks.get(cell.key);
+    return { ...describe(aim, cell, done, plainOf(done)), ...(check !== undefined && { checked: check }) };
+  });
+}
+
+function plainOf(done: readonly DoneCell[]): DoneCell | undefined {
+  return done.find(({ cell }) => cell.profile === IDENTITY);
 }
 
 function choose(aim: Aim, cells: readonly DoneCell[]): DoneCell {
@@ -68,10 +88,10 @@ function describe(
   done: readonly DoneCell[],
   plain: DoneCell | undefined,
 ): Recommendation {
-  const { ratio, compress, connectionBytes, http, single } = measures;
+  const { ratio, compress, mainMicrosPerResponse, connectionBytes, http, single } = measures;
   const parts = [
     `For the ${AIM_NAMES[aim]}, ${cellName(cell)}: ${ratio.toFixed(2)} bytes of response for one on the wire`,
-    `${short(compress.microsPerMB)} µs of CPU per MB (${short(compress.microsPerResponse)} µs per response)`,
+    `${short(compress.microsPerMB)} µs of CPU per MB in the lanes (${short(compress.microsPerResponse)} µs per response; ${short(mainMicrosPerResponse)} more on the main thread)`,
     `${inBytes(connectionBytes)} of contexts per connection.`,
   ];
   let text = parts.join(', ');
@@ -83,7 +103,8 @@ function describe(
     text += ` Its ${measures.contexts} streams cost ${percent(single.morePercent)} more bytes than one would.`;
   }
   if (aim === 'cpu' && plain !== undefined && cell.profile !== IDENTITY) {
-    text += ` Not to compress at all takes ${short(plain.measures.compress.microsPerMB)} µs per MB.`;
+    const { mainMicrosPerResponse } = plain.measures;
+    text += ` Not to compress at all takes ${short(mainMicrosPerResponse)} µs per response on the main thread alone.`;
   }
   const rival = betterElsewhere(aim, measures, done);
   if (rival !== undefined)
@@ -91,9 +112,13 @@ function describe(
   return { aim, key, cell, flags: serverFlags(cell), text };
 }
 
-/** What the server said to a recommendation. */
-export function checkText({ ratio, compressMicrosPerMB, mainMicrosPerResponse }: Check): string {
-  return `In the server, under load: ratio ${ratio.toFixed(2)}, ${short(compressMicrosPerMB)} µs per MB in the lanes, ${short(mainMicrosPerResponse)} µs per response on the main thread.`;
+/** What a server of its own said to what was promised of a setting. */
+export function checkText({ ratio, compress, mainMicrosPerResponse }: Check, promised: Measures): string {
+  const off = 100 * (compress.microsPerMB / promised.compress.microsPerMB - 1);
+  const more = Number.isFinite(off)
+    ? ` (${percent(Math.abs(off))} ${off < 0 ? 'less' : 'more'} than promised)`
+    : '';
+  return `A server of its own, in turns with that: ratio ${ratio.toFixed(2)}, ${short(compress.microsPerMB)} µs per MB in the lanes${more}, ${short(mainMicrosPerResponse)} µs per response on the main thread.`;
 }
 
 /** A profile of an experiment's own that beats the recommended one by a tenth, without being less dense. */

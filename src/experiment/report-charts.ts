@@ -28,11 +28,13 @@ export function paretoCharts({ recommendations }: Results, done: readonly DoneCe
 type MakePoint = (cell: DoneCell, x: number, y?: number) => ChartPoint;
 
 function tipOf({ cell, measures }: DoneCell): string {
-  const { ratio, compress, decompress, contextBytes, contexts, single, http } = measures;
+  const { ratio, compress, mainMicrosPerResponse, decompress, contextBytes, contexts, single, http } =
+    measures;
   return [
     cellName(cell),
     `ratio ${ratio.toFixed(3)}${http === null ? '' : `, by HTTP ${http.ratio.toFixed(2)}`}`,
     `compress ${short(compress.microsPerMB)} µs/MB, ${short(compress.microsPerResponse)} µs/response`,
+    `main thread ${short(mainMicrosPerResponse)} µs/response`,
     `decompress ${short(decompress.microsPerMB)} µs/MB`,
     `${contexts} × ${inBytes(contextBytes)} per connection`,
     `${percent(single.morePercent)} more bytes than one context`,
@@ -43,7 +45,8 @@ const cpuOf = ({ measures }: DoneCell) => measures.compress.microsPerMB;
 
 /** All settings, and the front: those that nothing beats in both. */
 function pareto(done: readonly DoneCell[], point: MakePoint): Chart {
-  const some = done.filter((cell) => cpuOf(cell) > 0);
+  // What is not encoded takes next to nothing of the lanes, and would press all others into a corner.
+  const some = done.filter(({ cell }) => cell.profile !== 'identity');
   const front = [...some]
     .sort((a, b) => cpuOf(a) - cpuOf(b) || ratioOf(b) - ratioOf(a))
     .filter((cell, i, sorted) => sorted.slice(0, i).every((cheaper) => ratioOf(cheaper) < ratioOf(cell)));

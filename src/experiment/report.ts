@@ -16,7 +16,7 @@ import {
   type Results,
 } from './results.ts';
 import { drawChart, escapeHtml } from './svg.ts';
-import { inBits, inBytes, inTime, percent, short } from './text.ts';
+import { inBits, inBytes, inTime, percent, plural, short } from './text.ts';
 
 const AIM_TITLES = { bytes: 'Fewest bytes', cpu: 'Least CPU', memory: 'Least memory' } as const;
 
@@ -36,7 +36,7 @@ export function makeReport(results: Results): string {
 <h1>${escapeHtml(title)}</h1>
 ${introduction(results)}
 <h2>Recommended</h2>
-${recommendations.length > 0 ? recommendations.map(recommendation).join('\n') : '<p>No setting with a profile that every peer decodes was measured.</p>'}
+${recommendations.length > 0 ? recommendations.map((each) => recommendation(each, done)).join('\n') : '<p>No setting with a profile that every peer decodes was measured.</p>'}
 <h2>What there is to choose from</h2>
 <div class="charts">${paretoCharts(results, done).map(drawChart).join('\n')}</div>
 <h2>By command</h2>
@@ -56,17 +56,22 @@ ${method(results)}
 `;
 }
 
-function introduction({ setup, machine, date, cells }: Results): string {
+function introduction({ setup, machine, date, cells, shortened }: Results): string {
   const { responses, bytes, connections, seed, sha256, cut, timed, inFlight } = setup;
   const traffic = `${short(responses)} responses, ${inBytes(bytes)}${cut ? ' (the sources have more)' : ''}, on ${connections === 1 ? 'one connection' : `${connections} connections`}, ${timed ? 'at the times of the capture' : `${inFlight} requests in flight`}`;
   const system = `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, ${machine.system}, Node ${machine.node}, zstd ${setup.zstd}, zlib ${setup.zlib}, brotli ${setup.brotli}`;
-  return `<p>${escapeHtml(traffic)}. ${cells.length} settings. Seed ${seed}, digest of the traffic ${sha256}.</p>
+  return `<p>${escapeHtml(traffic)}. ${cells.length} settings. Seed ${seed}, digest of the traffic ${sha256}.${shortened === undefined ? '' : ` ${escapeHtml(shortened)}`}</p>
 <p class="quiet">${escapeHtml(`${system} · ${date.slice(0, 16).replace('T', ' ')} UTC`)}</p>`;
 }
 
-function recommendation({ aim, text, flags, checked }: Recommendation): string {
+function recommendation(
+  { aim, key, text, flags, checked }: Recommendation,
+  done: readonly DoneCell[],
+): string {
+  const measures = done.find((cell) => cell.key === key)?.measures;
+  const check = checked === undefined || measures === undefined ? '' : ` ${checkText(checked, measures)}`;
   return `<h3>${AIM_TITLES[aim]}</h3>
-<p>${escapeHtml(text)}${checked === undefined ? '' : ` ${escapeHtml(checkText(checked))}`}</p>
+<p>${escapeHtml(text + check)}</p>
 <pre>millrace serve DIR ${escapeHtml(flags)}</pre>`;
 }
 
@@ -101,14 +106,14 @@ function linkTable(done: readonly DoneCell[], recommendations: readonly Recommen
   const shown = [...new Set([...recommended(done, recommendations), ...plain])];
   const rows = shown.flatMap(({ cell, measures }) =>
     measures.links.map(
-      ({ bitsPerSecond, firstByteMs, responseMs, responsesPerSecond, linkBusy, laneBusy }) => [
+      ({ bitsPerSecond, firstByteMs, responseMs, responsesPerSecond, linkBusy, threadBusy }) => [
         cellName(cell),
         inBits(bitsPerSecond),
         inTime(firstByteMs.p50),
         inTime(responseMs.p50),
         inTime(responseMs.p99),
         short(responsesPerSecond),
-        linkBusy > laneBusy ? `link ${percent(100 * linkBusy)}` : `CPU ${percent(100 * laneBusy)}`,
+        linkBusy > threadBusy ? `link ${percent(100 * linkBusy)}` : `CPU ${percent(100 * threadBusy)}`,
       ],
     ),
   );
@@ -140,6 +145,7 @@ function cellTable(done: readonly DoneCell[]): string {
     measures.http === null ? '–' : measures.http.ratio.toFixed(2),
     short(measures.compress.microsPerMB),
     short(measures.compress.microsPerResponse),
+    short(measures.mainMicrosPerResponse),
     short(measures.decompress.microsPerMB),
     inBytes(measures.contextBytes),
     inBytes(measures.connectionBytes),
@@ -152,6 +158,7 @@ function cellTable(done: readonly DoneCell[]): string {
     'ratio by HTTP',
     'compress, µs/MB',
     'µs/response',
+    'main thread, µs/response',
     'decompress, µs/MB',
     'one context',
     'per connection',
@@ -171,14 +178,19 @@ function failures(cells: readonly CellResult[]): string {
 function method({ setup, cells }: Results): string {
   const encodings = new Set(cells.map(({ cell }: { cell: Cell }) => encodingKey(cell))).size;
   return `<p>Every response went through the server's own lanes and contexts, frame by frame, and came back through its
-decoders, ${setup.rounds} times; what came back was compared. Ratios are bytes of responses for one byte on the wire, with
-frame headers. CPU is that of the worker thread, the median of the rounds; the main thread is not in it. Which stream a
-response takes is the server's policy under a model of ${setup.timed ? 'the times of the capture' : `${setup.inFlight} requests in flight that end in order`},
-so sizes are the same in every run. The memory of a context is the growth of a process that has just that open (${encodings}
-encodings). HTTP is each response compressed alone, on a sample of the same responses, without HTTP's headers.</p>
-<p>Times behind a link are simulated: a frame waits for its stream's lane (${setup.workers} of them), takes its share of the
+decoders; what came back was compared. Ratios are bytes of responses for one byte on the wire, with frame headers. Which
+stream a response takes is the server's policy under a model of ${setup.timed ? 'the times of the capture' : `${setup.inFlight} requests in flight that end in order`},
+so sizes are the same in every run.</p>
+<p>CPU to compress is that of the lanes' threads, with all they do, in the server under load: clients in a process of their
+own ask over loopback for the same responses, ${setup.inFlight} in flight on each connection, and the next when one is
+answered. Each setting was to have ${plural(setup.rounds, 'such round')} of at most 4 MiB of responses, in turns with all
+others; the figures are their means. Those of what is recommended are of rounds with all responses, in turns with the check. The
+main thread's CPU is of the same load, with handlers that have their bytes at hand. CPU to decompress is that of decoders
+which are kept busy. The memory of a context is the growth of a process that has just that open (${encodings}
+encodings). HTTP is each response compressed alone, on a sample of the same responses, without HTTP's headers, in a loop.</p>
+<p>Times behind a link are simulated: a request takes its part of the main thread, a frame waits for its stream's lane (${setup.workers} of them), takes its share of the
 measured CPU by size, waits for the link, takes its wire bytes over the link's speed, and waits for the client's one
-decoder. Left out are the round trip, packet headers, handlers and the main thread.</p>`;
+decoder. Left out are the round trip, packet headers and what handlers do.</p>`;
 }
 
 function table(columns: readonly string[], rows: readonly (readonly string[])[]): string {

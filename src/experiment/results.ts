@@ -8,17 +8,20 @@ import { z } from 'zod';
 import { CELL, cellName } from './cell.ts';
 import { LINK_FIGURES } from './links.ts';
 
-export const RESULTS_VERSION = 1;
+export const RESULTS_VERSION = 2;
 
 const bytes = z.int().min(0);
 
-const cpu = z.object({
-  /** Of the lane's thread, the median of the rounds, in microseconds for each 10^6 bytes of responses. */
+/** Of the lanes' threads. */
+const CPU = z.object({
+  /** The mean of the rounds, in microseconds for each 10^6 bytes of responses. */
   microsPerMB: z.number(),
   microsPerResponse: z.number(),
-  /** The lowest and the highest round, as shares of the median. */
-  spread: z.tuple([z.number(), z.number()]),
+  /** Of each round, in microseconds for each 10^6 bytes. */
+  rounds: z.array(z.number()).min(1),
 });
+
+export type Cpu = z.infer<typeof CPU>;
 
 /** Responses of one command under one setting. */
 export const COMMAND_ROW = z.object({
@@ -39,8 +42,14 @@ export const MEASURES = z.object({
   ratio: z.number(),
   /** Ratios of single responses: the worst twentieth is below p5. */
   ratioSpread: z.object({ p5: z.number(), p50: z.number(), p95: z.number() }),
-  compress: cpu,
-  decompress: cpu,
+  /** In the server under load (load.ts). */
+  compress: CPU,
+  /** Of decoders that are kept busy. */
+  decompress: CPU,
+  /** Of the main thread in the same load: protocol, sockets and a handler that has its bytes at hand. */
+  mainMicrosPerResponse: z.number(),
+  /** The smallest load of a round, as a share of what one should have (evaluator.ts); less than 1 where time was short. */
+  loadShare: z.number(),
   /** Resident bytes of one encoder, and of all that a connection opens. */
   contextBytes: bytes,
   connectionBytes: bytes,
@@ -83,8 +92,9 @@ export const SETUP = z.object({
   inFlight: z.int(),
   /** The traffic has times of its own; `inFlight` does not count. */
   timed: z.boolean(),
-  /** Lanes in the model of links. */
+  /** Lanes of the server. */
   workers: z.int(),
+  /** Rounds of load that each setting was to have. */
   rounds: z.int(),
   links: z.array(z.number()),
   zstd: z.string(),
@@ -105,12 +115,11 @@ export const MACHINE = z.object({
 export const AIMS = ['bytes', 'cpu', 'memory'] as const;
 export type Aim = (typeof AIMS)[number];
 
-/** A setting in the server itself, under load. */
+/** A recommended setting in a server of its own; its rounds took turns with those that the cell's CPU is from. */
 export const CHECK = z.object({
   /** Bytes of responses for one byte on the wire. */
   ratio: z.number(),
-  /** CPU of the lanes, in microseconds for each 10^6 bytes of responses, and of the main thread for each response. */
-  compressMicrosPerMB: z.number(),
+  compress: CPU,
   mainMicrosPerResponse: z.number(),
 });
 
@@ -158,6 +167,8 @@ export const RESULTS = z.object({
   machine: MACHINE,
   cells: z.array(CELL_RESULT),
   recommendations: z.array(RECOMMENDATION),
+  /** What was measured less than asked for because time was short, in words; missing: nothing. */
+  shortened: z.string().optional(),
   /** Simulated; missing: it was not asked for. */
   adaptive: ADAPTIVE_TABLE.optional(),
 });
@@ -199,6 +210,9 @@ export function toCsv({ cells }: Results): string {
     ratioP95: measures?.ratioSpread.p95,
     compressMicrosPerMB: measures?.compress.microsPerMB,
     compressMicrosPerResponse: measures?.compress.microsPerResponse,
+    mainMicrosPerResponse: measures?.mainMicrosPerResponse,
+    rounds: measures?.compress.rounds.length,
+    loadShare: measures?.loadShare,
     decompressMicrosPerMB: measures?.decompress.microsPerMB,
     decompressMicrosPerResponse: measures?.decompress.microsPerResponse,
     contexts: measures?.contexts,

@@ -6,22 +6,25 @@ import { join } from 'node:path';
 import type { CodecModule } from '../encoding/codec.ts';
 import { adaptiveTable } from './adaptive.ts';
 import { type Cell, cellKey } from './cell.ts';
-import { type CheckOptions, checkInServer } from './check.ts';
 import { EncodingMeter } from './encodings.ts';
-import { Evaluator, type EvaluatorOptions, median } from './evaluator.ts';
+import { Evaluator, type EvaluatorOptions } from './evaluator.ts';
 import { Journal } from './journal.ts';
-import { recommend } from './recommend.ts';
+import { localRunner } from './local.ts';
+import { chooseCells, describeChoice } from './recommend.ts';
 import { makeReport } from './report.ts';
 import {
   type AdaptiveTable,
   type CellResult,
   type Check,
+  doneCells,
   RESULTS_VERSION,
   type Results,
   type Setup,
   toCsv,
 } from './results.ts';
 import type { ReadSources } from './sources.ts';
+import { plural } from './text.ts';
+import { TimeLimit } from './time-limit.ts';
 
 /** Everything about an experiment but its traffic. */
 export interface ExperimentSettings {
@@ -32,6 +35,8 @@ export interface ExperimentSettings {
   readonly resume: boolean;
   readonly seed: number;
   readonly rounds: number;
+  /** Seconds that all should take at most: what does not fit is measured less often, and said. Missing: no limit. */
+  readonly within?: number;
   readonly inFlight: number;
   readonly workers: number;
   readonly links: readonly number[];
@@ -46,21 +51,40 @@ export interface ExperimentSettings {
   readonly signal?: AbortSignal;
 }
 
+/** How far an experiment is. */
+export interface Progress {
+  /** Settings that have a result, of all. */
+  readonly done: number;
+  readonly total: number;
+  /** An estimate; undefined at first. */
+  readonly leftSeconds: number | undefined;
+  /** The setting that was measured last. */
+  readonly cell: Cell | undefined;
+  /** How often it has been. */
+  readonly round: number;
+}
+
 export interface ExperimentEvents {
-  /** `done` of `total` cells have a result; `leftSeconds` is an estimate, undefined at first. */
-  onProgress(done: number, total: number, leftSeconds: number | undefined, cell: Cell | undefined): void;
+  onProgress(progress: Progress): void;
   onFailed(cell: Cell, message: string): void;
   onNote(text: string): void;
-  /** A recommended setting is being run in the server. */
+  /** A recommended setting is being run in a server of its own. */
   onChecking(cell: Cell): void;
 }
 
-/** Takes cells and gives their results in any order; what spreads over machines is another one of these. */
+/**
+ * Takes cells and gives their results in any order, and better ones of those that are `known` or given already; what
+ * spreads over machines is another one of these.
+ */
 export type CellRunner = (
   cells: readonly Cell[],
+  known: ReadonlyMap<string, CellResult>,
   onResult: (result: CellResult) => void,
   signal: AbortSignal | undefined,
 ) => Promise<void>;
+
+/** The share of the time that is for the check. */
+const CHECK_SHARE = 0.25;
 
 /**
  * Runs what is not in the journal yet, and writes `results.json`, `results.csv` and `report.html`. When it is stopped
@@ -70,10 +94,12 @@ export async function runExperiment(
   { workload, cut }: ReadSources,
   settings: ExperimentSettings,
   events: ExperimentEvents,
-  makeRunner: (options: EvaluatorOptions) => CellRunner = (options) =>
-    localRunner(options, settings.jobs, events),
+  makeRunner: (options: EvaluatorOptions, limit: TimeLimit) => CellRunner = (options, limit) =>
+    localRunner(options, settings.jobs, limit, events),
 ): Promise<Results> {
-  const { cells, out, resume, seed, rounds, inFlight, workers, links, codecs, signal } = settings;
+  const { cells, out, resume, seed, rounds, within, inFlight, workers, links, codecs, signal } = settings;
+  const limit = new TimeLimit(within);
+  const cellLimit = new TimeLimit(within && within * (settings.check ? 1 - CHECK_SHARE : 1));
   const { zstd, zlib, brotli } = process.versions as Record<string, string>;
   const setup: Setup = {
     sources: [...workload.sources],
@@ -95,42 +121,77 @@ export async function runExperiment(
   const setting: EvaluatorOptions = { workload, meter, codecs, rounds, inFlight, workers, links };
   const journal = new Journal(join(out, 'journal.jsonl'), setup, resume);
   const results = new Map(journal.known);
-  const left = cells.filter((cell) => !results.has(cellKey(cell)));
-  const clock = new Clock(left.length);
-  const progress = (cell?: Cell) =>
-    events.onProgress(cells.length - left.length + clock.done, cells.length, clock.left, cell);
-  progress();
-  try {
-    const run = makeRunner(setting);
-    const onResult = (result: CellResult) => {
-      journal.add(result);
-      results.set(result.key, result);
-      clock.tick();
-      if (result.error !== undefined) events.onFailed(result.cell, result.error);
-      progress(result.cell);
-    };
-    if (left.length > 0) await run(left, onResult, signal);
-  } finally {
-    journal.close();
-  }
-  const found = cells.flatMap((cell) => results.get(cellKey(cell)) ?? []);
-  const adaptive =
-    settings.adaptive && signal?.aborted !== true ? await tryAdaptive(setting, links) : undefined;
-  const written: Results = {
+  const roundsOf = (key: string) => results.get(key)?.measures?.compress.rounds.length ?? 0;
+  const unfinished = cells.filter((cell) => roundsOf(cellKey(cell)) < rounds);
+  const clock = new Clock(unfinished.length * rounds, cellLimit);
+  const progress = (cell?: Cell, round = 0) => {
+    const done = cells.filter((each) => results.has(cellKey(each))).length;
+    events.onProgress({ done, total: cells.length, leftSeconds: clock.left, cell, round });
+  };
+  const keep = (result: CellResult) => {
+    journal.add(result);
+    results.set(result.key, result);
+  };
+  const found = () => cells.flatMap((cell) => results.get(cellKey(cell)) ?? []);
+  const resultsNow = (more: Partial<Results>): Results => ({
     millraceExperiment: RESULTS_VERSION,
     date: new Date().toISOString(),
     setup,
     machine: machine(),
-    cells: found,
-    recommendations: recommend(found, workload.bytes),
-    ...(adaptive !== undefined && { adaptive }),
-  };
-  writeResults(out, written);
-  signal?.throwIfAborted();
-  if (!settings.check) return written;
-  const checked = await checkAll({ workload, codecs, workers, inFlight }, written, events);
-  writeResults(out, checked);
-  return checked;
+    cells: found(),
+    recommendations: [],
+    ...shortened(found(), rounds),
+    ...more,
+  });
+  try {
+    progress();
+    if (unfinished.length > 0) {
+      const run = makeRunner(setting, cellLimit);
+      const onResult = (result: CellResult) => {
+        const before = roundsOf(result.key);
+        keep(result);
+        clock.tick((result.error === undefined ? roundsOf(result.key) : rounds) - before);
+        if (result.error !== undefined) events.onFailed(result.cell, result.error);
+        progress(result.cell, result.measures?.compress.rounds.length);
+      };
+      await run(unfinished, journal.known, onResult, signal);
+    }
+    const choice = chooseCells(found(), workload.bytes);
+    const written = resultsNow({ recommendations: describeChoice(choice, found()) });
+    writeResults(out, written);
+    signal?.throwIfAborted();
+    const adaptive = settings.adaptive ? { adaptive: await tryAdaptive(setting, links) } : {};
+    const checks = settings.check
+      ? await checkAll(setting, written, limit, events, signal, keep)
+      : new Map<string, Check>();
+    const final = resultsNow({ recommendations: describeChoice(choice, found(), checks), ...adaptive });
+    writeResults(out, final);
+    return final;
+  } finally {
+    journal.close();
+  }
+}
+
+/** What of the settings was measured less than it should have been. */
+function shortened(cells: readonly CellResult[], rounds: number): Pick<Results, 'shortened'> {
+  const done = doneCells(cells);
+  const few = done.filter(({ measures }) => measures.compress.rounds.length < rounds);
+  const parts = done.filter(({ measures }) => measures.loadShare < 1);
+  if (few.length === 0 && parts.length === 0) return {};
+  const texts: string[] = [];
+  if (few.length > 0) {
+    const least = Math.min(...few.map(({ measures }) => measures.compress.rounds.length));
+    texts.push(
+      `${few.length} of ${plural(done.length, 'setting')} had fewer rounds of load than ${rounds}, ${least} at the least`,
+    );
+  }
+  if (parts.length > 0) {
+    const least = Math.min(...parts.map(({ measures }) => measures.loadShare));
+    texts.push(
+      `${plural(parts.length, 'setting')} had smaller loads, ${Math.round(100 * least)} % at the least`,
+    );
+  }
+  return { shortened: `Time was short: ${texts.join('; ')}. Sizes are exact all the same.` };
 }
 
 async function tryAdaptive(options: EvaluatorOptions, links: readonly number[]): Promise<AdaptiveTable> {
@@ -142,26 +203,37 @@ async function tryAdaptive(options: EvaluatorOptions, links: readonly number[]):
   }
 }
 
-/** The recommended settings in the server itself. */
+/** The recommended settings in servers of their own; what was promised of them is measured again, beside. */
 async function checkAll(
-  options: CheckOptions,
-  results: Results,
+  options: EvaluatorOptions,
+  { recommendations, cells }: Results,
+  limit: TimeLimit,
   { onChecking, onFailed }: ExperimentEvents,
-): Promise<Results> {
+  signal: AbortSignal | undefined,
+  keep: (result: CellResult) => void,
+): Promise<ReadonlyMap<string, Check>> {
   const checks = new Map<string, Check>();
-  for (const { key, cell } of results.recommendations) {
-    if (checks.has(key)) continue;
-    onChecking(cell);
-    try {
-      checks.set(key, await checkInServer(options, cell));
-    } catch (error) {
-      onFailed(cell, `in the server: ${(error as Error).message}`);
+  const keys = new Set(recommendations.map(({ key }) => key));
+  const chosen = doneCells(cells).filter(({ key }) => keys.has(key));
+  const evaluator = new Evaluator(options);
+  try {
+    for (const [index, { key, cell, measures, seconds }] of chosen.entries()) {
+      signal?.throwIfAborted();
+      onChecking(cell);
+      const own = new TimeLimit(limit.left / (chosen.length - index));
+      try {
+        const { promise, check } = await evaluator.check(cell, own, signal);
+        keep({ key, cell, measures: await evaluator.withLoad(cell, measures, promise), seconds });
+        checks.set(key, check);
+      } catch (error) {
+        signal?.throwIfAborted();
+        onFailed(cell, `in the server: ${(error as Error).message}`);
+      }
     }
+  } finally {
+    await evaluator.close();
   }
-  return {
-    ...results,
-    recommendations: results.recommendations.map((each) => ({ ...each, checked: checks.get(each.key) })),
-  };
+  return checks;
 }
 
 /** `results.json`, `results.csv` and `report.html`, each whole or not at all. */
@@ -176,104 +248,26 @@ function replace(path: string, text: string): void {
   renameSync(`${path}.new`, path);
 }
 
-/** One cell's result, its failure included. Never rejects. */
-export async function resultOf(evaluator: Evaluator, cell: Cell): Promise<CellResult> {
-  const started = performance.now();
-  const key = cellKey(cell);
-  const seconds = () => Number(((performance.now() - started) / 1000).toFixed(3));
-  try {
-    const measures = await evaluator.evaluate(cell);
-    return { key, cell, measures, seconds: seconds() };
-  } catch (error) {
-    return { key, cell, error: (error as Error).message, seconds: seconds() };
-  }
-}
-
-/** Runs cells on lanes of this process. */
-function localRunner(
-  options: EvaluatorOptions,
-  jobs: number | undefined,
-  events: ExperimentEvents,
-): CellRunner {
-  return async (cells, onResult, signal) => {
-    const evaluators = Array.from({ length: jobs ?? beside(options) }, () => new Evaluator(options));
-    try {
-      const atOnce = jobs ?? (await undisturbed(evaluators, cells, events));
-      const queue = [...cells];
-      const work = async (evaluator: Evaluator) => {
-        while (signal?.aborted !== true) {
-          const cell = queue.shift();
-          if (cell === undefined) return;
-          onResult(await resultOf(evaluator, cell));
-        }
-      };
-      await Promise.all(evaluators.slice(0, atOnce).map(work));
-    } finally {
-      await Promise.all(evaluators.map((evaluator) => evaluator.close()));
-    }
-  };
-}
-
-/** Evaluators that have a core for each of their lanes. */
-function beside({ workers }: EvaluatorOptions): number {
-  return Math.max(1, Math.floor(cpus().length / workers));
-}
-
-/** How much longer than alone an encoder may take, in CPU time, beside others. */
-const DISTURBED = 1.03;
-const PROBES = 5;
-const PROBE: Cell = {
-  profile: 'zstd-8mb',
-  level: 3,
-  streams: 1,
-  policy: 'single',
-  frameSize: 32_768,
-  coalesceMs: 0,
-};
-
-/** The most cells that can run at a time without costing each other CPU; found out by trying. */
-async function undisturbed(
-  evaluators: readonly Evaluator[],
-  cells: readonly Cell[],
-  { onNote }: ExperimentEvents,
-): Promise<number> {
-  const several = Math.min(evaluators.length, cells.length);
-  if (several < 2) return 1;
-  const fastest = async (probing: readonly Evaluator[]) => {
-    const rounds: number[] = [];
-    for (let i = 0; i < PROBES; i++) {
-      rounds.push(Math.max(...(await Promise.all(probing.map((evaluator) => evaluator.probe(PROBE))))));
-    }
-    return median(rounds);
-  };
-  await fastest(evaluators.slice(0, several)); // Compiled and warm, all of them.
-  const alone = await fastest(evaluators.slice(0, 1));
-  for (let atOnce = several; atOnce > 1; atOnce >>= 1) {
-    const cost = (await fastest(evaluators.slice(0, atOnce))) / alone;
-    if (cost <= DISTURBED) return atOnce;
-    onNote(`${atOnce} cells at a time would cost each other ${Math.round(100 * (cost - 1))} % of CPU`);
-  }
-  return 1;
-}
-
-/** Time left, from how fast cells came so far. */
+/** Time left, from how fast steps were done so far and when they have to end. */
 class Clock {
   readonly #started = performance.now();
-  readonly #total: number;
-  done = 0;
+  readonly #steps: number;
+  readonly #limit: TimeLimit;
+  #done = 0;
 
-  constructor(total: number) {
-    this.#total = total;
+  constructor(steps: number, limit: TimeLimit) {
+    this.#steps = steps;
+    this.#limit = limit;
   }
 
-  tick(): void {
-    this.done++;
+  tick(steps: number): void {
+    this.#done += steps;
   }
 
   get left(): number | undefined {
-    if (this.done === 0) return undefined;
-    const each = (performance.now() - this.#started) / 1000 / this.done;
-    return each * (this.#total - this.done);
+    if (this.#done === 0) return undefined;
+    const each = (performance.now() - this.#started) / 1000 / this.#done;
+    return Math.max(0, Math.min(this.#limit.left, each * (this.#steps - this.#done)));
   }
 }
 

@@ -36,3 +36,8 @@ export function inBits(bitsPerSecond: number): string {
   const unit = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(bitsPerSecond) / 3)));
   return `${short(bitsPerSecond / 1000 ** unit)} ${units[unit]}`;
 }
+
+/** `1 file`, `2 files`. */
+export function plural(count: number, one: string): string {
+  return `${count} ${one}${count === 1 ? '' : 's'}`;
+}

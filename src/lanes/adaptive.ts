@@ -23,25 +23,34 @@ export function ladderOf(profile: string): readonly Rung[] {
   return LADDERS[profile] ?? ['plain'];
 }
 
-/** What waits when a request comes. */
+/** How long what is sent now waits, in milliseconds. */
 export interface Pressure {
-  /** A write that the transport has not finished is under way: the link is behind. */
-  readonly linkWaits: boolean;
-  /** Bytes of responses that wait for an encoder. */
-  readonly laneBytes: number;
+  /** On its way to the peer: in our socket, the network's queues, and until the peer reads it. */
+  readonly linkMs: number;
+  /** For its encoder. */
+  readonly laneMs: number;
   /** Requests that are on their way. */
   readonly requests: number;
 }
 
-/** More than this before the encoders means that they are behind: what a tick brings is less. */
-const LANES_WAIT = 8 * 1024;
+/**
+ * Where the link takes more than so many times as long as the lanes, it is the bottleneck; where it takes less than they
+ * do, they are; in between we are where we should be.
+ */
+const LINK_SHARE = 2;
 /**
  * How far all requests in flight move us together, in rungs. What one choice does is seen when those before it are
- * out, so a faster controller would swing.
+ * out, so a faster controller would swing; but after a wait that is so many times {@link LONG_MS} we are far off.
  */
-const STEP_OF_ALL = 0.125;
-/** The fewest requests that this is shared out to. */
+const STEP_OF_ALL = 0.05;
+const LONG_MS = 1;
+const MOST_STEPS = 8;
+/** The fewest requests that a step is shared out to. */
 const FEW = 8;
+/** What busy threads make anything wait by themselves: the peer's and our main thread, and the hand-over to a lane. */
+const NOISE: Noise = { linkMs: 4, laneMs: 1 };
+
+type Noise = Pick<Pressure, 'linkMs' | 'laneMs'>;
 /** Within this of a rung we are on it: small pressure does not open a second pair of contexts. */
 const STAY = 0.05;
 
@@ -51,25 +60,26 @@ const STAY = 0.05;
  */
 export class Ladder {
   readonly #top: number;
+  readonly #noise: Noise;
   #position: number;
   /** What is owed to the upper of two rungs. */
   #owed = 0;
 
-  /** Begins in the middle: nothing is known yet. */
-  constructor(rungs: number) {
+  /** Begins in the middle: nothing is known yet. `noise`: waits up to these mean nothing. */
+  constructor(rungs: number, noise = NOISE) {
+    this.#noise = noise;
     this.#top = rungs - 1;
     this.#position = this.#top >> 1;
   }
 
   /** The rung for the request that comes now. */
-  next({ linkWaits, laneBytes, requests }: Pressure): number {
-    const lanesWait = laneBytes >= LANES_WAIT;
-    // Where both are behind, or neither, we are where we should be.
-    if (linkWaits !== lanesWait) {
-      const step = STEP_OF_ALL / Math.max(FEW, requests);
-      const position = this.#position + (linkWaits ? step : -step);
-      this.#position = Math.min(this.#top, Math.max(0, position));
-    }
+  next({ linkMs, laneMs, requests }: Pressure): number {
+    const link = Math.max(0, linkMs - this.#noise.linkMs);
+    const lane = Math.max(0, laneMs - this.#noise.laneMs);
+    const direction = link > LINK_SHARE * lane ? 1 : lane > link ? -1 : 0;
+    const steps = Math.min(MOST_STEPS, Math.max(1, Math.max(link, lane) / LONG_MS));
+    const step = (direction * steps * STEP_OF_ALL) / Math.max(FEW, requests);
+    this.#position = Math.min(this.#top, Math.max(0, this.#position + step));
     const nearest = Math.round(this.#position);
     if (Math.abs(this.#position - nearest) <= STAY) return nearest;
     const lower = Math.floor(this.#position);
@@ -77,5 +87,85 @@ export class Ladder {
     if (this.#owed < 1) return lower;
     this.#owed -= 1;
     return lower + 1;
+  }
+}
+
+/** Older samples say nothing of now. */
+const STALE_MS = 100;
+
+/** How long one thing after the other takes through a queue: one at a time is followed from its entry to its end. */
+export class WaitProbe {
+  #queue: unknown;
+  #ahead = 0;
+  #since = 0;
+  #ms = 0;
+  #at = Number.NEGATIVE_INFINITY;
+
+  /** Whether something is being followed. */
+  get follows(): boolean {
+    return this.#queue !== undefined;
+  }
+
+  /** Something enters `queue`, which holds `ahead` now, that included; it is followed unless something else is. */
+  entered(queue: unknown, ahead: number): void {
+    if (this.#queue !== undefined) return;
+    this.#queue = queue;
+    this.#ahead = ahead;
+    this.#since = performance.now();
+  }
+
+  /** So much has left `queue`. */
+  left(queue: unknown, amount: number): void {
+    if (this.#queue !== queue) return;
+    this.#ahead -= amount;
+    if (this.#ahead > 0) return;
+    this.#queue = undefined;
+    this.#at = performance.now();
+    this.#ms = this.#at - this.#since;
+  }
+
+  /** `queue` is gone, and what was in it. */
+  gone(queue: unknown): void {
+    if (this.#queue === queue) this.#queue = undefined;
+  }
+
+  /** What the last one took, or the one that is followed already has; 0 when that is long ago. */
+  get ms(): number {
+    const now = performance.now();
+    const last = now - this.#at < STALE_MS ? this.#ms : 0;
+    return this.#queue === undefined ? last : Math.max(last, now - this.#since);
+  }
+}
+
+/** Milliseconds between two questions to the peer. */
+const ASK_MS = 20;
+
+/**
+ * How much longer than ever the way to the peer and back takes, by pings. Sockets do not tell: what an operating system
+ * has taken it may hold for seconds, and with small responses never says that it is full.
+ */
+export class LinkProbe {
+  readonly #round = new WaitProbe();
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #least = Number.POSITIVE_INFINITY;
+
+  /** Whether a ping should be sent now; it counts as sent. */
+  ask(): boolean {
+    const now = performance.now();
+    if (this.#round.follows || now - this.#askedAt < ASK_MS) return false;
+    this.#askedAt = now;
+    this.#round.entered(this, 1);
+    return true;
+  }
+
+  answered(): void {
+    if (!this.#round.follows) return;
+    this.#round.left(this, 1);
+    this.#least = Math.min(this.#least, this.#round.ms);
+  }
+
+  get ms(): number {
+    const { ms } = this.#round;
+    return this.#least === Number.POSITIVE_INFINITY ? 0 : Math.max(0, ms - this.#least);
   }
 }

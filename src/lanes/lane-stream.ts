@@ -12,6 +12,7 @@ import type { Connection } from '../connection.ts';
 import { Gate } from '../reactor/flow.ts';
 import { IdTable } from '../reactor/id-table.ts';
 import type { Writer } from '../writer.ts';
+import type { WaitProbe } from './adaptive.ts';
 import type { ContextBudget, IdleContext } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 
@@ -58,6 +59,8 @@ export class LaneStream implements SlotOwner, IdleContext {
   readonly requests = new IdTable<true>();
   /** Bytes handed in and not yet encoded; handlers wait when there are many. */
   readonly backlog = new Gate(MAX_BACKLOG);
+  /** Follows bytes through the backlog; undefined: nobody wants to know. */
+  readonly #probe: WaitProbe | undefined;
   /** Calls that were told to stop and have not said yet that their code has ended. */
   #stopping = 0;
   usedAt: number;
@@ -76,7 +79,9 @@ export class LaneStream implements SlotOwner, IdleContext {
     cost: number,
     events: StreamEvents,
     over: (stream: LaneStream, ended: boolean) => void,
+    probe: WaitProbe | undefined,
   ) {
+    this.#probe = probe;
     this.#budget = budget;
     this.#cost = cost;
     this.usedAt = budget.tick();
@@ -117,6 +122,7 @@ export class LaneStream implements SlotOwner, IdleContext {
   encode(requestId: number, type: number, flags: number, payload: Uint8Array): void {
     this.#creditedBytes += payload.length;
     this.backlog.take(payload.length);
+    this.#probe?.entered(this, this.backlog.used);
     this.lane.add(Op.encode, this.slot, requestId, type, flags, payload);
   }
 
@@ -154,7 +160,10 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.bytesIn += rawLength;
     this.bytesOut += wireLength;
     const call = (frameFlags & FrameFlag.call) !== 0;
-    if (!call) this.backlog.give(rawLength);
+    if (!call) {
+      this.backlog.give(rawLength);
+      this.#probe?.left(this, rawLength);
+    }
     if ((frameFlags & (FrameFlag.call | FrameFlag.beside)) === 0) this.#creditedBytes -= rawLength;
     const last = (frameFlags & FrameFlag.last) !== 0;
     if (last) this.requests.delete(requestId);
@@ -180,6 +189,7 @@ export class LaneStream implements SlotOwner, IdleContext {
 
   /** Frees the context; what the lane still says of stopped calls is waited for. */
   close(): void {
+    this.#probe?.gone(this);
     this.lane.close(this.slot, this.#stopping > 0);
     this.#budget.forget(this);
     this.#budget.give(this.#cost);

@@ -6,7 +6,8 @@
 import type { Connection } from '../connection.ts';
 import type { Tuning } from '../encoding/codec.ts';
 import { OutgoingStreamIds } from '../reactor/streams.ts';
-import { Ladder, ladderOf, RUNG_STREAMS, type Rung } from './adaptive.ts';
+import { FrameType } from '../wire/frame.ts';
+import { Ladder, LinkProbe, ladderOf, RUNG_STREAMS, type Rung, WaitProbe } from './adaptive.ts';
 import { CacheStreams } from './cache-stream.ts';
 import { addFigures, figuresOf, type StreamFigures } from './figures.ts';
 import { LaneStream, type StreamEvents } from './lane-stream.ts';
@@ -58,6 +59,11 @@ class Place implements StreamView {
   }
 }
 
+/** How long output waits when all we know is that the socket does not take it, in milliseconds. */
+const BUSY_MS = 10;
+/** Told from other pings by its first byte. */
+const LINK_PING = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
+
 export class Router {
   readonly #pool: LanePool;
   readonly #connection: Connection;
@@ -69,6 +75,9 @@ export class Router {
   #rungs: readonly Rung[] = [];
   /** Under `adaptive`. */
   #ladder: Ladder | undefined;
+  #laneProbe: WaitProbe | undefined;
+  /** Where the peer answers pings, too. */
+  #linkProbe: LinkProbe | undefined;
   /** Runs calls whose output is not encoded. */
   readonly #plainCalls = new Place(-1, undefined);
   /** Requests that wait for a place, oldest first. */
@@ -90,6 +99,16 @@ export class Router {
     return this.#options;
   }
 
+  /** The peer answers pings: by them `adaptive` learns how long the link takes. */
+  peerAnswersPings(): void {
+    if (this.#ladder !== undefined) this.#linkProbe ??= new LinkProbe();
+  }
+
+  /** The peer has answered a ping. */
+  pong(payload: Uint8Array): void {
+    if (payload[0] === LINK_PING[0]) this.#linkProbe?.answered();
+  }
+
   /** Takes new options for streams that are opened from now on; for use before the first request. */
   configure(options: RouterOptions): void {
     this.#options = options;
@@ -100,6 +119,7 @@ export class Router {
     }
     this.#rungs = ladderOf(profile);
     this.#ladder = new Ladder(this.#rungs.length);
+    this.#laneProbe = new WaitProbe();
     this.#places = this.#rungs.flatMap((rung, at) =>
       Array.from(
         { length: RUNG_STREAMS },
@@ -185,16 +205,21 @@ export class Router {
 
   /** The less loaded stream of the rung that suits what waits now; the place of plain calls for no encoding. */
   #climb(ladder: Ladder): Place {
-    let laneBytes = 0;
     let requests = 0;
-    for (const place of this.#places) {
-      laneBytes += place.pendingBytes;
-      requests += place.requests;
-    }
-    const rung = ladder.next({ linkWaits: this.#connection.writer.busy, laneBytes, requests });
+    for (const place of this.#places) requests += place.requests;
+    const laneMs = this.#laneProbe?.ms ?? 0;
+    const rung = ladder.next({ linkMs: this.#linkMs(), laneMs, requests });
     if (this.#rungs[rung] === 'plain') return this.#plainCalls;
     const places = this.#places.slice(rung * RUNG_STREAMS, (rung + 1) * RUNG_STREAMS);
     return places.reduce((best, each) => (each.pendingBytes < best.pendingBytes ? each : best));
+  }
+
+  /** A peer that answers no pings is only known to be behind when our own socket is. */
+  #linkMs(): number {
+    const probe = this.#linkProbe;
+    if (probe === undefined) return this.#connection.writer.busy ? BUSY_MS : 0;
+    if (probe.ask()) this.#connection.sendPlain(0, FrameType.ping, 0, LINK_PING);
+    return probe.ms;
   }
 
   #streamAt(place: Place): LaneStream | undefined {
@@ -222,6 +247,7 @@ export class Router {
       context.cost,
       this.#events,
       (stream, ended) => this.#release(place, stream, ended),
+      this.#laneProbe,
     );
     return place.stream;
   }
