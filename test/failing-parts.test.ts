@@ -264,10 +264,11 @@ test('under load, with a worker killed every 200 ms, every response is whole or 
     workers: 2,
     commands: { die: lane('die'), fill: lane('fill') },
   });
-  const end = performance.now() + 3000;
+  const KILLS = 8;
+  let kills = 0;
   const counts = { whole: 0, failed: 0 };
   const load = Array.from({ length: 20 }, async (_, i) => {
-    for (let n = 0; performance.now() < end; n++) {
+    for (let n = 0; kills < KILLS; n++) {
       const seed = String(i * 1000 + n);
       const onLane = n % 2 === 0;
       const wanted = `${seed} `.repeat(4000);
@@ -283,8 +284,7 @@ test('under load, with a worker killed every 200 ms, every response is whole or 
       }
     }
   });
-  let kills = 0;
-  while (performance.now() < end) {
+  while (kills < KILLS) {
     await sleep(200);
     await client
       .call('die', { args: { how: 'throw' } })
@@ -293,7 +293,7 @@ test('under load, with a worker killed every 200 ms, every response is whole or 
   }
   await Promise.all(load);
   t.log(`${kills} kills, ${counts.whole} whole, ${counts.failed} failed`);
-  t.true(kills > 5 && counts.whole > 100);
+  t.true(counts.whole > 100);
   await healthy(t, client);
   t.is((await server.stats()).connections, 1);
 });
