@@ -11,7 +11,7 @@ import { costOf, DataQueue, HandlerRequest, NO_DATA } from './reactor/request.ts
 import { ResponsePump, type ResponseSink } from './reactor/response.ts';
 import { CommandError } from './wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType } from './wire/frame.ts';
-import { cutUtf8, encodeProgress, encodeTextOutput } from './wire/payloads.ts';
+import { cutUtf8, encodeProgress, encodeTextOutput, encodeUtf8 } from './wire/payloads.ts';
 
 /** What a request needs of its connection. */
 export interface RequestPeer extends SplicePeer {
@@ -42,7 +42,6 @@ const MAX_GRANT = 512 * 1024;
 const SMALLEST_PIECE = 4096;
 
 const text = new TextDecoder();
-const utf8 = new TextEncoder();
 
 export class ServedRequest implements ResponseSink, SpliceRequest {
   readonly id: number;
@@ -314,11 +313,11 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
       this.#end();
       return;
     }
-    const packed = [...this.#args].flatMap(([key, value]) => [utf8.encode(key), value]);
+    const packed = [...this.#args].flatMap(([key, value]) => [encodeUtf8(key), value]);
     if (!this.#peer.window.limited) this.#take(this.allowance(FIRST_GRANT));
     const flags =
       (this.#data === undefined ? 0 : CallFlag.data) | (this.#peer.sendsProgress ? CallFlag.progress : 0);
-    stream.call(laneHandler, this.id, utf8.encode(name), packed, flags, this.#granted);
+    stream.call(laneHandler, this.id, encodeUtf8(name), packed, flags, this.#granted);
     for (const { bytes, last } of this.#early ?? []) this.#sendData(bytes, last);
     this.#early = undefined;
   }

@@ -6,7 +6,7 @@ import { DataQueue, HandlerRequest, NO_DATA } from '../src/reactor/request.ts';
 import { ResponsePump, type ResponseSink } from '../src/reactor/response.ts';
 import { CommandError } from '../src/wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '../src/wire/frame.ts';
-import { cutUtf8, encodeProgress, encodeTextOutput } from '../src/wire/payloads.ts';
+import { cutUtf8, decodeUtf8, encodeProgress, encodeTextOutput } from '../src/wire/payloads.ts';
 import {
   type BatchReader,
   CallFlag,
@@ -60,7 +60,6 @@ export interface CallOutput {
 const ROOM = 16 * 1024;
 const NOTHING = new Uint8Array(0);
 const utf8 = new TextEncoder();
-const text = new TextDecoder();
 
 /** One handler at work. */
 class Call implements ResponseSink {
@@ -92,10 +91,10 @@ class Call implements ResponseSink {
     this.#grant = record.extra;
     const [command, ...rest] = unpackPieces(record.payload);
     const args = new Map<string, Uint8Array>();
-    for (let i = 0; i < rest.length; i += 2) args.set(text.decode(rest[i]), rest[i + 1]);
+    for (let i = 0; i < rest.length; i += 2) args.set(decodeUtf8(rest[i]), rest[i + 1]);
     this.#sendsProgress = (record.flags & CallFlag.progress) !== 0;
     if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((cost) => this.#dataRead(cost));
-    this.request = new HandlerRequest(text.decode(command), args, this.data ?? NO_DATA);
+    this.request = new HandlerRequest(decodeUtf8(command), args, this.data ?? NO_DATA);
     this.pump = new ResponsePump(this.request.command, this, lane.frameSize(this.slot));
   }
 
@@ -309,7 +308,7 @@ export class Calls {
       case Op.callData:
         return call.data?.push(record.payload.slice(), (record.flags & 1) !== 0);
       case Op.callCancel:
-        return call.cancel(text.decode(record.payload));
+        return call.cancel(decodeUtf8(record.payload));
       case Op.callGrant:
         return call.granted(record.extra);
       case Op.callRoom:

@@ -92,7 +92,8 @@ function argumentFrames(
 ): void {
   const endFlag = isLast ? CommandArgumentFlag.eoa : 0;
   let offset = Math.min(value.length, maxFrameSize - ARGUMENT_HEADER_SIZE - name.length);
-  const head = encodeArgumentHead(name, value.length, value.subarray(0, offset));
+  const piece = offset === value.length ? value : value.subarray(0, offset);
+  const head = encodeArgumentHead(name, value.length, piece);
   sink(FrameType.commandArgument, offset < value.length ? CommandArgumentFlag.continuation : endFlag, head);
   while (offset < value.length) {
     const end = Math.min(value.length, offset + maxFrameSize);
