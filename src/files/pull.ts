@@ -5,7 +5,7 @@ import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { BundleReader, type BundleReceiver, encodePaths } from './bundle.ts';
 import { Destination, DestinationError, type PartFile } from './destination.ts';
 import type { FileEntry } from './listing.ts';
-import { fsProblem } from './paths.ts';
+import { fsProblem, stemOf } from './paths.ts';
 import { DEFAULT_PLAN_LIMITS, linesOf, Plan, type PlanLimits, type PullFailure } from './plan.ts';
 
 /** What pull needs of a client. */
@@ -61,6 +61,12 @@ const MAX_WHOLE_SIZE = 256 << 10;
 const MAX_BUNDLED_SIZE = 64 << 10;
 /** What one bundle may hold: bytes, files, and characters of all paths. */
 const BUNDLE_SIZE = 128 << 10;
+/**
+ * Bytes from which on a bundle ends where the files' name changes: what is alike goes by one stream. 4 000 files of
+ * node_modules took 64 % (policy affinity) and 66 % (shared) of what a context per file does; with bundles that are
+ * always full 68 and 69 %.
+ */
+const BUNDLE_OF_ONE_NAME = 16 << 10;
 const BUNDLE_FILES = 256;
 const BUNDLE_PATHS_LENGTH = 64 << 10;
 
@@ -293,17 +299,24 @@ function* bundlesOf(entries: Iterable<FileEntry>): Generator<readonly FileEntry[
   let bundle: FileEntry[] = [];
   let bytes = 0;
   let length = 0;
+  let name = '';
   for (const entry of entries) {
     if (entry.size > MAX_BUNDLED_SIZE) continue;
-    bytes += entry.size;
-    length += entry.path.length;
-    if (bytes > BUNDLE_SIZE || length > BUNDLE_PATHS_LENGTH || bundle.length === BUNDLE_FILES) {
+    const previous = name;
+    name = stemOf(entry.path);
+    const full =
+      bytes + entry.size > BUNDLE_SIZE ||
+      length + entry.path.length > BUNDLE_PATHS_LENGTH ||
+      bundle.length === BUNDLE_FILES;
+    if (full || (name !== previous && bytes >= BUNDLE_OF_ONE_NAME)) {
       if (bundle.length > 1) yield bundle;
       bundle = [];
-      bytes = entry.size;
-      length = entry.path.length;
+      bytes = 0;
+      length = 0;
     }
     bundle.push(entry);
+    bytes += entry.size;
+    length += entry.path.length;
   }
   if (bundle.length > 1) yield bundle;
 }
