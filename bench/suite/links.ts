@@ -40,7 +40,7 @@ export const links: Bench = {
       ...rungs.map((rung): [string, PeerOptions] => [nameOf(rung), optionsOf(rung)]),
       [ADAPTIVE, { policy: 'adaptive' }],
     ];
-    const rounds = quick ? 2 : 5;
+    const rounds = quick ? 1 : 5;
     const seconds = quick ? 1 : 2;
     const rigs = new Map<string, { rig: Rig; link: Link }>();
     const found = new Map(
