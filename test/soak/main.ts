@@ -1,7 +1,7 @@
 /**
- * `npm run soak -- --minutes N [--seed N] [--budget MiB] [--pace SHARE]`: honest clients, clients that come and go,
- * hostile peers and now and then a dying worker, all at once on one server; with `--pace 0.3` server and clients together
- * take 30 % of one core, in bursts. Ends with an error unless every byte was right, the server's memory stayed flat, and
+ * `npm run soak -- --minutes N [--seed N] [--budget MiB] [--pace SHARE] [--kills SECONDS]`: honest clients, clients
+ * that come and go, hostile peers and every 20 s, or as often as `--kills` says (0: never), a dying worker, all at once on
+ * one server; with `--pace 0.3` server and clients together take 30 % of one core, in bursts. Ends with an error unless every byte was right, the server's memory stayed flat, and
  * nothing is left of those who have gone.
  */
 
@@ -17,13 +17,15 @@ import { Pace } from './pace.ts';
 import { cpuSeconds, mebibytes, type ServerFigures, ServerProcess } from './process.ts';
 
 const text = { type: 'string' } as const;
-const { values } = parseArgs({ options: { minutes: text, seed: text, budget: text, pace: text } });
+const { values } = parseArgs({
+  options: { minutes: text, seed: text, budget: text, pace: text, kills: text },
+});
 const minutes = Number(values.minutes ?? 5);
 const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 32));
 const budget = Number(values.budget ?? 256);
 const pace = new Pace(Number(values.pace ?? Number.POSITIVE_INFINITY));
-/** A worker is killed this often, in milliseconds. */
-const KILL_EVERY = 20_000;
+/** Milliseconds from one kill of a worker to the next. */
+const killEvery = 1000 * Number(values.kills ?? 20);
 /** Growth of the median RSS from the second quarter to the last one that still counts as flat. */
 const FLAT_BYTES = 48 << 20;
 const FLAT_SHARE = 0.1;
@@ -137,8 +139,8 @@ async function open(): Promise<Socket> {
 }
 
 async function killer(): Promise<void> {
-  for (let i = 0; !isOver(); i++) {
-    await delay(Math.min(KILL_EVERY, Math.max(0, end - performance.now())));
+  for (let i = 0; killEvery > 0 && !isOver(); i++) {
+    await delay(Math.min(killEvery, Math.max(0, end - performance.now())));
     if (isOver()) return;
     const client = await connect({ port });
     const said = await client
