@@ -1,8 +1,8 @@
 /**
  * `npm run soak -- --minutes N [--seed N] [--budget MiB] [--pace SHARE] [--kills SECONDS]`: honest clients, clients
- * that come and go, hostile peers and every 20 s, or as often as `--kills` says (0: never), a dying worker, all at once on
- * one server; with `--pace 0.3` server and clients together take 30 % of one core, in bursts. Ends with an error unless every byte was right, the server's memory stayed flat, and
- * nothing is left of those who have gone.
+ * that come and go, hostile peers and, every 20 s or as often as `--kills` says (0: never), a dying worker, all at once
+ * on one server; with `--pace 0.3` server and clients together take 30 % of one core, in bursts. Ends with an error
+ * unless every byte was right, the server's memory stayed flat, and nothing is left of those who have gone.
  */
 
 import { connect as connectSocket, type Socket } from 'node:net';
