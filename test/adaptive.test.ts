@@ -7,7 +7,7 @@ import { parseGrids } from '../src/experiment/grid.ts';
 import { type LinkModel, simulateAdaptive, simulateLink } from '../src/experiment/links.ts';
 import { makePlan } from '../src/experiment/plan.ts';
 import { connect, createServer, type ServerOptions } from '../src/index.ts';
-import { Ladder, ladderOf, WaitProbe } from '../src/lanes/adaptive.ts';
+import { Ladder, LinkProbe, ladderOf, WaitProbe } from '../src/lanes/adaptive.ts';
 import { CELL, generated, run, SETTINGS } from './experiment-helper.ts';
 import { tempFolder } from './files-helper.ts';
 
@@ -58,6 +58,48 @@ test('a probe follows one thing at a time through its queue, and forgets what is
   t.true(probe.follows);
   probe.gone(b);
   t.false(probe.follows);
+});
+
+test('a link is behind when all pings are late, not when one is', (t) => {
+  let now = 0;
+  const probe = new LinkProbe(() => now);
+  const round = (ms: number) => {
+    now += 20;
+    t.true(probe.ask());
+    t.false(probe.ask());
+    now += ms;
+    probe.answered();
+  };
+  probe.answered();
+  t.is(probe.ms, 0);
+  round(2);
+  round(1);
+  t.is(probe.ms, 0);
+  round(25);
+  t.is(probe.ms, 0);
+  round(15);
+  t.is(probe.ms, 14);
+  round(3);
+  t.is(probe.ms, 2);
+  round(301);
+  t.is(probe.ms, 300);
+});
+
+test('a ping that is not answered counts as soon as it is all that is known', (t) => {
+  let now = 0;
+  const probe = new LinkProbe(() => now);
+  t.true(probe.ask());
+  now += 5;
+  probe.answered();
+  now += 20;
+  t.true(probe.ask());
+  now += 30;
+  t.is(probe.ms, 0);
+  now += 40;
+  t.is(probe.ms, 65);
+  probe.answered();
+  now += 70;
+  t.is(probe.ms, 0);
 });
 
 /** Rungs as JSON records of 900 bytes have them: wire bytes and microseconds of CPU per response. */

@@ -125,6 +125,7 @@ test('what cannot be asked for is one line and exit code 2', async (t) => {
     [['experiment'], /missing required argument/],
     [['serve', folder, '--profile-from', grid], /grid\.yaml/],
     [['serve', folder, '--profile-from', grid, '--level', '1'], /cannot be used with/],
+    [['serve', folder, '--profile-from', grid, '--tuning', 'records'], /cannot be used with/],
   ];
   for (const [args, message] of wrong) {
     const { code, err } = await millrace(...args);

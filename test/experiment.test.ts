@@ -103,6 +103,15 @@ test('the default grid is of settings that can be', (t) => {
   t.true(parseGrids(DEFAULT_GRIDS).length > 40);
 });
 
+test('a tuning is a dimension, none of it the setting that a grid without it has', (t) => {
+  const [none, records] = parseGrids([{ tuning: ['none', 'records'] }]);
+  t.deepEqual([none], parseGrids([{}]));
+  t.like(records, { profile: 'zstd-8mb', tuning: 'records' });
+  t.not(cellKey(none), cellKey(records));
+  t.is(parseGrids([{ profile: 'identity', tuning: ['none', 'records'] }]).length, 1);
+  t.throws(() => parseGrids([{ tuning: 'best' as never }]), { message: /^0\.tuning/ });
+});
+
 // ------------------------------------------------------------------------------------------------ the plan
 
 test('a response is cut as the server cuts it, and pieces within the wait go out together', (t) => {
@@ -173,16 +182,38 @@ test('two runs of an experiment give the same sizes for every profile and policy
   t.deepEqual(await sizes('one'), await sizes('two'));
 });
 
+test('a tuned setting has sizes, memory and HTTP of its own, and is recommended by its flag', async (t) => {
+  const read = await generated('json900', 1_000_000);
+  const out = join(tempFolder(t), 'x');
+  // Level 19 has larger tables and the smaller output: what is tuned as well can only be told by the tuning.
+  const cells = parseGrids([{ level: 19, policy: 'single', tuning: ['none', 'records'] }]);
+  const untuned = await run(read, { cells: cells.slice(0, 1), out: join(out, 'untuned') });
+  const { results } = await run(read, { cells: cells.slice(1), out, check: true });
+  const [none, records] = [untuned.results, results].map(({ cells: [{ measures }] }) => measures!);
+  t.true(records.wireBytes > 1.05 * none.wireBytes, `${records.wireBytes} of ${none.wireBytes}`);
+  t.true(records.contextBytes < 0.5 * none.contextBytes, `${records.contextBytes} of ${none.contextBytes}`);
+  t.true(records.http!.ratio < none.http!.ratio);
+  const [{ flags, checked }] = results.recommendations;
+  t.is(flags, '--profile zstd-8mb --level 19 --tuning records --policy single');
+  t.true(Math.abs(checked!.ratio / records.ratio - 1) < 0.02, 'its server is tuned, too');
+  t.like(recommendedOptions(join(out, 'results.json'), 'bytes'), { tuning: 'records', policy: 'single' });
+  t.regex(readFileSync(join(out, 'report.html'), 'utf8'), /zstd-8mb, level 19, tuning records, single/);
+});
+
 test('what cannot be is reported, and the rest goes on', async (t) => {
   const read = await generated('json900', 100_000);
   const out = tempFolder(t);
-  const cells = parseGrids([{ level: [3, 99] }, { profile: ['lzma', 'zlib'], windowLog: 12 }]);
+  const cells = parseGrids([
+    { level: [3, 99] },
+    { profile: ['lzma', 'zlib'], windowLog: 12 },
+    { profile: 'zlib', tuning: 'records' },
+  ]);
   const { results, seen } = await run(read, { cells, out: join(out, 'x') });
   t.deepEqual(
     results.cells.map(({ error }) => error?.slice(0, 22)),
-    [undefined, 'zstd level must be a w', "unknown profile 'lzma'", undefined],
+    [undefined, 'zstd level must be a w', "unknown profile 'lzma'", undefined, "zlib has no tuning 're"],
   );
-  t.is(seen.failed.length, 2);
+  t.is(seen.failed.length, 3);
   t.regex(readFileSync(join(out, 'x/report.html'), 'utf8'), /<h3>Failed<\/h3>/);
 });
 

@@ -30,7 +30,16 @@ Examples:
 /** Seconds for the default grid: some stay for what comes before and after. */
 const DEFAULT_WITHIN = 115;
 
-const GRID_FLAGS = ['profile', 'level', 'windowLog', 'streams', 'policy', 'frameSize', 'coalesceMs'] as const;
+const GRID_FLAGS = [
+  'profile',
+  'level',
+  'windowLog',
+  'tuning',
+  'streams',
+  'policy',
+  'frameSize',
+  'coalesceMs',
+] as const;
 
 interface ExperimentOptions extends Partial<Record<(typeof GRID_FLAGS)[number], string[]>> {
   grid?: string;
@@ -63,6 +72,7 @@ export function addExperiment(program: Command): void {
     .option('--profile <names>', 'profiles to try', list)
     .option('--level <ranges>', 'levels', list)
     .option('--window-log <ranges>', 'base-2 logarithms of windows', list)
+    .option('--tuning <names>', 'none, records', list)
     .option('--streams <ranges>', 'streams per connection', list)
     .option('--policy <names>', 'shared, affinity, single, per-request', list)
     .option('--frame-size <ranges>', 'most bytes of a frame before encoding', list)

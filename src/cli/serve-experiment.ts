@@ -16,7 +16,7 @@ export interface ServeExperimentOptions {
 }
 
 /** Flags that `--profile-from` decides about. */
-const SETTINGS = ['profile', 'level', 'windowLog', 'policy', 'streams', 'frameSize', 'coalesceMs'];
+const SETTINGS = ['profile', 'level', 'windowLog', 'tuning', 'policy', 'streams', 'frameSize', 'coalesceMs'];
 
 export function addExperimentOptions(serve: Command): Command {
   return serve

@@ -115,8 +115,11 @@ export function zlibCodec(implementation: string, contexts: ZlibContexts): Codec
   };
 }
 
-/** @throws RangeError for what libzstd, or the profile's promise, does not take. */
-function zstdParameters(options: EncoderOptions): Record<number, number> {
+/**
+ * libzstd's parameters, by its numbers, for what an encoder is to do.
+ * @throws RangeError for what libzstd, or the profile's promise, does not take.
+ */
+export function zstdParameters(options: EncoderOptions): Record<number, number> {
   const { level = ZSTD_DEFAULT_LEVEL, tuning } = options;
   const windowLog = zstdWindowLog(options);
   const parameters: Record<number, number> = {

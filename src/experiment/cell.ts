@@ -1,6 +1,7 @@
 /** One point of the grid: a setting that a server can run with. */
 
 import { z } from 'zod';
+import { TUNINGS } from '../encoding/codec.ts';
 import { defaultStreams, MAX_STREAMS } from '../lanes/policy.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 
@@ -13,6 +14,8 @@ export const CELL = z.strictObject({
   level: z.int().optional(),
   /** Base-2 logarithm of the window in bytes; missing: what the level implies. */
   windowLog: z.int().min(9).max(23).optional(),
+  /** Parameters beyond the level; missing: none. */
+  tuning: z.enum(TUNINGS).optional(),
   /** Response streams of one connection. */
   streams: z.int().min(1).max(MAX_STREAMS),
   policy: z.enum(EXPERIMENT_POLICIES),
@@ -25,15 +28,17 @@ export const CELL = z.strictObject({
 export type Cell = z.infer<typeof CELL>;
 
 /** What decides about a context; cells that share it share what is measured of contexts alone. */
-export type Encoding = Pick<Cell, 'profile' | 'level' | 'windowLog'>;
+export type Encoding = Pick<Cell, 'profile' | 'level' | 'windowLog' | 'tuning'>;
 
 /** The same text for the same setting. */
-export function cellKey({ profile, level, windowLog, streams, policy, frameSize, coalesceMs }: Cell): string {
-  return `${encodingKey({ profile, level, windowLog })} ${policy}×${streams} frame ${frameSize} wait ${coalesceMs}`;
+export function cellKey(cell: Cell): string {
+  const { streams, policy, frameSize, coalesceMs } = cell;
+  return `${encodingKey(cell)} ${policy}×${streams} frame ${frameSize} wait ${coalesceMs}`;
 }
 
-export function encodingKey({ profile, level, windowLog }: Encoding): string {
-  return `${profile} level ${level ?? '–'} window ${windowLog ?? '–'}`;
+export function encodingKey({ profile, level, windowLog, tuning }: Encoding): string {
+  const tuned = tuning === undefined ? '' : ` tuning ${tuning}`;
+  return `${profile} level ${level ?? '–'} window ${windowLog ?? '–'}${tuned}`;
 }
 
 /** A short name for people: what is not as by default. */
@@ -41,6 +46,7 @@ export function cellName({
   profile,
   level,
   windowLog,
+  tuning,
   streams,
   policy,
   frameSize,
@@ -49,6 +55,7 @@ export function cellName({
   const parts = [profile];
   if (level !== undefined) parts.push(`level ${level}`);
   if (windowLog !== undefined) parts.push(`window 2^${windowLog}`);
+  if (tuning !== undefined) parts.push(`tuning ${tuning}`);
   parts.push(policy === 'single' || policy === 'per-request' ? policy : `${policy} ${streams}`);
   if (frameSize !== DEFAULT_FRAME_SIZE) parts.push(`frames ${frameSize}`);
   if (coalesceMs > 0) parts.push(`wait ${coalesceMs} ms`);
@@ -67,6 +74,7 @@ export function serverFlags({
   profile,
   level,
   windowLog,
+  tuning,
   streams,
   policy,
   frameSize,
@@ -75,6 +83,7 @@ export function serverFlags({
   const flags = [`--profile ${profile}`];
   if (level !== undefined) flags.push(`--level ${level}`);
   if (windowLog !== undefined) flags.push(`--window-log ${windowLog}`);
+  if (tuning !== undefined) flags.push(`--tuning ${tuning}`);
   flags.push(`--policy ${policy}`);
   if (policy === 'shared' || policy === 'affinity') flags.push(`--streams ${streams}`);
   if (frameSize !== DEFAULT_FRAME_SIZE) flags.push(`--frame-size ${frameSize}`);

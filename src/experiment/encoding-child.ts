@@ -7,9 +7,9 @@
  */
 
 import zlib from 'node:zlib';
-import { type Codec, type CodecModule, type Encoder, FINISH_BOUND } from '../encoding/codec.ts';
+import { type Codec, type CodecModule, type Encoder, FINISH_BOUND, type Tuning } from '../encoding/codec.ts';
 import { nativeCodecs } from '../encoding/native.ts';
-import { IDENTITY } from '../encoding/profiles.ts';
+import { IDENTITY, zstdParameters } from '../encoding/profiles.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 
 export interface EncodingTask {
@@ -18,6 +18,7 @@ export interface EncodingTask {
   readonly profile: string;
   readonly level?: number;
   readonly windowLog?: number;
+  readonly tuning?: Tuning;
   readonly codecs: readonly Pick<CodecModule, 'url' | 'export'>[];
 }
 
@@ -105,8 +106,8 @@ function measureContexts(total: number): number {
 }
 
 function encoder(): Encoder {
-  const { level, windowLog } = task;
-  return codec.createEncoder!({ level, windowLog });
+  const { level, windowLog, tuning } = task;
+  return codec.createEncoder!({ level, windowLog, tuning });
 }
 
 /** Gives a context all frames, or the first `bytes` of them. */
@@ -144,14 +145,13 @@ function httpModel(): EncodingFacts['http'] {
 
 /** Bytes of one response with a context of its own, as Node's HTTP servers compress. */
 function compressAlone(bytes: Buffer): number {
-  const { level, windowLog } = task;
+  const { level, windowLog, tuning } = task;
   const { constants } = zlib;
   switch (task.profile) {
     case 'identity':
       return bytes.length;
     case 'zstd-8mb': {
-      const params = { [constants.ZSTD_c_compressionLevel]: level ?? 3 };
-      if (windowLog !== undefined) params[constants.ZSTD_c_windowLog] = windowLog;
+      const params = zstdParameters({ level, windowLog, tuning });
       return zlib.zstdCompressSync(bytes, { params, pledgedSrcSize: bytes.length }).length;
     }
     case 'zlib':

@@ -59,10 +59,10 @@ export class EncodingMeter {
 
   async #ask<K extends keyof EncodingFacts>(
     what: K,
-    { profile, level, windowLog }: Encoding,
+    { profile, level, windowLog, tuning }: Encoding,
     env: NodeJS.ProcessEnv,
   ): Promise<EncodingFacts[K]> {
-    const task: EncodingTask = { what, profile, level, windowLog, codecs: this.#codecs };
+    const task: EncodingTask = { what, profile, level, windowLog, tuning, codecs: this.#codecs };
     const child = spawn(process.execPath, ['--expose-gc', CHILD, JSON.stringify(task)], {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, ...env },

@@ -141,12 +141,12 @@ export class Evaluator {
   }
 
   /** A lane that is given an encoder that cannot be made dies of it: look first. */
-  #check({ profile, level, windowLog }: Cell): void {
+  #check({ profile, level, windowLog, tuning }: Cell): void {
     const codec = this.#registry.get(profile);
     if (codec?.createEncoder === undefined) {
       throw new Error(`unknown profile '${profile}': there are ${this.#registry.encodable().join(', ')}`);
     }
-    codec.createEncoder({ level, windowLog }).close();
+    codec.createEncoder({ level, windowLog, tuning }).close();
   }
 
   #keep(cell: Cell, pass: EncodePass): Sizes {

@@ -3,9 +3,11 @@
 import { readFileSync } from 'node:fs';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { TUNINGS } from '../encoding/codec.ts';
+import { IDENTITY } from '../encoding/profiles.ts';
 import { MAX_STREAMS } from '../lanes/policy.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
-import { type Cell, cellKey, EXPERIMENT_POLICIES, normalise } from './cell.ts';
+import { type Cell, cellKey, type Encoding, EXPERIMENT_POLICIES, normalise } from './cell.ts';
 
 /** More cells than anybody waits for are a slip of the pen. */
 const MAX_CELLS = 20_000;
@@ -22,11 +24,15 @@ const values = z.union([whole, RANGE, z.array(z.union([whole, RANGE])).min(1)]).
 const names = <T extends z.ZodType<string>>(name: T) =>
   z.union([name, z.array(name).min(1)]).transform((value) => (Array.isArray(value) ? value : [value]));
 
+/** What a grid calls the lack of a tuning. */
+const NO_TUNING = 'none';
+
 /** A product of lists; what is missing is as the server has it by default. */
 export const SUB_GRID = z.strictObject({
   profile: names(z.string().min(1)).default(['zstd-8mb']),
   level: values.optional(),
   windowLog: values.pipe(z.array(whole.min(9).max(23))).optional(),
+  tuning: names(z.enum([NO_TUNING, ...TUNINGS])).default([NO_TUNING]),
   streams: values.pipe(z.array(whole.min(1).max(MAX_STREAMS))).default([2]),
   policy: names(z.enum(EXPERIMENT_POLICIES)).default(['shared']),
   frameSize: values.pipe(z.array(whole.min(1).max(DEFAULT_FRAME_SIZE))).default([DEFAULT_FRAME_SIZE]),
@@ -56,6 +62,8 @@ export const DEFAULT_GRIDS: readonly SubGridInput[] = [
   { profile: 'zstd-8mb', level: 1, windowLog: [13, 15, 17], policy: 'single' },
   { profile: 'zstd-8mb', level: 9, windowLog: [17, 20], policy: 'single' },
   { profile: 'zlib', level: 6, windowLog: [10, 12], policy: 'single' },
+  // What many small responses that are alike can have.
+  { profile: 'zstd-8mb', level: 3, tuning: 'records', policy: ['single', 'shared'] },
   // How output is cut.
   { profile: 'zstd-8mb', level: 3, frameSize: [2048, 8192] },
 ];
@@ -96,18 +104,26 @@ function cellsOf(grids: readonly SubGrid[]): Cell[] {
 }
 
 function* product(grid: SubGrid): Generator<Cell> {
+  for (const encoding of encodings(grid)) {
+    for (const policy of grid.policy) {
+      for (const streams of grid.streams) {
+        for (const frameSize of grid.frameSize) {
+          for (const coalesceMs of grid.coalesceMs) {
+            yield normalise({ ...encoding, streams, policy, frameSize, coalesceMs });
+          }
+        }
+      }
+    }
+  }
+}
+
+function* encodings(grid: SubGrid): Generator<Encoding> {
   for (const profile of grid.profile) {
     for (const level of grid.level ?? [undefined]) {
       for (const windowLog of grid.windowLog ?? [undefined]) {
-        for (const policy of grid.policy) {
-          for (const streams of grid.streams) {
-            for (const frameSize of grid.frameSize) {
-              for (const coalesceMs of grid.coalesceMs) {
-                const encoding = profile === 'identity' ? { profile } : { profile, level, windowLog };
-                yield normalise({ ...encoding, streams, policy, frameSize, coalesceMs });
-              }
-            }
-          }
+        for (const name of grid.tuning) {
+          const tuning = name === NO_TUNING ? undefined : name;
+          yield profile === IDENTITY ? { profile } : { profile, level, windowLog, tuning };
         }
       }
     }

@@ -183,9 +183,9 @@ class Encoding {
     if (lane === undefined) throw new Error('no lane lives');
     const id = this.#idOf(planned);
     const stream = new CountedStream(this, id, lane, this.#writerOf(planned.connection));
-    const { profile, level, windowLog, frameSize, policy } = this.#cell;
+    const { profile, level, windowLog, tuning, frameSize, policy } = this.#cell;
     const perRequest = policy === 'per-request';
-    const setup = { streamId: id, profile, level, windowLog, frameSize, perRequest };
+    const setup = { streamId: id, profile, level, windowLog, tuning, frameSize, perRequest };
     lane.addJson(Op.openEncoder, stream.slot, setup);
     this.#streams[index] = stream;
     return stream;

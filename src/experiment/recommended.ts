@@ -7,12 +7,13 @@ import { type Aim, readResults } from './results.ts';
 
 /** The options that make a server run as a cell did. */
 export function optionsOf(cell: Cell): ServerOptions {
-  const { profile, level, windowLog, streams, policy, frameSize, coalesceMs } = cell;
+  const { profile, level, windowLog, tuning, streams, policy, frameSize, coalesceMs } = cell;
   const isExtra = extraCodecs.codecs.some((codec) => codec.profile === profile);
   return {
     profile,
     ...(level !== undefined && { level }),
     ...(windowLog !== undefined && { windowLog }),
+    ...(tuning !== undefined && { tuning }),
     ...(isExtra && { codecs: [extraCodecs] }),
     streams,
     policy,

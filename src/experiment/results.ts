@@ -203,6 +203,7 @@ export function toCsv({ cells }: Results): string {
     ...cell,
     level: cell.level ?? '',
     windowLog: cell.windowLog ?? '',
+    tuning: cell.tuning ?? '',
     ratio: measures?.ratio,
     wireBytes: measures?.wireBytes,
     ratioP5: measures?.ratioSpread.p5,

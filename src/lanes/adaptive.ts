@@ -139,33 +139,57 @@ export class WaitProbe {
 
 /** Milliseconds between two questions to the peer. */
 const ASK_MS = 20;
+/** Round trips of so many milliseconds are looked at together. */
+const ROUNDS_MS = 60;
+
+interface Round {
+  readonly at: number;
+  readonly ms: number;
+}
 
 /**
  * How much longer than ever the way to the peer and back takes, by pings. Sockets do not tell: what an operating system
- * has taken it may hold for seconds, and with small responses never says that it is full.
+ * has taken it may hold for seconds, and with small responses never says that it is full. A thread that is not run for
+ * a while makes single pings late, a link that is behind makes all of them late: of some that follow each other the
+ * quickest counts.
  */
 export class LinkProbe {
-  readonly #round = new WaitProbe();
   #askedAt = Number.NEGATIVE_INFINITY;
+  #asked = false;
+  readonly #rounds: Round[] = [];
   #least = Number.POSITIVE_INFINITY;
+  readonly #now: () => number;
+
+  /** `now`: milliseconds of a clock that never goes back. */
+  constructor(now = () => performance.now()) {
+    this.#now = now;
+  }
 
   /** Whether a ping should be sent now; it counts as sent. */
   ask(): boolean {
-    const now = performance.now();
-    if (this.#round.follows || now - this.#askedAt < ASK_MS) return false;
+    const now = this.#now();
+    if (this.#asked || now - this.#askedAt < ASK_MS) return false;
     this.#askedAt = now;
-    this.#round.entered(this, 1);
+    this.#asked = true;
     return true;
   }
 
   answered(): void {
-    if (!this.#round.follows) return;
-    this.#round.left(this, 1);
-    this.#least = Math.min(this.#least, this.#round.ms);
+    if (!this.#asked) return;
+    this.#asked = false;
+    const at = this.#now();
+    const ms = at - this.#askedAt;
+    this.#rounds.push({ at, ms });
+    this.#least = Math.min(this.#least, ms);
   }
 
+  /** Of a ping that is not answered yet the time until now, when that is all we have. */
   get ms(): number {
-    const { ms } = this.#round;
-    return this.#least === Number.POSITIVE_INFINITY ? 0 : Math.max(0, ms - this.#least);
+    if (this.#least === Number.POSITIVE_INFINITY) return 0;
+    const now = this.#now();
+    while (this.#rounds[0]?.at < now - ROUNDS_MS) this.#rounds.shift();
+    const waited = this.#asked && this.#rounds.length === 0 ? now - this.#askedAt : Number.POSITIVE_INFINITY;
+    const quickest = Math.min(waited, ...this.#rounds.map(({ ms }) => ms));
+    return quickest === Number.POSITIVE_INFINITY ? 0 : Math.max(0, quickest - this.#least);
   }
 }
