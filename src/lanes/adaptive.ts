@@ -47,6 +47,7 @@ const LONG_MS = 1;
 const MOST_STEPS = 8;
 /** Of a pause between requests no more counts. */
 const PAUSE_MS = 50;
+
 /** How well a ladder knows what waits. */
 interface Sight {
   /** Waits that busy threads make by themselves: the peer's and our main thread, and the hand-over to a lane. */
