@@ -11,32 +11,58 @@ import { Ladder, LinkProbe, ladderOf, WaitProbe } from '../src/lanes/adaptive.ts
 import { CELL, generated, run, SETTINGS } from './experiment-helper.ts';
 import { tempFolder } from './files-helper.ts';
 
-const LINK = { linkMs: 5, laneMs: 1.2, requests: 16 };
-const LANES = { linkMs: 4, laneMs: 2, requests: 16 };
-const CALM = { linkMs: 3, laneMs: 0.8, requests: 4 };
+const LINK = { linkMs: 2, laneMs: 1.2 };
+const LANES = { linkMs: 1, laneMs: 2 };
+const CALM = { linkMs: 0.9, laneMs: 0.8 };
 
-function times(count: number, next: () => number): number[] {
-  return Array.from({ length: count }, next);
+/** A ladder of five rungs and its clock. */
+class Climb {
+  readonly #ladder = new Ladder(5);
+  #atMs = 1000;
+
+  /** The rungs of requests that come every so many milliseconds while this waits. */
+  during(milliseconds: number, waits: typeof LINK, everyMs = 1): number[] {
+    return Array.from({ length: milliseconds / everyMs }, () => {
+      this.#atMs += everyMs;
+      return this.#ladder.next({ ...waits, atMs: this.#atMs });
+    });
+  }
 }
 
 test('while the link waits we climb to the densest rung, while the lanes wait to the plain one', (t) => {
-  const ladder = new Ladder(5);
-  t.is(times(700, () => ladder.next(LINK)).at(-1), 4);
-  t.is(times(1400, () => ladder.next(LANES)).at(-1), 0);
+  const climb = new Climb();
+  t.is(climb.during(300, LINK).at(-1), 4);
+  t.is(climb.during(600, LANES).at(-1), 0);
 });
 
 test('where nothing waits we stay, and after a long wait we climb by longer steps', (t) => {
-  const ladder = new Ladder(5);
-  t.deepEqual(new Set(times(100, () => ladder.next(CALM))), new Set([2]));
-  t.is(times(90, () => ladder.next({ ...LINK, linkMs: 400 })).at(-1), 4);
+  const climb = new Climb();
+  t.deepEqual(new Set(climb.during(100, CALM)), new Set([2]));
+  t.is(climb.during(60, { ...LINK, linkMs: 21 }).at(-1), 4);
+});
+
+test('how far we climb in some time does not depend on the number of requests', (t) => {
+  for (const everyMs of [0.05, 1, 20]) {
+    const climb = new Climb();
+    climb.during(1, CALM);
+    climb.during(120, LINK, everyMs);
+    t.deepEqual(new Set(climb.during(20, CALM)), new Set([3]), `${everyMs}`);
+  }
+});
+
+test('a pause between requests does not count as a wait', (t) => {
+  const climb = new Climb();
+  climb.during(1, CALM);
+  t.true(climb.during(10_000, LINK, 10_000)[0]! < 4);
 });
 
 test('a short wait changes nothing, and between two rungs responses take turns', (t) => {
-  const ladder = new Ladder(5);
-  times(3, () => ladder.next({ ...LINK, requests: 64 }));
-  t.deepEqual(new Set(times(50, () => ladder.next(CALM))), new Set([2]));
-  times(637, () => ladder.next({ ...LINK, requests: 64 }));
-  const mixed = times(100, () => ladder.next(CALM));
+  const climb = new Climb();
+  climb.during(1, CALM);
+  climb.during(4, LINK);
+  t.deepEqual(new Set(climb.during(50, CALM)), new Set([2]));
+  climb.during(54, LINK);
+  const mixed = climb.during(100, CALM);
   t.deepEqual([...new Set(mixed)].sort(), [2, 3]);
   const upper = mixed.filter((rung) => rung === 3).length;
   t.true(upper > 40 && upper < 60, `${upper}`);

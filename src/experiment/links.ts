@@ -53,6 +53,9 @@ export interface LinkModel {
   readonly requests?: number;
 }
 
+/** Waits as a simulation knows them. */
+const KNOWN = { noise: { linkMs: 0, laneMs: 0 }, lateMs: 0.5 };
+
 /** Bits per second, or what they are at each second of the simulation. */
 export type LinkSpeed = number | ((seconds: number) => number);
 
@@ -66,7 +69,7 @@ export function simulateLink(model: LinkModel, speed: LinkSpeed): LinkFigures {
  * of them by samples, and of none below some milliseconds.
  */
 export function simulateAdaptive(rungs: readonly LinkModel[], speed: LinkSpeed): LinkFigures {
-  return new Simulation(rungs, speed, new Ladder(rungs.length, { linkMs: 0, laneMs: 0 })).run();
+  return new Simulation(rungs, speed, new Ladder(rungs.length, KNOWN)).run();
 }
 
 /** A client at its end of a link. */
@@ -175,7 +178,7 @@ class Simulation {
     const { connection } = this.#model.workload.responses[response % this.#distinct];
     const linkMs = 1000 * Math.max(0, this.#clientOf(connection).linkFree - at);
     const laneMs = 1000 * Math.max(0, Math.min(...this.#lanes) - at);
-    return this.#ladder.next({ linkMs, laneMs, requests: this.#model.inFlight });
+    return this.#ladder.next({ linkMs, laneMs, atMs: 1000 * at });
   }
 
   /** A rung has its streams on different lanes, and a response takes the less loaded one. */

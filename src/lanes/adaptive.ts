@@ -29,8 +29,8 @@ export interface Pressure {
   readonly linkMs: number;
   /** For its encoder. */
   readonly laneMs: number;
-  /** Requests that are on their way. */
-  readonly requests: number;
+  /** When this was so, in milliseconds of any clock. */
+  readonly atMs: number;
 }
 
 /**
@@ -39,18 +39,25 @@ export interface Pressure {
  */
 const LINK_SHARE = 2;
 /**
- * How far all requests in flight move us together, in rungs. What one choice does is seen when those before it are
- * out, so a faster controller would swing; but after a wait that is so many times {@link LONG_MS} we are far off.
+ * How far we move, in rungs, in the time that it takes to see what that does: until what waits is out and a ping has
+ * found it so. A faster controller would swing; but where the wait is so many times {@link LONG_MS} we are far off.
  */
-const STEP_OF_ALL = 0.05;
+const STEP = 0.2;
 const LONG_MS = 1;
 const MOST_STEPS = 8;
-/** The fewest requests that a step is shared out to. */
-const FEW = 8;
-/** What busy threads make anything wait by themselves: the peer's and our main thread, and the hand-over to a lane. */
-const NOISE: Noise = { linkMs: 4, laneMs: 1 };
+/** Of a pause between requests no more counts. */
+const PAUSE_MS = 50;
 
-type Noise = Pick<Pressure, 'linkMs' | 'laneMs'>;
+/** How well a ladder knows what waits. */
+interface Sight {
+  /** Waits that busy threads make by themselves: the peer's and our main thread, and the hand-over to a lane. */
+  readonly noise: Pick<Pressure, 'linkMs' | 'laneMs'>;
+  /** How late waits are known. */
+  readonly lateMs: number;
+}
+
+const BY_PINGS: Sight = { noise: { linkMs: 1, laneMs: 1 }, lateMs: 20 };
+
 /** Within this of a rung we are on it: small pressure does not open a second pair of contexts. */
 const STAY = 0.05;
 
@@ -60,25 +67,29 @@ const STAY = 0.05;
  */
 export class Ladder {
   readonly #top: number;
-  readonly #noise: Noise;
+  readonly #sight: Sight;
   #position: number;
+  #movedAtMs = 0;
   /** What is owed to the upper of two rungs. */
   #owed = 0;
 
-  /** Begins in the middle: nothing is known yet. `noise`: waits up to these mean nothing. */
-  constructor(rungs: number, noise = NOISE) {
-    this.#noise = noise;
+  /** Begins in the middle: nothing is known yet. */
+  constructor(rungs: number, sight = BY_PINGS) {
+    this.#sight = sight;
     this.#top = rungs - 1;
     this.#position = this.#top >> 1;
   }
 
   /** The rung for the request that comes now. */
-  next({ linkMs, laneMs, requests }: Pressure): number {
-    const link = Math.max(0, linkMs - this.#noise.linkMs);
-    const lane = Math.max(0, laneMs - this.#noise.laneMs);
+  next({ linkMs, laneMs, atMs }: Pressure): number {
+    const { noise, lateMs } = this.#sight;
+    const link = Math.max(0, linkMs - noise.linkMs);
+    const lane = Math.max(0, laneMs - noise.laneMs);
     const direction = link > LINK_SHARE * lane ? 1 : lane > link ? -1 : 0;
     const steps = Math.min(MOST_STEPS, Math.max(1, Math.max(link, lane) / LONG_MS));
-    const step = (direction * steps * STEP_OF_ALL) / Math.max(FEW, requests);
+    const passed = Math.min(PAUSE_MS, atMs - this.#movedAtMs);
+    this.#movedAtMs = atMs;
+    const step = (direction * steps * STEP * passed) / (linkMs + laneMs + lateMs);
     this.#position = Math.min(this.#top, Math.max(0, this.#position + step));
     const nearest = Math.round(this.#position);
     if (Math.abs(this.#position - nearest) <= STAY) return nearest;

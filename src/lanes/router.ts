@@ -205,10 +205,8 @@ export class Router {
 
   /** The less loaded stream of the rung that suits what waits now; the place of plain calls for no encoding. */
   #climb(ladder: Ladder): Place {
-    let requests = 0;
-    for (const place of this.#places) requests += place.requests;
     const laneMs = this.#laneProbe?.ms ?? 0;
-    const rung = ladder.next({ linkMs: this.#linkMs(), laneMs, requests });
+    const rung = ladder.next({ linkMs: this.#linkMs(), laneMs, atMs: performance.now() });
     if (this.#rungs[rung] === 'plain') return this.#plainCalls;
     const places = this.#places.slice(rung * RUNG_STREAMS, (rung + 1) * RUNG_STREAMS);
     return places.reduce((best, each) => (each.pendingBytes < best.pendingBytes ? each : best));
