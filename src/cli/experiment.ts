@@ -19,7 +19,7 @@ const EXAMPLES = `
 A SOURCE is a folder (each file a response), a file of JSON lines (each line a response), a capture that
 'millrace serve --record FILE' has written, or generate:json200, json900, json4k or mixed.
 
-Lists and ranges: --level 1,3,6..12/3 means 1, 3, 6, 9 and 12. Without a grid of yours there is one of about 50
+Lists and ranges: --level 1,3,6..12/3 means 1, 3, 6, 9 and 12. Without a grid of yours there is one of about 60
 settings that takes up to two minutes.
 
 Examples:
