@@ -1,6 +1,6 @@
 /**
- * The handlers of files.list, files.get, files.bundle and files.stat. They run in the lanes, where reading synchronously is right:
- * what has been read is encoded on the same thread next, and nothing else waits for it.
+ * The handlers of files.list, files.get, files.bundle and files.stat. They run in the lanes, where reading
+ * synchronously is right: what has been read is encoded on the same thread next, and nothing else waits for it.
  */
 
 import { closeSync, fstatSync, readSync, type Stats } from 'node:fs';
