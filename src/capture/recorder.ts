@@ -7,13 +7,13 @@
 import { createWriteStream, openSync, type WriteStream } from 'node:fs';
 import type { Command } from '../commands.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
+import { LocalDecoders } from '../local-decoders.ts';
 import { ClientReactor } from '../reactor/client.ts';
 import { type ReceivedCommand, ServerReactor } from '../reactor/server.ts';
 import { type Frame, HEADER_SIZE } from '../wire/frame.ts';
 import type { Limits } from '../wire/limits.ts';
 import { Splitter } from '../wire/splitter.ts';
 import type { Transport } from '../writer.ts';
-import { SyncDecoders } from './decoders.ts';
 import { type CaptureRecord, captureHeader } from './format.ts';
 
 export interface RecordOptions {
@@ -192,8 +192,8 @@ class Observer {
     this.#recorder = recorder;
     this.#connection = connection;
     const { codecs, limits } = recorder.context;
-    this.#requests = new ServerReactor(limits, new SyncDecoders(codecs, limits));
-    this.#responses = new ClientReactor(limits, new SyncDecoders(codecs, limits));
+    this.#requests = new ServerReactor(limits, new LocalDecoders(codecs, limits));
+    this.#responses = new ClientReactor(limits, new LocalDecoders(codecs, limits));
     const { maxPayload } = limits;
     this.#incoming = new Splitter({ maxPayload, onFrame: (frame) => this.#onRequestFrame(frame) });
     this.#outgoing = new Splitter({ maxPayload, onFrame: (frame) => this.#onResponseFrame(frame) });
