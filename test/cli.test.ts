@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer as createNetServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -36,8 +36,9 @@ function start(
   input?: string | Uint8Array,
   program = MILLRACE,
   uid?: number,
+  env?: NodeJS.ProcessEnv,
 ): Running {
-  const child = spawn(process.execPath, [program, ...args], { stdio: 'pipe', uid });
+  const child = spawn(process.execPath, [program, ...args], { stdio: 'pipe', uid, env });
   t.teardown(() => child.kill('SIGKILL'));
   const seen = { out: '', err: '' };
   child.stdout.setEncoding('latin1').on('data', (text: string) => {
@@ -463,6 +464,28 @@ test.serial('the server ends well on SIGINT and on SIGTERM', async (t) => {
     t.like(await ended, { code: 0, signal: null, err: '' });
   }
 });
+
+test.serial(
+  'a server on Linux has malloc set up, as the process that was started; who has set it up is left alone',
+  async (t) => {
+    if (process.platform !== 'linux') return t.pass('nothing is set elsewhere');
+    const isSetting = (text: string) => /^(MALLOC_|GLIBC_TUNABLES)/.test(text);
+    const nothingSet = Object.fromEntries(Object.entries(process.env).filter(([name]) => !isSetting(name)));
+    const settingsOf = async (env: NodeJS.ProcessEnv) => {
+      const server = start(t, ['serve', tempFolder(t), '--port', '0'], '', MILLRACE, undefined, env);
+      await until(() => server.seen.out.includes('\n'));
+      const found = readFileSync(`/proc/${server.child.pid}/environ`, 'latin1').split('\0');
+      server.child.kill('SIGTERM');
+      const { code, err } = await server.ended;
+      t.deepEqual({ code, err }, { code: 0, err: '' });
+      return found.filter(isSetting);
+    };
+    t.deepEqual(await settingsOf(nothingSet), ['MALLOC_ARENA_MAX=2', 'MALLOC_MMAP_THRESHOLD_=262144']);
+    t.deepEqual(await settingsOf({ ...nothingSet, MALLOC_TRIM_THRESHOLD_: '9' }), [
+      'MALLOC_TRIM_THRESHOLD_=9',
+    ]);
+  },
+);
 
 test.serial('a second signal ends the server at once', async (t) => {
   const { child, ended, address, seen } = await serve(t, { big: Buffer.alloc(50_000_000) });

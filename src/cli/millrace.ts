@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command `millrace`. Looks only at whether this Node can run it, and must itself run on any: nothing may be
- * imported here statically that an old Node does not have.
+ * The command `millrace`. Looks only at what it runs on, its Node and its malloc, and must itself run on any: nothing
+ * may be imported here statically that an old Node does not have.
  */
 
 import { spawn } from 'node:child_process';
@@ -10,6 +10,10 @@ import * as nodeModule from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as zlib from 'node:zlib';
+import { serverEnvironment } from './malloc.ts';
+
+/** What a server is to find in its environment; other commands are content with their own. */
+const environment = process.argv[2] === 'serve' ? serverEnvironment(process.env) : process.env;
 
 /** The Node that a checkout has among its development dependencies. */
 function newerNode(): string | undefined {
@@ -24,7 +28,8 @@ function newerNode(): string | undefined {
 
 /** Lets another Node do it, which gets our signals and whose end is ours. */
 function runOn(node: string): void {
-  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' });
+  const args = [fileURLToPath(import.meta.url), ...process.argv.slice(2)];
+  const child = spawn(node, args, { stdio: 'inherit', env: environment });
   // A terminal sends Ctrl-C to both of us; other signals come to us alone.
   process.on('SIGINT', () => {});
   for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
@@ -37,8 +42,24 @@ function runOn(node: string): void {
   });
 }
 
+/** Begins again as the same process, where its environment has to be another one. */
+function restart(): void {
+  // Another program's channel to us would be lost; it may set the environment itself.
+  if (environment === process.env || process.connected) return;
+  try {
+    process.execve?.(
+      process.execPath,
+      [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
+      environment,
+    );
+  } catch {
+    // It is not allowed: then malloc keeps more than it needs to.
+  }
+}
+
 function start(): void {
   if ('createZstdCompress' in zlib) {
+    restart();
     // From the second start on no module is compiled, nor stripped of its types: half of the time that a start takes.
     nodeModule.enableCompileCache();
     import('./main.ts').then(({ main }) => main(process.argv));

@@ -1,8 +1,9 @@
-/** The soak's server process, seen from outside. */
+/** The soak's server process, seen from outside; malloc is set up there as `millrace serve` does it. */
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { serverEnvironment } from '../../src/cli/malloc.ts';
 
 export interface ServerFigures {
   rss: number;
@@ -28,7 +29,8 @@ export class ServerProcess {
   /** `budget`: MiB for all contexts. */
   static async start(budget?: number): Promise<ServerProcess> {
     const args = budget === undefined ? [] : [String(budget)];
-    const child = fork(fileURLToPath(new URL('./server.ts', import.meta.url)), args, { execArgv: [] });
+    const env = serverEnvironment(process.env);
+    const child = fork(fileURLToPath(new URL('./server.ts', import.meta.url)), args, { execArgv: [], env });
     process.once('exit', () => child.kill('SIGKILL'));
     const failed = once(child, 'exit').then(() => Promise.reject(new Error('the server did not start')));
     const [{ port }] = (await Promise.race([once(child, 'message'), failed])) as [{ port: number }];
