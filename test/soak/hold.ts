@@ -1,6 +1,6 @@
 /**
- * `node test/soak/hold.ts [--connections 1000] [--rounds 2] [--budget MiB]`: so many peers ask for large responses and never read a byte. What the
- * server holds for them is bounded by their windows; says how much that is.
+ * `node test/soak/hold.ts [--connections 1000] [--rounds 2] [--budget MiB]`: so many peers ask for large responses and
+ * never read a byte. What the server holds for them is bounded by their windows; says how much that is.
  */
 
 import { connect, type Socket } from 'node:net';
@@ -44,8 +44,16 @@ async function holdRound(server: ServerProcess, connections: number): Promise<Ho
   const { rss: before } = await server.figures();
   const sockets: Socket[] = [];
   for (let i = 0; i < connections; i++) sockets.push(await silentPeer(server.port, i));
+  const peak = await peakUntilRest(server);
+  for (const socket of sockets) socket.resetAndDestroy();
+  await peakUntilRest(server);
+  const { rss: after, connections: left } = await server.figures();
+  return { connections, before, peak, after, left };
+}
+
+/** Waits until nothing more comes or goes: every handler waits, or has gone. The most RSS meanwhile, in bytes. */
+async function peakUntilRest(server: ServerProcess): Promise<number> {
   let peak = 0;
-  // Until the server has come to rest: every handler waits.
   for (let last = -1, same = 0; same < 5; ) {
     await delay(100);
     const { rss } = await server.figures();
@@ -53,13 +61,7 @@ async function holdRound(server: ServerProcess, connections: number): Promise<Ho
     same = Math.abs(rss - last) < 2 << 20 ? same + 1 : 0;
     last = rss;
   }
-  for (const socket of sockets) socket.resetAndDestroy();
-  let now = await server.figures();
-  for (let tries = 0; now.connections > 0 && tries < 100; tries++) {
-    await delay(100);
-    now = await server.figures();
-  }
-  return { connections, before, peak, after: now.rss, left: now.connections };
+  return peak;
 }
 
 async function silentPeer(port: number, i: number): Promise<Socket> {
