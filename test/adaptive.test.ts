@@ -69,21 +69,29 @@ test('a short wait changes nothing, and between two rungs responses take turns',
 });
 
 test('a probe follows one thing at a time through its queue, and forgets what is lost', (t) => {
-  const probe = new WaitProbe();
+  let now = 1000;
+  const probe = new WaitProbe(() => now);
   const [a, b] = [{}, {}];
+  t.is(probe.ms, 0);
   probe.entered(a, 300);
+  now += 5;
   probe.entered(b, 1);
   probe.left(b, 1);
-  t.true(probe.follows);
+  t.is(probe.ms, 5);
   probe.left(a, 200);
-  t.true(probe.follows);
+  now += 2;
+  t.is(probe.ms, 7);
   probe.left(a, 100);
-  t.false(probe.follows);
+  now += 50;
+  t.is(probe.ms, 7);
   probe.entered(b, 1);
   probe.gone(a);
-  t.true(probe.follows);
+  now += 9;
+  t.is(probe.ms, 9);
   probe.gone(b);
-  t.false(probe.follows);
+  t.is(probe.ms, 7);
+  now += 50;
+  t.is(probe.ms, 0);
 });
 
 test('a link is behind when all pings are late, not when one is', (t) => {

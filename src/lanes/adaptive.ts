@@ -111,10 +111,11 @@ export class WaitProbe {
   #since = 0;
   #ms = 0;
   #at = Number.NEGATIVE_INFINITY;
+  readonly #now: () => number;
 
-  /** Whether something is being followed. */
-  get follows(): boolean {
-    return this.#queue !== undefined;
+  /** `now`: milliseconds of a clock that never goes back. */
+  constructor(now = () => performance.now()) {
+    this.#now = now;
   }
 
   /** Something enters `queue`, which holds `ahead` now, that included; it is followed unless something else is. */
@@ -122,7 +123,7 @@ export class WaitProbe {
     if (this.#queue !== undefined) return;
     this.#queue = queue;
     this.#ahead = ahead;
-    this.#since = performance.now();
+    this.#since = this.#now();
   }
 
   /** So much has left `queue`. */
@@ -131,7 +132,7 @@ export class WaitProbe {
     this.#ahead -= amount;
     if (this.#ahead > 0) return;
     this.#queue = undefined;
-    this.#at = performance.now();
+    this.#at = this.#now();
     this.#ms = this.#at - this.#since;
   }
 
@@ -142,7 +143,7 @@ export class WaitProbe {
 
   /** What the last one took, or the one that is followed already has; 0 when that is long ago. */
   get ms(): number {
-    const now = performance.now();
+    const now = this.#now();
     const last = now - this.#at < STALE_MS ? this.#ms : 0;
     return this.#queue === undefined ? last : Math.max(last, now - this.#since);
   }
