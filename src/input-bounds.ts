@@ -34,7 +34,8 @@ export class InputBounds {
   readonly #source: InputSource;
   /** What the command data costs that handlers have not read yet. */
   #unreadData = 0;
-  #creditWaiters: { request: DataHolder; resume: () => void }[] = [];
+  /** By request, each with how it goes on: one that is over must not stay here until credit comes, for it may never. */
+  readonly #creditWaiters = new Map<DataHolder, () => void>();
   /** Replies to pings that wait until less of it is unread: clients pace their uploads by them. */
   #heldPongs: Uint8Array[] = [];
   #awaitsOutput = false;
@@ -80,16 +81,21 @@ export class InputBounds {
 
   /** `resume` is called when the peer has granted credit, `request` is stopped when it no longer can. */
   waitForCredit(request: DataHolder, resume: () => void): void {
-    this.#creditWaiters.push({ request, resume });
+    this.#creditWaiters.set(request, resume);
+  }
+
+  /** The request is over. */
+  stopWaiting(request: DataHolder): void {
+    this.#creditWaiters.delete(request);
   }
 
   wakeCreditWaiters(): void {
-    for (const { resume } of this.#takeCreditWaiters()) resume();
+    for (const [, resume] of this.#takeCreditWaiters()) resume();
   }
 
   /** No credit comes after the end of input. */
   stopCreditWaiters(): void {
-    for (const { request } of this.#takeCreditWaiters())
+    for (const [request] of this.#takeCreditWaiters())
       request.stop('the response waits for credit, and the input has ended');
   }
 
@@ -113,12 +119,12 @@ export class InputBounds {
   }
 
   #checkStuck(held: number, soft: number): void {
-    const stuck = this.#creditWaiters.filter(({ request }) => request.unreadData > 0);
-    const stuckBytes = stuck.reduce((sum, { request }) => sum + request.unreadData, 0);
+    const stuck = [...this.#creditWaiters.keys()].filter(({ unreadData }) => unreadData > 0);
+    const stuckBytes = stuck.reduce((sum, { unreadData }) => sum + unreadData, 0);
     if (held - stuckBytes > soft) this.#connection.pause();
     else if (held <= soft + STUCK_ROOM) this.#connection.resume();
     else
-      for (const { request } of stuck) request.stop('too much command data for a response that is not read');
+      for (const request of stuck) request.stop('too much command data for a response that is not read');
   }
 
   #pauseForOutput(): void {
@@ -132,8 +138,8 @@ export class InputBounds {
   }
 
   #takeCreditWaiters() {
-    const waiters = this.#creditWaiters;
-    this.#creditWaiters = [];
+    const waiters = [...this.#creditWaiters];
+    this.#creditWaiters.clear();
     return waiters;
   }
 

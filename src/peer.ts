@@ -464,6 +464,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   finished(request: ServedRequest): void {
     if (this.#requests.get(request.id) === request) this.#requests.delete(request.id);
     this.router.stopWaiting(request.id);
+    this.#input.stopWaiting(request);
     this.#freeWhenHandedOver(request.id, request.lingers);
     this.#failIfDone();
   }
