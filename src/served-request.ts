@@ -11,7 +11,7 @@ import { costOf, DataQueue, HandlerRequest, NO_DATA } from './reactor/request.ts
 import { ResponsePump, type ResponseSink } from './reactor/response.ts';
 import { CommandError } from './wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType } from './wire/frame.ts';
-import { cutUtf8, encodeProgress, encodeTextOutput, encodeUtf8 } from './wire/payloads.ts';
+import { cutUtf8, decodeUtf8, encodeProgress, encodeTextOutput, encodeUtf8 } from './wire/payloads.ts';
 
 /** What a request needs of its connection. */
 export interface RequestPeer extends SplicePeer {
@@ -40,8 +40,6 @@ const FIRST_GRANT = 64 * 1024;
 const MAX_GRANT = 512 * 1024;
 /** The output bound lets pieces shrink to this, not further: dribbles cost more than they bring. */
 const SMALLEST_PIECE = 4096;
-
-const text = new TextDecoder();
 
 export class ServedRequest implements ResponseSink, SpliceRequest {
   readonly id: number;
@@ -96,6 +94,10 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
 
   get over(): boolean {
     return this.#over;
+  }
+
+  get ending(): boolean {
+    return this.#over || this.#callStopped || this.#lastInLane;
   }
 
   /** True when the handler was still at work as the response ended; its end is or was told by `linger(-1)`. */
@@ -207,7 +209,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
       case Op.wantRoom:
         return this.#giveRoom();
       case Op.lookup:
-        return this.#lookup(text.decode(record.payload), record.flags === 1);
+        return this.#lookup(decodeUtf8(record.payload), record.flags === 1, record.extra);
       case Op.pieces:
         return this.#pieces(record);
       case Op.dataRead:
@@ -358,7 +360,10 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     else this.#peer.output.wait(() => this.#giveRoom());
   }
 
-  #lookup(key: string, last: boolean): void {
+  /** What is spliced needs the room that the call has not used. */
+  #lookup(key: string, last: boolean, unused: number): void {
+    this.#window.take(-unused);
+    this.#giveBack(unused);
     const splice = this.#splices();
     if (splice === undefined) {
       this.#answerLookup(LookupAnswer.stream);
@@ -491,7 +496,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
 
   /** A grant that was not used up. */
   #giveBack(bytes: number): void {
-    this.#granted = 0;
+    this.#granted -= bytes;
     this.#peer.output.give(bytes);
     if (this.#peer.window.limited) this.#peer.returnCredit(bytes);
   }

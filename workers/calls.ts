@@ -189,7 +189,9 @@ class Call implements ResponseSink {
       if (answer === LookupAnswer.spliced) then();
       else this.#produce(output, answer, then);
     };
-    this.#add(Op.lookup, last ? 1 : 0, utf8.encode(output.key));
+    const unused = this.#grant;
+    this.#grant = 0;
+    this.#add(Op.lookup, last ? 1 : 0, utf8.encode(output.key), unused);
   }
 
   flushLater(pump: ResponsePump): void {
