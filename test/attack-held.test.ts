@@ -2,9 +2,10 @@
 
 import test from 'ava';
 import { cached, type Handler } from '../src/index.ts';
+import { makePolicy } from '../src/lanes/policy.ts';
 import { FrameType } from '../src/wire/frame.ts';
 import { HELLO } from './attack-helper.ts';
-import { stillHeld } from './helpers/gc.ts';
+import { heldBytes, stillHeld } from './helpers/gc.ts';
 import { serving } from './helpers/serving.ts';
 import { RawPeer } from './raw-peer.ts';
 
@@ -63,3 +64,25 @@ for (const { what, settings, handler } of CASES) {
     t.true(held < 10, `${held} are held`);
   });
 }
+
+test.serial('affinity keeps nothing of the keys that a peer makes up', (t) => {
+  const policy = makePolicy('affinity');
+  const streams = [0, 1].map((index) => ({
+    index,
+    open: true,
+    requests: 0,
+    responses: 0,
+    pendingBytes: 0,
+    bytesIn: 0,
+  }));
+  const ask = (i: number) => {
+    const key = `${i} `.padEnd(60_000, 'x');
+    // The same key goes by the same stream, however often it is asked for.
+    t.is(policy({ command: 'c', key }, streams), policy({ command: 'c', key }, streams));
+  };
+  ask(0);
+  const before = heldBytes();
+  for (let i = 1; i <= 1000; i++) ask(i);
+  const grown = heldBytes() - before;
+  t.true(grown < 10 << 20, `${grown >> 20} MiB`);
+});
