@@ -123,8 +123,7 @@ export class InputBounds {
     const stuckBytes = stuck.reduce((sum, { unreadData }) => sum + unreadData, 0);
     if (held - stuckBytes > soft) this.#connection.pause();
     else if (held <= soft + STUCK_ROOM) this.#connection.resume();
-    else
-      for (const request of stuck) request.stop('too much command data for a response that is not read');
+    else for (const request of stuck) request.stop('too much command data for a response that is not read');
   }
 
   #pauseForOutput(): void {
