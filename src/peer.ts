@@ -205,13 +205,13 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
 
   /** To be called once in a while; drops a peer that has gone without a word (see {@link KeepAlive}). */
   checkAlive(): void {
-    if (this.#inputEnded) this.#probe();
-    else this.#keepAlive.check();
+    if (!this.connection.reading) this.#probe();
+    this.#keepAlive.check();
   }
 
   /**
-   * A peer that has half-closed answers nothing, and that its socket is gone shows only when we send. An empty piece of
-   * a response that it waits for is something to send that changes nothing.
+   * That the socket of a peer is gone which has half-closed, or which we do not read, shows only when we send. An empty
+   * piece of a response that it waits for is something to send that changes nothing.
    */
   #probe(): void {
     for (const request of this.#requests.values()) {

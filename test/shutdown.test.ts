@@ -197,6 +197,34 @@ test('a peer that is no longer there is found by its silence; one that is silent
   t.is(await here.call('echo', { args: { value: 'here' } }).text(), 'here');
 });
 
+for (const how of ['destroy', 'resetAndDestroy'] as const) {
+  test(`a peer that is gone (${how}) is found also while it is not read, and its handler told`, async (t) => {
+    const aborted = Promise.withResolvers<void>();
+    const { server, port } = await serve(t, {
+      keepAliveInterval: 100,
+      limits: { maxBufferedInput: 1 },
+      commands: {
+        // Reads none of its data.
+        subscribe: ({ signal }) =>
+          new Promise((resolve) =>
+            signal.addEventListener('abort', () => {
+              aborted.resolve();
+              resolve(undefined);
+            }),
+          ),
+      },
+    });
+    const peer = await RawPeer.connect(port);
+    peer.send(HELLO, '1 1 0 command-name have-data subscribe', '1 1 0 command-data continuation more');
+    await sleep(300);
+    t.is((await server.stats()).connections, 1);
+    t.false(peer.ended);
+    peer.socket[how]();
+    await aborted.promise;
+    t.is((await server.stats()).connections, 0);
+  });
+}
+
 test('a peer that does not speak ping is not asked', async (t) => {
   const { server, port } = await serve(t, { keepAliveInterval: 100 });
   const peer = await RawPeer.connect(port);
