@@ -17,7 +17,7 @@ export interface DataHolder {
 export interface InputSource {
   /** False before the peer is admitted, and once nothing is read any more. */
   readonly wanted: boolean;
-  /** Bytes of frames that wait for a decoder. */
+  /** Bytes of frames that wait for a decoder, or behind one that does. */
   readonly heldBytes: number;
   /** Whether decoders have to wait before they decode more. */
   holdDecoders(hold: boolean): void;
@@ -71,7 +71,7 @@ export class InputBounds {
     if (!this.#source.wanted) return;
     const soft = this.#soft;
     const held = this.#held;
-    this.#source.holdDecoders(this.#unreadData > soft + STUCK_ROOM);
+    this.#source.holdDecoders(held > soft + STUCK_ROOM);
     if (this.#outputOverfull) this.#pauseForOutput();
     else if (held <= soft) {
       this.#sendHeldPongs();

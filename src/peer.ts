@@ -301,7 +301,9 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   ): Promise<void> {
     const { name, mode } = request.command;
     const given = authorization && decodeUtf8(authorization);
+    request.workBegins();
     const refusal = await admission.ask({ command: name, mode, args, authorization: given });
+    request.workEnds();
     if (request.over) return;
     if (refusal === undefined) this.#route(request, args, plain);
     else request.stop(refusal);

@@ -71,8 +71,8 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
   #lastLookup = false;
   #lastInLane = false;
   #over = false;
-  /** The handler's code runs on this thread. */
-  #codeRuns = false;
+  /** What the end of the request does not end: the hook that judges it, its code, what is made for the cache. */
+  #atWork = 0;
   /** The call in the lane was told to stop; it will say when its code has ended. */
   #callStopped = false;
   #lingers = false;
@@ -121,7 +121,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     }
     const request = new HandlerRequest(name, this.#args, this.#data ?? NO_DATA);
     this.#request = request;
-    this.#codeRuns = true;
+    this.workBegins();
     this.#pump = new ResponsePump(name, this, this.#peer.frameSize);
     this.#pump.start(handler, request);
   }
@@ -301,8 +301,16 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
   }
 
   ended(): void {
-    this.#codeRuns = false;
-    if (this.#over) this.#peer.linger(-1);
+    this.workEnds();
+  }
+
+  /** Something begins that goes on when the request is stopped, and counts as a request until {@link workEnds}. */
+  workBegins(): void {
+    this.#atWork++;
+  }
+
+  workEnds(): void {
+    if (--this.#atWork === 0 && this.#over) this.#peer.linger(-1);
   }
 
   // --------------------------------------------------------------------------------- calls in a lane
@@ -428,17 +436,22 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
   }
 
   async #produce(output: CachedOutput, then: (bytes?: Uint8Array) => void): Promise<void> {
+    this.workBegins();
     try {
       const bytes = await output.produce();
       if (!(bytes instanceof Uint8Array)) throw new TypeError('cached output must be a Uint8Array');
       if (!this.#over) then(bytes);
     } catch (error) {
       this.#pump?.fail(error);
+    } finally {
+      this.workEnds();
     }
   }
 
   #compress(splice: CacheSplice, bytes: Uint8Array, last: boolean, then: (bytes?: Uint8Array) => void): void {
+    this.workBegins();
     this.#peer.compress(bytes, (pieces) => {
+      this.workEnds();
       if (this.#over) return;
       if (pieces === undefined) {
         splice.breakPromise();
@@ -487,7 +500,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     this.#data?.drop();
     this.#splice?.end();
     if (this.#stream !== undefined) this.#peer.leaveStream(this.#stream, this.id);
-    this.#lingers = this.#codeRuns || this.#callStopped;
+    this.#lingers = this.#atWork > 0 || this.#callStopped;
     if (this.#granted !== 0) this.#giveBack(this.#granted);
     this.#early = undefined;
     if (this.#unread > 0) this.#dataRead(this.#unread);
