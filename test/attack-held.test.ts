@@ -133,8 +133,8 @@ test.serial(
     const [small] = encodeAll(nativeZstd, [Uint8Array.of(1)], { level: 1 });
     const before = heldBytes();
     const lost = failure(other.call('spin').text());
-  // By then it spins.
-  await sleep(300);
+    // By then it spins.
+    await sleep(300);
     peer.send(
       frame('1 5 encoded command-data continuation ', small),
       ...bombs.map((bomb) => frame('1 3 encoded command-data continuation ', bomb)),
