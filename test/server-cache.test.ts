@@ -137,6 +137,19 @@ for (const thread of THREADS) {
     t.is(await timesProduced(c, thread, `budget ${thread}`), 21, 'the oldest is gone');
   });
 
+  test(`${thread} thread: a key that begins with U+FEFF is another key`, async (t) => {
+    const own = await cacheServer(t);
+    const c = await dial(t, own.address);
+    for (const [key, size] of [
+      ['k', 100],
+      ['\ufeffk', 200],
+      ['\ufeff\ufeffk', 300],
+    ] as const) {
+      const args = { key, size: String(size) };
+      t.is((await c.call(on(thread, 'shared'), { args }).bytes()).length, size);
+    }
+  });
+
   test(`${thread} thread: output too large for the cache is sent all the same`, async (t) => {
     const own = await cacheServer(t, { cacheBytes: 10_000 });
     const c = await dial(t, own.address);
