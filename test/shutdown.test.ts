@@ -1,12 +1,15 @@
 // The end: close(), SIGTERM, and peers that are no longer there.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { createConnection, createServer as createNetServer, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import ava, { type ExecutionContext } from 'ava';
 import { type CommandRequest, connect, createServer, type Server, type ServerOptions } from '../src/index.ts';
 import { FrameType } from '../src/wire/frame.ts';
+import { tempFolder } from './files-helper.ts';
 import { HELLO, RawPeer } from './raw-peer.ts';
 
 const test = ava.serial;
@@ -151,6 +154,20 @@ for (const busy of [false, true]) {
     await client.closed;
   });
 }
+
+test("SIGTERM ends the command line's server with 0 from the moment on at which it listens", async (t) => {
+  const path = join(tempFolder(t), 'socket');
+  const cli = fileURLToPath(new URL('../src/cli/millrace.ts', import.meta.url));
+  const child = spawn(process.execPath, [cli, 'serve', '.', '--socket', path, '--workers', '1'], {
+    stdio: 'ignore',
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  const exit = once(child, 'exit');
+  // Its socket is there before its workers are.
+  while (!existsSync(path)) await sleep(1);
+  child.kill('SIGTERM');
+  t.deepEqual(await exit, [0, null]);
+});
 
 /** A client behind a network that can be cut: after `cut()` nothing passes, and nobody is told. */
 async function behindTunnel(t: ExecutionContext, port: number): Promise<{ port: number; cut: () => void }> {
