@@ -5,6 +5,7 @@
 
 import type { Connection } from './connection.ts';
 import { FrameType, PingFlag } from './wire/frame.ts';
+import { overLimit } from './wire/limits.ts';
 
 /** A request, as far as its command data is concerned. */
 export interface DataHolder {
@@ -72,7 +73,8 @@ export class InputBounds {
     const soft = this.#soft;
     const held = this.#held;
     this.#source.holdDecoders(held > soft + STUCK_ROOM);
-    if (this.#outputOverfull) this.#pauseForOutput();
+    if (this.#waitsForEver) this.#failForOutput();
+    else if (this.#outputOverfull) this.#pauseForOutput();
     else if (held <= soft) {
       this.#sendHeldPongs();
       this.#connection.resume();
@@ -116,6 +118,19 @@ export class InputBounds {
   get #outputOverfull(): boolean {
     const { used, limit } = this.#connection.output;
     return used > limit + SHORT_ANSWERS;
+  }
+
+  /** Half duplex: output goes when input has ended, so that we must not stop reading, and cannot go on (A6). */
+  get #waitsForEver(): boolean {
+    const { writer, output } = this.#connection;
+    if (!writer.held || output.used < output.limit) return false;
+    return this.#outputOverfull || this.#held > this.#soft;
+  }
+
+  #failForOutput(): void {
+    const { maxBufferedOutput } = this.#connection.limits;
+    const held = `more than ${maxBufferedOutput} bytes of output before the end of input`;
+    this.#connection.fail(overLimit('maxBufferedOutput', held));
   }
 
   #checkStuck(held: number, soft: number): void {

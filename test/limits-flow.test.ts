@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
 import { type CommandRequest, connect, createServer, type ServerOptions, TextOutput } from '../src/index.ts';
 import { FrameType } from '../src/wire/frame.ts';
-import { RawPeer } from './raw-peer.ts';
+import { HELLO, RawPeer } from './raw-peer.ts';
 
 const test = ava.serial;
 const KIB = 1024;
@@ -119,3 +119,27 @@ test('text and progress wait for room, too', async (t) => {
   await sleep(300);
   t.is(lines, before);
 });
+
+for (const [what, frames] of Object.entries({
+  'command data that is echoed': [
+    '1 1 0 command-name have-data echo',
+    ...Array.from({ length: 40 }, () => `1 1 0 command-data continuation ${'x'.repeat(10_000)}`),
+    '1 1 0 command-data eos end',
+  ],
+  'commands that nobody knows': Array.from(
+    { length: 3000 },
+    (_, i) => `${2 * i + 1} 1 0 command-name eos ${'x'.repeat(250)}`,
+  ),
+})) {
+  test(`half duplex: ${what}, whose answers pass the output bound, is an error and no standstill`, async (t) => {
+    const port = await serve(t, {
+      halfDuplex: true,
+      limits: { maxBufferedOutput: 65_536, maxBufferedInput: 65_536, maxConcurrentRequests: 10_000 },
+    });
+    const peer = await RawPeer.connect(port);
+    t.teardown(() => peer.close());
+    peer.send(HELLO, ...frames);
+    peer.socket.end();
+    t.regex((await peer.protocolError(60_000)) ?? 'nothing came', /limit\): maxBufferedOutput/);
+  });
+}
