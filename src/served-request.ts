@@ -190,7 +190,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
       queueMicrotask(this.#whenLaneEmpty);
       this.#whenLaneEmpty = undefined;
     }
-    if (call) this.#granted -= rawLength;
+    if (call) this.#useGrant(rawLength);
     if (last) {
       this.#lastInLane = false;
       this.#end();
@@ -343,8 +343,13 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
 
   #take(bytes: number): void {
     this.takeCredit(bytes);
-    this.#peer.output.take(bytes);
+    this.#peer.output.promise(bytes);
     this.#granted += bytes;
+  }
+
+  #useGrant(bytes: number): void {
+    this.#granted -= bytes;
+    this.#peer.output.keepPromise(bytes);
   }
 
   #grant(wanted: number): void {
@@ -509,7 +514,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
 
   /** A grant that was not used up. */
   #giveBack(bytes: number): void {
-    this.#granted -= bytes;
+    this.#useGrant(bytes);
     this.#peer.output.give(bytes);
     if (this.#peer.window.limited) this.#peer.returnCredit(bytes);
   }

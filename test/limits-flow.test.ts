@@ -120,6 +120,41 @@ test('text and progress wait for room, too', async (t) => {
   t.is(lines, before);
 });
 
+for (const order of ['before', 'after'] as const) {
+  test(`calls that idle in a lane from ${order} others use up outputMemory on do not keep their connection waiting`, async (t) => {
+    const made: number[] = [];
+    const port = await serve(t, {
+      outputMemory: 1 << 20,
+      commands: {
+        pour: pouring(made),
+        idle: { module: new URL('./fixtures-limits/stubborn.ts', import.meta.url), export: 'idle' },
+      },
+    });
+    const client = await connect({ port });
+    t.teardown(() => client.destroy());
+    const idle = async () => {
+      for (let i = 0; i < 4; i++)
+        client
+          .call('idle')
+          .text()
+          .catch(() => undefined);
+      await client.ping();
+    };
+    if (order === 'before') await idle();
+    for (let i = 0; i < 4; i++) {
+      const peer = await RawPeer.connect(port);
+      t.teardown(() => peer.close());
+      peer.socket.pause();
+      peer.send(...pourFrames(1, 2 * i, 1), ...pourFrames(3, 2 * i + 1));
+    }
+    const all = () => made.reduce((sum, bytes) => sum + bytes, 0);
+    for (let before = -1; before !== all() || made.length < 8; await sleep(300)) before = all();
+    if (order === 'after') await idle();
+    const value = 'x'.repeat(60_000);
+    t.is(await client.call('echo', { args: { value } }).text(), value);
+  });
+}
+
 for (const [what, frames] of Object.entries({
   'command data that is echoed': [
     '1 1 0 command-name have-data echo',

@@ -1,6 +1,6 @@
 /** Commands that do not hear that they are cancelled. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type CachedOutput, cached } from '../../src/reactor/command.ts';
+import { type CachedOutput, type CommandRequest, cached } from '../../src/reactor/command.ts';
 
 export default async function stubborn(): Promise<string> {
   return sleep(1500, 'too late');
@@ -11,4 +11,9 @@ let keys = 0;
 /** Output that is long in the making, under a new key each time. */
 export async function* producer(): AsyncGenerator<CachedOutput> {
   yield cached(`key ${keys++}`, () => sleep(1500, new Uint8Array(10)));
+}
+
+/** Says nothing until it is stopped. */
+export async function* idle({ signal }: CommandRequest): AsyncGenerator<string> {
+  await new Promise((resolve) => signal.addEventListener('abort', resolve));
 }
