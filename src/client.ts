@@ -9,7 +9,7 @@ import { Connection, type FrameOwner, type Transport } from './connection.ts';
 import type { CodecRegistry } from './encoding/registry.ts';
 import { KeepAlive } from './keepalive.ts';
 import { LocalDecoders, type ReceivedStream } from './local-decoders.ts';
-import { type ClientAction, ClientReactor } from './reactor/client.ts';
+import { type ClientAction, ClientReactor, REQUEST_IDS } from './reactor/client.ts';
 import { Response, type ResponseOwner } from './response.ts';
 import { CommandError, ConnectionError } from './wire/errors.ts';
 import { DEFAULT_FRAME_SIZE, type Frame, FrameType, HEADER_SIZE, PingFlag } from './wire/frame.ts';
@@ -146,7 +146,8 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
   // ---------------------------------------------------------------------------------------- sending
 
   get #maxConcurrentRequests(): number {
-    return this.#serverSettings?.maxConcurrentRequests ?? DEFAULT_LIMITS.maxConcurrentRequests;
+    const { maxConcurrentRequests } = this.#serverSettings ?? {};
+    return Math.min(maxConcurrentRequests ?? DEFAULT_LIMITS.maxConcurrentRequests, REQUEST_IDS);
   }
 
   #send(response: Response): void {

@@ -65,6 +65,18 @@ test('a server that ends its side and reads nothing more: the calls in flight fa
   await client.closed;
 });
 
+test('a server that takes more requests than there are IDs gets as many as there are, and the others wait', async (t) => {
+  const settings = encodeSenderSettings({ maxConcurrentRequests: 1_000_000, extensions: [] });
+  const where = await impostor(t, (socket) => {
+    socket.resume().write(frame(FrameType.senderSettings, 0, settings, begin));
+  });
+  const client = await dial(t, where);
+  const calls = Array.from({ length: 33_000 }, () => client.call('c'));
+  const waiting = calls.filter(({ requestId }) => requestId === 0);
+  t.is(waiting.length, 33_000 - 32_768);
+  t.true(calls.every(({ over }) => !over));
+});
+
 test('a server that never closes its side does not keep a client from closing', async (t) => {
   const where = await impostor(t, (socket) => {
     socket.resume().write(SETTINGS);
