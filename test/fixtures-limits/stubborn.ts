@@ -13,7 +13,9 @@ export async function* producer(): AsyncGenerator<CachedOutput> {
   yield cached(`key ${keys++}`, () => sleep(1500, new Uint8Array(10)));
 }
 
-/** Says nothing until it is stopped. */
-export async function* idle({ signal }: CommandRequest): AsyncGenerator<string> {
+/** Sends `size` bytes, if any, and then nothing until it is stopped. */
+export async function* idle({ text, signal }: CommandRequest): AsyncGenerator<Uint8Array> {
+  const size = Number(text('size') ?? 0);
+  if (size > 0) yield new Uint8Array(size);
   await new Promise((resolve) => signal.addEventListener('abort', resolve));
 }
