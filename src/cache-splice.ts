@@ -26,7 +26,8 @@ export interface SplicePeer {
 /** What splicing needs of its request. */
 export interface SpliceRequest {
   readonly id: number;
-  readonly over: boolean;
+  /** Nothing more of its output may be sent: it is over, or how it ends is on its way through a lane. */
+  readonly ending: boolean;
   /** Response bytes that the request's window still holds. */
   readonly windowLeft: number;
   /** As a ResponseSink has them. */
@@ -46,6 +47,8 @@ export class CacheSplice {
   /** Key that we have promised the cache to fill. */
   #promised: string | undefined;
   #stream: CacheStream | undefined;
+  /** Set while another request produces what this one has looked up. */
+  #stopAwaiting: (() => void) | undefined;
 
   constructor(peer: SplicePeer, request: SpliceRequest) {
     this.#peer = peer;
@@ -62,14 +65,17 @@ export class CacheSplice {
 
   /** Calls `hit` with the entry for `key`, or `miss` when it is for us to {@link fill} it or to {@link breakPromise}. */
   lookup(key: string, hit: (entry: CacheEntry) => void, miss: () => void): void {
-    this.#peer.cache.lookup(key, (entry) => {
+    const answer = (entry: CacheEntry | undefined) => {
+      this.#stopAwaiting = undefined;
       if (entry !== undefined) hit(entry);
-      else if (this.#request.over) this.#peer.cache.abandon(key);
+      else if (this.#request.ending) this.#peer.cache.abandon(key);
       else {
         this.#promised = key;
         miss();
       }
-    });
+    };
+    this.#stopAwaiting = () => this.#peer.cache.forget(key, answer);
+    this.#peer.cache.lookup(key, answer);
   }
 
   /** True until what was promised is filled or given up. */
@@ -98,9 +104,9 @@ export class CacheSplice {
   /** Sends an entry on a cache stream, after what is still in the lane and with nothing else between its pieces. */
   send(entry: CacheEntry, last: boolean, then: () => void): void {
     this.#request.afterLane(() => {
-      if (this.#request.over) return;
+      if (this.#request.ending) return;
       this.#peer.acquireCacheStream((stream) => {
-        if (this.#request.over) {
+        if (this.#request.ending) {
           this.#peer.releaseCacheStream(stream, true);
           return;
         }
@@ -112,6 +118,7 @@ export class CacheSplice {
 
   /** The request is over: lets go of what it has. */
   end(): void {
+    this.#stopAwaiting?.();
     this.breakPromise();
     if (this.#stream !== undefined) this.#peer.releaseCacheStream(this.#stream, false);
     this.#stream = undefined;
@@ -120,7 +127,7 @@ export class CacheSplice {
   #sendPieces(entry: CacheEntry, from: number, last: boolean, then: () => void): void {
     const request = this.#request;
     const stream = this.#stream;
-    if (request.over || stream === undefined) return;
+    if (request.ending || stream === undefined) return;
     for (let i = from; i < entry.pieces.length; i++) {
       const rawLength = Math.min(CACHED_PIECE, entry.rawLength - i * CACHED_PIECE);
       if (request.allowance(rawLength) < rawLength) {

@@ -9,7 +9,7 @@ import { Connection, type FrameOwner, type Transport } from './connection.ts';
 import type { CodecRegistry } from './encoding/registry.ts';
 import { KeepAlive } from './keepalive.ts';
 import { LocalDecoders, type ReceivedStream } from './local-decoders.ts';
-import { type ClientAction, ClientReactor } from './reactor/client.ts';
+import { type ClientAction, ClientReactor, REQUEST_IDS } from './reactor/client.ts';
 import { Response, type ResponseOwner } from './response.ts';
 import { CommandError, ConnectionError } from './wire/errors.ts';
 import { DEFAULT_FRAME_SIZE, type Frame, FrameType, HEADER_SIZE, PingFlag } from './wire/frame.ts';
@@ -31,6 +31,8 @@ const PLAIN_STREAM = 1;
 const DEFAULT_REQUEST_WINDOW = 1 << 20;
 const DEFAULT_KEEP_ALIVE = 30_000;
 const EXTENSIONS = ['sender-settings', 'progress', 'cancel', 'credit', 'ping', 'goaway'];
+/** How long a server that has closed its side may take to read the rest of ours, in milliseconds. */
+const LINGER = 1000;
 const NOTHING = new Uint8Array(0);
 
 export class Client implements FrameOwner, ResponseOwner, DataOwner {
@@ -128,7 +130,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
     };
   }
 
-  /** Ends the connection once the requests in flight are answered. */
+  /** Ends the connection once the requests in flight are answered; a server that does not close it then is left. */
   close(): Promise<void> {
     this.#refuseReason ??= new ConnectionError('the client is closed');
     this.#ending = true;
@@ -144,7 +146,8 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
   // ---------------------------------------------------------------------------------------- sending
 
   get #maxConcurrentRequests(): number {
-    return this.#serverSettings?.maxConcurrentRequests ?? DEFAULT_LIMITS.maxConcurrentRequests;
+    const { maxConcurrentRequests } = this.#serverSettings ?? {};
+    return Math.min(maxConcurrentRequests ?? DEFAULT_LIMITS.maxConcurrentRequests, REQUEST_IDS);
   }
 
   #send(response: Response): void {
@@ -249,7 +252,8 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
 
   onEnd(): void {
     this.#refuseReason ??= new ConnectionError('the server has closed the connection');
-    this.#connection.end();
+    // It answers nothing any more, and need not read what we have still to send.
+    this.#connection.end(LINGER);
   }
 
   onFailed(sendError: () => void): void {
@@ -330,7 +334,8 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
   }
 
   #endIfDone(): void {
-    if (this.#reactor.openRequests === 0 && this.#queued.length === 0) this.#connection.end();
+    if (this.#reactor.openRequests === 0 && this.#queued.length === 0)
+      this.#connection.end(this.#connection.limits.idleTimeout);
   }
 }
 

@@ -139,9 +139,13 @@ export class Connection {
     this.#pausedFor += this.#readingTime() - this.#inputTime;
   }
 
-  /** Closes once everything sent so far has reached the transport; reads on until the peer closes too. */
-  end(): void {
+  /**
+   * Closes once everything sent so far has reached the transport; reads on until the peer closes too. `patience`: drops
+   * the connection when that has taken so many milliseconds.
+   */
+  end(patience?: number): void {
     if (this.#state === 'closed') return;
+    if (patience !== undefined && this.#dropTimer === undefined) this.#dropAfter(patience);
     this.writer.whenEmpty(this.#endOutput);
   }
 

@@ -5,6 +5,7 @@
 
 import type { Connection } from './connection.ts';
 import { FrameType, PingFlag } from './wire/frame.ts';
+import { overLimit } from './wire/limits.ts';
 
 /** A request, as far as its command data is concerned. */
 export interface DataHolder {
@@ -17,7 +18,7 @@ export interface DataHolder {
 export interface InputSource {
   /** False before the peer is admitted, and once nothing is read any more. */
   readonly wanted: boolean;
-  /** Bytes of frames that wait for a decoder. */
+  /** Bytes of frames that wait for a decoder, or behind one that does. */
   readonly heldBytes: number;
   /** Whether decoders have to wait before they decode more. */
   holdDecoders(hold: boolean): void;
@@ -34,7 +35,8 @@ export class InputBounds {
   readonly #source: InputSource;
   /** What the command data costs that handlers have not read yet. */
   #unreadData = 0;
-  #creditWaiters: { request: DataHolder; resume: () => void }[] = [];
+  /** By request, each with how it goes on: one that is over must not stay here until credit comes, for it may never. */
+  readonly #creditWaiters = new Map<DataHolder, () => void>();
   /** Replies to pings that wait until less of it is unread: clients pace their uploads by them. */
   #heldPongs: Uint8Array[] = [];
   #awaitsOutput = false;
@@ -70,8 +72,9 @@ export class InputBounds {
     if (!this.#source.wanted) return;
     const soft = this.#soft;
     const held = this.#held;
-    this.#source.holdDecoders(this.#unreadData > soft + STUCK_ROOM);
-    if (this.#outputOverfull) this.#pauseForOutput();
+    this.#source.holdDecoders(held > soft + STUCK_ROOM);
+    if (this.#waitsForEver) this.#failForOutput();
+    else if (this.#outputOverfull) this.#pauseForOutput();
     else if (held <= soft) {
       this.#sendHeldPongs();
       this.#connection.resume();
@@ -80,16 +83,21 @@ export class InputBounds {
 
   /** `resume` is called when the peer has granted credit, `request` is stopped when it no longer can. */
   waitForCredit(request: DataHolder, resume: () => void): void {
-    this.#creditWaiters.push({ request, resume });
+    this.#creditWaiters.set(request, resume);
+  }
+
+  /** The request is over. */
+  stopWaiting(request: DataHolder): void {
+    this.#creditWaiters.delete(request);
   }
 
   wakeCreditWaiters(): void {
-    for (const { resume } of this.#takeCreditWaiters()) resume();
+    for (const [, resume] of this.#takeCreditWaiters()) resume();
   }
 
   /** No credit comes after the end of input. */
   stopCreditWaiters(): void {
-    for (const { request } of this.#takeCreditWaiters())
+    for (const [request] of this.#takeCreditWaiters())
       request.stop('the response waits for credit, and the input has ended');
   }
 
@@ -112,13 +120,25 @@ export class InputBounds {
     return used > limit + SHORT_ANSWERS;
   }
 
+  /** Half duplex: output goes when input has ended, so that we must not stop reading, and cannot go on (A6). */
+  get #waitsForEver(): boolean {
+    const { writer, output } = this.#connection;
+    if (!writer.held || output.used < output.limit) return false;
+    return this.#outputOverfull || this.#held > this.#soft;
+  }
+
+  #failForOutput(): void {
+    const { maxBufferedOutput } = this.#connection.limits;
+    const held = `more than ${maxBufferedOutput} bytes of output before the end of input`;
+    this.#connection.fail(overLimit('maxBufferedOutput', held));
+  }
+
   #checkStuck(held: number, soft: number): void {
-    const stuck = this.#creditWaiters.filter(({ request }) => request.unreadData > 0);
-    const stuckBytes = stuck.reduce((sum, { request }) => sum + request.unreadData, 0);
+    const stuck = [...this.#creditWaiters.keys()].filter(({ unreadData }) => unreadData > 0);
+    const stuckBytes = stuck.reduce((sum, { unreadData }) => sum + unreadData, 0);
     if (held - stuckBytes > soft) this.#connection.pause();
     else if (held <= soft + STUCK_ROOM) this.#connection.resume();
-    else
-      for (const { request } of stuck) request.stop('too much command data for a response that is not read');
+    else for (const request of stuck) request.stop('too much command data for a response that is not read');
   }
 
   #pauseForOutput(): void {
@@ -132,8 +152,8 @@ export class InputBounds {
   }
 
   #takeCreditWaiters() {
-    const waiters = this.#creditWaiters;
-    this.#creditWaiters = [];
+    const waiters = [...this.#creditWaiters];
+    this.#creditWaiters.clear();
     return waiters;
   }
 

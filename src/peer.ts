@@ -205,13 +205,13 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
 
   /** To be called once in a while; drops a peer that has gone without a word (see {@link KeepAlive}). */
   checkAlive(): void {
-    if (this.#inputEnded) this.#probe();
-    else this.#keepAlive.check();
+    if (!this.connection.reading) this.#probe();
+    this.#keepAlive.check();
   }
 
   /**
-   * A peer that has half-closed answers nothing, and that its socket is gone shows only when we send. An empty piece of
-   * a response that it waits for is something to send that changes nothing.
+   * That the socket of a peer is gone which has half-closed, or which we do not read, shows only when we send. An empty
+   * piece of a response that it waits for is something to send that changes nothing.
    */
   #probe(): void {
     for (const request of this.#requests.values()) {
@@ -301,7 +301,9 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   ): Promise<void> {
     const { name, mode } = request.command;
     const given = authorization && decodeUtf8(authorization);
+    request.workBegins();
     const refusal = await admission.ask({ command: name, mode, args, authorization: given });
+    request.workEnds();
     if (request.over) return;
     if (refusal === undefined) this.#route(request, args, plain);
     else request.stop(refusal);
@@ -464,6 +466,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   finished(request: ServedRequest): void {
     if (this.#requests.get(request.id) === request) this.#requests.delete(request.id);
     this.router.stopWaiting(request.id);
+    this.#input.stopWaiting(request);
     this.#freeWhenHandedOver(request.id, request.lingers);
     this.#failIfDone();
   }

@@ -2,6 +2,7 @@
 
 import type { CallOptions } from './client-options.ts';
 import { CommandError, ProtocolError } from './wire/errors.ts';
+import { decodeUtf8 } from './wire/utf8.ts';
 
 /** What a response needs of its client. */
 export interface ResponseOwner {
@@ -59,7 +60,7 @@ export class Response implements AsyncIterable<Uint8Array> {
 
   /** The whole response as UTF-8 text. */
   async text(): Promise<string> {
-    return new TextDecoder().decode(await this.bytes());
+    return decodeUtf8(await this.bytes());
   }
 
   /** Pieces as they come; leaving the loop early cancels the request. */

@@ -11,7 +11,7 @@ import { costOf, DataQueue, HandlerRequest, NO_DATA } from './reactor/request.ts
 import { ResponsePump, type ResponseSink } from './reactor/response.ts';
 import { CommandError } from './wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType } from './wire/frame.ts';
-import { cutUtf8, encodeProgress, encodeTextOutput, encodeUtf8 } from './wire/payloads.ts';
+import { cutUtf8, decodeUtf8, encodeProgress, encodeTextOutput, encodeUtf8 } from './wire/payloads.ts';
 
 /** What a request needs of its connection. */
 export interface RequestPeer extends SplicePeer {
@@ -40,8 +40,6 @@ const FIRST_GRANT = 64 * 1024;
 const MAX_GRANT = 512 * 1024;
 /** The output bound lets pieces shrink to this, not further: dribbles cost more than they bring. */
 const SMALLEST_PIECE = 4096;
-
-const text = new TextDecoder();
 
 export class ServedRequest implements ResponseSink, SpliceRequest {
   readonly id: number;
@@ -73,8 +71,8 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
   #lastLookup = false;
   #lastInLane = false;
   #over = false;
-  /** The handler's code runs on this thread. */
-  #codeRuns = false;
+  /** What the end of the request does not end: the hook that judges it, its code, what is made for the cache. */
+  #atWork = 0;
   /** The call in the lane was told to stop; it will say when its code has ended. */
   #callStopped = false;
   #lingers = false;
@@ -98,6 +96,10 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     return this.#over;
   }
 
+  get ending(): boolean {
+    return this.#over || this.#callStopped || this.#lastInLane;
+  }
+
   /** True when the handler was still at work as the response ended; its end is or was told by `linger(-1)`. */
   get lingers(): boolean {
     return this.#lingers;
@@ -119,7 +121,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     }
     const request = new HandlerRequest(name, this.#args, this.#data ?? NO_DATA);
     this.#request = request;
-    this.#codeRuns = true;
+    this.workBegins();
     this.#pump = new ResponsePump(name, this, this.#peer.frameSize);
     this.#pump.start(handler, request);
   }
@@ -188,7 +190,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
       queueMicrotask(this.#whenLaneEmpty);
       this.#whenLaneEmpty = undefined;
     }
-    if (call) this.#granted -= rawLength;
+    if (call) this.#useGrant(rawLength);
     if (last) {
       this.#lastInLane = false;
       this.#end();
@@ -207,7 +209,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
       case Op.wantRoom:
         return this.#giveRoom();
       case Op.lookup:
-        return this.#lookup(text.decode(record.payload), record.flags === 1);
+        return this.#lookup(decodeUtf8(record.payload), record.flags === 1, record.extra);
       case Op.pieces:
         return this.#pieces(record);
       case Op.dataRead:
@@ -299,8 +301,16 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
   }
 
   ended(): void {
-    this.#codeRuns = false;
-    if (this.#over) this.#peer.linger(-1);
+    this.workEnds();
+  }
+
+  /** Something begins that goes on when the request is stopped, and counts as a request until {@link workEnds}. */
+  workBegins(): void {
+    this.#atWork++;
+  }
+
+  workEnds(): void {
+    if (--this.#atWork === 0 && this.#over) this.#peer.linger(-1);
   }
 
   // --------------------------------------------------------------------------------- calls in a lane
@@ -333,8 +343,13 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
 
   #take(bytes: number): void {
     this.takeCredit(bytes);
-    this.#peer.output.take(bytes);
+    this.#peer.output.promise(bytes);
     this.#granted += bytes;
+  }
+
+  #useGrant(bytes: number): void {
+    this.#granted -= bytes;
+    this.#peer.output.keepPromise(bytes);
   }
 
   #grant(wanted: number): void {
@@ -358,7 +373,10 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     else this.#peer.output.wait(() => this.#giveRoom());
   }
 
-  #lookup(key: string, last: boolean): void {
+  /** What is spliced needs the room that the call has not used. */
+  #lookup(key: string, last: boolean, unused: number): void {
+    this.#window.take(-unused);
+    this.#giveBack(unused);
     const splice = this.#splices();
     if (splice === undefined) {
       this.#answerLookup(LookupAnswer.stream);
@@ -423,17 +441,22 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
   }
 
   async #produce(output: CachedOutput, then: (bytes?: Uint8Array) => void): Promise<void> {
+    this.workBegins();
     try {
       const bytes = await output.produce();
       if (!(bytes instanceof Uint8Array)) throw new TypeError('cached output must be a Uint8Array');
       if (!this.#over) then(bytes);
     } catch (error) {
       this.#pump?.fail(error);
+    } finally {
+      this.workEnds();
     }
   }
 
   #compress(splice: CacheSplice, bytes: Uint8Array, last: boolean, then: (bytes?: Uint8Array) => void): void {
+    this.workBegins();
     this.#peer.compress(bytes, (pieces) => {
+      this.workEnds();
       if (this.#over) return;
       if (pieces === undefined) {
         splice.breakPromise();
@@ -482,7 +505,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     this.#data?.drop();
     this.#splice?.end();
     if (this.#stream !== undefined) this.#peer.leaveStream(this.#stream, this.id);
-    this.#lingers = this.#codeRuns || this.#callStopped;
+    this.#lingers = this.#atWork > 0 || this.#callStopped;
     if (this.#granted !== 0) this.#giveBack(this.#granted);
     this.#early = undefined;
     if (this.#unread > 0) this.#dataRead(this.#unread);
@@ -491,7 +514,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
 
   /** A grant that was not used up. */
   #giveBack(bytes: number): void {
-    this.#granted = 0;
+    this.#useGrant(bytes);
     this.#peer.output.give(bytes);
     if (this.#peer.window.limited) this.#peer.returnCredit(bytes);
   }

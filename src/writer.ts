@@ -64,6 +64,11 @@ export class Writer {
     return this.#writing || this.#held;
   }
 
+  /** True from {@link hold} to {@link release}. */
+  get held(): boolean {
+    return this.#held;
+  }
+
   /**
    * Adds finished frames; `bytes` belong to the writer from now on, or with `release` until that is called, which it
    * always is.

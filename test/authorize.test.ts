@@ -12,6 +12,7 @@ import {
   type ServerOptions,
 } from '../src/index.ts';
 import { FrameType } from '../src/wire/frame.ts';
+import { fill, tempFolder } from './files-helper.ts';
 import { HELLO, RawPeer } from './raw-peer.ts';
 
 const test = ava.serial;
@@ -116,6 +117,23 @@ test('the hook is told command, mode, arguments and authorization; handlers and 
   t.is(reports.length, 1);
   t.false(reports.join().includes('Bearer'));
   client.destroy();
+});
+
+test('what the hook reads as one path, the handler does not read as another', async (t) => {
+  const root = tempFolder(t);
+  fill(root, { secret: 'the secret' });
+  const { port } = await serve(t, {
+    root,
+    authorize: ({ args }) => Buffer.from(args?.get('path') ?? []).toString() !== 'secret',
+  });
+  const client = await connect({ port });
+  t.teardown(() => client.destroy());
+  const get = (path: string) => client.call('files.get', { args: { path } }).text();
+  await t.throwsAsync(get('secret'), { message: 'not authorized' });
+  // A decoder that takes U+FEFF for a byte order mark would open the secret.
+  await t.throwsAsync(get('\ufeffsecret'), { message: /^no such file/ });
+  fill(root, { '\ufeffsecret': '\ufeffno secret' });
+  t.is(await get('\ufeffsecret'), '\ufeffno secret');
 });
 
 test('a command that is refused does not run, its data goes nowhere, and its connection lives on', async (t) => {

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { type Client, CommandError, ConnectionError, connect, ProtocolError } from '../src/index.ts';
 import { encodeFrame, FrameType, StreamFlag } from '../src/wire/frame.ts';
@@ -42,6 +43,48 @@ async function hostile(t: ExecutionContext, reply: (request: number) => Uint8Arr
   });
   return dial(t, where);
 }
+
+test('a server that ends its side and reads nothing more: the calls in flight fail', async (t) => {
+  const reader = Promise.withResolvers<void>();
+  const settings = encodeSenderSettings({ extensions: [] });
+  const where = await impostor(t, (socket) => {
+    socket.pause();
+    socket.write(frame(FrameType.senderSettings, 0, settings, begin));
+    reader.promise.then(() => socket.end());
+  });
+  const client = await dial(t, where);
+  let sent = 0;
+  const data = async function* () {
+    for (; ; sent++) yield new Uint8Array(1 << 20);
+  };
+  const error = failure(client.call('upload', { data: data() }).text());
+  // Until neither the system nor we take more of it.
+  for (let before = -1; before !== sent; await sleep(300)) before = sent;
+  reader.resolve();
+  t.is((await error).message, `127.0.0.1:${where.port} closed the connection`);
+  await client.closed;
+});
+
+test('a server that takes more requests than there are IDs gets as many as there are, and the others wait', async (t) => {
+  const settings = encodeSenderSettings({ maxConcurrentRequests: 1_000_000, extensions: [] });
+  const where = await impostor(t, (socket) => {
+    socket.resume().write(frame(FrameType.senderSettings, 0, settings, begin));
+  });
+  const client = await dial(t, where);
+  const calls = Array.from({ length: 33_000 }, () => client.call('c'));
+  const waiting = calls.filter(({ requestId }) => requestId === 0);
+  t.is(waiting.length, 33_000 - 32_768);
+  t.true(calls.every(({ over }) => !over));
+});
+
+test('a server that never closes its side does not keep a client from closing', async (t) => {
+  const where = await impostor(t, (socket) => {
+    socket.resume().write(SETTINGS);
+  });
+  const client = await dial(t, where, { keepAliveInterval: 0, limits: { idleTimeout: 50 } });
+  await client.close();
+  t.is((await failure(client.call('late').text())).message, 'the client is closed');
+});
 
 // ----------------------------------------------------------------------------- no connection, or a wrong one
 

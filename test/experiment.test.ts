@@ -514,6 +514,40 @@ test('a recording has what was answered, and nothing that is sensitive', async (
   t.throws(() => createServer({ record: { path } }), { code: 'EEXIST' });
 });
 
+test('a recording keeps no more than 64 MiB of responses that are not whole: others are left out', async (t) => {
+  const path = join(tempFolder(t), 'capture');
+  const ends = Array.from({ length: 5 }, () => Promise.withResolvers<void>());
+  const server = createServer({
+    workers: 1,
+    // What has been kept need not be written.
+    record: { path, maxBytes: 1000 },
+    commands: {
+      large: async function* (request) {
+        for (let i = 0; i < 15; i++) yield new Uint8Array(1 << 20);
+        await ends[Number(request.text('n'))].promise;
+        yield 'end';
+      },
+    },
+  });
+  t.teardown(() => server.close(0));
+  const client = await connect((await server.listen()) as { port: number }, { requestWindow: 16 << 20 });
+  t.teardown(() => client.destroy());
+  const answers: Promise<Uint8Array>[] = [];
+  for (let n = 0; n < 5; n++) {
+    const response = client.call('large', { args: { n: String(n) } });
+    const pieces = response[Symbol.asyncIterator]();
+    // One after the other: the last one finds no room.
+    for (let got = 0; got < 15 << 20; ) got += (await pieces.next()).value!.length;
+    answers.push(pieces.next().then(({ value }) => value!));
+  }
+  ends[4].resolve();
+  t.is(String(Buffer.from(await answers[4])), 'end');
+  t.is(server.recorded?.leftOut, 1);
+  for (const { resolve } of ends) resolve();
+  for (const answer of answers) t.is(String(Buffer.from(await answer)), 'end');
+  t.is(server.recorded?.leftOut, 1);
+});
+
 test('a recording stops at its size, and the server goes on', async (t) => {
   const path = join(tempFolder(t), 'capture');
   const server = createServer({

@@ -76,6 +76,38 @@ test('an endless loop in a lane is found, its worker ended, its requests failed;
   await t.throwsAsync(client.call('loop').text(), { message: /no sign of life/ });
 });
 
+test('an endless loop is found also when it is the first thing that a lane is asked', async (t) => {
+  const { client } = await serve(t, { workers: 1, laneTimeout: 2000, commands: { spin: lane('spin') } });
+  await t.throwsAsync(client.call('spin').text(), { message: /no sign of life for 2000 ms/ });
+  await healthy(t, client);
+});
+
+test('requests that wait for a stream of their own are all answered when the only lane dies', async (t) => {
+  const { client } = await serve(t, {
+    workers: 1,
+    policy: 'per-request',
+    streams: 2,
+    commands: {
+      die: lane('die'),
+      hold: async function* (request) {
+        for await (const piece of request.data) yield piece;
+      },
+    },
+  });
+  const ends = Promise.withResolvers<void>();
+  const data = async function* () {
+    await ends.promise;
+    yield new TextEncoder().encode('still there');
+  };
+  const calls = Array.from({ length: 20 }, () => client.call('hold', { data: data() }).text());
+  // It runs on a stream without encoding, and takes the two with it.
+  await t.throwsAsync(client.call('die', { sensitive: true }).text(), { message: /worker of lane 0 died/ });
+  ends.resolve();
+  const answers = await Promise.allSettled(calls);
+  const failed = answers.filter(({ status }) => status === 'rejected');
+  t.is(failed.length, 2);
+});
+
 test('a lane that is merely busy is left alone', async (t) => {
   const { client, errors } = await serve(t, { laneTimeout: 800, commands: { busy: lane('busy') } });
   for (let i = 0; i < 4; i++) t.is(await client.call('busy').text(), 'done');

@@ -327,13 +327,24 @@ test('a folder that goes away while it is listed costs no more than itself', asy
     Array.from({ length: 2000 }, (_, i) => [`a/${String(i).padStart(30, '0')}`, '']),
   );
   const { root } = serve(t, { ...files, 'b/gone': '', c: '' });
-  const listing = create({ root })['files.list'](request('files.list')) as Iterable<string>;
+  const listing = create({ root })['files.list'](request('files.list')) as AsyncIterable<string>;
   let text = '';
-  for (const piece of listing) {
+  for await (const piece of listing) {
     rmSync(join(root, 'b'), { recursive: true, force: true });
     if (typeof piece === 'string') text += piece;
   }
   t.deepEqual(text.trim().split('\n').length, 2001);
+});
+
+test('a folder of many names does not keep its lane from other work', async (t) => {
+  const files = Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`${i}`, '']));
+  const { root } = serve(t, files);
+  let turns = 0;
+  const other = setInterval(() => turns++, 0);
+  t.teardown(() => clearInterval(other));
+  const { bytes } = await run(create({ root })['files.list'], request('files.list'));
+  t.is(bytes.toString().trim().split('\n').length, 3000);
+  t.true(turns > 3, `${turns} turns for others`);
 });
 
 test('a root that is missing is an error when the server is made', (t) => {

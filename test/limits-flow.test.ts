@@ -3,10 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
 import { type CommandRequest, connect, createServer, type ServerOptions, TextOutput } from '../src/index.ts';
 import { FrameType } from '../src/wire/frame.ts';
-import { RawPeer } from './raw-peer.ts';
+import { idle } from './fixtures-limits/stubborn.ts';
+import { HELLO, RawPeer } from './raw-peer.ts';
 
 const test = ava.serial;
 const KIB = 1024;
+const STUBBORN = new URL('./fixtures-limits/stubborn.ts', import.meta.url);
 
 async function serve(t: ExecutionContext, options: ServerOptions): Promise<number> {
   const server = createServer({ workers: 2, ...options });
@@ -119,3 +121,77 @@ test('text and progress wait for room, too', async (t) => {
   await sleep(300);
   t.is(lines, before);
 });
+
+for (const where of ['on the main thread', 'in a lane']) {
+  test(`all of a piece that had to wait arrives while its handler ${where} waits for something else`, async (t) => {
+    const command = where === 'in a lane' ? { module: STUBBORN, export: 'idle' } : idle;
+    const port = await serve(t, { limits: { maxBufferedOutput: 64 * KIB }, commands: { idle: command } });
+    const client = await connect({ port });
+    t.teardown(() => client.destroy());
+    let missing = 300_000;
+    for await (const piece of client.call('idle', { args: { size: String(missing) } })) {
+      missing -= piece.length;
+      if (missing === 0) break;
+    }
+    t.is(missing, 0);
+  });
+}
+
+for (const order of ['before', 'after'] as const) {
+  test(`calls that idle in a lane from ${order} others use up outputMemory on do not keep their connection waiting`, async (t) => {
+    const made: number[] = [];
+    const port = await serve(t, {
+      outputMemory: 1 << 20,
+      commands: {
+        pour: pouring(made),
+        idle: { module: STUBBORN, export: 'idle' },
+      },
+    });
+    const client = await connect({ port });
+    t.teardown(() => client.destroy());
+    const idling = async () => {
+      for (let i = 0; i < 4; i++)
+        client
+          .call('idle')
+          .text()
+          .catch(() => undefined);
+      await client.ping();
+    };
+    if (order === 'before') await idling();
+    for (let i = 0; i < 4; i++) {
+      const peer = await RawPeer.connect(port);
+      t.teardown(() => peer.close());
+      peer.socket.pause();
+      peer.send(...pourFrames(1, 2 * i, 1), ...pourFrames(3, 2 * i + 1));
+    }
+    const all = () => made.reduce((sum, bytes) => sum + bytes, 0);
+    for (let before = -1; before !== all() || made.length < 8; await sleep(300)) before = all();
+    if (order === 'after') await idling();
+    const value = 'x'.repeat(60_000);
+    t.is(await client.call('echo', { args: { value } }).text(), value);
+  });
+}
+
+for (const [what, frames] of Object.entries({
+  'command data that is echoed': [
+    '1 1 0 command-name have-data echo',
+    ...Array.from({ length: 40 }, () => `1 1 0 command-data continuation ${'x'.repeat(10_000)}`),
+    '1 1 0 command-data eos end',
+  ],
+  'commands that nobody knows': Array.from(
+    { length: 3000 },
+    (_, i) => `${2 * i + 1} 1 0 command-name eos ${'x'.repeat(250)}`,
+  ),
+})) {
+  test(`half duplex: ${what}, whose answers pass the output bound, is an error and no standstill`, async (t) => {
+    const port = await serve(t, {
+      halfDuplex: true,
+      limits: { maxBufferedOutput: 65_536, maxBufferedInput: 65_536, maxConcurrentRequests: 10_000 },
+    });
+    const peer = await RawPeer.connect(port);
+    t.teardown(() => peer.close());
+    peer.send(HELLO, ...frames);
+    peer.socket.end();
+    t.regex((await peer.protocolError(60_000)) ?? 'nothing came', /limit\): maxBufferedOutput/);
+  });
+}

@@ -302,6 +302,23 @@ test('a listing has bounds: entries, bytes, lengths, depth', async (t) => {
     dest,
   );
   t.is(deep.failed.length, 2);
+  const folders = Array.from({ length: 6 }, (_, i) => ({
+    path: Array.from({ length: 3 }, (_, k) => `${i}.${k}`).join('/'),
+    content: 'x',
+  }));
+  const deepMany = await pull(new FakeClient(folders), dest, { maxEntries: 7 });
+  t.deepEqual(failuresOf(deepMany), { '': 'the listing has more than 7 folders; the rest is left out' });
+  t.is(deepMany.files, 4);
+  const long = Array.from({ length: 20 }, (_, i) => ({
+    path: `${i}${'/x'.repeat(40)}/${'y'.repeat(200)}`,
+    content: '',
+  }));
+  const longMany = await pull(
+    new FakeClient([], long.map(({ path }) => `${JSON.stringify({ path: path.repeat(10) })}\n`).join('')),
+    dest,
+    { maxEntries: 20 },
+  );
+  t.is(longMany.failed.at(-1)?.error, 'the listing has more than 37888 characters; the rest is left out');
   await t.throwsAsync(pull(new FakeClient([], 'x'.repeat(40_000)), dest), { message: /line without end/ });
 });
 

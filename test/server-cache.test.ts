@@ -1,9 +1,13 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Client, ConnectOptions, ServerOptions } from '../src/index.ts';
+import { FrameType } from '../src/wire/frame.ts';
 import { commands, on, THREADS } from './helpers/commands.ts';
 import { decodeThreeWays, livesOf, recording } from './helpers/recorder.ts';
 import { concat, digest, sample } from './helpers/samples.ts';
 import { dial, failure, type Serving, serving } from './helpers/serving.ts';
+import { HELLO, RawPeer } from './raw-peer.ts';
+
+const FAILING = new URL('./fixtures-limits/failing.ts', import.meta.url);
 
 async function cacheServer(t: ExecutionContext, options: ServerOptions = {}): Promise<Serving> {
   return serving(t, { commands: commands(), ...options });
@@ -133,6 +137,19 @@ for (const thread of THREADS) {
     t.is(await timesProduced(c, thread, `budget ${thread}`), 21, 'the oldest is gone');
   });
 
+  test(`${thread} thread: a key that begins with U+FEFF is another key`, async (t) => {
+    const own = await cacheServer(t);
+    const c = await dial(t, own.address);
+    for (const [key, size] of [
+      ['k', 100],
+      ['\ufeffk', 200],
+      ['\ufeff\ufeffk', 300],
+    ] as const) {
+      const args = { key, size: String(size) };
+      t.is((await c.call(on(thread, 'shared'), { args }).bytes()).length, size);
+    }
+  });
+
   test(`${thread} thread: output too large for the cache is sent all the same`, async (t) => {
     const own = await cacheServer(t, { cacheBytes: 10_000 });
     const c = await dial(t, own.address);
@@ -196,6 +213,39 @@ for (const thread of THREADS) {
       t.is(digest(await c.call(command, { args }).bytes()), digest(sample(900_000, 1)));
     }
     t.true((await decodeThreeWays(t, recorder.connections[0].toClient)) > 100);
+  });
+
+  test(`${thread} thread: a response cancelled in the middle of cached output ends once, however late its lane says so`, async (t) => {
+    const { server, address } = await cacheServer(t, {
+      // Output waits for the end of input: so it stands where we want it to.
+      halfDuplex: true,
+      limits: { maxBufferedOutput: 65_536 },
+      commands: { ...commands(), busy: { module: FAILING, export: 'busy' } },
+    });
+    const ask = async (...lines: string[]) => {
+      const peer = await RawPeer.connect(address.port);
+      t.teardown(() => peer.close());
+      peer.send(HELLO.replace('{', '{"contentEncodings":["zstd-8mb"],'), ...lines);
+      return peer;
+    };
+    const cachedOutput = [
+      `1 1 0 command-name have-args ${on(thread, 'shared')}`,
+      '1 1 0 command-argument 0 \\x03\\0\\x01\\0keyk',
+      '1 1 0 command-argument eoa \\x04\\0\\x06\\0size400000',
+    ];
+    const ends = ({ frames }: RawPeer, id = 1) =>
+      frames.filter(({ requestId, flags }) => requestId === id && flags === 2).map(({ type }) => type);
+    const first = await ask(...cachedOutput);
+    first.socket.end();
+    await first.until(() => first.ended, 60_000);
+    t.deepEqual(ends(first), [FrameType.bytesResponse]);
+    const second = await ask(...cachedOutput);
+    while ((await server.stats()).cache.hits === 0);
+    second.send('3 1 0 command-name eos busy', '1 1 0 cancel 0 ');
+    second.socket.end();
+    await second.until(() => second.ended, 60_000);
+    t.deepEqual(ends(second), [FrameType.errorResponse]);
+    t.deepEqual(ends(second, 3), [FrameType.bytesResponse]);
   });
 
   for (const requestWindow of [5_000, 32_768, 40_000, 65_535, 65_536, 100_000]) {

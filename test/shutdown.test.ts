@@ -1,12 +1,15 @@
 // The end: close(), SIGTERM, and peers that are no longer there.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { createConnection, createServer as createNetServer, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import ava, { type ExecutionContext } from 'ava';
 import { type CommandRequest, connect, createServer, type Server, type ServerOptions } from '../src/index.ts';
 import { FrameType } from '../src/wire/frame.ts';
+import { tempFolder } from './files-helper.ts';
 import { HELLO, RawPeer } from './raw-peer.ts';
 
 const test = ava.serial;
@@ -152,6 +155,20 @@ for (const busy of [false, true]) {
   });
 }
 
+test("SIGTERM ends the command line's server with 0 from the moment on at which it listens", async (t) => {
+  const path = join(tempFolder(t), 'socket');
+  const cli = fileURLToPath(new URL('../src/cli/millrace.ts', import.meta.url));
+  const child = spawn(process.execPath, [cli, 'serve', '.', '--socket', path, '--workers', '1'], {
+    stdio: 'ignore',
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  const exit = once(child, 'exit');
+  // Its socket is there before its workers are.
+  while (!existsSync(path)) await sleep(1);
+  child.kill('SIGTERM');
+  t.deepEqual(await exit, [0, null]);
+});
+
 /** A client behind a network that can be cut: after `cut()` nothing passes, and nobody is told. */
 async function behindTunnel(t: ExecutionContext, port: number): Promise<{ port: number; cut: () => void }> {
   const pairs: Socket[] = [];
@@ -196,6 +213,34 @@ test('a peer that is no longer there is found by its silence; one that is silent
   t.true(reports.some((report) => report.includes('keepAliveInterval')));
   t.is(await here.call('echo', { args: { value: 'here' } }).text(), 'here');
 });
+
+for (const how of ['destroy', 'resetAndDestroy'] as const) {
+  test(`a peer that is gone (${how}) is found also while it is not read, and its handler told`, async (t) => {
+    const aborted = Promise.withResolvers<void>();
+    const { server, port } = await serve(t, {
+      keepAliveInterval: 100,
+      limits: { maxBufferedInput: 1 },
+      commands: {
+        // Reads none of its data.
+        subscribe: ({ signal }) =>
+          new Promise((resolve) =>
+            signal.addEventListener('abort', () => {
+              aborted.resolve();
+              resolve(undefined);
+            }),
+          ),
+      },
+    });
+    const peer = await RawPeer.connect(port);
+    peer.send(HELLO, '1 1 0 command-name have-data subscribe', '1 1 0 command-data continuation more');
+    await sleep(300);
+    t.is((await server.stats()).connections, 1);
+    t.false(peer.ended);
+    peer.socket[how]();
+    await aborted.promise;
+    t.is((await server.stats()).connections, 0);
+  });
+}
 
 test('a peer that does not speak ping is not asked', async (t) => {
   const { server, port } = await serve(t, { keepAliveInterval: 100 });

@@ -54,7 +54,10 @@ export const Op = {
   failed: 35,
   /** A call wants to send `extra` more bytes than it has been granted. */
   want: 36,
-  /** A call yields cached output; payload: the key. Answered by `lookupAnswer`. */
+  /**
+   * A call yields cached output, flags 1: as its end; payload: the key; extra: what is left of its grant, which it gives
+   * back. Answered by `lookupAnswer`.
+   */
   lookup: 37,
   /**
    * A whole compressed for the cache; payload: {@link packPieces}; extra: its bytes before. Slot and request ID are

@@ -78,6 +78,8 @@ class Call implements ResponseSink {
   #roomAsked = false;
   #resume: (() => void) | undefined;
   #codeRuns = true;
+  /** Cached output is being produced, which the end of the call does not end. */
+  #produces = false;
   #mustTell = false;
   #lookup: ((answer: number) => void) | undefined;
   #over = false;
@@ -121,13 +123,13 @@ class Call implements ResponseSink {
   }
 
   get codeRuns(): boolean {
-    return this.#codeRuns;
+    return this.#codeRuns || this.#produces;
   }
 
   /** Stops the handler because the main thread says so, which wants to know when its code has ended. */
   cancel(reason: string): void {
     this.#mustTell = true;
-    const ended = !this.#codeRuns;
+    const ended = !this.codeRuns;
     this.stop(reason);
     if (ended) this.tellEnded();
   }
@@ -189,7 +191,9 @@ class Call implements ResponseSink {
       if (answer === LookupAnswer.spliced) then();
       else this.#produce(output, answer, then);
     };
-    this.#add(Op.lookup, last ? 1 : 0, utf8.encode(output.key));
+    const unused = this.#grant;
+    this.#grant = 0;
+    this.#add(Op.lookup, last ? 1 : 0, utf8.encode(output.key), unused);
   }
 
   flushLater(pump: ResponsePump): void {
@@ -211,12 +215,18 @@ class Call implements ResponseSink {
 
   ended(): void {
     this.#codeRuns = false;
+    this.#codeEnded();
+  }
+
+  #codeEnded(): void {
+    if (this.codeRuns) return;
     if (this.#mustTell) this.tellEnded();
     this.#calls.ended(this);
   }
 
   async #produce(output: CachedOutput, answer: number, then: (bytes?: Uint8Array) => void): Promise<void> {
     let bytes: Uint8Array;
+    this.#produces = true;
     try {
       bytes = await output.produce();
       if (!(bytes instanceof Uint8Array)) throw new TypeError('cached output must be a Uint8Array');
@@ -224,6 +234,9 @@ class Call implements ResponseSink {
       if (answer === LookupAnswer.produce) this.#add(Op.pieces, 1, NOTHING);
       this.pump.fail(error);
       return;
+    } finally {
+      this.#produces = false;
+      this.#codeEnded();
     }
     if (answer === LookupAnswer.stream) {
       then(bytes);

@@ -19,7 +19,7 @@ import { nativeCodecs } from '../src/encoding/native.ts';
 import { CodecRegistry } from '../src/encoding/registry.ts';
 import { compressWhole } from '../src/encoding/whole.ts';
 import { BytesResponseFlag, FrameType, HEADER_SIZE, StreamFlag, writeHeader } from '../src/wire/frame.ts';
-import { encodeStreamSettings } from '../src/wire/payloads.ts';
+import { decodeUtf8, encodeStreamSettings } from '../src/wire/payloads.ts';
 import {
   BatchReader,
   BatchWriter,
@@ -66,7 +66,6 @@ const NOTHING = new Uint8Array(0);
 const codecs = new CodecRegistry(nativeCodecs());
 const wholeCodec = codecs.get('zstd-8mb') as Codec;
 const utf8 = new TextEncoder();
-const text = new TextDecoder();
 
 /** Where lane and calls put what goes back to the main thread. */
 export class LaneOutput {
@@ -244,9 +243,9 @@ export class Lane {
       case Op.decode:
         return this.#decode(slot, requestId, record.payload);
       case Op.openEncoder:
-        return this.#openEncoder(slot, JSON.parse(text.decode(record.payload)));
+        return this.#openEncoder(slot, JSON.parse(decodeUtf8(record.payload)));
       case Op.openDecoder:
-        return this.#openDecoder(slot, JSON.parse(text.decode(record.payload)));
+        return this.#openDecoder(slot, JSON.parse(decodeUtf8(record.payload)));
       case Op.close:
         return this.#close(slot);
       case Op.renew:

@@ -36,6 +36,8 @@ export interface RecordFigures {
 const DEFAULT_MAX_BYTES = 256 << 20;
 /** A larger response is not kept: it would have to be held until it is whole. */
 const MAX_RESPONSE = 16 << 20;
+/** Bytes of all responses that are not whole yet: those past it are left out. */
+const MAX_UNDERWAY = 64 << 20;
 /** Lines that wait for the disk. */
 const MAX_WAITING = 64 << 20;
 
@@ -55,6 +57,7 @@ export class Recorder {
   #responses = 0;
   #bytes = 0;
   #leftOut = 0;
+  #underway = 0;
   #full = false;
   #closed = false;
 
@@ -103,6 +106,17 @@ export class Recorder {
       this.#responses++;
       this.#put(line);
     }
+  }
+
+  /** Whether `bytes` more of responses that are not whole may be kept, until they are let go of. */
+  keep(bytes: number): boolean {
+    if (this.#underway + bytes > MAX_UNDERWAY) return false;
+    this.#underway += bytes;
+    return true;
+  }
+
+  letGo(bytes: number): void {
+    this.#underway -= bytes;
   }
 
   leaveOut(): void {
@@ -174,6 +188,8 @@ class WatchedTransport implements Transport {
 interface Underway extends Omit<CaptureRecord, 'body'> {
   chunks: Uint8Array[];
   length: number;
+  /** Bytes of the chunks that the recorder keeps for it. */
+  kept: number;
   /** It stays out of the file. */
   readonly secret: boolean;
 }
@@ -210,6 +226,8 @@ class Observer {
   stop(): void {
     if (!this.#watching) return;
     this.#watching = false;
+    for (const underway of this.#responses.requests()) this.#letGo(underway);
+    this.#requests.stop();
     this.#responses.stop();
   }
 
@@ -243,6 +261,7 @@ class Observer {
       wire: 0,
       chunks: [],
       length: 0,
+      kept: 0,
       secret: args.has(':sensitive') || definition?.sensitive === true,
     });
   }
@@ -256,26 +275,37 @@ class Observer {
     for (const action of actions) {
       if (action.kind === 'bytes') this.#piece(action.request, action.bytes, action.last);
       const ended = action.kind === 'error' || (action.kind === 'bytes' && action.last);
-      if (ended) this.#requests.finishResponse(requestId);
+      if (!ended) continue;
+      this.#letGo(action.request);
+      this.#requests.finishResponse(requestId);
     }
   }
 
   #piece(underway: Underway, bytes: Uint8Array, last: boolean): void {
     underway.length += bytes.length;
-    const kept = !underway.secret && underway.length <= MAX_RESPONSE;
+    const whole = underway.kept === underway.length - bytes.length;
+    const kept =
+      !underway.secret && whole && underway.length <= MAX_RESPONSE && this.#recorder.keep(bytes.length);
     if (kept) {
+      underway.kept += bytes.length;
       underway.chunks.push(bytes.slice());
       underway.pieces.push([
         Math.max(0, Math.round(100 * (this.#recorder.now() - underway.at)) / 100),
         bytes.length,
       ]);
-    } else underway.chunks = [];
+    } else this.#letGo(underway);
     if (!last || underway.secret) return;
     if (!kept) {
       this.#recorder.leaveOut();
       return;
     }
-    const { chunks, length: _length, secret: _secret, ...record } = underway;
+    const { chunks, length: _length, kept: _kept, secret: _secret, ...record } = underway;
     this.#recorder.add({ ...record, body: Buffer.concat(chunks).toString('base64') });
+  }
+
+  #letGo(underway: Underway): void {
+    this.#recorder.letGo(underway.kept);
+    underway.kept = 0;
+    underway.chunks = [];
   }
 }

@@ -90,6 +90,8 @@ async function serve(dir: string, options: ServeOptions): Promise<void> {
   checkFolder(dir);
   const settings = { ...serverOptions(options), ...(await experimentOptions(options)) };
   const server = await makeServer({ ...settings, root: dir, onError: reporter(options) });
+  // From before the first request on: whoever starts a server may also stop it at once.
+  const stopped = untilStopped();
   try {
     const address = await listen(server, options);
     const { lanes } = await server.stats();
@@ -97,7 +99,7 @@ async function serve(dir: string, options: ServeOptions): Promise<void> {
     const tls = settings.tls === undefined ? '' : settings.tls.requestCert ? 'mutual TLS, ' : 'TLS, ';
     const how = `${tls}${plural(lanes.length, 'worker')}, policy ${settings.policy}, ${profile}`;
     console.log(`millrace serves ${oneLine(resolve(dir))} on ${showTarget(address)} (${how})`);
-    await untilStopped();
+    await stopped;
     // Said only where somebody would wonder.
     setTimeout(() => console.error(FINISHING), 300).unref();
   } finally {

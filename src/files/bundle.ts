@@ -4,6 +4,7 @@
  */
 
 import { CommandError } from '../wire/errors.ts';
+import { decodeUtf8 } from '../wire/utf8.ts';
 import type { FileEntry } from './listing.ts';
 
 /** Most paths that one files.bundle may ask for. */
@@ -19,8 +20,6 @@ const ZERO = 0x30;
 /** Digits of the largest safe integer. */
 const MAX_DIGITS = 16;
 const EMPTY = new Uint8Array(0);
-
-const decoder = new TextDecoder();
 
 export function sizeLine(size: number): string {
   return `${size}\n`;
@@ -108,7 +107,7 @@ export class BundleReader {
     if (line[0] === ERROR) {
       this.#next++;
       this.#line = EMPTY;
-      this.#receiver.onError(entry, decoder.decode(line.subarray(1)));
+      this.#receiver.onError(entry, decodeUtf8(line.subarray(1)));
       return true;
     }
     if (decimal(line) !== entry.size) return false;

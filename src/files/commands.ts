@@ -1,15 +1,17 @@
 /**
  * The handlers of files.list, files.get, files.bundle and files.stat. They run in the lanes, where reading
- * synchronously is right: what has been read is encoded on the same thread next, and nothing else waits for it.
+ * synchronously is right: what has been read is encoded on the same thread next, and nothing else waits for it. Only a
+ * listing, which may look at a million names before it has one to send, lets others go first now and then.
  */
 
 import { closeSync, fstatSync, readSync, type Stats } from 'node:fs';
+import { setImmediate as turn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { type CommandRequest, cached, type Handler, type Output, TextOutput } from '../reactor/command.ts';
 import { CommandError } from '../wire/errors.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { bundle } from './bundle-handler.ts';
-import { entryOf, listFiles, statPath } from './listing.ts';
+import { entryOf, findFiles, statPath } from './listing.ts';
 import { shownPath } from './paths.ts';
 import { asCommandError, Root } from './root.ts';
 
@@ -49,11 +51,15 @@ export function create(options: FilesOptions): Record<string, Handler> {
 }
 
 /** files.list: one JSON line per regular file; what had to be left out follows as lines for people. */
-function* list(root: Root, request: CommandRequest): Generator<Output, void, void> {
+async function* list(root: Root, request: CommandRequest): AsyncGenerator<Output, void, void> {
   checkArguments(request, ['path']);
   const omitted: string[] = [];
   let lines = '';
-  for (const entry of listFiles(root, folderArgument(request), (what) => omitted.push(what))) {
+  for (const entry of findFiles(root, folderArgument(request), (what) => omitted.push(what))) {
+    if (entry === undefined) {
+      await turn();
+      continue;
+    }
     lines += `${JSON.stringify(entry)}\n`;
     if (lines.length < PIECE_SIZE) continue;
     yield lines;

@@ -1,6 +1,7 @@
 /** The built-in file commands, as what createServer takes. */
 
 import { resolve } from 'node:path';
+import { decodeUtf8 } from '../wire/utf8.ts';
 import { stemOf } from './paths.ts';
 
 /** Where the handlers are: beside this file, whether as source or compiled. */
@@ -27,8 +28,6 @@ export function fileCommands(root: string): Record<string, FileCommand> {
   };
 }
 
-const decoder = new TextDecoder();
-
 /**
  * Files of one name go by one stream, whatever their folder and extension: an index.js is like other index.js, and
  * has much in common with its index.d.ts. With 2, 4 and 8 streams that came to 0.64, 0.64, 0.65 of what a context
@@ -37,13 +36,13 @@ const decoder = new TextDecoder();
  */
 export function affinityKey(args: ReadonlyMap<string, Uint8Array>): string | undefined {
   const path = args.get('path');
-  return path && stemOf(decoder.decode(path));
+  return path && stemOf(decodeUtf8(path));
 }
 
 /** A bundle goes where its first file would go by itself: pull puts files of one name together. */
 export function bundleKey(args: ReadonlyMap<string, Uint8Array>): string | undefined {
   const paths = args.get('paths');
   // The beginning of a JSON array; what is none has no key, and is refused later.
-  const first = paths && /^\["((?:[^"\\]|\\.){1,4096})"/.exec(decoder.decode(paths.subarray(0, 16_384)))?.[1];
+  const first = paths && /^\["((?:[^"\\]|\\.){1,4096})"/.exec(decodeUtf8(paths.subarray(0, 16_384)))?.[1];
   return first && stemOf(first);
 }

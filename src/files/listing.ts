@@ -1,6 +1,6 @@
 /** What files.list and files.stat say about a tree: every regular file below a folder, in the order of the paths. */
 
-import { readdirSync } from 'node:fs';
+import { opendirSync } from 'node:fs';
 import { CommandError } from '../wire/errors.ts';
 import { MAX_PATH_DEPTH, MAX_PATH_LENGTH, shownPath } from './paths.ts';
 import { asCommandError, checkPath, type Found, type OpenFolder, type Root } from './root.ts';
@@ -19,6 +19,9 @@ export interface FileEntry {
 
 /** Most entries that one listing may have. */
 export const MAX_ENTRIES = 1_000_000;
+
+/** Names looked at, in folders large and small, until a lane should see to its other work. */
+const LOOKS = 256;
 
 /** A folder that is still to be listed. */
 interface Visit {
@@ -39,18 +42,28 @@ export function* listFiles(
   path: string,
   omitted: (what: string) => void,
 ): Generator<FileEntry, void, void> {
+  for (const entry of findFiles(root, path, omitted)) if (entry !== undefined) yield entry;
+}
+
+/** {@link listFiles}, which has looked at {@link LOOKS} names more whenever it yields undefined. */
+export function* findFiles(
+  root: Root,
+  path: string,
+  omitted: (what: string) => void,
+): Generator<FileEntry | undefined, void, void> {
+  let looks = 0;
   const pending: (FileEntry | Visit)[] = [];
   if (path === '') pending.push({ path, parent: undefined, real: '' });
   else addFound(pending, statPath(root, path), path, undefined);
   let count = 0;
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     if ('size' in next) {
-      if (++count > MAX_ENTRIES) throw new CommandError(`the listing has more than ${MAX_ENTRIES} entries`);
+      if (++count > MAX_ENTRIES) throw tooMany();
       yield next;
       continue;
     }
     try {
-      addChildren(root, next, pending, omitted);
+      for (const _ of addChildren(root, next, pending, omitted)) if (++looks % LOOKS === 0) yield undefined;
     } catch (error) {
       // Only the folder that was asked for must be readable; one below it is missing from the listing, not its end.
       if (next.parent === undefined) throw error;
@@ -84,18 +97,21 @@ export function entryOf(path: string, { stats }: Found): FileEntry {
   return { path, size: stats.size, mtimeMs: stats.mtimeMs, mode: stats.mode & 0o777 };
 }
 
-/** Reads one folder and puts what it has on the stack, last path first. */
-function addChildren(
+/** Reads one folder and puts what it has on the stack, last path first; yields after every step. */
+function* addChildren(
   root: Root,
   visit: Visit,
   pending: (FileEntry | Visit)[],
   omitted: (what: string) => void,
-): void {
+): Generator<void, void, void> {
   const folder = root.openFolder(visit.path);
   try {
     visit.real = folder.real;
     const children: (FileEntry | Visit)[] = [];
-    for (const name of readNames(folder, visit.path)) {
+    const names: string[] = [];
+    yield* readNames(folder, visit.path, names);
+    for (const name of names) {
+      yield;
       const path = visit.path === '' ? name : `${visit.path}/${name}`;
       const found = root.find(folder, visit.path, name);
       if (found !== undefined) addFound(children, found, path, visit);
@@ -109,12 +125,25 @@ function addChildren(
   }
 }
 
-function readNames(folder: OpenFolder, path: string): string[] {
+function* readNames(folder: OpenFolder, path: string, names: string[]): Generator<void, void, void> {
   try {
-    return readdirSync(folder.at);
+    const open = opendirSync(folder.at, { bufferSize: LOOKS });
+    try {
+      yield;
+      for (let entry = open.readSync(); entry !== null; entry = open.readSync()) {
+        if (names.push(entry.name) > MAX_ENTRIES) throw tooMany();
+        yield;
+      }
+    } finally {
+      open.closeSync();
+    }
   } catch (error) {
     throw asCommandError(error, path);
   }
+}
+
+function tooMany(): CommandError {
+  return new CommandError(`the listing has more than ${MAX_ENTRIES} entries`);
 }
 
 function addFound(to: (FileEntry | Visit)[], found: Found, path: string, parent: Visit | undefined): void {

@@ -13,7 +13,9 @@ export interface PullFailure {
 }
 
 export interface PlanLimits {
-  /** Entries that a listing may have; the rest is left out. */
+  /**
+   * Entries that a listing may have, folders that these are in, and 256 times as many characters; the rest is left out.
+   */
   readonly maxEntries: number;
   /** Bytes of all files together; entries that would pass it are left out. */
   readonly maxBytes: number;
@@ -23,6 +25,9 @@ export const DEFAULT_PLAN_LIMITS: PlanLimits = { maxEntries: 1_000_000, maxBytes
 
 /** Longest line of a listing, in characters: the longest path with everything escaped, and room. */
 const MAX_LINE_LENGTH = 32_768;
+
+/** Characters that a listing may have for each entry that it may have: a few MB on the wire can be GB of long paths. */
+const CHARACTERS_PER_ENTRY = 256;
 
 /** Largest |mtimeMs|, that of a JavaScript date. */
 const MAX_TIME_MS = 8.64e15;
@@ -40,6 +45,8 @@ export class Plan {
   /** What each path is taken for so far; the keys are as the file system compares names. */
   readonly #taken = new Map<string, 'file' | 'folder'>();
   #count = 0;
+  #folders = 0;
+  #characters = 0;
 
   /** `caseSensitive` is whether the file system written to tells `A` from `a`. */
   constructor(limits: PlanLimits, caseSensitive: boolean) {
@@ -49,9 +56,10 @@ export class Plan {
 
   /** Takes one line of the listing. */
   add(line: string): void {
-    if (++this.#count > this.#limits.maxEntries) {
+    const excess = this.#excessOfListing(line);
+    if (excess !== undefined) {
       this.isFull = true;
-      this.#fail('', `the listing has more than ${this.#limits.maxEntries} entries; the rest is left out`);
+      this.#fail('', `the listing has more than ${excess}; the rest is left out`);
       return;
     }
     const entry = parseEntry(line);
@@ -68,6 +76,15 @@ export class Plan {
   sort(): void {
     const keys = new Map(this.files.map((entry) => [entry, `${nameOf(entry.path)}\0${entry.path}`]));
     this.files.sort((a, b) => (keys.get(a)! < keys.get(b)! ? -1 : 1));
+  }
+
+  #excessOfListing(line: string): string | undefined {
+    const { maxEntries } = this.#limits;
+    if (++this.#count > maxEntries) return `${maxEntries} entries`;
+    if (this.#folders > maxEntries) return `${maxEntries} folders`;
+    const maxCharacters = MAX_LINE_LENGTH + maxEntries * CHARACTERS_PER_ENTRY;
+    this.#characters += line.length;
+    return this.#characters > maxCharacters ? `${maxCharacters} characters` : undefined;
   }
 
   #addEntry(entry: FileEntry): void {
@@ -111,6 +128,7 @@ export class Plan {
       const above = key.slice(0, cut);
       if (this.#taken.has(above)) return;
       this.#taken.set(above, 'folder');
+      this.#folders++;
     }
   }
 

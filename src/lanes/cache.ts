@@ -63,6 +63,13 @@ export class ResponseCache {
     answer(undefined);
   }
 
+  /** Who waits for `key` wants no answer any more. */
+  forget(key: string, answer: (entry: CacheEntry | undefined) => void): void {
+    const waiters = this.#producing.get(key);
+    const at = waiters?.indexOf(answer) ?? -1;
+    if (at >= 0) waiters?.splice(at, 1);
+  }
+
   fill(key: string, entry: CacheEntry): void {
     const size = entry.pieces.reduce((sum, piece) => sum + piece.length, ENTRY_COST + 2 * key.length);
     this.#entries.set(key, entry, { size });

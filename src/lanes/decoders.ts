@@ -5,6 +5,7 @@ import { DecodeError } from '../encoding/codec.ts';
 import { mostDecoded } from '../encoding/output.ts';
 import type { Decoders, Ticket } from '../reactor/incoming.ts';
 import type { Limits } from '../wire/limits.ts';
+import { decodeUtf8 } from '../wire/utf8.ts';
 import { type ContextBudget, decoderCost } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { LanePool } from './pool.ts';
@@ -70,7 +71,7 @@ class LaneDecoder implements SlotOwner {
       if (record.extra !== this.#windowSize) this.#account(record.extra);
       this.#answer(ticket, undefined);
     } else {
-      const message = new TextDecoder().decode(record.payload);
+      const message = decodeUtf8(record.payload);
       const where = `stream ${ticket.frame.streamId}: ${message}`;
       this.#answer(ticket, new DecodeError(record.flags === 1 ? 'limit' : 'corrupt', where));
     }

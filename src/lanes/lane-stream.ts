@@ -11,6 +11,7 @@ import {
 import type { Connection } from '../connection.ts';
 import { Gate } from '../reactor/flow.ts';
 import { IdTable } from '../reactor/id-table.ts';
+import { decodeUtf8 } from '../wire/utf8.ts';
 import type { Writer } from '../writer.ts';
 import type { WaitProbe } from './adaptive.ts';
 import type { ContextBudget, IdleContext } from './budget.ts';
@@ -39,7 +40,6 @@ export interface StreamEvents {
 
 const NOTHING = new Uint8Array(0);
 const utf8 = new TextEncoder();
-const text = new TextDecoder();
 
 /** What one stream may have waiting for its encoder, in bytes: enough to keep the lane busy, little to hold. */
 const MAX_BACKLOG = 1024 * 1024;
@@ -178,7 +178,7 @@ export class LaneStream implements SlotOwner, IdleContext {
   }
 
   #report(record: BatchReader): void {
-    const [command, error] = unpackPieces(record.payload).map((piece) => text.decode(piece));
+    const [command, error] = unpackPieces(record.payload).map(decodeUtf8);
     this.#events.report(error, command);
   }
 

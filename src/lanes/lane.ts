@@ -67,6 +67,8 @@ export class Lane {
         onBroken(error);
       }
     });
+    // The first thing that the thread does is to answer: what it is asked next may keep it for ever.
+    this.beat();
   }
 
   get alive(): boolean {

@@ -97,18 +97,21 @@ function haveSmallResponses(streams: readonly StreamView[]): boolean {
   return responses > 0 && bytes / responses <= SMALL_RESPONSE;
 }
 
-/** Keys that one connection's affinity remembers; those past it find their stream by their characters. */
+/** Keys that one connection's affinity remembers; those past it find their stream by their hash. */
 const MAX_KEYS = 16_384;
 
-/** Like goes with like: the same key always to the same stream, a new key to the stream that has least. */
+/**
+ * Like goes with like: the same key always to the same stream, a new key to the stream that has least. Keys are what a
+ * peer sends, of any length, so only their hashes are kept; two of one hash share a stream.
+ */
 function affinity(): Policy {
-  const homes = new Map<string, number>();
+  const homes = new Map<number, number>();
   const keys: number[] = [];
   return (query, streams) => {
-    const key = query.key ?? query.command;
+    const key = hash(query.key ?? query.command);
     const home = homes.get(key);
     if (home !== undefined) return home;
-    if (homes.size >= MAX_KEYS) return hash(key) % streams.length;
+    if (homes.size >= MAX_KEYS) return key % streams.length;
     // Keys weigh something, for those that have no bytes yet.
     const weight = ({ index, bytesIn, pendingBytes }: StreamView) =>
       bytesIn + pendingBytes + (keys[index] ?? 0) * REQUEST_WEIGHT;

@@ -258,14 +258,15 @@ export class Router {
     stream.close();
     if (ended) this.#ids.give(stream.id);
     else place.lostId = stream.id;
-    this.#useFreePlace();
+    this.#useFreePlaces();
   }
 
-  #useFreePlace(): void {
+  /** A request that finds no lane or no memory leaves its place free for the next one: nobody else would wake that. */
+  #useFreePlaces(): void {
     for (const [requestId, start] of this.#waiting) {
+      if (this.#places.every(({ open }) => open)) return;
       this.#waiting.delete(requestId);
       start();
-      return;
     }
   }
 

@@ -41,6 +41,8 @@ export type ClientAction<T> =
   | { readonly kind: 'peer-error'; readonly message: string };
 
 const HIGHEST_ID = 0xffff;
+/** Request IDs that there are: the odd ones. */
+export const REQUEST_IDS = (HIGHEST_ID + 1) / 2;
 
 export class ClientReactor<T> {
   readonly #frames: IncomingFrames;

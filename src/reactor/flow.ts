@@ -41,10 +41,14 @@ export class Window {
 /** What a gate may hold of its shared one's level whatever the others hold, in bytes. */
 const OWN_SHARE = 128 * 1024;
 
+/** Least room while less than that share is really filled, in bytes. */
+const LEAST_ROOM = 4096;
+
 /** A level that fills and empties; who finds it full waits for room. */
 export class Gate {
   readonly limit: number;
   #used = 0;
+  #promised = 0;
   #waiters: (() => void)[] = [];
   #shared: Gate | undefined;
 
@@ -59,9 +63,30 @@ export class Gate {
   }
 
   get room(): number {
+    const room = this.#roomLeft;
+    return this.#hasShare ? Math.max(room, Math.min(LEAST_ROOM, this.limit)) : room;
+  }
+
+  get #roomLeft(): number {
     const own = Math.max(0, this.limit - this.#used);
     if (this.#shared === undefined) return own;
     return Math.min(own, Math.max(OWN_SHARE - this.#used, this.#shared.room));
+  }
+
+  /** Promises take room, but not all: who was promised something may be idle for long, and others have to go on. */
+  get #hasShare(): boolean {
+    return this.#promised > 0 && this.#used - this.#promised < Math.min(OWN_SHARE, this.limit);
+  }
+
+  /** {@link take} for what may come later, or never. */
+  promise(bytes: number): void {
+    this.#promised += bytes;
+    this.take(bytes);
+  }
+
+  /** So much of what was promised has come, and is to be given as anything else. */
+  keepPromise(bytes: number): void {
+    this.#promised -= bytes;
   }
 
   take(bytes: number): void {
@@ -73,7 +98,7 @@ export class Gate {
     this.#used -= bytes;
     this.#shared?.give(bytes);
     // Waking waits for a quarter of the room, so that a crowd does not wake for every frame.
-    if (this.#waiters.length > 0 && this.#used <= this.limit * 0.75) this.#wakeInTurn();
+    if (this.#waiters.length > 0 && (this.#used <= this.limit * 0.75 || this.#hasShare)) this.#wakeInTurn();
   }
 
   /** Calls `resume` once, when there may be room again. */
@@ -83,7 +108,7 @@ export class Gate {
 
   /** Oldest first, while there is room; who still cannot go on waits again, behind the others. */
   #wakeInTurn(): void {
-    for (let left = this.#waiters.length; left > 0 && this.#used < this.limit; left--)
+    for (let left = this.#waiters.length; left > 0 && (this.#used < this.limit || this.#hasShare); left--)
       this.#waiters.shift()?.();
   }
 

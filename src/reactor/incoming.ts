@@ -12,11 +12,13 @@ import { IncomingStreams, type Side, type StreamDecoders } from './streams.ts';
 
 /** A frame on its way through a decoder. */
 export interface Ticket {
-  readonly frame: Frame;
+  frame: Frame;
   /** The decoded payload, once it is there. */
   payload: Uint8Array | undefined;
   /** Why the context is gone through no fault of the peer; the frame's request fails, the connection goes on. */
   lost: string | undefined;
+  /** Bytes that it counts for while it is held. */
+  cost: number;
 }
 
 /** Decoders that may answer at once (same thread) or later (a lane). */
@@ -33,6 +35,8 @@ export interface Decoders extends StreamDecoders {
 export type FrameReceiver = (frame: Frame, payload: Uint8Array, lost: string | undefined) => void;
 
 const NOTHING = new Uint8Array(0);
+/** A frame may keep so many times its own bytes. */
+const COMPACT_BELOW = 4;
 
 export class IncomingFrames {
   readonly #streams: IncomingStreams;
@@ -47,7 +51,7 @@ export class IncomingFrames {
     this.#receive = receive;
   }
 
-  /** Bytes of frames that wait for a decoder, or behind a frame that does; each also costs PIECE_COST. */
+  /** Bytes of frames that wait for a decoder, or decoded ones behind a frame that does; each also costs PIECE_COST. */
   get heldBytes(): number {
     return this.#heldBytes;
   }
@@ -70,9 +74,10 @@ export class IncomingFrames {
   decoded(ticket: Ticket): void {
     const queue = this.#held.get(ticket.frame.requestId);
     if (queue === undefined) return;
+    this.#count(ticket, ticket.payload?.length ?? 0);
     while (queue.length > 0 && (queue[0].payload !== undefined || queue[0].lost !== undefined)) {
-      const { frame, payload, lost } = queue.shift() as Ticket;
-      this.#heldBytes -= frame.payload.length + PIECE_COST;
+      const { frame, payload, lost, cost } = queue.shift() as Ticket;
+      this.#heldBytes -= cost;
       if (queue.length === 0) this.#held.delete(frame.requestId);
       this.#receive(frame, payload ?? NOTHING, lost);
     }
@@ -86,10 +91,12 @@ export class IncomingFrames {
   }
 
   #decode(frame: Frame): void {
-    const ticket: Ticket = { frame, payload: undefined, lost: undefined };
+    const ticket: Ticket = { frame, payload: undefined, lost: undefined, cost: 0 };
     const payload = this.#decoders.decode(frame.streamId, ticket);
-    if (payload === undefined) this.#hold(ticket);
-    else if (this.#held.has(frame.requestId)) {
+    if (payload === undefined) {
+      ticket.frame = compact(frame);
+      this.#hold(ticket);
+    } else if (this.#held.has(frame.requestId)) {
       ticket.payload = payload.slice();
       this.#hold(ticket);
     } else this.#receive(frame, payload, undefined);
@@ -97,7 +104,8 @@ export class IncomingFrames {
 
   #pass(frame: Frame): void {
     if (this.#held.size > 0 && this.#held.has(frame.requestId)) {
-      this.#hold({ frame, payload: frame.payload, lost: undefined });
+      const kept = compact(frame);
+      this.#hold({ frame: kept, payload: kept.payload, lost: undefined, cost: 0 });
     } else this.#receive(frame, frame.payload, undefined);
   }
 
@@ -105,8 +113,21 @@ export class IncomingFrames {
     const queue = this.#held.get(ticket.frame.requestId);
     if (queue === undefined) this.#held.set(ticket.frame.requestId, [ticket]);
     else queue.push(ticket);
-    this.#heldBytes += ticket.frame.payload.length + PIECE_COST;
+    this.#count(ticket, ticket.frame.payload.length + PIECE_COST);
   }
+
+  #count(ticket: Ticket, bytes: number): void {
+    ticket.cost += bytes;
+    this.#heldBytes += bytes;
+  }
+}
+
+/** A frame to be kept: a small one in a copy, for as it came it would keep the whole chunk that it came in. */
+function compact(frame: Frame): Frame {
+  const { payload } = frame;
+  return COMPACT_BELOW * payload.length < payload.buffer.byteLength
+    ? { ...frame, payload: payload.slice() }
+    : frame;
 }
 
 /** A frame of a type that the other side may not send (B6). */

@@ -1,7 +1,7 @@
 /** The handler's side of a request: arguments, command data as it arrives, and the signal that it is over. */
 
 import { PIECE_COST } from '../wire/limits.ts';
-import { decodeAscii } from '../wire/utf8.ts';
+import { decodeUtf8 } from '../wire/utf8.ts';
 import type { CommandRequest } from './command.ts';
 
 /** Pieces up to this size are copied out of what arrived, so that they do not keep a whole input chunk alive. */
@@ -66,8 +66,6 @@ export class DataQueue implements AsyncIterable<Uint8Array> {
   }
 }
 
-const utf8 = new TextDecoder();
-
 export class HandlerRequest implements CommandRequest {
   readonly command: string;
   readonly args: ReadonlyMap<string, Uint8Array>;
@@ -84,8 +82,7 @@ export class HandlerRequest implements CommandRequest {
   /** Bound, because handlers like to take their request apart. */
   readonly text = (name: string): string | undefined => {
     const value = this.args.get(name);
-    if (value === undefined) return undefined;
-    return decodeAscii(value, 0, value.length) ?? utf8.decode(value);
+    return value && decodeUtf8(value);
   };
 
   /** Made when it is first asked for: most handlers never do. */

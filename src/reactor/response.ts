@@ -265,6 +265,8 @@ export class ResponsePump {
       this.#blocked = undefined;
       then();
       this.#unpark();
+      // The flush of the tick that they came in found us blocked, and the handler may take its time.
+      if (this.#length > 0) this.#planFlush();
     });
   }
 

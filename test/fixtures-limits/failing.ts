@@ -7,6 +7,10 @@ export async function* loop(): AsyncGenerator<Output> {
   for (;;);
 }
 
+export function spin(): never {
+  for (;;);
+}
+
 /** Holds its thread for long, but lets go in time. */
 export function busy(): string {
   for (const end = performance.now() + 500; performance.now() < end; );
