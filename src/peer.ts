@@ -7,14 +7,14 @@ import type { Connection, FrameOwner } from './connection.ts';
 import type { DecodeError } from './encoding/codec.ts';
 import { InputBounds, type InputSource } from './input-bounds.ts';
 import { KeepAlive } from './keepalive.ts';
-import type { ContextShape } from './lanes/budget.ts';
 import type { ResponseCache } from './lanes/cache.ts';
 import type { CacheStream } from './lanes/cache-stream.ts';
 import { compressOnLane } from './lanes/compress.ts';
 import { LaneDecoders } from './lanes/decoders.ts';
 import type { LaneStream, LostBytes, StreamEvents } from './lanes/lane-stream.ts';
 import type { LanePool } from './lanes/pool.ts';
-import { Router, type RouterOptions } from './lanes/router.ts';
+import { Router } from './lanes/router.ts';
+import { EXTENSIONS, type Offer, PeerSettings } from './peer-settings.ts';
 import { Window } from './reactor/flow.ts';
 import { IdTable } from './reactor/id-table.ts';
 import type { Ticket } from './reactor/incoming.ts';
@@ -33,22 +33,10 @@ import {
 } from './wire/payloads.ts';
 
 /** What all peers of one server share. */
-export interface PeerContext {
+export interface PeerContext extends Offer {
   readonly commands: CommandTable;
   readonly pool: LanePool;
   readonly cache: ResponseCache;
-  /** Profiles that we decode, best first. */
-  readonly decodable: readonly string[];
-  /** Profiles that we encode, best first. */
-  readonly encodable: readonly string[];
-  readonly router: Omit<RouterOptions, 'profile' | 'frameSize' | 'policy' | keyof ContextShape> & {
-    readonly makePolicy: () => RouterOptions['policy'];
-    /** Level, window and tuning by profile, each in that profile's own scale. */
-    readonly encoderOptions: ReadonlyMap<string, ContextShape>;
-    /** The profile for responses; undefined: the client's first choice that we encode. */
-    readonly profile: string | undefined;
-    readonly frameSize: number;
-  };
   readonly halfDuplex: boolean;
   /** Milliseconds for which pieces of responses wait for more; 0: until the end of the tick. */
   readonly coalesceMs: number;
@@ -56,16 +44,6 @@ export interface PeerContext {
   readonly report: (error: unknown, about: { command?: string; remote?: string; lane?: number }) => void;
   readonly closed: (peer: Peer) => void;
 }
-
-/** Extensions that we speak (C2), by their names in the table of protocol.md C. */
-export const EXTENSIONS: readonly string[] = [
-  'sender-settings',
-  'progress',
-  'cancel',
-  'credit',
-  'ping',
-  'goaway',
-];
 
 const NOTHING = new Uint8Array(0);
 const MAX_DEADLINE = 2 ** 31 - 1;
@@ -78,7 +56,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   readonly #decoders: LaneDecoders;
   readonly #requests = new IdTable<ServedRequest>();
   readonly #actions: ServerAction[] = [];
-  #settings: SenderSettings = {};
+  readonly #settings: PeerSettings;
   #dirty: ResponsePump[] = [];
   /** Requests whose last frame is with the writer and has not been handed to the transport. */
   #answered: { requestId: number; lingers: boolean }[] = [];
@@ -99,7 +77,8 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
     this.#admission = admission;
     this.#admitted = admission === undefined;
     this.connection = connection;
-    this.#keepAlive = new KeepAlive(connection, () => this.#speaks('ping'));
+    this.#settings = new PeerSettings(context);
+    this.#keepAlive = new KeepAlive(connection, () => this.#settings.speaks('ping'));
     this.#input = new InputBounds(connection, this);
     this.#context = context;
     const { limits } = connection;
@@ -107,12 +86,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
     const now = () => connection.inputTime;
     this.#reactor = new ServerReactor(limits, this.#decoders, context.halfDuplex, now);
     if (this.#reactor.holdsOutput) connection.writer.hold();
-    this.router = new Router(
-      context.pool,
-      connection,
-      this.#routerOptions('identity', context.router.frameSize),
-      this,
-    );
+    this.router = new Router(context.pool, connection, this.#settings.routerOptions(), this);
   }
 
   /** Begins to read, once the peer is admitted. */
@@ -187,7 +161,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   drain(reason: string): void {
     if (this.#draining) return;
     this.#draining = true;
-    if (this.#speaks('goaway')) {
+    if (this.#settings.speaks('goaway')) {
       this.sendPlain(0, FrameType.goaway, 0, encodeGoaway(this.#highestId, reason));
     }
     this.#endIfDone();
@@ -342,12 +316,10 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   }
 
   #takeSettings(settings: SenderSettings): void {
-    this.#settings = settings;
+    this.#settings.take(settings);
     this.window = new Window(settings.connectionWindow);
-    const { frameSize } = this.#context.router;
-    const profile = this.#chooseProfile(settings.contentEncodings ?? []);
-    this.router.configure(this.#routerOptions(profile, frameSizeFor(settings.maxFrameSize, frameSize)));
-    if (this.#speaks('ping')) this.router.peerAnswersPings();
+    this.router.configure(this.#settings.routerOptions());
+    if (this.#settings.speaks('ping')) this.router.peerAnswersPings();
     this.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(this.#ourSettings()));
   }
 
@@ -359,23 +331,6 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
       maxConcurrentRequests: limits.maxConcurrentRequests,
       extensions: [...EXTENSIONS],
     };
-  }
-
-  /** Our own choice if the client can decode it, else the first of the client's that we encode (C2). */
-  #chooseProfile(decodable: readonly string[]): string {
-    const { profile } = this.#context.router;
-    if (profile !== undefined && decodable.includes(profile)) return profile;
-    const { encodable } = this.#context;
-    return decodable.find((name) => encodable.includes(name)) ?? 'identity';
-  }
-
-  #routerOptions(profile: string, frameSize: number): RouterOptions {
-    const { makePolicy, encoderOptions, ...rest } = this.#context.router;
-    return { ...rest, ...encoderOptions.get(profile), profile, frameSize, policy: makePolicy() };
-  }
-
-  #speaks(extension: string): boolean {
-    return this.#reactor.peerHasSettings && (this.#settings.extensions?.includes(extension) ?? false);
   }
 
   #credit(requestId: number, bytes: number): void {
@@ -399,7 +354,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   }
 
   get sendsProgress(): boolean {
-    return this.#speaks('progress');
+    return this.#settings.speaks('progress');
   }
 
   get cache(): ResponseCache {
@@ -571,11 +526,4 @@ function deadlineOf(reserved: ReadonlyMap<string, Uint8Array> | undefined): numb
   if (value === undefined) return undefined;
   const text = decodeUtf8(value);
   return /^\d{1,15}$/.test(text) ? Math.min(Number(text), MAX_DEADLINE) : Number.NaN;
-}
-
-/** A frame size whose encoded payload fits what the peer accepts on the wire, whatever the bytes. */
-function frameSizeFor(maxFrameSize: number | undefined, frameSize: number): number {
-  if (maxFrameSize === undefined) return frameSize;
-  const roomForEncoding = maxFrameSize - (maxFrameSize >> 7) - 128;
-  return Math.max(1, Math.min(frameSize, roomForEncoding));
 }

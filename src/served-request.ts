@@ -1,9 +1,9 @@
 /** One request at the server: from its command to the last byte of its response. */
 
-import { type BatchReader, CallFlag, LookupAnswer, Op, unpackPieces } from '../workers/batch.ts';
+import { type BatchReader, CallFlag } from '../workers/batch.ts';
 import { CacheSplice, type SplicePeer, type SpliceRequest } from './cache-splice.ts';
 import type { Command } from './commands.ts';
-import type { CacheEntry } from './lanes/cache.ts';
+import { type CallRequest, LaneCall } from './lane-call.ts';
 import type { LaneStream } from './lanes/lane-stream.ts';
 import type { CachedOutput, ProgressOutput, TextOutput } from './reactor/command.ts';
 import { type Gate, Window } from './reactor/flow.ts';
@@ -11,7 +11,7 @@ import { costOf, DataQueue, HandlerRequest, NO_DATA } from './reactor/request.ts
 import { ResponsePump, type ResponseSink } from './reactor/response.ts';
 import { CommandError } from './wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType } from './wire/frame.ts';
-import { cutUtf8, decodeUtf8, encodeProgress, encodeTextOutput, encodeUtf8 } from './wire/payloads.ts';
+import { cutUtf8, encodeProgress, encodeTextOutput } from './wire/payloads.ts';
 
 /** What a request needs of its connection. */
 export interface RequestPeer extends SplicePeer {
@@ -35,13 +35,10 @@ export interface RequestPeer extends SplicePeer {
   finished(request: ServedRequest): void;
 }
 
-/** Bytes that a call in a lane may send before it hears from us again: at first, and at most for a long response. */
-const FIRST_GRANT = 64 * 1024;
-const MAX_GRANT = 512 * 1024;
 /** The output bound lets pieces shrink to this, not further: dribbles cost more than they bring. */
 const SMALLEST_PIECE = 4096;
 
-export class ServedRequest implements ResponseSink, SpliceRequest {
+export class ServedRequest implements ResponseSink, SpliceRequest, CallRequest {
   readonly id: number;
   readonly command: Command;
   readonly #peer: RequestPeer;
@@ -51,30 +48,24 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
   #whenLaneEmpty: (() => void) | undefined;
   readonly #args: ReadonlyMap<string, Uint8Array>;
   readonly #window: Window;
-  /** Command data for a handler on this thread; for one in a lane, what came before it was started. */
+  /** Command data for a handler on this thread. */
   readonly #data: DataQueue | undefined;
-  #early: { bytes: Uint8Array; last: boolean }[] | undefined;
+  readonly #hasData: boolean;
   #stream: LaneStream | undefined;
+  /** Of a handler on this thread, once it runs. */
   #pump: ResponsePump | undefined;
   #request: HandlerRequest | undefined;
+  /** Of a handler in a lane. */
+  readonly #call: LaneCall | undefined;
   #deadline: ReturnType<typeof setTimeout> | undefined;
-  #started = false;
-  /** Bytes granted to the call in the lane and not yet seen in its frames. */
-  #granted = 0;
-  #grantTarget = FIRST_GRANT;
-  #grantWanted = 0;
   /** What the command data costs that has come and that no handler has read yet. */
   #unread = 0;
   /** Made when there is cached output to send. */
   #splice: CacheSplice | undefined;
-  /** Whether the output that the call is producing ends its response. */
-  #lastLookup = false;
   #lastInLane = false;
   #over = false;
   /** What the end of the request does not end: the hook that judges it, its code, what is made for the cache. */
   #atWork = 0;
-  /** The call in the lane was told to stop; it will say when its code has ended. */
-  #callStopped = false;
   #lingers = false;
 
   constructor(
@@ -89,7 +80,9 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     this.id = id;
     this.#args = args;
     this.#window = new Window(peer.requestWindow);
-    this.#data = hasData ? new DataQueue((cost) => this.#dataRead(cost)) : undefined;
+    this.#hasData = hasData;
+    if (command.handler === undefined) this.#call = new LaneCall(peer, this);
+    else if (hasData) this.#data = new DataQueue((cost) => this.dataRead(cost));
   }
 
   get over(): boolean {
@@ -112,11 +105,10 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
 
   /** Runs the handler; `stream`: where the response is encoded; undefined: it goes plain from this thread. */
   start(stream: LaneStream | undefined): void {
-    this.#started = true;
     this.#stream = stream;
     const { handler, name } = this.command;
     if (handler === undefined) {
-      this.#call();
+      this.#startCall();
       return;
     }
     const request = new HandlerRequest(name, this.#args, this.#data ?? NO_DATA);
@@ -141,12 +133,8 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
   /** A piece of command data; copied when it has to be kept. */
   pushData(bytes: Uint8Array, last: boolean): void {
     this.#unread += costOf(bytes);
-    if (this.command.handler !== undefined) this.#data?.push(bytes, last);
-    else if (this.#started) this.#sendData(bytes, last);
-    else {
-      this.#early ??= [];
-      this.#early.push({ bytes: bytes.slice(), last });
-    }
+    this.#data?.push(bytes, last);
+    this.#call?.push(bytes, last);
   }
 
   /** Stops the handler; the peer gets `message` as an application error, or nothing at all. */
@@ -157,15 +145,9 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
       this.#pump.stop(message);
       return;
     }
-    if (this.#started && this.#stream?.lane.alive) {
-      // The lane answers with the error, after the frames of this call that are on their way.
-      if (!this.#callStopped) this.#stream.cancelCall(this.id, message ?? '');
-      this.#callStopped = true;
-      if (message === undefined) this.#end();
-      return;
-    }
-    if (message !== undefined) this.#sendErrorPlain(message);
-    this.#end();
+    const answers = this.#call?.stop(message ?? '') ?? false;
+    if (message === undefined) this.end();
+    else if (!answers) this.#failPlain(message);
   }
 
   /** The stream died with its lane: what was sent stands; the rest is an error, said on the plain stream. */
@@ -175,7 +157,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     this.#lastInLane = false;
     this.#abort(reason);
     this.#pump?.stop();
-    if (!this.#over) this.#end();
+    if (!this.#over) this.end();
   }
 
   /** Bytes that the peer has added to this request's window (C4). @throws ProtocolError when they are too many. */
@@ -190,31 +172,15 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
       queueMicrotask(this.#whenLaneEmpty);
       this.#whenLaneEmpty = undefined;
     }
-    if (call) this.#useGrant(rawLength);
-    if (last) {
-      this.#lastInLane = false;
-      this.#end();
-    } else if (call && this.#granted < this.#grantTarget / 2 && !this.#peer.window.limited) {
-      this.#grantTarget = Math.min(2 * this.#grantTarget, MAX_GRANT);
-      this.#grant(this.#grantTarget - this.#granted);
-    }
+    if (call) this.#call?.onFrame(last, rawLength);
+    if (!last) return;
+    this.#lastInLane = false;
+    this.end();
   }
 
   /** A record about this request's call in a lane. */
   onCallRecord(record: BatchReader): void {
-    switch (record.op) {
-      case Op.want:
-        this.#grantWanted = record.extra;
-        return this.#grantWhatIsWanted();
-      case Op.wantRoom:
-        return this.#giveRoom();
-      case Op.lookup:
-        return this.#lookup(decodeUtf8(record.payload), record.flags === 1, record.extra);
-      case Op.pieces:
-        return this.#pieces(record);
-      case Op.dataRead:
-        return this.#dataRead(record.extra);
-    }
+    this.#call?.onRecord(record);
   }
 
   // ----------------------------------------------------------------- sink of a handler on this thread
@@ -272,7 +238,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
   }
 
   sendCached(output: CachedOutput, last: boolean, then: (bytes?: Uint8Array) => void): void {
-    const splice = this.#splices();
+    const splice = this.splices();
     if (splice === undefined) {
       this.#produce(output, then);
       return;
@@ -297,7 +263,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
 
   done(): void {
     this.#data?.drop();
-    if (!this.#lastInLane) this.#end();
+    if (!this.#lastInLane) this.end();
   }
 
   ended(): void {
@@ -313,120 +279,30 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     if (--this.#atWork === 0 && this.#over) this.#peer.linger(-1);
   }
 
-  // --------------------------------------------------------------------------------- calls in a lane
+  // --------------------------------------------------------------------------------- a call in a lane
 
-  #call(): void {
-    const { laneHandler, name } = this.command;
-    const stream = this.#stream;
-    if (stream === undefined) {
-      this.#sendErrorPlain('no worker to run the command on');
-      this.#end();
+  #startCall(): void {
+    if (this.#stream === undefined) {
+      this.#failPlain('no worker to run the command on');
       return;
     }
-    const packed = [...this.#args].flatMap(([key, value]) => [encodeUtf8(key), value]);
-    if (!this.#peer.window.limited) this.#take(this.allowance(FIRST_GRANT));
-    const flags =
-      (this.#data === undefined ? 0 : CallFlag.data) | (this.#peer.sendsProgress ? CallFlag.progress : 0);
-    stream.call(laneHandler, this.id, encodeUtf8(name), packed, flags, this.#granted);
-    for (const { bytes, last } of this.#early ?? []) this.#sendData(bytes, last);
-    this.#early = undefined;
+    const { laneHandler, name } = this.command;
+    const flags = (this.#hasData ? CallFlag.data : 0) | (this.#peer.sendsProgress ? CallFlag.progress : 0);
+    this.#call?.start(this.#stream, { laneHandler, name, args: this.#args, flags });
   }
 
-  #dataRead(cost: number): void {
+  get #callStopped(): boolean {
+    return this.#call?.stopped ?? false;
+  }
+
+  dataRead(cost: number): void {
     this.#unread -= cost;
     this.#peer.dataRead(cost);
   }
 
-  #sendData(bytes: Uint8Array, last: boolean): void {
-    this.#stream?.tell(Op.callData, this.id, last ? 1 : 0, bytes);
-  }
-
-  #take(bytes: number): void {
-    this.takeCredit(bytes);
-    this.#peer.output.promise(bytes);
-    this.#granted += bytes;
-  }
-
-  #useGrant(bytes: number): void {
-    this.#granted -= bytes;
-    this.#peer.output.keepPromise(bytes);
-  }
-
-  #grant(wanted: number): void {
-    const bytes = this.allowance(wanted);
-    if (bytes <= 0) return;
-    this.#take(bytes);
-    this.#grantWanted = 0;
-    this.#stream?.tell(Op.callGrant, this.id, 0, undefined, bytes);
-  }
-
-  #grantWhatIsWanted(): void {
-    if (this.#over || this.#grantWanted === 0) return;
-    this.#grant(this.#grantWanted);
-    if (this.#grantWanted > 0) this.wait(() => this.#grantWhatIsWanted());
-  }
-
-  /** Text and progress from a lane; what the call has sent has come by now, and counts as output. */
-  #giveRoom(): void {
-    if (this.#over) return;
-    if (this.hasRoom) this.#stream?.tell(Op.callRoom, this.id, 0);
-    else this.#peer.output.wait(() => this.#giveRoom());
-  }
-
-  /** What is spliced needs the room that the call has not used. */
-  #lookup(key: string, last: boolean, unused: number): void {
-    this.#window.take(-unused);
-    this.#giveBack(unused);
-    const splice = this.#splices();
-    if (splice === undefined) {
-      this.#answerLookup(LookupAnswer.stream);
-      return;
-    }
-    splice.lookup(
-      key,
-      (entry) => this.#spliceCall(splice, entry, last),
-      () => {
-        this.#lastLookup = last;
-        this.#answerLookup(LookupAnswer.produce);
-      },
-    );
-  }
-
-  #pieces(record: BatchReader): void {
-    const splice = this.#splice;
-    if (splice === undefined || !splice.promised) return;
-    if (record.flags === 1) {
-      splice.breakPromise();
-      return;
-    }
-    const entry = { pieces: unpackPieces(record.payload), rawLength: record.extra };
-    splice.fill(entry);
-    this.#spliceCall(splice, entry, this.#lastLookup);
-  }
-
-  #spliceCall(splice: CacheSplice, entry: CacheEntry, last: boolean): void {
-    if (!splice.fits(entry)) {
-      this.#answerLookup(LookupAnswer.stream);
-      return;
-    }
-    const stream = this.#stream;
-    splice.send(entry, last, () => {
-      stream?.tell(Op.lookupAnswer, this.id, LookupAnswer.spliced);
-      if (last) {
-        stream?.requests.delete(this.id);
-        this.#end();
-      }
-    });
-  }
-
-  #answerLookup(answer: number): void {
-    this.#stream?.tell(Op.lookupAnswer, this.id, answer);
-  }
-
   // -------------------------------------------------------------------------------------- cached output
 
-  /** Undefined: this response's output cannot be spliced. */
-  #splices(): CacheSplice | undefined {
+  splices(): CacheSplice | undefined {
     this.#splice ??= new CacheSplice(this.#peer, this);
     return this.#splice.possible(this.#stream) ? this.#splice : undefined;
   }
@@ -477,6 +353,11 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     this.#peer.window.take(bytes);
   }
 
+  returnCredit(bytes: number): void {
+    this.#window.take(-bytes);
+    if (this.#peer.window.limited) this.#peer.returnCredit(bytes);
+  }
+
   /** Sends a frame that is not encoded, in order with the response's bytes. */
   #sendBeside(type: number, flags: number, payload: Uint8Array): void {
     if (this.#stream === undefined) {
@@ -488,9 +369,11 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     this.#stream.plain(this.id, type, flags, payload);
   }
 
-  #sendErrorPlain(message: string): void {
+  /** Ends with an error of ours that no lane sends. */
+  #failPlain(message: string): void {
     const payload = cutUtf8(message, this.#peer.frameSize);
     this.#peer.sendPlain(this.id, FrameType.errorResponse, ErrorResponseFlag.application, payload);
+    this.end();
   }
 
   #abort(reason: string): void {
@@ -498,7 +381,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     this.#data?.fail(new CommandError(reason));
   }
 
-  #end(): void {
+  end(): void {
     if (this.#over) return;
     this.#over = true;
     clearTimeout(this.#deadline);
@@ -506,16 +389,8 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     this.#splice?.end();
     if (this.#stream !== undefined) this.#peer.leaveStream(this.#stream, this.id);
     this.#lingers = this.#atWork > 0 || this.#callStopped;
-    if (this.#granted !== 0) this.#giveBack(this.#granted);
-    this.#early = undefined;
-    if (this.#unread > 0) this.#dataRead(this.#unread);
+    this.#call?.end();
+    if (this.#unread > 0) this.dataRead(this.#unread);
     this.#peer.finished(this);
-  }
-
-  /** A grant that was not used up. */
-  #giveBack(bytes: number): void {
-    this.#useGrant(bytes);
-    this.#peer.output.give(bytes);
-    if (this.#peer.window.limited) this.#peer.returnCredit(bytes);
   }
 }

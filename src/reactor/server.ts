@@ -144,11 +144,6 @@ export class ServerReactor {
     return this.#holdsOutput;
   }
 
-  /** True when the peer may be sent extension frames (C). */
-  get peerHasSettings(): boolean {
-    return this.#settingsSeen;
-  }
-
   /**
    * Takes one frame and appends what is to be done to `actions`.
    * @throws ProtocolError, after which only {@link endOfInput} and responses to running requests are in order (B5).
