@@ -344,6 +344,15 @@ test('traffic that does not compress is best left alone', async (t) => {
   );
 });
 
+test('traffic that only gets larger has a recommendation even if nothing plain was measured', async (t) => {
+  const file = join(tempFolder(t), 'tiny.jsonl');
+  writeFileSync(file, '{"a":1}\n');
+  const read = await readSources([file], OPTIONS);
+  const cells = parseGrids([{ level: [1, 3], policy: 'single' }]);
+  const { results } = await run(read, { cells, out: join(file, '..', 'out') });
+  t.is(results.recommendations.length, 3);
+});
+
 test('where time is short all settings have one small round of load, and it is said; resumed, they get the rest', async (t) => {
   const read = await generated('json900', 300_000);
   const out = join(tempFolder(t), 'x');
