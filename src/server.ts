@@ -239,7 +239,8 @@ export class Server {
         : createTlsServer({ handshakeTimeout: this.#limits.idleTimeout, ...options, ...tls }, accept);
     net.maxConnections = maxConnections;
     net.on('tlsClientError', (error, socket: Socket) => {
-      this.#report(error, { remote: remoteOf(socket) });
+      // One that has gone no longer says where it was.
+      this.#report(error, socket.remoteAddress === undefined ? {} : { remote: remoteOf(socket) });
       // Node leaves a handshake that has timed out, or was broken off, as it is.
       socket.destroy();
     });

@@ -163,6 +163,14 @@ test.serial('a mistake gets one line and exit code 2', async (t) => {
     [['serve', '.', '--prot', '1'], /unknown option '--prot'.*--port/],
     [['serve', '.', 'more'], /too many arguments/],
     [['serve', '.', '--port', '70000'], /from 0 to 65535/],
+    [['serve', '.', '--host', ''], /must not be empty/],
+    [['serve', ''], /must not be empty/],
+    [['pull', ':80', ''], /must not be empty/],
+    [['serve', '.', '--record', '/nowhere/capture'], /\/nowhere\/capture: no such file$/m],
+    [['serve', '.', '--record', 'package.json'], /package\.json: something else is in its place$/m],
+    [['serve', '.', '--profile-from', 'nope.json'], /nope\.json: no such file$/m],
+    [['experiment', 'generate:json900', '--grid', 'nope.yaml'], /nope\.yaml: no such file$/m],
+    [['experiment', 'generate:json900', '--codecs', 'nope.js'], /cannot load nope\.js: /],
     [['serve', '.', '--profile', 'nope'], /unknown profile 'nope'/],
     [['serve', '.', '--policy', 'nope'], /policy.*shared/],
     [['serve', '.', '--limit', 'nope=1'], /no limit 'nope'/],
@@ -389,7 +397,18 @@ test.serial('errors of the server and of the network are one line and exit code 
   );
   isOneLine(t, await millrace(t, 'serve', join(dir, 'nope')), 1, /cannot serve .*: no such file/);
   isOneLine(t, await millrace(t, 'serve', join(dir, 'a.txt')), 1, /cannot serve .*: not a folder/);
-  isOneLine(t, await millrace(t, 'pull', address, join(dir, 'a.txt')), 1, /a\.txt/);
+  isOneLine(t, await millrace(t, 'pull', address, join(dir, 'a.txt')), 1, /a\.txt: something else is in/);
+  isOneLine(t, await millrace(t, 'pull', address, dest, '--tls'), 1, /: it does not speak TLS$/m);
+  isOneLine(t, await millrace(t, 'pull', '[::1]:1', dest), 1, /cannot connect to \[::1\]:1: /);
+  isOneLine(t, await millrace(t, 'experiment', join(dir, 'nope')), 1, /nope: no such file$/m);
+  isOneLine(
+    t,
+    await millrace(t, 'experiment', 'generate:json900', '--out', join(dir, 'a.txt')),
+    1,
+    /a\.txt: something else is in its place$/m,
+  );
+  isOneLine(t, await millrace(t, 'serve', dir, '--socket', '/nowhere/s'), 1, /its folder is not there/);
+  isOneLine(t, await millrace(t, 'serve', dir, '--socket', 's'.repeat(200)), 1, /the path is too long/);
 });
 
 test.serial('a peer that does not speak the protocol is found out', async (t) => {
@@ -444,19 +463,24 @@ test.serial('a connection that breaks is one line, and no part of a file stays',
   t.false(existsSync(join(dest, 'huge')));
 });
 
-test.serial('Ctrl-C ends a pull with nothing half-written', async (t) => {
+test.serial('Ctrl-C, or a closed terminal, ends a pull with nothing half-written', async (t) => {
   const { address, dest } = await serve(t, HUGE);
-  const stopping = await bottleneck(t, address, () => {});
-  const { child, ended } = start(t, ['pull', stopping, dest], '');
-  await until(() => partsIn(dest).length > 0);
-  child.kill('SIGINT');
-  isOneLine(t, await ended, 130, /stopped; \d of 5 files came/);
-  t.deepEqual(partsIn(dest), []);
-  t.false(existsSync(join(dest, 'huge')));
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGHUP', 129],
+  ] as const) {
+    const stopping = await bottleneck(t, address, () => {});
+    const { child, ended } = start(t, ['pull', stopping, dest], '');
+    await until(() => partsIn(dest).length > 0);
+    child.kill(signal);
+    isOneLine(t, await ended, code, /stopped; \d of \d files came/);
+    t.deepEqual(partsIn(dest), []);
+    t.false(existsSync(join(dest, 'huge')));
+  }
 });
 
-test.serial('the server ends well on SIGINT and on SIGTERM', async (t) => {
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+test.serial('the server ends well on SIGINT, on SIGTERM and when its terminal is closed', async (t) => {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     const { child, ended, address } = await serve(t, TREE);
     t.is((await millrace(t, 'call', address, 'files.get', 'path=a.txt')).out, 'text');
     child.kill(signal);

@@ -12,7 +12,7 @@ import { checkText } from '../experiment/recommend.ts';
 import type { Results } from '../experiment/results.ts';
 import type { ExperimentEvents, ExperimentSettings, Progress } from '../experiment/run.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
-import { stopSignal, UsageError } from './outcome.ts';
+import { messageOf, stopSignal, UsageError } from './outcome.ts';
 import { duration, oneLine, plural } from './show.ts';
 
 const EXAMPLES = `
@@ -150,7 +150,7 @@ async function cellsFor(options: ExperimentOptions): Promise<Cell[]> {
     const grid = Object.fromEntries(flags.map((name) => [name, options[name]])) as SubGridInput;
     return parseGrids([grid]);
   } catch (error) {
-    throw new UsageError((error as Error).message);
+    throw new UsageError(messageOf(error));
   }
 }
 
@@ -163,7 +163,9 @@ function hasGrid(options: ExperimentOptions): boolean {
 export async function loadCodecs(modules: readonly string[]): Promise<CodecModule[]> {
   const { extraCodecs } = await import('../encoding/extra.ts');
   const loaded = modules.map(async (path): Promise<CodecModule> => {
-    const { codecs } = await import(pathToFileURL(path).href);
+    const { codecs } = await import(pathToFileURL(path).href).catch((error) => {
+      throw new UsageError(`cannot load ${path}: ${messageOf(error)}`);
+    });
     if (Array.isArray(codecs?.codecs)) return codecs;
     throw new UsageError(`${path} has no export 'codecs' with codecs in it`);
   });

@@ -5,7 +5,7 @@
 
 import { Command, CommanderError } from 'commander';
 import { fsProblem } from '../files/paths.ts';
-import { Stopped, UsageError } from './outcome.ts';
+import { messageOf, Stopped, UsageError } from './outcome.ts';
 import { oneLine } from './show.ts';
 
 const EXIT_FAILED = 1;
@@ -51,7 +51,7 @@ function report(error: unknown): number {
     return EXIT_MISUSED;
   }
   if (process.env.MILLRACE_DEBUG) console.error(error);
-  complain(error instanceof Error ? error.message : String(error));
+  complain(messageOf(error));
   if (error instanceof Stopped) return error.exitCode;
   return error instanceof UsageError ? EXIT_MISUSED : EXIT_FAILED;
 }

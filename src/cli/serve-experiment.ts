@@ -3,7 +3,7 @@
 import { type Command, Option } from 'commander';
 import type { Server, ServerOptions } from '../index.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
-import { UsageError } from './outcome.ts';
+import { messageOf, UsageError } from './outcome.ts';
 import { bytes, oneLine, plural } from './show.ts';
 
 export interface ServeExperimentOptions {
@@ -46,7 +46,7 @@ export async function experimentOptions(options: ServeExperimentOptions): Promis
   try {
     return { ...recommendedOptions(profileFrom, aim), ...recording };
   } catch (error) {
-    throw new UsageError((error as Error).message);
+    throw new UsageError(messageOf(error));
   }
 }
 

@@ -7,6 +7,7 @@ import { createReadStream, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, extname, join, relative } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { isCaptureHeader, readCapture } from '../capture/format.ts';
+import { problemOf } from '../files/paths.ts';
 import { Random } from './random.ts';
 import { RECORD_KINDS, type RecordKind, record } from './records.ts';
 import { makeWorkload, type Workload, type WorkloadResponse } from './workload.ts';
@@ -40,7 +41,7 @@ export async function readSources(names: readonly string[], options: SourceOptio
     try {
       await readSource(name, options, taker);
     } catch (error) {
-      throw new Error(`source ${name}: ${(error as Error).message}`, { cause: error });
+      throw new Error(`source ${name}: ${problemOf(error)}`, { cause: error });
     }
     responses.push(...taker.responses);
     cut ||= taker.full;

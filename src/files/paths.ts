@@ -89,3 +89,10 @@ export function fsProblem(error: unknown): string {
   if (code === undefined) return 'it cannot be read';
   return FS_PROBLEMS[code] ?? `the file system says ${code}`;
 }
+
+/** What any error means, for people: the file system's as above, another one by its message. */
+export function problemOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { code } = error as NodeJS.ErrnoException;
+  return code !== undefined && code in FS_PROBLEMS ? fsProblem(error) : error.message;
+}
