@@ -143,7 +143,21 @@ test('addresses are HOST:PORT or unix:PATH', (t) => {
   }
 });
 
+test.serial('a bench that is ended by a signal leaves no process behind', async (t) => {
+  for (const [signal, code] of [
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ] as const) {
+    const { child, ended, seen } = start(t, ['bench', 'limit', '--quick'], '');
+    await until(() => seen.err.includes('limit'));
+    child.kill(signal);
+    // Whoever is left would hold the pipes open.
+    t.is((await ended).code, code);
+  }
+});
+
 test.serial('--help says how, everywhere, with examples', async (t) => {
+  t.notRegex((await millrace(t, 'experiment', '--help')).out, /\[\]|1000000/);
   for (const command of [[], ['serve'], ['pull'], ['call'], ['frame', 'encode'], ['frame', 'decode']]) {
     const { code, out, err } = await millrace(t, ...command, '--help');
     t.is(code, 0);
