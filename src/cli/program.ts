@@ -26,6 +26,8 @@ export function newProgram(name: string): Command {
 /** Runs the program with `argv` (as process.argv); where it fails, sets the exit code. Never rejects. */
 export async function runProgram(program: Command, argv: readonly string[]): Promise<void> {
   process.stdout.on('error', onOutputError);
+  // What is said there is about the work and not its outcome: who does not read it does not stop the work.
+  process.stderr.on('error', () => {});
   try {
     await program.parseAsync(argv);
   } catch (error) {
