@@ -1,5 +1,8 @@
 /** millrace for Node.js: the server, the client, and what handlers are made of. */
 
+// Who uses this needs the types of Node.js, and TypeScript loads no types by itself.
+/// <reference types="node" preserve="true" />
+
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './authorize.ts';
 export { Client, type ClientStats } from './client.ts';
 export type { CallOptions, ClientOptions } from './client-options.ts';
