@@ -29,6 +29,6 @@ export {
 } from './reactor/command.ts';
 export type { Response } from './response.ts';
 export { type Address, createServer, Server, type ServerStats } from './server.ts';
-export type { ServerOptions } from './server-options.ts';
+export type { ErrorContext, ServerOptions } from './server-options.ts';
 export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
 export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';

@@ -107,7 +107,8 @@ export class Server {
     this.#net = this.#makeListener();
     if (checked.record !== undefined) {
       const command = (name: string) => commands.get(name);
-      this.#recorder = new Recorder(checked.record, { codecs, limits: this.#limits, command });
+      const onFailure = (error: Error) => report(error, { recording: true });
+      this.#recorder = new Recorder(checked.record, { codecs, limits: this.#limits, command, onFailure });
     }
     this.#ownsLanes = lanes === undefined;
     this.#pool =
@@ -340,7 +341,7 @@ function connectionInfo(socket: Socket, remote: string): ConnectionInfo {
 }
 
 /** What an error hook itself throws must not meet the code that reports. */
-function reporter(onError: ServerOptions['onError']): PeerContext['report'] {
+function reporter(onError: ServerOptions['onError']): NonNullable<ServerOptions['onError']> {
   return (error, about) => {
     try {
       onError?.(error, about);

@@ -11,6 +11,7 @@ import { bytes, duration, oneLine, plural } from '../src/cli/show.ts';
 import { contents, fill, tempFolder } from './files-helper.ts';
 
 const MILLRACE = fileURLToPath(new URL('../src/cli/millrace.ts', import.meta.url));
+const SHELL = '/bin/sh';
 const DEMO = fileURLToPath(new URL('../src/cli/demo.ts', import.meta.url));
 
 // One process after the other: many at once only wait for each other, and what is timed then means little.
@@ -37,7 +38,8 @@ function start(
   program = MILLRACE,
   uid?: number,
 ): Running {
-  const child = spawn(process.execPath, [program, ...args], { stdio: 'pipe', uid });
+  const [file, first] = program === SHELL ? [SHELL, []] : [process.execPath, [program]];
+  const child = spawn(file, [...first, ...args], { stdio: 'pipe', uid });
   t.teardown(() => child.kill('SIGKILL'));
   const seen = { out: '', err: '' };
   child.stdout.setEncoding('latin1').on('data', (text: string) => {
@@ -512,6 +514,32 @@ test.serial('a second signal ends the server at once', async (t) => {
   child.kill('SIGINT');
   t.is((await ended).code, 130);
 });
+
+test.serial(
+  'a recording that the disk has no room for is told when it stops, and the server goes on',
+  async (t) => {
+    const folder = tempFolder(t);
+    const capture = join(folder, 'capture');
+    mkdirSync(join(folder, 'served'));
+    fill(join(folder, 'served'), { big: randomBytes(1_000_000) });
+    // A process that may write no file of more than some KiB meets the same error as one on a full disk.
+    const args = [MILLRACE, 'serve', join(folder, 'served'), '--port', '0', '--record', capture];
+    const server = start(t, ['-c', 'ulimit -f 64; exec "$0" "$@"', process.execPath, ...args], '', SHELL);
+    await until(() => server.seen.out.includes('\n'));
+    const address = / on (\S+) \(/.exec(server.seen.out)![1];
+    t.is((await millrace(t, 'call', address, 'files.get', 'path=big')).out.length, 1_000_000);
+    await until(() => server.seen.err.includes('\n'));
+    t.regex(server.seen.err, /^millrace: recording stopped: the file may not be so large\n$/);
+    t.is((await millrace(t, 'call', address, 'files.get', 'path=big')).out.length, 1_000_000);
+    server.child.kill('SIGTERM');
+    const { code, out } = await server.ended;
+    t.is(code, 0);
+    t.regex(
+      out,
+      /recorded \d responses?, \d+(\.\d+)? (bytes|kB), in \S+ \(incomplete: the file may not be so large\)\n$/,
+    );
+  },
+);
 
 test.serial('names and messages from a server cannot steer the terminal', async (t) => {
   const { address, dir, dest } = await serve(t, {});

@@ -185,7 +185,8 @@ function untilStopped(): Promise<void> {
 
 /** Prints one line per failure of ours; those of connections are the clients' and would fill the log. */
 function reporter({ verbose = false }: ServeOptions): ServerOptions['onError'] {
-  return (error, { command, lane, remote }) => {
+  return (error, { command, lane, remote, recording }) => {
+    if (recording) return console.error(`millrace: recording stopped: ${oneLine(problemOf(error))}`);
     if (command === undefined && lane === undefined && !verbose) return;
     const what = command ?? (lane === undefined ? 'connection' : `worker ${lane}`);
     const message = error instanceof Error ? error.message : String(error);

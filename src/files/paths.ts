@@ -76,6 +76,7 @@ const FS_PROBLEMS: Record<string, string> = {
   EMFILE: 'too many files are open',
   ENFILE: 'too many files are open',
   ENOSPC: 'the disk is full',
+  EFBIG: 'the file may not be so large',
   EDQUOT: 'the disk quota is used up',
   EROFS: 'the disk is read-only',
   EIO: 'the disk failed',
