@@ -162,6 +162,8 @@ export class Server {
 
   /** Listens on TCP (`port` 0: a free one) or on a Unix socket. @throws what the system says, such as EADDRINUSE. */
   async listen(where: { host?: string; port?: number } | { path: string } = {}): Promise<Address> {
+    // Its lanes have ended, or are about to.
+    if (this.#closing !== undefined) throw new Error('the server is closed');
     const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port ?? 0 };
     this.#net.listen(target);
     await once(this.#net, 'listening');
