@@ -53,6 +53,25 @@ test('JSON lines are one response each, and a field may name the command', async
   });
 });
 
+test('a line of JSON ends at its line feed, whatever separators its texts have', async (t) => {
+  const path = join(tempFolder(t), 'lines.jsonl');
+  const lines = ['{"a":"one\u2028two"}', '{"b":"ünï\u0085"}'];
+  writeFileSync(path, `${lines[0]}\n${lines[1]}\r\n`);
+  const { workload } = await readSources([path], OPTIONS);
+  t.deepEqual(
+    workload.responses.map(({ bytes }) => Buffer.from(bytes).toString()),
+    lines,
+  );
+});
+
+test('a file that is not text is no file of lines', async (t) => {
+  const path = join(tempFolder(t), 'image.png');
+  writeFileSync(path, Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0a, 0xff, 0x0a]));
+  await t.throwsAsync(readSources([path], OPTIONS), {
+    message: `source ${path}: line 1 is not text in UTF-8`,
+  });
+});
+
 test('a generator makes the same traffic for the same seed and stops at the sample size', async (t) => {
   const { workload, cut } = await readSources(['generate:mixed'], OPTIONS);
   t.is((await readSources(['generate:mixed'], OPTIONS)).workload.sha256, workload.sha256);
@@ -67,7 +86,9 @@ test('a generator makes the same traffic for the same seed and stops at the samp
 
 test('sources that do not exist, are empty or have no such generator are named', async (t) => {
   const folder = tempFolder(t);
-  await t.throwsAsync(readSources([join(folder, 'none')], OPTIONS), { message: /^source .*none: ENOENT/ });
+  await t.throwsAsync(readSources([join(folder, 'none')], OPTIONS), {
+    message: /^source .*none: no such file$/,
+  });
   await t.throwsAsync(readSources([folder], OPTIONS), { message: /no response with any bytes/ });
   await t.throwsAsync(readSources(['generate:x'], OPTIONS), {
     message: /^source generate:x: no such generator/,
@@ -270,6 +291,19 @@ test('a stopped experiment goes on where it was, and a line cut off by a crash i
   await t.throwsAsync(run(await generated('json200', 100_000), { cells, out, resume: true }), {
     message: /another experiment: its sources differs/,
   });
+});
+
+test('an experiment that found out nothing is not in the way of the next', async (t) => {
+  const read = await generated('json900', 10_000);
+  const out = join(tempFolder(t), 'x');
+  const impossible = await run(read, { cells: parseGrids([{ level: 99, policy: 'single' }]), out });
+  t.is(impossible.seen.failed.length, 1);
+  const { results } = await run(read, { cells: parseGrids([{ level: 1, policy: 'single' }]), out });
+  t.deepEqual(
+    results.cells.map(({ cell }) => cell.level),
+    [1],
+  );
+  t.is(readFileSync(join(out, 'journal.jsonl'), 'utf8').trim().split('\n').length, 2);
 });
 
 test('a stop ends after the cell in hand and leaves results', async (t) => {
