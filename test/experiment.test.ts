@@ -340,7 +340,8 @@ test('the time left counts from the first result on, not from what came before',
   });
   const lefts = seen.left.filter((left) => left !== undefined);
   t.is(lefts.length, 10);
-  t.true(Math.max(...lefts) < 1, `${lefts}`);
+  // Only the first: the others depend on how busy the machine is.
+  t.true(lefts[0] < 0.5, `${lefts}`);
 });
 
 test('results are a checked file, a table, and a page that fetches nothing', async (t) => {
