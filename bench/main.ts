@@ -1,5 +1,7 @@
 /** `npm run bench -- NAME [--quick] [--json FILE] [--html FILE]`: the benches from the command line. */
+
 import { existsSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { basename, dirname } from 'node:path';
 import { Argument, Command, CommanderError, InvalidArgumentError } from 'commander';
 import type { Bench, Result } from './bench.ts';
@@ -108,10 +110,10 @@ function commandLine(name: string, { quick, corpus, seed }: Flags): string {
   return ['npm run bench --', name, ...flags.filter((flag) => flag)].join(' ');
 }
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => {
     endAllChildren();
-    process.exit(signal === 'SIGINT' ? 130 : 143);
+    process.exit(128 + constants.signals[signal]);
   });
 }
 process.once('exit', endAllChildren);

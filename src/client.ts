@@ -211,7 +211,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
   #sendCommand(requestId: number, command: string, options: CallOptions): void {
     const args: [string, Uint8Array][] = [];
     for (const [name, value] of Object.entries(options.args ?? {})) {
-      args.push([name, typeof value === 'string' ? encodeUtf8(value) : value]);
+      args.push([name, argumentBytes(name, value)]);
     }
     const { authorization = this.#options.authorization } = options;
     if (authorization !== undefined) args.push([':authorization', encodeUtf8(authorization)]);
@@ -341,4 +341,11 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
 
 function abortError(signal: AbortSignal | undefined): Error {
   return signal?.reason instanceof Error ? signal.reason : new CommandError('cancelled');
+}
+
+/** Checked before anything is sent: half a command would cost the connection. @throws TypeError */
+function argumentBytes(name: string, value: unknown): Uint8Array {
+  if (typeof value === 'string') return encodeUtf8(value);
+  if (value instanceof Uint8Array) return value;
+  throw new TypeError(`argument ${name} is neither a string nor a Uint8Array`);
 }

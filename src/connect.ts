@@ -32,7 +32,7 @@ export async function connect(
 ): Promise<Client> {
   const { timeoutMs = 10_000 } = options;
   const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port };
-  const name = 'path' in target ? target.path : `${target.host}:${target.port}`;
+  const name = 'path' in target ? target.path : nameOf(target);
   const { tls } = options;
   const socket: Socket =
     tls === undefined
@@ -64,12 +64,17 @@ function orNoCertificate({ message, cause }: Error): ConnectionError {
   return new ConnectionError(`${message}, or wants a certificate that it knows`, { cause });
 }
 
+function nameOf({ host, port }: { host: string; port: number }): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
 function cannotConnect(name: string, error: NodeJS.ErrnoException): ConnectionError {
   const reasons: Record<string, string> = {
     ECONNREFUSED: 'nothing listens there',
     ENOENT: 'there is no such socket',
     ENOTFOUND: 'unknown host',
     EACCES: 'permission denied',
+    ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
   };
   return new ConnectionError(`cannot connect to ${name}: ${reasons[error.code ?? ''] ?? error.message}`, {
     cause: error,

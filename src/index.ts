@@ -1,5 +1,8 @@
 /** millrace for Node.js: the server, the client, and what handlers are made of. */
 
+// Who uses this needs the types of Node.js, and TypeScript loads no types by itself.
+/// <reference types="node" preserve="true" />
+
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './authorize.ts';
 export { Client, type ClientStats } from './client.ts';
 export type { CallOptions, ClientOptions } from './client-options.ts';
@@ -26,6 +29,6 @@ export {
 } from './reactor/command.ts';
 export type { Response } from './response.ts';
 export { type Address, createServer, Server, type ServerStats } from './server.ts';
-export type { ServerOptions } from './server-options.ts';
+export type { ErrorContext, ServerOptions } from './server-options.ts';
 export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
 export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';

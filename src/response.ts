@@ -13,7 +13,7 @@ export interface ResponseOwner {
   credit(requestId: number, bytes: number): void;
 }
 
-/** A response as it arrives. Iterate it once, or take it whole with bytes() or text(). */
+/** A response as it arrives. Iterate it, or take it whole with bytes() or text(): once. */
 export class Response implements AsyncIterable<Uint8Array> {
   /** 0 until the command is sent. */
   requestId = 0;
@@ -29,6 +29,7 @@ export class Response implements AsyncIterable<Uint8Array> {
   /** Bytes that the server may still send. */
   #window: number;
   #whole = false;
+  #read = false;
   #onAbort: (() => void) | undefined;
 
   constructor(owner: ResponseOwner, command: string, options: CallOptions) {
@@ -49,6 +50,7 @@ export class Response implements AsyncIterable<Uint8Array> {
 
   /** The whole response. @throws CommandError when the command failed, ConnectionError when the connection did. */
   async bytes(): Promise<Uint8Array> {
+    this.#readOnce();
     this.#whole = true;
     this.#credit(this.#chunks.reduce((sum, chunk) => sum + chunk.length, 0));
     while (!this.#ended && this.#error === undefined) await this.#arrival();
@@ -65,6 +67,7 @@ export class Response implements AsyncIterable<Uint8Array> {
 
   /** Pieces as they come; leaving the loop early cancels the request. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    this.#readOnce();
     try {
       for (;;) {
         const chunk = this.#chunks.shift();
@@ -109,6 +112,12 @@ export class Response implements AsyncIterable<Uint8Array> {
     this.#error = error;
     this.#detach();
     this.#wake?.();
+  }
+
+  /** A second reader would find nothing, or wait for what the first one gets. */
+  #readOnce(): void {
+    if (this.#read) throw new Error(`the response of '${this.command}' has been read: it can be read once`);
+    this.#read = true;
   }
 
   #end(): void {

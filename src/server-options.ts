@@ -77,8 +77,16 @@ export interface ServerOptions {
   tls?: TlsOptions;
   /** Says who gets in; asked for every connection before anything is read from it, and for every command. */
   authorize?: Authorize;
-  /** Told of handlers' exceptions, broken connections and dead workers; default: nobody is. */
-  onError?: (error: unknown, about: { command?: string; remote?: string; lane?: number }) => void;
+  /** Told of handlers' exceptions, broken connections, dead workers and a recording that failed; default: nobody is. */
+  onError?: (error: unknown, about: ErrorContext) => void;
+}
+
+/** What an error happened to. */
+export interface ErrorContext {
+  command?: string;
+  remote?: string;
+  lane?: number;
+  recording?: true;
 }
 
 const MAX_TIMER = 2 ** 31 - 1;

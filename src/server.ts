@@ -108,7 +108,8 @@ export class Server {
     this.#net = this.#makeListener();
     if (checked.record !== undefined) {
       const command = (name: string) => commands.get(name);
-      this.#recorder = new Recorder(checked.record, { codecs, limits: this.#limits, command });
+      const onFailure = (error: Error) => report(error, { recording: true });
+      this.#recorder = new Recorder(checked.record, { codecs, limits: this.#limits, command, onFailure });
     }
     this.#ownsLanes = lanes === undefined;
     this.#pool =
@@ -162,6 +163,8 @@ export class Server {
 
   /** Listens on TCP (`port` 0: a free one) or on a Unix socket. @throws what the system says, such as EADDRINUSE. */
   async listen(where: { host?: string; port?: number } | { path: string } = {}): Promise<Address> {
+    // Its lanes have ended, or are about to.
+    if (this.#closing !== undefined) throw new Error('the server is closed');
     const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port ?? 0 };
     this.#net.listen(target);
     await once(this.#net, 'listening');
@@ -240,7 +243,8 @@ export class Server {
         : createTlsServer({ handshakeTimeout: this.#limits.idleTimeout, ...options, ...tls }, accept);
     net.maxConnections = maxConnections;
     net.on('tlsClientError', (error, socket: Socket) => {
-      this.#report(error, { remote: remoteOf(socket) });
+      // One that has gone no longer says where it was.
+      this.#report(error, socket.remoteAddress === undefined ? {} : { remote: remoteOf(socket) });
       // Node leaves a handshake that has timed out, or was broken off, as it is.
       socket.destroy();
     });
@@ -340,7 +344,7 @@ function connectionInfo(socket: Socket, remote: string): ConnectionInfo {
 }
 
 /** What an error hook itself throws must not meet the code that reports. */
-function reporter(onError: ServerOptions['onError']): PeerContext['report'] {
+function reporter(onError: ServerOptions['onError']): NonNullable<ServerOptions['onError']> {
   return (error, about) => {
     try {
       onError?.(error, about);

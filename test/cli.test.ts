@@ -11,6 +11,7 @@ import { bytes, duration, oneLine, plural } from '../src/cli/show.ts';
 import { contents, fill, tempFolder } from './files-helper.ts';
 
 const MILLRACE = fileURLToPath(new URL('../src/cli/millrace.ts', import.meta.url));
+const SHELL = '/bin/sh';
 const DEMO = fileURLToPath(new URL('../src/cli/demo.ts', import.meta.url));
 
 // One process after the other: many at once only wait for each other, and what is timed then means little.
@@ -38,7 +39,8 @@ function start(
   uid?: number,
   env?: NodeJS.ProcessEnv,
 ): Running {
-  const child = spawn(process.execPath, [program, ...args], { stdio: 'pipe', uid, env });
+  const [file, first] = program === SHELL ? [SHELL, []] : [process.execPath, [program]];
+  const child = spawn(file, [...first, ...args], { stdio: 'pipe', uid, env });
   t.teardown(() => child.kill('SIGKILL'));
   const seen = { out: '', err: '' };
   child.stdout.setEncoding('latin1').on('data', (text: string) => {
@@ -144,7 +146,21 @@ test('addresses are HOST:PORT or unix:PATH', (t) => {
   }
 });
 
+test.serial('a bench that is ended by a signal leaves no process behind', async (t) => {
+  for (const [signal, code] of [
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ] as const) {
+    const { child, ended, seen } = start(t, ['bench', 'limit', '--quick'], '');
+    await until(() => seen.err.includes('limit'));
+    child.kill(signal);
+    // Whoever is left would hold the pipes open.
+    t.is((await ended).code, code);
+  }
+});
+
 test.serial('--help says how, everywhere, with examples', async (t) => {
+  t.notRegex((await millrace(t, 'experiment', '--help')).out, /\[\]|1000000/);
   for (const command of [[], ['serve'], ['pull'], ['call'], ['frame', 'encode'], ['frame', 'decode']]) {
     const { code, out, err } = await millrace(t, ...command, '--help');
     t.is(code, 0);
@@ -164,6 +180,14 @@ test.serial('a mistake gets one line and exit code 2', async (t) => {
     [['serve', '.', '--prot', '1'], /unknown option '--prot'.*--port/],
     [['serve', '.', 'more'], /too many arguments/],
     [['serve', '.', '--port', '70000'], /from 0 to 65535/],
+    [['serve', '.', '--host', ''], /must not be empty/],
+    [['serve', ''], /must not be empty/],
+    [['pull', ':80', ''], /must not be empty/],
+    [['serve', '.', '--record', '/nowhere/capture'], /\/nowhere\/capture: no such file$/m],
+    [['serve', '.', '--record', 'package.json'], /package\.json: something else is in its place$/m],
+    [['serve', '.', '--profile-from', 'nope.json'], /nope\.json: no such file$/m],
+    [['experiment', 'generate:json900', '--grid', 'nope.yaml'], /nope\.yaml: no such file$/m],
+    [['experiment', 'generate:json900', '--codecs', 'nope.js'], /cannot load nope\.js: /],
     [['serve', '.', '--profile', 'nope'], /unknown profile 'nope'/],
     [['serve', '.', '--policy', 'nope'], /policy.*shared/],
     [['serve', '.', '--limit', 'nope=1'], /no limit 'nope'/],
@@ -390,7 +414,18 @@ test.serial('errors of the server and of the network are one line and exit code 
   );
   isOneLine(t, await millrace(t, 'serve', join(dir, 'nope')), 1, /cannot serve .*: no such file/);
   isOneLine(t, await millrace(t, 'serve', join(dir, 'a.txt')), 1, /cannot serve .*: not a folder/);
-  isOneLine(t, await millrace(t, 'pull', address, join(dir, 'a.txt')), 1, /a\.txt/);
+  isOneLine(t, await millrace(t, 'pull', address, join(dir, 'a.txt')), 1, /a\.txt: something else is in/);
+  isOneLine(t, await millrace(t, 'pull', address, dest, '--tls'), 1, /: it does not speak TLS$/m);
+  isOneLine(t, await millrace(t, 'pull', '[::1]:1', dest), 1, /cannot connect to \[::1\]:1: /);
+  isOneLine(t, await millrace(t, 'experiment', join(dir, 'nope')), 1, /nope: no such file$/m);
+  isOneLine(
+    t,
+    await millrace(t, 'experiment', 'generate:json900', '--out', join(dir, 'a.txt')),
+    1,
+    /a\.txt: something else is in its place$/m,
+  );
+  isOneLine(t, await millrace(t, 'serve', dir, '--socket', '/nowhere/s'), 1, /its folder is not there/);
+  isOneLine(t, await millrace(t, 'serve', dir, '--socket', 's'.repeat(200)), 1, /the path is too long/);
 });
 
 test.serial('a peer that does not speak the protocol is found out', async (t) => {
@@ -445,19 +480,24 @@ test.serial('a connection that breaks is one line, and no part of a file stays',
   t.false(existsSync(join(dest, 'huge')));
 });
 
-test.serial('Ctrl-C ends a pull with nothing half-written', async (t) => {
+test.serial('Ctrl-C, or a closed terminal, ends a pull with nothing half-written', async (t) => {
   const { address, dest } = await serve(t, HUGE);
-  const stopping = await bottleneck(t, address, () => {});
-  const { child, ended } = start(t, ['pull', stopping, dest], '');
-  await until(() => partsIn(dest).length > 0);
-  child.kill('SIGINT');
-  isOneLine(t, await ended, 130, /stopped; \d of 5 files came/);
-  t.deepEqual(partsIn(dest), []);
-  t.false(existsSync(join(dest, 'huge')));
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGHUP', 129],
+  ] as const) {
+    const stopping = await bottleneck(t, address, () => {});
+    const { child, ended } = start(t, ['pull', stopping, dest], '');
+    await until(() => partsIn(dest).length > 0);
+    child.kill(signal);
+    isOneLine(t, await ended, code, /stopped; \d of \d files came/);
+    t.deepEqual(partsIn(dest), []);
+    t.false(existsSync(join(dest, 'huge')));
+  }
 });
 
-test.serial('the server ends well on SIGINT and on SIGTERM', async (t) => {
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+test.serial('the server ends well on SIGINT, on SIGTERM and when its terminal is closed', async (t) => {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     const { child, ended, address } = await serve(t, TREE);
     t.is((await millrace(t, 'call', address, 'files.get', 'path=a.txt')).out, 'text');
     child.kill(signal);
@@ -497,6 +537,32 @@ test.serial('a second signal ends the server at once', async (t) => {
   child.kill('SIGINT');
   t.is((await ended).code, 130);
 });
+
+test.serial(
+  'a recording that the disk has no room for is told when it stops, and the server goes on',
+  async (t) => {
+    const folder = tempFolder(t);
+    const capture = join(folder, 'capture');
+    mkdirSync(join(folder, 'served'));
+    fill(join(folder, 'served'), { big: randomBytes(1_000_000) });
+    // A process that may write no file of more than some KiB meets the same error as one on a full disk.
+    const args = [MILLRACE, 'serve', join(folder, 'served'), '--port', '0', '--record', capture];
+    const server = start(t, ['-c', 'ulimit -f 64; exec "$0" "$@"', process.execPath, ...args], '', SHELL);
+    await until(() => server.seen.out.includes('\n'));
+    const address = / on (\S+) \(/.exec(server.seen.out)![1];
+    t.is((await millrace(t, 'call', address, 'files.get', 'path=big')).out.length, 1_000_000);
+    await until(() => server.seen.err.includes('\n'));
+    t.regex(server.seen.err, /^millrace: recording stopped: the file may not be so large\n$/);
+    t.is((await millrace(t, 'call', address, 'files.get', 'path=big')).out.length, 1_000_000);
+    server.child.kill('SIGTERM');
+    const { code, out } = await server.ended;
+    t.is(code, 0);
+    t.regex(
+      out,
+      /recorded \d responses?, \d+(\.\d+)? (bytes|kB), in \S+ \(incomplete: the file may not be so large\)\n$/,
+    );
+  },
+);
 
 test.serial('names and messages from a server cannot steer the terminal', async (t) => {
   const { address, dir, dest } = await serve(t, {});

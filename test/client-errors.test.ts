@@ -266,6 +266,38 @@ test('a server that goes away is asked nothing more', async (t) => {
   t.is((await failure(client.call('next').bytes())).message, 'the server is going away: for maintenance');
 });
 
+test('a response is read once: the second reader is told so, and not given nothing', async (t) => {
+  const { address } = await serving(t, { commands: { hello: () => 'hello' } });
+  const client = await dial(t, address);
+  const response = client.call('hello');
+  const both = await Promise.allSettled([response.text(), response.text()]);
+  t.deepEqual(
+    both.map(({ status }) => status),
+    ['fulfilled', 'rejected'],
+  );
+  const message = "the response of 'hello' has been read: it can be read once";
+  await t.throwsAsync(response.bytes(), { message });
+  await t.throwsAsync(
+    async () => {
+      for await (const _ of response);
+    },
+    { message },
+  );
+});
+
+test('an argument that is neither text nor bytes is named, and nothing of its command is sent', async (t) => {
+  // Half a command on the wire would end the connection when the server is tired of waiting for the rest.
+  const commands = { hello: () => 'hello' };
+  const { address } = await serving(t, { commands, limits: { idleTimeout: 200 } });
+  const client = await dial(t, address);
+  for (const value of [5, null, undefined]) {
+    const error = await failure(client.call('hello', { args: { n: value as never } }).bytes());
+    t.is(error.message, 'argument n is neither a string nor a Uint8Array');
+  }
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  t.is(await client.call('hello').text(), 'hello');
+});
+
 test('an error of one request leaves the others alone', async (t) => {
   const client = await hostile(t, () => [
     frame(FrameType.errorResponse, 2, text('not today'), { requestId: 1 }),

@@ -113,6 +113,16 @@ test('a stop leaves a folder to go on with', async (t) => {
   t.is(readFileSync(join(out, 'journal.jsonl'), 'utf8').trim().split('\n').length, 1 + cells.length);
 });
 
+test('an experiment goes on when nobody reads how far it is', async (t) => {
+  const out = join(tempFolder(t), 'results');
+  const child = spawn(process.execPath, [MILLRACE, ...QUICK, '--out', out, '--level', '1', '--no-check']);
+  t.teardown(() => child.kill('SIGKILL'));
+  child.stderr.destroy();
+  child.stdout.resume();
+  t.deepEqual(await once(child, 'close'), [0, null]);
+  t.is(readResults(join(out, 'results.json')).cells.length, 1);
+});
+
 test('what cannot be asked for is one line and exit code 2', async (t) => {
   const folder = tempFolder(t);
   const grid = join(folder, 'grid.yaml');

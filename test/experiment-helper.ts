@@ -33,9 +33,17 @@ export function generated(kind: string, maxBytes: number) {
 
 /** Events that are kept. */
 export function listener() {
-  const seen = { failed: [] as string[], progress: [] as [number, number][], notes: [] as string[] };
+  const seen = {
+    failed: [] as string[],
+    progress: [] as [number, number][],
+    left: [] as (number | undefined)[],
+    notes: [] as string[],
+  };
   const events: ExperimentEvents = {
-    onProgress: ({ done, total }) => void seen.progress.push([done, total]),
+    onProgress: ({ done, total, leftSeconds }) => {
+      seen.progress.push([done, total]);
+      seen.left.push(leftSeconds);
+    },
     onFailed: (_cell, message) => void seen.failed.push(message),
     onNote: (text) => void seen.notes.push(text),
     onChecking: () => undefined,

@@ -29,6 +29,30 @@ test('the sample on the first screen runs as it stands and prints what it says',
   t.is(stderr, '');
 });
 
+test('the sample passes the strictest check of types, with nothing set up', async (t) => {
+  // Below the checkout, so that types of Node.js are found as beside an installed package.
+  const folder = mkdtempSync(join(ROOT, 'node_modules/.millrace-types-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const tsc = (...args: string[]) =>
+    promisify(execFile)(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), ...args], {
+      cwd: folder,
+    }).catch(({ stdout }) => t.fail(stdout));
+  await tsc('-p', join(ROOT, 'tsconfig.build.json'), '--emitDeclarationOnly', '--outDir', 'dist');
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
+  writeFileSync(join(folder, 'sample.ts'), blocks('ts')[0].replace("'millrace'", "'./dist/src/index.js'"));
+  await tsc(
+    '--strict',
+    '--noEmit',
+    '--ignoreConfig',
+    '--module',
+    'nodenext',
+    '--target',
+    'es2023',
+    'sample.ts',
+  );
+  t.pass();
+});
+
 test('every npm script that the README names exists', (t) => {
   const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   const named = [...README.matchAll(/\bnpm (?:run (\w+)|(test))\b/g)].map(([, run, plain]) => run ?? plain);

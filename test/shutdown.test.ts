@@ -121,6 +121,14 @@ test('a peer that reads nothing does not keep the server from closing', async (t
   t.true(performance.now() - started < 5000);
 });
 
+test('a server that is closed, or closes, does not listen', async (t) => {
+  const server = createServer({ commands: {}, workers: 1 });
+  const closed = server.close();
+  await t.throwsAsync(server.listen(), { message: 'the server is closed' });
+  await closed;
+  await t.throwsAsync(server.listen(), { message: 'the server is closed' });
+});
+
 test('close() is one and the same promise, and closing before listening is fine', async (t) => {
   const server = createServer({ workers: 1 });
   t.is(server.close(), server.close());

@@ -31,6 +31,8 @@ export interface RecordFigures {
   readonly leftOut: number;
   /** The file is as large as it may get. */
   readonly full: boolean;
+  /** What ended the recording before its time: the file lacks what was last recorded. */
+  readonly failure?: Error;
 }
 
 const DEFAULT_MAX_BYTES = 256 << 20;
@@ -46,6 +48,8 @@ export interface RecorderContext {
   readonly codecs: CodecRegistry;
   readonly limits: Limits;
   command(name: string): Pick<Command, 'affinityKey' | 'sensitive'> | undefined;
+  /** The file cannot be written any more; told once. */
+  onFailure(error: Error): void;
 }
 
 export class Recorder {
@@ -59,6 +63,7 @@ export class Recorder {
   #leftOut = 0;
   #underway = 0;
   #full = false;
+  #failure: Error | undefined;
   #closed = false;
 
   /** @throws Error of the system when the file is there already or cannot be written. */
@@ -67,22 +72,25 @@ export class Recorder {
     this.#maxBytes = maxBytes;
     // Bodies are in clear: nobody else may read them.
     this.#file = createWriteStream(path, { fd: openSync(path, 'wx', 0o600) });
-    this.#file.on('error', () => {
-      this.#full = true;
+    this.#file.on('error', (error) => {
+      this.#failure = error;
+      context.onFailure(error);
     });
     this.#put(captureHeader(new Date()));
   }
 
   get recording(): boolean {
-    return !this.#full && !this.#closed;
+    return !this.#full && !this.#closed && this.#failure === undefined;
   }
 
   get figures(): RecordFigures {
     return {
       responses: this.#responses,
-      bytes: this.#bytes,
+      // Of a file that failed, what reached the disk.
+      bytes: this.#failure === undefined ? this.#bytes : this.#file.bytesWritten,
       leftOut: this.#leftOut,
       full: this.#full,
+      ...(this.#failure !== undefined && { failure: this.#failure }),
     };
   }
 
@@ -127,6 +135,7 @@ export class Recorder {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    if (this.#failure !== undefined) return;
     await new Promise<void>((resolve) => {
       this.#file.once('error', () => resolve());
       this.#file.end(() => resolve());

@@ -28,10 +28,11 @@ async function benchCommand(args: string[]): Promise<void> {
   const file = benchFile();
   if (file === undefined) throw new CommandError('the benches are in the repository, not in the package');
   const child = spawn(process.execPath, [file, ...args], { stdio: 'inherit' });
-  // Ctrl-C reaches the child by itself, and its end is ours.
+  // Ctrl-C reaches the child by itself, other signals come to us alone; its end is ours.
   const ignore = () => undefined;
-  process.on('SIGINT', ignore);
+  const pass = (signal: NodeJS.Signals) => child.kill(signal);
+  process.on('SIGINT', ignore).on('SIGTERM', pass).on('SIGHUP', pass);
   const [code, signal] = await once(child, 'exit');
-  process.off('SIGINT', ignore);
+  process.off('SIGINT', ignore).off('SIGTERM', pass).off('SIGHUP', pass);
   process.exitCode = code ?? (signal === 'SIGINT' ? 130 : 1);
 }

@@ -4,12 +4,12 @@ import type { Command } from 'commander';
 import { cellName } from '../experiment/cell.ts';
 import type { CellResult } from '../experiment/results.ts';
 import { wholeNumber } from './arguments.ts';
-import { loadCodecs } from './experiment.ts';
+import { collect, loadCodecs } from './experiment.ts';
 import { Stopped, stopSignal } from './outcome.ts';
 import { duration, oneLine } from './show.ts';
 
 interface WorkerOptions {
-  codecs: string[];
+  codecs?: string[];
   lockMs: number;
 }
 
@@ -18,12 +18,7 @@ export function addExperimentWorker(program: Command): void {
     .command('experiment-worker')
     .description("measure settings for 'millrace experiment --queue' of any machine, until stopped")
     .argument('<url>', 'the Redis, such as redis://127.0.0.1:6379')
-    .option(
-      '--codecs <module>',
-      "a module whose export 'codecs' adds profiles; may be repeated",
-      (text: string, before: string[]) => [...before, text],
-      [],
-    )
+    .option('--codecs <module>', "a module whose export 'codecs' adds profiles; may be repeated", collect)
     .option(
       '--lock-ms <n>',
       'silence after which a worker counts as dead and its setting goes to another',

@@ -12,7 +12,7 @@ import { checkText } from '../experiment/recommend.ts';
 import type { Results } from '../experiment/results.ts';
 import type { ExperimentEvents, ExperimentSettings, Progress } from '../experiment/run.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
-import { stopSignal, UsageError } from './outcome.ts';
+import { messageOf, stopSignal, UsageError } from './outcome.ts';
 import { duration, oneLine, plural } from './show.ts';
 
 const EXAMPLES = `
@@ -29,6 +29,8 @@ Examples:
 
 /** Seconds for the default grid: some stay for what comes before and after. */
 const DEFAULT_WITHIN = 115;
+
+const DEFAULT_LINKS = '1M,10M,100M,1G,10G';
 
 const GRID_FLAGS = [
   'profile',
@@ -54,7 +56,7 @@ interface ExperimentOptions extends Partial<Record<(typeof GRID_FLAGS)[number], 
   links: number[];
   jobs?: number;
   commandField?: string;
-  codecs: string[];
+  codecs?: string[];
   queue?: string;
   check: boolean;
   adaptive?: boolean;
@@ -79,7 +81,11 @@ export function addExperiment(program: Command): void {
     .option('--coalesce-ms <ranges>', 'waits for more of a response', list)
     .option('--out <dir>', 'folder for the results', 'experiment')
     .option('--resume', 'go on with what the folder has')
-    .option('--sample-bytes <bytes>', 'responses to take from the sources, in all', parseBytes, 8 << 20)
+    .addOption(
+      new Option('--sample-bytes <bytes>', 'responses to take from the sources, in all')
+        .argParser(parseBytes)
+        .default(8 << 20, '8M'),
+    )
     .option('--command-field <name>', 'field of a JSON line that names its command')
     .option('--seed <n>', "of generators and of a folder's order", wholeNumber(0, 2 ** 32 - 1), 1)
     .option('--rounds <n>', 'loads that each setting is measured under', wholeNumber(1, 1000), 2)
@@ -90,14 +96,13 @@ export function addExperiment(program: Command): void {
     )
     .option('--in-flight <n>', 'requests in flight, for traffic without times', wholeNumber(1, 128), 16)
     .option('--workers <n>', 'lanes of the server', wholeNumber(1, 256), availableParallelism())
-    .option(
-      '--links <speeds>',
-      'links to simulate, such as 1M,100M,10G (bit/s)',
-      parseLinks,
-      [1e6, 1e7, 1e8, 1e9, 1e10],
+    .addOption(
+      new Option('--links <speeds>', 'links to simulate, in bit/s')
+        .argParser(parseLinks)
+        .default(parseLinks(DEFAULT_LINKS), DEFAULT_LINKS),
     )
     .option('--jobs <n>', 'settings at a time (default: as many as do not disturb)', wholeNumber(1, 256))
-    .option('--codecs <module>', "a module whose export 'codecs' adds profiles; may be repeated", collect, [])
+    .option('--codecs <module>', "a module whose export 'codecs' adds profiles; may be repeated", collect)
     .option('--queue <url>', "spread the settings over 'millrace experiment-worker's by this Redis")
     .option('--adaptive', "simulate the policy 'adaptive' over the links, too")
     .option('--no-check', 'do not run what is recommended in a server, under load')
@@ -150,7 +155,7 @@ async function cellsFor(options: ExperimentOptions): Promise<Cell[]> {
     const grid = Object.fromEntries(flags.map((name) => [name, options[name]])) as SubGridInput;
     return parseGrids([grid]);
   } catch (error) {
-    throw new UsageError((error as Error).message);
+    throw new UsageError(messageOf(error));
   }
 }
 
@@ -160,10 +165,12 @@ function hasGrid(options: ExperimentOptions): boolean {
 }
 
 /** Each module's export `codecs` is a {@link CodecModule} of codecs. */
-export async function loadCodecs(modules: readonly string[]): Promise<CodecModule[]> {
+export async function loadCodecs(modules: readonly string[] = []): Promise<CodecModule[]> {
   const { extraCodecs } = await import('../encoding/extra.ts');
   const loaded = modules.map(async (path): Promise<CodecModule> => {
-    const { codecs } = await import(pathToFileURL(path).href);
+    const { codecs } = await import(pathToFileURL(path).href).catch((error) => {
+      throw new UsageError(`cannot load ${path}: ${messageOf(error)}`);
+    });
     if (Array.isArray(codecs?.codecs)) return codecs;
     throw new UsageError(`${path} has no export 'codecs' with codecs in it`);
   });
@@ -265,7 +272,8 @@ function list(text: string): string[] {
   return text.split(',');
 }
 
-function collect(text: string, before: string[]): string[] {
+/** A parser of an option that may be repeated. */
+export function collect(text: string, before: readonly string[] = []): string[] {
   return [...before, text];
 }
 

@@ -1,5 +1,8 @@
 /** How a command may end other than well; program.ts turns these into exit codes. */
 
+import { constants } from 'node:os';
+import { problemOf } from '../files/paths.ts';
+
 /** The user asked for something that cannot be: exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
@@ -12,26 +15,43 @@ export class Stopped extends Error {
 
   constructor(signal: NodeJS.Signals, message = 'stopped') {
     super(message);
-    this.exitCode = signal === 'SIGTERM' ? 143 : 130;
+    this.exitCode = 128 + constants.signals[signal];
   }
 }
 
+/** What an error means, for people; files are named. */
+export function messageOf(error: unknown): string {
+  const { path } = error as NodeJS.ErrnoException;
+  return typeof path === 'string' ? `${path}: ${problemOf(error)}` : problemOf(error);
+}
+
+/** Ctrl-C, a service's end, and the end of the terminal. */
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
 /**
- * A signal that fires with {@link Stopped} at the first SIGINT or SIGTERM; the second ends the process at once.
+ * Calls `stop` at the first signal to stop; the second ends the process at once.
+ * @returns how to stop listening.
+ */
+export function onStop(stop: (stopped: Stopped) => void): () => void {
+  let isStopping = false;
+  const onSignal = (name: NodeJS.Signals) => {
+    const stopped = new Stopped(name);
+    if (isStopping) process.exit(stopped.exitCode);
+    isStopping = true;
+    stop(stopped);
+  };
+  for (const name of STOP_SIGNALS) process.on(name, onSignal);
+  return () => {
+    for (const name of STOP_SIGNALS) process.off(name, onSignal);
+  };
+}
+
+/**
+ * A signal that fires with {@link Stopped} at the first signal to stop, as {@link onStop}.
  * @returns how to stop listening, besides.
  */
 export function stopSignal(): { signal: AbortSignal; release(): void } {
   const controller = new AbortController();
-  const onSignal = (name: NodeJS.Signals) => {
-    const stopped = new Stopped(name);
-    if (controller.signal.aborted) process.exit(stopped.exitCode);
-    controller.abort(stopped);
-  };
-  process.on('SIGINT', onSignal);
-  process.on('SIGTERM', onSignal);
-  const release = () => {
-    process.off('SIGINT', onSignal);
-    process.off('SIGTERM', onSignal);
-  };
+  const release = onStop((stopped) => controller.abort(stopped));
   return { signal: controller.signal, release };
 }

@@ -5,7 +5,7 @@
 
 import { Command, CommanderError } from 'commander';
 import { fsProblem } from '../files/paths.ts';
-import { Stopped, UsageError } from './outcome.ts';
+import { messageOf, Stopped, UsageError } from './outcome.ts';
 import { oneLine } from './show.ts';
 
 const EXIT_FAILED = 1;
@@ -26,6 +26,8 @@ export function newProgram(name: string): Command {
 /** Runs the program with `argv` (as process.argv); where it fails, sets the exit code. Never rejects. */
 export async function runProgram(program: Command, argv: readonly string[]): Promise<void> {
   process.stdout.on('error', onOutputError);
+  // What is said there is about the work and not its outcome: who does not read it does not stop the work.
+  process.stderr.on('error', () => {});
   try {
     await program.parseAsync(argv);
   } catch (error) {
@@ -51,7 +53,7 @@ function report(error: unknown): number {
     return EXIT_MISUSED;
   }
   if (process.env.MILLRACE_DEBUG) console.error(error);
-  complain(error instanceof Error ? error.message : String(error));
+  complain(messageOf(error));
   if (error instanceof Stopped) return error.exitCode;
   return error instanceof UsageError ? EXIT_MISUSED : EXIT_FAILED;
 }

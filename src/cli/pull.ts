@@ -3,7 +3,7 @@
 import type { SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
 import type { PullProgress, PullResult } from '../files/pull.ts';
-import { parseTarget, type Target, wholeNumber } from './arguments.ts';
+import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import { stopSignal } from './outcome.ts';
 import { bytes, duration, oneLine, plural } from './show.ts';
 import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
@@ -32,7 +32,7 @@ export function addPull(program: Command): void {
     .command('pull')
     .description('fetch what a server serves into a folder')
     .argument('<address>', 'HOST:PORT or unix:PATH', parseTarget)
-    .argument('<dest>', 'the folder; made where it is missing')
+    .argument('<dest>', 'the folder; made where it is missing', notEmpty)
     .option('--path <path>', 'fetch only this part of the tree, to the same path below DEST')
     .option('--in-flight <n>', 'requests in flight at a time', wholeNumber(1, 10_000), 64)
     .option('--json', 'print one JSON object instead')

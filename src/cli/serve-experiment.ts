@@ -1,9 +1,10 @@
 /** What `millrace serve` has to do with experiments: a recommended setting to start with, and a capture to make one. */
 
 import { type Command, Option } from 'commander';
+import { problemOf } from '../files/paths.ts';
 import type { Server, ServerOptions } from '../index.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
-import { UsageError } from './outcome.ts';
+import { messageOf, UsageError } from './outcome.ts';
 import { bytes, oneLine, plural } from './show.ts';
 
 export interface ServeExperimentOptions {
@@ -46,15 +47,20 @@ export async function experimentOptions(options: ServeExperimentOptions): Promis
   try {
     return { ...recommendedOptions(profileFrom, aim), ...recording };
   } catch (error) {
-    throw new UsageError((error as Error).message);
+    throw new UsageError(messageOf(error));
   }
 }
 
 /** Says what was recorded, at the end. */
 export function tellRecorded({ recorded }: Server, { record }: ServeExperimentOptions): void {
   if (recorded === undefined || record === undefined) return;
-  const { responses, bytes: size, leftOut, full } = recorded;
-  const more = [leftOut > 0 ? `${leftOut} left out` : '', full ? 'full' : ''].filter(Boolean).join(', ');
+  const { responses, bytes: size, leftOut, full, failure } = recorded;
+  const notes = [
+    leftOut > 0 ? `${leftOut} left out` : '',
+    full ? 'full' : '',
+    failure === undefined ? '' : `incomplete: ${problemOf(failure)}`,
+  ];
+  const more = notes.filter(Boolean).join(', ');
   console.log(
     `recorded ${plural(responses, 'response')}, ${bytes(size)}, in ${oneLine(record)}${more === '' ? '' : ` (${more})`}`,
   );

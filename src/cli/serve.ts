@@ -1,15 +1,23 @@
 /** `millrace serve`: a folder on the network, or on a socket of this machine. */
 
-import { lstatSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, unlinkSync } from 'node:fs';
 import { createConnection } from 'node:net';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { TUNINGS, type Tuning } from '../encoding/codec.ts';
-import { fsProblem } from '../files/paths.ts';
+import { problemOf } from '../files/paths.ts';
 import type { Address, PolicyName, Server, ServerOptions } from '../index.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
-import { checkFolder, DEFAULT_PORT, pairs, parseBytes, showTarget, wholeNumber } from './arguments.ts';
-import { UsageError } from './outcome.ts';
+import {
+  checkFolder,
+  DEFAULT_PORT,
+  notEmpty,
+  pairs,
+  parseBytes,
+  showTarget,
+  wholeNumber,
+} from './arguments.ts';
+import { messageOf, onStop, UsageError } from './outcome.ts';
 import {
   addExperimentOptions,
   experimentOptions,
@@ -52,10 +60,14 @@ export function addServe(program: Command): void {
   const command = program
     .command('serve')
     .description('serve the files below a folder')
-    .argument('<dir>', 'the folder')
-    .option('--host <host>', 'address to listen on', '127.0.0.1')
+    .argument('<dir>', 'the folder', notEmpty)
+    .option('--host <host>', 'address to listen on', notEmpty, '127.0.0.1')
     .option('--port <port>', 'port to listen on, 0 for a free one', wholeNumber(0, 65_535), DEFAULT_PORT)
-    .addOption(new Option('--socket <path>', 'listen on a Unix socket instead').conflicts(['host', 'port']))
+    .addOption(
+      new Option('--socket <path>', 'listen on a Unix socket instead')
+        .argParser(notEmpty)
+        .conflicts(['host', 'port']),
+    )
     .option('--workers <n>', 'worker threads (default: one per core)', wholeNumber(1, 256))
     .option('--profile <name>', "identity, zlib or zstd-8mb (default: the client's choice)")
     .option('--level <n>', "compression level, in the profile's own scale", wholeNumber(-131_072, 22))
@@ -131,7 +143,7 @@ async function makeServer(options: ServerOptions): Promise<Server> {
   try {
     return createServer(options);
   } catch (error) {
-    throw new UsageError((error as Error).message);
+    throw new UsageError(messageOf(error));
   }
 }
 
@@ -141,15 +153,18 @@ async function listen(server: Server, { socket, host, port }: ServeOptions): Pro
   try {
     return await server.listen(where);
   } catch (error) {
-    throw new Error(`cannot listen on ${showTarget(where)}: ${listenProblem(error)}`);
+    throw new Error(`cannot listen on ${showTarget(where)}: ${listenProblem(error, socket)}`);
   }
 }
 
-function listenProblem(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException;
+function listenProblem(error: unknown, socket?: string): string {
+  const { code } = error as NodeJS.ErrnoException;
   if (code === 'EADDRINUSE') return 'it is in use';
   if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return 'this machine has no such address';
-  return code === undefined ? message : fsProblem(error);
+  // Node says EACCES for the one and EINVAL for the other.
+  if (socket !== undefined && !existsSync(dirname(socket))) return 'its folder is not there';
+  if (socket !== undefined && code === 'EINVAL') return 'the path is too long for a socket';
+  return problemOf(error);
 }
 
 /** A server that was killed leaves its socket behind, where nobody answers. */
@@ -163,23 +178,17 @@ async function removeStale(path: string): Promise<void> {
   if (isStale) unlinkSync(path);
 }
 
-/** Resolves at the first SIGINT or SIGTERM; from then on requests in flight are finished, unless another comes. */
+/** Resolves at the first signal to stop; from then on requests in flight are finished, unless another comes. */
 function untilStopped(): Promise<void> {
   return new Promise((done) => {
-    let isStopping = false;
-    const onSignal = (signal: NodeJS.Signals) => {
-      if (isStopping) process.exit(signal === 'SIGTERM' ? 143 : 130);
-      isStopping = true;
-      done();
-    };
-    process.on('SIGINT', onSignal);
-    process.on('SIGTERM', onSignal);
+    onStop(() => done());
   });
 }
 
 /** Prints one line per failure of ours; those of connections are the clients' and would fill the log. */
 function reporter({ verbose = false }: ServeOptions): ServerOptions['onError'] {
-  return (error, { command, lane, remote }) => {
+  return (error, { command, lane, remote, recording }) => {
+    if (recording) return console.error(`millrace: recording stopped: ${oneLine(problemOf(error))}`);
     if (command === undefined && lane === undefined && !verbose) return;
     const what = command ?? (lane === undefined ? 'connection' : `worker ${lane}`);
     const message = error instanceof Error ? error.message : String(error);

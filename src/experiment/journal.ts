@@ -22,15 +22,15 @@ export class Journal {
 
   /**
    * Opens the journal at `path`, a new one or, with `resume`, the one that is there.
-   * @throws Error when there is one and `resume` is false, or when it is of another setup.
+   * @throws Error when there is one with results and `resume` is false, or when it is of another setup.
    */
   constructor(path: string, setup: Setup, resume: boolean) {
     const isThere = existsSync(path);
-    if (isThere && !resume) {
+    if (isThere && !resume && hasResults(path)) {
       throw new Error(`${path} is there already: go on with --resume, or take another --out`);
     }
-    this.known = isThere ? readJournal(path, setup) : new Map();
-    this.#file = openSync(path, 'a');
+    this.known = isThere && resume ? readJournal(path, setup) : new Map();
+    this.#file = openSync(path, resume ? 'a' : 'w');
     if (fstatSync(this.#file).size === 0) this.#write(JSON.stringify(setup));
   }
 
@@ -46,6 +46,11 @@ export class Journal {
     appendFileSync(this.#file, `${line}\n`);
     fsyncSync(this.#file);
   }
+}
+
+/** Whether there is anything to lose: the setup and failed cells are not. */
+function hasResults(path: string): boolean {
+  return readFileSync(path, 'utf8').includes('"measures":');
 }
 
 /** Failed cells are left out: they are tried again. A last line that was cut off is removed from the file. */

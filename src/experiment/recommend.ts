@@ -50,7 +50,8 @@ export function chooseCells(cells: Results['cells'], bytes: number): Choice | un
   const densest = Math.min(...standard.map(({ measures }) => measures.wireBytes));
   const worthless = bytes / densest < WORTHWHILE && plain !== undefined;
   const saved = bytes - densest;
-  const useful = standard.filter(({ measures }) => bytes - measures.wireBytes >= saved / 2);
+  // Where even the densest is larger than the responses, only it and its like are useful.
+  const useful = standard.filter(({ measures }) => bytes - measures.wireBytes >= Math.min(saved, saved / 2));
   const keyFor = (aim: Aim) => (worthless ? plain : choose(aim, useful)).key;
   return { bytes: keyFor('bytes'), cpu: keyFor('cpu'), memory: keyFor('memory') };
 }

@@ -14,7 +14,7 @@ h1 { font-size: 1.5rem; margin: 8px 0; overflow-wrap: anywhere; } h2 { margin: 3
 h3 { font-size: 1rem; margin: 16px 0 4px; } p, li { margin: 4px 0; max-width: 80ch; overflow-wrap: anywhere; }
 .quiet { color: var(--quiet); font-size: 13px; }
 pre { background: var(--panel); padding: 8px 12px; border-radius: 6px; white-space: pre-wrap; overflow-wrap: anywhere;
-  font-size: 13px; margin: 4px 0; }
+  font-size: 13px; margin: 4px 0; } pre span { display: inline-block; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; margin: 8px 0; }
 th, td { padding: 4px 16px 4px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }

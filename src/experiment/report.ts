@@ -72,7 +72,15 @@ function recommendation(
   const check = checked === undefined || measures === undefined ? '' : ` ${checkText(checked, measures)}`;
   return `<h3>${AIM_TITLES[aim]}</h3>
 <p>${escapeHtml(text + check)}</p>
-<pre>millrace serve DIR ${escapeHtml(flags)}</pre>`;
+<pre>millrace serve DIR ${unbrokenFlags(flags)}</pre>`;
+}
+
+/** Flags as text whose lines end between two of them only: a narrow screen's end would cut one after its `--`. */
+function unbrokenFlags(flags: string): string {
+  return flags
+    .split(/ (?=--)/)
+    .map((flag) => `<span>${escapeHtml(flag)}</span>`)
+    .join(' ');
 }
 
 function recommended(done: readonly DoneCell[], recommendations: readonly Recommendation[]): DoneCell[] {

@@ -5,6 +5,7 @@
 
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { problemOf } from '../files/paths.ts';
 import { CELL, cellName } from './cell.ts';
 import { LINK_FIGURES } from './links.ts';
 
@@ -188,7 +189,7 @@ export function readResults(path: string): Results {
   try {
     content = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    throw new Error(`${path}: ${(error as Error).message}`, { cause: error });
+    throw new Error(`${path}: ${problemOf(error)}`, { cause: error });
   }
   const result = RESULTS.safeParse(content);
   if (result.success) return result.data;

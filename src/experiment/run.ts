@@ -150,7 +150,7 @@ export async function runExperiment(
       const onResult = (result: CellResult) => {
         const before = roundsOf(result.key);
         keep(result);
-        clock.tick((result.error === undefined ? roundsOf(result.key) : rounds) - before);
+        clock.tick((result.error === undefined ? roundsOf(result.key) : rounds) - before, result.seconds);
         if (result.error !== undefined) events.onFailed(result.cell, result.error);
         progress(result.cell, result.measures?.compress.rounds.length);
       };
@@ -248,9 +248,12 @@ function replace(path: string, text: string): void {
   renameSync(`${path}.new`, path);
 }
 
-/** Time left, from how fast steps were done so far and when they have to end. */
+/**
+ * Time left, from how fast steps were done so far and when they have to end. What comes before the first of them, above
+ * all measuring the memory of contexts, says nothing about the others.
+ */
 class Clock {
-  readonly #started = performance.now();
+  #started: number | undefined;
   readonly #steps: number;
   readonly #limit: TimeLimit;
   #done = 0;
@@ -260,12 +263,14 @@ class Clock {
     this.#limit = limit;
   }
 
-  tick(steps: number): void {
+  /** Steps are done that took so many seconds. */
+  tick(steps: number, seconds: number): void {
+    this.#started ??= performance.now() - 1000 * seconds;
     this.#done += steps;
   }
 
   get left(): number | undefined {
-    if (this.#done === 0) return undefined;
+    if (this.#started === undefined || this.#done === 0) return undefined;
     const each = (performance.now() - this.#started) / 1000 / this.#done;
     return Math.max(0, Math.min(this.#limit.left, each * (this.#steps - this.#done)));
   }

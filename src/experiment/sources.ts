@@ -3,10 +3,12 @@
  * seeded generator. A source is told from its name: `generate:KIND`, a folder, or a file by its first line.
  */
 
+import { isUtf8 } from 'node:buffer';
 import { createReadStream, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, extname, join, relative } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { isCaptureHeader, readCapture } from '../capture/format.ts';
+import { problemOf } from '../files/paths.ts';
 import { Random } from './random.ts';
 import { RECORD_KINDS, type RecordKind, record } from './records.ts';
 import { makeWorkload, type Workload, type WorkloadResponse } from './workload.ts';
@@ -40,7 +42,7 @@ export async function readSources(names: readonly string[], options: SourceOptio
     try {
       await readSource(name, options, taker);
     } catch (error) {
-      throw new Error(`source ${name}: ${(error as Error).message}`, { cause: error });
+      throw new Error(`source ${name}: ${problemOf(error)}`, { cause: error });
     }
     responses.push(...taker.responses);
     cut ||= taker.full;
@@ -99,15 +101,19 @@ function readFolder(root: string, { seed }: SourceOptions, taker: Taker): void {
 
 /** JSON lines, or a capture, which is JSON lines with a header. */
 async function readLines(path: string, { commandField }: SourceOptions, taker: Taker): Promise<void> {
-  const lines = createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY });
+  // As Latin-1 every byte is one character: none is lost, and none of them a separator of Unicode's lines.
+  const input = createReadStream(path, 'latin1');
+  const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
   let number = 0;
   try {
     for await (const line of lines) {
       number++;
       if (number === 1 && isCaptureHeader(line)) return await readCaptureFile(path, taker);
       if (line.trim() === '') continue;
-      const command = commandField === undefined ? 'line' : commandOf(line, commandField, number);
-      if (!taker.take({ command, connection: 0, bytes: Buffer.from(line) })) return;
+      const bytes = Buffer.from(line, 'latin1');
+      if (!isUtf8(bytes)) throw new Error(`line ${number} is not text in UTF-8`);
+      const command = commandField === undefined ? 'line' : commandOf(bytes.toString(), commandField, number);
+      if (!taker.take({ command, connection: 0, bytes })) return;
     }
   } finally {
     lines.close();

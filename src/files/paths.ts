@@ -76,6 +76,7 @@ const FS_PROBLEMS: Record<string, string> = {
   EMFILE: 'too many files are open',
   ENFILE: 'too many files are open',
   ENOSPC: 'the disk is full',
+  EFBIG: 'the file may not be so large',
   EDQUOT: 'the disk quota is used up',
   EROFS: 'the disk is read-only',
   EIO: 'the disk failed',
@@ -88,4 +89,11 @@ export function fsProblem(error: unknown): string {
   const code = (error as NodeJS.ErrnoException | undefined)?.code;
   if (code === undefined) return 'it cannot be read';
   return FS_PROBLEMS[code] ?? `the file system says ${code}`;
+}
+
+/** What any error means, for people: the file system's as above, another one by its message. */
+export function problemOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { code } = error as NodeJS.ErrnoException;
+  return code !== undefined && code in FS_PROBLEMS ? fsProblem(error) : error.message;
 }
