@@ -53,6 +53,8 @@ export class Connection {
   /** When the frame began that is not whole yet; undefined between frames. */
   #frameSince: number | undefined;
   #watch: ReturnType<typeof setInterval> | undefined;
+  /** When the watch should look next. */
+  #nextLook = 0;
   /** Runs out after a protocol error: nothing is delivered any more. */
   #dropTimer: ReturnType<typeof setTimeout> | undefined;
   #current: Frame | undefined;
@@ -255,10 +257,14 @@ export class Connection {
   /** A peer may be silent for as long as it likes, but not in the middle of something (B-limits). */
   #startWatch(): void {
     if (this.#watch !== undefined || !this.#midway) return;
-    const { idleTimeout, frameTimeout, commandTimeout } = this.limits;
-    const period = Math.min(1000, Math.max(5, Math.min(idleTimeout, frameTimeout, commandTimeout) / 4));
-    this.#watch = setInterval(this.#checkTimes, period);
+    this.#nextLook = performance.now() + this.#watchPeriod;
+    this.#watch = setInterval(this.#checkTimes, this.#watchPeriod);
     (this.#watch as { unref?: () => void }).unref?.();
+  }
+
+  get #watchPeriod(): number {
+    const { idleTimeout, frameTimeout, commandTimeout } = this.limits;
+    return Math.min(1000, Math.max(5, Math.min(idleTimeout, frameTimeout, commandTimeout) / 4));
   }
 
   get #midway(): boolean {
@@ -266,6 +272,7 @@ export class Connection {
   }
 
   readonly #checkTimes = (): void => {
+    this.#forgiveDelay();
     if (this.#state !== 'open' || !this.#midway) {
       this.#stopWatch();
       return;
@@ -273,6 +280,14 @@ export class Connection {
     // After a long tick of ours, what the peer has sent meanwhile is still to be read: that comes first.
     if (this.#overdue() !== undefined) this.#transport.endOfTick(this.#failIfOverdue);
   };
+
+  /** A look that comes late was held up by us: for so long this thread was busy, or was not run. */
+  #forgiveDelay(): void {
+    const now = performance.now();
+    const late = now - this.#nextLook;
+    this.#nextLook = now + this.#watchPeriod;
+    if (late > this.#watchPeriod && !this.#paused) this.#pausedFor += late;
+  }
 
   readonly #failIfOverdue = (): void => {
     const error = this.#state === 'open' ? this.#overdue() : undefined;

@@ -195,3 +195,28 @@ test('no answer until the next look is the end', (t) => {
   while (!transport.destroyed) transport.turn(() => keepAlive.check());
   t.is(transport.pings, 1);
 });
+
+test('a peer is not charged with the time for which this thread was held up; with its own it is', async (t) => {
+  const transport = new Turns(false);
+  transport.endOfTick = (run) => setImmediate(run);
+  const connection = new Connection(transport, { ...DEFAULT_LIMITS, idleTimeout: 100 }, 2);
+  let failed = false;
+  const nothing = () => undefined;
+  const onFailed = () => {
+    failed = true;
+  };
+  connection.start({
+    receive: nothing,
+    onEnd: nothing,
+    onFailed,
+    onClosed: nothing,
+    midCommand: false,
+    overdue: nothing,
+  });
+  transport.onData(serverFrame(FrameType.ping, 0).subarray(0, 3));
+  for (const since = performance.now(); performance.now() - since < 300; );
+  for (let i = 0; i < 3; i++) await new Promise((resolve) => setImmediate(resolve));
+  t.false(failed, 'what the peer sent meanwhile could not be read');
+  while (!failed) await new Promise((resolve) => setTimeout(resolve, 5));
+  t.pass('in the middle of a frame');
+});
