@@ -415,6 +415,8 @@ test.serial('errors of the server and of the network are one line and exit code 
   isOneLine(t, await millrace(t, 'serve', join(dir, 'nope')), 1, /cannot serve .*: no such file/);
   isOneLine(t, await millrace(t, 'serve', join(dir, 'a.txt')), 1, /cannot serve .*: not a folder/);
   isOneLine(t, await millrace(t, 'pull', address, join(dir, 'a.txt')), 1, /a\.txt: something else is in/);
+  if (existsSync('/proc/self'))
+    isOneLine(t, await millrace(t, 'pull', address, '/proc/x/y'), 1, /no such file/);
   isOneLine(t, await millrace(t, 'pull', address, dest, '--tls'), 1, /: it does not speak TLS$/m);
   isOneLine(t, await millrace(t, 'pull', '[::1]:1', dest), 1, /cannot connect to \[::1\]:1: /);
   isOneLine(t, await millrace(t, 'experiment', join(dir, 'nope')), 1, /nope: no such file$/m);

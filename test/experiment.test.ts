@@ -289,7 +289,7 @@ test('a stopped experiment goes on where it was, and a line cut off by a crash i
   t.deepEqual(seen.progress[0], [2, 4]);
   t.is(readFileSync(join(out, 'journal.jsonl'), 'utf8').trim().split('\n').length, 5);
   await t.throwsAsync(run(await generated('json200', 100_000), { cells, out, resume: true }), {
-    message: /another experiment: its sources differs/,
+    message: /another experiment: it differs in sources/,
   });
 });
 

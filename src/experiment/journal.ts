@@ -61,7 +61,7 @@ function readJournal(path: string, setup: Setup): Map<string, CellResult> {
   if (whole === 0) return new Map();
   const [first, ...lines] = content.slice(0, whole - 1).split('\n');
   const differs = difference(SETUP.parse(JSON.parse(first)), setup);
-  if (differs !== undefined) throw new Error(`${path} is of another experiment: its ${differs} differs`);
+  if (differs !== undefined) throw new Error(`${path} is of another experiment: it differs in ${differs}`);
   const known = new Map<string, CellResult>();
   for (const line of lines) {
     const result = CELL_RESULT.parse(JSON.parse(line));

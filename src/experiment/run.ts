@@ -1,9 +1,10 @@
 /** A whole experiment: every cell of the grid measured, journalled, and the results put together. */
 
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
 import type { CodecModule } from '../encoding/codec.ts';
+import { makeFolder } from '../files/folder.ts';
 import { adaptiveTable } from './adaptive.ts';
 import { type Cell, cellKey } from './cell.ts';
 import { EncodingMeter } from './encodings.ts';
@@ -116,7 +117,7 @@ export async function runExperiment(
     links: [...links],
     ...{ zstd, zlib, brotli },
   };
-  mkdirSync(out, { recursive: true });
+  makeFolder(out);
   const meter = new EncodingMeter(workload, codecs);
   const setting: EvaluatorOptions = { workload, meter, codecs, rounds, inFlight, workers, links };
   const journal = new Journal(join(out, 'journal.jsonl'), setup, resume);

@@ -22,6 +22,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { promisify } from 'node:util';
+import { makeFolder } from './folder.ts';
 import type { FileEntry } from './listing.ts';
 
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0);
@@ -60,7 +61,7 @@ export class Destination {
 
   /** Opens the folder and makes it where it is missing. @throws what the file system throws. */
   constructor(folder: string) {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     this.#base = `${realpathSync(folder).replace(/[/\\]$/, '')}/`;
     removeAtExit.add(this.#parts);
   }
