@@ -335,6 +335,14 @@ test.serial('more requests than the server allows are not sent at once', async (
   t.deepEqual(contents(dest), contents(dir));
 });
 
+test.serial('--limit changes limits of the whole server, too', async (t) => {
+  const { address } = await serve(t, TREE, '--limit', 'maxConnections=1', '--limit', 'keepAliveInterval=0');
+  const first = connect(Number(address.split(':')[1]), '127.0.0.1');
+  t.teardown(() => first.destroy());
+  await once(first, 'connect');
+  isOneLine(t, await millrace(t, 'call', address, 'files.get', 'path=a.txt'), 1, /protocol/);
+});
+
 test.serial('a file that the server cannot read is one line', async (t) => {
   const nobody = 65_534;
   const isRoot = process.getuid?.() === 0;

@@ -27,8 +27,22 @@ import {
 import { oneLine, plural } from './show.ts';
 import { addServerTls, type ServerTlsOptions, serverTls } from './tls.ts';
 
+/** Limits of the whole server that have no flag of their own. */
+const SERVER_LIMITS = [
+  'maxConnections',
+  'outputMemory',
+  'streamIdleTimeout',
+  'streamLifetime',
+  'laneTimeout',
+  'keepAliveInterval',
+] as const;
+
+type AnyLimit = keyof Limits | (typeof SERVER_LIMITS)[number];
+
+const LIMITS: readonly string[] = [...Object.keys(DEFAULT_LIMITS), ...SERVER_LIMITS];
+
 const EXAMPLES = `
-Limits that --limit knows: ${Object.keys(DEFAULT_LIMITS).join(', ')}.
+Limits that --limit knows: ${LIMITS.join(', ')}.
 
 Examples:
   millrace serve .                                  this folder, on 127.0.0.1:${DEFAULT_PORT}
@@ -52,7 +66,7 @@ interface ServeOptions extends ServeExperimentOptions, ServerTlsOptions {
   streams?: number;
   cacheBytes?: number;
   contextMemory?: number;
-  limit?: Partial<Limits>;
+  limit?: Partial<Record<AnyLimit, number>>;
   verbose?: boolean;
 }
 
@@ -121,7 +135,7 @@ async function serve(dir: string, options: ServeOptions): Promise<void> {
 }
 
 function serverOptions(options: ServeOptions): ServerOptions {
-  const { limit, workers, profile, level, windowLog, tuning } = options;
+  const { workers, profile, level, windowLog, tuning } = options;
   const { policy, streams, cacheBytes, contextMemory } = options;
   return {
     workers,
@@ -134,8 +148,16 @@ function serverOptions(options: ServeOptions): ServerOptions {
     cacheBytes,
     contextMemory,
     tls: serverTls(options),
-    limits: limit ?? {},
+    ...limitOptions(options.limit),
   };
+}
+
+/** Limits as options: those of connections together, those of the server beside them. */
+function limitOptions(given: ServeOptions['limit'] = {}): ServerOptions {
+  const isOfServer = ([name]: [string, number]) => (SERVER_LIMITS as readonly string[]).includes(name);
+  const all = Object.entries(given);
+  const limits = Object.fromEntries(all.filter((limit) => !isOfServer(limit)));
+  return { ...Object.fromEntries(all.filter(isOfServer)), limits };
 }
 
 async function makeServer(options: ServerOptions): Promise<Server> {
@@ -199,6 +221,6 @@ function reporter({ verbose = false }: ServeOptions): ServerOptions['onError'] {
 }
 
 function parseLimit(value: string, name: string): number {
-  if (!Object.hasOwn(DEFAULT_LIMITS, name)) throw new InvalidArgumentError(`There is no limit '${name}'.`);
-  return wholeNumber(1, Number.MAX_SAFE_INTEGER)(value);
+  if (!LIMITS.includes(name)) throw new InvalidArgumentError(`There is no limit '${name}'.`);
+  return wholeNumber(name === 'keepAliveInterval' ? 0 : 1, Number.MAX_SAFE_INTEGER)(value);
 }
