@@ -13,7 +13,12 @@ import {
   type ServerOptions,
 } from '../src/index.ts';
 import { ContextBudget, decoderCost, encoderCost, type IdleContext } from '../src/lanes/budget.ts';
+import { LaneDecoders } from '../src/lanes/decoders.ts';
+import type { LanePool } from '../src/lanes/pool.ts';
 import { StreamFlag } from '../src/wire/frame.ts';
+import { DEFAULT_LIMITS } from '../src/wire/limits.ts';
+import { Op } from '../workers/batch.ts';
+import { zstdBlock, zstdHeader } from './encoding-helpers.ts';
 import { RawPeer } from './raw-peer.ts';
 
 const test = ava.serial;
@@ -200,6 +205,46 @@ test('an upload that finds no memory for its decoder fails with a clear error, a
   await t.throwsAsync(one.call('echo', { data: 'x'.repeat(1000) }).text(), { message: /contextMemory/ });
   t.is(await one.call('echo', { args: { value: 'lives on' } }).text(), 'lives on');
 });
+
+const WINDOW_LOGS: { what: string; logs: number[]; settings: number[]; posted: number }[] = [
+  { what: 'a large window behind a small one', logs: [11, 23], settings: [], posted: 1 },
+  { what: 'a large window after a small one was announced', logs: [23], settings: [11], posted: 0 },
+  { what: 'small windows', logs: [11, 12, 11], settings: [], posted: 3 },
+];
+for (const { what, logs, settings, posted } of WINDOW_LOGS) {
+  test(`a decoder is accounted before a lane sees the frame that makes it take memory: ${what}`, async (t) => {
+    const budget = new ContextBudget({ contextMemory: 2 * MIB, ...NEVER });
+    let largest = 0;
+    let decodes = 0;
+    const lane = {
+      open: () => 0,
+      close: () => undefined,
+      addJson: () => undefined,
+      add: (op: number) => {
+        if (op !== Op.decode) return;
+        largest = Math.max(largest, 2 ** logs[decodes++]);
+        t.is(budget.used, decoderCost('zstd-8mb', largest));
+      },
+    };
+    const lost: (string | undefined)[] = [];
+    const pool = { budget, leastUsed: () => lane } as unknown as LanePool;
+    const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, new Set(['zstd-8mb']), (ticket) =>
+      lost.push(ticket.lost),
+    );
+    decoders.open(3, 'zstd-8mb', Uint8Array.from(settings));
+    for (const log of logs) {
+      const payload = Uint8Array.from([...zstdHeader(log), ...zstdBlock(0, [97], true)]);
+      const frame = { requestId: 1, streamId: 3, streamFlags: 4, type: 3, flags: 1, payload };
+      decoders.decode(3, { frame, payload: undefined, lost: undefined, cost: 0 });
+    }
+    await sleep(0);
+    t.is(decodes, posted);
+    t.is(lost.length, posted < logs.length ? logs.length : 0);
+    for (const each of lost) t.regex(String(each), /contextMemory/);
+    decoders.closeAll();
+    t.is(budget.used, 0);
+  });
+}
 
 test('a decoder is accounted with the window that is really in use', async (t) => {
   const { server, port } = await serve(t, { contextMemory: 32 * MIB, cacheBytes: 0, profile: 'identity' });
