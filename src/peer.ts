@@ -482,11 +482,11 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
     this.#requests.get(record.requestId)?.onCallRecord(record);
   }
 
-  onLost(requests: Iterable<number>, { pending, credited }: LostBytes, reason: string): void {
-    this.connection.output.give(pending);
+  onLost(requests: Iterable<number>, lost: LostBytes, reason: string): void {
     for (const requestId of requests) this.#lose(requestId, reason);
+    this.connection.output.give(lost.pendingBytes);
     // The peer will never see these bytes, and so never credit them.
-    if (this.window.limited) this.returnCredit(credited);
+    if (this.window.limited) this.returnCredit(lost.creditedBytes);
   }
 
   #lose(requestId: number, reason: string): void {

@@ -17,11 +17,11 @@ import type { WaitProbe } from './adaptive.ts';
 import type { ContextBudget, IdleContext } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 
-/** What waited for the encoder of a stream that is gone, in bytes. */
+/** What waits for the encoder of a stream, in bytes: lost once that is gone. */
 export interface LostBytes {
-  readonly pending: number;
-  /** Those of them that had used up credit. */
-  readonly credited: number;
+  readonly pendingBytes: number;
+  /** Those of them that have used up credit. */
+  readonly creditedBytes: number;
 }
 
 /** What streams tell the owner of the requests. */
@@ -34,7 +34,10 @@ export interface StreamEvents {
   report(error: string, command: string): void;
   /** So many more handlers (or fewer) are at work although their response is over. */
   linger(handlers: number): void;
-  /** A stream is gone with its lane, and with it the bytes that waited for its encoder. */
+  /**
+   * A stream is gone with its lane, and with it the bytes that waited for its encoder: they are final when the requests
+   * have been told, for one of these that wakes as another ends still hands in what it has.
+   */
   onLost(requests: Iterable<number>, lost: LostBytes, reason: string): void;
 }
 
@@ -44,7 +47,7 @@ const utf8 = new TextEncoder();
 /** What one stream may have waiting for its encoder, in bytes: enough to keep the lane busy, little to hold. */
 const MAX_BACKLOG = 1024 * 1024;
 
-export class LaneStream implements SlotOwner, IdleContext {
+export class LaneStream implements SlotOwner, IdleContext, LostBytes {
   readonly lane: Lane;
   readonly id: number;
   readonly profile: string;
@@ -116,6 +119,10 @@ export class LaneStream implements SlotOwner, IdleContext {
 
   get pendingBytes(): number {
     return this.backlog.used;
+  }
+
+  get creditedBytes(): number {
+    return this.#creditedBytes;
   }
 
   /** Encodes a piece of a response; `payload` is copied. */
@@ -198,7 +205,6 @@ export class LaneStream implements SlotOwner, IdleContext {
   onLost(reason: string): void {
     this.#over(this, false);
     this.#callsEnded(this.#stopping);
-    const lost = { pending: this.pendingBytes, credited: this.#creditedBytes };
-    this.#events.onLost(this.requests.ids(), lost, reason);
+    this.#events.onLost(this.requests.ids(), this, reason);
   }
 }
