@@ -506,6 +506,10 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
     return this.#reactor.heldBytes;
   }
 
+  get withoutStream(): ServedRequest[] {
+    return this.router.waiting.flatMap((requestId) => this.#requests.get(requestId) ?? []);
+  }
+
   holdDecoders(hold: boolean): void {
     this.#decoders.hold(hold);
   }

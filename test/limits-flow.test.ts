@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
 import { type CommandRequest, connect, createServer, type ServerOptions, TextOutput } from '../src/index.ts';
 import { FrameType } from '../src/wire/frame.ts';
+import { frame } from './attack-helper.ts';
 import { idle } from './fixtures-limits/stubborn.ts';
 import { HELLO, RawPeer } from './raw-peer.ts';
 
@@ -195,3 +196,31 @@ for (const [what, frames] of Object.entries({
     t.regex((await peer.protocolError(60_000)) ?? 'nothing came', /limit\): maxBufferedOutput/);
   });
 }
+
+test('credit is read although uploads fill the input bound that wait for a stream, which waits for credit', async (t) => {
+  const size = 500_000;
+  const commands = { big: () => new Uint8Array(size) };
+  const port = await serve(t, { policy: 'per-request', streams: 2, commands });
+  const client = await connect({ port }, { requestWindow: 50_000 });
+  t.teardown(() => client.destroy());
+  const unread = [client.call('big'), client.call('big')];
+  const uploads = Array.from({ length: 60 }, () =>
+    client.call('echo', { data: new Uint8Array(30_000) }).bytes(),
+  );
+  // By then the server has all that it takes.
+  await sleep(300);
+  for (const response of unread) t.is((await response.bytes()).length, size);
+  t.true((await Promise.all(uploads)).every(({ length }) => length === 30_000));
+});
+
+test('data of requests that wait for a stream, which waits for credit that never comes, is bounded', async (t) => {
+  const commands = { big: () => new Uint8Array(500_000) };
+  const port = await serve(t, { policy: 'per-request', streams: 1, commands });
+  const peer = await RawPeer.connect(port);
+  t.teardown(() => peer.close());
+  const settings = HELLO.replace('{', '{"requestWindow":1000,"contentEncodings":["zlib"],');
+  peer.send(settings, '1 1 0 command-name eos big', '3 1 0 command-name have-data echo');
+  const piece = frame('3 1 0 command-data continuation ', new Uint8Array(32 * KIB));
+  for (let sent = 0; sent < 12 << 20; sent += piece.length) peer.send(piece);
+  t.regex((await peer.answer(3)) ?? '', /too much command data/);
+});
