@@ -357,7 +357,7 @@ export class ServerReactor {
     const request = isName ? new IncomingCommand(id, '', false, false, this.#now()) : this.#stopReceiving(id);
     if (request === undefined) return;
     this.#remember(id);
-    this.#running.set(id, request);
+    this.#answer(request);
     this.#actions.push({ kind: 'fail', requestId: id, message });
   }
 
@@ -376,6 +376,12 @@ export class ServerReactor {
     // A command whose data is still coming may have been answered, and its ID be free but for that.
     const waits = this.#running.has(id) ? !request?.answered : request?.expectsArguments;
     return waits ? request : undefined;
+  }
+
+  /** It is about to be answered with an error: what else was decoded for it in the same step must not bring another. */
+  #answer(request: IncomingCommand): void {
+    request.answered = true;
+    this.#running.set(request.requestId, request);
   }
 
   #remember(id: number): void {
@@ -447,7 +453,7 @@ export class ServerReactor {
     const id = frame.requestId;
     const request = this.#stopReceiving(id);
     if (request === undefined) return;
-    this.#running.set(id, request);
+    this.#answer(request);
     this.#actions.push({ kind: 'cancel', requestId: id });
   }
 }
