@@ -305,6 +305,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
         return action.request.options.onProgress?.(action.progress);
       case 'settings':
         this.#serverSettings = action.settings;
+        this.#connection.peerTakes(action.settings.maxFrameSize);
         for (const { resolve } of this.#settingsWaiters) resolve();
         this.#settingsWaiters = [];
         return;

@@ -336,13 +336,14 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
 
   /** Answers with an application error without running anything. */
   #refuse(requestId: number, message: string): void {
-    const payload = cutUtf8(message, 1024);
+    const payload = cutUtf8(message, this.connection.maxErrorSize);
     this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.application, payload);
     this.#freeWhenHandedOver(requestId);
   }
 
   #takeSettings(settings: SenderSettings): void {
     this.#settings = settings;
+    this.connection.peerTakes(settings.maxFrameSize);
     this.window = new Window(settings.connectionWindow);
     const { frameSize } = this.#context.router;
     const profile = this.#chooseProfile(settings.contentEncodings ?? []);
@@ -492,7 +493,8 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   #lose(requestId: number, reason: string): void {
     const request = this.#requests.get(requestId);
     if (request === undefined) return;
-    this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.application, cutUtf8(reason, 1024));
+    const payload = cutUtf8(reason, this.connection.maxErrorSize);
+    this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.application, payload);
     request.lose(reason);
   }
 

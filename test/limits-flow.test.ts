@@ -1,7 +1,14 @@
 // Flow control: who does not read waits alone, and holds no more than was agreed.
 import { setTimeout as sleep } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
-import { type CommandRequest, connect, createServer, type ServerOptions, TextOutput } from '../src/index.ts';
+import {
+  CommandError,
+  type CommandRequest,
+  connect,
+  createServer,
+  type ServerOptions,
+  TextOutput,
+} from '../src/index.ts';
 import { FrameType } from '../src/wire/frame.ts';
 import { frame } from './attack-helper.ts';
 import { idle } from './fixtures-limits/stubborn.ts';
@@ -9,6 +16,7 @@ import { HELLO, RawPeer } from './raw-peer.ts';
 
 const test = ava.serial;
 const KIB = 1024;
+const FAILING = new URL('./fixtures-limits/failing.ts', import.meta.url);
 const STUBBORN = new URL('./fixtures-limits/stubborn.ts', import.meta.url);
 
 async function serve(t: ExecutionContext, options: ServerOptions): Promise<number> {
@@ -224,3 +232,40 @@ test('data of requests that wait for a stream, which waits for credit that never
   for (let sent = 0; sent < 12 << 20; sent += piece.length) peer.send(piece);
   t.regex((await peer.answer(3)) ?? '', /too much command data/);
 });
+
+const LONG = 'é'.repeat(400);
+const ERRORS: Record<string, string[]> = {
+  'an unknown command': [`1 1 0 command-name eos ${'x'.repeat(250)}`],
+  'a handler that fails': ['1 1 0 command-name eos fail'],
+  'a handler that fails unencoded': [
+    '1 1 0 command-name have-args fail',
+    '1 1 0 command-argument eoa \\x0a\\x00\\x00\\x00:sensitive',
+  ],
+  'a worker that dies': ['1 1 0 command-name eos die'],
+  'a deadline that is no number': [
+    '1 1 0 command-name have-args fail',
+    '1 1 0 command-argument eoa \\x0c\\x00\\x01\\x00:deadline-msx',
+  ],
+  'a protocol error': ['1 1 0 command-name 0 fail'],
+  'a protocol error with a long name in it': [`0 1 0 error-response protocol ${LONG}`],
+};
+for (const [what, lines] of Object.entries(ERRORS)) {
+  test(`an error fits what the peer takes of a frame: ${what}`, async (t) => {
+    const port = await serve(t, {
+      commands: {
+        fail: async function* () {
+          yield 'x';
+          throw new CommandError(LONG);
+        },
+        die: { module: FAILING, export: 'die' },
+      },
+    });
+    const peer = await RawPeer.connect(port);
+    t.teardown(() => peer.close());
+    peer.send(HELLO.replace('{', '{"maxFrameSize":256,'), ...lines);
+    const error = () => peer.frames.find(({ type }) => type === FrameType.errorResponse);
+    t.true(await peer.until(() => error() !== undefined));
+    t.true(Number(error()?.payload.length) <= 256, `${error()?.payload.length} bytes`);
+    t.false(new TextDecoder().decode(error()?.payload).includes('\ufffd'));
+  });
+}
