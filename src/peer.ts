@@ -81,7 +81,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   #settings: SenderSettings = {};
   #dirty: ResponsePump[] = [];
   /** Requests whose last frame is with the writer and has not been handed to the transport. */
-  #answered: { requestId: number; lingers: boolean }[] = [];
+  #answered: { requestId: number; lingers: number | undefined }[] = [];
   #highestId = 0;
   #draining = false;
   /** Nothing is read any more. */
@@ -460,8 +460,8 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
     compressOnLane(this.#context.pool, bytes, then);
   }
 
-  linger(handlers: number): void {
-    this.#reactor.linger(handlers);
+  linger(handlers: number, argumentBytes: number): void {
+    this.#reactor.linger(handlers, argumentBytes);
   }
 
   finished(request: ServedRequest): void {
@@ -519,7 +519,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   // ---------------------------------------------------------------------------------------- the ends
 
   /** The ID is busy until the response's last byte has been handed to the transport (A4). */
-  #freeWhenHandedOver(requestId: number, lingers = false): void {
+  #freeWhenHandedOver(requestId: number, lingers?: number): void {
     this.#reactor.answered(requestId);
     if (this.#answered.length === 0) this.connection.writer.whenHandedOver(this.#freeAnswered);
     this.#answered.push({ requestId, lingers });
@@ -529,7 +529,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
     const answered = this.#answered;
     this.#answered = [];
     for (const { requestId, lingers } of answered) {
-      if (lingers) this.linger(1);
+      if (lingers !== undefined) this.linger(1, lingers);
       this.#reactor.finishResponse(requestId);
     }
     this.#endIfDone();

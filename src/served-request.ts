@@ -29,8 +29,8 @@ export interface RequestPeer extends SplicePeer {
   leaveStream(stream: LaneStream, requestId: number): void;
   /** Compresses for the cache; undefined: could not. */
   compress(bytes: Uint8Array, then: (pieces: Uint8Array[] | undefined) => void): void;
-  /** So many more handlers (or fewer) are at work although their response is over. */
-  linger(handlers: number): void;
+  /** So many more handlers (or fewer) are at work although their response is over, with so many bytes of arguments. */
+  linger(handlers: number, argumentBytes: number): void;
   /** The last frame has been given to the writer, or nothing more will be sent. */
   finished(request: ServedRequest): void;
 }
@@ -100,9 +100,18 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     return this.#over || this.#callStopped || this.#lastInLane;
   }
 
-  /** True when the handler was still at work as the response ended; its end is or was told by `linger(-1)`. */
-  get lingers(): boolean {
-    return this.#lingers;
+  /**
+   * Bytes of the arguments of a handler that was still at work as the response ended; its end is or was told by
+   * `linger(-1, …)`. Undefined: it was not.
+   */
+  get lingers(): number | undefined {
+    return this.#lingers ? this.#argumentBytes : undefined;
+  }
+
+  get #argumentBytes(): number {
+    let bytes = 0;
+    for (const [name, value] of this.#args) bytes += name.length + value.length;
+    return bytes;
   }
 
   /** True once the last frame is on its way through a lane: it will be sent whatever happens to the handler. */
@@ -159,7 +168,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
     }
     if (this.#started && this.#stream?.lane.alive) {
       // The lane answers with the error, after the frames of this call that are on their way.
-      if (!this.#callStopped) this.#stream.cancelCall(this.id, message ?? '');
+      if (!this.#callStopped) this.#stream.cancelCall(this.id, message ?? '', this.#argumentBytes);
       this.#callStopped = true;
       if (message === undefined) this.#end();
       return;
@@ -310,7 +319,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest {
   }
 
   workEnds(): void {
-    if (--this.#atWork === 0 && this.#over) this.#peer.linger(-1);
+    if (--this.#atWork === 0 && this.#over) this.#peer.linger(-1, -this.#argumentBytes);
   }
 
   // --------------------------------------------------------------------------------- calls in a lane

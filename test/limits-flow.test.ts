@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
 import {
+  type CommandDefinition,
   CommandError,
   type CommandRequest,
   connect,
@@ -267,5 +268,57 @@ for (const [what, lines] of Object.entries(ERRORS)) {
     t.true(await peer.until(() => error() !== undefined));
     t.true(Number(error()?.payload.length) <= 256, `${error()?.payload.length} bytes`);
     t.false(new TextDecoder().decode(error()?.payload).includes('\ufffd'));
+  });
+}
+
+const LATE: Record<string, (released: Promise<string>) => CommandDefinition> = {
+  'on the main thread': (released) =>
+    async function* () {
+      yield 'x';
+      await released;
+    },
+  'in a lane, which dies': () => ({ module: STUBBORN, export: 'never' }),
+};
+for (const [where, command] of Object.entries(LATE)) {
+  test(`arguments of cancelled requests whose handler is still at work ${where} are held, and counted`, async (t) => {
+    const released = Promise.withResolvers<string>();
+    const port = await serve(t, {
+      workers: 1,
+      limits: { maxHeldArgumentBytes: 100_000 },
+      commands: { late: command(released.promise), die: { module: FAILING, export: 'die' } },
+    });
+    const held = async (peer: RawPeer, from: number) => {
+      for (let id = from; id < from + 4; id += 2) {
+        peer.send(
+          `${id} 1 0 command-name have-args late`,
+          frame(`${id} 1 0 command-argument continuation `, Buffer.from('\x01\x00\x40\x9cx', 'latin1')),
+          frame(`${id} 1 0 command-argument eoa `, new Uint8Array(40_000)),
+        );
+        const begun = () => peer.frames.some(({ requestId }) => requestId === id);
+        t.true(await peer.until(begun), `request ${id}`);
+        peer.send(`${id} 1 0 cancel 0 `);
+        t.regex((await peer.answer(id)) ?? '', /^(error: cancelled|x)$/);
+      }
+    };
+    const one = await RawPeer.connect(port);
+    const other = await RawPeer.connect(port);
+    t.teardown(() => {
+      for (const peer of [one, other]) peer.close();
+    });
+    for (const peer of [one, other]) {
+      peer.send(HELLO);
+      await held(peer, 1);
+    }
+    one.send(
+      '9 1 0 command-name have-args late',
+      frame('9 1 0 command-argument continuation ', Buffer.from('\x01\x00\x40\x9cx', 'latin1')),
+    );
+    t.regex((await one.protocolError()) ?? '', /maxHeldArgumentBytes/);
+    // Once the handlers have ended, there is room again.
+    released.resolve('x');
+    other.send('7 1 0 command-name eos die');
+    t.regex((await other.answer(7)) ?? '', /died/);
+    await held(other, 9);
+    t.is(await other.protocolError(100), undefined);
   });
 }

@@ -32,8 +32,8 @@ export interface StreamEvents {
   onCallRecord(record: BatchReader): void;
   /** A handler of `command` threw something that is not meant for the peer. */
   report(error: string, command: string): void;
-  /** So many more handlers (or fewer) are at work although their response is over. */
-  linger(handlers: number): void;
+  /** So many more handlers (or fewer) are at work although their response is over, with so many bytes of arguments. */
+  linger(handlers: number, argumentBytes: number): void;
   /**
    * A stream is gone with its lane, and with it the bytes that waited for its encoder: they are final when the requests
    * have been told, for one of these that wakes as another ends still hands in what it has.
@@ -65,7 +65,7 @@ export class LaneStream implements SlotOwner, IdleContext, LostBytes {
   /** Follows bytes through the backlog; undefined: nobody wants to know. */
   readonly #probe: WaitProbe | undefined;
   /** Calls that were told to stop and have not said yet that their code has ended. */
-  #stopping = 0;
+  #stopping: { readonly requestId: number; readonly argumentBytes: number }[] = [];
   usedAt: number;
   /** Of the bytes that wait for the encoder, those that have used up credit. */
   #creditedBytes = 0;
@@ -157,8 +157,8 @@ export class LaneStream implements SlotOwner, IdleContext, LostBytes {
   }
 
   /** Stops a call; the peer is told `reason`, or nothing when it is empty. */
-  cancelCall(requestId: number, reason: string): void {
-    this.#stopping++;
+  cancelCall(requestId: number, reason: string, argumentBytes: number): void {
+    this.#stopping.push({ requestId, argumentBytes });
     this.tell(Op.callCancel, requestId, 0, utf8.encode(reason));
   }
 
@@ -179,7 +179,7 @@ export class LaneStream implements SlotOwner, IdleContext, LostBytes {
   }
 
   onRecord(record: BatchReader): void {
-    if (record.op === Op.callEnded) this.#callsEnded(1);
+    if (record.op === Op.callEnded) this.#callEnded(record.requestId);
     else if (record.op === Op.report) this.#report(record);
     else this.#events.onCallRecord(record);
   }
@@ -189,22 +189,22 @@ export class LaneStream implements SlotOwner, IdleContext, LostBytes {
     this.#events.report(error, command);
   }
 
-  #callsEnded(calls: number): void {
-    this.#stopping -= calls;
-    this.#events.linger(-calls);
+  #callEnded(requestId: number): void {
+    const at = this.#stopping.findIndex((call) => call.requestId === requestId);
+    for (const { argumentBytes } of this.#stopping.splice(at, 1)) this.#events.linger(-1, -argumentBytes);
   }
 
   /** Frees the context; what the lane still says of stopped calls is waited for. */
   close(): void {
     this.#probe?.gone(this);
-    this.lane.close(this.slot, this.#stopping > 0);
+    this.lane.close(this.slot, this.#stopping.length > 0);
     this.#budget.forget(this);
     this.#budget.give(this.#cost);
   }
 
   onLost(reason: string): void {
     this.#over(this, false);
-    this.#callsEnded(this.#stopping);
+    for (const { requestId } of [...this.#stopping]) this.#callEnded(requestId);
     this.#events.onLost(this.requests.ids(), this, reason);
   }
 }

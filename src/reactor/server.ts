@@ -134,9 +134,13 @@ export class ServerReactor {
     return undefined;
   }
 
-  /** So many more handlers (or fewer) are still at work although their response is over: they count as requests. */
-  linger(handlers: number): void {
+  /**
+   * So many more handlers (or fewer) are still at work although their response is over: they count as requests, and what
+   * they have of arguments as held.
+   */
+  linger(handlers: number, argumentBytes: number): void {
     this.#lingering += handlers;
+    this.#argumentBytes += argumentBytes;
   }
 
   /** Half duplex: all output, in the order in which it is produced, waits for the end of input (A6). */
