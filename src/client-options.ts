@@ -14,8 +14,14 @@ export interface ClientOptions {
   level?: number;
   /** Bytes of one response that may wait here to be read; default 1 MiB. */
   requestWindow?: number;
-  /** Bytes of all responses that may wait here to be read; default: only the request windows bound them. */
+  /** Bytes of all responses that may be on their way at once; default: only the request windows bound them. */
   connectionWindow?: number;
+  /**
+   * Bytes of all responses that may wait here to be read where the server does not speak `credit`, so that no window
+   * holds it; default 64 MiB. Past it the response with the most of them fails, and is cancelled. What bytes() and
+   * text() wait for does not count: it has been asked for.
+   */
+  maxUnread?: number;
   /** Sent with every command (protocol.md C6), unless the call says otherwise. */
   authorization?: string;
   /**

@@ -11,6 +11,7 @@ import { KeepAlive } from './keepalive.ts';
 import { LocalDecoders, type ReceivedStream } from './local-decoders.ts';
 import { type ClientAction, ClientReactor, REQUEST_IDS } from './reactor/client.ts';
 import { Response, type ResponseOwner } from './response.ts';
+import { UnreadBytes, type UnreadResponse } from './unread.ts';
 import { CommandError, ConnectionError } from './wire/errors.ts';
 import { DEFAULT_FRAME_SIZE, type Frame, FrameType, HEADER_SIZE, PingFlag } from './wire/frame.ts';
 import { commandFrames } from './wire/frames.ts';
@@ -29,6 +30,7 @@ const MAX_STREAM_BEGINS = 1_000_000;
 /** The client's stream for what no context touches. */
 const PLAIN_STREAM = 1;
 const DEFAULT_REQUEST_WINDOW = 1 << 20;
+const DEFAULT_MAX_UNREAD = 64 << 20;
 const DEFAULT_KEEP_ALIVE = 30_000;
 const EXTENSIONS = ['sender-settings', 'progress', 'cancel', 'credit', 'ping', 'goaway'];
 /** How long a server that has closed its side may take to read the rest of ours, in milliseconds. */
@@ -45,6 +47,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
   readonly #decoders: LocalDecoders;
   readonly #data: DataSender;
   readonly #keepAlive: KeepAlive;
+  readonly #unread: UnreadBytes;
   readonly #reactor: ClientReactor<Response>;
   readonly #actions: ClientAction<Response>[] = [];
   /** Calls that wait until the server takes more. */
@@ -65,6 +68,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
     this.#codecs = codecs;
     this.#options = options;
     this.requestWindow = options.requestWindow ?? DEFAULT_REQUEST_WINDOW;
+    this.#unread = new UnreadBytes(options.maxUnread ?? DEFAULT_MAX_UNREAD);
     this.#connection = new Connection(transport, limits, PLAIN_STREAM);
     this.#keepAlive = new KeepAlive(this.#connection, () => this.#answersPings());
     this.#decoders = new LocalDecoders(codecs, limits);
@@ -93,7 +97,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
   }
 
   get creditCounts(): boolean {
-    return this.#serverSettings?.extensions?.includes('credit') ?? false;
+    return this.#serverSpeaks('credit');
   }
 
   /** Settings of the server, once they have come; undefined for a part-A server. */
@@ -176,12 +180,17 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
   cancel(requestId: number): void {
     this.#reactor.forget(requestId);
     this.#data.forget(requestId);
-    if (this.#serverSettings !== undefined) this.#connection.sendPlain(requestId, FrameType.cancel, 0);
+    if (this.#serverSpeaks('cancel')) this.#connection.sendPlain(requestId, FrameType.cancel, 0);
+  }
+
+  /** For responses: windows hold a server that has announced them; for any other there is a bound. */
+  unread(response: UnreadResponse, bytes: number): void {
+    if (!this.creditCounts) this.#unread.add(response, bytes);
   }
 
   /** For responses: `bytes` more have been read. */
   credit(requestId: number, bytes: number): void {
-    if (this.#options.plain || !this.#connection.open) return;
+    if (!this.creditCounts || !this.#connection.open) return;
     this.#connection.sendPlain(requestId, FrameType.credit, 0, encodeCredit(bytes));
   }
 
@@ -192,8 +201,13 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
 
   /** A server that holds much command data reads nothing more, or keeps its replies, until handlers have read it. */
   #answersPings(): boolean {
-    if (!this.#serverSettings?.extensions?.includes('ping')) return false;
+    if (!this.#serverSpeaks('ping')) return false;
     return this.#reactor.requests().every(({ options }) => options.data === undefined);
+  }
+
+  /** Extensions go only to a server that has announced them (C). */
+  #serverSpeaks(extension: string): boolean {
+    return this.#serverSettings?.extensions?.includes(extension) ?? false;
   }
 
   #sendSettings(limits: Limits): void {
@@ -291,6 +305,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
         return action.request.options.onProgress?.(action.progress);
       case 'settings':
         this.#serverSettings = action.settings;
+        this.#connection.peerTakes(action.settings.maxFrameSize);
         for (const { resolve } of this.#settingsWaiters) resolve();
         this.#settingsWaiters = [];
         return;

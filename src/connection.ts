@@ -33,6 +33,7 @@ export interface FrameOwner {
 /** After a protocol error: how long we go on swallowing input, so that the peer can read why before it is reset. */
 const LINGER = 1000;
 
+const MAX_ERROR_SIZE = 1024;
 const NOTHING = new Uint8Array(0);
 
 export class Connection {
@@ -59,6 +60,7 @@ export class Connection {
   #dropTimer: ReturnType<typeof setTimeout> | undefined;
   #current: Frame | undefined;
   #reason: Error | undefined;
+  #maxErrorSize = MAX_ERROR_SIZE;
   bytesRead = 0;
 
   /**
@@ -110,6 +112,16 @@ export class Connection {
     const begin = this.#plainBegun ? 0 : StreamFlag.begin;
     this.#plainBegun = true;
     this.writer.sendFrame(requestId, this.#plainStreamId, begin, type, flags, payload);
+  }
+
+  /** Most bytes of a message in an error frame. */
+  get maxErrorSize(): number {
+    return this.#maxErrorSize;
+  }
+
+  /** The peer takes frames of this size, and no larger ones (C2). */
+  peerTakes(maxFrameSize: number = MAX_ERROR_SIZE): void {
+    this.#maxErrorSize = Math.min(MAX_ERROR_SIZE, maxFrameSize);
   }
 
   /** The stream that {@link sendPlain} uses. */
@@ -189,7 +201,7 @@ export class Connection {
     const requestId = this.#current?.requestId ?? 0;
     this.#owner?.onFailed(() => {
       const text = `protocol error (${protocolError.code}): ${protocolError.message}`;
-      const message = cutUtf8(text, 1024);
+      const message = cutUtf8(text, this.#maxErrorSize);
       this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.protocol, message);
       this.#endAndDrop();
     });

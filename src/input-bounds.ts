@@ -20,6 +20,8 @@ export interface InputSource {
   readonly wanted: boolean;
   /** Bytes of frames that wait for a decoder, or behind one that does. */
   readonly heldBytes: number;
+  /** Requests that wait until another's response is over. */
+  readonly withoutStream: readonly DataHolder[];
   /** Whether decoders have to wait before they decode more. */
   holdDecoders(hold: boolean): void;
 }
@@ -134,11 +136,18 @@ export class InputBounds {
   }
 
   #checkStuck(held: number, soft: number): void {
-    const stuck = [...this.#creditWaiters.keys()].filter(({ unreadData }) => unreadData > 0);
+    const stuck = this.#dependOnCredit().filter(({ unreadData }) => unreadData > 0);
     const stuckBytes = stuck.reduce((sum, { unreadData }) => sum + unreadData, 0);
     if (held - stuckBytes > soft) this.#connection.pause();
     else if (held <= soft + STUCK_ROOM) this.#connection.resume();
     else for (const request of stuck) request.stop('too much command data for a response that is not read');
+  }
+
+  /** Requests that wait for credit, and those that wait for the streams of these. */
+  #dependOnCredit(): DataHolder[] {
+    return this.#creditWaiters.size === 0
+      ? []
+      : [...this.#creditWaiters.keys(), ...this.#source.withoutStream];
   }
 
   #pauseForOutput(): void {

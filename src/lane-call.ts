@@ -93,11 +93,11 @@ export class LaneCall {
 
   /**
    * Stops the handler; the lane answers with `reason` as an error, or with nothing when it is empty, after the frames
-   * that are on their way. False: nothing runs.
+   * that are on their way. `argumentBytes`: what the arguments cost until its code has ended. False: nothing runs.
    */
-  stop(reason: string): boolean {
+  stop(reason: string, argumentBytes: number): boolean {
     if (!this.#stream?.lane.alive) return false;
-    if (!this.#stopped) this.#stream.cancelCall(this.#request.id, reason);
+    if (!this.#stopped) this.#stream.cancelCall(this.#request.id, reason, argumentBytes);
     this.#stopped = true;
     return true;
   }

@@ -59,7 +59,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   readonly #settings: PeerSettings;
   #dirty: ResponsePump[] = [];
   /** Requests whose last frame is with the writer and has not been handed to the transport. */
-  #answered: { requestId: number; lingers: boolean }[] = [];
+  #answered: { requestId: number; lingers: number | undefined }[] = [];
   #highestId = 0;
   #draining = false;
   /** Nothing is read any more. */
@@ -310,13 +310,14 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
 
   /** Answers with an application error without running anything. */
   #refuse(requestId: number, message: string): void {
-    const payload = cutUtf8(message, 1024);
+    const payload = cutUtf8(message, this.connection.maxErrorSize);
     this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.application, payload);
     this.#freeWhenHandedOver(requestId);
   }
 
   #takeSettings(settings: SenderSettings): void {
     this.#settings.take(settings);
+    this.connection.peerTakes(settings.maxFrameSize);
     this.window = new Window(settings.connectionWindow);
     this.router.configure(this.#settings.routerOptions());
     if (this.#settings.speaks('ping')) this.router.peerAnswersPings();
@@ -414,8 +415,8 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
     compressOnLane(this.#context.pool, bytes, then);
   }
 
-  linger(handlers: number): void {
-    this.#reactor.linger(handlers);
+  linger(handlers: number, argumentBytes: number): void {
+    this.#reactor.linger(handlers, argumentBytes);
   }
 
   finished(request: ServedRequest): void {
@@ -437,17 +438,18 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
     this.#requests.get(record.requestId)?.onCallRecord(record);
   }
 
-  onLost(requests: Iterable<number>, { pending, credited }: LostBytes, reason: string): void {
-    this.connection.output.give(pending);
+  onLost(requests: Iterable<number>, lost: LostBytes, reason: string): void {
     for (const requestId of requests) this.#lose(requestId, reason);
+    this.connection.output.give(lost.pendingBytes);
     // The peer will never see these bytes, and so never credit them.
-    if (this.window.limited) this.returnCredit(credited);
+    if (this.window.limited) this.returnCredit(lost.creditedBytes);
   }
 
   #lose(requestId: number, reason: string): void {
     const request = this.#requests.get(requestId);
     if (request === undefined) return;
-    this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.application, cutUtf8(reason, 1024));
+    const payload = cutUtf8(reason, this.connection.maxErrorSize);
+    this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.application, payload);
     request.lose(reason);
   }
 
@@ -461,6 +463,10 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
     return this.#reactor.heldBytes;
   }
 
+  get withoutStream(): ServedRequest[] {
+    return this.router.waiting.flatMap((requestId) => this.#requests.get(requestId) ?? []);
+  }
+
   holdDecoders(hold: boolean): void {
     this.#decoders.hold(hold);
   }
@@ -468,7 +474,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   // ---------------------------------------------------------------------------------------- the ends
 
   /** The ID is busy until the response's last byte has been handed to the transport (A4). */
-  #freeWhenHandedOver(requestId: number, lingers = false): void {
+  #freeWhenHandedOver(requestId: number, lingers?: number): void {
     this.#reactor.answered(requestId);
     if (this.#answered.length === 0) this.connection.writer.whenHandedOver(this.#freeAnswered);
     this.#answered.push({ requestId, lingers });
@@ -478,7 +484,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
     const answered = this.#answered;
     this.#answered = [];
     for (const { requestId, lingers } of answered) {
-      if (lingers) this.linger(1);
+      if (lingers !== undefined) this.linger(1, lingers);
       this.#reactor.finishResponse(requestId);
     }
     this.#endIfDone();

@@ -1,6 +1,7 @@
 /** The reader's side of one response: what has come, what may still come, and how it ended. */
 
 import type { CallOptions } from './client-options.ts';
+import { PieceQueue, type UnreadResponse } from './unread.ts';
 import { CommandError, ProtocolError } from './wire/errors.ts';
 import { decodeUtf8 } from './wire/utf8.ts';
 
@@ -11,16 +12,18 @@ export interface ResponseOwner {
   readonly creditCounts: boolean;
   cancel(requestId: number): void;
   credit(requestId: number, bytes: number): void;
+  /** So many bytes more of a response wait for their reader, or fewer. */
+  unread(response: UnreadResponse, bytes: number): void;
 }
 
 /** A response as it arrives. Iterate it, or take it whole with bytes() or text(): once. */
-export class Response implements AsyncIterable<Uint8Array> {
+export class Response implements AsyncIterable<Uint8Array>, UnreadResponse {
   /** 0 until the command is sent. */
   requestId = 0;
   readonly command: string;
   readonly options: CallOptions;
   readonly #owner: ResponseOwner;
-  #chunks: Uint8Array[] = [];
+  readonly #pieces = new PieceQueue();
   #ended = false;
   #error: Error | undefined;
   #wake: (() => void) | undefined;
@@ -29,7 +32,7 @@ export class Response implements AsyncIterable<Uint8Array> {
   /** Bytes that the server may still send. */
   #window: number;
   #whole = false;
-  #read = false;
+  #taken = false;
   #onAbort: (() => void) | undefined;
 
   constructor(owner: ResponseOwner, command: string, options: CallOptions) {
@@ -48,16 +51,21 @@ export class Response implements AsyncIterable<Uint8Array> {
     return this.#ended || this.#error !== undefined;
   }
 
+  /** Bytes that have come and that nobody has asked for: who wants the whole response has asked for all of it. */
+  get unread(): number {
+    return this.#whole ? 0 : this.#pieces.length;
+  }
+
   /** The whole response. @throws CommandError when the command failed, ConnectionError when the connection did. */
   async bytes(): Promise<Uint8Array> {
     this.#readOnce();
+    const { unread } = this;
     this.#whole = true;
-    this.#credit(this.#chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+    this.#read(unread);
     while (!this.#ended && this.#error === undefined) await this.#arrival();
     if (this.#error !== undefined) throw this.#error;
-    const chunks = this.#chunks;
-    this.#chunks = [];
-    return chunks.length === 1 ? chunks[0] : concat(chunks);
+    const pieces = this.#pieces.takeAll();
+    return pieces.length === 1 ? pieces[0] : concat(pieces);
   }
 
   /** The whole response as UTF-8 text. */
@@ -70,16 +78,16 @@ export class Response implements AsyncIterable<Uint8Array> {
     this.#readOnce();
     try {
       for (;;) {
-        const chunk = this.#chunks.shift();
-        if (chunk !== undefined) {
-          this.#credit(chunk.length);
-          yield chunk;
+        const piece = this.#pieces.shift();
+        if (piece !== undefined) {
+          this.#read(piece.length);
+          yield piece;
         } else if (this.#error !== undefined) throw this.#error;
         else if (this.#ended) return;
         else await this.#arrival();
       }
     } finally {
-      if (!this.over) this.cancel(new CommandError('response not read to its end'));
+      if (!this.over || this.unread > 0) this.drop(new CommandError('response not read to its end'));
     }
   }
 
@@ -100,9 +108,10 @@ export class Response implements AsyncIterable<Uint8Array> {
       const window = `${this.#owner.requestWindow} bytes of request ${this.requestId}`;
       throw new ProtocolError('limit', `requestWindow: the server has passed the window of ${window}`);
     }
-    if (bytes.length > 0) this.#chunks.push(bytes.slice());
+    this.#pieces.push(bytes);
     if (last) this.#end();
-    else if (this.#whole) this.#credit(bytes.length);
+    if (!this.#whole) this.#owner.unread(this, bytes.length);
+    else if (!last) this.#credit(bytes.length);
     this.#wake?.();
   }
 
@@ -116,8 +125,22 @@ export class Response implements AsyncIterable<Uint8Array> {
 
   /** A second reader would find nothing, or wait for what the first one gets. */
   #readOnce(): void {
-    if (this.#read) throw new Error(`the response of '${this.command}' has been read: it can be read once`);
-    this.#read = true;
+    if (this.#taken) throw new Error(`the response of '${this.command}' has been read: it can be read once`);
+    this.#taken = true;
+  }
+
+  /** Lets go of what has not been read; the response ends with `error`. */
+  drop(error: Error): void {
+    this.cancel(error);
+    this.#error ??= error;
+    const { unread } = this;
+    this.#pieces.takeAll();
+    this.#read(unread);
+  }
+
+  #read(bytes: number): void {
+    if (bytes > 0) this.#owner.unread(this, -bytes);
+    this.#credit(bytes);
   }
 
   #end(): void {
@@ -136,7 +159,7 @@ export class Response implements AsyncIterable<Uint8Array> {
   }
 
   #credit(bytes: number): void {
-    if (this.#ended) return;
+    if (this.over) return;
     this.#uncredited += bytes;
     if (this.#uncredited < this.#owner.requestWindow / 2) return;
     this.#owner.credit(this.requestId, this.#uncredited);

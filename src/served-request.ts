@@ -29,8 +29,8 @@ export interface RequestPeer extends SplicePeer {
   leaveStream(stream: LaneStream, requestId: number): void;
   /** Compresses for the cache; undefined: could not. */
   compress(bytes: Uint8Array, then: (pieces: Uint8Array[] | undefined) => void): void;
-  /** So many more handlers (or fewer) are at work although their response is over. */
-  linger(handlers: number): void;
+  /** So many more handlers (or fewer) are at work although their response is over, with so many bytes of arguments. */
+  linger(handlers: number, argumentBytes: number): void;
   /** The last frame has been given to the writer, or nothing more will be sent. */
   finished(request: ServedRequest): void;
 }
@@ -93,9 +93,18 @@ export class ServedRequest implements ResponseSink, SpliceRequest, CallRequest {
     return this.#over || this.#callStopped || this.#lastInLane;
   }
 
-  /** True when the handler was still at work as the response ended; its end is or was told by `linger(-1)`. */
-  get lingers(): boolean {
-    return this.#lingers;
+  /**
+   * Bytes of the arguments of a handler that was still at work as the response ended; its end is or was told by
+   * `linger(-1, …)`. Undefined: it was not.
+   */
+  get lingers(): number | undefined {
+    return this.#lingers ? this.#argumentBytes : undefined;
+  }
+
+  get #argumentBytes(): number {
+    let bytes = 0;
+    for (const [name, value] of this.#args) bytes += name.length + value.length;
+    return bytes;
   }
 
   /** True once the last frame is on its way through a lane: it will be sent whatever happens to the handler. */
@@ -145,7 +154,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest, CallRequest {
       this.#pump.stop(message);
       return;
     }
-    const answers = this.#call?.stop(message ?? '') ?? false;
+    const answers = this.#call?.stop(message ?? '', this.#argumentBytes) ?? false;
     if (message === undefined) this.end();
     else if (!answers) this.#failPlain(message);
   }
@@ -276,7 +285,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest, CallRequest {
   }
 
   workEnds(): void {
-    if (--this.#atWork === 0 && this.#over) this.#peer.linger(-1);
+    if (--this.#atWork === 0 && this.#over) this.#peer.linger(-1, -this.#argumentBytes);
   }
 
   // --------------------------------------------------------------------------------- a call in a lane

@@ -74,6 +74,8 @@ export class Server {
   #pastStreams: StreamRow[] = [];
   #onAllGone: () => void = () => undefined;
   #address: Address | undefined;
+  /** Settles when the server listens, or cannot. */
+  #starting: Promise<unknown> | undefined;
   #closing: Promise<void> | undefined;
 
   /**
@@ -166,8 +168,11 @@ export class Server {
     // Its lanes have ended, or are about to.
     if (this.#closing !== undefined) throw new Error('the server is closed');
     const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port ?? 0 };
+    if (this.#closing !== undefined) throw new Error('the server is closed');
     this.#net.listen(target);
-    await once(this.#net, 'listening');
+    this.#starting = once(this.#net, 'listening');
+    await this.#starting;
+    if (this.#closing !== undefined) throw new Error('the server was closed before it listened');
     const { keepAliveInterval } = this.#options;
     if (keepAliveInterval > 0)
       this.#keepAlive = setInterval(() => this.#checkPeers(), keepAliveInterval).unref();
@@ -299,6 +304,8 @@ export class Server {
    */
   async #shutDown(graceMs: number): Promise<void> {
     clearInterval(this.#keepAlive);
+    // What has begun to listen does so, and only then can be closed.
+    if (!this.#net.listening) await this.#starting?.catch(() => undefined);
     const closed = this.#net.listening ? once(this.#net, 'close') : Promise.resolve();
     if (this.#net.listening) this.#net.close();
     for (const peer of this.#peers) peer.drain(CLOSING);

@@ -13,8 +13,15 @@ import {
   type ServerOptions,
 } from '../src/index.ts';
 import { ContextBudget, decoderCost, encoderCost, type IdleContext } from '../src/lanes/budget.ts';
-import { StreamFlag } from '../src/wire/frame.ts';
-import { RawPeer } from './raw-peer.ts';
+import { LaneDecoders } from '../src/lanes/decoders.ts';
+import type { LanePool } from '../src/lanes/pool.ts';
+import { FrameType, StreamFlag } from '../src/wire/frame.ts';
+import { DEFAULT_LIMITS } from '../src/wire/limits.ts';
+import { Op } from '../workers/batch.ts';
+import { frame } from './attack-helper.ts';
+import { zstdBlock, zstdHeader } from './encoding-helpers.ts';
+import { streamSettingsPayload } from './independent/client.ts';
+import { HELLO, RawPeer } from './raw-peer.ts';
 
 const test = ava.serial;
 const MIB = 1 << 20;
@@ -200,6 +207,82 @@ test('an upload that finds no memory for its decoder fails with a clear error, a
   await t.throwsAsync(one.call('echo', { data: 'x'.repeat(1000) }).text(), { message: /contextMemory/ });
   t.is(await one.call('echo', { args: { value: 'lives on' } }).text(), 'lives on');
 });
+
+const BEHIND: Record<string, (data: Uint8Array) => (string | Uint8Array)[]> = {
+  'another frame of it': (data) => [frame('1 3 encoded command-data continuation ', data)],
+  'its cancel': () => ['1 1 0 cancel 0 '],
+  'both, twice': (data) => [
+    frame('1 3 encoded command-data continuation ', data),
+    '1 1 0 cancel 0 ',
+    frame('1 3 encoded command-data eos ', data),
+    '1 1 0 cancel 0 ',
+  ],
+};
+for (const [what, behind] of Object.entries(BEHIND)) {
+  test(`a request whose frame finds no decoder is answered once, with ${what} behind it`, async (t) => {
+    const { port } = await serve(t, { contextMemory: 4 * MIB, cacheBytes: 0 });
+    const peer = await RawPeer.connect(port);
+    t.teardown(() => peer.close());
+    const data = Uint8Array.from([...zstdHeader(22), ...zstdBlock(0, [97])]);
+    peer.send(
+      HELLO,
+      '1 1 0 command-name have-data echo',
+      frame('0 3 stream-begin stream-settings 0 ', streamSettingsPayload('zstd-8mb')),
+      frame('1 3 encoded command-data continuation ', data),
+      ...behind(data),
+      '0 1 0 ping 0 12345678',
+    );
+    const find = (wanted: number) => peer.frames.filter(({ type }) => type === wanted);
+    t.true(
+      await peer.until(() => find(FrameType.ping).length > 0 && find(FrameType.errorResponse).length > 0),
+    );
+    peer.send('3 1 0 command-name eos capabilities');
+    await peer.answer(3);
+    const errors = find(FrameType.errorResponse).map(({ payload }) => new TextDecoder().decode(payload));
+    t.is(errors.length, 1, errors.join());
+    t.regex(errors[0], /contextMemory/);
+  });
+}
+
+const WINDOW_LOGS: { what: string; logs: number[]; settings: number[]; posted: number }[] = [
+  { what: 'a large window behind a small one', logs: [11, 23], settings: [], posted: 1 },
+  { what: 'a large window after a small one was announced', logs: [23], settings: [11], posted: 0 },
+  { what: 'small windows', logs: [11, 12, 11], settings: [], posted: 3 },
+];
+for (const { what, logs, settings, posted } of WINDOW_LOGS) {
+  test(`a decoder is accounted before a lane sees the frame that makes it take memory: ${what}`, async (t) => {
+    const budget = new ContextBudget({ contextMemory: 2 * MIB, ...NEVER });
+    let largest = 0;
+    let decodes = 0;
+    const lane = {
+      open: () => 0,
+      close: () => undefined,
+      addJson: () => undefined,
+      add: (op: number) => {
+        if (op !== Op.decode) return;
+        largest = Math.max(largest, 2 ** logs[decodes++]);
+        t.is(budget.used, decoderCost('zstd-8mb', largest));
+      },
+    };
+    const lost: (string | undefined)[] = [];
+    const pool = { budget, leastUsed: () => lane } as unknown as LanePool;
+    const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, new Set(['zstd-8mb']), (ticket) =>
+      lost.push(ticket.lost),
+    );
+    decoders.open(3, 'zstd-8mb', Uint8Array.from(settings));
+    for (const log of logs) {
+      const payload = Uint8Array.from([...zstdHeader(log), ...zstdBlock(0, [97], true)]);
+      const data = { requestId: 1, streamId: 3, streamFlags: 4, type: 3, flags: 1, payload };
+      decoders.decode(3, { frame: data, payload: undefined, lost: undefined, cost: 0 });
+    }
+    await sleep(0);
+    t.is(decodes, posted);
+    t.is(lost.length, posted < logs.length ? logs.length : 0);
+    for (const each of lost) t.regex(String(each), /contextMemory/);
+    decoders.closeAll();
+    t.is(budget.used, 0);
+  });
+}
 
 test('a decoder is accounted with the window that is really in use', async (t) => {
   const { server, port } = await serve(t, { contextMemory: 32 * MIB, cacheBytes: 0, profile: 'identity' });

@@ -615,6 +615,25 @@ test('a recording keeps no more than 64 MiB of responses that are not whole: oth
   t.is(server.recorded?.leftOut, 1);
 });
 
+test('a recording has 128 MiB of decoders for uploads: connections past that are served, and not recorded', async (t) => {
+  const path = join(tempFolder(t), 'capture');
+  const server = createServer({ workers: 1, record: { path } });
+  t.teardown(() => server.close(0));
+  const address = (await server.listen()) as { port: number };
+  const upload = async () => {
+    const client = await connect(address, { encodeData: 'zstd-8mb' });
+    t.is(await client.call('echo', { data: 'x'.repeat(1000) }).text(), 'x'.repeat(1000));
+    return client;
+  };
+  const clients = [];
+  for (let i = 0; i < 20; i++) clients.push(await upload());
+  const fit = server.recorded?.responses ?? 0;
+  t.true(fit >= 10 && fit < 16, `${fit} recorded`);
+  for (const client of clients) await client.close();
+  await (await upload()).close();
+  t.is(server.recorded?.responses, fit + 1);
+});
+
 test('a recording stops at its size, and the server goes on', async (t) => {
   const path = join(tempFolder(t), 'capture');
   const server = createServer({

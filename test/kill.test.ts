@@ -7,6 +7,7 @@ import { pattern } from './fixtures/pattern.ts';
 import { killLoad } from './kill-load.ts';
 
 const MODULE = new URL('./fixtures/lane-commands.ts', import.meta.url);
+const FAILING = new URL('./fixtures-limits/failing.ts', import.meta.url);
 
 test.serial(
   'under load with workers killed all the while, responses are byte-perfect or say that a worker died',
@@ -196,3 +197,30 @@ test.serial('a request cut after any byte is never run half', async (t) => {
   t.true(asked.length >= 1 && asked.length <= 2);
   t.deepEqual([...new Set(asked)], ['first value second value']);
 });
+
+const BOUNDS = [
+  { what: 'room for output', maxBufferedOutput: 5000, connectionWindow: undefined },
+  { what: 'credit', maxBufferedOutput: 5000, connectionWindow: 12_000 },
+];
+for (const { what, maxBufferedOutput, connectionWindow } of BOUNDS) {
+  test(`a request that wakes while its stream is lost keeps no ${what}`, async (t) => {
+    const made = createServer({
+      workers: 1,
+      policy: 'single',
+      limits: { maxBufferedOutput },
+      laneTimeout: 400,
+      commands: { spin: { module: FAILING, export: 'spin' }, big: () => pattern(1, 5000).slice() },
+    });
+    t.teardown(() => made.close(100));
+    const client = await connect((await made.listen()) as { port: number }, { connectionWindow });
+    t.teardown(() => client.destroy());
+    await client.call('big').bytes();
+    // The lane takes nothing more; the first of these fills the bound, the others wait.
+    const calls = [client.call('spin'), ...Array.from({ length: 5 }, () => client.call('big'))];
+    const ends = await Promise.all(calls.map((call) => call.text().catch(String)));
+    // One may have gone through while the lane loaded the module.
+    t.true(ends.filter((end) => /no sign of life/.test(end)).length >= 5);
+    while ((await made.stats()).lanes.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    for (let i = 0; i < 5; i++) t.is((await client.call('big').bytes()).length, 5000);
+  });
+}

@@ -1,13 +1,23 @@
 // Flow control: who does not read waits alone, and holds no more than was agreed.
 import { setTimeout as sleep } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
-import { type CommandRequest, connect, createServer, type ServerOptions, TextOutput } from '../src/index.ts';
+import {
+  type CommandDefinition,
+  CommandError,
+  type CommandRequest,
+  connect,
+  createServer,
+  type ServerOptions,
+  TextOutput,
+} from '../src/index.ts';
 import { FrameType } from '../src/wire/frame.ts';
+import { frame } from './attack-helper.ts';
 import { idle } from './fixtures-limits/stubborn.ts';
 import { HELLO, RawPeer } from './raw-peer.ts';
 
 const test = ava.serial;
 const KIB = 1024;
+const FAILING = new URL('./fixtures-limits/failing.ts', import.meta.url);
 const STUBBORN = new URL('./fixtures-limits/stubborn.ts', import.meta.url);
 
 async function serve(t: ExecutionContext, options: ServerOptions): Promise<number> {
@@ -193,5 +203,122 @@ for (const [what, frames] of Object.entries({
     peer.send(HELLO, ...frames);
     peer.socket.end();
     t.regex((await peer.protocolError(60_000)) ?? 'nothing came', /limit\): maxBufferedOutput/);
+  });
+}
+
+test('credit is read although uploads fill the input bound that wait for a stream, which waits for credit', async (t) => {
+  const size = 500_000;
+  const commands = { big: () => new Uint8Array(size) };
+  const port = await serve(t, { policy: 'per-request', streams: 2, commands });
+  const client = await connect({ port }, { requestWindow: 50_000 });
+  t.teardown(() => client.destroy());
+  const unread = [client.call('big'), client.call('big')];
+  const uploads = Array.from({ length: 60 }, () =>
+    client.call('echo', { data: new Uint8Array(30_000) }).bytes(),
+  );
+  // By then the server has all that it takes.
+  await sleep(300);
+  for (const response of unread) t.is((await response.bytes()).length, size);
+  t.true((await Promise.all(uploads)).every(({ length }) => length === 30_000));
+});
+
+test('data of requests that wait for a stream, which waits for credit that never comes, is bounded', async (t) => {
+  const commands = { big: () => new Uint8Array(500_000) };
+  const port = await serve(t, { policy: 'per-request', streams: 1, commands });
+  const peer = await RawPeer.connect(port);
+  t.teardown(() => peer.close());
+  const settings = HELLO.replace('{', '{"requestWindow":1000,"contentEncodings":["zlib"],');
+  peer.send(settings, '1 1 0 command-name eos big', '3 1 0 command-name have-data echo');
+  const piece = frame('3 1 0 command-data continuation ', new Uint8Array(32 * KIB));
+  for (let sent = 0; sent < 12 << 20; sent += piece.length) peer.send(piece);
+  t.regex((await peer.answer(3)) ?? '', /too much command data/);
+});
+
+const LONG = 'é'.repeat(400);
+const ERRORS: Record<string, string[]> = {
+  'an unknown command': [`1 1 0 command-name eos ${'x'.repeat(250)}`],
+  'a handler that fails': ['1 1 0 command-name eos fail'],
+  'a handler that fails unencoded': [
+    '1 1 0 command-name have-args fail',
+    '1 1 0 command-argument eoa \\x0a\\x00\\x00\\x00:sensitive',
+  ],
+  'a worker that dies': ['1 1 0 command-name eos die'],
+  'a deadline that is no number': [
+    '1 1 0 command-name have-args fail',
+    '1 1 0 command-argument eoa \\x0c\\x00\\x01\\x00:deadline-msx',
+  ],
+  'a protocol error': ['1 1 0 command-name 0 fail'],
+  'a protocol error with a long name in it': [`0 1 0 error-response protocol ${LONG}`],
+};
+for (const [what, lines] of Object.entries(ERRORS)) {
+  test(`an error fits what the peer takes of a frame: ${what}`, async (t) => {
+    const port = await serve(t, {
+      commands: {
+        fail: async function* () {
+          yield 'x';
+          throw new CommandError(LONG);
+        },
+        die: { module: FAILING, export: 'die' },
+      },
+    });
+    const peer = await RawPeer.connect(port);
+    t.teardown(() => peer.close());
+    peer.send(HELLO.replace('{', '{"maxFrameSize":256,'), ...lines);
+    const error = () => peer.frames.find(({ type }) => type === FrameType.errorResponse);
+    t.true(await peer.until(() => error() !== undefined));
+    t.true(Number(error()?.payload.length) <= 256, `${error()?.payload.length} bytes`);
+    t.false(new TextDecoder().decode(error()?.payload).includes('\ufffd'));
+  });
+}
+
+const LATE: Record<string, (released: Promise<string>) => CommandDefinition> = {
+  'on the main thread': (released) =>
+    async function* () {
+      yield 'x';
+      await released;
+    },
+  'in a lane, which dies': () => ({ module: STUBBORN, export: 'never' }),
+};
+for (const [where, command] of Object.entries(LATE)) {
+  test(`arguments of cancelled requests whose handler is still at work ${where} are held, and counted`, async (t) => {
+    const released = Promise.withResolvers<string>();
+    const port = await serve(t, {
+      workers: 1,
+      limits: { maxHeldArgumentBytes: 100_000 },
+      commands: { late: command(released.promise), die: { module: FAILING, export: 'die' } },
+    });
+    const held = async (peer: RawPeer, from: number) => {
+      for (let id = from; id < from + 4; id += 2) {
+        peer.send(
+          `${id} 1 0 command-name have-args late`,
+          frame(`${id} 1 0 command-argument continuation `, Buffer.from('\x01\x00\x40\x9cx', 'latin1')),
+          frame(`${id} 1 0 command-argument eoa `, new Uint8Array(40_000)),
+        );
+        const begun = () => peer.frames.some(({ requestId }) => requestId === id);
+        t.true(await peer.until(begun), `request ${id}`);
+        peer.send(`${id} 1 0 cancel 0 `);
+        t.regex((await peer.answer(id)) ?? '', /^(error: cancelled|error: no worker.*|x)$/);
+      }
+    };
+    const one = await RawPeer.connect(port);
+    const other = await RawPeer.connect(port);
+    t.teardown(() => {
+      for (const peer of [one, other]) peer.close();
+    });
+    for (const peer of [one, other]) {
+      peer.send(HELLO);
+      await held(peer, 1);
+    }
+    one.send(
+      '9 1 0 command-name have-args late',
+      frame('9 1 0 command-argument continuation ', Buffer.from('\x01\x00\x40\x9cx', 'latin1')),
+    );
+    t.regex((await one.protocolError()) ?? '', /maxHeldArgumentBytes/);
+    // Once the handlers have ended, or their worker, there is room again.
+    released.resolve('x');
+    other.send('7 1 0 command-name eos die');
+    t.regex((await other.answer(7)) ?? '', /died/);
+    await held(other, 9);
+    t.is(await other.protocolError(100), undefined);
   });
 }

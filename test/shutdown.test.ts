@@ -259,3 +259,22 @@ test('a peer that does not speak ping is not asked', async (t) => {
   t.is((await server.stats()).connections, 1);
   t.false(peer.frames.some(({ type }) => type === FrameType.ping));
 });
+
+const TURNS: Record<string, () => Promise<unknown>> = {
+  'in the same step': async () => undefined,
+  'a step later': () => Promise.resolve(),
+  'a turn later': () => sleep(0),
+};
+for (const [when, turn] of Object.entries(TURNS)) {
+  test(`a server that is closed while it begins to listen, ${when}, does not listen afterwards`, async (t) => {
+    const server = createServer({ workers: 1 });
+    const listening = server.listen().catch(String);
+    if (when !== 'in the same step') await turn();
+    await Promise.all([server.close(100), server.close(100)]);
+    const address = await listening;
+    if (typeof address === 'string') t.regex(address, /closed/);
+    else await t.throwsAsync(connect(address as { port: number }), { message: /nothing listens/ });
+    t.is(server.address === undefined, typeof address === 'string');
+    await t.throwsAsync(server.listen(), { message: /the server is closed/ });
+  });
+}

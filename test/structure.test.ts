@@ -12,7 +12,7 @@ const FLOORS: readonly [floor: number, where: RegExp][] = [
   [3, /^src\/(transport|lanes)\//],
   [
     4,
-    /^src\/(server|server-options|authorize|client|client-options|connect|response|local-decoders|command-data|cache-splice|input-bounds|peer|peer-settings|served-request|lane-call|commands)\.ts$|^src\/(files|capture)\//,
+    /^src\/(server|server-options|unread|authorize|client|client-options|connect|response|local-decoders|command-data|cache-splice|input-bounds|peer|peer-settings|served-request|lane-call|commands)\.ts$|^src\/(files|capture)\//,
   ],
   [5, /^src\/(index|browser)\.ts$|^src\/experiment\//],
   [6, /^src\/cli\/|^bench\//],

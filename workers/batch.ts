@@ -48,7 +48,7 @@ export const Op = {
   frame: 32,
   /** The slot is free: its context is, and the code of its calls has ended. */
   closed: 33,
-  /** Decoded bytes of the slot's oldest undecoded frame; extra: bytes of the decoder's window. */
+  /** Decoded bytes of the slot's oldest undecoded frame. */
   decoded: 34,
   /** The slot's oldest undecoded frame cannot be decoded; payload: why, in UTF-8; flags 1: a limit was passed. */
   failed: 35,

@@ -335,7 +335,7 @@ export class Lane {
       const started = performance.now();
       const decoded = entry.decoder.decode(payload);
       entry.seconds += (performance.now() - started) / 1000;
-      this.#output.add(Op.decoded, slot, requestId, 0, decoded, entry.decoder.windowSize ?? 0);
+      this.#output.add(Op.decoded, slot, requestId, 0, decoded);
     } catch (error) {
       const { code, message } = error as { code?: string; message: string };
       this.#output.add(Op.failed, slot, requestId, code === 'limit' ? 1 : 0, utf8.encode(message));

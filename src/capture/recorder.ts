@@ -7,6 +7,7 @@
 import { createWriteStream, openSync, type WriteStream } from 'node:fs';
 import type { Command } from '../commands.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
+import { decoderCost } from '../lanes/budget.ts';
 import { LocalDecoders } from '../local-decoders.ts';
 import { ClientReactor } from '../reactor/client.ts';
 import { type ReceivedCommand, ServerReactor } from '../reactor/server.ts';
@@ -40,6 +41,8 @@ const DEFAULT_MAX_BYTES = 256 << 20;
 const MAX_RESPONSE = 16 << 20;
 /** Bytes of all responses that are not whole yet: those past it are left out. */
 const MAX_UNDERWAY = 64 << 20;
+/** Bytes of decoders of what clients encode, on all connections: one that needs more is not watched any more. */
+const MAX_DECODERS = 128 << 20;
 /** Lines that wait for the disk. */
 const MAX_WAITING = 64 << 20;
 
@@ -62,6 +65,7 @@ export class Recorder {
   #bytes = 0;
   #leftOut = 0;
   #underway = 0;
+  #decoders = 0;
   #full = false;
   #failure: Error | undefined;
   #closed = false;
@@ -125,6 +129,16 @@ export class Recorder {
 
   letGo(bytes: number): void {
     this.#underway -= bytes;
+  }
+
+  /** @throws Error when there is no memory for another decoder. */
+  takeDecoder(cost: number): void {
+    if (this.#decoders + cost > MAX_DECODERS) throw new Error('too many decoders for a recording');
+    this.#decoders += cost;
+  }
+
+  giveDecoder(cost: number): void {
+    this.#decoders -= cost;
   }
 
   leaveOut(): void {
@@ -193,6 +207,39 @@ class WatchedTransport implements Transport {
   }
 }
 
+/**
+ * Decoders of what one client encodes, which may ask for any window. Those of our responses have the windows of our own
+ * encoders, which contextMemory bounds.
+ */
+class UploadDecoders extends LocalDecoders {
+  readonly #recorder: Recorder;
+  readonly #costs = new Map<number, number>();
+
+  constructor(recorder: Recorder) {
+    const { codecs, limits } = recorder.context;
+    super(codecs, limits);
+    this.#recorder = recorder;
+  }
+
+  override open(streamId: number, profile: string, settings: Uint8Array): void {
+    const cost = decoderCost(profile, this.#recorder.context.limits.maxWindowSize);
+    this.#recorder.takeDecoder(cost);
+    this.#costs.set(streamId, cost);
+    try {
+      super.open(streamId, profile, settings);
+    } catch (error) {
+      this.close(streamId);
+      throw error;
+    }
+  }
+
+  override close(streamId: number): void {
+    this.#recorder.giveDecoder(this.#costs.get(streamId) ?? 0);
+    this.#costs.delete(streamId);
+    super.close(streamId);
+  }
+}
+
 /** A response that is on its way. */
 interface Underway extends Omit<CaptureRecord, 'body'> {
   chunks: Uint8Array[];
@@ -217,7 +264,7 @@ class Observer {
     this.#recorder = recorder;
     this.#connection = connection;
     const { codecs, limits } = recorder.context;
-    this.#requests = new ServerReactor(limits, new LocalDecoders(codecs, limits));
+    this.#requests = new ServerReactor(limits, new UploadDecoders(recorder));
     this.#responses = new ClientReactor(limits, new LocalDecoders(codecs, limits));
     const { maxPayload } = limits;
     this.#incoming = new Splitter({ maxPayload, onFrame: (frame) => this.#onRequestFrame(frame) });

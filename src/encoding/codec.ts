@@ -60,8 +60,6 @@ export interface Decoder {
    * @throws DecodeError when the payload is corrupt, incomplete or over a limit; the decoder is then unusable.
    */
   decode(payload: Uint8Array): Uint8Array;
-  /** Bytes of the largest window that the payloads so far have asked for; missing or 0: it is not known. */
-  readonly windowSize?: number;
   /** Frees the context's memory now. Idempotent. */
   close(): void;
 }

@@ -82,8 +82,6 @@ export class ContextEncoder implements Encoder {
 export interface PayloadCheck {
   /** Looks at a payload before the library does. @throws DecodeError */
   before(payload: Uint8Array): void;
-  /** As {@link Decoder.windowSize}. */
-  readonly windowSize?: number;
   /** False when only the end of the format can explain how the payload stops; then the library is asked. */
   endsAtFlush(payload: Uint8Array): boolean;
 }
@@ -115,10 +113,6 @@ export class ContextDecoder implements Decoder {
       this.close();
       throw error;
     }
-  }
-
-  get windowSize(): number | undefined {
-    return this.#check.windowSize;
   }
 
   close(): void {

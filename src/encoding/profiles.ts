@@ -168,10 +168,6 @@ class ZstdCheck implements PayloadCheck {
     this.#walker = walker;
   }
 
-  get windowSize(): number {
-    return this.#walker.largestWindow;
-  }
-
   before(payload: Uint8Array): void {
     this.#walker.walk(payload);
   }

@@ -1,22 +1,20 @@
 /** The handler of files.bundle: many files in one response, in the format of bundle.ts. */
 
-import { closeSync, readSync } from 'node:fs';
 import type { CommandRequest } from '../reactor/command.ts';
-import { CommandError } from '../wire/errors.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { decodePaths, errorLine, MAX_LINE_BYTES, sizeLine } from './bundle.ts';
-import { shownPath } from './paths.ts';
-import { asCommandError, type OpenFile, type Root } from './root.ts';
+import type { OpenFiles, ServedFile } from './open-files.ts';
+import { asCommandError } from './root.ts';
 
 /**
  * A file that cannot be had is a line that says why; one that becomes shorter while it is read ends the response with
  * an error. Nothing is cached: a stream's context makes more of small files than a cache, which compresses each alone.
  */
-export function* bundle(root: Root, request: CommandRequest): Generator<Uint8Array, void, void> {
+export function* bundle(files: OpenFiles, request: CommandRequest): Generator<Uint8Array, void, void> {
   const pieces = new PieceFiller();
   for (const path of decodePaths(request.text('paths'))) {
     if (pieces.room < MAX_LINE_BYTES) yield pieces.take();
-    const file = open(root, path);
+    const file = open(files, path);
     if (typeof file === 'string') {
       pieces.addText(errorLine(file));
       continue;
@@ -26,21 +24,21 @@ export function* bundle(root: Root, request: CommandRequest): Generator<Uint8Arr
       pieces.addText(sizeLine(size));
       for (let at = 0; at < size; ) {
         if (pieces.room === 0) yield pieces.take();
-        at += pieces.addFrom(file.fd, at, size - at, path);
+        at += pieces.addFrom(files, file, at);
       }
     } catch (error) {
       throw asCommandError(error, path);
     } finally {
-      closeSync(file.fd);
+      files.close(file);
     }
   }
   if (pieces.filled > 0) yield pieces.take();
 }
 
 /** The file, or why it cannot be had. */
-function open(root: Root, path: string): OpenFile | string {
+function open(files: OpenFiles, path: string): ServedFile | string {
   try {
-    return root.openFile(path);
+    return files.open(path);
   } catch (error) {
     return asCommandError(error, path).message;
   }
@@ -67,12 +65,12 @@ class PieceFiller {
   }
 
   /**
-   * Adds up to `length` bytes of a file from `position` on, as far as there is room; returns how many.
+   * Adds what there is of a file from `position` on, as far as there is room; returns how many bytes.
    * @throws CommandError when the file ends there.
    */
-  addFrom(fd: number, position: number, length: number, path: string): number {
-    const count = readSync(fd, this.#current, this.#filled, Math.min(length, this.room), position);
-    if (count === 0) throw new CommandError(`changed while it was read: ${shownPath(path)}`);
+  addFrom(files: OpenFiles, file: ServedFile, position: number): number {
+    const length = Math.min(file.stats.size - position, this.room);
+    const count = files.read(file, this.#current, this.#filled, length, position);
     this.#filled += count;
     return count;
   }

@@ -4,7 +4,7 @@
  * listing, which may look at a million names before it has one to send, lets others go first now and then.
  */
 
-import { closeSync, fstatSync, readSync, type Stats } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { type CommandRequest, cached, type Handler, type Output, TextOutput } from '../reactor/command.ts';
@@ -12,6 +12,7 @@ import { CommandError } from '../wire/errors.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { bundle } from './bundle-handler.ts';
 import { entryOf, findFiles, statPath } from './listing.ts';
+import { OpenFiles, type ServedFile } from './open-files.ts';
 import { shownPath } from './paths.ts';
 import { asCommandError, Root } from './root.ts';
 
@@ -38,13 +39,14 @@ const SETTLED_AFTER_MS = 2000;
  */
 export function create(options: FilesOptions): Record<string, Handler> {
   const root = new Root(options.root);
+  const files = new OpenFiles(root);
   const popularity = new Popularity();
   return {
     'files.list': (request) => list(root, request),
-    'files.get': (request) => get(root, popularity, request),
+    'files.get': (request) => get(root, files, popularity, request),
     'files.bundle': (request) => {
       checkArguments(request, ['paths']);
-      return bundle(root, request);
+      return bundle(files, request);
     },
     'files.stat': (request) => stat(root, request),
   };
@@ -83,25 +85,31 @@ function stat(root: Root, request: CommandRequest): Output {
  * files.get: the bytes of a file from `offset` on, at most `length` of them. A small file costs open, a look at where
  * that led, fstat, read and close, and one buffer.
  */
-function get(root: Root, popularity: Popularity, request: CommandRequest): Output | Iterable<Output> {
+function get(
+  root: Root,
+  files: OpenFiles,
+  popularity: Popularity,
+  request: CommandRequest,
+): Output | Iterable<Output> {
   checkArguments(request, ['path', 'offset', 'length']);
   const path = request.text('path');
   if (path === undefined) throw new CommandError('files.get needs the argument path');
-  const { fd, stats } = root.openFile(path);
+  const file = files.open(path);
+  const { stats } = file;
   let mustClose = true;
   try {
     const range = rangeOf(request, stats.size, path);
     const length = range.end - range.start;
     if (length <= MAX_CACHED_SIZE && popularity.count(path, range, stats)) {
-      return cached(cacheKey(root, path, range, stats), () => readUnchanged(root, path, range, stats));
+      return cached(cacheKey(root, path, range, stats), () => readUnchanged(files, path, range, stats));
     }
-    if (length <= PIECE_SIZE) return readExactly(fd, range.start, length, path);
+    if (length <= PIECE_SIZE) return readExactly(files, file, range.start, length);
     mustClose = false;
-    return readPieces(fd, range, path);
+    return readPieces(files, file, range);
   } catch (error) {
     throw asCommandError(error, path);
   } finally {
-    if (mustClose) closeSync(fd);
+    if (mustClose) files.close(file);
   }
 }
 
@@ -119,43 +127,43 @@ function rangeOf(request: CommandRequest, size: number, path: string): Range {
   return { start, end: Math.min(size, start + length) };
 }
 
-/** A range of more than one piece; closes `fd` at its end, wherever that is. */
-function* readPieces(fd: number, { start, end }: Range, path: string): Generator<Uint8Array, void, void> {
+/** A range of more than one piece; closes `file` at its end, wherever that is. */
+function* readPieces(
+  files: OpenFiles,
+  file: ServedFile,
+  { start, end }: Range,
+): Generator<Uint8Array, void, void> {
   try {
     for (let at = start; at < end; at += PIECE_SIZE) {
-      yield readExactly(fd, at, Math.min(PIECE_SIZE, end - at), path);
+      yield readExactly(files, file, at, Math.min(PIECE_SIZE, end - at));
     }
   } catch (error) {
-    throw asCommandError(error, path);
+    throw asCommandError(error, file.path);
   } finally {
-    closeSync(fd);
+    files.close(file);
   }
 }
 
 /** The bytes in a buffer of their own. A file that has become shorter must not pass for a whole one. */
-function readExactly(fd: number, start: number, length: number, path: string): Uint8Array {
+function readExactly(files: OpenFiles, file: ServedFile, start: number, length: number): Uint8Array {
   const bytes = Buffer.allocUnsafeSlow(length);
-  for (let filled = 0; filled < length; ) {
-    const count = readSync(fd, bytes, filled, length - filled, start + filled);
-    if (count === 0) throw new CommandError(`changed while it was read: ${shownPath(path)}`);
-    filled += count;
-  }
+  for (let filled = 0; filled < length; )
+    filled += files.read(file, bytes, filled, length - filled, start + filled);
   return bytes;
 }
 
 /** The bytes for the cache: only those of the very file that the key was made of. */
-function readUnchanged(root: Root, path: string, { start, end }: Range, expected: Stats): Uint8Array {
-  const fd = root.open(path);
+function readUnchanged(files: OpenFiles, path: string, { start, end }: Range, expected: Stats): Uint8Array {
+  const file = files.open(path);
   try {
-    const bytes = readExactly(fd, start, end - start, path);
-    if (!isSameVersion(fstatSync(fd), expected)) {
+    const bytes = readExactly(files, file, start, end - start);
+    if (!isSameVersion(files.statsNow(file), expected))
       throw new CommandError(`changed while it was read: ${shownPath(path)}`);
-    }
     return bytes;
   } catch (error) {
     throw asCommandError(error, path);
   } finally {
-    closeSync(fd);
+    files.close(file);
   }
 }
 

@@ -1,7 +1,7 @@
 /**
- * The served folder, and the only way to anything in it. Every path is held against the rules of paths.ts, and what
- * has been opened is asked where it really is before a byte of it is read: a link that is put in place between a
- * check and an open therefore gains nothing.
+ * The served folder, and the only way to anything in it. Every path is held against the rules of paths.ts, and what is
+ * found there is asked where it really is, and what, before it is opened: to open a device or a FIFO is to do something
+ * with it. A link that is put in place between a check and an open gains nothing.
  */
 
 import {
@@ -23,6 +23,8 @@ import { fsProblem, pathProblem, shownPath } from './paths.ts';
 const READ = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0);
 const NO_FOLLOW = constants.O_NOFOLLOW ?? 0;
 const FOLDER = constants.O_DIRECTORY ?? 0;
+/** O_PATH: a handle on what stands there, which is not opened by it. Linux only, and node:fs does not name it. */
+const PLACE = 0o10_000_000;
 
 /** A folder inside the root, held open; `at` is a way to it that nobody can bend until `close`. */
 export interface OpenFolder {
@@ -49,14 +51,14 @@ export class Root {
   readonly #real: string;
   /** The root with a separator at its end. */
   readonly #prefix: string;
-  /** Does /proc/self/fd tell where an open file is? It is race-free and cheaper than any other way. */
+  /** Does /proc/self/fd tell where a descriptor is? It is race-free and cheaper than any other way. */
   readonly #hasProc: boolean;
 
   /** @throws what the file system throws when `folder` is missing or not a folder. */
   constructor(folder: string) {
     this.#real = realpathSync(folder);
     this.#prefix = this.#real.endsWith(sep) ? this.#real : this.#real + sep;
-    this.#hasProc = FOLDER !== 0 && this.#procKnows();
+    this.#hasProc = process.platform === 'linux' && this.#procKnows();
   }
 
   /** The root's own path on this machine: for keys in memory, never for messages. */
@@ -74,52 +76,33 @@ export class Root {
   }
 
   /**
-   * Opens a file for reading and returns its descriptor, which the caller closes. What kind of file it is, the
-   * caller finds out by fstat.
-   * @throws CommandError when the path is refused, leads outside, or cannot be opened.
-   */
-  open(path: string): number {
-    checkPath(path);
-    const fd = this.#openInside(path, READ);
-    try {
-      if (!this.#isInside(this.#whereIs(fd, path))) throw outside(path);
-      return fd;
-    } catch (error) {
-      closeSync(fd);
-      throw asCommandError(error, path);
-    }
-  }
-
-  /**
    * Opens a regular file for reading; the caller closes it.
-   * @throws CommandError as {@link open}, and when it is anything else.
+   * @throws CommandError when the path is refused, leads outside or to anything else, or cannot be opened.
    */
   openFile(path: string): OpenFile {
-    const fd = this.open(path);
+    checkPath(path);
     try {
-      const stats = fstatSync(fd);
-      if (!stats.isFile()) throw new CommandError(`not a file: ${shownPath(path)}`);
-      return { fd, stats };
+      return this.#hasProc ? this.#openPlace(path) : this.#openResolved(path);
     } catch (error) {
-      closeSync(fd);
       throw asCommandError(error, path);
     }
   }
 
   /**
    * Opens a folder; `path` '' is the root itself.
-   * @throws CommandError as {@link open}.
+   * @throws CommandError as {@link openFile}.
    */
   openFolder(path: string): OpenFolder {
     if (path !== '') checkPath(path);
     if (!this.#hasProc) return this.#resolveFolder(path);
-    const fd = this.#openInside(path, READ | FOLDER);
+    let place: number | undefined;
     try {
-      const real = this.#whereIs(fd, path);
-      if (!this.#isInside(real)) throw outside(path);
-      return { at: `/proc/self/fd/${fd}`, real, close: () => closeSync(fd) };
+      place = openSync(this.#full(path), PLACE | FOLDER);
+      const fd = place;
+      const { at, real } = this.#inside(fd, path);
+      return { at, real, close: () => closeSync(fd) };
     } catch (error) {
-      closeSync(fd);
+      if (place !== undefined) closeSync(place);
       throw asCommandError(error, path);
     }
   }
@@ -139,20 +122,40 @@ export class Root {
     }
   }
 
-  #openInside(path: string, flags: number): number {
-    const full = this.#full(path);
+  #openPlace(path: string): OpenFile {
+    const place = openSync(this.#full(path), PLACE);
     try {
-      return openSync(full, flags | NO_FOLLOW);
-    } catch (error) {
-      if (!isLink(full)) throw asCommandError(error, path);
+      const { at } = this.#inside(place, path);
+      const stats = fstatSync(place);
+      if (!stats.isFile()) throw notAFile(path);
+      return { fd: openSync(at, READ), stats };
+    } finally {
+      closeSync(place);
     }
-    // The last part is a link. It is resolved and judged first: a link to a device must not open the device.
+  }
+
+  /** A way to what a descriptor is on, and where that is. @throws CommandError when it is outside. */
+  #inside(fd: number, path: string): { at: string; real: string } {
+    const at = `/proc/self/fd/${fd}`;
+    const real = readlinkSync(at);
+    if (!this.#isInside(real)) throw outside(path);
+    return { at, real };
+  }
+
+  /** Where no descriptor can be asked where it is: what stands at the path is looked at before and after the open. */
+  #openResolved(path: string): OpenFile {
+    const real = realpathSync(this.#full(path));
+    if (!this.#isInside(real)) throw outside(path);
+    if (!statSync(real).isFile()) throw notAFile(path);
+    const fd = openSync(real, READ | NO_FOLLOW);
     try {
-      const target = realpathSync(full);
-      if (!this.#isInside(target)) throw outside(path);
-      return openSync(target, flags | NO_FOLLOW);
+      const stats = fstatSync(fd);
+      if (!stats.isFile()) throw notAFile(path);
+      if (!this.#isStillInside(fd, path)) throw outside(path);
+      return { fd, stats };
     } catch (error) {
-      throw asCommandError(error, path);
+      closeSync(fd);
+      throw error;
     }
   }
 
@@ -167,14 +170,11 @@ export class Root {
     }
   }
 
-  /** Where an open file is, without links. */
-  #whereIs(fd: number, path: string): string {
-    if (this.#hasProc) return readlinkSync(`/proc/self/fd/${fd}`);
+  #isStillInside(fd: number, path: string): boolean {
     const real = realpathSync(this.#full(path));
     const there = statSync(real, { bigint: true });
     const opened = fstatSync(fd, { bigint: true });
-    if (there.ino !== opened.ino || there.dev !== opened.dev) throw outside(path);
-    return real;
+    return this.#isInside(real) && there.ino === opened.ino && there.dev === opened.dev;
   }
 
   #full(path: string): string {
@@ -186,7 +186,7 @@ export class Root {
   }
 
   #procKnows(): boolean {
-    const fd = openSync(this.#real, READ | FOLDER);
+    const fd = openSync(this.#real, PLACE | FOLDER);
     try {
       return readlinkSync(`/proc/self/fd/${fd}`) === this.#real;
     } catch {
@@ -203,17 +203,12 @@ export function checkPath(path: string): void {
   if (problem !== undefined) throw new CommandError(`${problem}: ${shownPath(path)}`);
 }
 
-/** Whether a link stands there; asked only after an open without following has failed. */
-function isLink(full: string): boolean {
-  try {
-    return lstatSync(full).isSymbolicLink();
-  } catch {
-    return false;
-  }
-}
-
 function outside(path: string): CommandError {
   return new CommandError(`outside the served folder: ${shownPath(path)}`);
+}
+
+function notAFile(path: string): CommandError {
+  return new CommandError(`not a file: ${shownPath(path)}`);
 }
 
 /** The error for the peer: what happened and the path as the peer gave it, nothing of ours. */

@@ -3,6 +3,8 @@
 import { type BatchReader, type DecoderSetup, Op } from '../../workers/batch.ts';
 import { DecodeError } from '../encoding/codec.ts';
 import { mostDecoded } from '../encoding/output.ts';
+import { ZSTD } from '../encoding/profiles.ts';
+import { ZstdWalker } from '../encoding/zstd-blocks.ts';
 import type { Decoders, Ticket } from '../reactor/incoming.ts';
 import type { Limits } from '../wire/limits.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
@@ -19,9 +21,10 @@ class LaneDecoder implements SlotOwner {
   readonly #slot: number;
   readonly #profile: string;
   readonly #budget: ContextBudget;
-  /** Bytes that it is accounted with: at first for the largest window allowed, then for the one in use. */
+  /** Bytes that it is accounted with: for the largest window that its frames have asked for so far. */
   #cost = 0;
-  #windowSize = 0;
+  /** Finds that window before a lane takes memory for it; undefined where any profile has but one. */
+  readonly #walker: ZstdWalker | undefined;
   readonly #tickets: Ticket[] = [];
   readonly #answer: (ticket: Ticket, error: DecodeError | undefined) => void;
   #lost: string | undefined;
@@ -38,17 +41,17 @@ class LaneDecoder implements SlotOwner {
     this.#budget = budget;
     this.#answer = answer;
     this.#slot = lane?.open(this) ?? -1;
-    const cost = decoderCost(setup.profile, announcedWindow(setup));
+    if (setup.profile === ZSTD) this.#walker = new ZstdWalker(setup.maxWindowSize);
     if (lane === undefined) this.#lost = 'no worker to decode on';
-    else if (!budget.takeDecoder(cost)) this.#refuse();
     else {
-      this.#cost = cost;
-      lane.addJson(Op.openDecoder, this.#slot, setup);
+      this.#account(this.#walker === undefined ? setup.maxWindowSize : 0);
+      if (this.#lost === undefined) lane.addJson(Op.openDecoder, this.#slot, setup);
     }
   }
 
   decode(ticket: Ticket): void {
     this.#tickets.push(ticket);
+    if (this.#lost === undefined) this.#look(ticket.frame.payload);
     if (this.#lost === undefined) this.#lane?.add(Op.decode, this.#slot, 0, 0, 0, ticket.frame.payload);
     else queueMicrotask(() => this.onLost(this.#lost as string));
   }
@@ -68,7 +71,6 @@ class LaneDecoder implements SlotOwner {
     if (ticket === undefined) return;
     if (record.op === Op.decoded) {
       ticket.payload = record.payload.slice();
-      if (record.extra !== this.#windowSize) this.#account(record.extra);
       this.#answer(ticket, undefined);
     } else {
       const message = decodeUtf8(record.payload);
@@ -86,33 +88,33 @@ class LaneDecoder implements SlotOwner {
     }
   }
 
-  /** The decoder uses a window of this size. */
+  /** Reads the headers in a payload: a stream may go on with a frame that has a larger window. */
+  #look(payload: Uint8Array): void {
+    const walker = this.#walker;
+    if (walker === undefined) return;
+    const before = walker.largestWindow;
+    try {
+      walker.walk(payload);
+    } catch {
+      // The lane's decoder finds the same, and says so; it takes no memory either.
+    }
+    if (walker.largestWindow > before) this.#account(walker.largestWindow);
+  }
+
   #account(windowSize: number): void {
-    this.#windowSize = windowSize;
-    if (this.#cost === 0) return;
     this.#giveBack();
     const cost = decoderCost(this.#profile, windowSize);
     if (this.#budget.takeDecoder(cost)) this.#cost = cost;
-    else this.#refuse();
+    else {
+      this.close();
+      this.#lost = NO_MEMORY;
+    }
   }
 
   #giveBack(): void {
     this.#budget.giveDecoder(this.#cost);
     this.#cost = 0;
   }
-
-  #refuse(): void {
-    this.#cost = 0;
-    this.close();
-    this.onLost(NO_MEMORY);
-  }
-}
-
-/** The window that the stream's settings announce, else the largest that we allow. */
-function announcedWindow({ profile, settings, maxWindowSize }: DecoderSetup): number {
-  return profile === 'zstd-8mb' && settings.length === 1
-    ? Math.min(2 ** settings[0], maxWindowSize)
-    : maxWindowSize;
 }
 
 /**

@@ -17,11 +17,11 @@ import type { WaitProbe } from './adaptive.ts';
 import type { ContextBudget, IdleContext } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 
-/** What waited for the encoder of a stream that is gone, in bytes. */
+/** What waits for the encoder of a stream, in bytes: lost once that is gone. */
 export interface LostBytes {
-  readonly pending: number;
-  /** Those of them that had used up credit. */
-  readonly credited: number;
+  readonly pendingBytes: number;
+  /** Those of them that have used up credit. */
+  readonly creditedBytes: number;
 }
 
 /** What streams tell the owner of the requests. */
@@ -32,9 +32,12 @@ export interface StreamEvents {
   onCallRecord(record: BatchReader): void;
   /** A handler of `command` threw something that is not meant for the peer. */
   report(error: string, command: string): void;
-  /** So many more handlers (or fewer) are at work although their response is over. */
-  linger(handlers: number): void;
-  /** A stream is gone with its lane, and with it the bytes that waited for its encoder. */
+  /** So many more handlers (or fewer) are at work although their response is over, with so many bytes of arguments. */
+  linger(handlers: number, argumentBytes: number): void;
+  /**
+   * A stream is gone with its lane, and with it the bytes that waited for its encoder: they are final when the requests
+   * have been told, for one of these that wakes as another ends still hands in what it has.
+   */
   onLost(requests: Iterable<number>, lost: LostBytes, reason: string): void;
 }
 
@@ -44,7 +47,7 @@ const utf8 = new TextEncoder();
 /** What one stream may have waiting for its encoder, in bytes: enough to keep the lane busy, little to hold. */
 const MAX_BACKLOG = 1024 * 1024;
 
-export class LaneStream implements SlotOwner, IdleContext {
+export class LaneStream implements SlotOwner, IdleContext, LostBytes {
   readonly lane: Lane;
   readonly id: number;
   readonly profile: string;
@@ -62,7 +65,7 @@ export class LaneStream implements SlotOwner, IdleContext {
   /** Follows bytes through the backlog; undefined: nobody wants to know. */
   readonly #probe: WaitProbe | undefined;
   /** Calls that were told to stop and have not said yet that their code has ended. */
-  #stopping = 0;
+  #stopping: { readonly requestId: number; readonly argumentBytes: number }[] = [];
   usedAt: number;
   /** Of the bytes that wait for the encoder, those that have used up credit. */
   #creditedBytes = 0;
@@ -118,6 +121,10 @@ export class LaneStream implements SlotOwner, IdleContext {
     return this.backlog.used;
   }
 
+  get creditedBytes(): number {
+    return this.#creditedBytes;
+  }
+
   /** Encodes a piece of a response; `payload` is copied. */
   encode(requestId: number, type: number, flags: number, payload: Uint8Array): void {
     this.#creditedBytes += payload.length;
@@ -150,8 +157,8 @@ export class LaneStream implements SlotOwner, IdleContext {
   }
 
   /** Stops a call; the peer is told `reason`, or nothing when it is empty. */
-  cancelCall(requestId: number, reason: string): void {
-    this.#stopping++;
+  cancelCall(requestId: number, reason: string, argumentBytes: number): void {
+    this.#stopping.push({ requestId, argumentBytes });
     this.tell(Op.callCancel, requestId, 0, utf8.encode(reason));
   }
 
@@ -172,7 +179,7 @@ export class LaneStream implements SlotOwner, IdleContext {
   }
 
   onRecord(record: BatchReader): void {
-    if (record.op === Op.callEnded) this.#callsEnded(1);
+    if (record.op === Op.callEnded) this.#callEnded(record.requestId);
     else if (record.op === Op.report) this.#report(record);
     else this.#events.onCallRecord(record);
   }
@@ -182,23 +189,24 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.#events.report(error, command);
   }
 
-  #callsEnded(calls: number): void {
-    this.#stopping -= calls;
-    this.#events.linger(-calls);
+  #callEnded(requestId: number): void {
+    const at = this.#stopping.findIndex((call) => call.requestId === requestId);
+    if (at < 0) return;
+    const [{ argumentBytes }] = this.#stopping.splice(at, 1);
+    this.#events.linger(-1, -argumentBytes);
   }
 
   /** Frees the context; what the lane still says of stopped calls is waited for. */
   close(): void {
     this.#probe?.gone(this);
-    this.lane.close(this.slot, this.#stopping > 0);
+    this.lane.close(this.slot, this.#stopping.length > 0);
     this.#budget.forget(this);
     this.#budget.give(this.#cost);
   }
 
   onLost(reason: string): void {
     this.#over(this, false);
-    this.#callsEnded(this.#stopping);
-    const lost = { pending: this.pendingBytes, credited: this.#creditedBytes };
-    this.#events.onLost(this.requests.ids(), lost, reason);
+    for (const { requestId } of [...this.#stopping]) this.#callEnded(requestId);
+    this.#events.onLost(this.requests.ids(), this, reason);
   }
 }

@@ -55,6 +55,8 @@ export class LanePool {
   readonly #piscina: Piscina<LaneTask, void>;
   readonly #lanes: (Lane | undefined)[] = [];
   readonly #tasks = new Set<Promise<void>>();
+  /** Timers of lanes that died and are not open again. */
+  readonly #reopening = new Set<ReturnType<typeof setTimeout>>();
   #closing = false;
 
   constructor(options: LanePoolOptions) {
@@ -101,6 +103,7 @@ export class LanePool {
     this.#closing = true;
     clearInterval(this.#sweeper);
     clearInterval(this.#watchdog);
+    for (const timer of this.#reopening) clearTimeout(timer);
     for (const lane of this.lanes) lane.end();
     await within(Promise.allSettled(this.#tasks), END_TIME);
     await this.#piscina.destroy();
@@ -152,8 +155,10 @@ export class LanePool {
     this.#options.onLost(lane.index, error);
     const young = Date.now() - opened < YOUNG;
     const delay = young ? Math.min(50 * 2 ** deaths, MAX_DELAY) : 0;
-    setTimeout(() => {
-      if (!this.#closing) this.#open(lane.index, young ? deaths + 1 : 0);
+    const reopening = setTimeout(() => {
+      this.#reopening.delete(reopening);
+      this.#open(lane.index, young ? deaths + 1 : 0);
     }, delay);
+    this.#reopening.add(reopening);
   }
 }

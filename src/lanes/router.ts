@@ -158,6 +158,11 @@ export class Router {
     use(stream);
   }
 
+  /** IDs of the requests that wait for a place. */
+  get waiting(): number[] {
+    return [...this.#waiting.keys()];
+  }
+
   /** The request wants no stream any more. */
   stopWaiting(requestId: number): void {
     this.#waiting.delete(requestId);

@@ -134,9 +134,13 @@ export class ServerReactor {
     return undefined;
   }
 
-  /** So many more handlers (or fewer) are still at work although their response is over: they count as requests. */
-  linger(handlers: number): void {
+  /**
+   * So many more handlers (or fewer) are still at work although their response is over: they count as requests, and what
+   * they have of arguments as held.
+   */
+  linger(handlers: number, argumentBytes: number): void {
     this.#lingering += handlers;
+    this.#argumentBytes += argumentBytes;
   }
 
   /** Half duplex: all output, in the order in which it is produced, waits for the end of input (A6). */
@@ -352,7 +356,7 @@ export class ServerReactor {
     const request = isName ? new IncomingCommand(id, '', false, false, this.#now()) : this.#stopReceiving(id);
     if (request === undefined) return;
     this.#remember(id);
-    this.#running.set(id, request);
+    this.#answer(request);
     this.#actions.push({ kind: 'fail', requestId: id, message });
   }
 
@@ -371,6 +375,12 @@ export class ServerReactor {
     // A command whose data is still coming may have been answered, and its ID be free but for that.
     const waits = this.#running.has(id) ? !request?.answered : request?.expectsArguments;
     return waits ? request : undefined;
+  }
+
+  /** It is about to be answered with an error: what else was decoded for it in the same step must not bring another. */
+  #answer(request: IncomingCommand): void {
+    request.answered = true;
+    this.#running.set(request.requestId, request);
   }
 
   #remember(id: number): void {
@@ -442,7 +452,7 @@ export class ServerReactor {
     const id = frame.requestId;
     const request = this.#stopReceiving(id);
     if (request === undefined) return;
-    this.#running.set(id, request);
+    this.#answer(request);
     this.#actions.push({ kind: 'cancel', requestId: id });
   }
 }

@@ -11,7 +11,10 @@ export interface Limits {
   maxArguments: number;
   /** Bytes of all argument names and values of one command; default 1 MiB. */
   maxArgumentBytes: number;
-  /** Bytes of the arguments of all commands that are being received or running on one connection; default 16 MiB. */
+  /**
+   * Bytes of the arguments of all commands that are being received or running on one connection, and of cancelled ones
+   * until their handler has really ended; default 16 MiB.
+   */
   maxHeldArgumentBytes: number;
   /**
    * Requests being received or running on one connection; default 128. A cancelled request counts until its handler

@@ -19,3 +19,9 @@ export async function* idle({ text, signal }: CommandRequest): AsyncGenerator<Ui
   if (size > 0) yield new Uint8Array(size);
   await new Promise((resolve) => signal.addEventListener('abort', resolve));
 }
+
+/** Begins, and does not end. */
+export async function* never(): AsyncGenerator<string> {
+  yield 'x';
+  await new Promise(() => undefined);
+}
