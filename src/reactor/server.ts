@@ -278,8 +278,13 @@ export class ServerReactor {
       );
     }
     const { maxConcurrentRequests } = this.#limits;
-    if (this.openRequests + this.#lingering >= maxConcurrentRequests) {
+    if (this.openRequests >= maxConcurrentRequests) {
       throw overLimit('maxConcurrentRequests', `more than ${maxConcurrentRequests} concurrent requests`);
+    }
+    if (this.openRequests + this.#lingering >= maxConcurrentRequests) {
+      // How long those take that it has cancelled a peer cannot know: that is no reason to end its connection.
+      const message = `maxConcurrentRequests: ${this.#lingering} cancelled requests are still at work`;
+      return this.#refuse(new IncomingCommand(id, '', false, false, this.#now()), message);
     }
     this.#cancelled.delete(id);
     const name = decodeAscii(payload, 0, payload.length) ?? latin1.decode(payload);
@@ -348,16 +353,21 @@ export class ServerReactor {
     this.#actions.push({ kind: 'run', command: { requestId, command, args, reserved, hasData } });
   }
 
-  /** Our own decoder died: only this request fails, and what else arrives for it is passed over. */
+  /** Our own decoder died. */
   #loseFrame(frame: Frame, message: string): void {
     const id = frame.requestId;
     const isName = frame.type === FrameType.commandName;
     if (isName) this.#checkFree(id);
     const request = isName ? new IncomingCommand(id, '', false, false, this.#now()) : this.#stopReceiving(id);
-    if (request === undefined) return;
-    this.#remember(id);
+    if (request !== undefined) this.#refuse(request, message);
+  }
+
+  /** Only this request fails, and what else arrives of its command is passed over. */
+  #refuse(request: IncomingCommand, message: string): void {
+    const { requestId } = request;
+    this.#remember(requestId);
     this.#answer(request);
-    this.#actions.push({ kind: 'fail', requestId: id, message });
+    this.#actions.push({ kind: 'fail', requestId, message });
   }
 
   /** Commands that are only being received are gone; running ones free their arguments when they are answered. */
