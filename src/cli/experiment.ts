@@ -188,14 +188,15 @@ function print(results: Results, { out, json }: ExperimentOptions): void {
     `${plural(cells.length, 'setting')} on ${plural(setup.responses, 'response')}${failed > 0 ? `, ${failed} failed` : ''}`,
   );
   if (shortened !== undefined) console.log(shortened);
-  for (const { key, text, flags, checked } of recommendations) {
-    const measures = cells.find((cell) => cell.key === key)?.measures;
-    const check = checked === undefined || measures === undefined ? '' : ` ${checkText(checked, measures)}`;
+  for (const { text, flags, checked } of recommendations) {
+    const check = checked === undefined ? '' : ` ${checkText(checked)}`;
     console.log(`\n${text}${check}\n  millrace serve DIR ${flags}`);
   }
   if (adaptive !== undefined) {
     const least = Math.round(100 * Math.min(...adaptive.rows.map(({ share }) => share)));
-    console.log(`\nThe policy adaptive reaches at least ${least} % of the best fixed level on every link.`);
+    console.log(
+      `\nThe policy adaptive, simulated, reaches at least ${least} % of the best fixed level on every link.`,
+    );
   }
   console.log(
     `\n${join(out, 'report.html')} has the charts and the tables, results.json and results.csv the numbers.`,

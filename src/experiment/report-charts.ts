@@ -99,7 +99,13 @@ function byRank(a: string, b: string): number {
 }
 
 function streams(done: readonly DoneCell[], point: MakePoint): Chart {
-  const some = done.filter(({ cell }) => cell.policy === 'shared' || cell.policy === 'affinity');
+  const several = done.filter(({ cell }) => cell.policy === 'shared' || cell.policy === 'affinity');
+  // One stream is where the lines of all policies begin.
+  const policies = [...new Set(several.map(({ cell }) => cell.policy))];
+  const one = done
+    .filter(({ cell }) => cell.policy === 'single')
+    .flatMap((each) => policies.map((policy) => ({ ...each, cell: { ...each.cell, policy } })));
+  const some = [...one, ...several];
   const counts = [...new Set(some.map(({ cell }) => cell.streams))].sort((a, b) => a - b);
   return {
     title: 'Ratio against the number of streams',
