@@ -17,7 +17,7 @@ import { paretoCharts } from '../src/experiment/report-charts.ts';
 import { doneCells, readResults } from '../src/experiment/results.ts';
 import { type Progress, runExperiment } from '../src/experiment/run.ts';
 import { readSources } from '../src/experiment/sources.ts';
-import { escapeHtml } from '../src/experiment/svg.ts';
+import { drawChart, escapeHtml } from '../src/experiment/svg.ts';
 import { short } from '../src/experiment/text.ts';
 import { TimeLimit } from '../src/experiment/time-limit.ts';
 import { makeWorkload } from '../src/experiment/workload.ts';
@@ -517,6 +517,15 @@ test('one stream is one setting under every policy, where all lines over streams
       ['zstd-8mb, level 1, affinity', [1, 2, 3]],
     ],
   );
+});
+
+test('a chart that has more lines than colours says how many it leaves out', async (t) => {
+  const read = await generated('json900', 20_000);
+  const cells = parseGrids([{ level: '1..10', streams: [2, 3] }]);
+  const { results } = await run(read, { cells, out: join(tempFolder(t), 'x') });
+  const chart = paretoCharts(results, doneCells(results.cells)).find(({ title }) => /streams/.test(title))!;
+  t.is(chart.series.length, 8);
+  t.regex(drawChart(chart), /and 2 lines more, see the table/);
 });
 
 test('results of another version say what to do', (t) => {
