@@ -4,9 +4,11 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { basename, dirname } from 'node:path';
 import { Argument, type Command, InvalidArgumentError } from 'commander';
+import { messageOf, UsageError } from '../src/cli/outcome.ts';
 import { newProgram, runProgram } from '../src/cli/program.ts';
 import type { Bench, Result } from './bench.ts';
 import { describeMachine } from './machine.ts';
+import { makePayloads } from './payloads.ts';
 import { endAllChildren } from './proc.ts';
 import { Progress } from './progress.ts';
 import { asJson, asText, makeReport } from './report.ts';
@@ -63,6 +65,7 @@ function wholeNumber(text: string): number {
 async function run(name: string, flags: Flags): Promise<void> {
   const { quick, seed, corpus } = flags;
   const chosen = BENCHES.filter((bench) => name === 'all' || name === bench.name);
+  if (corpus) checkCorpus(corpus, seed);
   const runs: Result[] = [];
   for (const bench of chosen) {
     try {
@@ -84,6 +87,15 @@ async function run(name: string, flags: Flags): Promise<void> {
     // Drawing charts is most of what there is to load: only who wants them waits for it.
     const { asHtml } = await import('./html.ts');
     writeFileSync(flags.html, await asHtml(report));
+  }
+}
+
+/** Before anything is measured, for a bench that uses it may come after minutes of others. @throws UsageError */
+function checkCorpus(path: string, seed: number): void {
+  try {
+    makePayloads({ name: `corpus:${path}`, seed });
+  } catch (error) {
+    throw new UsageError(messageOf(error));
   }
 }
 

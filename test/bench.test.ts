@@ -12,7 +12,7 @@ import { describeMachine } from '../bench/machine.ts';
 import { makePayloads, PAYLOAD_NAMES } from '../bench/payloads.ts';
 import { PEERS } from '../bench/peers/index.ts';
 import type { Connection } from '../bench/peers/peer.ts';
-import { Rig } from '../bench/proc.ts';
+import { Rig, reasonIn } from '../bench/proc.ts';
 import { asJson, asText, makeReport } from '../bench/report.ts';
 import { Latency, median, pairedRatio, spread } from '../bench/stats.ts';
 
@@ -182,6 +182,7 @@ for (const args of [
   [],
   ['limit', '--seed', 'x'],
   ['limit', '--corpus', '/no/such'],
+  ['all', '--corpus', join(import.meta.dirname, '../package.json')],
   ['limit', '--nonsense'],
 ]) {
   test(`wrong arguments, ${JSON.stringify(args)}: one line, exit code 2`, async (t) => {
@@ -190,6 +191,11 @@ for (const args of [
     t.regex(error.stderr, /^millrace: [^\n]+\n$/);
   });
 }
+
+test('a child that failed is quoted by its message, not its stack', (t) => {
+  t.is(reasonIn('/x.ts:5\n  throw\n\nRangeError: too small\n    at f (x.ts:5:1)\n'), 'too small');
+  t.is(reasonIn('no such option\n'), 'no such option');
+});
 
 test('its help names the command as it is called', async (t) => {
   const { stdout } = await bench('--help');
