@@ -263,6 +263,19 @@ test('the figures of a cell agree with each other', async (t) => {
   );
 });
 
+test('a lane works for others while a handler takes its time', (t) => {
+  const response = { command: 'x', connection: 0, bytes: new Uint8Array(1000), endMs: 200 };
+  const slow = { ...response, pieces: [{ afterMs: 100, length: 1000 }], atMs: 0 };
+  const quick = [1, 3, 5].map((atMs) => ({ ...response, atMs }));
+  const workload = makeWorkload(['x'], [slow, ...quick]);
+  const plan = makePlan(workload, { ...CELL, policy: 'single', streams: 1 }, 16);
+  const wire = Uint32Array.from(plan.frames, () => 250);
+  // A millisecond of the lane for each.
+  const model = { workload, plan, wire, encodeSeconds: 0.004, decodeSeconds: 0, workers: 1, inFlight: 16 };
+  const { p50, p99 } = simulateLink(model, 1e10).responseMs;
+  t.true(Math.abs(p50 - 1) < 0.1 && Math.abs(p99 - 101) < 0.1, `${p50} ${p99}`);
+});
+
 test('a slow link is filled to the last bit, and a fast one waits for the encoder', async (t) => {
   const { workload } = await generated('json900', 200_000);
   const plan = makePlan(workload, { ...CELL, policy: 'single', streams: 1 }, 16);
