@@ -11,7 +11,7 @@ import { describeMachine } from './machine.ts';
 import { makePayloads } from './payloads.ts';
 import { endAllChildren } from './proc.ts';
 import { Progress } from './progress.ts';
-import { asJson, asText, makeReport } from './report.ts';
+import { asJson, asText, failedRun, makeReport } from './report.ts';
 import { BENCHES } from './suite/index.ts';
 
 interface Flags {
@@ -73,7 +73,8 @@ async function run(name: string, flags: Flags): Promise<void> {
     } catch (error) {
       // What the others measured is worth keeping.
       process.exitCode = FAILED;
-      process.stderr.write(`${bench.name} failed: ${error instanceof Error ? error.message : error}\n`);
+      process.stderr.write(`${bench.name} failed: ${messageOf(error)}\n`);
+      runs.push(failedRun(bench.name, messageOf(error)));
     }
   }
   const report = makeReport(describeMachine(commandLine(name, flags)), runs, {

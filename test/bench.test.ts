@@ -13,7 +13,7 @@ import { makePayloads, PAYLOAD_NAMES } from '../bench/payloads.ts';
 import { PEERS } from '../bench/peers/index.ts';
 import type { Connection } from '../bench/peers/peer.ts';
 import { Rig, reasonIn } from '../bench/proc.ts';
-import { asJson, asText, makeReport } from '../bench/report.ts';
+import { asJson, asText, failedRun, makeReport } from '../bench/report.ts';
 import { Latency, median, pairedRatio, spread } from '../bench/stats.ts';
 
 const MIB = 1024 * 1024;
@@ -154,6 +154,17 @@ test('a report carries every figure of the issue, measured or not', (t) => {
   const { figures } = JSON.parse(asJson(report)) as { figures: { id: string }[] };
   t.deepEqual(new Set(figures.map(({ id }) => id)), new Set(GOALS.keys()));
   t.regex(asText(report), /cache\.cpu_vs_encode.*0\.05 ×.*met/);
+});
+
+test('a bench that failed is in every form of the report, with the reason', async (t) => {
+  const report = makeReport(describeMachine('x'), [failedRun('limit', 'no <compiler>')], {
+    quick: true,
+    seed: 1,
+    everything: true,
+  });
+  t.regex(asText(report), /# limit\nFailed: no <compiler>/);
+  t.regex(asJson(report), /Failed: no <compiler>/);
+  t.regex(await asHtml(report), /Failed: no &#60;compiler&#62;/);
 });
 
 test('the HTML report stands alone: SVG inside, no script, nothing fetched, text escaped', async (t) => {
