@@ -61,7 +61,15 @@ function introduction({ setup, machine, date, cells, shortened }: Results): stri
   const traffic = `${short(responses)} responses, ${inBytes(bytes)}${cut ? ' (the sources have more)' : ''}, on ${connections === 1 ? 'one connection' : `${connections} connections`}, ${timed ? 'at the times of the capture' : `${inFlight} requests in flight`}`;
   const system = `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, ${machine.system}, Node ${machine.node}, zstd ${setup.zstd}, zlib ${setup.zlib}, brotli ${setup.brotli}`;
   return `<p>${escapeHtml(traffic)}. ${cells.length} settings. Seed ${seed}, digest of the traffic ${sha256}.${shortened === undefined ? '' : ` ${escapeHtml(shortened)}`}</p>
-<p class="quiet">${escapeHtml(`${system} · ${date.slice(0, 16).replace('T', ' ')} UTC`)}</p>`;
+<p class="quiet">${escapeHtml(`${system} · ${date.slice(0, 16).replace('T', ' ')} UTC${workers(cells)}`)}</p>`;
+}
+
+/** Whose CPU the figures are where they are not this machine's. */
+function workers(cells: readonly CellResult[]): string {
+  const hosts = [...new Set(cells.flatMap(({ host }) => host ?? []))].sort();
+  return hosts.length === 0
+    ? ''
+    : ` · settings measured by workers on ${hosts.join(', ')}; checks on this machine`;
 }
 
 function recommendation({ aim, text, flags, checked }: Recommendation): string {
