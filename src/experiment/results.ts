@@ -201,7 +201,7 @@ export function readResults(path: string): Results {
   const { millraceExperiment: version } = (content ?? {}) as { millraceExperiment?: unknown };
   if (typeof version === 'number' && version !== RESULTS_VERSION)
     throw new Error(
-      `${path}: results of version ${version}; this reads ${RESULTS_VERSION}: run it with --resume`,
+      `${path}: results of version ${version}; this millrace reads ${RESULTS_VERSION}: run the experiment again with --resume`,
     );
   const [{ path: at, message }] = result.error.issues;
   throw new Error(`${path}: not the results of an experiment: ${at.join('.')}: ${message}`);
