@@ -1,14 +1,17 @@
-/** `npm run bench -- NAME [--quick] [--json FILE] [--html FILE]`: the benches from the command line. */
+/** `millrace bench NAME [--quick] [--json FILE] [--html FILE]`, also `npm run bench -- NAME …`: the benches. */
 
 import { existsSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { basename, dirname } from 'node:path';
-import { Argument, Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Argument, type Command, InvalidArgumentError } from 'commander';
+import { messageOf, UsageError } from '../src/cli/outcome.ts';
+import { newProgram, runProgram } from '../src/cli/program.ts';
 import type { Bench, Result } from './bench.ts';
 import { describeMachine } from './machine.ts';
+import { makePayloads } from './payloads.ts';
 import { endAllChildren } from './proc.ts';
 import { Progress } from './progress.ts';
-import { asJson, asText, makeReport } from './report.ts';
+import { asJson, asText, failedRun, makeReport } from './report.ts';
 import { BENCHES } from './suite/index.ts';
 
 interface Flags {
@@ -20,32 +23,26 @@ interface Flags {
 }
 
 const FAILED = 1;
-const WRONG_USAGE = 2;
 
 function makeCommand(run: (name: string, flags: Flags) => Promise<void>): Command {
   const names = [...BENCHES.map(({ name }) => name), 'all'];
-  return (
-    new Command('bench')
-      .description('Measures millrace against what else there is, on this machine.')
-      .addArgument(new Argument('<name>', 'which bench').choices(names))
-      .option(
-        '--quick',
-        'shorter and fewer rounds: shows that it works, and roughly where the figures are',
-        false,
-      )
-      .option('--json <file>', 'write everything that was measured, for machines', writable)
-      .option('--html <file>', 'write a report with charts, self-contained', writable)
-      .option('--corpus <path>', 'measure your own payloads too: a directory or a file', existing)
-      .option('--seed <number>', 'seed of the generated payloads and arrivals', wholeNumber, 1)
-      .addHelpText(
-        'after',
-        `\nBenches:\n${BENCHES.map(({ name, describe }) => `  ${name.padEnd(10)}${describe}`).join('\n')}`,
-      )
-      .exitOverride()
-      // The one line that main() writes is enough.
-      .configureOutput({ outputError: () => {} })
-      .action(run)
-  );
+  return newProgram('millrace bench')
+    .description('Measures millrace against what else there is, on this machine.')
+    .addArgument(new Argument('<name>', 'which bench').choices(names))
+    .option(
+      '--quick',
+      'shorter and fewer rounds: shows that it works, and roughly where the figures are',
+      false,
+    )
+    .option('--json <file>', 'write everything that was measured, for machines', writable)
+    .option('--html <file>', 'write a report with charts, self-contained', writable)
+    .option('--corpus <path>', 'measure your own payloads too: a directory or a file', existing)
+    .option('--seed <number>', 'seed of the generated payloads and arrivals', wholeNumber, 1)
+    .addHelpText(
+      'after',
+      `\nBenches:\n${BENCHES.map(({ name, describe }) => `  ${name.padEnd(10)}${describe}`).join('\n')}`,
+    )
+    .action(run);
 }
 
 function writable(path: string): string {
@@ -68,6 +65,7 @@ function wholeNumber(text: string): number {
 async function run(name: string, flags: Flags): Promise<void> {
   const { quick, seed, corpus } = flags;
   const chosen = BENCHES.filter((bench) => name === 'all' || name === bench.name);
+  if (corpus) checkCorpus(corpus, seed);
   const runs: Result[] = [];
   for (const bench of chosen) {
     try {
@@ -75,7 +73,8 @@ async function run(name: string, flags: Flags): Promise<void> {
     } catch (error) {
       // What the others measured is worth keeping.
       process.exitCode = FAILED;
-      process.stderr.write(`${bench.name} failed: ${error instanceof Error ? error.message : error}\n`);
+      process.stderr.write(`${bench.name} failed: ${messageOf(error)}\n`);
+      runs.push(failedRun(bench.name, messageOf(error)));
     }
   }
   const report = makeReport(describeMachine(commandLine(name, flags)), runs, {
@@ -89,6 +88,15 @@ async function run(name: string, flags: Flags): Promise<void> {
     // Drawing charts is most of what there is to load: only who wants them waits for it.
     const { asHtml } = await import('./html.ts');
     writeFileSync(flags.html, await asHtml(report));
+  }
+}
+
+/** Before anything is measured, for a bench that uses it may come after minutes of others. @throws UsageError */
+function checkCorpus(path: string, seed: number): void {
+  try {
+    makePayloads({ name: `corpus:${path}`, seed });
+  } catch (error) {
+    throw new UsageError(messageOf(error));
   }
 }
 
@@ -118,14 +126,4 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 process.once('exit', endAllChildren);
 
-try {
-  await makeCommand(run).parseAsync();
-} catch (error) {
-  if (error instanceof CommanderError) {
-    if (error.exitCode !== 0) process.stderr.write(`${error.message.replaceAll('\n', ' ')}\n`);
-    process.exitCode = error.exitCode === 0 ? 0 : WRONG_USAGE;
-  } else {
-    process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
-    process.exitCode = FAILED;
-  }
-}
+await runProgram(makeCommand(run), process.argv);

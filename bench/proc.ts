@@ -45,7 +45,7 @@ export async function runCommand(command: string, args: readonly string[]): Prom
   const code = await new Promise<number | null>((resolve, reject) => {
     program.once('error', reject).once('close', resolve);
   });
-  if (code !== 0) throw new Error(`${command} ended with ${code}: ${complaint.trim().slice(-500)}`);
+  if (code !== 0) throw new Error(`${basename(command)} ended with ${code}: ${reasonIn(complaint)}`);
   return output;
 }
 
@@ -56,6 +56,11 @@ export function runModule(
   flags: readonly string[] = [],
 ): Promise<string> {
   return runCommand(process.execPath, ['--no-warnings', ...flags, file, ...args]);
+}
+
+/** The message in what a module of ours has printed as it failed, without the stack; else the end of what was said. */
+export function reasonIn(complaint: string): string {
+  return /^\w*Error: (.+)$/m.exec(complaint)?.[1] ?? complaint.trim().slice(-500);
 }
 
 /** One of our modules as a process that says one line when it is ready and goes on until it is disposed of. */

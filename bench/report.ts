@@ -25,6 +25,12 @@ export function makeReport(
   return { machine, quick, seed, figures, runs };
 }
 
+/** What a bench that broke leaves in the report: a section that is missing would not be missed. */
+export function failedRun(bench: string, message: string): Result {
+  const summary = `Failed: ${message}`;
+  return { bench, summary, payloads: [], tables: [], charts: [], figures: [], skipped: [], raw: null };
+}
+
 export function asJson(report: Report): string {
   return `${JSON.stringify(report, null, 1)}\n`;
 }

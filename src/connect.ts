@@ -51,7 +51,9 @@ export async function connect(
       for (const codec of more) codecs.register(codec);
     const client = new Client(new SocketTransport(socket, name, options.keepAliveInterval), codecs, options);
     await client.ready().catch((error) => {
-      throw tls !== undefined && client.stats().bytesRead === 0 ? orNoCertificate(error) : error;
+      const { bytesRead } = client.stats();
+      if (tls === undefined) throw endsAsTls(error, bytesRead) ? orWantsTls(error) : error;
+      throw bytesRead === 0 ? orNoCertificate(error) : error;
     });
     return client;
   } finally {
@@ -62,6 +64,19 @@ export async function connect(
 /** With TLS 1.3 a client's handshake is over before the server has looked at its certificate. */
 function orNoCertificate({ message, cause }: Error): ConnectionError {
   return new ConnectionError(`${message}, or wants a certificate that it knows`, { cause });
+}
+
+/** Bytes of a TLS alert: a record's header, level and description. */
+const TLS_ALERT = 7;
+
+/** Whether a server that speaks TLS may be what has ended so: it closes at once, or says why in an alert. */
+function endsAsTls({ cause }: Error, bytesRead: number): boolean {
+  const isPlainEnd = !(cause instanceof ConnectionError);
+  return isPlainEnd && (bytesRead === 0 || bytesRead === TLS_ALERT);
+}
+
+function orWantsTls({ message, cause }: Error): ConnectionError {
+  return new ConnectionError(`${message}, or wants TLS`, { cause });
 }
 
 function nameOf({ host, port }: { host: string; port: number }): string {

@@ -12,8 +12,8 @@ import { describeMachine } from '../bench/machine.ts';
 import { makePayloads, PAYLOAD_NAMES } from '../bench/payloads.ts';
 import { PEERS } from '../bench/peers/index.ts';
 import type { Connection } from '../bench/peers/peer.ts';
-import { Rig } from '../bench/proc.ts';
-import { asJson, asText, makeReport } from '../bench/report.ts';
+import { Rig, reasonIn } from '../bench/proc.ts';
+import { asJson, asText, failedRun, makeReport } from '../bench/report.ts';
 import { Latency, median, pairedRatio, spread } from '../bench/stats.ts';
 
 const MIB = 1024 * 1024;
@@ -156,6 +156,17 @@ test('a report carries every figure of the issue, measured or not', (t) => {
   t.regex(asText(report), /cache\.cpu_vs_encode.*0\.05 ×.*met/);
 });
 
+test('a bench that failed is in every form of the report, with the reason', async (t) => {
+  const report = makeReport(describeMachine('x'), [failedRun('limit', 'no <compiler>')], {
+    quick: true,
+    seed: 1,
+    everything: true,
+  });
+  t.regex(asText(report), /# limit\nFailed: no <compiler>/);
+  t.regex(asJson(report), /Failed: no <compiler>/);
+  t.regex(await asHtml(report), /Failed: no &#60;compiler&#62;/);
+});
+
 test('the HTML report stands alone: SVG inside, no script, nothing fetched, text escaped', async (t) => {
   const report = makeReport(describeMachine('x'), [result], { quick: false, seed: 1, everything: false });
   const html = await asHtml(report);
@@ -182,11 +193,22 @@ for (const args of [
   [],
   ['limit', '--seed', 'x'],
   ['limit', '--corpus', '/no/such'],
+  ['all', '--corpus', join(import.meta.dirname, '../package.json')],
   ['limit', '--nonsense'],
 ]) {
   test(`wrong arguments, ${JSON.stringify(args)}: one line, exit code 2`, async (t) => {
     const error = (await t.throwsAsync(bench(...args))) as Error & { code: number; stderr: string };
     t.is(error.code, 2);
-    t.is(error.stderr.trim().split('\n').length, 1);
+    t.regex(error.stderr, /^millrace: [^\n]+\n$/);
   });
 }
+
+test('a child that failed is quoted by its message, not its stack', (t) => {
+  t.is(reasonIn('/x.ts:5\n  throw\n\nRangeError: too small\n    at f (x.ts:5:1)\n'), 'too small');
+  t.is(reasonIn('no such option\n'), 'no such option');
+});
+
+test('its help names the command as it is called', async (t) => {
+  const { stdout } = await bench('--help');
+  t.regex(stdout, /^Usage: millrace bench \[options\] <name>\n/);
+});

@@ -117,13 +117,18 @@ test('an HTTP server is not a millrace server: one line that says so', async (t)
 });
 
 const IMPOSTORS: [string, (socket: import('node:net').Socket) => void, RegExp][] = [
-  ['closes at once', (socket) => socket.end(), /does not speak the millrace protocol$/],
+  ['closes at once', (socket) => socket.end(), /does not speak the millrace protocol, or wants TLS$/],
   ['resets at once', (socket) => socket.resetAndDestroy(), /does not speak|ECONNRESET/],
   ['says nothing', () => undefined, /no answer within 200 ms/],
   ['says nothing but reads', (socket) => socket.resume(), /no answer within 200 ms/],
   ['greets like SMTP', (socket) => socket.write('220 mail.example ESMTP\r\n'), /does not speak/],
   ['greets like SSH', (socket) => socket.write('SSH-2.0-OpenSSH_9.9\r\n'), /does not speak/],
   ['sends zeros', (socket) => socket.write(new Uint8Array(64)), /does not speak|stream/],
+  [
+    'alerts as a TLS server',
+    (socket) => socket.end(Uint8Array.of(0x15, 3, 3, 0, 2, 2, 10)),
+    /does not speak the millrace protocol, or wants TLS$/,
+  ],
   ['sends half a frame and closes', (socket) => socket.end(SETTINGS.subarray(0, 20)), /does not speak/],
 ];
 

@@ -97,6 +97,10 @@ test('a stop leaves a folder to go on with', async (t) => {
     '1..4',
   ]);
   t.teardown(() => child.kill('SIGKILL'));
+  let said = '';
+  child.stderr.on('data', (text) => {
+    said += text;
+  });
   for (let lines = 0; lines < 3; ) {
     await new Promise((resolve) => setTimeout(resolve, 20));
     try {
@@ -108,6 +112,7 @@ test('a stop leaves a folder to go on with', async (t) => {
   child.kill('SIGINT');
   const [code] = await once(child, 'close');
   t.is(code, 130);
+  t.regex(said, /^millrace: stopped; .*--resume/m);
   const { cells } = readResults(join(out, 'results.json'));
   t.true(cells.length >= 1 && cells.length < 48);
   t.is(readFileSync(join(out, 'journal.jsonl'), 'utf8').trim().split('\n').length, 1 + cells.length);

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -89,6 +90,7 @@ withRedis('workers on a queue find what one machine finds, and one that dies los
   t.is(results.cells.length, cells.length);
   t.is(seen.failed.length, 1);
   t.true(results.cells.every(({ host }) => host !== undefined));
+  t.regex(readFileSync(join(folder, 'queue', 'report.html'), 'utf8'), /settings measured by workers on /);
   const here = await run(read, { cells, out: join(folder, 'here') });
   const sizes = (of: typeof results) => of.cells.map(({ key, measures }) => [key, measures?.wireBytes]);
   t.deepEqual(sizes(results), sizes(here.results));

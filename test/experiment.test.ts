@@ -11,10 +11,14 @@ import { DEFAULT_GRIDS, parseGrids, readGridFile } from '../src/experiment/grid.
 import { simulateLink } from '../src/experiment/links.ts';
 import { LoadedServer, TestBed } from '../src/experiment/load.ts';
 import { makePlan } from '../src/experiment/plan.ts';
+import { checkText } from '../src/experiment/recommend.ts';
 import { recommendedOptions } from '../src/experiment/recommended.ts';
-import { readResults } from '../src/experiment/results.ts';
+import { paretoCharts } from '../src/experiment/report-charts.ts';
+import { doneCells, readResults } from '../src/experiment/results.ts';
 import { type Progress, runExperiment } from '../src/experiment/run.ts';
 import { readSources } from '../src/experiment/sources.ts';
+import { drawChart, escapeHtml } from '../src/experiment/svg.ts';
+import { short } from '../src/experiment/text.ts';
 import { TimeLimit } from '../src/experiment/time-limit.ts';
 import { makeWorkload } from '../src/experiment/workload.ts';
 import { connect, createServer } from '../src/index.ts';
@@ -259,6 +263,19 @@ test('the figures of a cell agree with each other', async (t) => {
   );
 });
 
+test('a lane works for others while a handler takes its time', (t) => {
+  const response = { command: 'x', connection: 0, bytes: new Uint8Array(1000), endMs: 200 };
+  const slow = { ...response, pieces: [{ afterMs: 100, length: 1000 }], atMs: 0 };
+  const quick = [1, 3, 5].map((atMs) => ({ ...response, atMs }));
+  const workload = makeWorkload(['x'], [slow, ...quick]);
+  const plan = makePlan(workload, { ...CELL, policy: 'single', streams: 1 }, 16);
+  const wire = Uint32Array.from(plan.frames, () => 250);
+  // A millisecond of the lane for each.
+  const model = { workload, plan, wire, encodeSeconds: 0.004, decodeSeconds: 0, workers: 1, inFlight: 16 };
+  const { p50, p99 } = simulateLink(model, 1e10).responseMs;
+  t.true(Math.abs(p50 - 1) < 0.1 && Math.abs(p99 - 101) < 0.1, `${p50} ${p99}`);
+});
+
 test('a slow link is filled to the last bit, and a fast one waits for the encoder', async (t) => {
   const { workload } = await generated('json900', 200_000);
   const plan = makePlan(workload, { ...CELL, policy: 'single', streams: 1 }, 16);
@@ -412,7 +429,7 @@ test('traffic that only gets larger has a recommendation even if nothing plain w
 });
 
 test('where time is short all settings have one small round of load, and it is said; resumed, they get the rest', async (t) => {
-  const read = await generated('json900', 300_000);
+  const read = await generated('json900', 800_000);
   const out = join(tempFolder(t), 'x');
   const cells = parseGrids([{ level: [1, 3] }]);
   const short = await run(read, { cells, out, rounds: 2, within: 0.001 });
@@ -439,6 +456,97 @@ test('where time is short all settings have one small round of load, and it is s
   );
 });
 
+test('a little traffic is a whole load however short the time is', async (t) => {
+  const read = await generated('json900', 100_000);
+  const cells = parseGrids([{ level: [1, 3] }]);
+  const { results } = await run(read, { cells, out: join(tempFolder(t), 'x'), within: 0.001 });
+  t.deepEqual(
+    results.cells.map(({ measures }) => measures!.loadShare),
+    [1, 1],
+  );
+});
+
+test('the time left is that of all settings once, even when the time is over', async (t) => {
+  const out = join(tempFolder(t), 'x');
+  const read = await generated('json900', 10_000);
+  const cells = parseGrids([{ level: '1..10', policy: 'single' }]);
+  const { seen, events } = listener();
+  await runExperiment(
+    read,
+    { ...SETTINGS, cells, out, within: 0.001 },
+    events,
+    () => async (cells, _known, onResult) => {
+      for (const cell of cells) {
+        await delay(20);
+        onResult({ key: cellKey(cell), cell, error: 'not measured', seconds: 0.02 });
+      }
+    },
+  );
+  t.is(seen.left.at(-1), 0);
+  for (const left of seen.left.slice(1, -1)) t.true(left! > 0, `${seen.left}`);
+});
+
+test('the check leaves the figures of its setting as all others are, and compares with its own', async (t) => {
+  const read = await generated('json900', 500_000);
+  const out = join(tempFolder(t), 'x');
+  const cells = parseGrids([{ level: [1, 9], policy: 'single' }]);
+  const { results } = await run(read, { cells, out, check: true });
+  const html = readFileSync(join(out, 'report.html'), 'utf8');
+  for (const { key, text, checked } of results.recommendations) {
+    const { compress } = results.cells.find((each) => each.key === key)!.measures!;
+    t.is(compress.rounds.length, SETTINGS.rounds);
+    t.true(text.includes(`${short(compress.microsPerMB)} µs of CPU per MB`), text);
+    t.true(checked!.promised.compress.rounds.length >= 2);
+    t.true(html.includes(escapeHtml(checkText(checked!))), checkText(checked!));
+  }
+});
+
+test('a check says how far it is from what was promised, in whole percents', (t) => {
+  const cost = (microsPerMB: number) => ({
+    compress: { microsPerMB, microsPerResponse: 1, rounds: [microsPerMB] },
+    mainMicrosPerResponse: 2,
+  });
+  const said = (own: number, promised: number) =>
+    checkText({ ratio: 3, ...cost(own), promised: cost(promised) });
+  t.regex(said(100.4, 100), /100 µs per MB in the lanes \(as the 100 that/);
+  t.regex(said(108.9, 100), /\(9 % more than the 100 that/);
+  t.regex(said(50, 100), /\(50 % less than the 100 that/);
+  t.regex(said(0, 0), /\(as the 0 that/);
+});
+
+test('one stream is one setting under every policy, where all lines over streams begin', async (t) => {
+  const cells = parseGrids([{ level: 1, streams: [1, 2, 3], policy: ['single', 'shared', 'affinity'] }]);
+  t.deepEqual(
+    cells.map(({ policy, streams }) => `${policy} ${streams}`),
+    ['single 1', 'shared 2', 'shared 3', 'affinity 2', 'affinity 3'],
+  );
+  const read = await generated('mixed', 100_000);
+  const { results } = await run(read, { cells, out: join(tempFolder(t), 'x') });
+  const chart = paretoCharts(results, doneCells(results.cells)).find(({ title }) => /streams/.test(title))!;
+  t.deepEqual(
+    chart.series.map(({ name, points }) => [name, points.map(({ x }) => x)]),
+    [
+      ['zstd-8mb, level 1, shared', [1, 2, 3]],
+      ['zstd-8mb, level 1, affinity', [1, 2, 3]],
+    ],
+  );
+});
+
+test('a chart that has more lines than colours says how many it leaves out', async (t) => {
+  const read = await generated('json900', 20_000);
+  const cells = parseGrids([{ level: '1..10', streams: [2, 3] }]);
+  const { results } = await run(read, { cells, out: join(tempFolder(t), 'x') });
+  const chart = paretoCharts(results, doneCells(results.cells)).find(({ title }) => /streams/.test(title))!;
+  t.is(chart.series.length, 8);
+  t.regex(drawChart(chart), /and 2 lines more, see the table/);
+});
+
+test('results of another version say what to do', (t) => {
+  const path = join(tempFolder(t), 'results.json');
+  writeFileSync(path, '{"millraceExperiment":2}');
+  t.throws(() => readResults(path), { message: /results of version 2; .*--resume/ });
+});
+
 // ----------------------------------------------------------------------------------------- the real server
 
 test.serial(
@@ -453,15 +561,14 @@ test.serial(
     const out = join(tempFolder(t), 'x');
     const inFlight = 64;
     const { results } = await run(read, { cells, out, rounds: 3, inFlight });
-    const promised = [...results.recommendations.map(({ key }) => key), ...cells.slice(-2).map(cellKey)];
+    const chosen = [...results.recommendations.map(({ key }) => key), ...cells.slice(-2).map(cellKey)];
     const bed = new TestBed({ workload: read.workload, codecs: [extraCodecs], workers: 2, inFlight });
     t.teardown(() => bed.close());
-    for (const key of new Set(promised)) {
+    for (const key of new Set(chosen)) {
       const { cell, measures } = results.cells.find((each) => each.key === key)!;
-      const { promise, check } = await checkInServer(bed, cell, new TimeLimit(0));
-      const { ratio, compress } = check;
+      const { ratio, compress, promised } = await checkInServer(bed, cell, new TimeLimit(0));
       const off = ratio / measures!.ratio - 1;
-      const cpu = compress.microsPerMB / promise.compress.microsPerMB - 1;
+      const cpu = compress.microsPerMB / promised.compress.microsPerMB - 1;
       t.log(`${key}: ratio ${(100 * off).toFixed(2)} %, CPU ${(100 * cpu).toFixed(0)} % from the promise`);
       t.true(Math.abs(off) < 0.02, `${key}: promised ${measures!.ratio}, got ${ratio}`);
     }

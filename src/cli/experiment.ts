@@ -19,7 +19,7 @@ const EXAMPLES = `
 A SOURCE is a folder (each file a response), a file of JSON lines (each line a response), a capture that
 'millrace serve --record FILE' has written, or generate:json200, json900, json4k or mixed.
 
-Lists and ranges: --level 1,3,6..12/3 means 1, 3, 6, 9 and 12. Without a grid of yours there is one of about 60
+Lists and ranges: --level 1,3,6..12/3 means 1, 3, 6, 9 and 12. Without a grid of yours there is one of 55
 settings that takes up to two minutes.
 
 Examples:
@@ -117,7 +117,7 @@ async function experiment(sources: string[], options: ExperimentOptions): Promis
   const { runExperiment } = await import('../experiment/run.ts');
   const { sampleBytes: maxBytes, seed, commandField, queue } = options;
   const read = await readSources(sources, { maxBytes, seed, commandField });
-  const { signal, release } = stopSignal();
+  const { signal, release } = stopSignal('stopped; the same command with --resume goes on');
   const meter = await makeMeter();
   const settings: ExperimentSettings = {
     ...options,
@@ -188,14 +188,15 @@ function print(results: Results, { out, json }: ExperimentOptions): void {
     `${plural(cells.length, 'setting')} on ${plural(setup.responses, 'response')}${failed > 0 ? `, ${failed} failed` : ''}`,
   );
   if (shortened !== undefined) console.log(shortened);
-  for (const { key, text, flags, checked } of recommendations) {
-    const measures = cells.find((cell) => cell.key === key)?.measures;
-    const check = checked === undefined || measures === undefined ? '' : ` ${checkText(checked, measures)}`;
+  for (const { text, flags, checked } of recommendations) {
+    const check = checked === undefined ? '' : ` ${checkText(checked)}`;
     console.log(`\n${text}${check}\n  millrace serve DIR ${flags}`);
   }
   if (adaptive !== undefined) {
     const least = Math.round(100 * Math.min(...adaptive.rows.map(({ share }) => share)));
-    console.log(`\nThe policy adaptive reaches at least ${least} % of the best fixed level on every link.`);
+    console.log(
+      `\nThe policy adaptive, simulated, reaches at least ${least} % of the best fixed level on every link.`,
+    );
   }
   console.log(
     `\n${join(out, 'report.html')} has the charts and the tables, results.json and results.csv the numbers.`,

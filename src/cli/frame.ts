@@ -12,7 +12,7 @@ Each flag or type is a number or a name, flags join with |, the payload takes \\
 `;
 
 export function addFrame(program: Command): void {
-  const frame = program.command('frame').description('write and read single frames');
+  const frame = program.command('frame').description('write and read single frames').helpCommand(false);
   frame
     .command('encode')
     .description('print frames given as text as hexadecimal bytes')

@@ -32,10 +32,10 @@ const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  * Calls `stop` at the first signal to stop; the second ends the process at once.
  * @returns how to stop listening.
  */
-export function onStop(stop: (stopped: Stopped) => void): () => void {
+export function onStop(stop: (stopped: Stopped) => void, message?: string): () => void {
   let isStopping = false;
   const onSignal = (name: NodeJS.Signals) => {
-    const stopped = new Stopped(name);
+    const stopped = new Stopped(name, message);
     if (isStopping) process.exit(stopped.exitCode);
     isStopping = true;
     stop(stopped);
@@ -47,11 +47,11 @@ export function onStop(stop: (stopped: Stopped) => void): () => void {
 }
 
 /**
- * A signal that fires with {@link Stopped} at the first signal to stop, as {@link onStop}.
+ * A signal that fires with {@link Stopped}, and its message, at the first signal to stop, as {@link onStop}.
  * @returns how to stop listening, besides.
  */
-export function stopSignal(): { signal: AbortSignal; release(): void } {
+export function stopSignal(message?: string): { signal: AbortSignal; release(): void } {
   const controller = new AbortController();
-  const release = onStop((stopped) => controller.abort(stopped));
+  const release = onStop((stopped) => controller.abort(stopped), message);
   return { signal: controller.signal, release };
 }

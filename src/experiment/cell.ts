@@ -62,11 +62,11 @@ export function cellName({
   return parts.join(', ');
 }
 
-/** Stream counts that say nothing under a policy are made equal, so that such cells are run once. */
+/** Settings under which a server does the same are made equal: each is run once, and has one set of figures. */
 export function normalise(cell: Cell): Cell {
-  const { policy } = cell;
-  if (policy !== 'single' && policy !== 'per-request') return cell;
-  return { ...cell, streams: defaultStreams(policy, 1) };
+  if (cell.policy === 'per-request') return { ...cell, streams: defaultStreams('per-request', 1) };
+  if (cell.policy === 'single' || cell.streams === 1) return { ...cell, policy: 'single', streams: 1 };
+  return cell;
 }
 
 /** The flags of `millrace serve` for a setting. */

@@ -15,17 +15,12 @@ import {
   mainMicrosPerResponse,
   type TestBed,
 } from './load.ts';
-import type { Check, Measures } from './results.ts';
+import type { Check } from './results.ts';
 import type { TimeLimit } from './time-limit.ts';
 import type { Workload } from './workload.ts';
 
 /** After a first round each, in which code is compiled and threads are cold. */
 const TURNS = { least: 2, most: 6 };
-
-export interface Checked {
-  readonly promise: Pick<Measures, 'compress' | 'mainMicrosPerResponse' | 'loadShare'>;
-  readonly check: Check;
-}
 
 /** Takes as many turns as there is time for. @throws Error when a request fails, or the reason of `signal`. */
 export async function checkInServer(
@@ -33,7 +28,7 @@ export async function checkInServer(
   cell: Cell,
   limit: TimeLimit,
   signal?: AbortSignal,
-): Promise<Checked> {
+): Promise<Check> {
   const { workload } = bed.options;
   const shared = await LoadedServer.start(bed, cell, { ownLanes: false });
   try {
@@ -52,8 +47,9 @@ export async function checkInServer(
         if (!ownFirst) checked.push(await own.round());
       }
       return {
-        promise: { ...costs(promised, workload), loadShare: 1 },
-        check: { ratio: ratioOf([first, ...checked]), ...costs(checked, workload) },
+        ratio: ratioOf([first, ...checked]),
+        ...costs(checked, workload),
+        promised: costs(promised, workload),
       };
     } finally {
       await own.close();

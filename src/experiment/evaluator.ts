@@ -3,7 +3,7 @@
 import { nativeCodecs } from '../encoding/native.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { type Cell, cellKey, encodingKey } from './cell.ts';
-import { type Checked, checkInServer } from './check.ts';
+import { checkInServer } from './check.ts';
 import type { EncodingMeter } from './encodings.ts';
 import { type LinkModel, quantile, simulateLink } from './links.ts';
 import {
@@ -16,7 +16,7 @@ import {
 } from './load.ts';
 import { decodeOnLanes, type EncodePass, encodeOnLanes } from './passes.ts';
 import { makePlan, type Plan } from './plan.ts';
-import type { Cpu, Measures } from './results.ts';
+import type { Check, Cpu, Measures } from './results.ts';
 import type { TimeLimit } from './time-limit.ts';
 import type { Workload } from './workload.ts';
 
@@ -101,23 +101,17 @@ export class Evaluator {
   /** One more round of load for a cell that has measures. @throws Error when a request fails. */
   async again(cell: Cell, known: Measures): Promise<Measures> {
     const loaded = await this.#load(cell, 1, 1, known);
-    return this.withLoad(cell, known, loaded);
-  }
-
-  /** What this promises of a cell, and what a server of its own makes of it ({@link checkInServer}). */
-  check(cell: Cell, limit: TimeLimit, signal?: AbortSignal): Promise<Checked> {
-    return checkInServer(this.#bed, cell, limit, signal);
-  }
-
-  /** A cell's measures with what a load has told of it anew. */
-  async withLoad(cell: Cell, known: Measures, loaded: Loaded): Promise<Measures> {
     const { workload, inFlight } = this.#options;
     const plan = makePlan(workload, cell, inFlight);
     const sizes =
       this.#sizes.get(cellKey(cell)) ??
       this.#keep(cell, await encodeOnLanes(this.#bed.pool, workload, plan, cell));
-    const links = this.#links(this.#model(plan, sizes, loaded, known.decompress));
-    return { ...known, ...loaded, links };
+    return { ...known, ...loaded, links: this.#links(this.#model(plan, sizes, loaded, known.decompress)) };
+  }
+
+  /** What a server of its own makes of a cell, beside these lanes. */
+  check(cell: Cell, limit: TimeLimit, signal?: AbortSignal): Promise<Check> {
+    return checkInServer(this.#bed, cell, limit, signal);
   }
 
   /** What the simulation of links needs of a cell. */

@@ -54,9 +54,9 @@ export const DEFAULT_GRIDS: readonly SubGridInput[] = [
   { profile: 'brotli', level: [1, 5], policy: 'single' },
   { profile: 'deflate', level: 6, policy: 'single' },
   // The price of parallelism.
-  { profile: 'zstd-8mb', level: 3, streams: [1, 4, 8, 12], policy: ['shared', 'affinity'] },
+  { profile: 'zstd-8mb', level: 3, streams: [4, 8, 12], policy: ['shared', 'affinity'] },
   { profile: 'zstd-8mb', level: 3, policy: 'per-request' },
-  { profile: 'zlib', level: 6, streams: [1, 4, 8], policy: 'shared' },
+  { profile: 'zlib', level: 6, streams: [4, 8], policy: 'shared' },
   // What memory buys.
   { profile: 'zstd-8mb', level: 3, windowLog: [13, 15, 17, 19, 22], streams: [1, 2] },
   { profile: 'zstd-8mb', level: 1, windowLog: [13, 15, 17], policy: 'single' },

@@ -78,11 +78,13 @@ interface ClientEnd {
   decoderFree: number;
 }
 
-/** Something that happens at a time: a request comes (`frame` is undefined), or a frame has been encoded. */
+/** Something that happens at a time. */
 interface Event {
   readonly at: number;
+  readonly what: 'requested' | 'made' | 'encoded';
   readonly response: number;
-  readonly frame: number | undefined;
+  /** One of the response's; of a request the first. */
+  readonly frame: number;
 }
 
 class Simulation {
@@ -103,6 +105,8 @@ class Simulation {
   readonly #clients = new Map<number, ClientEnd>();
   /** First frame of each response, and behind the last one the number of frames. */
   readonly #firstFrames: number[] = [];
+  /** When the handler of each response began. */
+  readonly #begun: Float64Array;
   /** Responses of the traffic, and those to ask for. */
   readonly #distinct: number;
   readonly #total: number;
@@ -128,6 +132,7 @@ class Simulation {
     this.#distinct = model.workload.responses.length;
     this.#total = model.requests ?? this.#distinct;
     this.#started = new Float64Array(this.#total);
+    this.#begun = new Float64Array(this.#total);
     this.#rungOf = new Uint8Array(this.#total);
     for (const [index, { response }] of frames.entries()) this.#firstFrames[response] ??= index;
     this.#firstFrames.push(frames.length);
@@ -141,35 +146,47 @@ class Simulation {
       this.#request(this.#next, timed ? (responses[this.#next].atMs as number) / 1000 : 0);
     }
     for (let event = this.#events.pop(); event !== undefined; event = this.#events.pop()) {
-      if (event.frame === undefined) this.#begin(event.response, event.at);
-      else this.#send(event.frame, event.response, event.at);
+      if (event.what === 'requested') this.#begin(event);
+      else if (event.what === 'made') this.#encode(event);
+      else this.#send(event);
     }
     return this.#figures();
   }
 
   #request(response: number, at: number): void {
     this.#started[response] = at;
-    this.#events.push({ at, response, frame: undefined });
+    const frame = this.#firstFrames[response % this.#distinct];
+    this.#events.push({ at, what: 'requested', response, frame });
   }
 
-  /** All frames of a response queue up at their lane. */
-  #begin(response: number, at: number): void {
+  /** The main thread takes a request, and its handler begins. */
+  #begin({ response, frame, at }: Event): void {
     const rung = this.#climb(response, at);
-    const { plan, encodeSeconds, mainSeconds = 0 } = this.#rungs[rung];
+    const { mainSeconds = 0 } = this.#rungs[rung];
     this.#rungOf[response] = rung;
     this.#mainFree = Math.max(this.#mainFree, at) + mainSeconds;
     this.#mainBusy += mainSeconds;
-    const index = response % this.#distinct;
-    for (let frame = this.#firstFrames[index]; frame < this.#firstFrames[index + 1]; frame++) {
-      const planned = plan.frames[frame];
-      const lane = this.#ladder === undefined ? planned.stream % this.#lanes.length : this.#leastBusy();
-      const seconds = (weightOf(planned) / this.#weight) * encodeSeconds;
-      const made = this.#mainFree + planned.afterMs / 1000;
-      const ready = Math.max(made, this.#lanes[lane]) + seconds;
-      this.#lanes[lane] = ready;
-      this.#laneBusy[lane] += seconds;
-      this.#events.push({ at: ready, response, frame });
-    }
+    this.#begun[response] = this.#mainFree;
+    this.#make(response, frame, this.#mainFree);
+  }
+
+  /** The handler makes a frame's bytes, not before `at`: until then the lane works for others. */
+  #make(response: number, frame: number, at: number): void {
+    const made = this.#begun[response] + this.#model.plan.frames[frame].afterMs / 1000;
+    this.#events.push({ at: Math.max(made, at), what: 'made', response, frame });
+  }
+
+  /** A frame queues up at its lane; the next one of its response comes after it. */
+  #encode({ response, frame, at }: Event): void {
+    const { plan, encodeSeconds } = this.#rungs[this.#rungOf[response]];
+    const planned = plan.frames[frame];
+    const lane = this.#ladder === undefined ? planned.stream % this.#lanes.length : this.#leastBusy();
+    const seconds = (weightOf(planned) / this.#weight) * encodeSeconds;
+    const ready = Math.max(at, this.#lanes[lane]) + seconds;
+    this.#lanes[lane] = ready;
+    this.#laneBusy[lane] += seconds;
+    this.#events.push({ at: ready, what: 'encoded', response, frame });
+    if (!planned.last) this.#make(response, frame + 1, at);
   }
 
   /** The rung for a response that is asked for now. */
@@ -187,7 +204,7 @@ class Simulation {
   }
 
   /** An encoded frame crosses the link and the client's decoder. */
-  #send(frame: number, response: number, at: number): void {
+  #send({ response, frame, at }: Event): void {
     const { plan, wire, workload, decodeSeconds } = this.#rungs[this.#rungOf[response]];
     const planned = plan.frames[frame];
     const client = this.#clientOf(workload.responses[response % this.#distinct].connection);

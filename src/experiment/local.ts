@@ -41,7 +41,7 @@ export function localRunner(
         await Promise.all(evaluators.slice(0, atOnce).map(each));
       };
       const unknown = cells.filter((cell) => !known.has(cellKey(cell)));
-      const pace = new Pace(limit, unknown.length / atOnce);
+      const pace = new Pace(limit, unknown.length / atOnce, options.workload.bytes);
       await inTurns(unknown, async (evaluator, cell) => {
         const share = pace.share;
         const result = await resultOf(cell, () => evaluator.evaluate(cell, 1, share));
@@ -81,21 +81,28 @@ export async function resultOf(
   }
 }
 
-/** The least share of the traffic that a round's load has: less says too little. */
+/**
+ * The least that a round's load has, of the most; but of traffic no less than so many bytes: contexts and connections
+ * that open for less would be most of what is measured.
+ */
 const LEAST_SHARE = 0.1;
+const LEAST_BYTES = 400_000;
 /** What of a cell's time does not get less with its load, about. */
 const FIXED = 0.5;
 
 /** How much of the traffic a round can have, so that all cells get one in time. */
 class Pace {
   readonly #limit: TimeLimit;
+  readonly #least: number;
   #left: number;
   #cells = 0;
   /** Of all cells so far, had they had all of the traffic. */
   #seconds = 0;
 
-  constructor(limit: TimeLimit, cells: number) {
+  /** For traffic of so many `bytes`. */
+  constructor(limit: TimeLimit, cells: number, bytes: number) {
     this.#limit = limit;
+    this.#least = Math.min(1, Math.max(LEAST_SHARE, LEAST_BYTES / bytes));
     this.#left = cells;
   }
 
@@ -110,7 +117,7 @@ class Pace {
     const each = this.#seconds / this.#cells;
     const allowed = this.#limit.left / Math.max(1, this.#left);
     const share = (allowed / each - FIXED) / (1 - FIXED);
-    return Math.min(1, Math.max(LEAST_SHARE, share));
+    return Math.min(1, Math.max(this.#least, share));
   }
 }
 

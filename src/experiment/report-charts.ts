@@ -3,7 +3,7 @@
 import { type Cell, cellName } from './cell.ts';
 import type { DoneCell, Results } from './results.ts';
 import { type Chart, type ChartPoint, type ChartSeries, COLOURS } from './svg.ts';
-import { inBits, inBytes, inTime, percent, short } from './text.ts';
+import { inBits, inBytes, inTime, percent, plural, short } from './text.ts';
 
 const ratioOf = ({ measures }: DoneCell) => measures.ratio;
 const RATIO = { label: 'ratio (response bytes per wire byte)', format: short };
@@ -99,13 +99,19 @@ function byRank(a: string, b: string): number {
 }
 
 function streams(done: readonly DoneCell[], point: MakePoint): Chart {
-  const some = done.filter(({ cell }) => cell.policy === 'shared' || cell.policy === 'affinity');
+  const several = done.filter(({ cell }) => cell.policy === 'shared' || cell.policy === 'affinity');
+  // One stream is where the lines of all policies begin.
+  const policies = [...new Set(several.map(({ cell }) => cell.policy))];
+  const one = done
+    .filter(({ cell }) => cell.policy === 'single')
+    .flatMap((each) => policies.map((policy) => ({ ...each, cell: { ...each.cell, policy } })));
+  const some = [...one, ...several];
   const counts = [...new Set(some.map(({ cell }) => cell.streams))].sort((a, b) => a - b);
   return {
     title: 'Ratio against the number of streams',
     x: { label: 'response streams per connection', format: String, ticks: counts },
     y: RATIO,
-    series: varying(some, 'streams', (cell) => point(cell, cell.cell.streams)),
+    ...varying(some, 'streams', (cell) => point(cell, cell.cell.streams)),
   };
 }
 
@@ -116,7 +122,7 @@ function windows(done: readonly DoneCell[], point: MakePoint): Chart {
     title: 'Ratio against the window',
     x: { label: 'window', format: (log) => inBytes(2 ** log), ticks: logs },
     y: RATIO,
-    series: varying(some, 'windowLog', (cell) => point(cell, cell.cell.windowLog as number)),
+    ...varying(some, 'windowLog', (cell) => point(cell, cell.cell.windowLog as number)),
   };
 }
 
@@ -125,22 +131,23 @@ function varying(
   cells: readonly DoneCell[],
   dimension: 'streams' | 'windowLog',
   point: (cell: DoneCell) => ChartPoint,
-): ChartSeries[] {
+): Pick<Chart, 'series' | 'note'> {
   const groups = new Map<string, DoneCell[]>();
   for (const each of cells) {
     const rest = JSON.stringify({ ...each.cell, [dimension]: 0 });
     groups.set(rest, [...(groups.get(rest) ?? []), each]);
   }
   const longest = Math.max(...[...groups.values()].map((group) => group.length));
-  return [...groups.values()]
+  const lines = [...groups.values()]
     .filter((group) => group.length >= Math.min(3, Math.max(2, longest)))
-    .sort((a, b) => b.length - a.length)
-    .slice(0, COLOURS)
-    .map((group) => ({
-      name: nameWithout(group[0].cell, dimension),
-      line: true,
-      points: group.map(point).sort((a, b) => a.x - b.x),
-    }));
+    .sort((a, b) => b.length - a.length);
+  const series = lines.slice(0, COLOURS).map((group) => ({
+    name: nameWithout(group[0].cell, dimension),
+    line: true,
+    points: group.map(point).sort((a, b) => a.x - b.x),
+  }));
+  const left = lines.length - series.length;
+  return { series, ...(left > 0 && { note: `and ${plural(left, 'line')} more, see the table` }) };
 }
 
 function nameWithout(cell: Cell, dimension: 'streams' | 'windowLog'): string {

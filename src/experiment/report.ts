@@ -36,7 +36,7 @@ export function makeReport(results: Results): string {
 <h1>${escapeHtml(title)}</h1>
 ${introduction(results)}
 <h2>Recommended</h2>
-${recommendations.length > 0 ? recommendations.map((each) => recommendation(each, done)).join('\n') : '<p>No setting with a profile that every peer decodes was measured.</p>'}
+${recommendations.length > 0 ? recommendations.map(recommendation).join('\n') : '<p>No setting with a profile that every peer decodes was measured.</p>'}
 <h2>What there is to choose from</h2>
 <div class="charts">${paretoCharts(results, done).map(drawChart).join('\n')}</div>
 <h2>By command</h2>
@@ -61,15 +61,19 @@ function introduction({ setup, machine, date, cells, shortened }: Results): stri
   const traffic = `${short(responses)} responses, ${inBytes(bytes)}${cut ? ' (the sources have more)' : ''}, on ${connections === 1 ? 'one connection' : `${connections} connections`}, ${timed ? 'at the times of the capture' : `${inFlight} requests in flight`}`;
   const system = `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, ${machine.system}, Node ${machine.node}, zstd ${setup.zstd}, zlib ${setup.zlib}, brotli ${setup.brotli}`;
   return `<p>${escapeHtml(traffic)}. ${cells.length} settings. Seed ${seed}, digest of the traffic ${sha256}.${shortened === undefined ? '' : ` ${escapeHtml(shortened)}`}</p>
-<p class="quiet">${escapeHtml(`${system} · ${date.slice(0, 16).replace('T', ' ')} UTC`)}</p>`;
+<p class="quiet">${escapeHtml(`${system} · ${date.slice(0, 16).replace('T', ' ')} UTC${workers(cells)}`)}</p>`;
 }
 
-function recommendation(
-  { aim, key, text, flags, checked }: Recommendation,
-  done: readonly DoneCell[],
-): string {
-  const measures = done.find((cell) => cell.key === key)?.measures;
-  const check = checked === undefined || measures === undefined ? '' : ` ${checkText(checked, measures)}`;
+/** Whose CPU the figures are where they are not this machine's. */
+function workers(cells: readonly CellResult[]): string {
+  const hosts = [...new Set(cells.flatMap(({ host }) => host ?? []))].sort();
+  return hosts.length === 0
+    ? ''
+    : ` · settings measured by workers on ${hosts.join(', ')}; checks on this machine`;
+}
+
+function recommendation({ aim, text, flags, checked }: Recommendation): string {
+  const check = checked === undefined ? '' : ` ${checkText(checked)}`;
   return `<h3>${AIM_TITLES[aim]}</h3>
 <p>${escapeHtml(text + check)}</p>
 <pre>millrace serve DIR ${unbrokenFlags(flags)}</pre>`;
@@ -125,7 +129,15 @@ function linkTable(done: readonly DoneCell[], recommendations: readonly Recommen
       ],
     ),
   );
-  const columns = ['setting', 'link', 'first byte, p50', 'response, p50', 'p99', 'responses/s', 'busiest'];
+  const columns = [
+    'setting',
+    'link',
+    'first byte, p50',
+    'response, p50',
+    'response, p99',
+    'responses/s',
+    'busiest',
+  ];
   return table(columns, rows);
 }
 
@@ -161,11 +173,11 @@ function cellTable(done: readonly DoneCell[]): string {
   const columns = [
     'setting',
     'ratio',
-    'of responses, p5 … p95',
+    'ratio of a response, p5 … p95',
     'more bytes than one context',
     'ratio by HTTP',
     'compress, µs/MB',
-    'µs/response',
+    'compress, µs/response',
     'main thread, µs/response',
     'decompress, µs/MB',
     'one context',
@@ -192,7 +204,8 @@ so sizes are the same in every run.</p>
 <p>CPU to compress is that of the lanes' threads, with all they do, in the server under load: clients in a process of their
 own ask over loopback for the same responses, ${setup.inFlight} in flight on each connection, and the next when one is
 answered. Each setting was to have ${plural(setup.rounds, 'such round')} of at most 4 MiB of responses, in turns with all
-others; the figures are their means. Those of what is recommended are of rounds with all responses, in turns with the check. The
+others; the figures are their means. What is recommended was checked in a server of its own under rounds with all responses,
+in turns with such rounds on the lanes of the experiment: two figures to compare with each other, not with the tables. The
 main thread's CPU is of the same load, with handlers that have their bytes at hand. CPU to decompress is that of decoders
 which are kept busy. The memory of a context is the growth of a process that has just that open (${encodings}
 encodings). HTTP is each response compressed alone, on a sample of the same responses, without HTTP's headers, in a loop.</p>

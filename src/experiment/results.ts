@@ -9,7 +9,7 @@ import { problemOf } from '../files/paths.ts';
 import { CELL, cellName } from './cell.ts';
 import { LINK_FIGURES } from './links.ts';
 
-export const RESULTS_VERSION = 2;
+export const RESULTS_VERSION = 3;
 
 const bytes = z.int().min(0);
 
@@ -116,12 +116,17 @@ export const MACHINE = z.object({
 export const AIMS = ['bytes', 'cpu', 'memory'] as const;
 export type Aim = (typeof AIMS)[number];
 
-/** A recommended setting in a server of its own; its rounds took turns with those that the cell's CPU is from. */
+/**
+ * A recommended setting in a server of its own, under loads with all responses. Beside it, in turns, the same loads as
+ * its cell had: a machine's pace changes from one minute to the next, so the cell's own figures are no measure for it.
+ */
 export const CHECK = z.object({
   /** Bytes of responses for one byte on the wire. */
   ratio: z.number(),
   compress: CPU,
   mainMicrosPerResponse: z.number(),
+  /** On the experiment's lanes, in turns with it. */
+  promised: z.object({ compress: CPU, mainMicrosPerResponse: z.number() }),
 });
 
 export type Check = z.infer<typeof CHECK>;
@@ -193,6 +198,11 @@ export function readResults(path: string): Results {
   }
   const result = RESULTS.safeParse(content);
   if (result.success) return result.data;
+  const { millraceExperiment: version } = (content ?? {}) as { millraceExperiment?: unknown };
+  if (typeof version === 'number' && version !== RESULTS_VERSION)
+    throw new Error(
+      `${path}: results of version ${version}; this millrace reads ${RESULTS_VERSION}: run the experiment again with --resume`,
+    );
   const [{ path: at, message }] = result.error.issues;
   throw new Error(`${path}: not the results of an experiment: ${at.join('.')}: ${message}`);
 }

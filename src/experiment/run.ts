@@ -124,10 +124,16 @@ export async function runExperiment(
   const results = new Map(journal.known);
   const roundsOf = (key: string) => results.get(key)?.measures?.compress.rounds.length ?? 0;
   const unfinished = cells.filter((cell) => roundsOf(cellKey(cell)) < rounds);
-  const clock = new Clock(unfinished.length * rounds, cellLimit);
+  const roundsLeft = () =>
+    unfinished.reduce((sum, cell) => {
+      const key = cellKey(cell);
+      return sum + (results.get(key)?.error === undefined ? rounds - roundsOf(key) : 0);
+    }, 0);
+  const clock = new Clock(cellLimit);
   const progress = (cell?: Cell, round = 0) => {
     const done = cells.filter((each) => results.has(cellKey(each))).length;
-    events.onProgress({ done, total: cells.length, leftSeconds: clock.left, cell, round });
+    const leftSeconds = clock.left({ first: cells.length - done, all: roundsLeft() });
+    events.onProgress({ done, total: cells.length, leftSeconds, cell, round });
   };
   const keep = (result: CellResult) => {
     journal.add(result);
@@ -163,7 +169,7 @@ export async function runExperiment(
     signal?.throwIfAborted();
     const adaptive = settings.adaptive ? { adaptive: await tryAdaptive(setting, links) } : {};
     const checks = settings.check
-      ? await checkAll(setting, written, limit, events, signal, keep)
+      ? await checkAll(setting, written, limit, events, signal)
       : new Map<string, Check>();
     const final = resultsNow({ recommendations: describeChoice(choice, found(), checks), ...adaptive });
     writeResults(out, final);
@@ -204,28 +210,25 @@ async function tryAdaptive(options: EvaluatorOptions, links: readonly number[]):
   }
 }
 
-/** The recommended settings in servers of their own; what was promised of them is measured again, beside. */
+/** The recommended settings in servers of their own. */
 async function checkAll(
   options: EvaluatorOptions,
   { recommendations, cells }: Results,
   limit: TimeLimit,
   { onChecking, onFailed }: ExperimentEvents,
   signal: AbortSignal | undefined,
-  keep: (result: CellResult) => void,
 ): Promise<ReadonlyMap<string, Check>> {
   const checks = new Map<string, Check>();
   const keys = new Set(recommendations.map(({ key }) => key));
   const chosen = doneCells(cells).filter(({ key }) => keys.has(key));
   const evaluator = new Evaluator(options);
   try {
-    for (const [index, { key, cell, measures, seconds }] of chosen.entries()) {
+    for (const [index, { key, cell }] of chosen.entries()) {
       signal?.throwIfAborted();
       onChecking(cell);
       const own = new TimeLimit(limit.left / (chosen.length - index));
       try {
-        const { promise, check } = await evaluator.check(cell, own, signal);
-        keep({ key, cell, measures: await evaluator.withLoad(cell, measures, promise), seconds });
-        checks.set(key, check);
+        checks.set(key, await evaluator.check(cell, own, signal));
       } catch (error) {
         signal?.throwIfAborted();
         onFailed(cell, `in the server: ${(error as Error).message}`);
@@ -255,12 +258,10 @@ function replace(path: string, text: string): void {
  */
 class Clock {
   #started: number | undefined;
-  readonly #steps: number;
   readonly #limit: TimeLimit;
   #done = 0;
 
-  constructor(steps: number, limit: TimeLimit) {
-    this.#steps = steps;
+  constructor(limit: TimeLimit) {
     this.#limit = limit;
   }
 
@@ -270,10 +271,11 @@ class Clock {
     this.#done += steps;
   }
 
-  get left(): number | undefined {
+  /** For `all` steps that are left; the `first` of them are done whether there is time for them or not. */
+  left({ first, all }: { first: number; all: number }): number | undefined {
     if (this.#started === undefined || this.#done === 0) return undefined;
     const each = (performance.now() - this.#started) / 1000 / this.#done;
-    return Math.max(0, Math.min(this.#limit.left, each * (this.#steps - this.#done)));
+    return Math.max(each * first, Math.min(this.#limit.left, each * all));
   }
 }
 

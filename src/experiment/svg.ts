@@ -34,12 +34,14 @@ export interface Chart {
   readonly x: ChartAxis;
   readonly y: ChartAxis;
   readonly series: readonly ChartSeries[];
+  /** Below the legend: what is not drawn. */
+  readonly note?: string;
 }
 
 /** Units of the drawing. Letters of 12 are read as 10 pixels on a phone, as 15 beside another chart on a desk. */
 const WIDTH = 440;
 const HEIGHT = 300;
-const LEFT = 64;
+const LEFT = 72;
 const RIGHT = 14;
 const TOP = 10;
 const BOTTOM = 46;
@@ -73,7 +75,7 @@ ${vertical(chart.x, x)}
 ${lines.join('\n')}
 ${dots.join('\n')}
 </svg>
-${legend(chart.series, colours)}</figure>`;
+${legend(chart.series, colours)}${chart.note === undefined ? '' : `<p class="quiet">${escapeHtml(chart.note)}</p>`}</figure>`;
 }
 
 interface Scale {
