@@ -2,7 +2,8 @@
 
 import { extraCodecs } from '../src/encoding/extra.ts';
 import type { Cell } from '../src/experiment/cell.ts';
-import { type ExperimentEvents, type ExperimentSettings, runExperiment } from '../src/experiment/run.ts';
+import { type ExperimentSettings, runExperiment } from '../src/experiment/run.ts';
+import type { ExperimentEvents } from '../src/experiment/runner.ts';
 import { readSources } from '../src/experiment/sources.ts';
 
 export const CELL: Cell = {

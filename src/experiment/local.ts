@@ -4,7 +4,7 @@ import { cpus } from 'node:os';
 import { type Cell, cellKey } from './cell.ts';
 import { Evaluator, type EvaluatorOptions, median } from './evaluator.ts';
 import type { CellResult, DoneCell } from './results.ts';
-import type { CellRunner, ExperimentEvents } from './run.ts';
+import type { CellRunner, ExperimentEvents } from './runner.ts';
 import type { TimeLimit } from './time-limit.ts';
 
 /**

@@ -14,7 +14,7 @@ import { EncodingMeter } from './encodings.ts';
 import { Evaluator, type EvaluatorOptions } from './evaluator.ts';
 import { resultOf } from './local.ts';
 import { CELL_RESULT, type CellResult } from './results.ts';
-import type { CellRunner } from './run.ts';
+import type { CellRunner } from './runner.ts';
 import { packWorkload, unpackWorkload, type Workload } from './workload.ts';
 
 const QUEUE = 'millrace-experiment';

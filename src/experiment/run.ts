@@ -23,6 +23,7 @@ import {
   type Setup,
   toCsv,
 } from './results.ts';
+import type { CellRunner, ExperimentEvents } from './runner.ts';
 import type { ReadSources } from './sources.ts';
 import { plural } from './text.ts';
 import { TimeLimit } from './time-limit.ts';
@@ -51,38 +52,6 @@ export interface ExperimentSettings {
   /** Stops after the cells in hand. */
   readonly signal?: AbortSignal;
 }
-
-/** How far an experiment is. */
-export interface Progress {
-  /** Settings that have a result, of all. */
-  readonly done: number;
-  readonly total: number;
-  /** An estimate; undefined at first. */
-  readonly leftSeconds: number | undefined;
-  /** The setting that was measured last. */
-  readonly cell: Cell | undefined;
-  /** How often it has been. */
-  readonly round: number;
-}
-
-export interface ExperimentEvents {
-  onProgress(progress: Progress): void;
-  onFailed(cell: Cell, message: string): void;
-  onNote(text: string): void;
-  /** A recommended setting is being run in a server of its own. */
-  onChecking(cell: Cell): void;
-}
-
-/**
- * Takes cells and gives their results in any order, and better ones of those that are `known` or given already; what
- * spreads over machines is another one of these.
- */
-export type CellRunner = (
-  cells: readonly Cell[],
-  known: ReadonlyMap<string, CellResult>,
-  onResult: (result: CellResult) => void,
-  signal: AbortSignal | undefined,
-) => Promise<void>;
 
 /** The share of the time that is for the check. */
 const CHECK_SHARE = 0.25;
