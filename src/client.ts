@@ -13,7 +13,14 @@ import { type ClientAction, ClientReactor, REQUEST_IDS } from './reactor/client.
 import { Response, type ResponseOwner } from './response.ts';
 import { UnreadBytes, type UnreadResponse } from './unread.ts';
 import { CommandError, ConnectionError } from './wire/errors.ts';
-import { DEFAULT_FRAME_SIZE, type Frame, FrameType, HEADER_SIZE, PingFlag } from './wire/frame.ts';
+import {
+  DEFAULT_FRAME_SIZE,
+  type Frame,
+  FrameType,
+  frameSizeWithin,
+  HEADER_SIZE,
+  PingFlag,
+} from './wire/frame.ts';
 import { commandFrames } from './wire/frames.ts';
 import { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
 import { encodeCredit, encodeSenderSettings, encodeUtf8, type SenderSettings } from './wire/payloads.ts';
@@ -222,6 +229,11 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
     this.#connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(settings));
   }
 
+  /** Most bytes of a command's frame: what the server has said it takes, as soon as it has. */
+  get frameSize(): number {
+    return frameSizeWithin(this.#serverSettings?.maxFrameSize, DEFAULT_FRAME_SIZE);
+  }
+
   #sendCommand(requestId: number, command: string, options: CallOptions): void {
     const args: [string, Uint8Array][] = [];
     for (const [name, value] of Object.entries(options.args ?? {})) {
@@ -234,7 +246,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
       args.push([':deadline-ms', encodeUtf8(String(Math.max(0, Math.round(options.deadlineMs))))]);
     }
     const hasData = options.data !== undefined;
-    commandFrames(command, args, hasData, DEFAULT_FRAME_SIZE, (type, flags, payload) =>
+    commandFrames(command, args, hasData, this.frameSize, (type, flags, payload) =>
       this.#connection.sendPlain(requestId, type, flags, payload),
     );
   }

@@ -5,14 +5,7 @@ import type { Connection } from './connection.ts';
 import type { Encoder } from './encoding/codec.ts';
 import type { CodecRegistry } from './encoding/registry.ts';
 import type { Response } from './response.ts';
-import {
-  CommandDataFlag,
-  DEFAULT_FRAME_SIZE,
-  FrameType,
-  HEADER_SIZE,
-  StreamFlag,
-  writeHeader,
-} from './wire/frame.ts';
+import { CommandDataFlag, FrameType, HEADER_SIZE, StreamFlag, writeHeader } from './wire/frame.ts';
 import { commandDataFrames } from './wire/frames.ts';
 import { encodeStreamSettings, encodeUtf8, type SenderSettings } from './wire/payloads.ts';
 
@@ -20,6 +13,8 @@ type Data = NonNullable<CallOptions['data']>;
 
 /** What the sender of command data needs of its client. */
 export interface DataOwner {
+  /** Most bytes of a frame, before encoding. */
+  readonly frameSize: number;
   /** Settings of the server, once they have come. */
   readonly serverSettings: SenderSettings | undefined;
   /** Resolves when the settings have come. */
@@ -67,7 +62,7 @@ export class DataSender {
       // What is at hand can say with its last piece that it ends; what is still being made must not wait for that.
       const whole = typeof data === 'string' || data instanceof Uint8Array;
       let held: Uint8Array = NOTHING;
-      for await (const piece of frameSized(data)) {
+      for await (const piece of frameSized(data, this.#owner.frameSize)) {
         if (held.length > 0 && open()) this.#sendPiece(response, held, false);
         if (whole) held = piece;
         else if (open()) this.#sendPiece(response, piece, false);
@@ -107,7 +102,7 @@ export class DataSender {
 
   #sendPiece(response: Response, piece: Uint8Array, last: boolean): void {
     this.#unmarked += piece.length;
-    commandDataFrames(piece, last, DEFAULT_FRAME_SIZE, (type, flags, payload) =>
+    commandDataFrames(piece, last, this.#owner.frameSize, (type, flags, payload) =>
       this.#sendFrame(response, type, flags, payload),
     );
   }
@@ -165,10 +160,9 @@ export class DataSender {
 }
 
 /** Command data in pieces of at most one frame. */
-async function* frameSized(data: Data): AsyncGenerator<Uint8Array> {
+async function* frameSized(data: Data, frameSize: number): AsyncGenerator<Uint8Array> {
   const pieces = typeof data === 'string' ? [encodeUtf8(data)] : data instanceof Uint8Array ? [data] : data;
   for await (const piece of pieces) {
-    for (let at = 0; at < piece.length; at += DEFAULT_FRAME_SIZE)
-      yield piece.subarray(at, at + DEFAULT_FRAME_SIZE);
+    for (let at = 0; at < piece.length; at += frameSize) yield piece.subarray(at, at + frameSize);
   }
 }

@@ -2,6 +2,7 @@
 
 import type { ContextShape } from './lanes/budget.ts';
 import type { RouterOptions } from './lanes/router.ts';
+import { frameSizeWithin } from './wire/frame.ts';
 import type { SenderSettings } from './wire/payloads.ts';
 
 /** Extensions that we speak (C2), by their names in the table of protocol.md C. */
@@ -54,13 +55,13 @@ export class PeerSettings {
 
   /** How responses are encoded for this peer: unencoded until it has announced what it decodes. */
   routerOptions(): RouterOptions {
-    const { makePolicy, encoderOptions, ...rest } = this.#offer.router;
+    const { makePolicy, encoderOptions, frameSize, ...rest } = this.#offer.router;
     const profile = this.#profile;
     return {
       ...rest,
       ...encoderOptions.get(profile),
       profile,
-      frameSize: this.#frameSize,
+      frameSize: frameSizeWithin(this.#announced.maxFrameSize, frameSize),
       policy: makePolicy(),
     };
   }
@@ -71,14 +72,5 @@ export class PeerSettings {
     const decodable = this.#announced.contentEncodings ?? [];
     if (router.profile !== undefined && decodable.includes(router.profile)) return router.profile;
     return decodable.find((name) => encodable.includes(name)) ?? 'identity';
-  }
-
-  /** A frame size whose encoded payload fits what the peer accepts on the wire, whatever the bytes. */
-  get #frameSize(): number {
-    const { frameSize } = this.#offer.router;
-    const { maxFrameSize } = this.#announced;
-    if (maxFrameSize === undefined) return frameSize;
-    const roomForEncoding = maxFrameSize - (maxFrameSize >> 7) - 128;
-    return Math.max(1, Math.min(frameSize, roomForEncoding));
   }
 }

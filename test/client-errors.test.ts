@@ -438,6 +438,22 @@ test('a handler that takes long is no reason to end the connection, nor is an up
   t.is(digest(Buffer.concat(parts)), digest(data));
 });
 
+for (const encodeData of [undefined, 'zlib', 'zstd-8mb']) {
+  test(`a server that takes small frames gets small frames: command data ${encodeData ?? 'plain'}`, async (t) => {
+    const own = await serving(t, { workers: 1, commands: commands(), limits: { maxPayload: 700 } });
+    const client = await dial(t, own.address, { encodeData });
+    const data = sample(100_000, 2);
+    t.is(digest(await client.call('echo', { data }).bytes()), digest(data));
+    const pieces = async function* () {
+      yield data.subarray(0, 50_000);
+      yield data.subarray(50_000);
+    };
+    t.is(digest(await client.call('echo', { data: pieces() }).bytes()), digest(data));
+    const args = { long: 'x'.repeat(5000) };
+    t.is(digest(await client.call('echo', { args, data }).bytes()), digest(data));
+  });
+}
+
 test('limits are named when they are passed', async (t) => {
   const own = await serving(t, {
     workers: 1,

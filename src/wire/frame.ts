@@ -13,6 +13,13 @@ export const MAX_PAYLOAD_LENGTH = 0xff_ffff;
 /** Largest payload that we emit before encoding unless told otherwise, in bytes (A1). */
 export const DEFAULT_FRAME_SIZE = 32_768;
 
+/** `frameSize`, or less: what fits the `maxFrameSize` that a peer has announced (C2) once it is encoded, whatever it is. */
+export function frameSizeWithin(maxFrameSize: number | undefined, frameSize: number): number {
+  if (maxFrameSize === undefined) return frameSize;
+  const roomForEncoding = maxFrameSize - (maxFrameSize >> 7) - 128;
+  return Math.max(1, Math.min(frameSize, roomForEncoding));
+}
+
 /** Largest payload on the wire that a peer may send without having negotiated more, in bytes (A1). */
 export const DEFAULT_MAX_PAYLOAD = 65_535;
 
