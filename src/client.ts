@@ -23,7 +23,13 @@ import {
 } from './wire/frame.ts';
 import { commandFrames } from './wire/frames.ts';
 import { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
-import { encodeCredit, encodeSenderSettings, encodeUtf8, type SenderSettings } from './wire/payloads.ts';
+import {
+  EXTENSIONS,
+  encodeCredit,
+  encodeSenderSettings,
+  encodeUtf8,
+  type SenderSettings,
+} from './wire/payloads.ts';
 
 export interface ClientStats {
   bytesRead: number;
@@ -39,7 +45,6 @@ const PLAIN_STREAM = 1;
 const DEFAULT_REQUEST_WINDOW = 1 << 20;
 const DEFAULT_MAX_UNREAD = 64 << 20;
 const DEFAULT_KEEP_ALIVE = 30_000;
-const EXTENSIONS = ['sender-settings', 'progress', 'cancel', 'credit', 'ping', 'goaway'];
 /** How long a server that has closed its side may take to read the rest of ours, in milliseconds. */
 const LINGER = 1000;
 const NOTHING = new Uint8Array(0);
@@ -104,7 +109,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
   }
 
   get creditCounts(): boolean {
-    return this.#serverSpeaks('credit');
+    return this.serverSpeaks('credit');
   }
 
   /** Settings of the server, once they have come; undefined for a part-A server. */
@@ -187,7 +192,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
   cancel(requestId: number): void {
     this.#reactor.forget(requestId);
     this.#data.forget(requestId);
-    if (this.#serverSpeaks('cancel')) this.#connection.sendPlain(requestId, FrameType.cancel, 0);
+    if (this.serverSpeaks('cancel')) this.#connection.sendPlain(requestId, FrameType.cancel, 0);
   }
 
   /** For responses: windows hold a server that has announced them; for any other there is a bound. */
@@ -208,12 +213,12 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
 
   /** A server that holds much command data reads nothing more, or keeps its replies, until handlers have read it. */
   #answersPings(): boolean {
-    if (!this.#serverSpeaks('ping')) return false;
+    if (!this.serverSpeaks('ping')) return false;
     return this.#reactor.requests().every(({ options }) => options.data === undefined);
   }
 
   /** Extensions go only to a server that has announced them (C). */
-  #serverSpeaks(extension: string): boolean {
+  serverSpeaks(extension: string): boolean {
     return this.#serverSettings?.extensions?.includes(extension) ?? false;
   }
 
@@ -224,7 +229,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
       maxFrameSize: limits.maxPayload,
       requestWindow: this.requestWindow,
       ...(connectionWindow === undefined ? {} : { connectionWindow }),
-      extensions: EXTENSIONS,
+      extensions: [...EXTENSIONS],
     };
     this.#connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(settings));
   }

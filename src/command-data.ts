@@ -17,6 +17,8 @@ export interface DataOwner {
   readonly frameSize: number;
   /** Settings of the server, once they have come. */
   readonly serverSettings: SenderSettings | undefined;
+  /** Whether the server has announced this extension (C2). */
+  serverSpeaks(extension: string): boolean;
   /** Resolves when the settings have come. */
   ready(): Promise<void>;
   /** Resolves when the server has read what was sent before. */
@@ -113,7 +115,7 @@ export class DataSender {
    */
   async #room(): Promise<void> {
     const { output } = this.#connection;
-    if (this.#unmarked >= DATA_MARK && this.#owner.serverSettings?.extensions?.includes('ping')) {
+    if (this.#unmarked >= DATA_MARK && this.#owner.serverSpeaks('ping')) {
       this.#unmarked = 0;
       // A lost connection fails the response itself.
       const read = () => void this.#marks.shift();

@@ -5,16 +5,6 @@ import type { RouterOptions } from './lanes/router.ts';
 import { frameSizeWithin } from './wire/frame.ts';
 import type { SenderSettings } from './wire/payloads.ts';
 
-/** Extensions that we speak (C2), by their names in the table of protocol.md C. */
-export const EXTENSIONS: readonly string[] = [
-  'sender-settings',
-  'progress',
-  'cancel',
-  'credit',
-  'ping',
-  'goaway',
-];
-
 /** What a server has to offer to all its peers. */
 export interface Offer {
   /** Profiles that we decode, best first. */

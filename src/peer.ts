@@ -14,7 +14,7 @@ import { LaneDecoders } from './lanes/decoders.ts';
 import type { LaneStream, LostBytes, StreamEvents } from './lanes/lane-stream.ts';
 import type { LanePool } from './lanes/pool.ts';
 import { Router } from './lanes/router.ts';
-import { EXTENSIONS, type Offer, PeerSettings } from './peer-settings.ts';
+import { type Offer, PeerSettings } from './peer-settings.ts';
 import { Window } from './reactor/flow.ts';
 import { IdTable } from './reactor/id-table.ts';
 import type { Ticket } from './reactor/incoming.ts';
@@ -27,6 +27,7 @@ import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType } from './w
 import {
   cutUtf8,
   decodeUtf8,
+  EXTENSIONS,
   encodeGoaway,
   encodeSenderSettings,
   type SenderSettings,

@@ -18,11 +18,11 @@ import { defaultStreams, MAX_STREAMS, makePolicy } from './lanes/policy.ts';
 import { LanePool } from './lanes/pool.ts';
 import { within } from './lanes/within.ts';
 import { Peer, type PeerContext } from './peer.ts';
-import { EXTENSIONS } from './peer-settings.ts';
 import { Gate } from './reactor/flow.ts';
 import { type CheckedOptions, checkOptions, type ServerOptions } from './server-options.ts';
 import { SocketTransport } from './transport/socket.ts';
 import { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
+import { EXTENSIONS } from './wire/payloads.ts';
 
 /** Where a server listens. */
 export type Address = { host: string; port: number } | { path: string };

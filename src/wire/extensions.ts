@@ -4,6 +4,16 @@ import { badPayload, checkSize, readU16, writeU16 } from './fields.ts';
 import { DEFAULT_FRAME_SIZE } from './frame.ts';
 import { cutUtf8, decodeUtf8, encodeUtf8 } from './utf8.ts';
 
+/** Extensions that we speak (C2), by their names in the table of protocol.md C. */
+export const EXTENSIONS: readonly string[] = [
+  'sender-settings',
+  'progress',
+  'cancel',
+  'credit',
+  'ping',
+  'goaway',
+];
+
 /** How far a command is (C, type 7). */
 export interface Progress {
   /** −1: finished. */
