@@ -1,15 +1,15 @@
 /** millrace for browsers: the client over any transport, with contexts that need no native code. */
 
-import { Client } from './client.ts';
-import type { ClientOptions } from './client-options.ts';
-import type { Transport } from './connection.ts';
+import { Client } from './client/client.ts';
+import type { ClientOptions } from './client/options.ts';
+import type { Transport } from './connection/connection.ts';
 import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 
-export { Client, type ClientStats } from './client.ts';
-export type { CallOptions, ClientOptions } from './client-options.ts';
-export type { Transport } from './connection.ts';
-export type { Response } from './response.ts';
+export { Client, type ClientStats } from './client/client.ts';
+export type { CallOptions, ClientOptions } from './client/options.ts';
+export type { Response } from './client/response.ts';
+export type { Transport } from './connection/connection.ts';
 export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
 
 /**

@@ -3,11 +3,10 @@
 // Who uses this needs the types of Node.js, and TypeScript loads no types by itself.
 /// <reference types="node" preserve="true" />
 
-export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './authorize.ts';
-export { Client, type ClientStats } from './client.ts';
-export type { CallOptions, ClientOptions } from './client-options.ts';
-export type { CommandDefinition, LaneCommand, MainCommand } from './commands.ts';
-export { type ConnectOptions, connect } from './connect.ts';
+export { Client, type ClientStats } from './client/client.ts';
+export { type ConnectOptions, connect } from './client/connect.ts';
+export type { CallOptions, ClientOptions } from './client/options.ts';
+export type { Response } from './client/response.ts';
 export type {
   Codec,
   CodecModule,
@@ -27,8 +26,9 @@ export {
   ProgressOutput,
   TextOutput,
 } from './reactor/command.ts';
-export type { Response } from './response.ts';
-export { type Address, createServer, Server, type ServerStats } from './server.ts';
-export type { ErrorContext, ServerOptions } from './server-options.ts';
+export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './server/authorize.ts';
+export type { CommandDefinition, LaneCommand, MainCommand } from './server/commands.ts';
+export type { ErrorContext, ServerOptions } from './server/options.ts';
+export { type Address, createServer, Server, type ServerStats } from './server/server.ts';
 export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
 export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';

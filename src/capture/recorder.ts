@@ -5,16 +5,16 @@
  */
 
 import { createWriteStream, openSync, type WriteStream } from 'node:fs';
-import type { Command } from '../commands.ts';
+import { LocalDecoders } from '../connection/local-decoders.ts';
+import type { Transport } from '../connection/writer.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { decoderCost } from '../lanes/budget.ts';
-import { LocalDecoders } from '../local-decoders.ts';
 import { ClientReactor } from '../reactor/client.ts';
 import { type ReceivedCommand, ServerReactor } from '../reactor/server.ts';
+import type { Command } from '../server/commands.ts';
 import { type Frame, HEADER_SIZE } from '../wire/frame.ts';
 import type { Limits } from '../wire/limits.ts';
 import { Splitter } from '../wire/splitter.ts';
-import type { Transport } from '../writer.ts';
 import { type CaptureRecord, captureHeader } from './format.ts';
 
 export interface RecordOptions {

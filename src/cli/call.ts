@@ -49,7 +49,7 @@ async function callCommand(
   options: CallCommandOptions,
 ): Promise<void> {
   const tls = clientTls(options);
-  const { connect } = await import('../connect.ts');
+  const { connect } = await import('../client/connect.ts');
   const data = options.data === undefined ? undefined : readData(options.data);
   const client = await connect(target, { tls });
   const { signal, release } = stopSignal();

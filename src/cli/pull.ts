@@ -43,7 +43,10 @@ export function addPull(program: Command): void {
 
 async function pullCommand(target: Target, dest: string, options: PullCommandOptions): Promise<void> {
   const tls = clientTls(options);
-  const [{ connect }, { pull }] = await Promise.all([import('../connect.ts'), import('../files/pull.ts')]);
+  const [{ connect }, { pull }] = await Promise.all([
+    import('../client/connect.ts'),
+    import('../files/pull.ts'),
+  ]);
   const client = await connect(target, { tls });
   const { signal, release } = stopSignal();
   const meter = await makeMeter(!options.json && process.stderr.isTTY === true);

@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 import type { CodecModule } from '../encoding/codec.ts';
 import { LanePool } from '../lanes/pool.ts';
 import type { CommandRequest } from '../reactor/command.ts';
-import { Server, type ServerStats } from '../server.ts';
+import { Server, type ServerStats } from '../server/server.ts';
 import type { Cell } from './cell.ts';
 import type { LoadDone, LoadTask } from './load-child.ts';
 import { cut } from './plan.ts';

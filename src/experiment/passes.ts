@@ -4,6 +4,7 @@
  */
 
 import { type BatchReader, FrameFlag, Op } from '../../workers/batch.ts';
+import { type Transport, Writer } from '../connection/writer.ts';
 import { LaneDecoders } from '../lanes/decoders.ts';
 import type { Lane, SlotOwner } from '../lanes/lane.ts';
 import { defaultStreams } from '../lanes/policy.ts';
@@ -13,7 +14,6 @@ import { IncomingFrames } from '../reactor/incoming.ts';
 import { BytesResponseFlag, type Frame, FrameType } from '../wire/frame.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { Splitter } from '../wire/splitter.ts';
-import { type Transport, Writer } from '../writer.ts';
 import type { Cell } from './cell.ts';
 import type { Plan, PlannedStream } from './plan.ts';
 import type { Workload } from './workload.ts';

@@ -1,7 +1,7 @@
 /** From the results of an experiment to a server's options. */
 
 import { extraCodecs } from '../encoding/extra.ts';
-import type { ServerOptions } from '../server-options.ts';
+import type { ServerOptions } from '../server/options.ts';
 import type { Cell } from './cell.ts';
 import { type Aim, readResults } from './results.ts';
 

@@ -1,9 +1,9 @@
 /** Streams that carry whole compressed outputs from the cache: no context of ours, no lane. */
 
+import type { Writer } from '../connection/writer.ts';
 import type { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
 import { encodeStreamSettings } from '../wire/payloads.ts';
-import type { Writer } from '../writer.ts';
 import type { StreamFigures } from './figures.ts';
 
 const NOTHING = new Uint8Array(0);

@@ -8,11 +8,11 @@ import {
   packPieces,
   unpackPieces,
 } from '../../workers/batch.ts';
-import type { Connection } from '../connection.ts';
+import type { Connection } from '../connection/connection.ts';
+import type { Writer } from '../connection/writer.ts';
 import { Gate } from '../reactor/flow.ts';
 import { IdTable } from '../reactor/id-table.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
-import type { Writer } from '../writer.ts';
 import type { WaitProbe } from './adaptive.ts';
 import type { ContextBudget, IdleContext } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';

@@ -13,7 +13,7 @@ import {
   type LaneStats,
   Op,
 } from '../../workers/batch.ts';
-import type { Writer } from '../writer.ts';
+import type { Writer } from '../connection/writer.ts';
 
 /** Who holds a slot of a lane: a response stream's encoder or an incoming stream's decoder. */
 export interface SlotOwner {

@@ -3,7 +3,7 @@
  * connection's response streams.
  */
 
-import type { Connection } from '../connection.ts';
+import type { Connection } from '../connection/connection.ts';
 import type { Tuning } from '../encoding/codec.ts';
 import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType } from '../wire/frame.ts';

@@ -2,7 +2,7 @@
 
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import type { Transport } from '../connection.ts';
+import type { Transport } from '../connection/connection.ts';
 
 /** Milliseconds of silence after which the system asks whether the other end is still there, unless told otherwise. */
 const KEEP_ALIVE = 30_000;

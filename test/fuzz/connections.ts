@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
+import type { Transport } from '../../src/connection/writer.ts';
 import { nativeCodecs } from '../../src/encoding/native.ts';
 import { CodecRegistry } from '../../src/encoding/registry.ts';
 import {
@@ -14,7 +15,6 @@ import {
   type Output,
   ProtocolError,
 } from '../../src/index.ts';
-import type { Transport } from '../../src/writer.ts';
 import { EXTENSIONS, Client as RawClient } from '../independent/client.ts';
 import type { FuzzTarget } from './target.ts';
 import { countFrames, inPieces, seeded, withSeed } from './targets.ts';

@@ -14,7 +14,7 @@ import { FrameTextError, formatFrame, parseFrameText } from '../../src/wire/huma
 import { DEFAULT_LIMITS, type Limits } from '../../src/wire/limits.ts';
 import * as payloads from '../../src/wire/payloads.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
-import { encodeAll, LIMITS, zstdBlock, zstdHeader } from '../encoding-helpers.ts';
+import { encodeAll, LIMITS, zstdBlock, zstdHeader } from '../encoding/helpers.ts';
 import { Random } from './random.ts';
 import type { FuzzTarget } from './target.ts';
 import { argumentHead, clientFrames, damagedBytes, serverFrames, toBytes } from './traffic.ts';

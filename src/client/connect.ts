@@ -1,0 +1,97 @@
+/** Connecting from Node.js: over TCP, TLS or a Unix socket, with what a client needs and no server. */
+
+import { createConnection, type Socket } from 'node:net';
+import type { ConnectionOptions as TlsConnectOptions } from 'node:tls';
+import type { CodecModule } from '../encoding/codec.ts';
+import { nativeCodecs } from '../encoding/native.ts';
+import { portableCodecs } from '../encoding/portable.ts';
+import { CodecRegistry } from '../encoding/registry.ts';
+import { SocketTransport } from '../transport/socket.ts';
+import { ConnectionError } from '../wire/errors.ts';
+import { Client } from './client.ts';
+import type { ClientOptions } from './options.ts';
+
+export interface ConnectOptions extends ClientOptions {
+  /** Contexts of node:zlib, or those that also run in a browser; default: native. */
+  codecs?: 'native' | 'portable';
+  /** Speak TLS, with node:tls's options: `ca`, `servername`, and `cert` and `key` for mutual TLS. */
+  tls?: TlsConnectOptions;
+  /** Codecs beside the built-in ones; a server uses one when it is asked for by `profiles` or is its own choice. */
+  extraCodecs?: readonly CodecModule[];
+  /** Milliseconds until the server must have answered; default 10 000. */
+  timeoutMs?: number;
+}
+
+/**
+ * Connects over TCP or a Unix socket and waits until the server has shown that it speaks the protocol.
+ * @throws ConnectionError when nothing listens there, or something else does.
+ */
+export async function connect(
+  where: { host?: string; port: number } | { path: string },
+  options: ConnectOptions = {},
+): Promise<Client> {
+  const { timeoutMs = 10_000 } = options;
+  const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port };
+  const name = 'path' in target ? target.path : nameOf(target);
+  const { tls } = options;
+  const socket: Socket =
+    tls === undefined
+      ? createConnection({ ...target, allowHalfOpen: true })
+      : (await import('node:tls')).connect({ ...tls, ...target, ...{ allowHalfOpen: true } });
+  const timer = setTimeout(() => {
+    socket.destroy(new Error(`no answer within ${timeoutMs} ms`));
+  }, timeoutMs);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once(tls === undefined ? 'connect' : 'secureConnect', resolve);
+      socket.once('error', (error) => reject(cannotConnect(name, error)));
+    });
+    const codecs = new CodecRegistry(options.codecs === 'portable' ? portableCodecs() : nativeCodecs());
+    for (const { codecs: more } of options.extraCodecs ?? [])
+      for (const codec of more) codecs.register(codec);
+    const client = new Client(new SocketTransport(socket, name, options.keepAliveInterval), codecs, options);
+    await client.ready().catch((error) => {
+      const { bytesRead } = client.stats();
+      if (tls === undefined) throw endsAsTls(error, bytesRead) ? orWantsTls(error) : error;
+      throw bytesRead === 0 ? orNoCertificate(error) : error;
+    });
+    return client;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** With TLS 1.3 a client's handshake is over before the server has looked at its certificate. */
+function orNoCertificate({ message, cause }: Error): ConnectionError {
+  return new ConnectionError(`${message}, or wants a certificate that it knows`, { cause });
+}
+
+/** Bytes of a TLS alert: a record's header, level and description. */
+const TLS_ALERT = 7;
+
+/** Whether a server that speaks TLS may be what has ended so: it closes at once, or says why in an alert. */
+function endsAsTls({ cause }: Error, bytesRead: number): boolean {
+  const isPlainEnd = !(cause instanceof ConnectionError);
+  return isPlainEnd && (bytesRead === 0 || bytesRead === TLS_ALERT);
+}
+
+function orWantsTls({ message, cause }: Error): ConnectionError {
+  return new ConnectionError(`${message}, or wants TLS`, { cause });
+}
+
+function nameOf({ host, port }: { host: string; port: number }): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function cannotConnect(name: string, error: NodeJS.ErrnoException): ConnectionError {
+  const reasons: Record<string, string> = {
+    ECONNREFUSED: 'nothing listens there',
+    ENOENT: 'there is no such socket',
+    ENOTFOUND: 'unknown host',
+    EACCES: 'permission denied',
+    ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
+  };
+  return new ConnectionError(`cannot connect to ${name}: ${reasons[error.code ?? ''] ?? error.message}`, {
+    cause: error,
+  });
+}

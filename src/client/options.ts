@@ -1,0 +1,52 @@
+/** What a client and its calls can be asked for, with the defaults. */
+
+import type { Limits } from '../wire/limits.ts';
+import type { Progress } from '../wire/payloads.ts';
+
+export interface ClientOptions {
+  /** Profiles to decode, best first; default: all that the codecs decode. An empty list: identity only. */
+  profiles?: readonly string[];
+  /** Send part-A frames only, to a server that does not know sender-settings; default false. */
+  plain?: boolean;
+  /** Profile for command data, once the server has said that it decodes it; default: data goes unencoded. */
+  encodeData?: string;
+  /** Compression level for command data. */
+  level?: number;
+  /** Bytes of one response that may wait here to be read; default 1 MiB. */
+  requestWindow?: number;
+  /** Bytes of all responses that may be on their way at once; default: only the request windows bound them. */
+  connectionWindow?: number;
+  /**
+   * Bytes of all responses that may wait here to be read where the server does not speak `credit`, so that no window
+   * holds it; default 64 MiB. Past it the response with the most of them fails, and is cancelled. What bytes() and
+   * text() wait for does not count: it has been asked for.
+   */
+  maxUnread?: number;
+  /** Sent with every command (protocol.md C6), unless the call says otherwise. */
+  authorization?: string;
+  /**
+   * Milliseconds of silence after which a server that speaks ping is asked for a sign of life; after as many again without
+   * one the connection is given up, and its calls fail. Not while a call with command data is open: what comes after
+   * data may be read only when its handler has read that. For TCP it is the keepalive time, too. 0: never; default 30 000.
+   */
+  keepAliveInterval?: number;
+  limits?: Partial<Limits>;
+}
+
+export interface CallOptions {
+  /** Argument values by name; strings go out as UTF-8. */
+  args?: Readonly<Record<string, string | Uint8Array>>;
+  /** Command data. */
+  data?: Uint8Array | string | AsyncIterable<Uint8Array>;
+  /** Cancels the request when it fires. */
+  signal?: AbortSignal;
+  /** What the server's authorize hook is shown (protocol.md C6); never logged there. Default: the client's. */
+  authorization?: string;
+  /** Keeps the response out of every shared context (protocol.md C6), and the command's data with it. */
+  sensitive?: boolean;
+  /** The server cancels the request after so many milliseconds (protocol.md C6). */
+  deadlineMs?: number;
+  /** Lines for people that come with the response. */
+  onText?: (text: string) => void;
+  onProgress?: (progress: Progress) => void;
+}

@@ -1,0 +1,55 @@
+/** Finds out that the other end is gone without a word (protocol.md C: ping). Servers and clients do it alike. */
+
+import { ConnectionError } from '../wire/errors.ts';
+import { FrameType } from '../wire/frame.ts';
+import { PING_SIZE } from '../wire/payloads.ts';
+import type { Connection } from './connection.ts';
+
+export class KeepAlive {
+  readonly #connection: Connection;
+  readonly #answersPings: () => boolean;
+  /** Bytes sent when the peer was asked for a sign of life; undefined: it is not being asked. */
+  #asked: number | undefined;
+  #readBefore = 0;
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  /** `answersPings`: whether the peer can be expected to answer a ping now. */
+  constructor(connection: Connection, answersPings: () => boolean) {
+    this.#connection = connection;
+    this.#answersPings = answersPings;
+  }
+
+  /** Calls {@link check} every `milliseconds` until {@link stop}; 0: never. Keeps no process alive. */
+  start(milliseconds: number): void {
+    if (milliseconds <= 0) return;
+    this.#timer = setInterval(() => this.check(), milliseconds);
+    (this.#timer as { unref?: () => void }).unref?.();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  /**
+   * To be called once in a while: asks a peer that was silent since the last call for a sign of life, and drops the
+   * connection when there was none, neither bytes of its own nor ours that it took, until the next call.
+   */
+  check(): void {
+    // What has come during a long tick of ours is read first, and so is what a peer in this process then answers.
+    this.#connection.endOfTick(() => this.#connection.endOfTick(this.#check));
+  }
+
+  readonly #check = (): void => {
+    const { bytesRead: read, reading, writer, remote } = this.#connection;
+    const silent = read === this.#readBefore && reading;
+    this.#readBefore = read;
+    if (!silent || !this.#answersPings()) this.#asked = undefined;
+    else if (this.#asked === undefined) {
+      this.#connection.sendPlain(0, FrameType.ping, 0, new Uint8Array(PING_SIZE));
+      writer.flush();
+      this.#asked = writer.bytesWritten;
+    } else if (writer.bytesWritten === this.#asked) {
+      this.#connection.destroy(new ConnectionError(`keepAliveInterval: ${remote} gives no sign of life`));
+    } else this.#asked = undefined;
+  };
+}

@@ -1,0 +1,95 @@
+/** What a server's commands are made of, and the two that every server has. */
+
+import type { HandlerModule } from '../../workers/calls.ts';
+import type { CommandRequest, Handler, Output } from '../reactor/command.ts';
+import type { CommandMode } from './authorize.ts';
+
+/** Rules that hold wherever the handler runs. */
+interface CommandRules {
+  /** What belongs together under the policy `affinity`; without it, the command's name. */
+  readonly affinityKey?: (args: ReadonlyMap<string, Uint8Array>) => string | undefined;
+  /** Responses stay out of every shared context (protocol.md D). */
+  readonly sensitive?: boolean;
+  /** What the authorize hook is told of the command; default `rw`: it may change state. */
+  readonly mode?: CommandMode;
+}
+
+/** A command whose handler runs on the main thread. */
+export interface MainCommand extends CommandRules {
+  readonly handler: Handler;
+}
+
+/** A command whose handler runs in the lanes: the export of a module, or with `options` what that export makes. */
+export interface LaneCommand extends CommandRules {
+  readonly module: URL | string;
+  /** Missing: `default`. */
+  readonly export?: string;
+  /** Structured-clonable; given to the export, which returns a Handler or a record of Handlers by command. */
+  readonly options?: unknown;
+}
+
+export type CommandDefinition = Handler | MainCommand | LaneCommand;
+
+/** A command as the server keeps it. */
+export interface Command extends CommandRules {
+  readonly name: string;
+  readonly mode: CommandMode;
+  /** Undefined for commands that run in lanes. */
+  readonly handler: Handler | undefined;
+  /** Index of the lanes' handler module; −1 for commands on the main thread. */
+  readonly laneHandler: number;
+}
+
+/** All commands of a server, and the modules that its lanes have to know. */
+export class CommandTable {
+  readonly #commands = new Map<string, Command>();
+  readonly modules: HandlerModule[] = [];
+
+  /** @throws TypeError when a definition is none. */
+  add(name: string, definition: CommandDefinition): void {
+    if (typeof definition === 'function') {
+      this.#commands.set(name, { name, handler: definition, laneHandler: -1, mode: 'rw' });
+      return;
+    }
+    const { affinityKey, sensitive, mode = 'rw' } = definition;
+    if ('handler' in definition && typeof definition.handler === 'function') {
+      this.#commands.set(name, {
+        name,
+        handler: definition.handler,
+        laneHandler: -1,
+        affinityKey,
+        sensitive,
+        mode,
+      });
+    } else if ('module' in definition) {
+      const laneHandler = this.#module(definition);
+      this.#commands.set(name, { name, handler: undefined, laneHandler, affinityKey, sensitive, mode });
+    } else throw new TypeError(`command '${name}' is neither a function nor names a handler or a module`);
+  }
+
+  get(name: string): Command | undefined {
+    return this.#commands.get(name);
+  }
+
+  get names(): string[] {
+    return [...this.#commands.keys()].sort();
+  }
+
+  /** Several commands may come from one module: it is loaded once per lane. */
+  #module(definition: LaneCommand): number {
+    const { options } = definition;
+    const module = { module: String(definition.module), export: definition.export ?? 'default', options };
+    const known = this.modules.findIndex(
+      (other) =>
+        other.module === module.module && other.export === module.export && other.options === options,
+    );
+    return known >= 0 ? known : this.modules.push(module) - 1;
+  }
+}
+
+/** `echo`: the argument `value` first if given, then the command data as it arrives. */
+export async function* echo(request: CommandRequest): AsyncGenerator<Output> {
+  const value = request.args.get('value');
+  if (value !== undefined) yield value;
+  yield* request.data;
+}

@@ -1,0 +1,180 @@
+/**
+ * When a peer is read: only while what it makes us hold is within bounds. One per connection; it owns what is counted
+ * for that, and who waits for the peer's credit, which comes by the same way as all else.
+ */
+
+import type { Connection } from '../connection/connection.ts';
+import { FrameType, PingFlag } from '../wire/frame.ts';
+import { overLimit } from '../wire/limits.ts';
+
+/** A request, as far as its command data is concerned. */
+export interface DataHolder {
+  /** What the command data costs that has come and has not been read by the handler. */
+  readonly unreadData: number;
+  stop(message: string): void;
+}
+
+/** What the bounds ask about the connection's input, and tell. */
+export interface InputSource {
+  /** False before the peer is admitted, and once nothing is read any more. */
+  readonly wanted: boolean;
+  /** Bytes of frames that wait for a decoder, or behind one that does. */
+  readonly heldBytes: number;
+  /** Requests that wait until another's response is over. */
+  readonly withoutStream: readonly DataHolder[];
+  /** Whether decoders have to wait before they decode more. */
+  holdDecoders(hold: boolean): void;
+}
+
+/** Bytes of output beyond its bound, where handlers wait, until we stop reading: pongs and errors. */
+const SHORT_ANSWERS = 256 * 1024;
+/** Command data past maxBufferedInput that we hold while its handlers wait for credit, in bytes. */
+const STUCK_ROOM = 8 << 20;
+const MAX_HELD_PONGS = 64;
+
+export class InputBounds {
+  readonly #connection: Connection;
+  readonly #source: InputSource;
+  /** What the command data costs that handlers have not read yet. */
+  #unreadData = 0;
+  /** By request, each with how it goes on: one that is over must not stay here until credit comes, for it may never. */
+  readonly #creditWaiters = new Map<DataHolder, () => void>();
+  /** Replies to pings that wait until less of it is unread: clients pace their uploads by them. */
+  #heldPongs: Uint8Array[] = [];
+  #awaitsOutput = false;
+
+  constructor(connection: Connection, source: InputSource) {
+    this.#connection = connection;
+    this.#source = source;
+  }
+
+  /** True while the peer waits for us, and not we for it. */
+  get peerWaits(): boolean {
+    return this.#heldPongs.length > 0;
+  }
+
+  /** Command data has come that costs so much to hold. */
+  dataCame(cost: number): void {
+    this.#unreadData += cost;
+  }
+
+  /** Command data is held no longer. */
+  dataRead(cost: number): void {
+    this.#unreadData -= cost;
+    this.check();
+  }
+
+  /**
+   * Reads on only while what we hold for slow handlers and decoders is within bounds, and what waits to be sent is: a
+   * peer that reads nothing must not go on asking for short answers. Data whose handlers wait for credit must not keep
+   * that from being read, up to a bound which lies well above what a client that paces its uploads by pings has under
+   * way.
+   */
+  readonly check = (): void => {
+    if (!this.#source.wanted) return;
+    const soft = this.#soft;
+    const held = this.#held;
+    this.#source.holdDecoders(held > soft + STUCK_ROOM);
+    if (this.#waitsForEver) this.#failForOutput();
+    else if (this.#outputOverfull) this.#pauseForOutput();
+    else if (held <= soft) {
+      this.#sendHeldPongs();
+      this.#connection.resume();
+    } else this.#checkStuck(held, soft);
+  };
+
+  /** `resume` is called when the peer has granted credit, `request` is stopped when it no longer can. */
+  waitForCredit(request: DataHolder, resume: () => void): void {
+    this.#creditWaiters.set(request, resume);
+  }
+
+  /** The request is over. */
+  stopWaiting(request: DataHolder): void {
+    this.#creditWaiters.delete(request);
+  }
+
+  wakeCreditWaiters(): void {
+    for (const [, resume] of this.#takeCreditWaiters()) resume();
+  }
+
+  /** No credit comes after the end of input. */
+  stopCreditWaiters(): void {
+    for (const [request] of this.#takeCreditWaiters())
+      request.stop('the response waits for credit, and the input has ended');
+  }
+
+  /** Answers a ping, at once or when less command data is unread. */
+  pong(payload: Uint8Array): void {
+    if (this.#held <= this.#soft || this.#heldPongs.length >= MAX_HELD_PONGS) this.#sendPong(payload);
+    else this.#heldPongs.push(payload);
+  }
+
+  get #soft(): number {
+    return this.#connection.limits.maxBufferedInput;
+  }
+
+  get #held(): number {
+    return this.#unreadData + this.#source.heldBytes;
+  }
+
+  get #outputOverfull(): boolean {
+    const { used, limit } = this.#connection.output;
+    return used > limit + SHORT_ANSWERS;
+  }
+
+  /** Half duplex: output goes when input has ended, so that we must not stop reading, and cannot go on (A6). */
+  get #waitsForEver(): boolean {
+    const { writer, output } = this.#connection;
+    if (!writer.held || output.used < output.limit) return false;
+    return this.#outputOverfull || this.#held > this.#soft;
+  }
+
+  #failForOutput(): void {
+    const { maxBufferedOutput } = this.#connection.limits;
+    const held = `more than ${maxBufferedOutput} bytes of output before the end of input`;
+    this.#connection.fail(overLimit('maxBufferedOutput', held));
+  }
+
+  #checkStuck(held: number, soft: number): void {
+    const stuck = this.#dependOnCredit().filter(({ unreadData }) => unreadData > 0);
+    const stuckBytes = stuck.reduce((sum, { unreadData }) => sum + unreadData, 0);
+    if (held - stuckBytes > soft) this.#connection.pause();
+    else if (held <= soft + STUCK_ROOM) this.#connection.resume();
+    else for (const request of stuck) request.stop('too much command data for a response that is not read');
+  }
+
+  /** Requests that wait for credit, and those that wait for the streams of these. */
+  #dependOnCredit(): DataHolder[] {
+    return this.#creditWaiters.size === 0
+      ? []
+      : [...this.#creditWaiters.keys(), ...this.#source.withoutStream];
+  }
+
+  #pauseForOutput(): void {
+    this.#connection.pause();
+    if (this.#awaitsOutput) return;
+    this.#awaitsOutput = true;
+    this.#connection.output.wait(() => {
+      this.#awaitsOutput = false;
+      this.check();
+    });
+  }
+
+  #takeCreditWaiters() {
+    const waiters = [...this.#creditWaiters];
+    this.#creditWaiters.clear();
+    return waiters;
+  }
+
+  #sendHeldPongs(): void {
+    if (this.#heldPongs.length === 0) return;
+    const pongs = this.#heldPongs;
+    this.#heldPongs = [];
+    this.#connection.restartIdleTime();
+    for (const payload of pongs) this.#sendPong(payload);
+  }
+
+  #sendPong(payload: Uint8Array): void {
+    this.#connection.sendPlain(0, FrameType.ping, PingFlag.reply, payload);
+  }
+}

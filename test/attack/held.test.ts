@@ -1,0 +1,177 @@
+/** What a peer may do over and over must not be kept: each case asks the garbage collector what is left of it. */
+
+import { randomFillSync } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import test from 'ava';
+import { nativeZstd } from '../../src/encoding/native.ts';
+import { cached, type Handler } from '../../src/index.ts';
+import { makePolicy } from '../../src/lanes/policy.ts';
+import { IncomingFrames } from '../../src/reactor/incoming.ts';
+import { FrameType, StreamFlag } from '../../src/wire/frame.ts';
+import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
+import { encodeAll } from '../encoding/helpers.ts';
+import { heldBytes, stillHeld } from '../helpers/gc.ts';
+import { RawPeer } from '../helpers/raw-peer.ts';
+import { dial, failure, serving } from '../helpers/serving.ts';
+import { streamSettingsPayload } from '../independent/client.ts';
+import { frame, HELLO } from './helper.ts';
+
+const ROUNDS = 200;
+
+interface Case {
+  /** What the requests wait for when they are stopped. */
+  what: string;
+  settings: string;
+  handler: Handler;
+}
+
+const CASES: Case[] = [
+  {
+    what: 'credit that never comes',
+    settings: HELLO.replace('{', '{"requestWindow":0,'),
+    handler: async function* () {
+      yield 'x';
+    },
+  },
+  {
+    what: 'cached output that another is producing',
+    settings: HELLO.replace('{', '{"contentEncodings":["zstd-8mb"],'),
+    handler: async function* () {
+      yield cached('key', () => new Promise(() => undefined));
+    },
+  },
+];
+
+for (const { what, settings, handler } of CASES) {
+  test.serial(`${ROUNDS} requests that waited for ${what} and were stopped are let go of`, async (t) => {
+    const seen: WeakRef<object>[] = [];
+    const { address } = await serving(t, {
+      workers: 1,
+      commands: {
+        wait: (request) => {
+          seen.push(new WeakRef(request));
+          return handler(request);
+        },
+      },
+    });
+    const peer = await RawPeer.connect(address.port);
+    t.teardown(() => peer.close());
+    // The first one keeps waiting.
+    peer.send(settings, '1 1 0 command-name eos wait');
+    for (let i = 1; i <= ROUNDS; i++) {
+      const id = 2 * i + 1;
+      peer.send(`${id} 1 0 command-name eos wait`, '0 1 0 ping 0 12345678');
+      // By the time of the reply it waits.
+      t.true(await peer.until(() => peer.frames.filter(({ type }) => type === FrameType.ping).length === i));
+      peer.send(`${id} 1 0 cancel 0 `);
+      t.is(await peer.answer(id), 'error: cancelled');
+    }
+    t.is(seen.length, 1 + ROUNDS);
+    const held = await stillHeld(seen);
+    t.true(held < 10, `${held} are held`);
+  });
+}
+
+test.serial('affinity keeps nothing of the keys that a peer makes up', (t) => {
+  const policy = makePolicy('affinity');
+  const streams = [0, 1].map((index) => ({
+    index,
+    open: true,
+    requests: 0,
+    responses: 0,
+    pendingBytes: 0,
+    bytesIn: 0,
+  }));
+  const ask = (i: number) => {
+    const key = `${i} `.padEnd(60_000, 'x');
+    // The same key goes by the same stream, however often it is asked for.
+    t.is(policy({ command: 'c', key }, streams), policy({ command: 'c', key }, streams));
+  };
+  ask(0);
+  const before = heldBytes();
+  for (let i = 1; i <= 1000; i++) ask(i);
+  const grown = heldBytes() - before;
+  t.true(grown < 10 << 20, `${grown >> 20} MiB`);
+});
+
+test.serial(
+  'bombs decoded on one lane wait for a frame on a lane that hangs: a few of them are held',
+  async (t) => {
+    const { address, server } = await serving(t, {
+      workers: 2,
+      laneTimeout: 2000,
+      policy: 'single',
+      commands: {
+        spin: { module: new URL('../fixtures-limits/failing.ts', import.meta.url), export: 'spin' },
+        sink: async function* ({ data }) {
+          for await (const piece of data) if (piece.length < 0) yield piece;
+        },
+      },
+    });
+    const other = await dial(t, address);
+    await other.call('capabilities').text();
+    const settings = streamSettingsPayload('zstd-8mb');
+    const peer = await RawPeer.connect(address.port);
+    t.teardown(() => peer.close());
+    // One lane has a stream already: the first decoder goes to the other one, the second to either.
+    peer.send(
+      HELLO,
+      '1 1 0 command-name have-data sink',
+      frame('0 3 stream-begin stream-settings 0 ', settings),
+      frame('0 5 stream-begin stream-settings 0 ', settings),
+    );
+    while ((await server.stats()).lanes.reduce((sum, { openStreams }) => sum + openStreams, 0) < 3);
+    const bombs = encodeAll(
+      nativeZstd,
+      Array.from({ length: 450 }, () => {
+        const bomb = new Uint8Array(1_000_000);
+        randomFillSync(bomb, 0, 2000);
+        return bomb;
+      }),
+      { level: 1 },
+    );
+    const [small] = encodeAll(nativeZstd, [Uint8Array.of(1)], { level: 1 });
+    const before = heldBytes();
+    const lost = failure(other.call('spin').text());
+    // By then it spins.
+    await sleep(300);
+    peer.send(
+      frame('1 5 encoded command-data continuation ', small),
+      ...bombs.map((bomb) => frame('1 3 encoded command-data continuation ', bomb)),
+    );
+    let peak = 0;
+    for (const end = performance.now() + 1500; performance.now() < end; await sleep(50))
+      peak = Math.max(peak, heldBytes() - before);
+    t.regex((await lost).message, /no sign of life/);
+    t.true(peak < 40 << 20, `${peak >> 20} MiB`);
+  },
+);
+
+test.serial('frames that wait for a decoder do not keep the chunks that they came in', (t) => {
+  const held: Uint8Array[] = [];
+  const decoders = {
+    supports: () => true,
+    open: () => undefined,
+    close: () => undefined,
+    decode: () => undefined,
+  };
+  const incoming = new IncomingFrames(
+    'client',
+    DEFAULT_LIMITS,
+    decoders,
+    (_frame, payload) => void held.push(payload),
+    () => 0,
+  );
+  const on = (streamFlags: number, type: number, payload: Uint8Array) =>
+    incoming.push({ requestId: 1, streamId: 3, streamFlags, type, flags: 1, payload });
+  on(StreamFlag.begin, FrameType.streamSettings, streamSettingsPayload('zstd-8mb'));
+  const before = heldBytes();
+  for (let i = 0; i < 1000; i++) {
+    on(StreamFlag.encoded, FrameType.commandData, new Uint8Array(65_536).subarray(7, 9));
+    on(0, FrameType.commandData, new Uint8Array(65_536).subarray(7, 9));
+  }
+  t.deepEqual(held, []);
+  const grown = heldBytes() - before;
+  t.true(grown < 10 << 20, `${grown >> 20} MiB`);
+  t.is(incoming.heldBytes, 2000 * 258);
+});

@@ -1,0 +1,214 @@
+/** The harness itself: what a figure rests on. No test here asserts how fast anything is. */
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import test from 'ava';
+import type { Result } from '../../bench/bench.ts';
+import { figure, GOALS } from '../../bench/figures.ts';
+import { asHtml } from '../../bench/html.ts';
+import { Load } from '../../bench/load.ts';
+import { describeMachine } from '../../bench/machine.ts';
+import { makePayloads, PAYLOAD_NAMES } from '../../bench/payloads.ts';
+import { PEERS } from '../../bench/peers/index.ts';
+import type { Connection } from '../../bench/peers/peer.ts';
+import { Rig, reasonIn } from '../../bench/proc.ts';
+import { asJson, asText, failedRun, makeReport } from '../../bench/report.ts';
+import { Latency, median, pairedRatio, spread } from '../../bench/stats.ts';
+
+const MIB = 1024 * 1024;
+
+for (const name of PAYLOAD_NAMES) {
+  test(`${name}: the seed decides the bytes, and no payload comes twice within 8 MiB`, (t) => {
+    const payloads = makePayloads({ name, seed: 7 });
+    t.is(makePayloads({ name, seed: 7 }).sha256, payloads.sha256);
+    t.not(makePayloads({ name, seed: 8 }).sha256, payloads.sha256);
+    t.true(payloads.bytes >= 16 * MIB);
+    const seen = new Set<string>();
+    for (let i = 0; i < payloads.count; i++) seen.add(payloads.get(i).toString('latin1'));
+    t.is(seen.size, payloads.count);
+  });
+}
+
+test('a pool for more streams is larger by as much', (t) => {
+  t.true(makePayloads({ name: 'text32k', seed: 1, streams: 2 }).bytes >= 32 * MIB);
+});
+
+test('a corpus that is smaller than the window is refused, with the reason', (t) => {
+  const name = `corpus:${join(import.meta.dirname, '../..', 'package.json')}`;
+  t.throws(() => makePayloads({ name, seed: 1 }), { message: /none repeats inside the window/ });
+});
+
+test('900-byte records compress as the ones that the design was measured with', async (t) => {
+  const { nativeCodecs } = await import('../../src/encoding/native.ts');
+  const payloads = makePayloads({ name: 'json900', seed: 1 });
+  const encoder = nativeCodecs()[0]!.createEncoder!({ level: 3 });
+  const target = new Uint8Array(1 << 16);
+  let bytes = 0;
+  for (let i = 0; i < payloads.count; i++) bytes += encoder.encode(payloads.get(i), target, 0);
+  encoder.close();
+  const ratio = payloads.bytes / bytes;
+  t.true(ratio > 3.5 && ratio < 3.8, `ratio ${ratio}`);
+});
+
+test('medians, spreads and paired ratios', (t) => {
+  t.is(median([3, 1, 2]), 2);
+  t.is(median([4, 1, 2, 3]), 2.5);
+  t.throws(() => median([]), { instanceOf: RangeError });
+  t.deepEqual(spread([1, 2, 9]), { median: 2, min: 1, max: 9, mad: 1, n: 3 });
+  // One slow round on both sides leaves the ratio as it is.
+  t.is(pairedRatio([1, 10, 1], [2, 20, 2]).max, 0.5);
+  t.throws(() => pairedRatio([1], [1, 2]), { instanceOf: RangeError });
+});
+
+test('a latency histogram keeps three digits', (t) => {
+  const latency = new Latency();
+  for (let i = 1; i <= 1000; i++) latency.record(i);
+  const { p50, p99, max, count } = latency.summary();
+  t.is(count, 1000);
+  t.true(Math.abs(p50 - 500) < 2 && Math.abs(p99 - 990) < 2 && Math.abs(max - 1000) < 2);
+});
+
+const payloads = makePayloads({ name: 'json900', seed: 1 });
+
+test('load stops at a response that is not the payload', async (t) => {
+  const wrong: Connection = { fetch: async (i) => payloads.get(i + 1), close: () => {} };
+  const load = new Load([wrong], payloads);
+  load.start({ kind: 'closed', inFlight: 2 });
+  await t.throwsAsync(load.stop(), { message: /is not payload/ });
+});
+
+test('an open loop charges a stall to every request that it held up', async (t) => {
+  // Answers at once, but for half a second in which it answers nothing.
+  const stall = delay(500);
+  const stalling: Connection = { fetch: (i) => stall.then(() => payloads.get(i)), close: () => {} };
+  const load = new Load([stalling], payloads);
+  load.start({ kind: 'open', rate: 1000, seed: 1 });
+  await delay(600);
+  const { latency, requests } = load.mark();
+  await load.stop();
+  // A closed loop would have seen one slow request; here about 500 of 600 waited.
+  t.true(requests > 300);
+  t.true(latency.p50 > 100, `p50 ${latency.p50}`);
+});
+
+for (const peer of PEERS) {
+  const run = peer.missing?.() === undefined ? test.serial : test.skip;
+  run(`${peer.name} answers with the payloads, and its bytes and CPU are counted`, async (t) => {
+    await using rig = await Rig.start({ peer: peer.name, payloads: { name: 'json900', seed: 1 } });
+    const closed = await rig.measure({ kind: 'closed', inFlight: 10 }, 0.3, 0.1);
+    t.true(closed.requests > 0);
+    t.true(closed.wireBytes > 100);
+    t.true(closed.cpu.total > 0);
+    const open = await rig.measure({ kind: 'open', rate: 100, seed: 1 }, 0.3, 0.1);
+    t.true(open.latency.count > 0);
+  });
+}
+
+test('figures say whether the goal is met, and null when there is no value', (t) => {
+  t.like(figure('small.cpu_vs_h2', 0.19), { ok: true, goal: '≤ 1/5', unit: '×' });
+  t.like(figure('small.rps_vs_ws', 24), { ok: false, goal: '≥ 25' });
+  t.like(figure('latency.p99_half_load', null), { ok: null, value: null });
+  t.throws(() => figure('no.such', 1), { instanceOf: RangeError });
+});
+
+const result: Result = {
+  bench: 'sample',
+  summary: 'A <sample> & more.',
+  payloads: [],
+  tables: [
+    {
+      title: 'T',
+      columns: ['name', 'n'],
+      rows: [
+        ['a<b', 1234567],
+        ['c', null],
+      ],
+    },
+  ],
+  charts: [
+    { title: 'Bars', kind: 'bar', x: 'peer', y: 'µs', points: [{ peer: 'a', µs: 1 }] },
+    {
+      title: 'Lines',
+      kind: 'line',
+      x: 'n',
+      y: 'v',
+      series: 's',
+      points: [
+        { n: 1, v: 2, s: 'k' },
+        { n: 2, v: 3, s: 'k' },
+      ],
+    },
+  ],
+  figures: [figure('cache.cpu_vs_encode', 0.05)],
+  skipped: ['x: not installed'],
+  raw: null,
+};
+
+test('a report carries every figure of the issue, measured or not', (t) => {
+  const report = makeReport(describeMachine('npm run bench -- all'), [result], {
+    quick: true,
+    seed: 1,
+    everything: true,
+  });
+  const { figures } = JSON.parse(asJson(report)) as { figures: { id: string }[] };
+  t.deepEqual(new Set(figures.map(({ id }) => id)), new Set(GOALS.keys()));
+  t.regex(asText(report), /cache\.cpu_vs_encode.*0\.05 ×.*met/);
+});
+
+test('a bench that failed is in every form of the report, with the reason', async (t) => {
+  const report = makeReport(describeMachine('x'), [failedRun('limit', 'no <compiler>')], {
+    quick: true,
+    seed: 1,
+    everything: true,
+  });
+  t.regex(asText(report), /# limit\nFailed: no <compiler>/);
+  t.regex(asJson(report), /Failed: no <compiler>/);
+  t.regex(await asHtml(report), /Failed: no &#60;compiler&#62;/);
+});
+
+test('the HTML report stands alone: SVG inside, no script, nothing fetched, text escaped', async (t) => {
+  const report = makeReport(describeMachine('x'), [result], { quick: false, seed: 1, everything: false });
+  const html = await asHtml(report);
+  t.is(html.match(/<svg /g)?.length, 2);
+  t.notRegex(html, /<script|<link|\bsrc=|url\(/);
+  // The only addresses are the names of SVG's own namespaces.
+  t.deepEqual([...new Set(html.match(/https?:\/\/[^"\s]+/g))].sort(), [
+    'http://www.w3.org/1999/xlink',
+    'http://www.w3.org/2000/svg',
+  ]);
+  t.regex(html, /A &#60;sample&#62; &#38; more/);
+  t.regex(html, /prefers-color-scheme: dark/);
+});
+
+const bench = (...args: string[]) =>
+  promisify(execFile)(process.execPath, [
+    '--no-warnings',
+    join(import.meta.dirname, '../../bench/main.ts'),
+    ...args,
+  ]);
+
+for (const args of [
+  ['nonsense'],
+  [],
+  ['limit', '--seed', 'x'],
+  ['limit', '--corpus', '/no/such'],
+  ['all', '--corpus', join(import.meta.dirname, '../../package.json')],
+  ['limit', '--nonsense'],
+]) {
+  test(`wrong arguments, ${JSON.stringify(args)}: one line, exit code 2`, async (t) => {
+    const error = (await t.throwsAsync(bench(...args))) as Error & { code: number; stderr: string };
+    t.is(error.code, 2);
+    t.regex(error.stderr, /^millrace: [^\n]+\n$/);
+  });
+}
+
+test('a child that failed is quoted by its message, not its stack', (t) => {
+  t.is(reasonIn('/x.ts:5\n  throw\n\nRangeError: too small\n    at f (x.ts:5:1)\n'), 'too small');
+  t.is(reasonIn('no such option\n'), 'no such option');
+});
+
+test('its help names the command as it is called', async (t) => {
+  const { stdout } = await bench('--help');
+  t.regex(stdout, /^Usage: millrace bench \[options\] <name>\n/);
+});

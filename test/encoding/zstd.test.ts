@@ -1,0 +1,195 @@
+import zlib from 'node:zlib';
+import test from 'ava';
+import fc from 'fast-check';
+import { nativeZstd } from '../../src/encoding/native.ts';
+import { portableZstd } from '../../src/encoding/portable.ts';
+import { ZstdWalker } from '../../src/encoding/zstd-blocks.ts';
+import {
+  concat,
+  decodeAll,
+  encodeAll,
+  LIMITS,
+  MAGIC,
+  noise,
+  text,
+  zstdBlock,
+  zstdHeader,
+} from './helpers.ts';
+
+const ROOMY = { ...LIMITS, maxDecodedSize: 64 << 20, maxDecodedRatio: 1e9 };
+
+/** The elements of a payload, each as its kind and length. */
+function elements(walker: ZstdWalker, payload: readonly number[]): string[] {
+  const found: string[] = [];
+  const bytes = Uint8Array.from(payload);
+  for (let at = 0; at < bytes.length; ) {
+    const end = walker.step(bytes, at);
+    found.push(
+      `${walker.element} ${end - at}${walker.element === 'block' && walker.lastBlock ? ' last' : ''}`,
+    );
+    at = end;
+  }
+  return found;
+}
+
+test('the walker tells headers, blocks, checksums and skippable frames apart', (t) => {
+  const walker = new ZstdWalker(8 << 20);
+  const payload = [
+    ...[0x5f, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9],
+    ...[...MAGIC, 4, 0x38],
+    ...zstdBlock(0, [1, 2, 3]),
+    ...zstdBlock(1, [7], false, 1000),
+    ...zstdBlock(0, [], true),
+    ...[1, 2, 3, 4],
+    ...zstdHeader(10),
+    ...zstdBlock(0, [5], true),
+  ];
+  t.deepEqual(elements(walker, payload), [
+    'skippable 9',
+    'header 6',
+    'block 6',
+    'block 4',
+    'block 3 last',
+    'checksum 4',
+    'header 6',
+    'block 4 last',
+  ]);
+  t.true(walker.betweenFrames);
+});
+
+test('the walker goes on where the last payload ended', (t) => {
+  const walker = new ZstdWalker(8 << 20);
+  t.true(walker.betweenFrames);
+  t.deepEqual(elements(walker, [...MAGIC, 4, 0x38]), ['header 6']);
+  t.false(walker.betweenFrames);
+  t.deepEqual(elements(walker, zstdBlock(0, [1])), ['block 4']);
+  t.deepEqual(elements(walker, zstdBlock(0, [1], true)), ['block 4 last']);
+  t.false(walker.betweenFrames);
+  t.deepEqual(elements(walker, [0, 0, 0, 0]), ['checksum 4']);
+  t.true(walker.betweenFrames);
+});
+
+test('the walker reads every form of window and content size', (t) => {
+  const windowOf = (header: number[]) => {
+    const walker = new ZstdWalker(2 ** 42);
+    t.deepEqual(elements(walker, header), [`header ${header.length}`]);
+    return [walker.windowSize, walker.maxBlock];
+  };
+  const largest = 128 << 10;
+  t.deepEqual(windowOf([...MAGIC, 0x00, 0x00]), [1024, 1024]);
+  t.deepEqual(windowOf([...MAGIC, 0x00, 0x07]), [1920, 1920]);
+  t.deepEqual(windowOf([...MAGIC, 0x00, 0x68]), [8 << 20, largest]);
+  t.deepEqual(windowOf([...MAGIC, 0x00, 0xff]), [2 ** 41 * 1.875, largest]);
+  t.deepEqual(windowOf([...MAGIC, 0x20, 200]), [200, 200]);
+  t.deepEqual(windowOf([...MAGIC, 0x60, 1, 1]), [513, 513]);
+  t.deepEqual(windowOf([...MAGIC, 0xa0, 0, 0, 1, 0]), [65_536, 65_536]);
+  t.deepEqual(windowOf([...MAGIC, 0xe0, 0, 0, 0, 0, 2, 0, 0, 0]), [2 ** 33, largest]);
+  t.deepEqual(windowOf([...MAGIC, 0x40, 0x10, 1, 1]), [4096, 4096]);
+  t.deepEqual(windowOf([...MAGIC, 0x83, 0x10, 0, 0, 0, 0, 1, 1, 1, 1]), [4096, 4096]);
+});
+
+test('the walker agrees with libzstd on where a frame ends', (t) => {
+  for (const length of [0, 1, 300, 70_000, 300_000]) {
+    for (const checksum of [0, 1]) {
+      const params = { [zlib.constants.ZSTD_c_checksumFlag]: checksum };
+      const whole = zlib.zstdCompressSync(text(length), { params });
+      const walker = new ZstdWalker(8 << 20);
+      walker.walk(whole);
+      t.true(walker.betweenFrames);
+      t.throws(() => new ZstdWalker(8 << 20).walk(whole.subarray(0, -1)), {
+        code: 'corrupt',
+        message: /ends inside/,
+      });
+    }
+  }
+});
+
+test('the portable decoder slides its window over long streams', (t) => {
+  const bytes = concat([
+    text(400_000, 1),
+    noise(200_000, 2),
+    text(400_000, 1),
+    noise(200_000, 2),
+    text(300_000, 3),
+  ]);
+  for (const windowLog of [10, 11, 15, 17, 19, 20, 23]) {
+    for (const level of [1, 19]) {
+      for (const cut of [700, 32_768, 150_000]) {
+        if (level === 19 && cut === 700) continue;
+        const frames = Array.from({ length: Math.ceil(bytes.length / cut) }, (_, i) =>
+          bytes.subarray(i * cut, (i + 1) * cut),
+        );
+        const decoded = decodeAll(portableZstd, encodeAll(nativeZstd, frames, { level, windowLog }), ROOMY);
+        t.true(
+          Buffer.from(concat(decoded)).equals(bytes),
+          `level ${level}, window 2^${windowLog}, cut ${cut}`,
+        );
+      }
+    }
+  }
+});
+
+test('the portable decoder reaches back 8 MiB', (t) => {
+  const far = noise((8 << 20) - 70_000);
+  const frames = [far, text(1000), far.subarray(0, 50_000), text(10_000), far, far.subarray(0, 100)];
+  const payloads = encodeAll(nativeZstd, frames, { level: 12, windowLog: 23 });
+  t.true(payloads[4]!.length < 20_000, 'the test does not test what it says');
+  const decoded = decodeAll(portableZstd, payloads, ROOMY);
+  for (const [i, frame] of frames.entries()) t.true(Buffer.from(decoded[i]!).equals(frame), `frame ${i}`);
+});
+
+test('portable and native decoders agree on any data at any level', (t) => {
+  const skewed = fc
+    .tuple(fc.integer({ min: 1, max: 20_000 }), fc.integer({ min: 1, max: 255 }), fc.nat(1000))
+    .map(([length, symbols, seed]) => noise(length, seed).map((byte) => (byte * byte) % symbols));
+  const runs = fc
+    .array(fc.tuple(fc.nat(255), fc.integer({ min: 1, max: 3000 })), { maxLength: 20 })
+    .map((parts) => concat(parts.map(([byte, length]) => new Uint8Array(length).fill(byte))));
+  const repeats = fc
+    .tuple(fc.uint8Array({ minLength: 1, maxLength: 100 }), fc.integer({ min: 1, max: 300 }))
+    .map(([part, times]) => concat(new Array<Uint8Array>(times).fill(part)));
+  const options = fc.record({
+    level: fc.integer({ min: -7, max: 19 }),
+    windowLog: fc.integer({ min: 10, max: 18 }),
+  });
+  fc.assert(
+    fc.property(
+      fc.array(fc.oneof(skewed, runs, repeats), { minLength: 1, maxLength: 6 }),
+      options,
+      (frames, o) => {
+        const payloads = encodeAll(nativeZstd, frames, o, true);
+        const decoded = decodeAll(portableZstd, payloads, ROOMY);
+        frames.forEach((frame, i) => {
+          if (!Buffer.from(frame).equals(decoded[i]!)) throw new Error(`frame ${i} differs`);
+        });
+      },
+    ),
+    { numRuns: 150 },
+  );
+  t.pass();
+});
+
+test('where both decoders accept damaged data they make the same of it', (t) => {
+  const payloads = encodeAll(nativeZstd, [text(2000), text(2000, 2), noise(500).map((byte) => byte & 31)]);
+  const outcome = (codec: typeof nativeZstd, damaged: Uint8Array[]) => {
+    try {
+      return Buffer.from(concat(decodeAll(codec, damaged))).toString('latin1');
+    } catch {
+      return undefined;
+    }
+  };
+  const change = fc.tuple(fc.nat(payloads.length - 1), fc.nat(), fc.nat(255));
+  let accepted = 0;
+  fc.assert(
+    fc.property(fc.array(change, { minLength: 1, maxLength: 2 }), (changes) => {
+      const damaged = payloads.map((payload) => payload.slice());
+      for (const [k, at, byte] of changes) damaged[k]![at % damaged[k]!.length] = byte;
+      const [ours, theirs] = [outcome(portableZstd, damaged), outcome(nativeZstd, damaged)];
+      if (ours === undefined || theirs === undefined) return;
+      accepted++;
+      if (ours !== theirs) throw new Error('the decoders differ');
+    }),
+    { numRuns: 1000 },
+  );
+  t.true(accepted > 50, `only ${accepted} of 1000 were accepted`);
+});

@@ -1,0 +1,130 @@
+import { existsSync } from 'node:fs';
+import { builtinModules } from 'node:module';
+import { join } from 'node:path';
+import test from 'ava';
+import { codeOf, type Import, importsOf, loadedBy, modulesBelow, ROOT } from '../helpers/imports.ts';
+
+/** The house (design.md §1): which floor a module is on. Imports point down, or stay on their floor. */
+const FLOORS: readonly [floor: number, where: RegExp][] = [
+  [0, /^src\/wire\//],
+  [1, /^src\/(reactor|encoding)\//],
+  [2, /^src\/connection\/|^workers\//],
+  [3, /^src\/(transport|lanes)\//],
+  [4, /^src\/(server|client|files|capture)\//],
+  [5, /^src\/(index|browser)\.ts$|^src\/experiment\//],
+  [6, /^src\/cli\/|^bench\//],
+];
+
+const MODULES = modulesBelow('src', 'workers', 'bench');
+const OURS = new Set(MODULES);
+
+/** Modules that run in a browser, with all that they load. */
+const PORTABLE = [
+  ...MODULES.filter((module) => /^src\/(wire|reactor|connection)\//.test(module)),
+  'src/client/client.ts',
+  'src/browser.ts',
+];
+
+/** Packages that were written for browsers too. */
+const PORTABLE_PACKAGES = new Set(['pako', 'fzstd']);
+
+function floorOf(module: string): number | undefined {
+  return FLOORS.find(([, where]) => where.test(module))?.[0];
+}
+
+function show({ from, to }: Import): string {
+  return `${from} imports ${to}`;
+}
+
+test('every module has its floor in the house', (t) => {
+  t.true(MODULES.length > 50);
+  t.deepEqual(
+    MODULES.filter((module) => floorOf(module) === undefined),
+    [],
+  );
+});
+
+test('every import of our own names a module that exists', (t) => {
+  const own = MODULES.flatMap(importsOf).filter(({ to }) => to.includes('/') && to.endsWith('.ts'));
+  t.true(own.length > 100);
+  t.deepEqual(own.filter(({ to }) => !existsSync(join(ROOT, to))).map(show), []);
+});
+
+test('imports point down', (t) => {
+  const upward = MODULES.flatMap(importsOf)
+    .filter(({ to }) => OURS.has(to))
+    .filter(({ from, to }) => (floorOf(to) as number) > (floorOf(from) as number));
+  t.deepEqual(upward.map(show), []);
+});
+
+test('no module loads itself by way of others', (t) => {
+  const edges = new Map(
+    MODULES.map((module) => [
+      module,
+      importsOf(module).filter(({ to, typeOnly }) => !typeOnly && OURS.has(to)),
+    ]),
+  );
+  const done = new Set<string>();
+  const cycles: string[] = [];
+  const visit = (module: string, path: readonly string[]): void => {
+    if (path.includes(module)) cycles.push([...path.slice(path.indexOf(module)), module].join(' → '));
+    if (done.has(module) || path.includes(module)) return;
+    for (const { to } of edges.get(module) ?? []) visit(to, [...path, module]);
+    done.add(module);
+  };
+  for (const module of MODULES) visit(module, []);
+  t.deepEqual(cycles, []);
+});
+
+test('what runs in a browser loads no module of Node.js, and no package that needs one', (t) => {
+  const loaded = [...loadedBy(PORTABLE)].filter((module) => !OURS.has(module));
+  t.deepEqual(
+    loaded.filter((name) => !PORTABLE_PACKAGES.has(name)),
+    [],
+  );
+  t.deepEqual(
+    loaded.filter((name) => name.startsWith('node:') || builtinModules.includes(name)),
+    [],
+  );
+});
+
+test('what runs in a browser names neither Buffer nor process nor another global of Node.js', (t) => {
+  const globals =
+    /(?<![\w.#'-])(Buffer|process|global|require|__dirname|__filename|setImmediate)\b(?!['"]|\s*:)/;
+  const found = [...loadedBy(PORTABLE)]
+    .filter((module) => OURS.has(module))
+    .flatMap((module) => {
+      const line = codeOf(module)
+        .split('\n')
+        .find((each) => globals.test(each));
+      return line === undefined ? [] : [`${module}: ${line.trim()}`];
+    });
+  t.deepEqual(found, []);
+});
+
+test('the two threads share nothing but the batch layout', (t) => {
+  const across = MODULES.flatMap(importsOf).filter(({ typeOnly }) => !typeOnly);
+  const toWorkers = across.filter(
+    ({ from, to }) => from.startsWith('src/') && to.startsWith('workers/') && to !== 'workers/batch.ts',
+  );
+  t.deepEqual(toWorkers.map(show), []);
+  const toMain = across.filter(({ from, to }) => from.startsWith('workers/') && to.startsWith('src/lanes/'));
+  t.deepEqual(toMain.map(show), []);
+  t.deepEqual(importsOf('workers/batch.ts').map(show), []);
+});
+
+test('nothing but bench and the tests imports bench, and nothing but command lines imports the command line', (t) => {
+  const imports = MODULES.flatMap(importsOf);
+  t.deepEqual(
+    imports.filter(({ from, to }) => to.startsWith('bench/') && !from.startsWith('bench/')).map(show),
+    [],
+  );
+  t.deepEqual(
+    imports
+      .filter(({ from, to }) => to.startsWith('src/cli/') && !from.startsWith('src/cli/'))
+      // It is `millrace bench`.
+      .filter(({ from }) => from !== 'bench/main.ts')
+      .map(show),
+    [],
+  );
+});

@@ -1,0 +1,90 @@
+import { on } from 'node:events';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import test from 'ava';
+import { type Transport, Writer } from '../../src/connection/writer.ts';
+import { Lane as LaneHere } from '../../src/lanes/lane.ts';
+import { Gate } from '../../src/reactor/flow.ts';
+import { BatchReader, BatchWriter, EARLY_RECORDS, type LaneMessage, Op } from '../../workers/batch.ts';
+import { Lane as LaneThread } from '../../workers/lane.ts';
+
+const NOTHING = new Uint8Array(0);
+const utf8 = new TextEncoder();
+
+/** The batches that come out of `port`, as the operations and request IDs of their records. */
+async function* batchesFrom(port: MessagePort): AsyncGenerator<{ op: number; requestId: number }[]> {
+  for await (const [{ batch }] of on(port, 'message') as AsyncIterable<[LaneMessage]>) {
+    if (batch === undefined) continue;
+    const records: { op: number; requestId: number }[] = [];
+    const reader = new BatchReader(batch);
+    while (reader.next()) records.push({ op: reader.op, requestId: reader.requestId });
+    yield records;
+  }
+}
+
+const ids = (records: { requestId: number }[]) => records.map(({ requestId }) => requestId);
+const upTo = (count: number, from = 1) => Array.from({ length: count }, (_, i) => from + i);
+
+test('an idle lane gets many records before the tick ends, a busy one at its end', async (t) => {
+  const { port1, port2 } = new MessageChannel();
+  t.teardown(() => port1.close());
+  const lane = new LaneHere(0, port1, (error) => t.fail(String(error)));
+  for (const id of upTo(3 * EARLY_RECORDS)) lane.add(Op.encode, 0, id, 0, 0, NOTHING);
+  const batches: number[][] = [];
+  for await (const records of batchesFrom(port2)) if (batches.push(ids(records)) === 2) break;
+  t.deepEqual(batches, [upTo(EARLY_RECORDS), upTo(2 * EARLY_RECORDS, EARLY_RECORDS + 1)]);
+});
+
+test('a lane hands on many finished frames while it works on, in order', async (t) => {
+  const { port1, port2 } = new MessageChannel();
+  t.teardown(() => port2.close());
+  const lane = new LaneThread({ port: port1, handlers: [], cacheLevel: 3, codecs: [], coalesceMs: 0 });
+  void lane.run();
+  const asked = new BatchWriter(BatchWriter.allocate());
+  const add = (op: number, id: number, payload: Uint8Array) => {
+    asked.bytes.set(payload, asked.end);
+    asked.add(op, 0, id, 3, 1, payload.length);
+  };
+  const setup = { streamId: 2, profile: 'zlib', frameSize: 32_768, perRequest: false };
+  add(Op.openEncoder, 0, utf8.encode(JSON.stringify(setup)));
+  const count = 2 * EARLY_RECORDS + 5;
+  for (const id of upTo(count)) add(Op.encode, id, utf8.encode(`response ${id}`));
+  const batch = asked.finish();
+  port2.postMessage({ batch } satisfies LaneMessage, [batch]);
+  const batches: number[][] = [];
+  for await (const records of batchesFrom(port2)) {
+    t.true(records.every(({ op }) => op === Op.frame));
+    batches.push(ids(records));
+    if (batches.flat().length > count) break;
+  }
+  // Request 0 is the stream's settings.
+  t.deepEqual(batches.flat(), [0, ...upTo(count)]);
+  t.true(batches.every((each) => each.length <= EARLY_RECORDS + 1));
+});
+
+for (const [what, end] of [
+  ['when the connection closes', (writer: Writer) => writer.close()],
+  ['when a write fails', (_: Writer, fail: () => void) => fail()],
+] as const) {
+  test(`what a writer has on loan goes home ${what}`, (t) => {
+    let fail = () => {};
+    const transport = {
+      write: (_: Uint8Array[], written: (error?: Error) => void) => {
+        fail = () => written(new Error('reset'));
+      },
+      endOfTick: () => {},
+    } as unknown as Transport;
+    const writer = new Writer(transport, new Gate(1000));
+    let home = 0;
+    writer.send(Uint8Array.of(1), () => home++);
+    writer.flush();
+    writer.send(Uint8Array.of(2), () => home++);
+    t.is(home, 0, 'one is being written, one waits');
+    end(writer, fail);
+    t.is(home, 1);
+    if (what === 'when a write fails') writer.close();
+    else fail();
+    t.is(home, 2);
+    writer.send(Uint8Array.of(3), () => home++);
+    t.is(home, 3, 'and what comes too late goes home at once');
+  });
+}

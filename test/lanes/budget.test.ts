@@ -1,0 +1,341 @@
+// Encoding contexts: what they take, what a process gives them, and what is done when that is used up.
+import { spawnSync } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import ava, { type ExecutionContext } from 'ava';
+import type { Tuning } from '../../src/encoding/codec.ts';
+import {
+  type Client,
+  type CommandRequest,
+  connect,
+  createServer,
+  type Server,
+  type ServerOptions,
+} from '../../src/index.ts';
+import { ContextBudget, decoderCost, encoderCost, type IdleContext } from '../../src/lanes/budget.ts';
+import { LaneDecoders } from '../../src/lanes/decoders.ts';
+import type { LanePool } from '../../src/lanes/pool.ts';
+import { FrameType, StreamFlag } from '../../src/wire/frame.ts';
+import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
+import { Op } from '../../workers/batch.ts';
+import { frame } from '../attack/helper.ts';
+import { zstdBlock, zstdHeader } from '../encoding/helpers.ts';
+import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
+import { streamSettingsPayload } from '../independent/client.ts';
+
+const test = ava.serial;
+const MIB = 1 << 20;
+const NEVER = { streamIdleTimeout: 1e9, streamLifetime: 1e9 };
+
+/** A held context that costs `cost`. */
+class Context implements IdleContext {
+  idle = true;
+  usedAt: number;
+  here = true;
+  renewals = 0;
+  readonly #budget: ContextBudget;
+  readonly #cost: number;
+
+  constructor(budget: ContextBudget, cost: number) {
+    this.#budget = budget;
+    this.#cost = cost;
+    this.usedAt = budget.tick();
+    budget.hold(this);
+  }
+
+  giveUp(): void {
+    this.here = false;
+    this.#budget.forget(this);
+    this.#budget.give(this.#cost);
+  }
+
+  renew(): void {
+    this.renewals++;
+  }
+}
+
+const SMALL = encoderCost('zstd-8mb', { level: 1, windowLog: 11 });
+const shape = { level: 1, windowLog: 11 };
+
+function filled(count: number): { budget: ContextBudget; contexts: Context[] } {
+  const budget = new ContextBudget({ contextMemory: count * SMALL, ...NEVER });
+  const contexts = Array.from({ length: count }, () => {
+    budget.takeEncoder('zstd-8mb', shape);
+    return new Context(budget, SMALL);
+  });
+  return { budget, contexts };
+}
+
+test('what a context is accounted with is what it takes: resident memory, measured', (t) => {
+  const script = fileURLToPath(new URL('../fixtures-limits/context-memory.ts', import.meta.url));
+  const cases = [
+    'zstd-8mb enc 1 17',
+    'zstd-8mb enc 3 17',
+    'zstd-8mb enc 3',
+    'zstd-8mb enc 9',
+    'zstd-8mb enc 3 22 records',
+    'zstd-8mb dec 3',
+    'zlib enc 6',
+  ];
+  for (const which of cases) {
+    const child = spawnSync(process.execPath, ['--expose-gc', script, ...which.split(' ')], {
+      encoding: 'utf8',
+    });
+    const measured = Number(child.stdout);
+    const [profile, kind, level, windowLog, tuning] = which.split(' ');
+    const options = {
+      level: Number(level),
+      windowLog: windowLog === undefined ? undefined : Number(windowLog),
+      tuning: tuning as Tuning | undefined,
+    };
+    const accounted = kind === 'enc' ? encoderCost(profile, options) : decoderCost(profile, 2 * MIB);
+    t.true(measured > 0, `${which}: ${child.stdout}${child.stderr}`);
+    t.true(accounted > 0.8 * measured && accounted < 3 * measured, `${which}: ${accounted} for ${measured}`);
+  }
+});
+
+test('over the budget the least recently used idle context is given up, never one at work', (t) => {
+  const { budget, contexts } = filled(4);
+  contexts[0].usedAt = budget.tick();
+  contexts[1].idle = false;
+  t.truthy(budget.takeEncoder('zstd-8mb', shape));
+  t.deepEqual(
+    contexts.map(({ here }) => here),
+    [true, true, false, true],
+  );
+  t.is(budget.used, 4 * SMALL);
+  for (const context of contexts) context.idle = false;
+  t.is(budget.takeEncoder('zstd-8mb', shape), undefined, 'all are at work');
+  t.is(budget.used, 4 * SMALL);
+});
+
+test('a context that does not fit is made smaller, step by step, at last not at all', (t) => {
+  const wanted = { level: 9 };
+  const budget = new ContextBudget({ contextMemory: encoderCost('zstd-8mb', wanted) + 3 * MIB, ...NEVER });
+  t.is(budget.takeEncoder('zstd-8mb', wanted)?.shape, wanted);
+  const shapes = Array.from({ length: 40 }, () => budget.takeEncoder('zstd-8mb', wanted)?.shape);
+  t.deepEqual(shapes[0], { level: 3, windowLog: 17 });
+  t.is(shapes.at(-1), undefined);
+  const levels = shapes.map((each) =>
+    each === undefined ? -1 : 100 * (each.level ?? 0) + (each.windowLog ?? 0),
+  );
+  t.deepEqual(
+    levels,
+    levels.toSorted((a, b) => b - a),
+    'ever smaller',
+  );
+  t.true(budget.used <= budget.limit);
+});
+
+test('decoders, which peers ask for, have half of the budget', (t) => {
+  const cost = decoderCost('zstd-8mb', 8 * MIB);
+  const budget = new ContextBudget({ contextMemory: 4 * cost, ...NEVER });
+  t.deepEqual(
+    [1, 2, 3].map(() => budget.takeDecoder(cost)),
+    [true, true, false],
+  );
+  budget.giveDecoder(cost);
+  t.true(budget.takeDecoder(cost));
+});
+
+test('streams are given up when idle, and renewed when at work, after their time', (t) => {
+  const budget = new ContextBudget({ contextMemory: MIB, streamIdleTimeout: 100, streamLifetime: 500 });
+  const [idle, busy] = [new Context(budget, 0), new Context(budget, 0)];
+  busy.idle = false;
+  const now = performance.now();
+  budget.sweep(now + 50);
+  t.true(idle.here);
+  budget.sweep(now + 150);
+  t.false(idle.here);
+  budget.sweep(now + 510);
+  budget.sweep(now + 520);
+  t.is(busy.renewals, 1);
+  t.true(busy.here);
+});
+
+async function serve(t: ExecutionContext, options: ServerOptions): Promise<{ server: Server; port: number }> {
+  const server = createServer({ workers: 1, ...options });
+  const { port } = (await server.listen()) as { port: number };
+  t.teardown(() => server.close(100));
+  return { server, port };
+}
+
+async function client(t: ExecutionContext, port: number): Promise<Client> {
+  const made = await connect({ port });
+  t.teardown(() => made.close());
+  return made;
+}
+
+const text = (request: CommandRequest) => `${request.text('n')} `.repeat(500);
+const ask = async (t: ExecutionContext, from: Client, n: string) =>
+  t.is(await from.call('text', { args: { n } }).text(), `${n} `.repeat(500));
+
+test('a hundred connections on a budget of five contexts: all are answered, memory stays within', async (t) => {
+  const contextMemory = 5 * encoderCost('zstd-8mb', { level: 3 });
+  const { server, port } = await serve(t, { contextMemory, cacheBytes: 0, commands: { text } });
+  const clients = await Promise.all(Array.from({ length: 100 }, () => client(t, port)));
+  for (let round = 0; round < 3; round++) {
+    if (round === 0) await Promise.all(clients.map((each, i) => ask(t, each, `${round}.${i}`)));
+    else for (const [i, each] of clients.entries()) await ask(t, each, `${round}.${i}`);
+    const { contexts } = await server.stats();
+    t.true(contexts.bytes <= contexts.limit, `${contexts.bytes} of ${contexts.limit}`);
+  }
+  const { contexts } = await server.stats();
+  t.true(contexts.givenUp > 50, `${contexts.givenUp} were given up`);
+  await Promise.all(clients.map((each) => each.close()));
+  while ((await server.stats()).connections > 0) await sleep(10);
+  t.is((await server.stats()).contexts.bytes, 0, 'all is given back');
+});
+
+test('with no memory for any context responses go unencoded, also from handlers in lanes', async (t) => {
+  const { server, port } = await serve(t, {
+    contextMemory: 1000,
+    commands: { text, lane: { module: new URL('../fixtures-limits/lane-text.ts', import.meta.url) } },
+  });
+  const one = await client(t, port);
+  await ask(t, one, 'x');
+  t.is(await one.call('lane').text(), 'from the lane');
+  const { streams, contexts } = await server.stats();
+  t.true(streams.every(({ profile }) => profile === 'identity'));
+  t.true(contexts.refused > 0);
+});
+
+test('an upload that finds no memory for its decoder fails with a clear error, alone', async (t) => {
+  const { port } = await serve(t, { contextMemory: 4 * MIB, cacheBytes: 0 });
+  const one = await connect({ port }, { encodeData: 'zstd-8mb' });
+  t.teardown(() => one.close());
+  await t.throwsAsync(one.call('echo', { data: 'x'.repeat(1000) }).text(), { message: /contextMemory/ });
+  t.is(await one.call('echo', { args: { value: 'lives on' } }).text(), 'lives on');
+});
+
+const BEHIND: Record<string, (data: Uint8Array) => (string | Uint8Array)[]> = {
+  'another frame of it': (data) => [frame('1 3 encoded command-data continuation ', data)],
+  'its cancel': () => ['1 1 0 cancel 0 '],
+  'both, twice': (data) => [
+    frame('1 3 encoded command-data continuation ', data),
+    '1 1 0 cancel 0 ',
+    frame('1 3 encoded command-data eos ', data),
+    '1 1 0 cancel 0 ',
+  ],
+};
+for (const [what, behind] of Object.entries(BEHIND)) {
+  test(`a request whose frame finds no decoder is answered once, with ${what} behind it`, async (t) => {
+    const { port } = await serve(t, { contextMemory: 4 * MIB, cacheBytes: 0 });
+    const peer = await RawPeer.connect(port);
+    t.teardown(() => peer.close());
+    const data = Uint8Array.from([...zstdHeader(22), ...zstdBlock(0, [97])]);
+    peer.send(
+      HELLO,
+      '1 1 0 command-name have-data echo',
+      frame('0 3 stream-begin stream-settings 0 ', streamSettingsPayload('zstd-8mb')),
+      frame('1 3 encoded command-data continuation ', data),
+      ...behind(data),
+      '0 1 0 ping 0 12345678',
+    );
+    const find = (wanted: number) => peer.frames.filter(({ type }) => type === wanted);
+    t.true(
+      await peer.until(() => find(FrameType.ping).length > 0 && find(FrameType.errorResponse).length > 0),
+    );
+    peer.send('3 1 0 command-name eos capabilities');
+    await peer.answer(3);
+    const errors = find(FrameType.errorResponse).map(({ payload }) => new TextDecoder().decode(payload));
+    t.is(errors.length, 1, errors.join());
+    t.regex(errors[0], /contextMemory/);
+  });
+}
+
+const WINDOW_LOGS: { what: string; logs: number[]; settings: number[]; posted: number }[] = [
+  { what: 'a large window behind a small one', logs: [11, 23], settings: [], posted: 1 },
+  { what: 'a large window after a small one was announced', logs: [23], settings: [11], posted: 0 },
+  { what: 'small windows', logs: [11, 12, 11], settings: [], posted: 3 },
+];
+for (const { what, logs, settings, posted } of WINDOW_LOGS) {
+  test(`a decoder is accounted before a lane sees the frame that makes it take memory: ${what}`, async (t) => {
+    const budget = new ContextBudget({ contextMemory: 2 * MIB, ...NEVER });
+    let largest = 0;
+    let decodes = 0;
+    const lane = {
+      open: () => 0,
+      close: () => undefined,
+      addJson: () => undefined,
+      add: (op: number) => {
+        if (op !== Op.decode) return;
+        largest = Math.max(largest, 2 ** logs[decodes++]);
+        t.is(budget.used, decoderCost('zstd-8mb', largest));
+      },
+    };
+    const lost: (string | undefined)[] = [];
+    const pool = { budget, leastUsed: () => lane } as unknown as LanePool;
+    const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, new Set(['zstd-8mb']), (ticket) =>
+      lost.push(ticket.lost),
+    );
+    decoders.open(3, 'zstd-8mb', Uint8Array.from(settings));
+    for (const log of logs) {
+      const payload = Uint8Array.from([...zstdHeader(log), ...zstdBlock(0, [97], true)]);
+      const data = { requestId: 1, streamId: 3, streamFlags: 4, type: 3, flags: 1, payload };
+      decoders.decode(3, { frame: data, payload: undefined, lost: undefined, cost: 0 });
+    }
+    await sleep(0);
+    t.is(decodes, posted);
+    t.is(lost.length, posted < logs.length ? logs.length : 0);
+    for (const each of lost) t.regex(String(each), /contextMemory/);
+    decoders.closeAll();
+    t.is(budget.used, 0);
+  });
+}
+
+test('a decoder is accounted with the window that is really in use', async (t) => {
+  const { server, port } = await serve(t, { contextMemory: 32 * MIB, cacheBytes: 0, profile: 'identity' });
+  for (let i = 0; i < 6; i++) {
+    // Accounted with 8 MiB each, one would be all.
+    const one = await connect({ port }, { encodeData: 'zstd-8mb', level: 1 });
+    t.teardown(() => one.close());
+    t.is((await one.call('echo', { data: 'x'.repeat(1000) }).text()).length, 1000);
+  }
+  const { bytes } = (await server.stats()).contexts;
+  t.true(bytes > 0 && bytes < 10 * MIB, `${bytes}`);
+});
+
+test('an idle stream is ended by the server and begun afresh with the next response', async (t) => {
+  const { server, port } = await serve(t, { streamIdleTimeout: 100, cacheBytes: 0, commands: { text } });
+  const one = await client(t, port);
+  await ask(t, one, 'first');
+  t.true((await server.stats()).contexts.bytes > 0);
+  await sleep(400);
+  t.is((await server.stats()).contexts.bytes, 0);
+  for (let i = 0; i < 50; i++) await ask(t, one, `again ${i}`);
+  t.is(one.stats().streams.filter(({ profile }) => profile !== 'identity').length, 1, 'the same stream ID');
+});
+
+test('a stream over its lifetime ends on the last frame of a response, in the middle of others, and goes on afresh', async (t) => {
+  const slow = async function* (request: CommandRequest) {
+    for (let i = 0; i < 8; i++) {
+      yield `${request.text('n')} ${i} `.repeat(50);
+      await sleep(40);
+    }
+  };
+  const { port } = await serve(t, { streamLifetime: 120, policy: 'single', commands: { slow } });
+  const one = await client(t, port);
+  const wanted = (n: number) => Array.from({ length: 8 }, (_, i) => `${n} ${i} `.repeat(50)).join('');
+  const all = Array.from({ length: 12 }, async (_, n) => {
+    await sleep(n * 30);
+    t.is(await one.call('slow', { args: { n: String(n) } }).text(), wanted(n));
+  });
+  await Promise.all(all);
+
+  const raw = await RawPeer.connect(port);
+  t.teardown(() => raw.close());
+  raw.send('0 1 stream-begin sender-settings 0 {"contentEncodings":["zlib"]}', '1 1 0 command-name eos slow');
+  for (let n = 0; n < 5; n++) {
+    raw.send(`${2 * n + 3} 1 0 command-name eos slow`);
+    await sleep(60);
+  }
+  await raw.answer(11);
+  const ends = raw.frames.filter(
+    ({ streamId, streamFlags }) => streamId !== 2 && streamFlags & StreamFlag.end,
+  );
+  const begins = raw.frames.filter(
+    ({ streamId, streamFlags }) => streamId !== 2 && streamFlags & StreamFlag.begin,
+  );
+  t.true(ends.length >= 1 && begins.length >= 2, `${begins.length} begins, ${ends.length} ends`);
+});

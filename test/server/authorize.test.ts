@@ -1,0 +1,289 @@
+// Who gets in: the authorize hook per connection and per command; and contexts that two secrets' owners never share.
+import { setTimeout as sleep } from 'node:timers/promises';
+import ava, { type ExecutionContext } from 'ava';
+import {
+  type Authorize,
+  type AuthorizeQuery,
+  type CommandRequest,
+  cached,
+  connect,
+  createServer,
+  type Server,
+  type ServerOptions,
+} from '../../src/index.ts';
+import { FrameType } from '../../src/wire/frame.ts';
+import { fill, tempFolder } from '../files/helper.ts';
+import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
+
+const test = ava.serial;
+
+async function serve(t: ExecutionContext, options: ServerOptions) {
+  const reports: string[] = [];
+  const onError: ServerOptions['onError'] = (error, about) =>
+    reports.push(`${error} ${JSON.stringify(about)}`);
+  const server: Server = createServer({ workers: 1, onError, ...options });
+  const { port } = (await server.listen()) as { port: number };
+  t.teardown(() => server.close(0));
+  return { server, port, reports };
+}
+
+test('nothing is read from a connection before the hook has said yes to it', async (t) => {
+  let admit: (yes: boolean) => void = () => undefined;
+  const ran: string[] = [];
+  const authorize: Authorize = ({ command }) =>
+    command !== undefined ||
+    new Promise<boolean>((resolve) => {
+      admit = resolve;
+    });
+  const { server, port } = await serve(t, {
+    authorize,
+    commands: { note: ({ command }) => void ran.push(command) },
+  });
+  const peer = await RawPeer.connect(port);
+  t.teardown(() => peer.close());
+  peer.send(
+    '0 1 stream-begin sender-settings 0 {"contentEncodings":["zstd-8mb"]}',
+    '1 1 0 command-name eos note',
+  );
+  await sleep(300);
+  t.deepEqual(ran, []);
+  t.is(peer.frames.length, 0, 'not even settings are answered');
+  t.is((await server.stats()).lanes[0].openStreams, 0);
+  admit(true);
+  t.is(await peer.answer(1), '');
+  t.deepEqual(ran, ['note']);
+});
+
+for (const [how, authorize] of [
+  ['says no', () => false],
+  ['says no later', async () => sleep(50, false)],
+  [
+    'throws',
+    () => {
+      throw new Error('the hook is broken');
+    },
+  ],
+  ['answers nonsense', () => 'yes' as never],
+] as [string, Authorize][]) {
+  test(`a connection to which the hook ${how} is told so and closed, and nothing of it runs`, async (t) => {
+    let ran = 0;
+    const { server, port, reports } = await serve(t, { authorize, commands: { note: () => void ran++ } });
+    const peer = await RawPeer.connect(port);
+    t.teardown(() => peer.close());
+    peer.send(HELLO, '1 1 0 command-name eos note');
+    t.is(await peer.protocolError(), 'protocol error (not-authorized): not authorized');
+    t.true(await peer.until(() => peer.ended));
+    t.is(peer.frames.length, 1);
+    t.is(ran, 0);
+    t.is((await server.stats()).lanes[0].openStreams, 0);
+    if (how === 'throws') t.true(reports.some((report) => report.includes('the hook is broken')));
+    await t.throwsAsync(connect({ port }), { message: /not authorized/ });
+  });
+}
+
+test('the hook is told command, mode, arguments and authorization; handlers and reports never see the latter', async (t) => {
+  const asked: AuthorizeQuery[] = [];
+  const seen: string[] = [];
+  const { port, reports } = await serve(t, {
+    authorize: (query) => {
+      asked.push(query);
+      return true;
+    },
+    commands: {
+      change: (request: CommandRequest) => {
+        seen.push([...request.args.keys()].join());
+        throw new Error('change failed');
+      },
+      look: { handler: () => 'seen', mode: 'ro' },
+    },
+  });
+  const client = await connect({ port }, { authorization: 'Bearer of-a-secret' });
+  await t.throwsAsync(client.call('change', { args: { what: 'all' } }).text());
+  await client.call('look', { authorization: 'Bearer of-another' }).text();
+  await client.call('echo').text();
+  const told = asked.map(({ command, mode, args, authorization }) => [
+    command,
+    mode,
+    [...(args?.keys() ?? [])],
+    authorization,
+  ]);
+  t.deepEqual(told, [
+    [undefined, undefined, [], undefined],
+    ['change', 'rw', ['what'], 'Bearer of-a-secret'],
+    ['look', 'ro', [], 'Bearer of-another'],
+    ['echo', 'ro', [], 'Bearer of-a-secret'],
+  ]);
+  t.deepEqual(seen, ['what']);
+  t.is(reports.length, 1);
+  t.false(reports.join().includes('Bearer'));
+  client.destroy();
+});
+
+test('what the hook reads as one path, the handler does not read as another', async (t) => {
+  const root = tempFolder(t);
+  fill(root, { secret: 'the secret' });
+  const { port } = await serve(t, {
+    root,
+    authorize: ({ args }) => Buffer.from(args?.get('path') ?? []).toString() !== 'secret',
+  });
+  const client = await connect({ port });
+  t.teardown(() => client.destroy());
+  const get = (path: string) => client.call('files.get', { args: { path } }).text();
+  await t.throwsAsync(get('secret'), { message: 'not authorized' });
+  // A decoder that takes U+FEFF for a byte order mark would open the secret.
+  await t.throwsAsync(get('\ufeffsecret'), { message: /^no such file/ });
+  fill(root, { '\ufeffsecret': '\ufeffno secret' });
+  t.is(await get('\ufeffsecret'), '\ufeffno secret');
+});
+
+test('a command that is refused does not run, its data goes nowhere, and its connection lives on', async (t) => {
+  let ran = 0;
+  const { port } = await serve(t, {
+    authorize: async ({ mode }) => sleep(20, mode !== 'rw'),
+    commands: { change: () => void ran++ },
+  });
+  const client = await connect({ port });
+  const data = 'x'.repeat(500_000);
+  await t.throwsAsync(client.call('change', { data }).text(), { message: 'not authorized' });
+  t.is(ran, 0);
+  t.is(await client.call('echo', { data }).text(), data, 'data waits for the hook');
+  const response = client.call('echo', { data });
+  response.cancel();
+  await t.throwsAsync(response.text());
+  t.is(await client.call('echo', { args: { value: 'lives on' } }).text(), 'lives on');
+  client.destroy();
+});
+
+test('a connection belongs to one principal', async (t) => {
+  const { port } = await serve(t, {
+    authorize: ({ authorization, connection }) =>
+      authorization === undefined ? connection.principal !== undefined || true : { principal: authorization },
+  });
+  const client = await connect({ port });
+  const ask = (authorization: string) => client.call('echo', { args: { value: 'x' }, authorization }).text();
+  t.is(await ask('alice'), 'x');
+  t.is(await ask('alice'), 'x');
+  await t.throwsAsync(ask('mallory'), { message: /another principal/ });
+  t.is(await ask('alice'), 'x');
+  client.destroy();
+});
+
+test('requests that wait for the hook count, and can be cancelled', async (t) => {
+  const { port } = await serve(t, {
+    limits: { maxConcurrentRequests: 3 },
+    authorize: ({ command }) => command === undefined || new Promise(() => undefined),
+  });
+  const peer = await RawPeer.connect(port);
+  t.teardown(() => peer.close());
+  peer.send(HELLO, ...[1, 3, 5].map((id) => `${id} 1 0 command-name eos echo`), '3 1 0 cancel 0 ');
+  t.is(await peer.answer(3), 'error: cancelled');
+  peer.send('7 1 0 command-name eos echo', '9 1 0 command-name eos echo');
+  t.regex((await peer.protocolError()) ?? '', /maxConcurrentRequests/);
+});
+
+// ------------------------------------------------------------------------- the length oracle (D: CRIME, BREACH)
+
+const SECRET = 'token=9f3ac1e7';
+const ALPHABET = '0123456789abcdef';
+
+/**
+ * The attacker sees lengths only. It has the victim's connection ask for the page with the secret, then for a page that
+ * reflects its guess, and keeps the guess whose response is the shortest.
+ */
+async function mountOracle(t: ExecutionContext, port: number, sensitiveRequest: boolean): Promise<string> {
+  let known = 'token=';
+  while (known.length < SECRET.length) {
+    const lengths: [string, number][] = [];
+    for (const letter of ALPHABET)
+      lengths.push([letter, await reflectedLength(port, known + letter, sensitiveRequest)]);
+    lengths.sort(([, a], [, b]) => a - b);
+    if (lengths[0][1] === lengths[1][1]) break;
+    known += lengths[0][0];
+  }
+  t.log(`the attacker knows '${known}'`);
+  return known;
+}
+
+/** Bytes on the wire of the response that reflects `guess`, on a connection that has carried the secret before. */
+async function reflectedLength(port: number, guess: string, sensitive: boolean): Promise<number> {
+  const client = await connect({ port }, { profiles: ['zlib'] });
+  try {
+    await client.call('secret', { sensitive }).text();
+    const before = client.stats().bytesRead;
+    await client.call('echo', { args: { value: guess } }).text();
+    return client.stats().bytesRead - before;
+  } finally {
+    client.destroy();
+  }
+}
+
+const PAGE = `<html><body>Your account. <input type="hidden" value="${SECRET}"> Welcome back.</body></html>`;
+const oracle = (sensitive: boolean): ServerOptions => ({
+  policy: 'single',
+  limits: { maxStreamBegins: 1e9 },
+  commands: { secret: { handler: () => PAGE, sensitive } },
+});
+
+test('the length oracle works on a shared context', async (t) => {
+  const { port } = await serve(t, oracle(false));
+  const known = await mountOracle(t, port, false);
+  t.is(known, SECRET, 'letter by letter the whole secret leaks');
+});
+
+test('the length oracle fails when the handler is marked sensitive', async (t) => {
+  const { port } = await serve(t, oracle(true));
+  t.is(await mountOracle(t, port, false), 'token=');
+});
+
+test('the length oracle fails when the request says :sensitive', async (t) => {
+  const { port } = await serve(t, oracle(false));
+  t.is(await mountOracle(t, port, true), 'token=');
+});
+
+test('the data of a sensitive request is sent plain, too', async (t) => {
+  const { port } = await serve(t, {});
+  const client = await connect({ port }, { encodeData: 'zlib' });
+  const data = 'secret '.repeat(5000);
+  const written = async (sensitive: boolean) => {
+    const before = client.stats().bytesWritten;
+    t.is(await client.call('echo', { data, sensitive }).text(), data);
+    return client.stats().bytesWritten - before;
+  };
+  t.true((await written(false)) < 5000);
+  t.true((await written(true)) >= data.length);
+  client.destroy();
+});
+
+for (const [what, definition] of [
+  ['a handler on the main thread', { handler: () => PAGE }],
+  ['a cached output', { handler: () => cached('page', () => new TextEncoder().encode(PAGE)) }],
+  ['a handler in a lane', { module: new URL('../fixtures-limits/lane-text.ts', import.meta.url) }],
+] as [string, { handler: () => string }][]) {
+  test(`what is sensitive goes out unencoded, on a stream without a context: ${what}`, async (t) => {
+    const { port } = await serve(t, { commands: { secret: { ...definition, sensitive: true } } });
+    const peer = await RawPeer.connect(port);
+    t.teardown(() => peer.close());
+    peer.send(
+      '0 1 stream-begin sender-settings 0 {"contentEncodings":["zstd-8mb"]}',
+      '1 1 0 command-name eos secret',
+    );
+    t.truthy(await peer.answer(1));
+    peer.send('3 1 0 command-name eos capabilities');
+    await peer.answer(3);
+    const of = (id: number) =>
+      peer.frames.filter(({ requestId, type }) => requestId === id && type === FrameType.bytesResponse);
+    t.true(
+      of(1).every(({ streamFlags }) => (streamFlags & 4) === 0),
+      'not encoded',
+    );
+    t.true(
+      of(3).some(({ streamFlags }) => (streamFlags & 4) !== 0),
+      'others are',
+    );
+    const shared = new Set(of(3).map(({ streamId }) => streamId));
+    t.false(
+      of(1).some(({ streamId }) => shared.has(streamId)),
+      'and not on a stream of theirs',
+    );
+  });
+}
