@@ -3,7 +3,7 @@
 // Who uses this needs the types of Node.js, and TypeScript loads no types by itself.
 /// <reference types="node" preserve="true" />
 
-export { Client, type ClientStats } from './client/client.ts';
+export type { Client, ClientStats } from './client/client.ts';
 export { type ConnectOptions, connect } from './client/connect.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
 export type { Response } from './client/response.ts';

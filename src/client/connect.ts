@@ -8,7 +8,7 @@ import { portableCodecs } from '../encoding/portable.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { SocketTransport } from '../transport/socket.ts';
 import { ConnectionError } from '../wire/errors.ts';
-import { Client } from './client.ts';
+import { type Client, makeClient } from './client.ts';
 import type { ClientOptions } from './options.ts';
 
 export interface ConnectOptions extends ClientOptions {
@@ -49,7 +49,7 @@ export async function connect(
     const codecs = new CodecRegistry(options.codecs === 'portable' ? portableCodecs() : nativeCodecs());
     for (const { codecs: more } of options.extraCodecs ?? [])
       for (const codec of more) codecs.register(codec);
-    const client = new Client(new SocketTransport(socket, name, options.keepAliveInterval), codecs, options);
+    const client = makeClient(new SocketTransport(socket, name, options.keepAliveInterval), codecs, options);
     await client.ready().catch((error) => {
       const { bytesRead } = client.stats();
       if (tls === undefined) throw endsAsTls(error, bytesRead) ? orWantsTls(error) : error;
