@@ -301,10 +301,13 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   }
 
   #explain(reason: Error | undefined): Error {
-    const { remote } = this.#connection;
-    if (this.#framesReceived === 0 && !this.#options.plain && !this.#ending) {
+    const { remote, bytesRead } = this.#connection;
+    const isOurs = reason instanceof ConnectionError && reason.cause === undefined;
+    if (this.#framesReceived === 0 && !this.#options.plain && !this.#ending && !isOurs) {
       const why = reason instanceof ConnectionError ? ` (${reason.message})` : '';
-      return new ConnectionError(`${remote} does not speak the millrace protocol${why}`, { cause: reason });
+      const end = bytesRead === 0 ? ' closed the connection without an answer: it' : '';
+      const message = `${remote}${end} does not speak the millrace protocol${why}`;
+      return new ConnectionError(message, { cause: reason });
     }
     if (reason !== undefined) return reason;
     return new ConnectionError(`${remote} closed the connection`);

@@ -11,8 +11,13 @@ const FLOORS: readonly [floor: number, where: RegExp][] = [
   [2, /^src\/connection\/|^workers\//],
   [3, /^src\/(transport|lanes)\//],
   [4, /^src\/(server|client|files|capture)\//],
-  [5, /^src\/(index|browser)\.ts$|^src\/experiment\//],
-  [6, /^src\/cli\/|^bench\//],
+  [5, /^src\/(index|browser)\.ts$/],
+  [6, /^src\/experiment\/(grid|traffic)\//],
+  [7, /^src\/experiment\/results\//],
+  [8, /^src\/experiment\/(simulate|report)\//],
+  [9, /^src\/experiment\/measure\//],
+  [10, /^src\/experiment\/[^/]*$/],
+  [11, /^src\/cli\/|^bench\//],
 ];
 
 const MODULES = modulesBelow('src', 'workers', 'bench');
