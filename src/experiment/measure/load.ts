@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 import type { CodecModule } from '../../encoding/codec.ts';
 import { LanePool } from '../../lanes/pool.ts';
 import type { CommandRequest } from '../../reactor/command.ts';
-import { Server, type ServerStats } from '../../server/server.ts';
+import { makeServer, type Server, type ServerStats } from '../../server/server.ts';
 import type { Cell } from '../grid/cell.ts';
 import { optionsOf } from '../results/recommended.ts';
 import type { Cpu } from '../results/results.ts';
@@ -125,7 +125,7 @@ export class LoadedServer {
         },
       },
     };
-    this.#server = new Server(options, pool);
+    this.#server = makeServer(options, pool);
   }
 
   /** `ownLanes`: lanes that are the server's alone, as in a process that has just started. */
