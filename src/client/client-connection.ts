@@ -112,7 +112,9 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     return {
       bytesRead: this.#connection.bytesRead,
       bytesWritten: this.#connection.writer.bytesWritten,
-      streams: [...this.#decoders.figures.values()].sort((a, b) => a.streamId - b.streamId),
+      streams: [...this.#decoders.figures.values()]
+        .map((figures) => ({ ...figures }))
+        .sort((a, b) => a.streamId - b.streamId),
     };
   }
 

@@ -14,19 +14,12 @@ import {
   MAX_PAYLOAD_LENGTH,
   readHeader,
 } from '../../src/wire/frame.ts';
-import {
-  commandDataFrames,
-  commandFrames,
-  errorFrame,
-  type FrameSink,
-  responseFrames,
-  StreamCursor,
-  textOutputFrame,
-} from '../../src/wire/frames.ts';
+import { commandDataFrames, commandFrames, type FrameSink } from '../../src/wire/frames.ts';
 import { FrameTextError, formatFrame, parseFrameText } from '../../src/wire/human.ts';
 import { decodeArgumentHead, decodeTextOutput, TextOutputError } from '../../src/wire/payloads.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
 import { isAscii } from '../../src/wire/utf8.ts';
+import { errorFrame, responseFrames, StreamCursor, textOutputFrame } from '../helpers/frames.ts';
 import {
   assertBytes,
   assertFrame,

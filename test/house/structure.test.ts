@@ -118,6 +118,12 @@ test('the two threads share nothing but the batch layout', (t) => {
   t.deepEqual(importsOf('workers/batch.ts').map(show), []);
 });
 
+test('a recording knows nothing of the server that it is made in', (t) => {
+  const imports = modulesBelow('src/capture').flatMap(importsOf);
+  t.true(imports.length > 5);
+  t.deepEqual(imports.filter(({ to }) => to.startsWith('src/server/')).map(show), []);
+});
+
 test('nothing but bench and the tests imports bench, and nothing but command lines imports the command line', (t) => {
   const imports = MODULES.flatMap(importsOf);
   t.deepEqual(
