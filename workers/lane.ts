@@ -238,7 +238,7 @@ export class Lane {
     switch (op) {
       case Op.encode:
         return this.encode(slot, requestId, type, flags, record.payload, 0);
-      case Op.plain:
+      case Op.pass:
         return this.plain(slot, requestId, type, flags, record.payload, record.length, FrameFlag.beside);
       case Op.decode:
         return this.#decode(slot, requestId, record.payload);

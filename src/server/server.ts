@@ -22,7 +22,7 @@ import { EXTENSIONS } from '../wire/payloads.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
 import { CommandTable, echo } from './commands.ts';
 import { type CheckedOptions, checkOptions, type ServerOptions } from './options.ts';
-import { Peer, type PeerContext } from './session.ts';
+import { Session, type SessionContext } from './session.ts';
 
 /** Where a server listens. */
 export type Address = { host: string; port: number } | { path: string };
@@ -61,14 +61,14 @@ export class Server {
   readonly #ownsLanes: boolean;
   readonly #cache: ResponseCache;
   readonly #limits: Limits;
-  readonly #context: PeerContext;
+  readonly #context: SessionContext;
   readonly #recorder: Recorder | undefined;
-  readonly #peers = new Set<Peer>();
+  readonly #peers = new Set<Session>();
   /** All sockets, those that have not become peers yet among them. */
   readonly #sockets = new Set<Socket>();
   /** Output that waits on any connection. */
   readonly #allOutput: Gate;
-  readonly #report: PeerContext['report'];
+  readonly #report: SessionContext['report'];
   #keepAlive: ReturnType<typeof setInterval> | undefined;
   /** Rows of connections that have closed, the newest last. */
   #pastStreams: StreamRow[] = [];
@@ -273,7 +273,7 @@ export class Server {
     const transport = new SocketTransport(socket, remote, this.#options.keepAliveInterval);
     const watched = this.#recorder?.watch(transport) ?? transport;
     const connection = new Connection(watched, this.#limits, 2, this.#allOutput);
-    const peer = new Peer(connection, this.#context, this.#admission(socket, remote));
+    const peer = new Session(connection, this.#context, this.#admission(socket, remote));
     this.#peers.add(peer);
     peer.start();
   }
@@ -286,7 +286,7 @@ export class Server {
     );
   }
 
-  #forget(peer: Peer): void {
+  #forget(peer: Session): void {
     this.#peers.delete(peer);
     this.#pastStreams.push(...streamRows(peer, new Map()));
     this.#pastStreams = this.#pastStreams.slice(-PAST_STREAMS);
@@ -364,7 +364,7 @@ function reporter(onError: ServerOptions['onError']): NonNullable<ServerOptions[
 /** Rows of closed connections that stats() still shows. */
 const PAST_STREAMS = 64;
 
-function streamRows(peer: Peer, cpuBySlot: ReadonlyMap<string, number>): StreamRow[] {
+function streamRows(peer: Session, cpuBySlot: ReadonlyMap<string, number>): StreamRow[] {
   const { remote } = peer.connection;
   return peer.router.figures().map((figures) => ({
     ...figures,
