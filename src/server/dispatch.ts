@@ -1,6 +1,6 @@
 /** From a command that has come to a request that runs: what it asks for, whether it may, and where it is answered. */
 
-import type { ReceivedCommand } from '../reactor/server.ts';
+import type { ReceivedCommand } from '../reactor/server-action.ts';
 import { decodeUtf8 } from '../wire/payloads.ts';
 import type { Admission } from './authorize.ts';
 import { ServedRequest } from './request.ts';

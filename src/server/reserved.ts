@@ -1,6 +1,6 @@
 /** The reserved arguments of a command (protocol C6): what they ask for, apart from what the handler gets. */
 
-import type { ReceivedCommand } from '../reactor/server.ts';
+import type { ReceivedCommand } from '../reactor/server-action.ts';
 import { decodeUtf8 } from '../wire/payloads.ts';
 
 const MAX_DEADLINE_MS = 2 ** 31 - 1;

@@ -13,7 +13,8 @@ import type { ConnectionFlow, RequestFlow } from '../reactor/flow.ts';
 import { FlushQueue } from '../reactor/flush-queue.ts';
 import { IdTable } from '../reactor/id-table.ts';
 import type { Ticket } from '../reactor/incoming.ts';
-import { type ServerAction, ServerReactor } from '../reactor/server.ts';
+import { ServerReactor } from '../reactor/server.ts';
+import type { ServerAction } from '../reactor/server-action.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType } from '../wire/frame.ts';
 import {
