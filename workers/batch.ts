@@ -17,7 +17,7 @@ export const Op = {
   /** Payload is encoded on the slot and comes back as `frame`. */
   encode: 2,
   /** Payload goes out on the slot's stream as it is, in order with the encoded ones. */
-  plain: 3,
+  pass: 3,
   /** Frees the slot; answered by `closed`. */
   close: 4,
   /** Payload: JSON {@link DecoderSetup}. */

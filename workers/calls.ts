@@ -1,21 +1,13 @@
 /** Handlers that run in a lane: their bytes go straight into the lane's encoder and only finished frames cross. */
 
-import type { CachedOutput, Handler, ProgressOutput, TextOutput } from '../src/reactor/command.ts';
+import type { Handler } from '../src/reactor/command.ts';
+import { FlushQueue } from '../src/reactor/flush-queue.ts';
 import { IdTable } from '../src/reactor/id-table.ts';
-import { DataQueue, HandlerRequest, NO_DATA } from '../src/reactor/request.ts';
-import { ResponsePump, type ResponseSink } from '../src/reactor/response.ts';
-import { CommandError } from '../src/wire/errors.ts';
-import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '../src/wire/frame.ts';
-import { cutUtf8, decodeUtf8, encodeProgress, encodeTextOutput } from '../src/wire/payloads.ts';
-import {
-  type BatchReader,
-  CallFlag,
-  FrameFlag,
-  LookupAnswer,
-  Op,
-  packPieces,
-  unpackPieces,
-} from './batch.ts';
+import { decodeUtf8 } from '../src/wire/payloads.ts';
+import { type BatchReader, Op } from './batch.ts';
+import { Call, type CallOwner } from './call.ts';
+import type { LaneEncoders } from './lane-encoders.ts';
+import type { LaneOutput } from './lane-output.ts';
 
 /** Where the code of a command that runs in lanes is. */
 export interface HandlerModule {
@@ -27,283 +19,38 @@ export interface HandlerModule {
   readonly options?: unknown;
 }
 
-/** What calls need of their lane. */
-export interface CallLane {
-  encode(
-    slot: number,
-    requestId: number,
-    type: number,
-    flags: number,
-    payload: Uint8Array,
-    origin: number,
-  ): void;
-  plain(
-    slot: number,
-    requestId: number,
-    type: number,
-    flags: number,
-    payload: Uint8Array,
-    counted: number,
-    origin: number,
-  ): void;
-  frameSize(slot: number): number;
-  compress(bytes: Uint8Array): Uint8Array;
+export interface CallsOptions {
+  /** Milliseconds for which output may wait for more of it; 0: until the end of the tick. */
+  readonly coalesceMs: number;
+  /** `bytes` compressed once for the cache, as the payload of a `pieces` record. */
+  readonly compress: (bytes: Uint8Array) => Uint8Array;
+  /** The code of a slot's last call has ended. */
+  readonly slotFree: (slot: number) => void;
 }
 
-/** Where calls put records for the main thread. */
-export interface CallOutput {
-  add(op: number, slot: number, requestId: number, flags: number, payload: Uint8Array, extra?: number): void;
-  flushSoon(): void;
-}
-
-/** Bytes of text and progress that a call may send before it has to ask for room. */
-const ROOM = 16 * 1024;
 const NOTHING = new Uint8Array(0);
-const utf8 = new TextEncoder();
 
-/** One handler at work. */
-class Call implements ResponseSink {
-  readonly slot: number;
-  readonly requestId: number;
-  readonly pump: ResponsePump;
-  readonly request: HandlerRequest;
-  readonly data: DataQueue | undefined;
-  readonly #calls: Calls;
-  readonly #lane: CallLane;
-  readonly #output: CallOutput;
-  readonly #sendsProgress: boolean;
-  #grant: number;
-  #wanted = 0;
-  #room = ROOM;
-  #roomAsked = false;
-  #resume: (() => void) | undefined;
-  #codeRuns = true;
-  /** Cached output is being produced, which the end of the call does not end. */
-  #produces = false;
-  #mustTell = false;
-  #lookup: ((answer: number) => void) | undefined;
-  #over = false;
-
-  constructor(calls: Calls, lane: CallLane, output: CallOutput, record: BatchReader) {
-    this.#calls = calls;
-    this.#lane = lane;
-    this.#output = output;
-    this.slot = record.slot;
-    this.requestId = record.requestId;
-    this.#grant = record.extra;
-    const [command, ...rest] = unpackPieces(record.payload);
-    const args = new Map<string, Uint8Array>();
-    for (let i = 0; i < rest.length; i += 2) args.set(decodeUtf8(rest[i]), rest[i + 1]);
-    this.#sendsProgress = (record.flags & CallFlag.progress) !== 0;
-    if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((cost) => this.#dataRead(cost));
-    this.request = new HandlerRequest(decodeUtf8(command), args, this.data ?? NO_DATA);
-    this.pump = new ResponsePump(this.request.command, this, lane.frameSize(this.slot));
-  }
-
-  get over(): boolean {
-    return this.#over;
-  }
-
-  granted(bytes: number): void {
-    this.#grant += bytes;
-    this.#wanted = 0;
-    this.#wake();
-  }
-
-  roomGiven(): void {
-    this.#room = ROOM;
-    this.#roomAsked = false;
-    this.#wake();
-  }
-
-  lookupAnswered(answer: number): void {
-    const lookup = this.#lookup;
-    this.#lookup = undefined;
-    lookup?.(answer);
-  }
-
-  get codeRuns(): boolean {
-    return this.#codeRuns || this.#produces;
-  }
-
-  /** Stops the handler because the main thread says so, which wants to know when its code has ended. */
-  cancel(reason: string): void {
-    this.#mustTell = true;
-    const ended = !this.codeRuns;
-    this.stop(reason);
-    if (ended) this.tellEnded();
-  }
-
-  tellEnded(): void {
-    this.#output.add(Op.callEnded, this.slot, this.requestId, 0, NOTHING);
-    this.#output.flushSoon();
-  }
-
-  /** Stops the handler; the peer is told `reason`, or nothing when it is empty. */
-  stop(reason: string): void {
-    this.request.abort(new CommandError(reason || 'connection closed'));
-    this.data?.fail(new CommandError(reason || 'connection closed'));
-    this.pump.stop(reason || undefined);
-  }
-
-  allowance(wanted: number): number {
-    this.#wanted = wanted;
-    return Math.min(wanted, this.#grant);
-  }
-
-  /** Where both are used up, room is asked for first, and then the grant. */
-  wait(resume: () => void): void {
-    this.#resume = resume;
-    if (this.hasRoom) this.#add(Op.want, 0, NOTHING, this.#wanted);
-    else if (!this.#roomAsked) {
-      this.#roomAsked = true;
-      this.#add(Op.wantRoom, 0, NOTHING);
-    }
-  }
-
-  sendBytes(bytes: Uint8Array, last: boolean): void {
-    this.#grant -= bytes.length;
-    this.#wanted -= bytes.length;
-    const flags = last ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
-    this.#lane.encode(this.slot, this.requestId, FrameType.bytesResponse, flags, bytes, FrameFlag.call);
-    this.#output.flushSoon();
-  }
-
-  get hasRoom(): boolean {
-    return this.#room > 0;
-  }
-
-  sendText(output: TextOutput): void {
-    this.#sendBeside(FrameType.textOutput, encodeTextOutput(output.atoms));
-  }
-
-  sendProgress(output: ProgressOutput): void {
-    if (this.#sendsProgress) this.#sendBeside(FrameType.progress, encodeProgress(output));
-  }
-
-  sendError(message: string): void {
-    const payload = cutUtf8(message, this.#lane.frameSize(this.slot));
-    this.#plain(FrameType.errorResponse, ErrorResponseFlag.application, payload);
-  }
-
-  sendCached(output: CachedOutput, last: boolean, then: (bytes?: Uint8Array) => void): void {
-    this.#lookup = (answer) => {
-      if (answer === LookupAnswer.spliced) then();
-      else this.#produce(output, answer, then);
-    };
-    const unused = this.#grant;
-    this.#grant = 0;
-    this.#add(Op.lookup, last ? 1 : 0, utf8.encode(output.key), unused);
-  }
-
-  flushLater(pump: ResponsePump): void {
-    this.#calls.flushLater(pump);
-  }
-
-  report(error: unknown): void {
-    const told = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    const pieces = [this.request.command, told].map((each) => utf8.encode(each));
-    this.#output.add(Op.report, this.slot, this.requestId, 0, packPieces(pieces));
-    this.#output.flushSoon();
-  }
-
-  done(): void {
-    this.data?.drop();
-    this.#over = true;
-    this.#calls.over(this);
-  }
-
-  ended(): void {
-    this.#codeRuns = false;
-    this.#codeEnded();
-  }
-
-  #codeEnded(): void {
-    if (this.codeRuns) return;
-    if (this.#mustTell) this.tellEnded();
-    this.#calls.ended(this);
-  }
-
-  async #produce(output: CachedOutput, answer: number, then: (bytes?: Uint8Array) => void): Promise<void> {
-    let bytes: Uint8Array;
-    this.#produces = true;
-    try {
-      bytes = await output.produce();
-      if (!(bytes instanceof Uint8Array)) throw new TypeError('cached output must be a Uint8Array');
-    } catch (error) {
-      if (answer === LookupAnswer.produce) this.#add(Op.pieces, 1, NOTHING);
-      this.pump.fail(error);
-      return;
-    } finally {
-      this.#produces = false;
-      this.#codeEnded();
-    }
-    if (answer === LookupAnswer.stream) {
-      then(bytes);
-      return;
-    }
-    this.#lookup = (spliced) => {
-      if (spliced === LookupAnswer.spliced) then();
-      else then(bytes);
-    };
-    this.#add(Op.pieces, 0, this.#lane.compress(bytes), bytes.length);
-  }
-
-  #sendBeside(type: number, payload: Uint8Array): void {
-    this.#room -= HEADER_SIZE + payload.length;
-    this.#plain(type, 0, payload);
-  }
-
-  #plain(type: number, flags: number, payload: Uint8Array): void {
-    this.#lane.plain(this.slot, this.requestId, type, flags, payload, 0, FrameFlag.call);
-    this.#output.flushSoon();
-  }
-
-  #wake(): void {
-    const resume = this.#resume;
-    this.#resume = undefined;
-    resume?.();
-  }
-
-  #dataRead(cost: number): void {
-    this.#add(Op.dataRead, 0, NOTHING, cost);
-  }
-
-  /** After the end nothing may be said of the request: its ID may be another's by then. */
-  #add(op: number, flags: number, payload: Uint8Array, extra = 0): void {
-    if (this.#over) return;
-    this.#output.add(op, this.slot, this.requestId, flags, payload, extra);
-    this.#output.flushSoon();
-  }
-}
-
-export class Calls {
+export class Calls implements CallOwner {
   readonly #handlers: HandlerModule[];
   readonly #loaded: (Handler | Record<string, Handler> | undefined)[] = [];
   readonly #loading: (Promise<Handler | Record<string, Handler>> | undefined)[] = [];
-  readonly #lane: CallLane;
-  readonly #output: CallOutput;
+  readonly #encoders: LaneEncoders;
+  readonly #output: LaneOutput;
   /** Calls by slot and request ID whose response is not over. */
   readonly #running = new Map<number, IdTable<Call>>();
   /** Calls by slot whose response is over and whose code is not. */
   readonly #lingering = new Map<number, Set<Call>>();
-  readonly #slotFree: (slot: number) => void;
-  readonly #coalesceMs: number;
-  #dirty: ResponsePump[] = [];
+  readonly #slotFree: CallsOptions['slotFree'];
+  readonly compress: CallsOptions['compress'];
+  readonly flushes: FlushQueue;
 
-  /** `slotFree` is told when the code of a slot's last call has ended. */
-  constructor(
-    handlers: HandlerModule[],
-    lane: CallLane,
-    output: CallOutput,
-    coalesceMs: number,
-    slotFree: (slot: number) => void,
-  ) {
-    this.#slotFree = slotFree;
-    this.#coalesceMs = coalesceMs;
+  constructor(handlers: HandlerModule[], encoders: LaneEncoders, output: LaneOutput, options: CallsOptions) {
     this.#handlers = handlers;
-    this.#lane = lane;
+    this.#encoders = encoders;
     this.#output = output;
+    this.#slotFree = options.slotFree;
+    this.compress = options.compress;
+    this.flushes = new FlushQueue(options.coalesceMs, setImmediate);
   }
 
   record(record: BatchReader): void {
@@ -362,23 +109,9 @@ export class Calls {
     this.#output.add(Op.callEnded, slot, requestId, 0, NOTHING);
   }
 
-  flushLater(pump: ResponsePump): void {
-    if (this.#dirty.length === 0) {
-      if (this.#coalesceMs > 0) setTimeout(this.#flush, this.#coalesceMs);
-      else setImmediate(this.#flush);
-    }
-    this.#dirty.push(pump);
-  }
-
-  readonly #flush = (): void => {
-    const dirty = this.#dirty;
-    this.#dirty = [];
-    for (const each of dirty) each.flush();
-  };
-
   #start(record: BatchReader): void {
     const index = record.type;
-    const call = new Call(this, this.#lane, this.#output, record);
+    const call = new Call(this, this.#encoders, this.#output, record);
     let calls = this.#running.get(call.slot);
     if (calls === undefined) {
       calls = new IdTable();

@@ -108,7 +108,7 @@ export class DataSender {
    * we grant would arrive only after all data before it: pings show how much has been read.
    */
   async #room(): Promise<void> {
-    const { output } = this.#connection;
+    const { output } = this.#connection.flow;
     if (this.#unmarked >= DATA_MARK && this.#owner.server.speaks('ping')) {
       this.#unmarked = 0;
       // A lost connection fails the response itself.

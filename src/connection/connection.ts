@@ -4,7 +4,7 @@
  */
 
 import { DecodeError } from '../encoding/codec.ts';
-import { Gate } from '../reactor/flow.ts';
+import { ConnectionFlow, Gate } from '../reactor/flow.ts';
 import { ConnectionError, ProtocolError } from '../wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, StreamFlag } from '../wire/frame.ts';
 import type { Limits } from '../wire/limits.ts';
@@ -39,8 +39,7 @@ const NOTHING = new Uint8Array(0);
 export class Connection {
   readonly limits: Limits;
   readonly writer: Writer;
-  /** Output that is waiting anywhere on our side: in lanes, in the writer, in the transport. */
-  readonly output: Gate;
+  readonly flow: ConnectionFlow;
   readonly #transport: Transport;
   readonly #plainStreamId: number;
   readonly #splitter: Splitter;
@@ -71,8 +70,8 @@ export class Connection {
     this.#transport = transport;
     this.limits = limits;
     this.#plainStreamId = plainStreamId;
-    this.output = new Gate(limits.maxBufferedOutput, allOutput);
-    this.writer = new Writer(transport, this.output);
+    this.flow = new ConnectionFlow(new Gate(limits.maxBufferedOutput, allOutput));
+    this.writer = new Writer(transport, this.flow.output);
     this.#splitter = new Splitter({ maxPayload: limits.maxPayload, onFrame: this.#onFrame });
     transport.onData = (chunk) => this.#onData(chunk);
     transport.onEnd = () => this.#onEnd();

@@ -10,35 +10,25 @@ import {
 } from '../../workers/batch.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Writer } from '../connection/writer.ts';
-import { Gate } from '../reactor/flow.ts';
+import { Backlog, type ConnectionFlow } from '../reactor/flow.ts';
 import { IdTable } from '../reactor/id-table.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { WaitProbe } from './adaptive.ts';
 import type { ContextBudget, IdleContext } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 
-/** What waits for the encoder of a stream, in bytes: lost once that is gone. */
-export interface LostBytes {
-  readonly pendingBytes: number;
-  /** Those of them that have used up credit. */
-  readonly creditedBytes: number;
-}
-
 /** What streams tell the owner of the requests. */
 export interface StreamEvents {
   /** A frame of the request's response is about to be given to the writer. */
-  onFrame(requestId: number, last: boolean, rawLength: number, call: boolean): void;
+  onFrame(requestId: number, last: boolean, rawLength: number): void;
   /** A record about a call in a lane: `want`, `wantRoom`, `lookup`, `pieces` or `dataRead`. */
   onCallRecord(record: BatchReader): void;
   /** A handler of `command` threw something that is not meant for the peer. */
   report(error: string, command: string): void;
-  /** So many more handlers (or fewer) are at work although their response is over, with so many bytes of arguments. */
+  /** `handlers` more, or fewer if negative, are at work although their response is over; so are bytes of arguments held. */
   linger(handlers: number, argumentBytes: number): void;
-  /**
-   * A stream is gone with its lane, and with it the bytes that waited for its encoder: they are final when the requests
-   * have been told, for one of these that wakes as another ends still hands in what it has.
-   */
-  onLost(requests: Iterable<number>, lost: LostBytes, reason: string): void;
+  /** A stream is gone with its lane, in the middle of the responses to these requests. */
+  onLost(requests: Iterable<number>, reason: string): void;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -47,12 +37,13 @@ const utf8 = new TextEncoder();
 /** What one stream may have waiting for its encoder, in bytes: enough to keep the lane busy, little to hold. */
 const MAX_BACKLOG = 1024 * 1024;
 
-export class LaneStream implements SlotOwner, IdleContext, LostBytes {
+export class LaneStream implements SlotOwner, IdleContext {
   readonly lane: Lane;
   readonly id: number;
   readonly profile: string;
   readonly writer: Writer;
   readonly slot: number;
+  readonly #flow: ConnectionFlow;
   readonly #budget: ContextBudget;
   /** Bytes that its context was accounted with. */
   readonly #cost: number;
@@ -61,14 +52,12 @@ export class LaneStream implements SlotOwner, IdleContext, LostBytes {
   /** Requests whose response is on its way here. */
   readonly requests = new IdTable<true>();
   /** Bytes handed in and not yet encoded; handlers wait when there are many. */
-  readonly backlog = new Gate(MAX_BACKLOG);
+  readonly backlog: Backlog;
   /** Follows bytes through the backlog; undefined: nobody wants to know. */
   readonly #probe: WaitProbe | undefined;
   /** Calls that were told to stop and have not said yet that their code has ended. */
   #stopping: { readonly requestId: number; readonly argumentBytes: number }[] = [];
   usedAt: number;
-  /** Of the bytes that wait for the encoder, those that have used up credit. */
-  #creditedBytes = 0;
   frames = 0;
   bytesIn = 0;
   bytesOut = 0;
@@ -92,6 +81,8 @@ export class LaneStream implements SlotOwner, IdleContext, LostBytes {
     this.id = setup.streamId;
     this.profile = setup.profile;
     this.writer = connection.writer;
+    this.#flow = connection.flow;
+    this.backlog = new Backlog(MAX_BACKLOG, connection.flow.output);
     this.#events = events;
     this.#over = over;
     this.slot = lane.open(this);
@@ -121,22 +112,17 @@ export class LaneStream implements SlotOwner, IdleContext, LostBytes {
     return this.backlog.used;
   }
 
-  get creditedBytes(): number {
-    return this.#creditedBytes;
-  }
-
   /** Encodes a piece of a response; `payload` is copied. */
   encode(requestId: number, type: number, flags: number, payload: Uint8Array): void {
-    this.#creditedBytes += payload.length;
-    this.backlog.take(payload.length);
+    this.backlog.enter(payload.length, true);
     this.#probe?.entered(this, this.backlog.used);
     this.lane.add(Op.encode, this.slot, requestId, type, flags, payload);
   }
 
   /** Sends a frame unencoded, after what was encoded before it. */
-  plain(requestId: number, type: number, flags: number, payload: Uint8Array): void {
-    this.backlog.take(payload.length);
-    this.lane.add(Op.plain, this.slot, requestId, type, flags, payload);
+  pass(requestId: number, type: number, flags: number, payload: Uint8Array): void {
+    this.backlog.enter(payload.length, false);
+    this.lane.add(Op.pass, this.slot, requestId, type, flags, payload);
   }
 
   /** Runs a handler on the lane, its output going out on this stream; `grant`: bytes it may send at once. */
@@ -166,16 +152,16 @@ export class LaneStream implements SlotOwner, IdleContext, LostBytes {
     this.frames++;
     this.bytesIn += rawLength;
     this.bytesOut += wireLength;
-    const call = (frameFlags & FrameFlag.call) !== 0;
-    if (!call) {
-      this.backlog.give(rawLength);
+    if ((frameFlags & FrameFlag.call) === 0) {
+      this.backlog.leave(rawLength, (frameFlags & FrameFlag.beside) === 0);
       this.#probe?.left(this, rawLength);
     }
-    if ((frameFlags & (FrameFlag.call | FrameFlag.beside)) === 0) this.#creditedBytes -= rawLength;
     const last = (frameFlags & FrameFlag.last) !== 0;
     if (last) this.requests.delete(requestId);
     if ((frameFlags & FrameFlag.endsStream) !== 0) this.#over(this, true);
-    if (requestId !== 0) this.#events.onFrame(requestId, last, rawLength, call);
+    if (requestId === 0) return;
+    this.#events.onFrame(requestId, last, rawLength);
+    this.#flow.output.give(rawLength);
   }
 
   onRecord(record: BatchReader): void {
@@ -207,6 +193,8 @@ export class LaneStream implements SlotOwner, IdleContext, LostBytes {
   onLost(reason: string): void {
     this.#over(this, false);
     for (const { requestId } of [...this.#stopping]) this.#callEnded(requestId);
-    this.#events.onLost(this.requests.ids(), this, reason);
+    this.#events.onLost(this.requests.ids(), reason);
+    // Only now: a request that wakes as another one ends still hands in what it has.
+    this.#flow.lose(this.backlog);
   }
 }

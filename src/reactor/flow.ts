@@ -1,42 +1,12 @@
-/** Flow-control arithmetic, standing alone (protocol.md C4): bytes of response, counted before encoding. */
+/**
+ * May we send, and how much; and what do we hold of what has come? Arithmetic without I/O, one object per connection and
+ * one per request; nobody else weighs windows, levels and backlogs against each other.
+ *
+ * A response is held back by three things: the peer's windows, its own and the connection's (protocol C4); the level of
+ * output that waits anywhere on our side of the connection; and what waits for the encoder of its stream.
+ */
 
-import { ProtocolError } from '../wire/errors.ts';
-
-/** Largest window that credit may add up to, in bytes. */
-export const MAX_WINDOW = 2 ** 31 - 1;
-
-/** Bytes that a peer still lets us send; unlimited until it has announced a window. */
-export class Window {
-  #available: number;
-
-  /** `initial` bytes, or undefined for no flow control. */
-  constructor(initial: number | undefined) {
-    this.#available = initial ?? Number.POSITIVE_INFINITY;
-  }
-
-  get available(): number {
-    return this.#available;
-  }
-
-  get limited(): boolean {
-    return this.#available !== Number.POSITIVE_INFINITY;
-  }
-
-  take(bytes: number): void {
-    this.#available -= bytes;
-  }
-
-  /**
-   * Adds what the peer has granted.
-   * @throws ProtocolError when the window would pass {@link MAX_WINDOW}.
-   */
-  add(bytes: number): void {
-    if (this.#available + bytes > MAX_WINDOW && this.limited) {
-      throw new ProtocolError('limit', `credit of ${bytes} bytes takes a window past ${MAX_WINDOW} bytes`);
-    }
-    this.#available += bytes;
-  }
-}
+import { SendWindow } from './window.ts';
 
 /** What a gate may hold of its shared one's level whatever the others hold, in bytes. */
 const OWN_SHARE = 128 * 1024;
@@ -124,5 +94,297 @@ export class Gate {
     const waiters = this.#waiters;
     this.#waiters = [];
     for (const resume of waiters) resume();
+  }
+}
+
+/** What waits for one stream's encoder: a level of its own, and how much of it has used up credit. */
+export class Backlog extends Gate {
+  readonly #output: Gate;
+  #creditedBytes = 0;
+
+  /** `output`: the connection's level, which what waits here is part of. */
+  constructor(limit: number, output: Gate) {
+    super(limit);
+    this.#output = output;
+  }
+
+  /** Those of the waiting bytes that have used up credit. */
+  get creditedBytes(): number {
+    return this.#creditedBytes;
+  }
+
+  /** `bytes` are handed to the encoder. */
+  enter(bytes: number, credited: boolean): void {
+    if (credited) this.#creditedBytes += bytes;
+    this.#output.take(bytes);
+    this.take(bytes);
+  }
+
+  /** `bytes` have come out; they are output still, until the writer counts them as they are on the wire. */
+  leave(bytes: number, credited: boolean): void {
+    if (credited) this.#creditedBytes -= bytes;
+    this.give(bytes);
+  }
+}
+
+/** Whoever decides when the peer is read, without which neither credit nor command data comes. */
+export interface FlowListener {
+  /** Command data that we held has been read, or dropped. */
+  dataRead(): void;
+  /** A response waits for the peer's credit. */
+  creditAwaited(): void;
+}
+
+const NOBODY: FlowListener = { dataRead: () => undefined, creditAwaited: () => undefined };
+
+/** The flow of one connection, both ways: what its requests share. */
+export class ConnectionFlow {
+  /** Output that waits anywhere on our side: in lanes, in the writer, in the transport. */
+  readonly output: Gate;
+  listener: FlowListener = NOBODY;
+  #window = new SendWindow(undefined);
+  #requestWindow: number | undefined;
+  #unreadData = 0;
+  /** By request, each with how it goes on: one that is over must not stay here until credit comes, for it may never. */
+  readonly #creditWaiters = new Map<RequestFlow, () => void>();
+
+  constructor(output: Gate) {
+    this.output = output;
+  }
+
+  /** The peer has announced its windows in bytes, undefined for no flow control (C2); for use before the first request. */
+  announced(requestWindow: number | undefined, connectionWindow: number | undefined): void {
+    this.#requestWindow = requestWindow;
+    this.#window = new SendWindow(connectionWindow);
+  }
+
+  /** Initial window of each request in bytes; undefined: no flow control. */
+  get requestWindow(): number | undefined {
+    return this.#requestWindow;
+  }
+
+  /** Bytes left of the connection's window. */
+  get credit(): number {
+    return this.#window.available;
+  }
+
+  /** Whether the peer holds the connection as a whole to a window. */
+  get limited(): boolean {
+    return this.#window.limited;
+  }
+
+  /** For {@link RequestFlow}: bytes of a response use up the connection's window. */
+  take(bytes: number): void {
+    this.#window.take(bytes);
+  }
+
+  /** Bytes that were taken will not be sent: they are there for others, who may wait for them. */
+  refund(bytes: number): void {
+    if (!this.#window.limited) return;
+    this.#window.refund(bytes);
+    this.wakeCreditWaiters();
+  }
+
+  /** The peer has credited the connection (C4). @throws ProtocolError when that takes its window too far. */
+  addCredit(bytes: number): void {
+    this.#window.credit(bytes);
+    this.wakeCreditWaiters();
+  }
+
+  /** The encoder of `backlog` is gone, and what waited for it: the peer never sees these bytes. */
+  lose(backlog: Backlog): void {
+    this.output.give(backlog.used);
+    this.refund(backlog.creditedBytes);
+  }
+
+  // ------------------------------------------------------------------------------- who waits for credit
+
+  /** The flows of the requests that wait for credit, oldest first. */
+  get creditWaiters(): RequestFlow[] {
+    return this.#creditWaiters.size === 0 ? [] : [...this.#creditWaiters.keys()];
+  }
+
+  /** For {@link RequestFlow}. */
+  waitForCredit(flow: RequestFlow, resume: () => void): void {
+    this.#creditWaiters.set(flow, resume);
+    this.listener.creditAwaited();
+  }
+
+  /** For {@link RequestFlow}. */
+  stopWaiting(flow: RequestFlow): void {
+    this.#creditWaiters.delete(flow);
+  }
+
+  wakeCreditWaiters(): void {
+    for (const [, resume] of this.#takeCreditWaiters()) resume();
+  }
+
+  /** No credit comes any more: who waits for it is stopped. */
+  stopCreditWaiters(reason: string): void {
+    for (const [flow] of this.#takeCreditWaiters()) flow.stop(reason);
+  }
+
+  #takeCreditWaiters(): [RequestFlow, () => void][] {
+    if (this.#creditWaiters.size === 0) return [];
+    const waiters = [...this.#creditWaiters];
+    this.#creditWaiters.clear();
+    return waiters;
+  }
+
+  // ------------------------------------------------------------------------------------- what has come
+
+  /** What the command data costs to hold that has come and has not been read, in bytes. */
+  get unreadData(): number {
+    return this.#unreadData;
+  }
+
+  /** For {@link RequestFlow}. */
+  dataCame(cost: number): void {
+    this.#unreadData += cost;
+  }
+
+  /** For {@link RequestFlow}. */
+  dataRead(cost: number): void {
+    this.#unreadData -= cost;
+    this.listener.dataRead();
+  }
+}
+
+/** Room for output lets pieces shrink to this, not further: dribbles cost more than they bring. */
+const SMALLEST_PIECE = 4096;
+
+/** Whose flow it is. */
+export interface FlowOwner {
+  /** It cannot go on. */
+  stop(reason: string): void;
+}
+
+/** The flow of one request, both ways: its response going out, its command data coming in. */
+export class RequestFlow {
+  readonly #connection: ConnectionFlow;
+  readonly #owner: FlowOwner;
+  readonly #window: SendWindow;
+  /** What waits for the stream's encoder, where the response is handed to one from this thread. */
+  backlog: Backlog | undefined;
+  #reserved = 0;
+  #unreadData = 0;
+
+  constructor(connection: ConnectionFlow, owner: FlowOwner) {
+    this.#connection = connection;
+    this.#owner = owner;
+    this.#window = new SendWindow(connection.requestWindow);
+  }
+
+  /** The request cannot go on, because of what it waits for or makes us hold. */
+  stop(reason: string): void {
+    this.#owner.stop(reason);
+  }
+
+  // ------------------------------------------------------------------------------------------- sending
+
+  /** Response bytes that may be sent now, at most `wanted`; 0: wait. */
+  available(wanted: number): number {
+    const { output, credit } = this.#connection;
+    const credited = Math.min(wanted, this.#window.available, credit);
+    const room = Math.min(output.room, this.backlog?.room ?? Number.POSITIVE_INFINITY);
+    if (room >= credited) return Math.max(0, credited);
+    const smallest = Math.min(SMALLEST_PIECE, output.limit);
+    return room >= smallest ? Math.min(room, credited) : 0;
+  }
+
+  /** Calls `resume` once, when more may be {@link available}; never if the request is stopped or over before. */
+  wait(resume: () => void): void {
+    const { backlog } = this;
+    if (this.#window.available <= 0 || this.#connection.credit <= 0)
+      this.#connection.waitForCredit(this, resume);
+    else if (backlog !== undefined && backlog.room < SMALLEST_PIECE) backlog.wait(resume);
+    else this.waitForRoom(resume);
+  }
+
+  /** Whether there is room for output that uses up no credit: text and progress. */
+  get hasRoom(): boolean {
+    return this.#connection.output.room > 0;
+  }
+
+  /** Calls `resume` once, when there may be room for output again. */
+  waitForRoom(resume: () => void): void {
+    this.#connection.output.wait(resume);
+  }
+
+  /** Response bytes left of the request's own window. */
+  get credit(): number {
+    return this.#window.available;
+  }
+
+  /** Whether a piece of `bytes` can ever be sent uncut: whatever is in use now will be free again. */
+  canEverSend(bytes: number): boolean {
+    const { requestWindow, limited, output } = this.#connection;
+    return !limited && bytes <= output.limit && (requestWindow === undefined || requestWindow >= bytes);
+  }
+
+  /** Response bytes use up credit, whichever way they go. */
+  take(bytes: number): void {
+    this.#window.take(bytes);
+    this.#connection.take(bytes);
+  }
+
+  /** The peer has credited the request (C4). @throws ProtocolError when that takes its window too far. */
+  addCredit(bytes: number): void {
+    this.#window.credit(bytes);
+    this.#connection.wakeCreditWaiters();
+  }
+
+  // -------------------------------------------------------------------- what a call in a lane may send
+
+  /** Bytes set aside for a call that have not come yet. */
+  get reserved(): number {
+    return this.#reserved;
+  }
+
+  /** Sets credit and room aside: a call in a lane may send `bytes` by itself. */
+  reserve(bytes: number): void {
+    this.take(bytes);
+    this.#connection.output.promise(bytes);
+    this.#reserved += bytes;
+  }
+
+  /** `bytes` of what was set aside have come; they are output like any other from now on. */
+  use(bytes: number): void {
+    this.#reserved -= bytes;
+    this.#connection.output.keepPromise(bytes);
+  }
+
+  /** `bytes` of what was set aside will never come. */
+  refund(bytes: number): void {
+    this.use(bytes);
+    this.#connection.output.give(bytes);
+    this.#window.refund(bytes);
+    this.#connection.refund(bytes);
+  }
+
+  // ----------------------------------------------------------------------------------------- receiving
+
+  /** What its command data costs to hold that has come and has not been read, in bytes. */
+  get unreadData(): number {
+    return this.#unreadData;
+  }
+
+  /** Command data has come that costs so much to hold. */
+  dataCame(cost: number): void {
+    this.#unreadData += cost;
+    this.#connection.dataCame(cost);
+  }
+
+  /** The handler has taken, or will never take, command data that cost so much to hold. */
+  dataRead(cost: number): void {
+    this.#unreadData -= cost;
+    this.#connection.dataRead(cost);
+  }
+
+  /** The request is over: it waits for nothing, and what it held is there for others. */
+  close(): void {
+    if (this.#reserved !== 0) this.refund(this.#reserved);
+    this.#connection.stopWaiting(this);
+    if (this.#unreadData > 0) this.dataRead(this.#unreadData);
   }
 }

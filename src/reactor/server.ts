@@ -7,50 +7,14 @@
  */
 
 import { ProtocolError } from '../wire/errors.ts';
-import { CommandNameFlag, ErrorResponseFlag, type Frame, FrameType, PingFlag } from '../wire/frame.ts';
+import { CommandNameFlag, type Frame, FrameType } from '../wire/frame.ts';
 import { type Limits, overLimit } from '../wire/limits.ts';
-import {
-  decodeCancel,
-  decodeCredit,
-  decodePing,
-  decodeSenderSettings,
-  decodeUtf8,
-  type SenderSettings,
-} from '../wire/payloads.ts';
 import { decodeAscii } from '../wire/utf8.ts';
+import { type CancelAction, ControlFrames } from './control.ts';
 import { IdTable } from './id-table.ts';
 import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
 import { IncomingCommand } from './incoming-command.ts';
-import { Rate } from './rate.ts';
-
-/** A command whose name and arguments are complete. */
-export interface ReceivedCommand {
-  readonly requestId: number;
-  readonly command: string;
-  readonly args: ReadonlyMap<string, Uint8Array>;
-  /** Whether reserved arguments (C6) are among them. */
-  readonly reserved: boolean;
-  /** Data follows as `data` actions. */
-  readonly hasData: boolean;
-}
-
-/** What the owner of a {@link ServerReactor} has to do. */
-export type ServerAction =
-  | { readonly kind: 'run'; readonly command: ReceivedCommand }
-  /** A piece of command data; the bytes are a view on what arrived: copy what must live on. */
-  | { readonly kind: 'data'; readonly requestId: number; readonly bytes: Uint8Array; readonly last: boolean }
-  /** The peer wants the request stopped (C3). */
-  | { readonly kind: 'cancel'; readonly requestId: number }
-  /** Input ended before the command was whole: stop it, answer nothing (B7). */
-  | { readonly kind: 'abandon'; readonly requestId: number }
-  /** The request cannot go on through our own fault; answer with an application error. */
-  | { readonly kind: 'fail'; readonly requestId: number; readonly message: string }
-  | { readonly kind: 'settings'; readonly settings: SenderSettings }
-  | { readonly kind: 'credit'; readonly requestId: number; readonly bytes: number }
-  | { readonly kind: 'ping'; readonly payload: Uint8Array }
-  | { readonly kind: 'pong'; readonly payload: Uint8Array }
-  /** Half duplex: input has ended, output may go (A6). */
-  | { readonly kind: 'release-output' };
+import type { ServerAction } from './server-action.ts';
 
 /** How many cancelled requests we remember, so that frames of theirs already on the way do no harm. */
 const REMEMBERED_CANCELS = 256;
@@ -61,9 +25,7 @@ export class ServerReactor {
   readonly #limits: Limits;
   readonly #frames: IncomingFrames;
   readonly #now: () => number;
-  readonly #pings: Rate;
-  readonly #credits: Rate;
-  readonly #cancels: Rate;
+  readonly #controls: ControlFrames;
   readonly #receiving = new IdTable<IncomingCommand>();
   readonly #running = new IdTable<IncomingCommand>();
   readonly #cancelled = new Set<number>();
@@ -71,7 +33,6 @@ export class ServerReactor {
   #state: 'open' | 'ended' | 'errored' = 'open';
   #holdsOutput: boolean;
   #endPending = false;
-  #settingsSeen = false;
   #framesSeen = false;
   #argumentBytes = 0;
   #lingering = 0;
@@ -83,9 +44,7 @@ export class ServerReactor {
   constructor(limits: Limits, decoders: Decoders, halfDuplex = false, now = () => performance.now()) {
     this.#limits = limits;
     this.#now = now;
-    this.#pings = new Rate(limits, 'maxPings', 'pings');
-    this.#credits = new Rate(limits, 'maxCredits', 'credit frames');
-    this.#cancels = new Rate(limits, 'maxCancels', 'cancel frames');
+    this.#controls = new ControlFrames(limits, now);
     this.#holdsOutput = halfDuplex;
     this.#frames = new IncomingFrames('client', limits, decoders, this.#receive, now);
   }
@@ -389,44 +348,10 @@ export class ServerReactor {
   }
 
   #control(frame: Frame, payload: Uint8Array, first: boolean): void {
-    switch (frame.type) {
-      case FrameType.errorResponse:
-        if (frame.flags !== ErrorResponseFlag.protocol) throw this.#misplaced(frame);
-        throw new ProtocolError('peer-reported', `the client reports: ${decodeUtf8(payload)}`);
-      case FrameType.senderSettings:
-        if (!first) throw new ProtocolError('settings-not-first', 'sender-settings must be the first frame');
-        this.#settingsSeen = true;
-        this.#actions.push({ kind: 'settings', settings: this.#checkedSettings(payload) });
-        return;
-      case FrameType.cancel:
-        this.#requireSettings(frame);
-        this.#cancels.count(this.#now());
-        return this.#cancel(frame, payload);
-      case FrameType.credit:
-        this.#requireSettings(frame);
-        this.#credits.count(this.#now());
-        this.#actions.push({ kind: 'credit', requestId: frame.requestId, bytes: decodeCredit(payload) });
-        return;
-      case FrameType.ping:
-        this.#requireSettings(frame);
-        this.#pings.count(this.#now());
-        this.#actions.push({
-          kind: (frame.flags & PingFlag.reply) === 0 ? 'ping' : 'pong',
-          payload: decodePing(payload).slice(),
-        });
-        return;
-      default:
-        throw this.#misplaced(frame);
-    }
-  }
-
-  #checkedSettings(payload: Uint8Array): SenderSettings {
-    const settings = decodeSenderSettings(payload);
-    const { minFrameSize } = this.#limits;
-    if (settings.maxFrameSize !== undefined && settings.maxFrameSize < minFrameSize) {
-      throw overLimit('minFrameSize', `a maxFrameSize of ${settings.maxFrameSize}, under ${minFrameSize}`);
-    }
-    return settings;
+    const action = this.#controls.take(frame, payload, first);
+    if (action === undefined) throw this.#misplaced(frame);
+    if (action.kind === 'cancel') this.#cancel(action);
+    else this.#actions.push(action);
   }
 
   #misplaced(frame: Frame): ProtocolError {
@@ -436,22 +361,11 @@ export class ServerReactor {
     return wrongType(frame, 'client');
   }
 
-  #requireSettings(frame: Frame): void {
-    if (!this.#settingsSeen) {
-      throw new ProtocolError(
-        'extension-without-settings',
-        `frame type ${frame.type} before sender-settings`,
-      );
-    }
-  }
-
-  #cancel(frame: Frame, payload: Uint8Array): void {
-    decodeCancel(payload);
-    const id = frame.requestId;
-    const request = this.#stopReceiving(id);
+  #cancel(action: CancelAction): void {
+    const request = this.#stopReceiving(action.requestId);
     if (request === undefined) return;
     this.#answer(request);
-    this.#actions.push({ kind: 'cancel', requestId: id });
+    this.#actions.push(action);
   }
 }
 

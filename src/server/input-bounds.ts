@@ -1,18 +1,12 @@
 /**
- * When a peer is read: only while what it makes us hold is within bounds. One per connection; it owns what is counted
- * for that, and who waits for the peer's credit, which comes by the same way as all else.
+ * When a peer is read: only while what it makes us hold is within bounds. One per connection; the connection's flow
+ * counts what is held, and knows who waits for the peer's credit, which comes by the same way as all else.
  */
 
 import type { Connection } from '../connection/connection.ts';
+import type { ConnectionFlow, FlowListener, RequestFlow } from '../reactor/flow.ts';
 import { FrameType, PingFlag } from '../wire/frame.ts';
 import { overLimit } from '../wire/limits.ts';
-
-/** A request, as far as its command data is concerned. */
-export interface DataHolder {
-  /** What the command data costs that has come and has not been read by the handler. */
-  readonly unreadData: number;
-  stop(message: string): void;
-}
 
 /** What the bounds ask about the connection's input, and tell. */
 export interface InputSource {
@@ -21,7 +15,7 @@ export interface InputSource {
   /** Bytes of frames that wait for a decoder, or behind one that does. */
   readonly heldBytes: number;
   /** Requests that wait until another's response is over. */
-  readonly withoutStream: readonly DataHolder[];
+  readonly withoutStream: readonly RequestFlow[];
   /** Whether decoders have to wait before they decode more. */
   holdDecoders(hold: boolean): void;
 }
@@ -32,19 +26,19 @@ const SHORT_ANSWERS = 256 * 1024;
 const STUCK_ROOM = 8 << 20;
 const MAX_HELD_PONGS = 64;
 
-export class InputBounds {
+export class InputBounds implements FlowListener {
   readonly #connection: Connection;
+  readonly #flow: ConnectionFlow;
   readonly #source: InputSource;
-  /** What the command data costs that handlers have not read yet. */
-  #unreadData = 0;
-  /** By request, each with how it goes on: one that is over must not stay here until credit comes, for it may never. */
-  readonly #creditWaiters = new Map<DataHolder, () => void>();
   /** Replies to pings that wait until less of it is unread: clients pace their uploads by them. */
   #heldPongs: Uint8Array[] = [];
   #awaitsOutput = false;
+  #inputEnded = false;
 
   constructor(connection: Connection, source: InputSource) {
     this.#connection = connection;
+    this.#flow = connection.flow;
+    this.#flow.listener = this;
     this.#source = source;
   }
 
@@ -53,15 +47,23 @@ export class InputBounds {
     return this.#heldPongs.length > 0;
   }
 
-  /** Command data has come that costs so much to hold. */
-  dataCame(cost: number): void {
-    this.#unreadData += cost;
+  dataRead(): void {
+    this.check();
   }
 
-  /** Command data is held no longer. */
-  dataRead(cost: number): void {
-    this.#unreadData -= cost;
-    this.check();
+  creditAwaited(): void {
+    if (this.#inputEnded) queueMicrotask(() => this.#stopCreditWaiters());
+    else this.check();
+  }
+
+  /** No credit comes after the end of input. */
+  inputEnded(): void {
+    this.#inputEnded = true;
+    this.#stopCreditWaiters();
+  }
+
+  #stopCreditWaiters(): void {
+    this.#flow.stopCreditWaiters('the response waits for credit, and the input has ended');
   }
 
   /**
@@ -83,26 +85,6 @@ export class InputBounds {
     } else this.#checkStuck(held, soft);
   };
 
-  /** `resume` is called when the peer has granted credit, `request` is stopped when it no longer can. */
-  waitForCredit(request: DataHolder, resume: () => void): void {
-    this.#creditWaiters.set(request, resume);
-  }
-
-  /** The request is over. */
-  stopWaiting(request: DataHolder): void {
-    this.#creditWaiters.delete(request);
-  }
-
-  wakeCreditWaiters(): void {
-    for (const [, resume] of this.#takeCreditWaiters()) resume();
-  }
-
-  /** No credit comes after the end of input. */
-  stopCreditWaiters(): void {
-    for (const [request] of this.#takeCreditWaiters())
-      request.stop('the response waits for credit, and the input has ended');
-  }
-
   /** Answers a ping, at once or when less command data is unread. */
   pong(payload: Uint8Array): void {
     if (this.#held <= this.#soft || this.#heldPongs.length >= MAX_HELD_PONGS) this.#sendPong(payload);
@@ -114,18 +96,18 @@ export class InputBounds {
   }
 
   get #held(): number {
-    return this.#unreadData + this.#source.heldBytes;
+    return this.#flow.unreadData + this.#source.heldBytes;
   }
 
   get #outputOverfull(): boolean {
-    const { used, limit } = this.#connection.output;
+    const { used, limit } = this.#flow.output;
     return used > limit + SHORT_ANSWERS;
   }
 
   /** Half duplex: output goes when input has ended, so that we must not stop reading, and cannot go on (A6). */
   get #waitsForEver(): boolean {
-    const { writer, output } = this.#connection;
-    if (!writer.held || output.used < output.limit) return false;
+    const { output } = this.#flow;
+    if (!this.#connection.writer.held || output.used < output.limit) return false;
     return this.#outputOverfull || this.#held > this.#soft;
   }
 
@@ -140,30 +122,23 @@ export class InputBounds {
     const stuckBytes = stuck.reduce((sum, { unreadData }) => sum + unreadData, 0);
     if (held - stuckBytes > soft) this.#connection.pause();
     else if (held <= soft + STUCK_ROOM) this.#connection.resume();
-    else for (const request of stuck) request.stop('too much command data for a response that is not read');
+    else for (const flow of stuck) flow.stop('too much command data for a response that is not read');
   }
 
   /** Requests that wait for credit, and those that wait for the streams of these. */
-  #dependOnCredit(): DataHolder[] {
-    return this.#creditWaiters.size === 0
-      ? []
-      : [...this.#creditWaiters.keys(), ...this.#source.withoutStream];
+  #dependOnCredit(): RequestFlow[] {
+    const waiters = this.#flow.creditWaiters;
+    return waiters.length === 0 ? waiters : [...waiters, ...this.#source.withoutStream];
   }
 
   #pauseForOutput(): void {
     this.#connection.pause();
     if (this.#awaitsOutput) return;
     this.#awaitsOutput = true;
-    this.#connection.output.wait(() => {
+    this.#flow.output.wait(() => {
       this.#awaitsOutput = false;
       this.check();
     });
-  }
-
-  #takeCreditWaiters() {
-    const waiters = [...this.#creditWaiters];
-    this.#creditWaiters.clear();
-    return waiters;
   }
 
   #sendHeldPongs(): void {

@@ -1,4 +1,4 @@
-/** What a server and one peer agree on (protocol.md C2): what the peer has announced, and what follows from it. */
+/** What a server and one peer agree on (protocol C2): what the peer has announced, and what follows from it. */
 
 import type { ContextShape } from '../lanes/budget.ts';
 import type { RouterOptions } from '../lanes/router.ts';
@@ -21,7 +21,7 @@ export interface Offer {
   };
 }
 
-export class PeerSettings {
+export class Negotiation {
   readonly #offer: Offer;
   #announced: SenderSettings = {};
 
@@ -32,11 +32,6 @@ export class PeerSettings {
   /** The peer has announced its settings. */
   take(announced: SenderSettings): void {
     this.#announced = announced;
-  }
-
-  /** Initial window of each request, or undefined for no flow control. */
-  get requestWindow(): number | undefined {
-    return this.#announced.requestWindow;
   }
 
   speaks(extension: string): boolean {

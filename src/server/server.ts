@@ -16,7 +16,7 @@ import type { CommandTable } from './commands.ts';
 import { encoderOptions } from './encoder-options.ts';
 import { type Address, type ListenAddress, Listener } from './listener.ts';
 import { type CheckedOptions, checkOptions, type ServerOptions } from './options.ts';
-import { Peer, type PeerContext } from './session.ts';
+import { Session, type SessionContext } from './session.ts';
 import { Sessions } from './sessions.ts';
 import { type ServerStats, statsOf } from './stats.ts';
 
@@ -74,7 +74,7 @@ class LaneServer implements Server {
   readonly #cache: ResponseCache;
   readonly #recorder: Recorder | undefined;
   readonly #sessions: Sessions;
-  readonly #context: PeerContext;
+  readonly #context: SessionContext;
   /** Output that waits on any connection. */
   readonly #allOutput: Gate;
   #closing: Promise<void> | undefined;
@@ -148,7 +148,7 @@ class LaneServer implements Server {
     commands: CommandTable,
     codecs: CodecRegistry,
     encoders: Map<string, EncoderOptions>,
-  ): PeerContext {
+  ): SessionContext {
     const { policy, streams, workers, profile, frameSize, halfDuplex, coalesceMs } = this.#options;
     return {
       commands,
@@ -176,7 +176,7 @@ class LaneServer implements Server {
   #serve(transport: Transport, info: ConnectionInfo): void {
     const watched = this.#recorder?.watch(transport) ?? transport;
     const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#allOutput);
-    const session = new Peer(connection, this.#context, this.#admission(info));
+    const session = new Session(connection, this.#context, this.#admission(info));
     this.#sessions.add(session);
     session.start();
   }

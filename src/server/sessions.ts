@@ -1,7 +1,7 @@
 /** The sessions of a server: all that are open, how they are watched, and how they end. */
 
 import { within } from '../lanes/within.ts';
-import type { Peer } from './session.ts';
+import type { Session } from './session.ts';
 import type { CpuOf, StreamRow } from './stats.ts';
 
 /** Rows of closed connections that stats() still shows. */
@@ -9,7 +9,7 @@ const PAST_STREAMS = 64;
 
 export class Sessions {
   readonly #keepAliveMs: number;
-  readonly #open = new Set<Peer>();
+  readonly #open = new Set<Session>();
   /** Rows of sessions that have ended, the newest last. */
   #pastStreams: StreamRow[] = [];
   #watch: ReturnType<typeof setInterval> | undefined;
@@ -24,13 +24,13 @@ export class Sessions {
     return this.#open.size;
   }
 
-  add(session: Peer): void {
+  add(session: Session): void {
     this.#open.add(session);
     if (this.#keepAliveMs > 0) this.#watch ??= setInterval(this.#check, this.#keepAliveMs).unref();
   }
 
   /** The session has ended. */
-  remove(session: Peer): void {
+  remove(session: Session): void {
     this.#open.delete(session);
     this.#pastStreams.push(...rowsOf(session, () => 0));
     this.#pastStreams = this.#pastStreams.slice(-PAST_STREAMS);
@@ -68,7 +68,7 @@ export class Sessions {
   };
 }
 
-function rowsOf(session: Peer, cpuOf: CpuOf): StreamRow[] {
+function rowsOf(session: Session, cpuOf: CpuOf): StreamRow[] {
   const { remote } = session.connection;
   return session.router.figures().map((figures) => ({
     ...figures,

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import type { Decoders } from '../../src/reactor/incoming.ts';
-import { type ReceivedCommand, type ServerAction, ServerReactor } from '../../src/reactor/server.ts';
+import { ServerReactor } from '../../src/reactor/server.ts';
+import type { ReceivedCommand, ServerAction } from '../../src/reactor/server-action.ts';
 import { ProtocolError } from '../../src/wire/errors.ts';
 import { type Frame, FrameType, HEADER_SIZE, readHeader } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../src/wire/limits.ts';

@@ -1,5 +1,6 @@
 import test from 'ava';
-import { type ServerAction, ServerReactor } from '../../src/reactor/server.ts';
+import { ServerReactor } from '../../src/reactor/server.ts';
+import type { ServerAction } from '../../src/reactor/server-action.ts';
 import { type Frame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits, PIECE_COST } from '../../src/wire/limits.ts';
 import { encodeArgumentHead, encodeStreamSettings } from '../../src/wire/payloads.ts';

@@ -1,0 +1,87 @@
+/**
+ * The two ends of a window, as arithmetic alone (protocol C2, C4). Bytes are counted before encoding. For a response the
+ * server has the sending end and the client the receiving one; for command data it would be the other way round.
+ */
+
+import { ProtocolError } from '../wire/errors.ts';
+
+/** Largest window that credit may add up to, in bytes. */
+export const MAX_WINDOW = 2 ** 31 - 1;
+
+/** The sending end: bytes that the peer still lets us send. */
+export class SendWindow {
+  #available: number;
+
+  /** `initial`: bytes that the peer has announced; undefined: no flow control. */
+  constructor(initial: number | undefined) {
+    this.#available = initial ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Infinite without flow control. */
+  get available(): number {
+    return this.#available;
+  }
+
+  get limited(): boolean {
+    return this.#available !== Number.POSITIVE_INFINITY;
+  }
+
+  /** `bytes` are sent, or set aside to be sent. */
+  take(bytes: number): void {
+    this.#available -= bytes;
+  }
+
+  /** `bytes` that were taken will not be sent after all: the peer has not seen them, and never credits them. */
+  refund(bytes: number): void {
+    this.#available += bytes;
+  }
+
+  /**
+   * Adds what the peer has credited.
+   * @throws ProtocolError when the window would pass {@link MAX_WINDOW}.
+   */
+  credit(bytes: number): void {
+    if (this.#available + bytes > MAX_WINDOW && this.limited) {
+      throw new ProtocolError('limit', `credit of ${bytes} bytes takes a window past ${MAX_WINDOW} bytes`);
+    }
+    this.#available += bytes;
+  }
+}
+
+/** The receiving end: bytes that the peer may still send us, and when it has to hear that it may send more. */
+export class ReceiveWindow {
+  /** Bytes that we have announced. */
+  readonly size: number;
+  readonly #grant: (bytes: number) => void;
+  #available: number;
+  /** Bytes that were released, and not granted again yet. */
+  #released = 0;
+
+  /** `grant` is to send credit: the peer may send so many bytes more. */
+  constructor(size: number, grant: (bytes: number) => void) {
+    this.size = size;
+    this.#available = size;
+    this.#grant = grant;
+  }
+
+  /** Bytes that the peer may still send; below 0 once it has sent too many. */
+  get available(): number {
+    return this.#available;
+  }
+
+  /** `bytes` have come. False: the peer has sent more than it was allowed. */
+  receive(bytes: number): boolean {
+    this.#available -= bytes;
+    return this.#available >= 0;
+  }
+
+  /** `bytes` need not be held any more. Credit goes for half a window: a frame for every piece costs more than it brings. */
+  release(bytes: number): void {
+    this.#released += bytes;
+    if (this.#released < this.size / 2) return;
+    const released = this.#released;
+    this.#released = 0;
+    this.#available += released;
+    this.#grant(released);
+  }
+}

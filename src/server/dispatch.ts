@@ -1,0 +1,71 @@
+/** From a command that has come to a request that runs: what it asks for, whether it may, and where it is answered. */
+
+import type { ReceivedCommand } from '../reactor/server-action.ts';
+import { decodeUtf8 } from '../wire/payloads.ts';
+import type { Admission } from './authorize.ts';
+import { ServedRequest } from './request.ts';
+import { type Asked, splitArguments } from './reserved.ts';
+import type { Session } from './session.ts';
+
+export class Dispatch {
+  readonly #session: Session;
+  readonly #admission: Admission | undefined;
+
+  /** `admission`: who has to be asked for every command. */
+  constructor(session: Session, admission: Admission | undefined) {
+    this.#session = session;
+    this.#admission = admission;
+  }
+
+  /** Makes a request of a command and has it run, or refuses it. */
+  run(received: ReceivedCommand): void {
+    const session = this.#session;
+    const { requestId, hasData } = received;
+    const command = session.shared.commands.get(received.command);
+    if (command === undefined) {
+      session.refuse(requestId, `unknown command '${received.command}'`);
+      return;
+    }
+    const { args, asked } = splitArguments(received);
+    if (Number.isNaN(asked.deadlineMs)) {
+      session.refuse(requestId, ':deadline-ms is not a decimal number');
+      return;
+    }
+    const request = new ServedRequest(session, command, requestId, args, hasData);
+    session.add(request);
+    if (asked.deadlineMs !== undefined) request.expireAfter(asked.deadlineMs);
+    const sensitive = asked.sensitive || command.sensitive === true;
+    if (this.#admission === undefined) this.#route(request, sensitive);
+    else this.#authorize(this.#admission, request, asked, sensitive);
+  }
+
+  /** Nothing is encoded for a command before the hook has said yes to it (protocol D). */
+  async #authorize(
+    admission: Admission,
+    request: ServedRequest,
+    asked: Asked,
+    sensitive: boolean,
+  ): Promise<void> {
+    const { name, mode } = request.command;
+    const authorization = asked.authorization && decodeUtf8(asked.authorization);
+    request.workBegins();
+    const refusal = await admission.ask({ command: name, mode, args: request.args, authorization });
+    request.workEnds();
+    if (request.state === 'over') return;
+    if (refusal === undefined) this.#route(request, sensitive);
+    else request.stop(refusal);
+  }
+
+  /** Policies and affinity keys are the user's code: what they throw fails the request, nothing else. */
+  #route(request: ServedRequest, sensitive: boolean): void {
+    const { id, command, args } = request;
+    const inLane = command.handler === undefined;
+    try {
+      const query = { command: command.name, key: command.affinityKey?.(args) };
+      this.#session.router.acquire(id, query, sensitive, inLane, (stream) => request.start(stream));
+    } catch (error) {
+      this.#session.report(error, command.name);
+      request.stop('internal error: no stream for the response');
+    }
+  }
+}

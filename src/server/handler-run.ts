@@ -1,0 +1,207 @@
+/** A request whose handler runs on the main thread: its output goes to a stream's lane, or out on the plain stream. */
+
+import { compressOnLane } from '../lanes/compress.ts';
+import type { LaneStream } from '../lanes/lane-stream.ts';
+import type { CachedOutput, Handler, ProgressOutput, TextOutput } from '../reactor/command.ts';
+import { DataQueue, HandlerRequest, NO_DATA } from '../reactor/request.ts';
+import { ResponsePump, type ResponseSink } from '../reactor/response.ts';
+import { CommandError } from '../wire/errors.ts';
+import { BytesResponseFlag, ErrorResponseFlag, FrameType } from '../wire/frame.ts';
+import { cutUtf8, encodeProgress, encodeTextOutput } from '../wire/payloads.ts';
+import type { CacheSplice } from './cache-splice.ts';
+import type { Run, ServedRequest } from './request.ts';
+
+export class HandlerRun implements Run, ResponseSink {
+  readonly #request: ServedRequest;
+  readonly #handler: Handler;
+  /** Command data on its way to the handler. */
+  readonly #data: DataQueue | undefined;
+  #stream: LaneStream | undefined;
+  /** Both once it is started. */
+  #pump: ResponsePump | undefined;
+  #handlerRequest: HandlerRequest | undefined;
+  /** Frames handed to the stream's lane and not yet back. */
+  #framesInLane = 0;
+  /** What goes on once those are back. */
+  #whenLaneEmpty: (() => void) | undefined;
+
+  constructor(request: ServedRequest, handler: Handler) {
+    this.#request = request;
+    this.#handler = handler;
+    if (request.hasData) this.#data = new DataQueue((cost) => request.flow.dataRead(cost));
+  }
+
+  start(stream: LaneStream | undefined): void {
+    const request = this.#request;
+    const { name } = request.command;
+    this.#stream = stream;
+    request.flow.backlog = stream?.backlog;
+    this.#handlerRequest = new HandlerRequest(name, request.args, this.#data ?? NO_DATA);
+    request.workBegins();
+    this.#pump = new ResponsePump(name, this, request.session.frameSize);
+    this.#pump.start(this.#handler, this.#handlerRequest);
+  }
+
+  push(bytes: Uint8Array, last: boolean): void {
+    this.#data?.push(bytes, last);
+  }
+
+  stop(message: string | undefined): void {
+    if (this.#pump === undefined) {
+      this.#request.fail(message);
+      return;
+    }
+    this.#abort(message ?? 'connection closed');
+    this.#pump.stop(message);
+  }
+
+  lose(reason: string): void {
+    this.#stream = undefined;
+    this.#abort(reason);
+    this.#pump?.stop();
+  }
+
+  onFrame(): void {
+    if (--this.#framesInLane > 0 || this.#whenLaneEmpty === undefined) return;
+    // The frame is given to the writer in this very step.
+    queueMicrotask(this.#whenLaneEmpty);
+    this.#whenLaneEmpty = undefined;
+  }
+
+  /** Records are about calls. */
+  onRecord(): void {}
+
+  end(): void {
+    this.#data?.drop();
+  }
+
+  #abort(reason: string): void {
+    this.#handlerRequest?.abort(new CommandError(reason));
+    this.#data?.fail(new CommandError(reason));
+  }
+
+  // -------------------------------------------------------------------------- output (ResponseSink)
+
+  allowance(wanted: number): number {
+    return this.#request.flow.available(wanted);
+  }
+
+  wait(resume: () => void): void {
+    this.#request.flow.wait(resume);
+  }
+
+  get hasRoom(): boolean {
+    return this.#request.flow.hasRoom;
+  }
+
+  sendBytes(bytes: Uint8Array, last: boolean): void {
+    const request = this.#request;
+    const flags = last ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
+    request.flow.take(bytes.length);
+    if (this.#stream === undefined) {
+      request.session.connection.sendPlain(request.id, FrameType.bytesResponse, flags, bytes);
+      return;
+    }
+    if (last) request.sent();
+    this.#framesInLane++;
+    this.#stream.encode(request.id, FrameType.bytesResponse, flags, bytes);
+  }
+
+  sendText(output: TextOutput): void {
+    this.#sendBeside(FrameType.textOutput, 0, encodeTextOutput(output.atoms));
+  }
+
+  sendProgress(output: ProgressOutput): void {
+    if (this.#request.session.sendsProgress) this.#sendBeside(FrameType.progress, 0, encodeProgress(output));
+  }
+
+  sendError(message: string): void {
+    if (this.#stream !== undefined) this.#request.sent();
+    const payload = cutUtf8(message, this.#request.session.frameSize);
+    this.#sendBeside(FrameType.errorResponse, ErrorResponseFlag.application, payload);
+  }
+
+  flushLater(pump: ResponsePump): void {
+    this.#request.session.flushes.add(pump);
+  }
+
+  report(error: unknown): void {
+    this.#request.session.report(error, this.#request.command.name);
+  }
+
+  done(): void {
+    this.#data?.drop();
+    if (this.#request.state !== 'sent') this.#request.end();
+  }
+
+  ended(): void {
+    this.#request.workEnds();
+  }
+
+  /** Sends a frame that is not encoded, in order with the response's bytes. */
+  #sendBeside(type: number, flags: number, payload: Uint8Array): void {
+    const { id, session } = this.#request;
+    if (this.#stream === undefined) {
+      session.connection.sendPlain(id, type, flags, payload);
+      return;
+    }
+    this.#framesInLane++;
+    this.#stream.pass(id, type, flags, payload);
+  }
+
+  // -------------------------------------------------------------------------------------- cached output
+
+  sendCached(output: CachedOutput, last: boolean, then: (bytes?: Uint8Array) => void): void {
+    const { splice } = this.#request;
+    if (splice === undefined) {
+      this.#produce(output, then);
+      return;
+    }
+    splice.lookup(
+      output.key,
+      (entry) => {
+        if (splice.fits(entry)) this.#afterLane(() => splice.send(entry, last, then));
+        else this.#produce(output, then);
+      },
+      () => this.#produce(output, (bytes) => this.#compress(splice, bytes as Uint8Array, last, then)),
+    );
+  }
+
+  /** Calls `run` once what this request has handed to its lane is back: at once when it is. */
+  #afterLane(run: () => void): void {
+    if (this.#framesInLane > 0) this.#whenLaneEmpty = run;
+    else run();
+  }
+
+  async #produce(output: CachedOutput, then: (bytes?: Uint8Array) => void): Promise<void> {
+    const request = this.#request;
+    request.workBegins();
+    try {
+      const bytes = await output.produce();
+      if (!(bytes instanceof Uint8Array)) throw new TypeError('cached output must be a Uint8Array');
+      if (request.state !== 'over') then(bytes);
+    } catch (error) {
+      this.#pump?.fail(error);
+    } finally {
+      request.workEnds();
+    }
+  }
+
+  #compress(splice: CacheSplice, bytes: Uint8Array, last: boolean, then: (bytes?: Uint8Array) => void): void {
+    const request = this.#request;
+    request.workBegins();
+    compressOnLane(request.session.shared.pool, bytes, (pieces) => {
+      request.workEnds();
+      if (request.state === 'over') return;
+      if (pieces === undefined) {
+        splice.breakPromise();
+        then(bytes);
+        return;
+      }
+      const entry = { pieces, rawLength: bytes.length };
+      splice.fill(entry);
+      if (splice.fits(entry)) this.#afterLane(() => splice.send(entry, last, then));
+      else then(bytes);
+    });
+  }
+}

@@ -1,0 +1,253 @@
+/** One handler at work in a lane: its bytes go straight into the lane's encoder. */
+
+import type { CachedOutput, ProgressOutput, TextOutput } from '../src/reactor/command.ts';
+import type { FlushQueue } from '../src/reactor/flush-queue.ts';
+import { DataQueue, HandlerRequest, NO_DATA } from '../src/reactor/request.ts';
+import { ResponsePump, type ResponseSink } from '../src/reactor/response.ts';
+import { CommandError } from '../src/wire/errors.ts';
+import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '../src/wire/frame.ts';
+import { cutUtf8, decodeUtf8, encodeProgress, encodeTextOutput } from '../src/wire/payloads.ts';
+import {
+  type BatchReader,
+  CallFlag,
+  FrameFlag,
+  LookupAnswer,
+  Op,
+  packPieces,
+  unpackPieces,
+} from './batch.ts';
+import type { LaneEncoders } from './lane-encoders.ts';
+import type { LaneOutput } from './lane-output.ts';
+
+/** What a call needs of whoever keeps the calls, and tells it. */
+export interface CallOwner {
+  /** Responses that hold a piece until the tick ends. */
+  readonly flushes: FlushQueue;
+  /** `bytes` compressed once for the cache, as the payload of a `pieces` record. */
+  compress(bytes: Uint8Array): Uint8Array;
+  /** The call's response is over. */
+  over(call: Call): void;
+  /** The call's code has ended, perhaps not for the first time: cached output is made by code of its own. */
+  ended(call: Call): void;
+}
+
+/** Bytes of text and progress that a call may send before it has to ask for room. */
+const ROOM = 16 * 1024;
+const NOTHING = new Uint8Array(0);
+const utf8 = new TextEncoder();
+
+/** One handler at work. */
+export class Call implements ResponseSink {
+  readonly slot: number;
+  readonly requestId: number;
+  readonly pump: ResponsePump;
+  readonly request: HandlerRequest;
+  readonly data: DataQueue | undefined;
+  readonly #calls: CallOwner;
+  readonly #encoders: LaneEncoders;
+  readonly #output: LaneOutput;
+  readonly #sendsProgress: boolean;
+  #grant: number;
+  #wanted = 0;
+  #room = ROOM;
+  #roomAsked = false;
+  #resume: (() => void) | undefined;
+  #codeRuns = true;
+  /** Cached output is being produced, which the end of the call does not end. */
+  #produces = false;
+  #mustTell = false;
+  #lookup: ((answer: number) => void) | undefined;
+  #over = false;
+
+  constructor(calls: CallOwner, encoders: LaneEncoders, output: LaneOutput, record: BatchReader) {
+    this.#calls = calls;
+    this.#encoders = encoders;
+    this.#output = output;
+    this.slot = record.slot;
+    this.requestId = record.requestId;
+    this.#grant = record.extra;
+    const [command, ...rest] = unpackPieces(record.payload);
+    const args = new Map<string, Uint8Array>();
+    for (let i = 0; i < rest.length; i += 2) args.set(decodeUtf8(rest[i]), rest[i + 1]);
+    this.#sendsProgress = (record.flags & CallFlag.progress) !== 0;
+    if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((cost) => this.#dataRead(cost));
+    this.request = new HandlerRequest(decodeUtf8(command), args, this.data ?? NO_DATA);
+    this.pump = new ResponsePump(this.request.command, this, encoders.frameSize(this.slot));
+  }
+
+  get over(): boolean {
+    return this.#over;
+  }
+
+  granted(bytes: number): void {
+    this.#grant += bytes;
+    this.#wanted = 0;
+    this.#wake();
+  }
+
+  roomGiven(): void {
+    this.#room = ROOM;
+    this.#roomAsked = false;
+    this.#wake();
+  }
+
+  lookupAnswered(answer: number): void {
+    const lookup = this.#lookup;
+    this.#lookup = undefined;
+    lookup?.(answer);
+  }
+
+  get codeRuns(): boolean {
+    return this.#codeRuns || this.#produces;
+  }
+
+  /** Stops the handler because the main thread says so, which wants to know when its code has ended. */
+  cancel(reason: string): void {
+    this.#mustTell = true;
+    const ended = !this.codeRuns;
+    this.stop(reason);
+    if (ended) this.tellEnded();
+  }
+
+  tellEnded(): void {
+    this.#output.add(Op.callEnded, this.slot, this.requestId, 0, NOTHING);
+    this.#output.flushSoon();
+  }
+
+  /** Stops the handler; the peer is told `reason`, or nothing when it is empty. */
+  stop(reason: string): void {
+    this.request.abort(new CommandError(reason || 'connection closed'));
+    this.data?.fail(new CommandError(reason || 'connection closed'));
+    this.pump.stop(reason || undefined);
+  }
+
+  allowance(wanted: number): number {
+    this.#wanted = wanted;
+    return Math.min(wanted, this.#grant);
+  }
+
+  /** Where both are used up, room is asked for first, and then the grant. */
+  wait(resume: () => void): void {
+    this.#resume = resume;
+    if (this.hasRoom) this.#add(Op.want, 0, NOTHING, this.#wanted);
+    else if (!this.#roomAsked) {
+      this.#roomAsked = true;
+      this.#add(Op.wantRoom, 0, NOTHING);
+    }
+  }
+
+  sendBytes(bytes: Uint8Array, last: boolean): void {
+    this.#grant -= bytes.length;
+    this.#wanted -= bytes.length;
+    const flags = last ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
+    this.#encoders.encode(this.slot, this.requestId, FrameType.bytesResponse, flags, bytes, FrameFlag.call);
+    this.#output.flushSoon();
+  }
+
+  get hasRoom(): boolean {
+    return this.#room > 0;
+  }
+
+  sendText(output: TextOutput): void {
+    this.#sendBeside(FrameType.textOutput, encodeTextOutput(output.atoms));
+  }
+
+  sendProgress(output: ProgressOutput): void {
+    if (this.#sendsProgress) this.#sendBeside(FrameType.progress, encodeProgress(output));
+  }
+
+  sendError(message: string): void {
+    const payload = cutUtf8(message, this.#encoders.frameSize(this.slot));
+    this.#pass(FrameType.errorResponse, ErrorResponseFlag.application, payload);
+  }
+
+  sendCached(output: CachedOutput, last: boolean, then: (bytes?: Uint8Array) => void): void {
+    this.#lookup = (answer) => {
+      if (answer === LookupAnswer.spliced) then();
+      else this.#produce(output, answer, then);
+    };
+    const unused = this.#grant;
+    this.#grant = 0;
+    this.#add(Op.lookup, last ? 1 : 0, utf8.encode(output.key), unused);
+  }
+
+  flushLater(pump: ResponsePump): void {
+    this.#calls.flushes.add(pump);
+  }
+
+  report(error: unknown): void {
+    const told = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    const pieces = [this.request.command, told].map((each) => utf8.encode(each));
+    this.#output.add(Op.report, this.slot, this.requestId, 0, packPieces(pieces));
+    this.#output.flushSoon();
+  }
+
+  done(): void {
+    this.data?.drop();
+    this.#over = true;
+    this.#calls.over(this);
+  }
+
+  ended(): void {
+    this.#codeRuns = false;
+    this.#codeEnded();
+  }
+
+  #codeEnded(): void {
+    if (this.codeRuns) return;
+    if (this.#mustTell) this.tellEnded();
+    this.#calls.ended(this);
+  }
+
+  async #produce(output: CachedOutput, answer: number, then: (bytes?: Uint8Array) => void): Promise<void> {
+    let bytes: Uint8Array;
+    this.#produces = true;
+    try {
+      bytes = await output.produce();
+      if (!(bytes instanceof Uint8Array)) throw new TypeError('cached output must be a Uint8Array');
+    } catch (error) {
+      if (answer === LookupAnswer.produce) this.#add(Op.pieces, 1, NOTHING);
+      this.pump.fail(error);
+      return;
+    } finally {
+      this.#produces = false;
+      this.#codeEnded();
+    }
+    if (answer === LookupAnswer.stream) {
+      then(bytes);
+      return;
+    }
+    this.#lookup = (spliced) => {
+      if (spliced === LookupAnswer.spliced) then();
+      else then(bytes);
+    };
+    this.#add(Op.pieces, 0, this.#calls.compress(bytes), bytes.length);
+  }
+
+  #sendBeside(type: number, payload: Uint8Array): void {
+    this.#room -= HEADER_SIZE + payload.length;
+    this.#pass(type, 0, payload);
+  }
+
+  #pass(type: number, flags: number, payload: Uint8Array): void {
+    this.#encoders.pass(this.slot, this.requestId, type, flags, payload, 0, FrameFlag.call);
+    this.#output.flushSoon();
+  }
+
+  #wake(): void {
+    const resume = this.#resume;
+    this.#resume = undefined;
+    resume?.();
+  }
+
+  #dataRead(cost: number): void {
+    this.#add(Op.dataRead, 0, NOTHING, cost);
+  }
+
+  /** After the end nothing may be said of the request: its ID may be another's by then. */
+  #add(op: number, flags: number, payload: Uint8Array, extra = 0): void {
+    if (this.#over) return;
+    this.#output.add(op, this.slot, this.requestId, flags, payload, extra);
+    this.#output.flushSoon();
+  }
+}
