@@ -79,7 +79,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     });
     this.#connection.start(this);
     this.#keepAlive.start(options.keepAliveInterval ?? DEFAULT_KEEP_ALIVE_MS);
-    if (!options.plain) this.#sendSettings(limits);
+    if (this.server.expected) this.#sendSettings(limits);
   }
 
   // ---------------------------------------------------------------------------------------- its user
@@ -97,8 +97,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   /** Resolves when the server has sent its settings. @throws ConnectionError when it never will. */
   ready(): Promise<void> {
-    const waits = this.server.settings === undefined && !this.#options.plain;
-    if (waits && this.#refuseReason !== undefined) return Promise.reject(this.#refuseReason);
+    if (this.server.awaited && this.#refuseReason !== undefined) return Promise.reject(this.#refuseReason);
     return this.server.arrival;
   }
 
@@ -305,7 +304,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   #explain(reason: Error | undefined): Error {
     const { remote, bytesRead } = this.#connection;
     const isOurs = reason instanceof ConnectionError && reason.cause === undefined;
-    if (this.#framesReceived === 0 && !this.#options.plain && !this.#ending && !isOurs) {
+    if (this.#framesReceived === 0 && this.server.expected && !this.#ending && !isOurs) {
       const why = reason instanceof ConnectionError ? ` (${reason.message})` : '';
       const end = bytesRead === 0 ? ' closed the connection without an answer: it' : '';
       const message = `${remote}${end} does not speak the millrace protocol${why}`;

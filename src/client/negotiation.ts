@@ -6,11 +6,13 @@ import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import type { SenderSettings } from '../wire/payloads.ts';
 
 export class ServerSettings {
+  /** Whether a server that speaks the protocol sends them: not to a client that keeps to part A. */
+  readonly expected: boolean;
   readonly #arrival = Promise.withResolvers<void>();
   #settings: SenderSettings | undefined;
 
-  /** `expected`: whether a server that speaks the protocol will send them. */
   constructor(expected: boolean) {
+    this.expected = expected;
     if (!expected) this.#arrival.resolve();
     // Whoever waits is told; nobody has to.
     this.#arrival.promise.catch(() => undefined);
@@ -19,6 +21,11 @@ export class ServerSettings {
   /** Undefined until they have come. */
   get settings(): SenderSettings | undefined {
     return this.#settings;
+  }
+
+  /** True while they are still to come. */
+  get awaited(): boolean {
+    return this.expected && this.#settings === undefined;
   }
 
   /** Resolves when they have come, or none are expected; rejects with the error that {@link fail} is given. */
