@@ -1,5 +1,6 @@
 /** One run's results in three forms: JSON for machines, tables for people, and (html.ts) a page with charts. */
 import Table from 'cli-table3';
+import { short as shortNumber } from '../src/experiment/results/text.ts';
 import type { Cell, Result } from './bench.ts';
 import { type Figure, figure, GOALS } from './figures.ts';
 import type { Machine } from './machine.ts';
@@ -70,13 +71,9 @@ export function verdict(ok: boolean | null): string {
   return ok === null ? '–' : ok ? 'met' : 'missed';
 }
 
-/** Three significant digits, and whole numbers in groups of three. */
 export function short(value: Cell): string {
   if (value === null) return '–';
-  if (typeof value === 'string') return value;
-  if (Number.isInteger(value) || Math.abs(value) >= 1000)
-    return Math.round(value).toLocaleString('en').replaceAll(',', ' ');
-  return `${Number(value.toPrecision(3))}`;
+  return typeof value === 'string' ? value : shortNumber(value);
 }
 
 function asTable(columns: readonly string[], rows: readonly (readonly Cell[])[]): string {
