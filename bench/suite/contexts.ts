@@ -3,10 +3,10 @@
  * price of parallelism: the ratio lost against the number of streams that a connection's responses are spread over.
  */
 import { join } from 'node:path';
+import { runModule } from '../../src/experiment/process/run.ts';
 import type { Bench, BenchContext, Cell, Result } from '../bench.ts';
 import type { ContextPolicy, ContextsOutcome, ContextsTask } from '../contexts-child.ts';
 import { makePayloads, noteOf } from '../payloads.ts';
-import { runModule } from '../proc.ts';
 import { spread } from '../stats.ts';
 
 interface Workload {

@@ -12,9 +12,10 @@ import { describeMachine } from '../../bench/machine.ts';
 import { makePayloads, PAYLOAD_NAMES } from '../../bench/payloads.ts';
 import { PEERS } from '../../bench/peers/index.ts';
 import type { Connection } from '../../bench/peers/peer.ts';
-import { Rig, reasonIn } from '../../bench/proc.ts';
+import { Rig } from '../../bench/proc.ts';
 import { asJson, asText, failedRun, makeReport } from '../../bench/report.ts';
 import { Latency, median, pairedRatio, spread } from '../../bench/stats.ts';
+import { reasonIn } from '../../src/experiment/process/run.ts';
 
 const MIB = 1024 * 1024;
 

@@ -12,7 +12,7 @@ const FLOORS: readonly [floor: number, where: RegExp][] = [
   [3, /^src\/(transport|lanes)\//],
   [4, /^src\/(server|client|files|capture)\//],
   [5, /^src\/(index|browser)\.ts$/],
-  [6, /^src\/experiment\/(grid|traffic)\//],
+  [6, /^src\/experiment\/(grid|process|traffic)\//],
   [7, /^src\/experiment\/results\//],
   [8, /^src\/experiment\/(simulate|report)\//],
   [9, /^src\/experiment\/measure\//],
