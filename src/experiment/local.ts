@@ -83,7 +83,7 @@ export async function resultOf(
 }
 
 /**
- * The least that a round's load has, of the most; but of traffic no less than so many bytes: contexts and connections
+ * The least that a round's load has, of the most; but of traffic no less than this many bytes: contexts and connections
  * that open for less would be most of what is measured.
  */
 const LEAST_SHARE = 0.1;
@@ -100,7 +100,7 @@ class Pace {
   /** Of all cells so far, had they had all of the traffic. */
   #seconds = 0;
 
-  /** For traffic of so many `bytes`. */
+  /** `bytes`: of the traffic. */
   constructor(limit: TimeLimit, cells: number, bytes: number) {
     this.#limit = limit;
     this.#least = Math.min(1, Math.max(LEAST_SHARE, LEAST_BYTES / bytes));

@@ -234,7 +234,7 @@ class Clock {
     this.#limit = limit;
   }
 
-  /** Steps are done that took so many seconds. */
+  /** `steps` are done, which took `seconds`. */
   tick(steps: number, seconds: number): void {
     this.#started ??= performance.now() - 1000 * seconds;
     this.#done += steps;

@@ -14,8 +14,9 @@ import { PEERS } from '../../bench/peers/index.ts';
 import type { Connection } from '../../bench/peers/peer.ts';
 import { Rig } from '../../bench/proc.ts';
 import { asJson, asText, failedRun, makeReport } from '../../bench/report.ts';
-import { Latency, median, pairedRatio, spread } from '../../bench/stats.ts';
+import { Latency, pairedRatio, spread } from '../../bench/stats.ts';
 import { reasonIn } from '../../src/experiment/process/run.ts';
+import { median } from '../../src/experiment/results/statistics.ts';
 
 const MIB = 1024 * 1024;
 

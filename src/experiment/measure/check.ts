@@ -8,6 +8,7 @@
 
 import type { Cell } from '../grid/cell.ts';
 import type { Check } from '../results/results.ts';
+import { mean } from '../results/statistics.ts';
 import type { Workload } from '../traffic/workload.ts';
 import {
   cpuOf,
@@ -60,10 +61,9 @@ export async function checkInServer(
 }
 
 function costs(rounds: readonly LoadRound[], workload: Workload) {
-  const main = rounds.map(mainMicrosPerResponse);
   return {
     compress: cpuOf(rounds.map(laneMicrosPerMB), workload),
-    mainMicrosPerResponse: main.reduce((sum, each) => sum + each, 0) / main.length,
+    mainMicrosPerResponse: mean(rounds.map(mainMicrosPerResponse)),
   };
 }
 

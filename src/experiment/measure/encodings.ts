@@ -25,7 +25,7 @@ export class EncodingMeter {
   }
 
   /**
-   * Measures before it is asked for, so many encodings at a time: memory needs no quiet machine, and what HTTP takes is
+   * Measures before it is asked for, `atOnce` encodings at a time: memory needs no quiet machine, and what HTTP takes is
    * to be compared with servers that have other threads beside them, too. What cannot be had is left for
    * {@link facts} to say.
    */

@@ -62,7 +62,7 @@ export class Evaluator {
   }
 
   /**
-   * Everything about a cell, with so many `rounds` of load, each of `share` of what a load has at most.
+   * Everything about a cell, with `rounds` of load, each of `share` of what a load has at most.
    * @throws Error when the setting cannot be, or what was encoded does not come back.
    */
   async evaluate(cell: Cell, rounds = this.#options.rounds, share = 1): Promise<Measures> {

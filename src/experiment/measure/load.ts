@@ -2,7 +2,7 @@
  * A setting in the server, under load: where the CPU of every setting comes from, and the check of what is recommended.
  *
  * The load. Clients in a process of their own ask over loopback for the responses in the traffic's order, each
- * connection for its own, and have always so many requests in flight: when one is answered, the next is sent. Handlers
+ * connection for its own, and keep a number of requests in flight: when one is answered, the next is sent. Handlers
  * have their bytes at hand. What counts is the CPU of the lanes' threads, with all they do: encoding, batches, waking up
  * and going to sleep. An encoder that is kept busy would need less: in a server its thread sleeps while the requests
  * are elsewhere, and other threads have the caches. Each round is one of new connections, whose contexts begin empty.
@@ -17,12 +17,13 @@ import { Child } from '../process/child.ts';
 import { moduleBeside } from '../process/run.ts';
 import { optionsOf } from '../results/recommended.ts';
 import type { Cpu } from '../results/results.ts';
+import { mean } from '../results/statistics.ts';
 import { cut } from '../simulate/frame-plan.ts';
 import type { Workload } from '../traffic/workload.ts';
 import type { LoadOperations, LoadTask } from './load-child.ts';
 
 const COMMAND = 'experiment.get';
-/** A server takes so many requests of one connection by default. */
+/** Requests that a server takes of one connection at a time by default. */
 const MAX_IN_FLIGHT = 128;
 
 const CHILD = moduleBeside(import.meta.url, 'load-child');
@@ -183,7 +184,7 @@ export function mainMicrosPerResponse({ mainSeconds, responses }: LoadRound): nu
  * within a round, and the mean of a few is what two series agree on best.
  */
 export function cpuOf(rounds: readonly number[], { bytes, responses }: Workload): Cpu {
-  const microsPerMB = rounds.reduce((sum, each) => sum + each, 0) / rounds.length;
+  const microsPerMB = mean(rounds);
   return {
     microsPerMB,
     microsPerResponse: (microsPerMB * bytes) / 1e6 / responses.length,
