@@ -1,6 +1,6 @@
 /** The report as one HTML file: charts as SVG inside, no script, nothing fetched; light or dark as the reader's system. */
 import { escapeHtml, htmlPage, htmlTable } from '../src/experiment/report/html.ts';
-import type { Cell, Result } from './bench.ts';
+import type { Result, TableCell } from './bench.ts';
 import { drawChart } from './charts.ts';
 import { type Report, short, verdict } from './report.ts';
 
@@ -51,7 +51,7 @@ function figureTable({ figures }: Report): string {
 ${rows.join('\n')}</table>`;
 }
 
-function table(columns: readonly string[], rows: readonly (readonly Cell[])[]): string {
+function table(columns: readonly string[], rows: readonly (readonly TableCell[])[]): string {
   const isNumber = (column: number) => rows.every((row) => typeof row[column] !== 'string');
   return htmlTable(
     columns,

@@ -1,7 +1,7 @@
 /** One run's results in three forms: JSON for machines, tables for people, and (html.ts) a page with charts. */
 import Table from 'cli-table3';
 import { short as shortNumber } from '../src/experiment/results/text.ts';
-import type { Cell, Result } from './bench.ts';
+import type { Result, TableCell } from './bench.ts';
 import { type Figure, figure, GOALS } from './figures.ts';
 import type { Machine } from './machine.ts';
 
@@ -71,12 +71,12 @@ export function verdict(ok: boolean | null): string {
   return ok === null ? '–' : ok ? 'met' : 'missed';
 }
 
-export function short(value: Cell): string {
+export function short(value: TableCell): string {
   if (value === null) return '–';
   return typeof value === 'string' ? value : shortNumber(value);
 }
 
-function asTable(columns: readonly string[], rows: readonly (readonly Cell[])[]): string {
+function asTable(columns: readonly string[], rows: readonly (readonly TableCell[])[]): string {
   const numeric = columns.map((_, i) => rows.every((row) => typeof row[i] !== 'string'));
   const table = new Table({
     head: [...columns],

@@ -3,7 +3,7 @@
  * measures it. The curve is the price of parallelism: the ratio lost against the number of streams that a connection's
  * responses are spread over.
  */
-import { normalise, type Cell as Setting } from '../../src/experiment/grid/cell.ts';
+import { type Cell, normalise } from '../../src/experiment/grid/cell.ts';
 import { EncodingMeter } from '../../src/experiment/measure/encodings.ts';
 import { Evaluator } from '../../src/experiment/measure/evaluator.ts';
 import type { Measures } from '../../src/experiment/results/results.ts';
@@ -11,7 +11,7 @@ import { Random } from '../../src/experiment/traffic/random.ts';
 import { makeWorkload, type Workload, type WorkloadResponse } from '../../src/experiment/traffic/workload.ts';
 import { MAX_STREAMS } from '../../src/lanes/policy.ts';
 import { DEFAULT_FRAME_SIZE } from '../../src/wire/frame.ts';
-import type { Bench, BenchContext, Cell, Result } from '../bench.ts';
+import type { Bench, BenchContext, Result, TableCell } from '../bench.ts';
 import { makePayloads, noteOf } from '../payloads.ts';
 import { spread } from '../stats.ts';
 
@@ -34,7 +34,7 @@ const IN_FLIGHT = 32;
 
 interface Row {
   readonly traffic: Traffic;
-  readonly setting: Setting;
+  readonly cell: Cell;
   readonly measures: Measures;
 }
 
@@ -51,7 +51,7 @@ export const contexts: Bench = {
       tables: [...new Set(rows.map(({ traffic }) => traffic))].map((traffic) => ({
         title: `Contexts: ${traffic.name}`,
         columns: ['policy', 'ratio', 'lost %', 'CPU µs/MB', '±', 'contexts', 'MiB'],
-        rows: rows.filter((row) => row.traffic === traffic).map(cellsOf),
+        rows: rows.filter((row) => row.traffic === traffic).map(rowOf),
       })),
       charts: [
         curve(rows, 'Ratio lost against the number of streams', 'ratio lost, %', lostOf),
@@ -74,7 +74,7 @@ async function measure({ quick, seed, corpus, progress }: BenchContext): Promise
   const all = corpus
     ? [...TRAFFIC, { name: 'corpus', payloads: [`corpus:${corpus}`], framesPerResponse: 1 }]
     : TRAFFIC;
-  const total = all.reduce((sum, traffic) => sum + settingsFor(traffic, quick).length, 0);
+  const total = all.reduce((sum, traffic) => sum + gridFor(traffic, quick).length, 0);
   const rows: Row[] = [];
   for (const traffic of all) {
     const workload = makeResponses(traffic, seed);
@@ -83,9 +83,9 @@ async function measure({ quick, seed, corpus, progress }: BenchContext): Promise
     const options = { workload, meter, codecs: [], rounds, inFlight: IN_FLIGHT, workers: 1, links: [] };
     const evaluator = new Evaluator(options);
     try {
-      for (const setting of settingsFor(traffic, quick)) {
-        progress(rows.length, total, `${traffic.name}, ${label(setting)}`);
-        rows.push({ traffic, setting, measures: await evaluator.evaluate(setting) });
+      for (const cell of gridFor(traffic, quick)) {
+        progress(rows.length, total, `${traffic.name}, ${label(cell)}`);
+        rows.push({ traffic, cell, measures: await evaluator.evaluate(cell) });
       }
     } finally {
       await evaluator.close();
@@ -95,16 +95,16 @@ async function measure({ quick, seed, corpus, progress }: BenchContext): Promise
 }
 
 /** Where all responses are of one kind, affinity says nothing new. */
-function settingsFor({ payloads }: Traffic, quick: boolean): Setting[] {
+function gridFor({ payloads }: Traffic, quick: boolean): Cell[] {
   const counts = quick ? [2, 4, 8, MAX_STREAMS] : Array.from({ length: MAX_STREAMS - 1 }, (_, i) => i + 2);
   const base = { profile: 'zstd-8mb', level: 3, frameSize: DEFAULT_FRAME_SIZE, coalesceMs: 0 };
-  const settings: Setting[] = [
+  const cells: Cell[] = [
     { ...base, policy: 'single', streams: 1 },
     { ...base, policy: 'per-request', streams: 1 },
     ...counts.map((streams) => ({ ...base, policy: 'shared' as const, streams })),
   ];
-  if (payloads.length > 1) settings.push({ ...base, policy: 'affinity', streams: payloads.length });
-  return settings.map(normalise);
+  if (payloads.length > 1) cells.push({ ...base, policy: 'affinity', streams: payloads.length });
+  return cells.map(normalise);
 }
 
 function makeResponses({ name, payloads, framesPerResponse }: Traffic, seed: number): Workload {
@@ -134,11 +134,11 @@ function weighted(weights: readonly number[], random: Random): number {
   return 0;
 }
 
-function cellsOf(row: Row): Cell[] {
-  const { setting, measures } = row;
+function rowOf(row: Row): TableCell[] {
+  const { cell, measures } = row;
   const cpu = spread(measures.compress.rounds);
   return [
-    label(setting),
+    label(cell),
     fixed(measures.ratio, 3),
     fixed(lostOf(row), 1),
     Math.round(cpu.median),
@@ -157,15 +157,15 @@ function memoryOf({ measures }: Row): number {
   return measures.connectionBytes / 2 ** 20;
 }
 
-function label({ policy, streams }: Setting): string {
+function label({ policy, streams }: Cell): string {
   return policy === 'shared' ? `shared ${streams}` : policy;
 }
 
 /** Over `single`, which is one stream, and `shared`. */
 function curve(rows: Row[], title: string, y: string, value: (row: Row) => number): Result['charts'][number] {
   const points = rows
-    .filter(({ setting }) => setting.policy === 'single' || setting.policy === 'shared')
-    .map((row) => ({ streams: row.setting.streams, [y]: value(row), responses: row.traffic.name }));
+    .filter(({ cell }) => cell.policy === 'single' || cell.policy === 'shared')
+    .map((row) => ({ streams: row.cell.streams, [y]: value(row), responses: row.traffic.name }));
   return { title, kind: 'line', x: 'streams', y, series: 'responses', points };
 }
 

@@ -88,7 +88,7 @@ export async function runExperiment(
   };
   makeFolder(out);
   const meter = new EncodingMeter(workload, codecs);
-  const setting: EvaluatorOptions = { workload, meter, codecs, rounds, inFlight, workers, links };
+  const options: EvaluatorOptions = { workload, meter, codecs, rounds, inFlight, workers, links };
   const journal = new Journal(join(out, 'journal.jsonl'), setup, resume);
   const results = new Map(journal.known);
   const roundsOf = (key: string) => results.get(key)?.measures?.compress.rounds.length ?? 0;
@@ -101,7 +101,7 @@ export async function runExperiment(
   const clock = new Clock(cellLimit);
   const progress = (cell?: Cell, round = 0) => {
     const done = cells.filter((each) => results.has(cellKey(each))).length;
-    const leftSeconds = clock.left({ first: cells.length - done, all: roundsLeft() });
+    const leftSeconds = clock.secondsLeft({ first: cells.length - done, all: roundsLeft() });
     events.onProgress({ done, total: cells.length, leftSeconds, cell, round });
   };
   const keep = (result: CellResult) => {
@@ -122,7 +122,7 @@ export async function runExperiment(
   try {
     progress();
     if (unfinished.length > 0) {
-      const run = makeRunner(setting, cellLimit);
+      const run = makeRunner(options, cellLimit);
       const onResult = (result: CellResult) => {
         const before = roundsOf(result.key);
         keep(result);
@@ -136,9 +136,9 @@ export async function runExperiment(
     const written = resultsNow({ recommendations: describeChoice(choice, found()) });
     writeResults(out, written);
     signal?.throwIfAborted();
-    const adaptive = settings.adaptive ? { adaptive: await tryAdaptive(setting, links) } : {};
+    const adaptive = settings.adaptive ? { adaptive: await tryAdaptive(options, links) } : {};
     const checks = settings.check
-      ? await checkAll(setting, written, limit, events, signal)
+      ? await checkAll(options, written, limit, events, signal)
       : new Map<string, Check>();
     const final = resultsNow({ recommendations: describeChoice(choice, found(), checks), ...adaptive });
     writeResults(out, final);
@@ -195,7 +195,7 @@ async function checkAll(
     for (const [index, { key, cell }] of chosen.entries()) {
       signal?.throwIfAborted();
       onChecking(cell);
-      const own = new TimeLimit(limit.left / (chosen.length - index));
+      const own = new TimeLimit(limit.secondsLeft / (chosen.length - index));
       try {
         checks.set(key, await evaluator.check(cell, own, signal));
       } catch (error) {
@@ -226,7 +226,7 @@ function replace(path: string, text: string): void {
  * all measuring the memory of contexts, says nothing about the others.
  */
 class Clock {
-  #started: number | undefined;
+  #startedMs: number | undefined;
   readonly #limit: TimeLimit;
   #done = 0;
 
@@ -236,15 +236,15 @@ class Clock {
 
   /** `steps` are done, which took `seconds`. */
   tick(steps: number, seconds: number): void {
-    this.#started ??= performance.now() - 1000 * seconds;
+    this.#startedMs ??= performance.now() - 1000 * seconds;
     this.#done += steps;
   }
 
   /** For `all` steps that are left; the `first` of them are done whether there is time for them or not. */
-  left({ first, all }: { first: number; all: number }): number | undefined {
-    if (this.#started === undefined || this.#done === 0) return undefined;
-    const each = (performance.now() - this.#started) / 1000 / this.#done;
-    return Math.max(each * first, Math.min(this.#limit.left, each * all));
+  secondsLeft({ first, all }: { first: number; all: number }): number | undefined {
+    if (this.#startedMs === undefined || this.#done === 0) return undefined;
+    const eachSeconds = (performance.now() - this.#startedMs) / 1000 / this.#done;
+    return Math.max(eachSeconds * first, Math.min(this.#limit.secondsLeft, eachSeconds * all));
   }
 }
 

@@ -39,7 +39,7 @@ export async function checkInServer(
       const first = await own.round();
       const promised: LoadRound[] = [];
       const checked: LoadRound[] = [];
-      while (checked.length < TURNS.least || (checked.length < TURNS.most && limit.left > 0)) {
+      while (checked.length < TURNS.least || (checked.length < TURNS.most && limit.secondsLeft > 0)) {
         signal?.throwIfAborted();
         // Neither is always the one that comes after the other.
         const ownFirst = checked.length % 2 === 1;
