@@ -12,12 +12,12 @@ export interface BenchContext {
   progress(done: number, total: number, what: string): void;
 }
 
-export type Cell = string | number | null;
+export type TableCell = string | number | null;
 
 export interface Table {
   readonly title: string;
   readonly columns: readonly string[];
-  readonly rows: readonly (readonly Cell[])[];
+  readonly rows: readonly (readonly TableCell[])[];
   readonly note?: string;
 }
 

@@ -1,12 +1,13 @@
 /**
- * The process that proc.ts starts: it is a server or a client of one peer, and does what it is asked over IPC, one
- * {@link Operations} entry per message. It ends with its parent.
+ * The process that proc.ts starts: it is a server or a client of one peer, and does what it is asked over IPC. It ends
+ * with its parent.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { serveOperations } from '../src/experiment/process/operations.ts';
 import { Load, type LoadMark, type LoadShape } from './load.ts';
 import { makePayloads, type PayloadSpec } from './payloads.ts';
 import { findPeer } from './peers/index.ts';
@@ -31,19 +32,6 @@ export interface Operations {
   /** Collects garbage, so that resident memory is what is in use. */
   settle(): Promise<void>;
   usage(): Promise<Usage>;
-  close(): Promise<void>;
-}
-
-export type Operation = keyof Operations;
-export interface Request {
-  readonly id: number;
-  readonly operation: Operation;
-  readonly args: unknown[];
-}
-export interface Reply {
-  readonly id: number;
-  readonly value?: unknown;
-  readonly error?: string;
 }
 
 let served: Served | undefined;
@@ -99,24 +87,9 @@ const operations: Operations = {
     const all = await usage(served?.outsideCpu?.());
     return { ...all, encodedFrames, peakRss: served?.outsidePeakRss?.() ?? all.peakRss };
   },
-  async close() {
-    await Promise.all(connections.map((connection) => connection.close()));
-    await served?.close();
-  },
 };
 
-process.on('message', async ({ id, operation, args }: Request) => {
-  let reply: Reply;
-  try {
-    reply = { id, value: await (operations[operation] as (...args: unknown[]) => Promise<unknown>)(...args) };
-  } catch (error) {
-    reply = { id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
-  }
-  process.send?.(reply);
+serveOperations(operations, async () => {
+  await Promise.all(connections.map((connection) => connection.close()));
+  await served?.close();
 });
-process.on('disconnect', () => {
-  setTimeout(() => process.exit(), 1000);
-  Promise.resolve(served?.close()).finally(() => process.exit());
-});
-// Ctrl-C reaches the whole group; the parent decides, by letting go of the channel.
-process.on('SIGINT', () => {});

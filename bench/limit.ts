@@ -1,9 +1,9 @@
 /** Compiles limit.c and runs it: inside Node, against our encoder, and as a program against the system's libzstd. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { runCommand, runModule } from '../src/experiment/process/run.ts';
 import type { LimitRounds, LimitTask } from './limit-child.ts';
 import type { Payloads } from './payloads.ts';
-import { runCommand, runModule } from './proc.ts';
 import { Scratch } from './scratch.ts';
 
 /** The compiled C, in a directory of its own that goes with it. */
@@ -41,9 +41,10 @@ export class CompiledLimit implements Disposable {
   }
 
   async insideNode(task: Omit<LimitTask, 'library'>): Promise<LimitRounds> {
-    const file = join(import.meta.dirname, `limit-child${import.meta.filename.slice(-3)}`);
+    const file = join(import.meta.dirname, 'limit-child.ts');
     const library = join(this.#scratch.path, 'limit.so');
-    return JSON.parse(await runModule(file, [JSON.stringify({ ...task, library })], ['--experimental-ffi']));
+    const options = { flags: ['--experimental-ffi'] };
+    return JSON.parse(await runModule(file, [JSON.stringify({ ...task, library })], options));
   }
 
   /** Microseconds of CPU per chunk, one per round, with the system's libzstd; call only if there is a program. */

@@ -1,24 +1,22 @@
 /**
- * A link of a given speed, as a proxy in a process of its own between a server and its clients. Towards the clients so
- * many bits leave per second and no more, by a token bucket; what the link cannot take waits here, up to
+ * A link of a given speed, as a proxy in a process of its own between a server and its clients. Towards the clients a
+ * token bucket lets no more bits leave per second than the speed; what the link cannot take waits here, up to
  * {@link HELD_BYTES}, then in the kernel's buffers, and then at the server. Requests go the other way as they come.
- *
- * Messages: a {@link LinkOrder}; each is answered by `{ port }`, where the clients connect.
  */
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
+import { serveOperations } from '../src/experiment/process/operations.ts';
 
-export interface LinkOrder {
-  /** Where the server listens; in the first message. */
-  readonly server?: number;
-  /** Bits per second, in turns of so many milliseconds where there are several; empty: not shaped at all. */
-  readonly speeds: readonly number[];
-  readonly turnMs: number;
+export interface LinkOperations {
+  /** Listens for the server at that port; resolves with the port where clients connect. */
+  open(server: number): Promise<number>;
+  /** Bits per second, in turns of `turnMs` where there are several; empty: not shaped at all. */
+  setSpeeds(speeds: readonly number[], turnMs: number): Promise<void>;
 }
 
 /** What a link keeps before it stops taking: a router's buffer. */
 const HELD_BYTES = 64 * 1024;
-/** The bucket holds so many milliseconds, for timers are late; and a packet at least. */
+/** What the bucket holds, for timers are late; and a packet at least. */
 const BUCKET_MS = 4;
 const PACKET = 1500;
 
@@ -94,17 +92,16 @@ const listener = createServer((client) => {
   }
 });
 
-process.on('message', async (order: LinkOrder) => {
-  speeds = order.speeds;
-  turnMs = order.turnMs;
-  for (const shaper of shapers) shaper.pass();
-  if (order.server !== undefined) {
-    serverPort = order.server;
+serveOperations<LinkOperations>({
+  async open(server) {
+    serverPort = server;
     listener.listen(0, '127.0.0.1');
     await once(listener, 'listening');
-  }
-  process.send?.({ port: (listener.address() as { port: number }).port });
+    return (listener.address() as { port: number }).port;
+  },
+  async setSpeeds(next, nextTurnMs) {
+    speeds = next;
+    turnMs = nextTurnMs;
+    for (const shaper of shapers) shaper.pass();
+  },
 });
-process.on('disconnect', () => process.exit());
-// Ctrl-C reaches the whole group; the parent decides, by letting go of the channel.
-process.on('SIGINT', () => {});

@@ -1,11 +1,12 @@
 /**
- * Load on one peer's connections, in the client's process. *Closed*: so many requests in flight, the next one when one
- * is answered; it finds the saturation. *Open*: requests at the times of a Poisson process, drawn ahead, whatever the
+ * Load on one peer's connections, in the client's process. *Closed*: a number of requests in flight, the next one when
+ * one is answered; it finds the saturation. *Open*: requests at the times of a Poisson process, drawn ahead, whatever the
  * server does; latency counts from the scheduled time, so a stall is charged to every request that it held up (no
  * coordinated omission). Every response is compared with the payload it should be: a figure never comes from broken
  * ones.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { closedLoop } from '../src/experiment/traffic/closed-loop.ts';
 import { Random } from '../src/experiment/traffic/random.ts';
 import type { Payloads } from './payloads.ts';
 import type { Connection } from './peers/peer.ts';
@@ -53,8 +54,10 @@ export class Load {
     this.#running = true;
     this.#loops =
       shape.kind === 'closed'
-        ? this.#connections.flatMap((connection) =>
-            Array.from({ length: shape.inFlight }, () => this.#askAgainAndAgain(connection)),
+        ? this.#connections.map((connection) =>
+            closedLoop(shape.inFlight, () => {
+              return this.#running ? this.#ask(connection, performance.now()) : undefined;
+            }),
           )
         : [this.#askOnSchedule(shape.rate, new Random(shape.seed))];
     this.mark();
@@ -85,10 +88,6 @@ export class Load {
     await Promise.all(this.#loops);
     while (this.#inFlight > 0 && this.#error === undefined) await delay(1);
     if (this.#error !== undefined) throw this.#error;
-  }
-
-  async #askAgainAndAgain(connection: Connection): Promise<void> {
-    while (this.#running) await this.#ask(connection, performance.now());
   }
 
   async #askOnSchedule(rate: number, random: Random): Promise<void> {

@@ -6,10 +6,11 @@ import { basename, dirname } from 'node:path';
 import { Argument, type Command, InvalidArgumentError } from 'commander';
 import { messageOf, UsageError } from '../src/cli/outcome.ts';
 import { newProgram, runProgram } from '../src/cli/program.ts';
+import { endAllChildren } from '../src/experiment/process/track.ts';
 import type { Bench, Result } from './bench.ts';
+import { asHtml } from './html.ts';
 import { describeMachine } from './machine.ts';
 import { makePayloads } from './payloads.ts';
-import { endAllChildren } from './proc.ts';
 import { Progress } from './progress.ts';
 import { asJson, asText, failedRun, makeReport } from './report.ts';
 import { BENCHES } from './suite/index.ts';
@@ -84,11 +85,7 @@ async function run(name: string, flags: Flags): Promise<void> {
   });
   process.stdout.write(asText(report));
   if (flags.json) writeFileSync(flags.json, asJson(report));
-  if (flags.html) {
-    // Drawing charts is most of what there is to load: only who wants them waits for it.
-    const { asHtml } = await import('./html.ts');
-    writeFileSync(flags.html, await asHtml(report));
-  }
+  if (flags.html) writeFileSync(flags.html, asHtml(report));
 }
 
 /** Before anything is measured, for a bench that uses it may come after minutes of others. @throws UsageError */

@@ -3,65 +3,17 @@
  * against the other. Servers stay up while others are measured, idle, so that rounds can take turns: figures that are
  * compared were measured next to each other.
  */
-import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Operation, Operations, Reply, Request } from './child.ts';
+import { Child } from '../src/experiment/process/child.ts';
+import { track } from '../src/experiment/process/track.ts';
+import type { Operations } from './child.ts';
 import type { LoadShape } from './load.ts';
 import type { PayloadSpec } from './payloads.ts';
 import type { PeerOptions } from './peers/peer.ts';
 import type { LatencySummary } from './stats.ts';
 import type { Usage } from './usage.ts';
-
-const children = new Set<ChildProcess>();
-
-/** For Ctrl-C: nothing that we started outlives us. Servers that hear IPC end with the channel, after clearing up. */
-export function endAllChildren(): void {
-  for (const child of children) {
-    if (child.connected) child.disconnect();
-    else child.kill('SIGKILL');
-  }
-  children.clear();
-}
-
-/** Adds a process to those that end with us. */
-export function track<P extends ChildProcess>(child: P): P {
-  children.add(child);
-  child.once('exit', () => children.delete(child));
-  return child;
-}
-
-/** Runs a program to its end. @throws Error with what it said on stderr. */
-export async function runCommand(command: string, args: readonly string[]): Promise<string> {
-  const program = track(spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] }));
-  let output = '';
-  let complaint = '';
-  program.stdout.setEncoding('utf8').on('data', (text) => {
-    output += text;
-  });
-  program.stderr.setEncoding('utf8').on('data', (text) => {
-    complaint += text;
-  });
-  const code = await new Promise<number | null>((resolve, reject) => {
-    program.once('error', reject).once('close', resolve);
-  });
-  if (code !== 0) throw new Error(`${basename(command)} ended with ${code}: ${reasonIn(complaint)}`);
-  return output;
-}
-
-/** Runs one of our modules in a process of its own and returns what it printed. */
-export function runModule(
-  file: string,
-  args: readonly string[],
-  flags: readonly string[] = [],
-): Promise<string> {
-  return runCommand(process.execPath, ['--no-warnings', ...flags, file, ...args]);
-}
-
-/** The message in what a module of ours has printed as it failed, without the stack; else the end of what was said. */
-export function reasonIn(complaint: string): string {
-  return /^\w*Error: (.+)$/m.exec(complaint)?.[1] ?? complaint.trim().slice(-500);
-}
 
 /** One of our modules as a process that says one line when it is ready and goes on until it is disposed of. */
 export async function startModule(
@@ -80,56 +32,10 @@ export async function startModule(
   return { said, [Symbol.dispose]: () => void module.kill('SIGKILL') };
 }
 
-class Child {
-  readonly #name: string;
-  readonly #process: ChildProcess;
-  readonly #waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
-  #next = 1;
-  #gone: Error | undefined;
+const CHILD = join(import.meta.dirname, 'child.ts');
 
-  constructor(name: string) {
-    this.#name = name;
-    // In a checkout this is child.ts, in a build child.js.
-    const file = join(import.meta.dirname, `child${import.meta.filename.slice(-3)}`);
-    this.#process = track(
-      fork(file, {
-        execArgv: ['--no-warnings'],
-        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-      }),
-    );
-    this.#process.on('message', ({ id, value, error }: Reply) => {
-      const waiting = this.#waiting.get(id);
-      this.#waiting.delete(id);
-      if (error === undefined) waiting?.resolve(value);
-      else waiting?.reject(new Error(`${name}: ${error}`));
-    });
-    this.#process.on('exit', (code, signal) => {
-      this.#gone = new Error(`the process of ${name} ended (${signal ?? code})`);
-      for (const { reject } of this.#waiting.values()) reject(this.#gone);
-      this.#waiting.clear();
-    });
-  }
-
-  ask<O extends Operation>(operation: O, ...args: Parameters<Operations[O]>): ReturnType<Operations[O]> {
-    const id = this.#next++;
-    return new Promise((resolve, reject) => {
-      if (this.#gone) return reject(this.#gone);
-      this.#waiting.set(id, { resolve, reject });
-      this.#process.send({ id, operation, args } satisfies Request);
-    }) as ReturnType<Operations[O]>;
-  }
-
-  async end(): Promise<void> {
-    if (this.#gone) return;
-    const exited = new Promise((resolve) => this.#process.once('exit', resolve));
-    await Promise.race([this.ask('close'), delay(2000, undefined, { ref: false })]).catch(() => {});
-    this.#process.kill('SIGKILL');
-    await exited;
-  }
-
-  get name(): string {
-    return this.#name;
-  }
+function startChild(name: string): Child<Operations> {
+  return new Child(CHILD, `the process of ${name} has ended`);
 }
 
 /** One window of load. CPU in microseconds per response, bytes per response. */
@@ -166,10 +72,16 @@ export class Rig implements AsyncDisposable {
   readonly payloadRss: number;
   readonly #spec: RigSpec;
   readonly #port: number;
-  readonly #server: Child;
-  readonly #client: Child;
+  readonly #server: Child<Operations>;
+  readonly #client: Child<Operations>;
 
-  private constructor(spec: RigSpec, port: number, payloadRss: number, server: Child, client: Child) {
+  private constructor(
+    spec: RigSpec,
+    port: number,
+    payloadRss: number,
+    server: Child<Operations>,
+    client: Child<Operations>,
+  ) {
     this.name = spec.peer;
     this.payloadRss = payloadRss;
     this.#spec = spec;
@@ -181,8 +93,8 @@ export class Rig implements AsyncDisposable {
   /** `through`: makes of the server's port the one that clients connect to, such as a link's; missing: the same. */
   static async start(spec: RigSpec, through?: (port: number) => Promise<number>): Promise<Rig> {
     const { peer, payloads, options = {}, connections = 1 } = spec;
-    const server = new Child(`${peer} server`);
-    const client = new Child(`${peer} client`);
+    const server = startChild(`${peer} server`);
+    const client = startChild(`${peer} client`);
     try {
       const { port: serverPort, rss } = await server.ask('serve', peer, payloads, options);
       const port = (await through?.(serverPort)) ?? serverPort;

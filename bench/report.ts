@@ -1,6 +1,7 @@
 /** One run's results in three forms: JSON for machines, tables for people, and (html.ts) a page with charts. */
 import Table from 'cli-table3';
-import type { Cell, Result } from './bench.ts';
+import { short as shortNumber } from '../src/experiment/results/text.ts';
+import type { Result, TableCell } from './bench.ts';
 import { type Figure, figure, GOALS } from './figures.ts';
 import type { Machine } from './machine.ts';
 
@@ -70,16 +71,12 @@ export function verdict(ok: boolean | null): string {
   return ok === null ? '–' : ok ? 'met' : 'missed';
 }
 
-/** Three significant digits, and whole numbers in groups of three. */
-export function short(value: Cell): string {
+export function short(value: TableCell): string {
   if (value === null) return '–';
-  if (typeof value === 'string') return value;
-  if (Number.isInteger(value) || Math.abs(value) >= 1000)
-    return Math.round(value).toLocaleString('en').replaceAll(',', ' ');
-  return `${Number(value.toPrecision(3))}`;
+  return typeof value === 'string' ? value : shortNumber(value);
 }
 
-function asTable(columns: readonly string[], rows: readonly (readonly Cell[])[]): string {
+function asTable(columns: readonly string[], rows: readonly (readonly TableCell[])[]): string {
   const numeric = columns.map((_, i) => rows.every((row) => typeof row[i] !== 'string'));
   const table = new Table({
     head: [...columns],

@@ -4,8 +4,9 @@ import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { runCommand } from '../src/experiment/process/run.ts';
+import { track } from '../src/experiment/process/track.ts';
 import { listen } from './peers/listen.ts';
-import { runCommand, track } from './proc.ts';
 
 export interface Pull {
   readonly seconds: number;

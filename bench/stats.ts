@@ -1,5 +1,6 @@
 /** Figures from a noisy machine: medians with their spread, ratios paired round by round, latency histograms. */
 import * as hdr from 'hdr-histogram-js';
+import { median } from '../src/experiment/results/statistics.ts';
 
 export interface Spread {
   readonly median: number;
@@ -8,14 +9,6 @@ export interface Spread {
   /** Median absolute deviation from the median. */
   readonly mad: number;
   readonly n: number;
-}
-
-/** @throws RangeError when there is no value. */
-export function median(values: readonly number[]): number {
-  if (values.length === 0) throw new RangeError('no values to take a median of');
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
 export function spread(values: readonly number[]): Spread {

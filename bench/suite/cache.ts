@@ -1,9 +1,11 @@
 /** Responses that many requests share, spliced from the cache of compressed payloads, against compressing each. */
+
+import { median } from '../../src/experiment/results/statistics.ts';
 import type { Bench } from '../bench.ts';
 import { figure } from '../figures.ts';
 import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
 import type { Measurement } from '../proc.ts';
-import { median, pairedRatio, spread } from '../stats.ts';
+import { pairedRatio, spread } from '../stats.ts';
 import { takeTurns } from '../turns.ts';
 
 const IN_FLIGHT = 32;

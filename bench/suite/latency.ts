@@ -1,9 +1,11 @@
 /** Open-loop latency at parts of the saturation, 900-byte responses on one connection. */
+
+import { median } from '../../src/experiment/results/statistics.ts';
 import type { Bench } from '../bench.ts';
 import { figure } from '../figures.ts';
 import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
 import { type Measurement, Rig } from '../proc.ts';
-import { median, spread } from '../stats.ts';
+import { spread } from '../stats.ts';
 
 const LOADS = [0.25, 0.5, 0.75];
 

@@ -1,11 +1,13 @@
 /** Our encoder against C libzstd: same level, same chunks, same flushes, in turns inside one process. */
+
+import { median } from '../../src/experiment/results/statistics.ts';
 import type { Bench, BenchContext, Result } from '../bench.ts';
 import { figure } from '../figures.ts';
 import { CompiledLimit } from '../limit.ts';
 import type { LimitRounds } from '../limit-child.ts';
 import { makePayloads, noteOf, type PayloadNote, type PayloadSpec } from '../payloads.ts';
 import type { Measurement } from '../proc.ts';
-import { median, pairedRatio, spread } from '../stats.ts';
+import { pairedRatio, spread } from '../stats.ts';
 import { takeTurns } from '../turns.ts';
 
 const KINDS = ['json200', 'json900', 'json4k', 'text32k', 'random32k'];

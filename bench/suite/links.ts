@@ -1,4 +1,6 @@
 /** The policy `adaptive` against every fixed level, over links of one speed and over one that changes. */
+
+import { median } from '../../src/experiment/results/statistics.ts';
 import { ladderOf, RUNG_STREAMS, type Rung } from '../../src/lanes/adaptive.ts';
 import type { Bench, Result } from '../bench.ts';
 import { figure } from '../figures.ts';
@@ -6,7 +8,7 @@ import { Link } from '../link.ts';
 import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
 import type { PeerOptions } from '../peers/peer.ts';
 import { Rig } from '../proc.ts';
-import { median, pairedRatio } from '../stats.ts';
+import { pairedRatio } from '../stats.ts';
 
 const IN_FLIGHT = 100;
 const ADAPTIVE = 'adaptive';

@@ -2,13 +2,15 @@
  * What a user would pick instead. All servers stay up and take turns, round by round, so that the ratios are of
  * neighbours in time; the latency is an open loop's at half of the saturation that the rounds found.
  */
+
+import { median } from '../../src/experiment/results/statistics.ts';
 import type { Bench, BenchContext, Result, Table } from '../bench.ts';
 import { type Figure, figure } from '../figures.ts';
 import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
 import { PEERS } from '../peers/index.ts';
 import type { Peer, PeerOptions } from '../peers/peer.ts';
 import type { Measurement } from '../proc.ts';
-import { median, pairedRatio, spread } from '../stats.ts';
+import { pairedRatio, spread } from '../stats.ts';
 import { takeTurns } from '../turns.ts';
 
 const IN_FLIGHT = 100;

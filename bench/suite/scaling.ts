@@ -5,11 +5,13 @@
  * bytes flow at n / lane, and the main thread is busy main · n / lane of the time: full at n = lane / main. The check:
  * what one lane predicts for the main thread at n lanes, against what it did there.
  */
+
+import { median } from '../../src/experiment/results/statistics.ts';
 import type { Bench, BenchContext, Result } from '../bench.ts';
 import { figure } from '../figures.ts';
 import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
 import type { Measurement } from '../proc.ts';
-import { median, pairedRatio } from '../stats.ts';
+import { pairedRatio } from '../stats.ts';
 import { takeTurns } from '../turns.ts';
 
 const IN_FLIGHT = 32;

@@ -1,11 +1,12 @@
 /** A tree of thousands of small files pulled over one connection, against `rsync -z` and `tar | zstd -3`. */
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { runModule } from '../../src/experiment/process/run.ts';
 import type { PullResult } from '../../src/files/pull.ts';
 import type { Bench, BenchContext, Result } from '../bench.ts';
 import { figure } from '../figures.ts';
 import { compareTrees, makeTree } from '../files.ts';
-import { runModule, startModule } from '../proc.ts';
+import { startModule } from '../proc.ts';
 import { type Pull, RsyncDaemon, tarZstd, versionOf } from '../rsync.ts';
 import { memoryFolder, Scratch } from '../scratch.ts';
 import { pairedRatio, spread } from '../stats.ts';

@@ -5,16 +5,16 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { CodecModule } from '../encoding/codec.ts';
-import { type Cell, cellName } from '../experiment/grid/cell.ts';
+import type { Cell } from '../experiment/grid/cell.ts';
 import type { SubGridInput } from '../experiment/grid/grid.ts';
 import type { EvaluatorOptions } from '../experiment/measure/evaluator.ts';
 import { checkText } from '../experiment/report/recommend.ts';
 import type { Results } from '../experiment/results/results.ts';
 import type { ExperimentSettings } from '../experiment/run.ts';
-import type { ExperimentEvents, Progress } from '../experiment/runner.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
+import { makeMeter } from './experiment-meter.ts';
 import { messageOf, stopSignal, UsageError } from './outcome.ts';
-import { duration, oneLine, plural } from './show.ts';
+import { plural } from './show.ts';
 
 const EXAMPLES = `
 A SOURCE is a folder (each file a response), a file of JSON lines (each line a response), a capture that
@@ -202,72 +202,6 @@ function print(results: Results, { out, json }: ExperimentOptions): void {
   console.log(
     `\n${join(out, 'report.html')} has the charts and the tables, results.json and results.csv the numbers.`,
   );
-}
-
-interface Meter extends ExperimentEvents {
-  stop(): void;
-}
-
-/** A bar on a terminal; without one, a line now and then. */
-async function makeMeter(): Promise<Meter> {
-  const lines = new LineMeter();
-  if (process.stderr.isTTY !== true) return lines;
-  const { SingleBar } = (await import('cli-progress')).default;
-  const bar = new SingleBar({
-    format: '{bar} {value} of {total} │ {left} left │ {name}',
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
-    barsize: 24,
-    hideCursor: true,
-    clearOnComplete: true,
-    stream: process.stderr,
-  });
-  bar.start(1, 0, { left: '–', name: 'memory of contexts' });
-  return {
-    onProgress: ({ done, total, leftSeconds, cell, round }) => {
-      bar.setTotal(total);
-      bar.update(done, {
-        left: leftSeconds === undefined ? '–' : duration(leftSeconds),
-        name:
-          cell === undefined
-            ? 'memory of contexts'
-            : `${cellName(cell)}${round > 1 ? `, round ${round}` : ''}`,
-      });
-    },
-    onFailed: lines.onFailed,
-    onNote: () => undefined,
-    onChecking: (cell) => bar.update({ left: '–', name: `in a server of its own: ${cellName(cell)}` }),
-    stop: () => bar.stop(),
-  };
-}
-
-/** Milliseconds between two lines. */
-const QUIET = 10_000;
-
-class LineMeter implements Meter {
-  #saidAt = Number.NEGATIVE_INFINITY;
-
-  onProgress({ done, total, leftSeconds, round }: Progress): void {
-    if (performance.now() - this.#saidAt < QUIET) return;
-    this.#saidAt = performance.now();
-    const again = round > 1 ? `, round ${round}` : '';
-    const more = leftSeconds === undefined ? '' : `, ${duration(leftSeconds)} left`;
-    process.stderr.write(`${done} of ${plural(total, 'setting')}${again}${more}\n`);
-  }
-
-  onFailed(cell: Cell, message: string): void {
-    process.stderr.write(`${oneLine(`${cellName(cell)}: ${message}`)}\n`);
-  }
-
-  onNote(text: string): void {
-    process.stderr.write(`${oneLine(text)}\n`);
-  }
-
-  onChecking(cell: Cell): void {
-    process.stderr.write(`in a server of its own: ${cellName(cell)}\n`);
-  }
-
-  stop(): void {}
 }
 
 function list(text: string): string[] {

@@ -53,7 +53,7 @@ export function localRunner(
         const done = [...results.values()].filter((each): each is DoneCell => each.measures !== undefined);
         const few = done.filter(({ measures }) => measures.compress.rounds.length < round);
         await inTurns(few, async (evaluator, before) => {
-          if (limit.left <= 0) return;
+          if (limit.secondsLeft <= 0) return;
           const { cell, measures, seconds } = before;
           const more = await resultOf(cell, () => evaluator.again(cell, measures));
           if (more.error === undefined) keep({ ...more, seconds: seconds + more.seconds });
@@ -83,7 +83,7 @@ export async function resultOf(
 }
 
 /**
- * The least that a round's load has, of the most; but of traffic no less than so many bytes: contexts and connections
+ * The least that a round's load has, of the most; but of traffic no less than this many bytes: contexts and connections
  * that open for less would be most of what is measured.
  */
 const LEAST_SHARE = 0.1;
@@ -95,29 +95,29 @@ const FIXED = 0.5;
 class Pace {
   readonly #limit: TimeLimit;
   readonly #least: number;
-  #left: number;
+  #cellsLeft: number;
   #cells = 0;
   /** Of all cells so far, had they had all of the traffic. */
   #seconds = 0;
 
-  /** For traffic of so many `bytes`. */
+  /** `bytes`: of the traffic. */
   constructor(limit: TimeLimit, cells: number, bytes: number) {
     this.#limit = limit;
     this.#least = Math.min(1, Math.max(LEAST_SHARE, LEAST_BYTES / bytes));
-    this.#left = cells;
+    this.#cellsLeft = cells;
   }
 
   took(seconds: number, share: number): void {
-    this.#left--;
+    this.#cellsLeft--;
     this.#cells++;
     this.#seconds += seconds / (FIXED + (1 - FIXED) * share);
   }
 
   get share(): number {
     if (this.#cells === 0) return 1;
-    const each = this.#seconds / this.#cells;
-    const allowed = this.#limit.left / Math.max(1, this.#left);
-    const share = (allowed / each - FIXED) / (1 - FIXED);
+    const eachSeconds = this.#seconds / this.#cells;
+    const allowedSeconds = this.#limit.secondsLeft / Math.max(1, this.#cellsLeft);
+    const share = (allowedSeconds / eachSeconds - FIXED) / (1 - FIXED);
     return Math.min(1, Math.max(this.#least, share));
   }
 }

@@ -19,7 +19,7 @@ import { packWorkload, unpackWorkload, type Workload } from './traffic/workload.
 
 const QUEUE = 'millrace-experiment';
 /** Seconds for which traffic and results stay in Redis. */
-const KEPT = 24 * 3600;
+const KEPT_SECONDS = 24 * 3600;
 /** Workers that may die over one setting before it counts as failed: it may be what kills them. */
 const MAX_DEATHS = 3;
 
@@ -56,7 +56,7 @@ export function queueRunner(url: string, options: EvaluatorOptions): CellRunner 
     const { bullmq } = await libraries();
     const { workload, rounds, inFlight, workers, links } = options;
     const packed = zstdCompressSync(packWorkload(workload));
-    await visit(url, (redis) => redis.set(trafficKey(workload.sha256), packed, 'EX', KEPT));
+    await visit(url, (redis) => redis.set(trafficKey(workload.sha256), packed, 'EX', KEPT_SECONDS));
     const queue = new bullmq.Queue<CellJob, CellResult>(QUEUE, { connection: connectionTo(url) });
     const events = new bullmq.QueueEvents(QUEUE, { connection: connectionTo(url) });
     // Every job waits with listeners of its own.
@@ -91,7 +91,7 @@ async function addJob(queue: Queue, data: CellJob): Promise<Job<CellJob, CellRes
   const jobId = createHash('sha256').update(JSON.stringify(data)).digest('hex').slice(0, 32);
   const known = await queue.getJob(jobId);
   if (known !== undefined && (await known.isFailed())) await known.remove();
-  const kept = { age: KEPT };
+  const kept = { age: KEPT_SECONDS };
   return queue.add('cell', data, { jobId, removeOnComplete: kept, removeOnFail: kept });
 }
 

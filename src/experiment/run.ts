@@ -5,7 +5,8 @@ import { cpus, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
 import type { CodecModule } from '../encoding/codec.ts';
 import { makeFolder } from '../files/folder.ts';
-import { type Cell, cellKey } from './grid/cell.ts';
+import type { Cell } from './grid/cell.ts';
+import { Ledger } from './ledger.ts';
 import { localRunner } from './local.ts';
 import { EncodingMeter } from './measure/encodings.ts';
 import { Evaluator, type EvaluatorOptions } from './measure/evaluator.ts';
@@ -67,11 +68,43 @@ export async function runExperiment(
   makeRunner: (options: EvaluatorOptions, limit: TimeLimit) => CellRunner = (options, limit) =>
     localRunner(options, settings.jobs, limit, events),
 ): Promise<Results> {
-  const { cells, out, resume, seed, rounds, within, inFlight, workers, links, codecs, signal } = settings;
+  const { cells, out, resume, rounds, within, inFlight, workers, links, codecs, signal } = settings;
   const limit = new TimeLimit(within);
   const cellLimit = new TimeLimit(within && within * (settings.check ? 1 - CHECK_SHARE : 1));
+  const setup = setupOf({ workload, cut }, settings);
+  makeFolder(out);
+  const meter = new EncodingMeter(workload, codecs);
+  const options: EvaluatorOptions = { workload, meter, codecs, rounds, inFlight, workers, links };
+  const journal = new Journal(join(out, 'journal.jsonl'), setup, resume);
+  const ledger = new Ledger({ journal, cells, rounds, limit: cellLimit, events });
+  try {
+    ledger.tell();
+    if (ledger.unfinished.length > 0) {
+      const run = makeRunner(options, cellLimit);
+      await run(ledger.unfinished, journal.known, (result) => ledger.add(result), signal);
+    }
+    const found = ledger.found();
+    const choice = chooseCells(found, workload.bytes);
+    const measured = resultsOf(setup, found, { recommendations: describeChoice(choice, found) });
+    writeResults(out, measured);
+    signal?.throwIfAborted();
+    const adaptive = settings.adaptive ? { adaptive: await tryAdaptive(options, links) } : {};
+    const checks = settings.check
+      ? await checkAll(options, measured, limit, events, signal)
+      : new Map<string, Check>();
+    const recommendations = describeChoice(choice, found, checks);
+    const final = resultsOf(setup, found, { recommendations, ...adaptive });
+    writeResults(out, final);
+    return final;
+  } finally {
+    journal.close();
+  }
+}
+
+function setupOf({ workload, cut }: ReadSources, settings: ExperimentSettings): Setup {
+  const { seed, inFlight, workers, rounds, links } = settings;
   const { zstd, zlib, brotli } = process.versions as Record<string, string>;
-  const setup: Setup = {
+  return {
     sources: [...workload.sources],
     sha256: workload.sha256,
     responses: workload.responses.length,
@@ -86,66 +119,22 @@ export async function runExperiment(
     links: [...links],
     ...{ zstd, zlib, brotli },
   };
-  makeFolder(out);
-  const meter = new EncodingMeter(workload, codecs);
-  const setting: EvaluatorOptions = { workload, meter, codecs, rounds, inFlight, workers, links };
-  const journal = new Journal(join(out, 'journal.jsonl'), setup, resume);
-  const results = new Map(journal.known);
-  const roundsOf = (key: string) => results.get(key)?.measures?.compress.rounds.length ?? 0;
-  const unfinished = cells.filter((cell) => roundsOf(cellKey(cell)) < rounds);
-  const roundsLeft = () =>
-    unfinished.reduce((sum, cell) => {
-      const key = cellKey(cell);
-      return sum + (results.get(key)?.error === undefined ? rounds - roundsOf(key) : 0);
-    }, 0);
-  const clock = new Clock(cellLimit);
-  const progress = (cell?: Cell, round = 0) => {
-    const done = cells.filter((each) => results.has(cellKey(each))).length;
-    const leftSeconds = clock.left({ first: cells.length - done, all: roundsLeft() });
-    events.onProgress({ done, total: cells.length, leftSeconds, cell, round });
-  };
-  const keep = (result: CellResult) => {
-    journal.add(result);
-    results.set(result.key, result);
-  };
-  const found = () => cells.flatMap((cell) => results.get(cellKey(cell)) ?? []);
-  const resultsNow = (more: Partial<Results>): Results => ({
+}
+
+function resultsOf(
+  setup: Setup,
+  cells: CellResult[],
+  more: Pick<Results, 'recommendations' | 'adaptive'>,
+): Results {
+  return {
     millraceExperiment: RESULTS_VERSION,
     date: new Date().toISOString(),
     setup,
     machine: machine(),
-    cells: found(),
-    recommendations: [],
-    ...shortened(found(), rounds),
+    cells,
+    ...shortened(cells, setup.rounds),
     ...more,
-  });
-  try {
-    progress();
-    if (unfinished.length > 0) {
-      const run = makeRunner(setting, cellLimit);
-      const onResult = (result: CellResult) => {
-        const before = roundsOf(result.key);
-        keep(result);
-        clock.tick((result.error === undefined ? roundsOf(result.key) : rounds) - before, result.seconds);
-        if (result.error !== undefined) events.onFailed(result.cell, result.error);
-        progress(result.cell, result.measures?.compress.rounds.length);
-      };
-      await run(unfinished, journal.known, onResult, signal);
-    }
-    const choice = chooseCells(found(), workload.bytes);
-    const written = resultsNow({ recommendations: describeChoice(choice, found()) });
-    writeResults(out, written);
-    signal?.throwIfAborted();
-    const adaptive = settings.adaptive ? { adaptive: await tryAdaptive(setting, links) } : {};
-    const checks = settings.check
-      ? await checkAll(setting, written, limit, events, signal)
-      : new Map<string, Check>();
-    const final = resultsNow({ recommendations: describeChoice(choice, found(), checks), ...adaptive });
-    writeResults(out, final);
-    return final;
-  } finally {
-    journal.close();
-  }
+  };
 }
 
 /** What of the settings was measured less than it should have been. */
@@ -195,7 +184,7 @@ async function checkAll(
     for (const [index, { key, cell }] of chosen.entries()) {
       signal?.throwIfAborted();
       onChecking(cell);
-      const own = new TimeLimit(limit.left / (chosen.length - index));
+      const own = new TimeLimit(limit.secondsLeft / (chosen.length - index));
       try {
         checks.set(key, await evaluator.check(cell, own, signal));
       } catch (error) {
@@ -219,33 +208,6 @@ export function writeResults(out: string, results: Results): void {
 function replace(path: string, text: string): void {
   writeFileSync(`${path}.new`, text);
   renameSync(`${path}.new`, path);
-}
-
-/**
- * Time left, from how fast steps were done so far and when they have to end. What comes before the first of them, above
- * all measuring the memory of contexts, says nothing about the others.
- */
-class Clock {
-  #started: number | undefined;
-  readonly #limit: TimeLimit;
-  #done = 0;
-
-  constructor(limit: TimeLimit) {
-    this.#limit = limit;
-  }
-
-  /** Steps are done that took so many seconds. */
-  tick(steps: number, seconds: number): void {
-    this.#started ??= performance.now() - 1000 * seconds;
-    this.#done += steps;
-  }
-
-  /** For `all` steps that are left; the `first` of them are done whether there is time for them or not. */
-  left({ first, all }: { first: number; all: number }): number | undefined {
-    if (this.#started === undefined || this.#done === 0) return undefined;
-    const each = (performance.now() - this.#started) / 1000 / this.#done;
-    return Math.max(each * first, Math.min(this.#limit.left, each * all));
-  }
 }
 
 function machine(): Results['machine'] {

@@ -12,9 +12,11 @@ import { describeMachine } from '../../bench/machine.ts';
 import { makePayloads, PAYLOAD_NAMES } from '../../bench/payloads.ts';
 import { PEERS } from '../../bench/peers/index.ts';
 import type { Connection } from '../../bench/peers/peer.ts';
-import { Rig, reasonIn } from '../../bench/proc.ts';
+import { Rig } from '../../bench/proc.ts';
 import { asJson, asText, failedRun, makeReport } from '../../bench/report.ts';
-import { Latency, median, pairedRatio, spread } from '../../bench/stats.ts';
+import { Latency, pairedRatio, spread } from '../../bench/stats.ts';
+import { reasonIn } from '../../src/experiment/process/run.ts';
+import { median } from '../../src/experiment/results/statistics.ts';
 
 const MIB = 1024 * 1024;
 
@@ -156,7 +158,7 @@ test('a report carries every figure of the issue, measured or not', (t) => {
   t.regex(asText(report), /cache\.cpu_vs_encode.*0\.05 ×.*met/);
 });
 
-test('a bench that failed is in every form of the report, with the reason', async (t) => {
+test('a bench that failed is in every form of the report, with the reason', (t) => {
   const report = makeReport(describeMachine('x'), [failedRun('limit', 'no <compiler>')], {
     quick: true,
     seed: 1,
@@ -164,19 +166,15 @@ test('a bench that failed is in every form of the report, with the reason', asyn
   });
   t.regex(asText(report), /# limit\nFailed: no <compiler>/);
   t.regex(asJson(report), /Failed: no <compiler>/);
-  t.regex(await asHtml(report), /Failed: no &#60;compiler&#62;/);
+  t.regex(asHtml(report), /Failed: no &#60;compiler&#62;/);
 });
 
-test('the HTML report stands alone: SVG inside, no script, nothing fetched, text escaped', async (t) => {
+test('the HTML report stands alone: SVG inside, no script, nothing fetched, text escaped', (t) => {
   const report = makeReport(describeMachine('x'), [result], { quick: false, seed: 1, everything: false });
-  const html = await asHtml(report);
+  const html = asHtml(report);
   t.is(html.match(/<svg /g)?.length, 2);
   t.notRegex(html, /<script|<link|\bsrc=|url\(/);
-  // The only addresses are the names of SVG's own namespaces.
-  t.deepEqual([...new Set(html.match(/https?:\/\/[^"\s]+/g))].sort(), [
-    'http://www.w3.org/1999/xlink',
-    'http://www.w3.org/2000/svg',
-  ]);
+  t.notRegex(html, /https?:/);
   t.regex(html, /A &#60;sample&#62; &#38; more/);
   t.regex(html, /prefers-color-scheme: dark/);
 });

@@ -12,7 +12,7 @@ import { contents, fill, tempFolder } from '../files/helper.ts';
 
 const MILLRACE = fileURLToPath(new URL('../../src/cli/millrace.ts', import.meta.url));
 const SHELL = '/bin/sh';
-const DEMO = fileURLToPath(new URL('../../src/cli/demo.ts', import.meta.url));
+const DEMO = fileURLToPath(new URL('../../demo/main.ts', import.meta.url));
 
 // One process after the other: many at once only wait for each other, and what is timed then means little.
 

@@ -12,15 +12,15 @@ const FLOORS: readonly [floor: number, where: RegExp][] = [
   [3, /^src\/(transport|lanes)\//],
   [4, /^src\/(server|client|files|capture)\//],
   [5, /^src\/(index|browser)\.ts$/],
-  [6, /^src\/experiment\/(grid|traffic)\//],
+  [6, /^src\/experiment\/(grid|process|traffic)\//],
   [7, /^src\/experiment\/results\//],
   [8, /^src\/experiment\/(simulate|report)\//],
   [9, /^src\/experiment\/measure\//],
   [10, /^src\/experiment\/[^/]*$/],
-  [11, /^src\/cli\/|^bench\//],
+  [11, /^src\/cli\/|^bench\/|^demo\//],
 ];
 
-const MODULES = modulesBelow('src', 'workers', 'bench');
+const MODULES = modulesBelow('src', 'workers', 'bench', 'demo');
 const OURS = new Set(MODULES);
 
 /** Modules that run in a browser, with all that they load. */
@@ -124,17 +124,19 @@ test('a recording knows nothing of the server that it is made in', (t) => {
   t.deepEqual(imports.filter(({ to }) => to.startsWith('src/server/')).map(show), []);
 });
 
-test('nothing but bench and the tests imports bench, and nothing but command lines imports the command line', (t) => {
+test('nothing imports bench or demo but themselves, and nothing but command lines imports the command line', (t) => {
   const imports = MODULES.flatMap(importsOf);
   t.deepEqual(
-    imports.filter(({ from, to }) => to.startsWith('bench/') && !from.startsWith('bench/')).map(show),
+    imports
+      .filter(({ from, to }) => /^(bench|demo)\//.test(to) && from.split('/')[0] !== to.split('/')[0])
+      .map(show),
     [],
   );
   t.deepEqual(
     imports
       .filter(({ from, to }) => to.startsWith('src/cli/') && !from.startsWith('src/cli/'))
-      // It is `millrace bench`.
-      .filter(({ from }) => from !== 'bench/main.ts')
+      // `millrace bench` and `npm run demo` are command lines, too.
+      .filter(({ from }) => from !== 'bench/main.ts' && from !== 'demo/main.ts' && from !== 'demo/table.ts')
       .map(show),
     [],
   );

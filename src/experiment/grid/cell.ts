@@ -42,16 +42,8 @@ export function encodingKey({ profile, level, windowLog, tuning }: Encoding): st
 }
 
 /** A short name for people: what is not as by default. */
-export function cellName({
-  profile,
-  level,
-  windowLog,
-  tuning,
-  streams,
-  policy,
-  frameSize,
-  coalesceMs,
-}: Cell): string {
+export function cellName(cell: Cell): string {
+  const { profile, level, windowLog, tuning, streams, policy, frameSize, coalesceMs } = cell;
   const parts = [profile];
   if (level !== undefined) parts.push(`level ${level}`);
   if (windowLog !== undefined) parts.push(`window 2^${windowLog}`);
@@ -70,16 +62,8 @@ export function normalise(cell: Cell): Cell {
 }
 
 /** The flags of `millrace serve` for a setting. */
-export function serverFlags({
-  profile,
-  level,
-  windowLog,
-  tuning,
-  streams,
-  policy,
-  frameSize,
-  coalesceMs,
-}: Cell): string {
+export function serverFlags(cell: Cell): string {
+  const { profile, level, windowLog, tuning, streams, policy, frameSize, coalesceMs } = cell;
   const flags = [`--profile ${profile}`];
   if (level !== undefined) flags.push(`--level ${level}`);
   if (windowLog !== undefined) flags.push(`--window-log ${windowLog}`);

@@ -8,6 +8,7 @@
 
 import type { Cell } from '../grid/cell.ts';
 import type { Check } from '../results/results.ts';
+import { mean } from '../results/statistics.ts';
 import type { Workload } from '../traffic/workload.ts';
 import {
   cpuOf,
@@ -38,7 +39,7 @@ export async function checkInServer(
       const first = await own.round();
       const promised: LoadRound[] = [];
       const checked: LoadRound[] = [];
-      while (checked.length < TURNS.least || (checked.length < TURNS.most && limit.left > 0)) {
+      while (checked.length < TURNS.least || (checked.length < TURNS.most && limit.secondsLeft > 0)) {
         signal?.throwIfAborted();
         // Neither is always the one that comes after the other.
         const ownFirst = checked.length % 2 === 1;
@@ -60,10 +61,9 @@ export async function checkInServer(
 }
 
 function costs(rounds: readonly LoadRound[], workload: Workload) {
-  const main = rounds.map(mainMicrosPerResponse);
   return {
     compress: cpuOf(rounds.map(laneMicrosPerMB), workload),
-    mainMicrosPerResponse: main.reduce((sum, each) => sum + each, 0) / main.length,
+    mainMicrosPerResponse: mean(rounds.map(mainMicrosPerResponse)),
   };
 }
 

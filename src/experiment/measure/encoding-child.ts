@@ -41,16 +41,16 @@ export interface EncodingFacts {
 }
 
 /** Pages are coarse, and our own heap moves: several contexts are measured, the more the smaller they are. */
-const SEVERAL = 32;
-const TOTAL = 8 << 20;
-const TOTAL_BEFORE = 2 << 20;
-const SMALL = 256 << 10;
-/** A context has all its memory when it has seen so many times its size. */
+const MOST_CONTEXTS = 32;
+const TOTAL_BYTES = 8 << 20;
+const FIRST_TOTAL_BYTES = 2 << 20;
+const LEAST_BYTES = 256 << 10;
+/** A context has all its memory when what it has seen is this many times its size. */
 const FED = 2;
-/** So many until nothing more goes. */
+/** After these nothing more goes. */
 const COLLECTIONS = 3;
 const FRAME = 32_768;
-/** A context for each response is slow: every so manyth is enough. */
+/** A context for each response is slow: about this much of them is enough. */
 const HTTP_BYTES = 1 << 20;
 
 // A terminal's Ctrl-C goes to all its processes: the experiment lets the cell in hand come to its end.
@@ -93,8 +93,8 @@ async function readResponses(): Promise<Buffer[]> {
 function contextBytes(): number {
   // What has no context has no size: to measure it would be to measure what else moves in the process.
   if (codec.profile === IDENTITY) return 0;
-  measureContexts(TOTAL_BEFORE);
-  return measureContexts(TOTAL);
+  measureContexts(FIRST_TOTAL_BYTES);
+  return measureContexts(TOTAL_BYTES);
 }
 
 function measureContexts(total: number): number {
@@ -105,9 +105,9 @@ function measureContexts(total: number): number {
   const before = resident();
   const grown = () => resident() - before;
   open.push(fill(encoder()));
-  const size = Math.max(SMALL, grown());
+  const size = Math.max(LEAST_BYTES, grown());
   let count = 1;
-  for (; count < Math.min(SEVERAL, total / size); count++) open.push(fill(encoder(), FED * size));
+  for (; count < Math.min(MOST_CONTEXTS, total / size); count++) open.push(fill(encoder(), FED * size));
   return Math.max(0, Math.round(grown() / count));
 }
 

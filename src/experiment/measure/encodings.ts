@@ -1,10 +1,8 @@
 /** What concerns an encoding alone, whatever the streams; measured once for all cells that share it. */
 
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import type { CodecModule } from '../../encoding/codec.ts';
 import { type Encoding, encodingKey } from '../grid/cell.ts';
+import { moduleBeside, runModule } from '../process/run.ts';
 import type { Workload } from '../traffic/workload.ts';
 import type { EncodingFacts, EncodingTask } from './encoding-child.ts';
 
@@ -14,8 +12,7 @@ const FED_BYTES = 5 << 20;
 /** For glibc: larger blocks come from the system and go back to it at once, so that a context's show, and all of them. */
 const MALLOC = { MALLOC_MMAP_THRESHOLD_: '16384', MALLOC_TRIM_THRESHOLD_: '0', MALLOC_ARENA_MAX: '1' };
 
-const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const CHILD = fileURLToPath(new URL(`encoding-child.${EXTENSION}`, import.meta.url));
+const CHILD = moduleBeside(import.meta.url, 'encoding-child');
 
 export class EncodingMeter {
   readonly #input: Buffer;
@@ -28,7 +25,7 @@ export class EncodingMeter {
   }
 
   /**
-   * Measures before it is asked for, so many encodings at a time: memory needs no quiet machine, and what HTTP takes is
+   * Measures before it is asked for, `atOnce` encodings at a time: memory needs no quiet machine, and what HTTP takes is
    * to be compared with servers that have other threads beside them, too. What cannot be had is left for
    * {@link facts} to say.
    */
@@ -63,24 +60,8 @@ export class EncodingMeter {
     env: NodeJS.ProcessEnv,
   ): Promise<EncodingFacts[K]> {
     const task: EncodingTask = { what, profile, level, windowLog, tuning, codecs: this.#codecs };
-    const child = spawn(process.execPath, ['--expose-gc', CHILD, JSON.stringify(task)], {
-      stdio: ['pipe', 'pipe', 'pipe'],
-      env: { ...process.env, ...env },
-    });
-    let out = '';
-    let problem = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      out += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      problem = (problem + text).slice(-2000);
-    });
-    child.stdin.on('error', () => undefined); // It ended without reading all: its exit code says why.
-    child.stdin.end(this.#input);
-    const [code] = await once(child, 'close');
-    if (code !== 0)
-      throw new Error(/^\w*Error.*$/m.exec(problem)?.[0] ?? `measuring contexts failed (${code})`);
-    return JSON.parse(out);
+    const options = { flags: ['--expose-gc'], input: this.#input, env };
+    return JSON.parse(await runModule(CHILD, [JSON.stringify(task)], options));
   }
 }
 

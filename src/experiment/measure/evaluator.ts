@@ -9,6 +9,8 @@ import { makePlan, type Plan } from '../simulate/frame-plan.ts';
 import { type LinkModel, simulateLink } from '../simulate/links.ts';
 import type { Workload } from '../traffic/workload.ts';
 import { checkInServer } from './check.ts';
+import { decodeOnLanes } from './decode-pass.ts';
+import { type EncodePass, encodeOnLanes } from './encode-pass.ts';
 import type { EncodingMeter } from './encodings.ts';
 import {
   cpuOf,
@@ -18,7 +20,6 @@ import {
   mainMicrosPerResponse,
   TestBed,
 } from './load.ts';
-import { decodeOnLanes, type EncodePass, encodeOnLanes } from './passes.ts';
 import type { TimeLimit } from './time-limit.ts';
 
 export interface EvaluatorOptions extends LoadOptions {
@@ -62,7 +63,7 @@ export class Evaluator {
   }
 
   /**
-   * Everything about a cell, with so many `rounds` of load, each of `share` of what a load has at most.
+   * Everything about a cell, with `rounds` of load, each of `share` of what a load has at most.
    * @throws Error when the setting cannot be, or what was encoded does not come back.
    */
   async evaluate(cell: Cell, rounds = this.#options.rounds, share = 1): Promise<Measures> {

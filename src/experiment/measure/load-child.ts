@@ -1,11 +1,12 @@
 /**
  * The clients of a load, in a process of their own: asks a server for responses of an experiment's traffic, each
- * connection for its own, so many at a time. Told by messages: a {@link LoadTask}, answered by a {@link LoadDone};
- * ends with its channel.
+ * connection for its own.
  */
 
 import type { CodecModule } from '../../encoding/codec.ts';
 import { connect } from '../../index.ts';
+import { serveOperations } from '../process/operations.ts';
+import { closedLoop } from '../traffic/closed-loop.ts';
 
 export interface LoadTask {
   readonly port: number;
@@ -19,26 +20,24 @@ export interface LoadTask {
   readonly codecs: readonly Pick<CodecModule, 'url' | 'export'>[];
 }
 
-export interface LoadDone {
-  /** Why not everything was answered; missing: it was. */
-  readonly error?: string;
+export interface LoadOperations {
+  /** Asks for everything in the task. @throws Error when something was not answered. */
+  load(task: LoadTask): Promise<void>;
 }
 
-async function run({ port, command, inFlight, connections, profile, codecs }: LoadTask): Promise<void> {
+async function load({ port, command, inFlight, connections, profile, codecs }: LoadTask): Promise<void> {
   const extraCodecs = await Promise.all(
     codecs.map(async ({ url, export: name }): Promise<CodecModule> => (await import(url))[name]),
   );
   await Promise.all(
     connections.map(async (indices) => {
       const client = await connect({ port }, { extraCodecs, profiles: [profile] });
-      let next = 0;
-      const ask = async () => {
-        while (next < indices.length) {
-          await client.call(command, { args: { i: `${indices[next++]}` } }).bytes();
-        }
-      };
+      const left = indices.values();
       try {
-        await Promise.all(Array.from({ length: inFlight }, ask));
+        await closedLoop(inFlight, () => {
+          const { value: i } = left.next();
+          return i === undefined ? undefined : client.call(command, { args: { i: `${i}` } }).bytes();
+        });
       } finally {
         await client.close();
       }
@@ -46,13 +45,4 @@ async function run({ port, command, inFlight, connections, profile, codecs }: Lo
   );
 }
 
-process.on('message', async (task: LoadTask) => {
-  const done = await run(task).then(
-    (): LoadDone => ({}),
-    (error): LoadDone => ({ error: (error as Error).message }),
-  );
-  process.send?.(done);
-});
-process.on('disconnect', () => process.exit());
-// A terminal's Ctrl-C goes to all its processes: the experiment ends the load in hand itself.
-process.on('SIGINT', () => undefined);
+serveOperations<LoadOperations>({ load });

@@ -2,32 +2,31 @@
  * A setting in the server, under load: where the CPU of every setting comes from, and the check of what is recommended.
  *
  * The load. Clients in a process of their own ask over loopback for the responses in the traffic's order, each
- * connection for its own, and have always so many requests in flight: when one is answered, the next is sent. Handlers
+ * connection for its own, and keep a number of requests in flight: when one is answered, the next is sent. Handlers
  * have their bytes at hand. What counts is the CPU of the lanes' threads, with all they do: encoding, batches, waking up
  * and going to sleep. An encoder that is kept busy would need less: in a server its thread sleeps while the requests
  * are elsewhere, and other threads have the caches. Each round is one of new connections, whose contexts begin empty.
  */
 
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import type { CodecModule } from '../../encoding/codec.ts';
 import { LanePool } from '../../lanes/pool.ts';
 import type { CommandRequest } from '../../reactor/command.ts';
 import { makeServer, type Server, type ServerStats } from '../../server/server.ts';
 import type { Cell } from '../grid/cell.ts';
+import { Child } from '../process/child.ts';
+import { moduleBeside } from '../process/run.ts';
 import { optionsOf } from '../results/recommended.ts';
 import type { Cpu } from '../results/results.ts';
+import { mean } from '../results/statistics.ts';
 import { cut } from '../simulate/frame-plan.ts';
 import type { Workload } from '../traffic/workload.ts';
-import type { LoadDone, LoadTask } from './load-child.ts';
+import type { LoadOperations, LoadTask } from './load-child.ts';
 
 const COMMAND = 'experiment.get';
-/** A server takes so many requests of one connection by default. */
+/** Requests that a server takes of one connection at a time by default. */
 const MAX_IN_FLIGHT = 128;
 
-const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const CHILD = fileURLToPath(new URL(`load-child.${EXTENSION}`, import.meta.url));
+const CHILD = moduleBeside(import.meta.url, 'load-child');
 
 /** What a load needs to know of an experiment. */
 export interface LoadOptions {
@@ -60,36 +59,21 @@ export interface LoadRound {
 export class TestBed {
   readonly options: LoadOptions;
   readonly pool: LanePool;
-  readonly #child: ChildProcess;
+  readonly #clients = new Child<LoadOperations>(CHILD, 'the clients have died');
 
   constructor(options: LoadOptions) {
     this.options = options;
     const { workers, codecs } = options;
     this.pool = new LanePool({ workers, handlers: [], cacheLevel: 9, codecs, onLost: () => undefined });
-    this.#child = fork(CHILD, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], execArgv: [] });
   }
 
   /** Runs the clients. @throws Error when something was not answered. */
-  async ask(task: LoadTask): Promise<void> {
-    if (!this.#child.connected) throw new Error('the clients have died');
-    const over = new AbortController();
-    const { signal } = over;
-    try {
-      const ended = once(this.#child, 'exit', { signal }).then(() => ({ error: 'the clients have died' }));
-      const answered = once(this.#child, 'message', { signal }).then(([done]) => done as LoadDone);
-      const done = Promise.race([ended, answered]);
-      ended.catch(() => undefined); // The other one was first.
-      answered.catch(() => undefined);
-      this.#child.send(task);
-      const { error } = await done;
-      if (error !== undefined) throw new Error(error);
-    } finally {
-      over.abort();
-    }
+  ask(task: LoadTask): Promise<void> {
+    return this.#clients.ask('load', task);
   }
 
   async close(): Promise<void> {
-    if (this.#child.connected) this.#child.disconnect();
+    await this.#clients.end();
     await this.pool.close();
   }
 }
@@ -200,7 +184,7 @@ export function mainMicrosPerResponse({ mainSeconds, responses }: LoadRound): nu
  * within a round, and the mean of a few is what two series agree on best.
  */
 export function cpuOf(rounds: readonly number[], { bytes, responses }: Workload): Cpu {
-  const microsPerMB = rounds.reduce((sum, each) => sum + each, 0) / rounds.length;
+  const microsPerMB = mean(rounds);
   return {
     microsPerMB,
     microsPerResponse: (microsPerMB * bytes) / 1e6 / responses.length,

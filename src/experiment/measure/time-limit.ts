@@ -1,15 +1,15 @@
 /** Time that something should take at most. */
 
 export class TimeLimit {
-  readonly #deadline: number;
+  readonly #deadlineMs: number;
 
   /** `seconds` from now; missing: no limit. */
   constructor(seconds = Number.POSITIVE_INFINITY) {
-    this.#deadline = performance.now() + 1000 * seconds;
+    this.#deadlineMs = performance.now() + 1000 * seconds;
   }
 
   /** Seconds that are left; negative when it is over. */
-  get left(): number {
-    return (this.#deadline - performance.now()) / 1000;
+  get secondsLeft(): number {
+    return (this.#deadlineMs - performance.now()) / 1000;
   }
 }

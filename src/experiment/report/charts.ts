@@ -3,7 +3,8 @@
 import { type Cell, cellName } from '../grid/cell.ts';
 import type { DoneCell, Results } from '../results/results.ts';
 import { inBits, inBytes, inTime, percent, plural, short } from '../results/text.ts';
-import { type Chart, type ChartPoint, type ChartSeries, COLOURS } from './svg.ts';
+import type { Chart, ChartPoint, ChartSeries } from './plot.ts';
+import { COLOURS } from './svg.ts';
 
 const ratioOf = ({ measures }: DoneCell) => measures.ratio;
 const RATIO = { label: 'ratio (response bytes per wire byte)', format: short };

@@ -14,9 +14,10 @@ import {
 } from '../results/results.ts';
 import { inBits, inBytes, inTime, percent, plural, short } from '../results/text.ts';
 import { paretoCharts } from './charts.ts';
+import { escapeHtml, htmlPage, htmlTable } from './html.ts';
+import { drawChart } from './plot.ts';
 import { checkText } from './recommend.ts';
-import { STYLE, TIP_SCRIPT } from './style.ts';
-import { drawChart, escapeHtml } from './svg.ts';
+import { TIP_SCRIPT } from './style.ts';
 
 const AIM_TITLES = { bytes: 'Fewest bytes', cpu: 'Least CPU', memory: 'Least memory' } as const;
 
@@ -24,17 +25,7 @@ export function makeReport(results: Results): string {
   const { cells, recommendations, setup } = results;
   const done = doneCells(cells);
   const title = `millrace experiment: ${setup.sources.join(', ')}`;
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escapeHtml(title)}</title>
-<style>${STYLE}</style>
-</head>
-<body>
-<h1>${escapeHtml(title)}</h1>
-${introduction(results)}
+  const body = `${introduction(results)}
 <h2>Recommended</h2>
 ${recommendations.length > 0 ? recommendations.map(recommendation).join('\n') : '<p>No setting with a profile that every peer decodes was measured.</p>'}
 <h2>What there is to choose from</h2>
@@ -50,10 +41,8 @@ ${failures(cells)}
 <h2>How this was measured</h2>
 ${method(results)}
 <div id="tip" hidden></div>
-<script>${TIP_SCRIPT}</script>
-</body>
-</html>
-`;
+<script>${TIP_SCRIPT}</script>`;
+  return htmlPage(title, body);
 }
 
 function introduction({ setup, machine, date, cells, shortened }: Results): string {
@@ -107,7 +96,7 @@ function byCommand(done: readonly DoneCell[], recommendations: readonly Recommen
   });
   const columns = ['command', 'responses', 'bytes', ...chosen.map(({ cell }) => `ratio, ${cellName(cell)}`)];
   const unsaid = (chosen[0]?.measures.commands.length ?? 0) - names.length;
-  return `${table(columns, rows)}${unsaid > 0 ? `<p class="quiet">and ${unsaid} smaller ones, see results.json</p>` : ''}`;
+  return `${htmlTable(columns, rows)}${unsaid > 0 ? `<p class="quiet">and ${unsaid} smaller ones, see results.json</p>` : ''}`;
 }
 
 /** Commands beyond these are in results.json. */
@@ -138,7 +127,7 @@ function linkTable(done: readonly DoneCell[], recommendations: readonly Recommen
     'responses/s',
     'busiest',
   ];
-  return table(columns, rows);
+  return htmlTable(columns, rows);
 }
 
 function adaptiveSection({ rungs, rows }: AdaptiveTable): string {
@@ -153,7 +142,7 @@ function adaptiveSection({ rungs, rows }: AdaptiveTable): string {
   return `<h2>Policy adaptive</h2>
 <p>Simulated responses per second, with each rung of the ladder alone and with the policy <code>adaptive</code>, which
 climbs while the link waits and descends while the lanes do. Between two rungs it mixes them, and can beat both.</p>
-${table(columns, cells)}`;
+${htmlTable(columns, cells)}`;
 }
 
 function cellTable(done: readonly DoneCell[]): string {
@@ -183,7 +172,7 @@ function cellTable(done: readonly DoneCell[]): string {
     'one context',
     'per connection',
   ];
-  return table(columns, rows);
+  return htmlTable(columns, rows);
 }
 
 function failures(cells: readonly CellResult[]): string {
@@ -212,10 +201,4 @@ encodings). HTTP is each response compressed alone, on a sample of the same resp
 <p>Times behind a link are simulated: a request takes its part of the main thread, a frame waits for its stream's lane (${setup.workers} of them), takes its share of the
 measured CPU by size, waits for the link, takes its wire bytes over the link's speed, and waits for the client's one
 decoder. Left out are the round trip, packet headers and what handlers do.</p>`;
-}
-
-function table(columns: readonly string[], rows: readonly (readonly string[])[]): string {
-  const row = (cells: readonly string[], tag: string) =>
-    `<tr>${cells.map((cell, i) => `<${tag}${i > 0 ? ' class="number"' : ''}>${escapeHtml(cell)}</${tag}>`).join('')}</tr>`;
-  return `<div class="scroll"><table>${row(columns, 'th')}\n${rows.map((cells) => row(cells, 'td')).join('\n')}</table></div>`;
 }

@@ -8,9 +8,9 @@ import type { AdaptiveRow, AdaptiveTable } from '../results/results.ts';
 import { inBits } from '../results/text.ts';
 import { type LinkModel, type LinkSpeed, simulateAdaptive, simulateLink } from './links.ts';
 
-/** A link that changes every so many seconds. */
+/** A link that changes after each turn. */
 const CHANGING: readonly number[] = [1e9, 1e8];
-const TURN = 0.5;
+const TURN_SECONDS = 0.5;
 /** Requests over a link: fewer would show the start alone, and of a changing one no change. */
 const REQUESTS = 20_000;
 const CHANGING_REQUESTS = 400_000;
@@ -33,7 +33,7 @@ export async function adaptiveTable(
     return { link, fixed, adaptive, share: adaptive / Math.max(...fixed) };
   };
   const rows = links.map((speed) => row(inBits(speed), speed, REQUESTS));
-  const changing = (seconds: number) => CHANGING[Math.floor(seconds / TURN) % CHANGING.length];
+  const changing = (seconds: number) => CHANGING[Math.floor(seconds / TURN_SECONDS) % CHANGING.length];
   rows.push(row(`${CHANGING.map(inBits).join(' and ')} by turns`, changing, CHANGING_REQUESTS));
   return { rungs: [...rungs], rows };
 }

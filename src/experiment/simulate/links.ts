@@ -6,7 +6,7 @@
  * size (the lane's CPU shared out by bytes, a frame counting as {@link FRAME_BYTES} more); waits for the link, in
  * order; takes its wire bytes over the link's speed; and waits for the client's one decoder. Streams live on the lanes
  * in turn. A response is there when its last frame is decoded, its first byte when its first frame is. Traffic of a
- * capture comes when it came; all other has always so many requests in flight, the next one when one is answered.
+ * capture comes when it came; all other keeps `inFlight` requests in flight, the next one when one is answered.
  * Left out: the round trip (add it), packet headers and what handlers do.
  */
 

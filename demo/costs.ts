@@ -1,8 +1,8 @@
 /** What payloads take on the wire with contexts that forget sooner than a stream's. */
 
-import type { Codec, Encoder } from '../../encoding/codec.ts';
-import { nativeCodecs } from '../../encoding/native.ts';
-import { DEFAULT_FRAME_SIZE, HEADER_SIZE } from '../../wire/frame.ts';
+import type { Codec, Encoder } from '../src/encoding/codec.ts';
+import { nativeCodecs } from '../src/encoding/native.ts';
+import { DEFAULT_FRAME_SIZE, HEADER_SIZE } from '../src/wire/frame.ts';
 
 export interface PayloadCosts {
   /** Bytes, frame headers included, with a new context for each payload: as HTTP has it. */

@@ -12,8 +12,8 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type FileEntry, listFiles } from '../../files/listing.ts';
-import { Root } from '../../files/root.ts';
+import { type FileEntry, listFiles } from '../src/files/listing.ts';
+import { Root } from '../src/files/root.ts';
 
 /** Most files of the default tree, and bytes that one may have. */
 const MAX_FILES = 4000;
@@ -43,10 +43,8 @@ export function linkSmallTextFiles(folder: string): string {
 }
 
 function nodeModules(): string {
-  for (const path of ['../../../node_modules', '../../../../node_modules']) {
-    const folder = fileURLToPath(new URL(path, import.meta.url));
-    if (existsSync(folder)) return folder;
-  }
+  const folder = fileURLToPath(new URL('../node_modules', import.meta.url));
+  if (existsSync(folder)) return folder;
   throw new Error("there is no node_modules here: give a folder, as in 'npm run demo -- DIR'");
 }
 

@@ -1,25 +1,21 @@
 /**
- * Encoding and decoding a plan's frames on lanes: the server's own threads, batches, contexts and frames. In the plan's
- * order, whatever the threads do, so that the sizes are the same in every run.
+ * Encoding a plan's frames on lanes: the server's own threads, batches, contexts and frames. In the plan's order,
+ * whatever the threads do, so that the sizes are the same in every run.
  */
 
 import { type BatchReader, FrameFlag, Op } from '../../../workers/batch.ts';
 import { type Transport, Writer } from '../../connection/writer.ts';
-import { LaneDecoders } from '../../lanes/decoders.ts';
 import type { Lane, SlotOwner } from '../../lanes/lane.ts';
 import { defaultStreams } from '../../lanes/policy.ts';
 import type { LanePool } from '../../lanes/pool.ts';
 import { Gate } from '../../reactor/flow.ts';
-import { IncomingFrames } from '../../reactor/incoming.ts';
-import { BytesResponseFlag, type Frame, FrameType } from '../../wire/frame.ts';
-import { DEFAULT_LIMITS } from '../../wire/limits.ts';
-import { Splitter } from '../../wire/splitter.ts';
+import { BytesResponseFlag, FrameType } from '../../wire/frame.ts';
 import type { Cell } from '../grid/cell.ts';
 import type { Plan, PlannedStream } from '../simulate/frame-plan.ts';
 import type { Workload } from '../traffic/workload.ts';
 
 /** Bytes on their way through the lanes at a time: a stream's backlog in the server. */
-const IN_LANES = 1 << 20;
+export const IN_LANES_BYTES = 1 << 20;
 /** Streams that a server opens at a time under `per-request`; more contexts at once would cost more each. */
 const OPEN_STREAMS = defaultStreams('per-request', 1);
 
@@ -97,7 +93,7 @@ class Encoding {
   readonly #plan: Plan;
   readonly #cell: Cell;
   readonly #pool: LanePool;
-  readonly #bytes = new Gate(IN_LANES);
+  readonly #bytes = new Gate(IN_LANES_BYTES);
   readonly #requests: Gate;
   readonly #transports = new Map<number, { transport: Kept; writer: Writer }>();
   readonly #streams: (CountedStream | undefined)[] = [];
@@ -217,7 +213,8 @@ class Encoding {
   }
 }
 
-function requestIdOf(response: number): number {
+/** The request that a response of the workload answers; large workloads use an ID again. */
+export function requestIdOf(response: number): number {
   return (2 * response + 1) & 0xffff;
 }
 
@@ -229,108 +226,4 @@ export function encodeOnLanes(
   cell: Cell,
 ): Promise<EncodePass> {
   return new Encoding(pool, workload, plan, cell).run();
-}
-
-/** The clients' side of one connection: what was sent comes back in clear, and is compared. */
-class Decoding {
-  readonly #pool: LanePool;
-  readonly #frames: IncomingFrames;
-  readonly #expected = new Map<number, Uint8Array[]>();
-  #seconds = 0;
-  #wake: () => void = () => undefined;
-  #failure: Error | undefined;
-
-  constructor(pool: LanePool, profile: string) {
-    this.#pool = pool;
-    const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, new Set([profile]), (ticket, error) => {
-      this.#failure ??= error;
-      if (this.#failure === undefined) this.#frames.decoded(ticket);
-      this.#wake();
-    });
-    // Streams may begin as often as they like here: the limit is on what peers do within a second.
-    const now = () => {
-      this.#seconds += 1;
-      return 1000 * this.#seconds;
-    };
-    const receive = (frame: Frame, payload: Uint8Array, lost: string | undefined) =>
-      this.#receive(frame, payload, lost);
-    this.#frames = new IncomingFrames('server', DEFAULT_LIMITS, decoders, receive, now);
-  }
-
-  expect(requestId: number, bytes: Uint8Array): void {
-    const queue = this.#expected.get(requestId);
-    if (queue === undefined) this.#expected.set(requestId, [bytes]);
-    else queue.push(bytes);
-  }
-
-  /** CPU seconds of the lanes' threads. @throws Error when anything but what was sent comes out. */
-  async run(chunks: readonly Uint8Array[]): Promise<number> {
-    for (const queue of this.#expected.values()) queue.reverse();
-    const before = await cpuOf(this.#pool);
-    const splitter = new Splitter({
-      maxPayload: DEFAULT_LIMITS.maxPayload,
-      onFrame: (frame) => this.#frames.push(frame),
-    });
-    for (const chunk of chunks) {
-      splitter.push(chunk);
-      while (this.#frames.heldBytes > IN_LANES) await this.#event();
-    }
-    while (this.#frames.heldBytes > 0) await this.#event();
-    if (this.#failure !== undefined) throw this.#failure;
-    for (const queue of this.#expected.values()) if (queue.length > 0) throw new Error('frames are missing');
-    const after = await cpuOf(this.#pool);
-    this.#frames.close();
-    return after - before;
-  }
-
-  #receive(frame: Frame, payload: Uint8Array, lost: string | undefined): void {
-    const expected = this.#expected.get(frame.requestId)?.pop();
-    if (lost !== undefined) this.#failure ??= new Error(lost);
-    else if (expected === undefined || Buffer.compare(payload, expected) !== 0) {
-      this.#failure ??= new Error(
-        `a frame of request ${frame.requestId} does not decode to what was encoded`,
-      );
-    }
-  }
-
-  async #event(): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure;
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-    });
-  }
-}
-
-/**
- * Decodes what a pass has sent, one connection after the other; returns CPU seconds of the lanes' threads.
- * @throws Error when anything but the responses comes out.
- */
-export async function decodeOnLanes(
-  pool: LanePool,
-  workload: Workload,
-  plan: Plan,
-  cell: Cell,
-  { sent }: EncodePass,
-): Promise<number> {
-  const connections = new Map<number, Decoding>();
-  for (const connection of sent.keys()) {
-    connections.set(connection, new Decoding(pool, cell.profile));
-  }
-  for (const { response, stream, start, end } of plan.frames) {
-    const planned = plan.streams[stream];
-    const bytes = workload.responses[response].bytes.subarray(start, end);
-    connections.get(planned.connection)?.expect(requestIdOf(response), bytes);
-  }
-  let seconds = 0;
-  for (const [connection, chunks] of sent)
-    seconds += await (connections.get(connection) as Decoding).run(chunks);
-  return seconds;
-}
-
-async function cpuOf({ lanes }: LanePool): Promise<number> {
-  const stats = await Promise.all(lanes.map((lane) => lane.stats()));
-  return stats.reduce((sum, each) => {
-    if (each === undefined) throw new Error('a lane has died');
-    return sum + each.cpuSeconds;
-  }, 0);
 }

@@ -1,7 +1,7 @@
 /** The demo's result as people read it. */
 
 import Table from 'cli-table3';
-import { bytes, duration } from '../show.ts';
+import { bytes, duration } from '../src/cli/show.ts';
 
 interface Row {
   lane: number;

@@ -7,15 +7,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Option } from 'commander';
-import { pull } from '../files/pull.ts';
-import { type Client, connect, createServer, type PolicyName, type ServerStats } from '../index.ts';
-import { POLICY_NAMES } from '../lanes/policy.ts';
-import { checkFolder, wholeNumber } from './arguments.ts';
-import { payloadCosts } from './demo/costs.ts';
-import { type DemoResult, demoTable } from './demo/table.ts';
-import { filesOf, haveSameFiles, linkSmallTextFiles, payloadsOf } from './demo/tree.ts';
-import { stopSignal } from './outcome.ts';
-import { newProgram, runProgram } from './program.ts';
+import { checkFolder, wholeNumber } from '../src/cli/arguments.ts';
+import { stopSignal } from '../src/cli/outcome.ts';
+import { newProgram, runProgram } from '../src/cli/program.ts';
+import { pull } from '../src/files/pull.ts';
+import { type Client, connect, createServer, type PolicyName, type ServerStats } from '../src/index.ts';
+import { POLICY_NAMES } from '../src/lanes/policy.ts';
+import { payloadCosts } from './costs.ts';
+import { type DemoResult, demoTable } from './table.ts';
+import { filesOf, haveSameFiles, linkSmallTextFiles, payloadsOf } from './tree.ts';
 
 interface DemoOptions {
   json?: boolean;

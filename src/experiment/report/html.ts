@@ -1,0 +1,36 @@
+/** The parts of a report that is one HTML file: nothing fetched, light or dark as the reader's system. */
+
+import { STYLE } from './style.ts';
+
+export function escapeHtml(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+}
+
+/** A whole page. `style` comes after the looks that all pages have; `body` is HTML. */
+export function htmlPage(title: string, body: string, style = ''): string {
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escapeHtml(title)}</title>
+<style>${STYLE}${style}</style>
+</head>
+<body>
+<h1>${escapeHtml(title)}</h1>
+${body}
+</body>
+</html>
+`;
+}
+
+/** `isNumber`: which columns are set to the right. */
+export function htmlTable(
+  columns: readonly string[],
+  rows: readonly (readonly string[])[],
+  isNumber: (column: number) => boolean = (column) => column > 0,
+): string {
+  const row = (cells: readonly string[], tag: string) =>
+    `<tr>${cells.map((cell, i) => `<${tag}${isNumber(i) ? ' class="number"' : ''}>${escapeHtml(cell)}</${tag}>`).join('')}</tr>`;
+  return `<div class="scroll"><table>${row(columns, 'th')}\n${rows.map((cells) => row(cells, 'td')).join('\n')}</table></div>`;
+}
