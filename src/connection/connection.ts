@@ -123,11 +123,6 @@ export class Connection {
     this.#maxErrorSize = Math.min(MAX_ERROR_SIZE, maxFrameSize);
   }
 
-  /** The stream that {@link sendPlain} uses. */
-  get plainStreamId(): number {
-    return this.#plainStreamId;
-  }
-
   endOfTick(run: () => void): void {
     this.#transport.endOfTick(run);
   }

@@ -112,11 +112,6 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#input.check();
   }
 
-  /** Requests being received or running. */
-  get openRequests(): number {
-    return this.#reactor.openRequests;
-  }
-
   // ------------------------------------------------------------------------------- frames in (FrameOwner)
 
   receive(frame: Frame): void {
