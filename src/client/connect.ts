@@ -8,7 +8,7 @@ import { portableCodecs } from '../encoding/portable.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { SocketTransport } from '../transport/socket.ts';
 import { ConnectionError } from '../wire/errors.ts';
-import { Client } from './client.ts';
+import { type Client, makeClient } from './client.ts';
 import type { ClientOptions } from './options.ts';
 
 export interface ConnectOptions extends ClientOptions {
@@ -22,43 +22,79 @@ export interface ConnectOptions extends ClientOptions {
   timeoutMs?: number;
 }
 
+/** Connected, and not answered within the time limit. */
+class SilenceError extends ConnectionError {}
+
 /**
  * Connects over TCP or a Unix socket and waits until the server has shown that it speaks the protocol.
- * @throws ConnectionError when nothing listens there, or something else does.
+ * @throws ConnectionError when nothing listens there, something else does, or `timeoutMs` have passed; it says which.
  */
 export async function connect(
   where: { host?: string; port: number } | { path: string },
   options: ConnectOptions = {},
 ): Promise<Client> {
-  const { timeoutMs = 10_000 } = options;
+  const { timeoutMs = 10_000, tls } = options;
   const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port };
   const name = 'path' in target ? target.path : nameOf(target);
-  const { tls } = options;
   const socket: Socket =
     tls === undefined
       ? createConnection({ ...target, allowHalfOpen: true })
       : (await import('node:tls')).connect({ ...tls, ...target, ...{ allowHalfOpen: true } });
+  let client: Client | undefined;
   const timer = setTimeout(() => {
-    socket.destroy(new Error(`no answer within ${timeoutMs} ms`));
+    if (client === undefined) socket.destroy(new Error(notOpenWithin(timeoutMs, socket)));
+    else client.destroy(silentFor(timeoutMs, name, client));
   }, timeoutMs);
   try {
-    await new Promise<void>((resolve, reject) => {
-      socket.once(tls === undefined ? 'connect' : 'secureConnect', resolve);
-      socket.once('error', (error) => reject(cannotConnect(name, error)));
-    });
-    const codecs = new CodecRegistry(options.codecs === 'portable' ? portableCodecs() : nativeCodecs());
-    for (const { codecs: more } of options.extraCodecs ?? [])
-      for (const codec of more) codecs.register(codec);
-    const client = new Client(new SocketTransport(socket, name, options.keepAliveInterval), codecs, options);
-    await client.ready().catch((error) => {
-      const { bytesRead } = client.stats();
-      if (tls === undefined) throw endsAsTls(error, bytesRead) ? orWantsTls(error) : error;
-      throw bytesRead === 0 ? orNoCertificate(error) : error;
-    });
+    await opened(socket, name, tls !== undefined);
+    client = makeClient(
+      new SocketTransport(socket, name, options.keepAliveInterval),
+      codecsOf(options),
+      options,
+    );
+    await client.ready();
     return client;
+  } catch (error) {
+    throw client === undefined || error instanceof SilenceError
+      ? error
+      : whyNot(error as Error, client, tls !== undefined);
   } finally {
     clearTimeout(timer);
   }
+}
+
+function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
+  const registry = new CodecRegistry(codecs === 'portable' ? portableCodecs() : nativeCodecs());
+  for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(codec);
+  return registry;
+}
+
+/** @throws ConnectionError that says why no connection came about. */
+function opened(socket: Socket, name: string, isTls: boolean): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.once(isTls ? 'secureConnect' : 'connect', resolve);
+    socket.once('error', (error) => reject(cannotConnect(name, error, isTls)));
+  });
+}
+
+/** What the other end did instead of sending its settings, and what it may have wanted. */
+function whyNot(error: Error, client: Client, isTls: boolean): Error {
+  const { bytesRead } = client.stats();
+  if (isTls) return bytesRead === 0 ? orNoCertificate(error) : error;
+  return endsAsTls(error, bytesRead) ? orWantsTls(error) : error;
+}
+
+/** What the time limit ended: reaching the other end, or the TLS handshake with it. */
+function notOpenWithin(timeoutMs: number, socket: Socket): string {
+  const step = socket.connecting ? 'no connection' : 'its TLS handshake was not over';
+  return `${step} within ${timeoutMs} ms`;
+}
+
+/** What the time limit ended once there was a connection: that says nothing of the protocol which it speaks. */
+function silentFor(timeoutMs: number, name: string, client: Client): SilenceError {
+  const { bytesRead } = client.stats();
+  const sent = bytesRead === 0 ? 'nothing' : `${bytesRead} bytes, not its settings,`;
+  return new SilenceError(`connected to ${name}, but it sent ${sent} within ${timeoutMs} ms`);
 }
 
 /** With TLS 1.3 a client's handshake is over before the server has looked at its certificate. */
@@ -83,13 +119,14 @@ function nameOf({ host, port }: { host: string; port: number }): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-function cannotConnect(name: string, error: NodeJS.ErrnoException): ConnectionError {
+function cannotConnect(name: string, error: NodeJS.ErrnoException, isTls: boolean): ConnectionError {
   const reasons: Record<string, string> = {
     ECONNREFUSED: 'nothing listens there',
     ENOENT: 'there is no such socket',
     ENOTFOUND: 'unknown host',
     EACCES: 'permission denied',
     ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
+    ECONNRESET: `it closed the connection${isTls ? ' during the TLS handshake' : ''}`,
   };
   return new ConnectionError(`cannot connect to ${name}: ${reasons[error.code ?? ''] ?? error.message}`, {
     cause: error,

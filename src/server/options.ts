@@ -89,9 +89,9 @@ export interface ErrorContext {
   recording?: true;
 }
 
-const MAX_TIMER = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 const count = z.int().min(1);
-const milliseconds = count.max(MAX_TIMER);
+const milliseconds = count.max(MAX_TIMER_MS);
 const callable = <T>() => z.custom<T>((value) => typeof value === 'function').optional();
 const object = <T>() => z.custom<T>((value) => typeof value === 'object' && value !== null).optional();
 
@@ -129,7 +129,7 @@ const OPTIONS = z.strictObject({
   streamLifetime: milliseconds.default(3_600_000),
   laneTimeout: milliseconds.default(10_000),
   resourceLimits: object<ResourceLimits>(),
-  keepAliveInterval: z.int().min(0).max(MAX_TIMER).default(30_000),
+  keepAliveInterval: z.int().min(0).max(MAX_TIMER_MS).default(30_000),
   tls: object<TlsOptions>(),
   authorize: callable<Authorize>(),
   onError: callable<NonNullable<ServerOptions['onError']>>(),

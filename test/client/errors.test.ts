@@ -1,10 +1,14 @@
 import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
+import { makeClient } from '../../src/client/client.ts';
+import { CodecRegistry } from '../../src/encoding/registry.ts';
 import { type Client, CommandError, ConnectionError, connect, ProtocolError } from '../../src/index.ts';
+import { SocketTransport } from '../../src/transport/socket.ts';
 import { encodeFrame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { encodeGoaway, encodeSenderSettings, encodeStreamSettings } from '../../src/wire/payloads.ts';
 import { commands } from '../helpers/commands.ts';
@@ -104,6 +108,8 @@ test('no such Unix socket, no such host: one line that says so', async (t) => {
   t.regex(message, /^cannot connect to no-such-host\.invalid:1: /);
 });
 
+const NOT_MILLRACE = 'does not speak the millrace protocol';
+
 test('an HTTP server is not a millrace server: one line that says so', async (t) => {
   const server = createHttpServer((_request, response) => response.end('hello'));
   const port = await listening(server);
@@ -113,34 +119,95 @@ test('an HTTP server is not a millrace server: one line that says so', async (t)
   });
   const error = await failure(connect({ port }));
   t.true(error instanceof ConnectionError);
-  t.is(error.message, `127.0.0.1:${port} does not speak the millrace protocol`);
+  t.is(error.message, `127.0.0.1:${port} ${NOT_MILLRACE}`);
 });
 
-const IMPOSTORS: [string, (socket: import('node:net').Socket) => void, RegExp][] = [
-  ['closes at once', (socket) => socket.end(), /does not speak the millrace protocol, or wants TLS$/],
-  ['resets at once', (socket) => socket.resetAndDestroy(), /does not speak|ECONNRESET/],
-  ['says nothing', () => undefined, /no answer within 200 ms/],
-  ['says nothing but reads', (socket) => socket.resume(), /no answer within 200 ms/],
-  ['greets like SMTP', (socket) => socket.write('220 mail.example ESMTP\r\n'), /does not speak/],
-  ['greets like SSH', (socket) => socket.write('SSH-2.0-OpenSSH_9.9\r\n'), /does not speak/],
-  ['sends zeros', (socket) => socket.write(new Uint8Array(64)), /does not speak|stream/],
+const CLOSED = 'closed the connection without an answer: it does not speak the millrace protocol';
+const IMPOSTORS: [string, (socket: Socket) => void, string][] = [
+  ['closes at once', (socket) => socket.end(), `${CLOSED}, or wants TLS`],
+  ['greets like SMTP', (socket) => socket.write('220 mail.example ESMTP\r\n'), NOT_MILLRACE],
+  ['greets like SSH', (socket) => socket.write('SSH-2.0-OpenSSH_9.9\r\n'), NOT_MILLRACE],
   [
     'alerts as a TLS server',
     (socket) => socket.end(Uint8Array.of(0x15, 3, 3, 0, 2, 2, 10)),
-    /does not speak the millrace protocol, or wants TLS$/,
+    `${NOT_MILLRACE}, or wants TLS`,
   ],
-  ['sends half a frame and closes', (socket) => socket.end(SETTINGS.subarray(0, 20)), /does not speak/],
+  ['sends half a frame and closes', (socket) => socket.end(SETTINGS.subarray(0, 20)), NOT_MILLRACE],
 ];
 
 for (const [what, talk, message] of IMPOSTORS) {
   test(`connect() to a server that ${what} fails in one line`, async (t) => {
     const where = await impostor(t, talk);
-    const timeoutMs = what.startsWith('says nothing') ? 200 : 60_000;
-    const error = await failure(connect(where, { timeoutMs }));
-    t.regex(error.message, message);
-    t.false(error.message.includes('\n'));
+    const error = await failure(connect(where, { timeoutMs: 60_000 }));
+    t.true(error instanceof ConnectionError);
+    t.is(error.message, `127.0.0.1:${where.port} ${message}`);
   });
 }
+
+test('connect() to a server that resets at once fails in one line', async (t) => {
+  const where = await impostor(t, (socket) => socket.resetAndDestroy());
+  const error = await failure(connect(where, { timeoutMs: 60_000 }));
+  t.true(error instanceof ConnectionError);
+  const name = `127.0.0.1:${where.port}`;
+  // The reset may come before the connection counts as made.
+  const before = `cannot connect to ${name}: it closed the connection`;
+  t.true([before, `${name} ${CLOSED} (read ECONNRESET)`].includes(error.message), error.message);
+});
+
+test('connect() to a server that sends zeros: a protocol error that names what is wrong with them', async (t) => {
+  const where = await impostor(t, (socket) => socket.write(new Uint8Array(64)));
+  const error = await failure(connect(where, { timeoutMs: 60_000 }));
+  t.true(error instanceof ProtocolError);
+  t.regex(error.message, /stream/);
+});
+
+// The time limit says nothing about the protocol that the other end speaks.
+const SILENT: [string, (socket: Socket) => void, string][] = [
+  ['says nothing', () => undefined, 'it sent nothing'],
+  ['says nothing but reads', (socket) => socket.resume(), 'it sent nothing'],
+  [
+    'sends half a frame',
+    (socket) => socket.write(SETTINGS.subarray(0, 20)),
+    'it sent 20 bytes, not its settings,',
+  ],
+];
+
+for (const [what, talk, sent] of SILENT) {
+  test(`connect() to a server that ${what} and then nothing more: the time limit is what failed`, async (t) => {
+    const where = await impostor(t, talk);
+    const error = await failure(connect(where, { timeoutMs: 300 }));
+    t.true(error instanceof ConnectionError);
+    t.is(error.message, `connected to 127.0.0.1:${where.port}, but ${sent} within 300 ms`);
+  });
+}
+
+test('connect() with TLS to what says nothing: the time limit, and that it was the handshake', async (t) => {
+  const where = await impostor(t, (socket) => socket.resume());
+  const error = await failure(connect(where, { tls: {}, timeoutMs: 300 }));
+  t.true(error instanceof ConnectionError);
+  t.is(
+    error.message,
+    `cannot connect to 127.0.0.1:${where.port}: its TLS handshake was not over within 300 ms`,
+  );
+});
+
+test('connect() with TLS to what closes at once: it was the handshake that it closed in', async (t) => {
+  const where = await impostor(t, (socket) => socket.end());
+  const error = await failure(connect(where, { tls: {}, timeoutMs: 60_000 }));
+  t.is(
+    error.message,
+    `cannot connect to 127.0.0.1:${where.port}: it closed the connection during the TLS handshake`,
+  );
+});
+
+test('a client that is destroyed before its server has answered says that, and nothing of the protocol', async (t) => {
+  const where = await impostor(t, (socket) => socket.resume());
+  const socket = await rawSocket(t, where);
+  const client = makeClient(new SocketTransport(socket, 'there'), new CodecRegistry([]));
+  const ready = failure(client.ready());
+  client.destroy();
+  t.is((await ready).message, 'the client is closed');
+});
 
 test('a part-A server is served by a plain client', async (t) => {
   const where = await impostor(t, (socket) => {
