@@ -26,12 +26,12 @@ export interface FrameOwner {
   onClosed(reason: Error | undefined): void;
   /** True in the middle of a command, when the peer may not pause for long. */
   readonly midCommand: boolean;
-  /** The error of a command that has been arriving for too long at `now`, by the clock of {@link Connection.inputTime}. */
-  overdue(now: number): ProtocolError | undefined;
+  /** The error of a command that has been arriving for too long at `nowMs`, by the clock of {@link Connection.inputTimeMs}. */
+  overdue(nowMs: number): ProtocolError | undefined;
 }
 
 /** After a protocol error: how long we go on swallowing input, so that the peer can read why before it is reset. */
-const LINGER = 1000;
+const LINGER_MS = 1000;
 
 const MAX_ERROR_SIZE = 1024;
 const NOTHING = new Uint8Array(0);
@@ -47,14 +47,14 @@ export class Connection {
   #plainBegun = false;
   #state: 'open' | 'ended' | 'failing' | 'closed' = 'open';
   #paused = false;
-  #pausedAt = 0;
-  #pausedFor = 0;
-  #inputTime = 0;
+  #pausedAtMs = 0;
+  #pausedForMs = 0;
+  #inputTimeMs = 0;
   /** When the frame began that is not whole yet; undefined between frames. */
-  #frameSince: number | undefined;
+  #frameSinceMs: number | undefined;
   #watch: ReturnType<typeof setInterval> | undefined;
   /** When the watch should look next. */
-  #nextLook = 0;
+  #nextLookMs = 0;
   /** Runs out after a protocol error: nothing is delivered any more. */
   #dropTimer: ReturnType<typeof setTimeout> | undefined;
   #current: Frame | undefined;
@@ -86,8 +86,8 @@ export class Connection {
    * When the input in hand came, in milliseconds on a clock that stands still while we are not reading: a peer is
    * given the time that it takes, not the time that we take.
    */
-  get inputTime(): number {
-    return this.#inputTime;
+  get inputTimeMs(): number {
+    return this.#inputTimeMs;
   }
 
   get open(): boolean {
@@ -123,11 +123,6 @@ export class Connection {
     this.#maxErrorSize = Math.min(MAX_ERROR_SIZE, maxFrameSize);
   }
 
-  /** The stream that {@link sendPlain} uses. */
-  get plainStreamId(): number {
-    return this.#plainStreamId;
-  }
-
   endOfTick(run: () => void): void {
     this.#transport.endOfTick(run);
   }
@@ -136,29 +131,29 @@ export class Connection {
   pause(): void {
     if (this.#paused) return;
     this.#paused = true;
-    this.#pausedAt = performance.now();
+    this.#pausedAtMs = performance.now();
     this.#transport.pause();
   }
 
   resume(): void {
     if (!this.#paused || this.#state === 'closed') return;
     this.#paused = false;
-    this.#pausedFor += performance.now() - this.#pausedAt;
+    this.#pausedForMs += performance.now() - this.#pausedAtMs;
     this.#transport.resume();
   }
 
   /** The peer was waiting for us: the time since its last input was ours, and from now on it is its turn again. */
   restartIdleTime(): void {
-    this.#pausedFor += this.#readingTime() - this.#inputTime;
+    this.#pausedForMs += this.#readingTimeMs() - this.#inputTimeMs;
   }
 
   /**
-   * Closes once everything sent so far has reached the transport; reads on until the peer closes too. `patience`: drops
-   * the connection when that has taken so many milliseconds.
+   * Closes once everything sent so far has reached the transport; reads on until the peer closes too. `patienceMs`: drops
+   * the connection when that takes longer.
    */
-  end(patience?: number): void {
+  end(patienceMs?: number): void {
     if (this.#state === 'closed') return;
-    if (patience !== undefined && this.#dropTimer === undefined) this.#dropAfter(patience);
+    if (patienceMs !== undefined && this.#dropTimer === undefined) this.#dropAfter(patienceMs);
     this.writer.whenEmpty(this.#endOutput);
   }
 
@@ -210,7 +205,7 @@ export class Connection {
     this.writer.whenEmpty(() => {
       this.#endOutput();
       this.#transport.resume();
-      this.#dropAfter(LINGER);
+      this.#dropAfter(LINGER_MS);
     });
   }
 
@@ -223,16 +218,16 @@ export class Connection {
   #onData(chunk: Uint8Array): void {
     if (this.#state !== 'open') return;
     this.bytesRead += chunk.length;
-    this.#inputTime = this.#readingTime();
+    this.#inputTimeMs = this.#readingTimeMs();
     try {
       this.#splitter.push(chunk);
     } catch (error) {
       this.fail(error);
       return;
     }
-    if (!this.#splitter.midFrame) this.#frameSince = undefined;
-    else if (this.#current !== undefined) this.#frameSince = this.#inputTime;
-    else this.#frameSince ??= this.#inputTime;
+    if (!this.#splitter.midFrame) this.#frameSinceMs = undefined;
+    else if (this.#current !== undefined) this.#frameSinceMs = this.#inputTimeMs;
+    else this.#frameSinceMs ??= this.#inputTimeMs;
     this.#current = undefined;
     this.#startWatch();
   }
@@ -261,19 +256,19 @@ export class Connection {
     this.#owner?.onClosed(reason);
   }
 
-  #readingTime(): number {
-    return (this.#paused ? this.#pausedAt : performance.now()) - this.#pausedFor;
+  #readingTimeMs(): number {
+    return (this.#paused ? this.#pausedAtMs : performance.now()) - this.#pausedForMs;
   }
 
   /** A peer may be silent for as long as it likes, but not in the middle of something (B-limits). */
   #startWatch(): void {
     if (this.#watch !== undefined || !this.#midway) return;
-    this.#nextLook = performance.now() + this.#watchPeriod;
-    this.#watch = setInterval(this.#checkTimes, this.#watchPeriod);
+    this.#nextLookMs = performance.now() + this.#watchPeriodMs;
+    this.#watch = setInterval(this.#checkTimes, this.#watchPeriodMs);
     (this.#watch as { unref?: () => void }).unref?.();
   }
 
-  get #watchPeriod(): number {
+  get #watchPeriodMs(): number {
     const { idleTimeout, frameTimeout, commandTimeout } = this.limits;
     return Math.min(1000, Math.max(5, Math.min(idleTimeout, frameTimeout, commandTimeout) / 4));
   }
@@ -294,10 +289,10 @@ export class Connection {
 
   /** A look that comes late was held up by us: for so long this thread was busy, or was not run. */
   #forgiveDelay(): void {
-    const now = performance.now();
-    const late = now - this.#nextLook;
-    this.#nextLook = now + this.#watchPeriod;
-    if (late > this.#watchPeriod && !this.#paused) this.#pausedFor += late;
+    const nowMs = performance.now();
+    const lateMs = nowMs - this.#nextLookMs;
+    this.#nextLookMs = nowMs + this.#watchPeriodMs;
+    if (lateMs > this.#watchPeriodMs && !this.#paused) this.#pausedForMs += lateMs;
   }
 
   readonly #failIfOverdue = (): void => {
@@ -306,25 +301,25 @@ export class Connection {
   };
 
   #overdue(): ProtocolError | undefined {
-    const now = this.#readingTime();
-    return this.#frameOverdue(now) ?? this.#owner?.overdue(now);
+    const nowMs = this.#readingTimeMs();
+    return this.#frameOverdue(nowMs) ?? this.#owner?.overdue(nowMs);
   }
 
-  #frameOverdue(now: number): ProtocolError | undefined {
-    if (this.#frameSince === undefined) return undefined;
+  #frameOverdue(nowMs: number): ProtocolError | undefined {
+    if (this.#frameSinceMs === undefined) return undefined;
     const { idleTimeout, frameTimeout } = this.limits;
-    if (now - this.#inputTime >= idleTimeout) {
+    if (nowMs - this.#inputTimeMs >= idleTimeout) {
       return new ProtocolError('timeout', `idleTimeout: idle for ${idleTimeout} ms in the middle of a frame`);
     }
-    if (now - this.#frameSince >= frameTimeout) {
+    if (nowMs - this.#frameSinceMs >= frameTimeout) {
       return new ProtocolError('timeout', `frameTimeout: one frame took over ${frameTimeout} ms`);
     }
     return undefined;
   }
 
-  #dropAfter(milliseconds: number): void {
+  #dropAfter(delayMs: number): void {
     clearTimeout(this.#dropTimer);
-    this.#dropTimer = setTimeout(() => this.#transport.destroy(), milliseconds);
+    this.#dropTimer = setTimeout(() => this.#transport.destroy(), delayMs);
     (this.#dropTimer as { unref?: () => void }).unref?.();
   }
 

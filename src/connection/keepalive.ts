@@ -1,4 +1,4 @@
-/** Finds out that the other end is gone without a word (protocol.md C: ping). Servers and clients do it alike. */
+/** Finds out that the other end is gone without a word (protocol C: ping). Servers and clients do it alike. */
 
 import { ConnectionError } from '../wire/errors.ts';
 import { FrameType } from '../wire/frame.ts';
@@ -19,10 +19,10 @@ export class KeepAlive {
     this.#answersPings = answersPings;
   }
 
-  /** Calls {@link check} every `milliseconds` until {@link stop}; 0: never. Keeps no process alive. */
-  start(milliseconds: number): void {
-    if (milliseconds <= 0) return;
-    this.#timer = setInterval(() => this.check(), milliseconds);
+  /** Calls {@link check} every `periodMs` until {@link stop}; 0: never. Keeps no process alive. */
+  start(periodMs: number): void {
+    if (periodMs <= 0) return;
+    this.#timer = setInterval(() => this.check(), periodMs);
     (this.#timer as { unref?: () => void }).unref?.();
   }
 

@@ -34,13 +34,13 @@ export interface Pressure {
 }
 
 /**
- * Where the link takes more than so many times as long as the lanes, it is the bottleneck; where it takes less than they
+ * Where the link takes more than this many times as long as the lanes, it is the bottleneck; where it takes less than they
  * do, they are; in between we are where we should be.
  */
 const LINK_SHARE = 2;
 /**
  * How far we move, in rungs, in the time that it takes to see what that does: until what waits is out and a ping has
- * found it so. A faster controller would swing; but where the wait is so many times {@link LONG_MS} we are far off.
+ * found it so. A faster controller would swing; but where the wait is many times {@link LONG_MS} we are far off.
  */
 const STEP = 0.2;
 const LONG_MS = 1;
@@ -126,7 +126,7 @@ export class WaitProbe {
     this.#since = this.#now();
   }
 
-  /** So much has left `queue`. */
+  /** `amount` bytes have left `queue`. */
   left(queue: unknown, amount: number): void {
     if (this.#queue !== queue) return;
     this.#ahead -= amount;
@@ -151,7 +151,7 @@ export class WaitProbe {
 
 /** Milliseconds between two questions to the peer. */
 const ASK_MS = 20;
-/** Round trips of so many milliseconds are looked at together. */
+/** Round trips within this time are looked at together, in milliseconds. */
 const ROUNDS_MS = 60;
 
 interface Round {
@@ -186,7 +186,7 @@ export class LinkProbe {
     return true;
   }
 
-  answered(): void {
+  pong(): void {
     if (!this.#asked) return;
     this.#asked = false;
     const at = this.#now();

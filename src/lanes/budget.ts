@@ -23,8 +23,8 @@ const ZSTD_WINDOW_LOGS = [
 ];
 const ZSTD_DEFAULT_LEVEL = 3;
 /** Tables and window of tuning `records`, whatever the level. */
-const RECORDS_TABLES = 1150 * KIB;
-const RECORDS_WINDOW_LOG = 22;
+const TUNING_RECORDS_TABLES = 1150 * KIB;
+const TUNING_RECORDS_WINDOW_LOG = 22;
 /** A decoder and the buffer of its output, beside window and blocks. */
 const DECODER = 160 * KIB;
 const MAX_BLOCK = 128 * KIB;
@@ -38,7 +38,8 @@ export function encoderCost(profile: string, { level, windowLog, tuning }: Conte
   if (profile === 'identity') return 0;
   // Profiles that we do not know are accounted like zstd, whose contexts are the largest.
   if (profile === 'zlib') return 160 * KIB + 4 * 2 ** (windowLog ?? ZLIB_MAX_WINDOW_LOG);
-  if (tuning === 'records') return RECORDS_TABLES + windowCost(2 ** (windowLog ?? RECORDS_WINDOW_LOG));
+  if (tuning === 'records')
+    return TUNING_RECORDS_TABLES + windowCost(2 ** (windowLog ?? TUNING_RECORDS_WINDOW_LOG));
   const index = Math.min(ZSTD_TABLES.length, Math.max(1, level ?? ZSTD_DEFAULT_LEVEL)) - 1;
   return ZSTD_TABLES[index] * KIB + windowCost(2 ** (windowLog ?? ZSTD_WINDOW_LOGS[index]));
 }
@@ -83,8 +84,8 @@ interface Held {
   placedAt: number;
   /** Its `usedAt` at the last sweep that saw it at work, and when that was, in milliseconds. */
   seenUse: number;
-  idleSince: number;
-  openedAt: number;
+  idleSinceMs: number;
+  openedAtMs: number;
 }
 
 export interface BudgetOptions {
@@ -105,8 +106,8 @@ export class ContextBudget {
   #used = 0;
   #decoders = 0;
   #clock = 0;
-  readonly #idleTimeout: number;
-  readonly #lifetime: number;
+  readonly #idleTimeoutMs: number;
+  readonly #lifetimeMs: number;
   /** Contexts that may be given up, the least recently used first. */
   readonly #held = new Map<IdleContext, Held>();
   /** Contexts that were given up, made smaller or not made at all for want of room, since the start. */
@@ -116,8 +117,8 @@ export class ContextBudget {
   constructor(options: BudgetOptions, keptBack = 0) {
     this.limit = Math.floor(options.contextMemory ?? availableMemory() / 4);
     this.#used = Math.min(keptBack, Math.floor(this.limit / 4));
-    this.#idleTimeout = options.streamIdleTimeout ?? Number.POSITIVE_INFINITY;
-    this.#lifetime = options.streamLifetime ?? Number.POSITIVE_INFINITY;
+    this.#idleTimeoutMs = options.streamIdleTimeout ?? Number.POSITIVE_INFINITY;
+    this.#lifetimeMs = options.streamLifetime ?? Number.POSITIVE_INFINITY;
   }
 
   get used(): number {
@@ -168,8 +169,8 @@ export class ContextBudget {
   /** From now on `context` may be given up when it is idle, until {@link forget}. */
   hold(context: IdleContext): void {
     const { usedAt } = context;
-    const now = performance.now();
-    this.#held.set(context, { placedAt: usedAt, seenUse: usedAt, idleSince: now, openedAt: now });
+    const nowMs = performance.now();
+    this.#held.set(context, { placedAt: usedAt, seenUse: usedAt, idleSinceMs: nowMs, openedAtMs: nowMs });
   }
 
   forget(context: IdleContext): void {
@@ -177,22 +178,22 @@ export class ContextBudget {
   }
 
   /** How often {@link sweep} should be called, in milliseconds. */
-  get sweepPeriod(): number {
-    return Math.min(5000, Math.max(10, Math.min(this.#idleTimeout, this.#lifetime) / 4));
+  get sweepPeriodMs(): number {
+    return Math.min(5000, Math.max(10, Math.min(this.#idleTimeoutMs, this.#lifetimeMs) / 4));
   }
 
-  /** Gives up streams that have been idle for too long at `now`, and renews those that have been open for too long. */
-  sweep(now: number): void {
+  /** Gives up streams that have been idle for too long at `nowMs`, and renews those that have been open for too long. */
+  sweep(nowMs: number): void {
     for (const [context, held] of this.#held) {
       if (!context.idle || context.usedAt !== held.seenUse) {
         held.seenUse = context.usedAt;
-        held.idleSince = now;
-      } else if (now - held.idleSince >= this.#idleTimeout) {
+        held.idleSinceMs = nowMs;
+      } else if (nowMs - held.idleSinceMs >= this.#idleTimeoutMs) {
         context.giveUp();
         continue;
       }
-      if (now - held.openedAt < this.#lifetime) continue;
-      held.openedAt = now;
+      if (nowMs - held.openedAtMs < this.#lifetimeMs) continue;
+      held.openedAtMs = nowMs;
       if (context.idle) context.giveUp();
       else context.renew();
     }

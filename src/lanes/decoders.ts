@@ -26,7 +26,7 @@ class LaneDecoder implements SlotOwner {
   /** Finds that window before a lane takes memory for it; undefined where any profile has but one. */
   readonly #walker: ZstdWalker | undefined;
   readonly #tickets: Ticket[] = [];
-  readonly #answer: (ticket: Ticket, error: DecodeError | undefined) => void;
+  readonly #settle: (ticket: Ticket, error: DecodeError | undefined) => void;
   #lost: string | undefined;
   #closed = false;
 
@@ -34,12 +34,12 @@ class LaneDecoder implements SlotOwner {
     lane: Lane | undefined,
     setup: DecoderSetup,
     budget: ContextBudget,
-    answer: (ticket: Ticket, error?: DecodeError) => void,
+    settle: (ticket: Ticket, error?: DecodeError) => void,
   ) {
     this.#lane = lane;
     this.#profile = setup.profile;
     this.#budget = budget;
-    this.#answer = answer;
+    this.#settle = settle;
     this.#slot = lane?.open(this) ?? -1;
     if (setup.profile === ZSTD) this.#walker = new ZstdWalker(setup.maxWindowSize);
     if (lane === undefined) this.#lost = 'no worker to decode on';
@@ -71,11 +71,11 @@ class LaneDecoder implements SlotOwner {
     if (ticket === undefined) return;
     if (record.op === Op.decoded) {
       ticket.payload = record.payload.slice();
-      this.#answer(ticket, undefined);
+      this.#settle(ticket, undefined);
     } else {
       const message = decodeUtf8(record.payload);
       const where = `stream ${ticket.frame.streamId}: ${message}`;
-      this.#answer(ticket, new DecodeError(record.flags === 1 ? 'limit' : 'corrupt', where));
+      this.#settle(ticket, new DecodeError(record.flags === 1 ? 'limit' : 'corrupt', where));
     }
   }
 
@@ -84,7 +84,7 @@ class LaneDecoder implements SlotOwner {
     this.#lost = reason;
     for (const ticket of this.#tickets.splice(0)) {
       ticket.lost = reason;
-      this.#answer(ticket, undefined);
+      this.#settle(ticket, undefined);
     }
   }
 
@@ -135,23 +135,23 @@ export class LaneDecoders implements Decoders {
   readonly #pool: LanePool;
   readonly #limits: Limits;
   readonly #profiles: ReadonlySet<string>;
-  readonly #answer: (ticket: Ticket, error: DecodeError | undefined) => void;
+  readonly #settle: (ticket: Ticket, error: DecodeError | undefined) => void;
   readonly #open = new Map<number, LaneDecoder>();
   #waiting: Step[] = [];
   #ahead = 0;
   #held = false;
 
-  /** `answer` is called when a ticket has its payload, is lost, or (with the error) cannot be decoded. */
+  /** `settle` is called when a ticket has its payload, is lost, or (with the error) cannot be decoded. */
   constructor(
     pool: LanePool,
     limits: Limits,
     profiles: ReadonlySet<string>,
-    answer: (ticket: Ticket, error: DecodeError | undefined) => void,
+    settle: (ticket: Ticket, error: DecodeError | undefined) => void,
   ) {
     this.#pool = pool;
     this.#limits = limits;
     this.#profiles = profiles;
-    this.#answer = answer;
+    this.#settle = settle;
   }
 
   supports(profile: string): boolean {
@@ -163,7 +163,7 @@ export class LaneDecoders implements Decoders {
     const setup = { profile, settings: [...settings], maxDecodedSize, maxDecodedRatio, maxWindowSize };
     this.#enqueue(0, () => {
       const lane = this.#pool.leastUsed();
-      this.#open.set(streamId, new LaneDecoder(lane, setup, this.#pool.budget, this.#answered));
+      this.#open.set(streamId, new LaneDecoder(lane, setup, this.#pool.budget, this.#settled));
     });
   }
 
@@ -207,9 +207,9 @@ export class LaneDecoders implements Decoders {
     }
   }
 
-  readonly #answered = (ticket: Ticket, error: DecodeError | undefined): void => {
+  readonly #settled = (ticket: Ticket, error: DecodeError | undefined): void => {
     this.#ahead -= this.#mostOf(ticket);
-    this.#answer(ticket, error);
+    this.#settle(ticket, error);
     this.#goOn();
   };
 

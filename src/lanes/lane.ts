@@ -273,7 +273,7 @@ export class Lane {
 /** Runs up to this size are copied out of their batch: that costs less than to keep the batch for them. */
 const COPY_LIMIT = 4096;
 /**
- * While a lane has lent so many batches, to slow readers, a run has to fill this much of one to keep it: together they
+ * While a lane has lent this many batches to slow readers, a run has to fill this much of one to keep it: together they
  * hold these, and otherwise at most four times their bytes.
  */
 const FREE_LOANS = 8;

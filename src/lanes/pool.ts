@@ -34,12 +34,12 @@ export interface LanePoolOptions extends BudgetOptions {
 }
 
 /** A lane that dies sooner than this after it opened is reopened with a growing delay, in milliseconds. */
-const YOUNG = 1000;
-const MAX_DELAY = 5000;
+const YOUNG_MS = 1000;
+const MAX_DELAY_MS = 5000;
 /** Askings for a sign of life within `laneTimeout`: a process that was stopped itself asks but once. */
 const BEATS = 4;
 /** How long lanes may take to end before their workers are ended for them, in milliseconds. */
-const END_TIME = 1000;
+const END_TIME_MS = 1000;
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const LANE_FILE = fileURLToPath(new URL(`../../workers/lane.${EXTENSION}`, import.meta.url));
@@ -64,7 +64,7 @@ export class LanePool {
     // A payload for the cache is compressed on a context of its own, one at a time on each lane.
     const cacheContexts = options.workers * encoderCost('zstd-8mb', { level: options.cacheLevel });
     this.budget = new ContextBudget(options, options.caching ? cacheContexts : 0);
-    this.#sweeper = setInterval(() => this.budget.sweep(performance.now()), this.budget.sweepPeriod);
+    this.#sweeper = setInterval(() => this.budget.sweep(performance.now()), this.budget.sweepPeriodMs);
     this.#sweeper.unref();
     this.#piscina = new Piscina<LaneTask, void>({
       filename: LANE_FILE,
@@ -105,7 +105,7 @@ export class LanePool {
     clearInterval(this.#watchdog);
     for (const timer of this.#reopening) clearTimeout(timer);
     for (const lane of this.lanes) lane.end();
-    await within(Promise.allSettled(this.#tasks), END_TIME);
+    await within(Promise.allSettled(this.#tasks), END_TIME_MS);
     await this.#piscina.destroy();
   }
 
@@ -126,7 +126,7 @@ export class LanePool {
     const lane = new Lane(index, port1, (error) => this.kill(lane, `its answers broke: ${error}`));
     const killer = new AbortController();
     this.#killers.set(lane, killer);
-    const opened = Date.now();
+    const openedAtMs = Date.now();
     this.#lanes[index] = lane;
     // Piscina's types read the transfer list off the browser's MessagePort.
     const runOptions = { transferList: [port2], signal: killer.signal } as object;
@@ -136,15 +136,15 @@ export class LanePool {
       runOptions,
     );
     const ended = task.then(
-      () => this.#ended(lane, 'ended', deaths, opened),
-      (error) => this.#ended(lane, killer.signal.reason ?? error, deaths, opened),
+      () => this.#ended(lane, 'ended', deaths, openedAtMs),
+      (error) => this.#ended(lane, killer.signal.reason ?? error, deaths, openedAtMs),
     );
     this.#tasks.add(ended);
     ended.finally(() => this.#tasks.delete(ended));
   }
 
   /** Resets exactly the streams pinned to the lane, and opens another on Piscina's new worker. */
-  #ended(lane: Lane, cause: unknown, deaths: number, opened: number): void {
+  #ended(lane: Lane, cause: unknown, deaths: number, openedAtMs: number): void {
     const error = cause instanceof Error ? cause : new Error(String(cause));
     this.#lanes[lane.index] = undefined;
     this.#killers.delete(lane);
@@ -153,12 +153,12 @@ export class LanePool {
     lane.lose(this.#closing ? 'server is shutting down' : died);
     if (this.#closing) return;
     this.#options.onLost(lane.index, error);
-    const young = Date.now() - opened < YOUNG;
-    const delay = young ? Math.min(50 * 2 ** deaths, MAX_DELAY) : 0;
+    const young = Date.now() - openedAtMs < YOUNG_MS;
+    const delayMs = young ? Math.min(50 * 2 ** deaths, MAX_DELAY_MS) : 0;
     const reopening = setTimeout(() => {
       this.#reopening.delete(reopening);
       this.#open(lane.index, young ? deaths + 1 : 0);
-    }, delay);
+    }, delayMs);
     this.#reopening.add(reopening);
   }
 }

@@ -22,7 +22,7 @@ export interface RouterOptions {
   readonly perRequest: boolean;
   /** Response streams of one connection. */
   readonly streams: number;
-  /** What the peer can decode and we encode; `identity` makes all responses plain. */
+  /** What the peer can decode and we encode; with `identity` no response is encoded. */
   readonly profile: string;
   readonly level?: number;
   readonly windowLog?: number;
@@ -79,7 +79,7 @@ export class Router {
   /** Where the peer answers pings, too. */
   #linkProbe: LinkProbe | undefined;
   /** Runs calls whose output is not encoded. */
-  readonly #plainCalls = new Place(-1, undefined);
+  readonly #unencodedCalls = new Place(-1, undefined);
   /** Requests that wait for a place, oldest first. */
   readonly #waiting = new Map<number, () => void>();
   #closed = false;
@@ -106,7 +106,7 @@ export class Router {
 
   /** The peer has answered a ping. */
   pong(payload: Uint8Array): void {
-    if (payload[0] === LINK_PING[0]) this.#linkProbe?.answered();
+    if (payload[0] === LINK_PING[0]) this.#linkProbe?.pong();
   }
 
   /** Takes new options for streams that are opened from now on; for use before the first request. */
@@ -130,29 +130,29 @@ export class Router {
 
   /**
    * Calls `use` with the stream that the policy chooses, at once or when one is free; with undefined when the response
-   * has to go plain from the main thread, or when no lane lives. `plain` keeps the response out of every context;
+   * has to go out on the plain stream, or when no lane lives. `sensitive` keeps the response out of every context;
    * `inLane` says that its handler runs on a lane and needs a stream there all the same.
    * @throws RangeError when a policy of the user's chooses a stream that does not exist.
    */
   acquire(
     requestId: number,
     query: RouteQuery,
-    plain: boolean,
+    sensitive: boolean,
     inLane: boolean,
     use: (stream: LaneStream | undefined) => void,
   ): void {
-    const unencoded = plain || this.#options.profile === 'identity';
-    const place = unencoded ? this.#plainCalls : this.#choose(query);
-    if (place === this.#plainCalls && !inLane) {
+    const unencoded = sensitive || this.#options.profile === 'identity';
+    const place = unencoded ? this.#unencodedCalls : this.#choose(query);
+    if (place === this.#unencodedCalls && !inLane) {
       use(undefined);
       return;
     }
     if (place === undefined) {
-      this.#waiting.set(requestId, () => this.acquire(requestId, query, plain, inLane, use));
+      this.#waiting.set(requestId, () => this.acquire(requestId, query, sensitive, inLane, use));
       return;
     }
-    // Without memory for a context the response goes plain; a handler in a lane still needs a stream there.
-    const stream = this.#streamAt(place) ?? (inLane ? this.#streamAt(this.#plainCalls) : undefined);
+    // Without memory for a context the response is not encoded; a handler in a lane still needs a stream there.
+    const stream = this.#streamAt(place) ?? (inLane ? this.#streamAt(this.#unencodedCalls) : undefined);
     stream?.use(requestId);
     place.responses++;
     use(stream);
@@ -189,9 +189,9 @@ export class Router {
     this.#closed = true;
     this.#waiting.clear();
     this.cacheStreams.close();
-    for (const place of [...this.#places, this.#plainCalls]) {
+    for (const place of [...this.#places, this.#unencodedCalls]) {
       if (place.stream === undefined) continue;
-      if (place !== this.#plainCalls) this.#keepFigures(place.stream);
+      if (place !== this.#unencodedCalls) this.#keepFigures(place.stream);
       place.stream.close();
       place.stream = undefined;
     }
@@ -208,11 +208,11 @@ export class Router {
     return place;
   }
 
-  /** The less loaded stream of the rung that suits what waits now; the place of plain calls for no encoding. */
+  /** The less loaded stream of the rung that suits what waits now; the place of unencoded calls for no encoding. */
   #climb(ladder: Ladder): Place {
     const laneMs = this.#laneProbe?.ms ?? 0;
     const rung = ladder.next({ linkMs: this.#linkMs(), laneMs, atMs: performance.now() });
-    if (this.#rungs[rung] === 'plain') return this.#plainCalls;
+    if (this.#rungs[rung] === 'plain') return this.#unencodedCalls;
     const places = this.#places.slice(rung * RUNG_STREAMS, (rung + 1) * RUNG_STREAMS);
     return places.reduce((best, each) => (each.pendingBytes < best.pendingBytes ? each : best));
   }
@@ -230,7 +230,7 @@ export class Router {
     const lane = this.#pool.leastUsed();
     if (lane === undefined) return undefined;
     const { windowLog, tuning, frameSize, perRequest } = this.#options;
-    const profile = place === this.#plainCalls ? 'identity' : this.#options.profile;
+    const profile = place === this.#unencodedCalls ? 'identity' : this.#options.profile;
     const { budget } = this.#pool;
     const context = budget.takeEncoder(profile, { level: place.level, windowLog, tuning });
     if (context === undefined) return undefined;
@@ -238,7 +238,7 @@ export class Router {
       streamId: place.lostId ?? this.#ids.take(),
       profile,
       frameSize,
-      perRequest: perRequest && place !== this.#plainCalls,
+      perRequest: perRequest && place !== this.#unencodedCalls,
       ...context.shape,
     };
     place.lostId = undefined;

@@ -54,7 +54,7 @@ export class Gate {
     this.take(bytes);
   }
 
-  /** So much of what was promised has come, and is to be given as anything else. */
+  /** `bytes` of what was promised have come, and are to be given like any others. */
   keepPromise(bytes: number): void {
     this.#promised -= bytes;
   }
@@ -369,13 +369,13 @@ export class RequestFlow {
     return this.#unreadData;
   }
 
-  /** Command data has come that costs so much to hold. */
+  /** Command data has come; `cost`: what it takes to hold it, in bytes. */
   dataCame(cost: number): void {
     this.#unreadData += cost;
     this.#connection.dataCame(cost);
   }
 
-  /** The handler has taken, or will never take, command data that cost so much to hold. */
+  /** The handler has taken, or will never take, command data that cost this to hold. */
   dataRead(cost: number): void {
     this.#unreadData -= cost;
     this.#connection.dataRead(cost);

@@ -23,9 +23,9 @@ export class IncomingCommand {
   reserved = false;
   expectsArguments: boolean;
   readonly expectsData: boolean;
-  /** When its first and its newest frame came. */
-  readonly since: number;
-  newest: number;
+  /** When its first and its newest frame came, in milliseconds. */
+  readonly sinceMs: number;
+  newestMs: number;
   /** True once it is answered, or about to be. */
   answered = false;
   #partial: PartialArgument | undefined;
@@ -36,14 +36,14 @@ export class IncomingCommand {
     command: string,
     expectsArguments: boolean,
     expectsData: boolean,
-    now: number,
+    nowMs: number,
   ) {
     this.requestId = requestId;
     this.command = command;
     this.expectsArguments = expectsArguments;
     this.expectsData = expectsData;
-    this.since = now;
-    this.newest = now;
+    this.sinceMs = nowMs;
+    this.newestMs = nowMs;
   }
 
   /**

@@ -35,7 +35,7 @@ export interface Decoders extends StreamDecoders {
 export type FrameReceiver = (frame: Frame, payload: Uint8Array, lost: string | undefined) => void;
 
 const NOTHING = new Uint8Array(0);
-/** A frame may keep so many times its own bytes. */
+/** A frame may keep memory alive up to this multiple of its own bytes. */
 const COMPACT_BELOW = 4;
 
 export class IncomingFrames {

@@ -2,7 +2,7 @@
 
 import { type Limits, overLimit } from '../wire/limits.ts';
 
-const SECOND = 1000;
+const SECOND_MS = 1000;
 
 type RateLimit = 'maxStreamBegins' | 'maxPings' | 'maxCredits' | 'maxCancels';
 
@@ -10,7 +10,7 @@ export class Rate {
   readonly #name: RateLimit;
   readonly #limit: number;
   readonly #what: string;
-  #since = Number.NEGATIVE_INFINITY;
+  #sinceMs = Number.NEGATIVE_INFINITY;
   #count = 0;
 
   /** `what`: the events' name in the error. */
@@ -20,10 +20,10 @@ export class Rate {
     this.#what = what;
   }
 
-  /** Counts one event at `now` milliseconds. @throws ProtocolError when there were too many within a second. */
-  count(now: number): void {
-    if (now - this.#since >= SECOND) {
-      this.#since = now;
+  /** Counts one event at `nowMs`. @throws ProtocolError when there were too many within a second. */
+  count(nowMs: number): void {
+    if (nowMs - this.#sinceMs >= SECOND_MS) {
+      this.#sinceMs = nowMs;
       this.#count = 0;
     }
     if (++this.#count > this.#limit) {

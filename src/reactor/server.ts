@@ -73,19 +73,19 @@ export class ServerReactor {
   }
 
   /**
-   * The command that has been arriving for too long at `now`, if there is one: its arguments as a whole
+   * The command that has been arriving for too long at `nowMs`, if there is one: its arguments as a whole
    * (`commandTimeout`) or its next frame (`idleTimeout`).
    */
-  overdue(now: number): ProtocolError | undefined {
+  overdue(nowMs: number): ProtocolError | undefined {
     // Frames that wait for our own decoder are no delay of the peer's.
     if (this.#frames.heldBytes > 0) return undefined;
     const { commandTimeout, idleTimeout } = this.#limits;
-    for (const { requestId, expectsArguments, since, newest } of this.#receiving.values()) {
-      if (now - newest >= idleTimeout) {
+    for (const { requestId, expectsArguments, sinceMs, newestMs } of this.#receiving.values()) {
+      if (nowMs - newestMs >= idleTimeout) {
         const text = `idleTimeout: request ${requestId} was idle for ${idleTimeout} ms in the middle of a command`;
         return new ProtocolError('timeout', text);
       }
-      if (expectsArguments && now - since >= commandTimeout) {
+      if (expectsArguments && nowMs - sinceMs >= commandTimeout) {
         const text = `commandTimeout: the arguments of request ${requestId} took over ${commandTimeout} ms`;
         return new ProtocolError('timeout', text);
       }
@@ -256,7 +256,7 @@ export class ServerReactor {
       if (this.#cancelled.has(id)) return;
       throw this.#unexpected(frame);
     }
-    request.newest = this.#now();
+    request.newestMs = this.#now();
     if (frame.type === FrameType.commandArgument) this.#argument(request, frame, payload);
     else this.#data(request, frame, payload);
   }

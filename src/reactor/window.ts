@@ -57,7 +57,7 @@ export class ReceiveWindow {
   /** Bytes that were released, and not granted again yet. */
   #released = 0;
 
-  /** `grant` is to send credit: the peer may send so many bytes more. */
+  /** `grant` sends credit: that the peer may send `bytes` more. */
   constructor(size: number, grant: (bytes: number) => void) {
     this.size = size;
     this.#available = size;

@@ -61,8 +61,8 @@ export class LaneCall implements Run {
 
   /** The lane answers, after the frames that are on their way. */
   stop(message: string | undefined): void {
-    const answered = this.#cancel(message ?? '');
-    if (message === undefined || !answered) this.#request.fail(message);
+    const laneAnswers = this.#cancel(message ?? '');
+    if (message === undefined || !laneAnswers) this.#request.fail(message);
   }
 
   /** The lane says when the call's code has ended. False: no lane runs it. */

@@ -93,10 +93,10 @@ export class ServedRequest implements FlowOwner {
     this.#run.start(stream);
   }
 
-  /** Stops the request when `milliseconds` have passed (protocol C6). */
-  expireAfter(milliseconds: number): void {
+  /** Stops the request when `delayMs` have passed (protocol C6). */
+  expireAfter(delayMs: number): void {
     if (this.#state === 'over') return;
-    this.#deadline = setTimeout(() => this.stop('deadline exceeded'), milliseconds);
+    this.#deadline = setTimeout(() => this.stop('deadline exceeded'), delayMs);
     (this.#deadline as { unref?: () => void }).unref?.();
   }
 

@@ -88,7 +88,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.flushes = new FlushQueue(shared.coalesceMs, (run) => connection.endOfTick(run));
     const { limits } = connection;
     this.#decoders = new LaneDecoders(shared.pool, limits, new Set(shared.decodable), this.#decoded);
-    const now = () => connection.inputTime;
+    const now = () => connection.inputTimeMs;
     this.#reactor = new ServerReactor(limits, this.#decoders, shared.halfDuplex, now);
     if (this.#reactor.holdsOutput) connection.writer.hold();
     this.router = new Router(shared.pool, connection, this.#negotiation.routerOptions(), this);
@@ -112,11 +112,6 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#input.check();
   }
 
-  /** Requests being received or running. */
-  get openRequests(): number {
-    return this.#reactor.openRequests;
-  }
-
   // ------------------------------------------------------------------------------- frames in (FrameOwner)
 
   receive(frame: Frame): void {
@@ -133,8 +128,8 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     return this.#reactor.midCommand && !this.#input.peerWaits;
   }
 
-  overdue(now: number): ProtocolError | undefined {
-    return this.#input.peerWaits ? undefined : this.#reactor.overdue(now);
+  overdue(nowMs: number): ProtocolError | undefined {
+    return this.#input.peerWaits ? undefined : this.#reactor.overdue(nowMs);
   }
 
   onEnd(): void {

@@ -102,9 +102,9 @@ test('a link is behind when all pings are late, not when one is', (t) => {
     t.true(probe.ask());
     t.false(probe.ask());
     now += ms;
-    probe.answered();
+    probe.pong();
   };
-  probe.answered();
+  probe.pong();
   t.is(probe.ms, 0);
   round(2);
   round(1);
@@ -124,14 +124,14 @@ test('a ping that is not answered counts as soon as it is all that is known', (t
   const probe = new LinkProbe(() => now);
   t.true(probe.ask());
   now += 5;
-  probe.answered();
+  probe.pong();
   now += 20;
   t.true(probe.ask());
   now += 30;
   t.is(probe.ms, 0);
   now += 40;
   t.is(probe.ms, 65);
-  probe.answered();
+  probe.pong();
   now += 70;
   t.is(probe.ms, 0);
 });
