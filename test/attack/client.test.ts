@@ -9,8 +9,8 @@ import { pull } from '../../src/files/pull.ts';
 import { connect } from '../../src/index.ts';
 import { noise, text, zstdBlock, zstdBomb, zstdHeader } from '../encoding/helpers.ts';
 import { tempFolder } from '../files/helper.ts';
+import { frame, frames, times } from '../helpers/raw-peer.ts';
 import { streamSettingsPayload } from '../independent/client.ts';
-import { frame, frames, times } from './helper.ts';
 
 const HELLO =
   '0 2 stream-begin sender-settings 0 {"extensions":["credit","cancel","ping","goaway","progress"]}';

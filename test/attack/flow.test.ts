@@ -4,8 +4,9 @@ import { connect as connectSocket, createServer as createNetServer, type Socket 
 import test, { type ExecutionContext } from 'ava';
 import { connect, TextOutput } from '../../src/index.ts';
 import { pattern } from '../fixtures/pattern.ts';
+import { frame, frames, HELLO, times } from '../helpers/raw-peer.ts';
 import { argumentPayload } from '../independent/client.ts';
-import { frame, frames, HELLO, Target, times } from './helper.ts';
+import { Target } from './helper.ts';
 
 const MODULE = new URL('../fixtures/lane-commands.ts', import.meta.url);
 let told = 0;

@@ -11,10 +11,9 @@ import { FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { encodeAll } from '../encoding/helpers.ts';
 import { heldBytes, stillHeld } from '../helpers/gc.ts';
-import { RawPeer } from '../helpers/raw-peer.ts';
+import { frame, HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { dial, failure, serving } from '../helpers/serving.ts';
 import { streamSettingsPayload } from '../independent/client.ts';
-import { frame, HELLO } from './helper.ts';
 
 const ROUNDS = 200;
 
@@ -54,8 +53,7 @@ for (const { what, settings, handler } of CASES) {
         },
       },
     });
-    const peer = await RawPeer.connect(address.port);
-    t.teardown(() => peer.close());
+    const peer = await RawPeer.connect(t, address.port);
     // The first one keeps waiting.
     peer.send(settings, '1 1 0 command-name eos wait');
     for (let i = 1; i <= ROUNDS; i++) {
@@ -102,7 +100,7 @@ test.serial(
       laneTimeout: 2000,
       policy: 'single',
       commands: {
-        spin: { module: new URL('../fixtures-limits/failing.ts', import.meta.url), export: 'spin' },
+        spin: { module: new URL('../fixtures/failing.ts', import.meta.url), export: 'spin' },
         sink: async function* ({ data }) {
           for await (const piece of data) if (piece.length < 0) yield piece;
         },
@@ -111,8 +109,7 @@ test.serial(
     const other = await dial(t, address);
     await other.call('capabilities').text();
     const settings = streamSettingsPayload('zstd-8mb');
-    const peer = await RawPeer.connect(address.port);
-    t.teardown(() => peer.close());
+    const peer = await RawPeer.connect(t, address.port);
     // One lane has a stream already: the first decoder goes to the other one, the second to either.
     peer.send(
       HELLO,

@@ -16,8 +16,9 @@ import {
   zstdBomb,
   zstdHeader,
 } from '../encoding/helpers.ts';
+import { frame, frames, HELLO, times } from '../helpers/raw-peer.ts';
 import { argumentPayload, streamSettingsPayload } from '../independent/client.ts';
-import { type Attack, frame, frames, HELLO, Target, times } from './helper.ts';
+import { type Attack, Target } from './helper.ts';
 
 const MODULE = new URL('../fixtures/lane-commands.ts', import.meta.url);
 const PATIENT = { idleTimeout: 60_000, frameTimeout: 60_000, commandTimeout: 60_000 };

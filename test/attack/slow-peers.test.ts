@@ -1,8 +1,9 @@
 /** Peers that begin something and take their time: each is refused by the limit that it passes, and by no other. */
 
 import test from 'ava';
+import { frame, frames, HELLO } from '../helpers/raw-peer.ts';
 import { argumentPayload, type Client } from '../independent/client.ts';
-import { frame, frames, HELLO, Target } from './helper.ts';
+import { Target } from './helper.ts';
 
 const IDLE = 400;
 const WHOLE = 1000;

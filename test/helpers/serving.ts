@@ -29,6 +29,7 @@ export interface Report {
 export interface Serving {
   readonly server: MillraceServer;
   readonly address: { host: string; port: number };
+  readonly port: number;
   readonly reports: Report[];
   /** Resolves with the first report, past or future, that `wanted` says yes to. */
   reported(wanted: (report: Report) => boolean): Promise<Report>;
@@ -76,7 +77,7 @@ export async function serve(options: ServerOptions = {}): Promise<Serving> {
   });
   const address = (await server.listen()) as Address & { host: string; port: number };
   const reported = (wanted: (report: Report) => boolean) => watch.until(() => reports.find(wanted));
-  return { server, address, reports, reported };
+  return { server, address, port: address.port, reports, reported };
 }
 
 /** {@link serve} for the length of one test. */
@@ -86,13 +87,18 @@ export async function serving(t: Context, options: ServerOptions = {}): Promise<
   return running;
 }
 
+/** Connects with no time limit of its own: only ava's. */
+export function reach(where: Parameters<typeof connect>[0], options: ConnectOptions = {}): Promise<Client> {
+  return connect(where, { timeoutMs: 2 ** 31 - 1, ...options });
+}
+
 /** A client for the length of one test. */
 export async function dial(
   t: Context,
   where: Parameters<typeof connect>[0],
   options: ConnectOptions = {},
 ): Promise<Client> {
-  const client = await connect(where, { timeoutMs: 60_000, ...options });
+  const client = await reach(where, options);
   t.teardown(() => {
     client.destroy();
     return client.closed;
@@ -137,6 +143,28 @@ export async function rawSocket(t: Context, where: { host: string; port: number 
     socket.once('connect', resolve).once('error', reject);
   });
   return socket;
+}
+
+/** Looks without a change after which a level counts as standing still. */
+const LOOKS = 30;
+
+/**
+ * Resolves with a level once it stands still, or has come to `enough`. `roundTrip` is awaited between two looks: something
+ * that the thread which may change the level has to do as well.
+ */
+export async function halted(
+  level: () => number | Promise<number>,
+  roundTrip: () => Promise<unknown>,
+  enough = Number.POSITIVE_INFINITY,
+): Promise<number> {
+  let last = await level();
+  for (let same = 0; same < LOOKS && last < enough; ) {
+    await roundTrip();
+    const now = await level();
+    same = now === last ? same + 1 : 0;
+    last = now;
+  }
+  return last;
 }
 
 /** A promise and the functions that settle it. */
