@@ -7,6 +7,7 @@ import {
   type Server,
   type Socket,
 } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
 import {
   type Address,
@@ -19,6 +20,14 @@ import {
 } from '../../src/index.ts';
 
 type Context = ExecutionContext<unknown>;
+
+// Lanes start in half the time when they need not strip the types of all that they load.
+process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
+  new URL('../../node_modules/.cache/millrace-tests', import.meta.url),
+);
+
+/** Milliseconds: more than any test takes, so that no lane is given up on a machine that has too much to do. */
+const LONG = 600_000;
 
 /** What a server told its `onError`. */
 export interface Report {
@@ -68,6 +77,7 @@ export async function serve(options: ServerOptions = {}): Promise<Serving> {
   const watch = new Watch();
   const server = createServer({
     workers: 1,
+    laneTimeout: LONG,
     ...options,
     onError: (error, about) => {
       reports.push({ error, about });

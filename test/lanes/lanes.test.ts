@@ -1,10 +1,13 @@
-import test, { type ExecutionContext } from 'ava';
+import ava, { type ExecutionContext } from 'ava';
 import { type Client, CommandError, type LaneCommand } from '../../src/index.ts';
 import { CommandTable } from '../../src/server/commands.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { decodeThreeWays, recording } from '../helpers/recorder.ts';
 import { digest, sample } from '../helpers/samples.ts';
 import { dial, failure, type Serving, serving } from '../helpers/serving.ts';
+
+// One after the other: most have a server of their own, and so threads.
+const test = ava.serial;
 
 /** Resolves when the server has as many lanes as workers again. */
 async function lanesBack({ server }: Serving, workers: number): Promise<void> {

@@ -1,4 +1,4 @@
-import test, { type ExecutionContext } from 'ava';
+import ava, { type ExecutionContext } from 'ava';
 import type { Client, ConnectOptions, ServerOptions } from '../../src/index.ts';
 import { FrameType } from '../../src/wire/frame.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
@@ -6,6 +6,9 @@ import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { decodeThreeWays, livesOf, recording } from '../helpers/recorder.ts';
 import { concat, digest, sample } from '../helpers/samples.ts';
 import { dial, failure, type Serving, serving } from '../helpers/serving.ts';
+
+// One after the other: most have a server of their own, and so threads.
+const test = ava.serial;
 
 const FAILING = new URL('../fixtures/failing.ts', import.meta.url);
 

@@ -1,4 +1,4 @@
-import test, { type ExecutionContext } from 'ava';
+import ava, { type ExecutionContext } from 'ava';
 import type { Client, ConnectOptions, Policy, ServerOptions, StreamView } from '../../src/index.ts';
 import { type Frame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
@@ -11,6 +11,9 @@ import {
 } from '../helpers/recorder.ts';
 import { digest, sample } from '../helpers/samples.ts';
 import { dial, failure, type Serving, serving } from '../helpers/serving.ts';
+
+// One after the other: most have a server of their own, and so threads.
+const test = ava.serial;
 
 /** Streams that a client takes by default (protocol.md, B-limits). */
 const MAX_STREAMS = 16;
