@@ -29,6 +29,20 @@ export class Clock {
     return this.#now - began;
   }
 
+  /** Lets `step` milliseconds pass, then awaits `roundTrip`, again and again until `work` has settled; its outcome. */
+  async advanceWhile<T>(work: Promise<T>, step: number, roundTrip: () => Promise<unknown>): Promise<T> {
+    let isOver = false;
+    const settled = () => {
+      isOver = true;
+    };
+    work.then(settled, settled);
+    while (!isOver) {
+      this.advance(step);
+      await roundTrip();
+    }
+    return work;
+  }
+
   release(): void {
     mock.timers.reset();
     performance.now = this.#realNow;

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import ava, { type ExecutionContext } from 'ava';
 import { type Client, connect, type ServerOptions, TextOutput } from '../../src/index.ts';
 import { arrived, makeLatch, release } from '../fixtures/latch.ts';
-import { type Clock, stoppedClock } from '../helpers/clock.ts';
+import { stoppedClock } from '../helpers/clock.ts';
 import { dial, type Serving, serving } from '../helpers/serving.ts';
 
 const test = ava.serial;
@@ -40,19 +40,6 @@ const LANE_TIMEOUT = 400;
 /** A lane that is dead is opened again within this time. */
 const REOPENED = 60;
 
-/** So long that a lane without a sign of life is ended; `client` lets the other lanes give theirs. */
-async function laneTimeout(
-  t: ExecutionContext,
-  clock: Clock,
-  client: Client,
-  healthyLanes: boolean,
-): Promise<void> {
-  for (let i = 0; i < 5; i++) {
-    clock.advance(LANE_TIMEOUT / 4);
-    await (healthyLanes ? healthy(t, client) : client.ping());
-  }
-}
-
 test('an endless loop in a lane is found, its worker ended, its requests failed; other lanes see nothing', async (t) => {
   const clock = stoppedClock(t);
   const { server, client, reports } = await serve(t, {
@@ -63,9 +50,10 @@ test('an endless loop in a lane is found, its worker ended, its requests failed;
   await healthy(t, client);
   for (let round = 1; round <= 2; round++) {
     const loop = client.call('loop').text();
-    const failed = t.throwsAsync(loop, { message: /worker of lane \d died: no sign of life for 400 ms/ });
-    await laneTimeout(t, clock, client, true);
-    await failed;
+    await t.throwsAsync(
+      clock.advanceWhile(loop, LANE_TIMEOUT / 4, () => healthy(t, client)),
+      { message: /worker of lane \d died: no sign of life for 400 ms/ },
+    );
     t.is(reports.filter(({ about }) => about.lane !== undefined).length, round);
     clock.advance(REOPENED * 2 ** round);
     await until(async () => (await server.stats()).lanes.length === 2);
@@ -79,9 +67,11 @@ test('an endless loop is found also when it is the first thing that a lane is as
     laneTimeout: LANE_TIMEOUT,
     commands: { spin: lane('spin') },
   });
-  const spin = t.throwsAsync(client.call('spin').text(), { message: /no sign of life for 400 ms/ });
-  await laneTimeout(t, clock, client, false);
-  await spin;
+  const spin = client.call('spin').text();
+  await t.throwsAsync(
+    clock.advanceWhile(spin, LANE_TIMEOUT / 4, () => client.ping()),
+    { message: /no sign of life for 400 ms/ },
+  );
   clock.advance(REOPENED);
   await healthy(t, client);
 });

@@ -131,10 +131,7 @@ for (const { what, maxBufferedOutput, connectionWindow } of BOUNDS) {
     // The lane takes nothing more; the first of these fills the bound, the others wait.
     const calls = [client.call('spin'), ...Array.from({ length: 5 }, () => client.call('big'))];
     const answers = Promise.all(calls.map((call) => call.text().catch(String)));
-    for (let i = 0; i < 5; i++) {
-      clock.advance(1000);
-      await client.ping();
-    }
+    await clock.advanceWhile(answers, 1000, () => client.ping());
     // One may have gone through while the lane loaded the module.
     t.true((await answers).filter((end) => /no sign of life/.test(end)).length >= 5);
     clock.advance(100);
