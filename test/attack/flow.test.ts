@@ -4,6 +4,7 @@ import { connect as connectSocket, type Socket } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { TextOutput } from '../../src/index.ts';
 import { pattern } from '../fixtures/pattern.ts';
+import { stoppedClock } from '../helpers/clock.ts';
 import { frame, frames, HELLO, times } from '../helpers/raw-peer.ts';
 import { dial, halted, impostor, reach } from '../helpers/serving.ts';
 import { argumentPayload } from '../independent/client.ts';
@@ -40,7 +41,8 @@ function ask(id: number, command: string, size: number): Buffer {
 }
 
 /** A round trip of the witness. */
-const ping = () => target.witness.ping(Buffer.from('are you?'));
+const pingOf = ({ witness }: Target) => witness.ping(Buffer.from('are you?'));
+const ping = () => pingOf(target);
 
 /** A peer whose socket nobody reads. */
 async function unread(t: ExecutionContext, port = target.port): Promise<Socket> {
@@ -194,6 +196,7 @@ test.serial('cancelled responses do not use up the window of a connection', asyn
 
 for (const [kind, hello] of Object.entries({ 'with settings': [HELLO], 'of part A': [] })) {
   test.serial(`a peer ${kind} that asks, half-closes and vanishes is found out`, async (t) => {
+    const clock = stoppedClock(t);
     const watched = await Target.start({
       keepAliveInterval: 50,
       commands: {
@@ -208,23 +211,25 @@ for (const [kind, hello] of Object.entries({ 'with settings': [HELLO], 'of part 
     while ((await watched.server.stats()).connections < 2)
       await new Promise((resolve) => setImmediate(resolve));
     socket.resetAndDestroy();
-    await watched.unharmed(t);
+    await clock.advanceWhile(watched.unharmed(t), 5, () => pingOf(watched));
   });
 }
 
 test.serial('a half-closed peer that is there gets its late answer as if nothing were', async (t) => {
+  const clock = stoppedClock(t);
   const watched = await Target.start({
     keepAliveInterval: 20,
     commands: { late: () => new Promise((resolve) => setTimeout(() => resolve('late'), 200)) },
   });
   t.teardown(() => watched.stop());
   for (const hello of [[HELLO], []]) {
-    await watched.attack(t, {
+    const attack = watched.attack(t, {
       name: 'late',
       send: frames(...hello, `1 1 ${hello.length === 0 ? 'stream-begin' : '0'} command-name eos late`),
       end: true,
       expect: { ends: true, answers: { 1: 'late' } },
     });
+    await clock.advanceWhile(attack, 2, () => pingOf(watched));
   }
 });
 

@@ -7,7 +7,8 @@ import { ConnectionError, connect } from '../../src/index.ts';
 import { encodeFrame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { encodeSenderSettings } from '../../src/wire/payloads.ts';
 import { stoppedClock } from '../helpers/clock.ts';
-import { dial, failure, impostor, serving } from '../helpers/serving.ts';
+import { digest, sample } from '../helpers/samples.ts';
+import { dial, failure, halted, impostor, serving } from '../helpers/serving.ts';
 
 // One after the other: time is stopped.
 const test = ava.serial;
@@ -80,4 +81,23 @@ test('an argument that is neither text nor bytes is named, and nothing of its co
   await client.ping();
   clock.advance(10_000);
   t.is(await client.call('hello').text(), 'hello');
+});
+
+test('a handler that takes long is no reason to end the connection, nor is an upload that waits for it', async (t) => {
+  const clock = stoppedClock(t);
+  const { port } = await serving(t, { limits: { idleTimeout: 60, maxBufferedInput: 50_000 } });
+  const client = await dial(t, { port }, { requestWindow: 50_000 });
+  const other = await dial(t, { port });
+  const data = sample(2_000_000, 1);
+  const reader = client.call('echo', { data })[Symbol.asyncIterator]();
+  const parts = [(await reader.next()).value as Uint8Array];
+  // By then the upload stands still, wherever in a frame that is.
+  await halted(
+    () => client.stats().bytesWritten,
+    () => other.ping(),
+  );
+  clock.advance(10_000);
+  await other.ping();
+  for await (const piece of { [Symbol.asyncIterator]: () => reader }) parts.push(piece);
+  t.is(digest(Buffer.concat(parts)), digest(data));
 });

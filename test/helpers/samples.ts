@@ -1,19 +1,9 @@
 /** Bytes that tests send about: repeatable, known by size and seed, some compressible and some not. */
 
 import { createHash } from 'node:crypto';
+import { numbers } from './random.ts';
 
 const WORDS = 'stream frame request lane batch router flush window credit drain encoder decoder'.split(' ');
-
-/** Numbers from 0 up to 2^32, the same for the same seed (mulberry32). */
-export function numbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return (t ^ (t >>> 14)) >>> 0;
-  };
-}
 
 const utf8 = new TextEncoder();
 const SPACED_WORDS = WORDS.map((word) => utf8.encode(`${word} `));

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { createConnection, createServer as createNetServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import ava, { type ExecutionContext } from 'ava';
 import { type Client, createServer, type ServerOptions } from '../../src/index.ts';
@@ -78,6 +78,11 @@ test('close() says up to which request it answers, and refuses the later ones of
   await closed;
 });
 
+/** Turns of the event loop in which everybody in this process answers what has been asked. */
+async function settle(client: Client): Promise<void> {
+  for (let i = 0; i < 5; i++) await client.ping();
+}
+
 const ENDLESS: Record<string, ServerOptions['commands']> = {
   'on the main thread': {
     endless: async function* () {
@@ -98,12 +103,20 @@ const ENDLESS: Record<string, ServerOptions['commands']> = {
 };
 for (const [where, commands] of Object.entries(ENDLESS)) {
   test(`after the grace time a handler ${where} is ended, and its peer told`, async (t) => {
+    const clock = stoppedClock(t);
     const { server, port } = await serving(t, { commands, laneTimeout: LONG });
-    const peer = await RawPeer.connect(t, port);
+    const [peer, other] = [await RawPeer.connect(t, port), await dial(t, { port })];
     peer.send('1 1 stream-begin command-name eos endless', '3 1 0 command-name have-args endless');
     await peer.until(() => peer.frames.some(({ requestId }) => requestId === 1));
-    await server.close(200);
-    t.regex((await peer.answer(1)) ?? '', /^error: (server is shutting down|worker of lane 0 died)/);
+    const closed = server.close(200);
+    clock.advance(199);
+    await settle(other);
+    const isOver = () => peer.frames.some(({ type }) => type === FrameType.errorResponse);
+    t.false(isOver());
+    // The other has to go, too, and what cannot be stopped has some time more.
+    other.destroy();
+    await clock.advanceWhile(closed, 1, turn);
+    t.regex((await peer.answer(1)) ?? 'the end', /^error: (server is shutting down|worker of lane 0 died)/);
     t.true(await peer.until(() => peer.ended));
   });
 }
@@ -220,11 +233,6 @@ async function behindTunnel(t: ExecutionContext, port: number): Promise<{ port: 
     }
   };
   return { port: (tunnel.address() as { port: number }).port, cut };
-}
-
-/** Turns of the event loop in which everybody in this process answers what has been asked. */
-async function settle(client: Client): Promise<void> {
-  for (let i = 0; i < 5; i++) await client.ping();
 }
 
 test('a peer that is no longer there is found by its silence; one that is silent and there is kept', async (t) => {
