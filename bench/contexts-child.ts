@@ -5,7 +5,7 @@
 import type { Encoder } from '../src/encoding/codec.ts';
 import { FINISH_BOUND } from '../src/encoding/codec.ts';
 import { nativeCodecs } from '../src/encoding/native.ts';
-import { Random } from '../src/experiment/random.ts';
+import { Random } from '../src/experiment/traffic/random.ts';
 import { makePayloads } from './payloads.ts';
 
 export type ContextPolicy =

@@ -1,7 +1,7 @@
 /** A tree of many small files, as a source repository has them: names, depth and sizes from a seed, real text inside. */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { Random } from '../src/experiment/random.ts';
+import { Random } from '../src/experiment/traffic/random.ts';
 import { makePayloads } from './payloads.ts';
 
 /** Writes `count` files of 200 bytes to 12 KiB under `root`; no two share their text. Returns their bytes in total. */

@@ -6,7 +6,7 @@
  * ones.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { Random } from '../src/experiment/random.ts';
+import { Random } from '../src/experiment/traffic/random.ts';
 import type { Payloads } from './payloads.ts';
 import type { Connection } from './peers/peer.ts';
 import { Latency, type LatencySummary } from './stats.ts';

@@ -7,8 +7,8 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { Random } from '../src/experiment/random.ts';
-import { RECORD_KINDS, type RecordKind, record } from '../src/experiment/records.ts';
+import { Random } from '../src/experiment/traffic/random.ts';
+import { RECORD_KINDS, type RecordKind, record } from '../src/experiment/traffic/records.ts';
 
 /** The largest window that any profile allows (protocol.md B1, `zstd-8mb`). */
 const WINDOW_BYTES = 8 * 1024 * 1024;

@@ -1,12 +1,12 @@
 /** millrace for browsers: the client over any transport, with contexts that need no native code. */
 
-import { Client } from './client/client.ts';
+import { type Client, makeClient } from './client/client.ts';
 import type { ClientOptions } from './client/options.ts';
 import type { Transport } from './connection/connection.ts';
 import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 
-export { Client, type ClientStats } from './client/client.ts';
+export type { Client, ClientStats } from './client/client.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
 export type { Response } from './client/response.ts';
 export type { Transport } from './connection/connection.ts';
@@ -17,7 +17,7 @@ export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
  * @throws ConnectionError when it does not speak the protocol.
  */
 export async function connectOver(transport: Transport, options: ClientOptions = {}): Promise<Client> {
-  const client = new Client(transport, new CodecRegistry(portableCodecs()), options);
+  const client = makeClient(transport, new CodecRegistry(portableCodecs()), options);
   await client.ready();
   return client;
 }

@@ -3,7 +3,7 @@
 // Who uses this needs the types of Node.js, and TypeScript loads no types by itself.
 /// <reference types="node" preserve="true" />
 
-export { Client, type ClientStats } from './client/client.ts';
+export type { Client, ClientStats } from './client/client.ts';
 export { type ConnectOptions, connect } from './client/connect.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
 export type { Response } from './client/response.ts';
@@ -29,6 +29,6 @@ export {
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './server/authorize.ts';
 export type { CommandDefinition, LaneCommand, MainCommand } from './server/commands.ts';
 export type { ErrorContext, ServerOptions } from './server/options.ts';
-export { type Address, createServer, Server, type ServerStats } from './server/server.ts';
+export { type Address, createServer, type Server, type ServerStats } from './server/server.ts';
 export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
 export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';

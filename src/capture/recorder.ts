@@ -11,7 +11,6 @@ import type { CodecRegistry } from '../encoding/registry.ts';
 import { decoderCost } from '../lanes/budget.ts';
 import { ClientReactor } from '../reactor/client.ts';
 import { type ReceivedCommand, ServerReactor } from '../reactor/server.ts';
-import type { Command } from '../server/commands.ts';
 import { type Frame, HEADER_SIZE } from '../wire/frame.ts';
 import type { Limits } from '../wire/limits.ts';
 import { Splitter } from '../wire/splitter.ts';
@@ -46,11 +45,19 @@ const MAX_DECODERS = 128 << 20;
 /** Lines that wait for the disk. */
 const MAX_WAITING = 64 << 20;
 
+/** What the recorder needs to know of a command. */
+export interface RecordedCommand {
+  /** What belongs together under the policy `affinity`. */
+  affinityKey?(args: ReadonlyMap<string, Uint8Array>): string | undefined;
+  /** Its responses stay out of the file. */
+  readonly sensitive?: boolean;
+}
+
 /** What the recorder needs to know of its server. */
 export interface RecorderContext {
   readonly codecs: CodecRegistry;
   readonly limits: Limits;
-  command(name: string): Pick<Command, 'affinityKey' | 'sensitive'> | undefined;
+  command(name: string): RecordedCommand | undefined;
   /** The file cannot be written any more; told once. */
   onFailure(error: Error): void;
 }
@@ -59,7 +66,7 @@ export class Recorder {
   readonly context: RecorderContext;
   readonly #file: WriteStream;
   readonly #maxBytes: number;
-  readonly #started = performance.now();
+  readonly #startedMs = performance.now();
   #connections = 0;
   #responses = 0;
   #bytes = 0;
@@ -98,9 +105,9 @@ export class Recorder {
     };
   }
 
-  /** Milliseconds since the recording began. */
-  now(): number {
-    return Math.round((performance.now() - this.#started) * 100) / 100;
+  /** Since the recording began. */
+  get elapsedMs(): number {
+    return Math.round((performance.now() - this.#startedMs) * 100) / 100;
   }
 
   /** The transport to use in the place of `transport`. */
@@ -308,7 +315,7 @@ class Observer {
     const definition = this.#recorder.context.command(command);
     const key = definition?.affinityKey?.(args);
     this.#responses.open(requestId, {
-      at: this.#recorder.now(),
+      at: this.#recorder.elapsedMs,
       connection: this.#connection,
       command,
       ...(key !== undefined && { key }),
@@ -346,7 +353,7 @@ class Observer {
       underway.kept += bytes.length;
       underway.chunks.push(bytes.slice());
       underway.pieces.push([
-        Math.max(0, Math.round(100 * (this.#recorder.now() - underway.at)) / 100),
+        Math.max(0, Math.round(100 * (this.#recorder.elapsedMs - underway.at)) / 100),
         bytes.length,
       ]);
     } else this.#letGo(underway);

@@ -1,8 +1,8 @@
 /** `millrace experiment-worker`: measures settings for experiments on other machines. */
 
 import type { Command } from 'commander';
-import { cellName } from '../experiment/cell.ts';
-import type { CellResult } from '../experiment/results.ts';
+import { cellName } from '../experiment/grid/cell.ts';
+import type { CellResult } from '../experiment/results/results.ts';
 import { wholeNumber } from './arguments.ts';
 import { collect, loadCodecs } from './experiment.ts';
 import { Stopped, stopSignal } from './outcome.ts';

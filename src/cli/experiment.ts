@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { CodecModule } from '../encoding/codec.ts';
-import { type Cell, cellName } from '../experiment/cell.ts';
-import type { EvaluatorOptions } from '../experiment/evaluator.ts';
-import type { SubGridInput } from '../experiment/grid.ts';
-import { checkText } from '../experiment/recommend.ts';
-import type { Results } from '../experiment/results.ts';
+import { type Cell, cellName } from '../experiment/grid/cell.ts';
+import type { SubGridInput } from '../experiment/grid/grid.ts';
+import type { EvaluatorOptions } from '../experiment/measure/evaluator.ts';
+import { checkText } from '../experiment/report/recommend.ts';
+import type { Results } from '../experiment/results/results.ts';
 import type { ExperimentSettings } from '../experiment/run.ts';
 import type { ExperimentEvents, Progress } from '../experiment/runner.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
@@ -114,7 +114,7 @@ export function addExperiment(program: Command): void {
 
 async function experiment(sources: string[], options: ExperimentOptions): Promise<void> {
   const cells = await cellsFor(options);
-  const { readSources } = await import('../experiment/sources.ts');
+  const { readSources } = await import('../experiment/traffic/sources.ts');
   const { runExperiment } = await import('../experiment/run.ts');
   const { sampleBytes: maxBytes, seed, commandField, queue } = options;
   const read = await readSources(sources, { maxBytes, seed, commandField });
@@ -148,7 +148,7 @@ async function runnerFor(queue: string | undefined) {
 }
 
 async function cellsFor(options: ExperimentOptions): Promise<Cell[]> {
-  const { DEFAULT_GRIDS, parseGrids, readGridFile } = await import('../experiment/grid.ts');
+  const { DEFAULT_GRIDS, parseGrids, readGridFile } = await import('../experiment/grid/grid.ts');
   try {
     if (options.grid !== undefined) return readGridFile(options.grid);
     if (!hasGrid(options)) return parseGrids(DEFAULT_GRIDS);

@@ -43,7 +43,7 @@ export async function experimentOptions(options: ServeExperimentOptions): Promis
   const { frameSize, coalesceMs, profileFrom, aim, record, recordBytes } = options;
   const recording = record === undefined ? {} : { record: { path: record, maxBytes: recordBytes } };
   if (profileFrom === undefined) return { frameSize, coalesceMs, ...recording };
-  const { recommendedOptions } = await import('../experiment/recommended.ts');
+  const { recommendedOptions } = await import('../experiment/results/recommended.ts');
   try {
     return { ...recommendedOptions(profileFrom, aim), ...recording };
   } catch (error) {

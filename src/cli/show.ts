@@ -20,7 +20,7 @@ export function duration(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${pad(Math.floor((whole % 3600) / 60))} min`;
 }
 
-export { plural } from '../experiment/text.ts';
+export { plural } from '../experiment/results/text.ts';
 
 /** Text from the other end for a terminal: control characters could steer it. Line ends and tabs stay. */
 export function harmless(text: string): string {

@@ -5,26 +5,20 @@ import type { Encoder } from '../encoding/codec.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { CommandDataFlag, FrameType, HEADER_SIZE, StreamFlag, writeHeader } from '../wire/frame.ts';
 import { commandDataFrames } from '../wire/frames.ts';
-import { encodeStreamSettings, encodeUtf8, type SenderSettings } from '../wire/payloads.ts';
+import { encodeStreamSettings, encodeUtf8 } from '../wire/payloads.ts';
+import type { ServerSettings } from './negotiation.ts';
 import type { CallOptions, ClientOptions } from './options.ts';
-import type { Response } from './response.ts';
+import type { Pings } from './pings.ts';
+import type { ClientRequest } from './request.ts';
 
 type Data = NonNullable<CallOptions['data']>;
 
-/** What the sender of command data needs of its client. */
+/** What the sender of command data needs of its connection's client. */
 export interface DataOwner {
-  /** Most bytes of a frame, before encoding. */
-  readonly frameSize: number;
-  /** Settings of the server, once they have come. */
-  readonly serverSettings: SenderSettings | undefined;
-  /** Whether the server has announced this extension (C2). */
-  serverSpeaks(extension: string): boolean;
-  /** Resolves when the settings have come. */
-  ready(): Promise<void>;
-  /** Resolves when the server has read what was sent before. */
-  ping(): Promise<unknown>;
-  /** Whether the server still waits for this response's data. */
-  takesData(response: Response): boolean;
+  readonly server: ServerSettings;
+  readonly pings: Pings;
+  /** Whether the server still waits for this request's data. */
+  takesData(request: ClientRequest): boolean;
 }
 
 /** The client's stream for encoded command data. */
@@ -54,28 +48,28 @@ export class DataSender {
     this.#owner = owner;
   }
 
-  /** Sends all of `data` after the command, as fast as it is made and read; what fails cancels the response. */
-  async send(response: Response, data: Data): Promise<void> {
-    const { requestId } = response;
-    const open = () => this.#owner.takesData(response);
+  /** Sends all of `data` after the command, as fast as it is made and read; what fails cancels the request. */
+  async send(request: ClientRequest, data: Data): Promise<void> {
+    const { requestId } = request;
+    const open = () => this.#owner.takesData(request);
     this.#unfinished.add(requestId);
     try {
-      if (this.#options.encodeData !== undefined) await this.#owner.ready();
+      if (this.#options.encodeData !== undefined) await this.#owner.server.arrival;
       // What is at hand can say with its last piece that it ends; what is still being made must not wait for that.
       const whole = typeof data === 'string' || data instanceof Uint8Array;
       let held: Uint8Array = NOTHING;
-      for await (const piece of frameSized(data, this.#owner.frameSize)) {
-        if (held.length > 0 && open()) this.#sendPiece(response, held, false);
+      for await (const piece of frameSized(data, this.#owner.server.frameSize)) {
+        if (held.length > 0 && open()) this.#sendPiece(request, held, false);
         if (whole) held = piece;
-        else if (open()) this.#sendPiece(response, piece, false);
+        else if (open()) this.#sendPiece(request, piece, false);
         await this.#room();
         if (!open()) return;
       }
       if (!open()) return;
       this.#unfinished.delete(requestId);
-      this.#sendPiece(response, held, true);
+      this.#sendPiece(request, held, true);
     } catch (error) {
-      response.cancel(error);
+      request.cancel(error);
     }
   }
 
@@ -102,10 +96,10 @@ export class DataSender {
     this.#encoder?.close();
   }
 
-  #sendPiece(response: Response, piece: Uint8Array, last: boolean): void {
+  #sendPiece(request: ClientRequest, piece: Uint8Array, last: boolean): void {
     this.#unmarked += piece.length;
-    commandDataFrames(piece, last, this.#owner.frameSize, (type, flags, payload) =>
-      this.#sendFrame(response, type, flags, payload),
+    commandDataFrames(piece, last, this.#owner.server.frameSize, (type, flags, payload) =>
+      this.#sendFrame(request, type, flags, payload),
     );
   }
 
@@ -115,11 +109,11 @@ export class DataSender {
    */
   async #room(): Promise<void> {
     const { output } = this.#connection;
-    if (this.#unmarked >= DATA_MARK && this.#owner.serverSpeaks('ping')) {
+    if (this.#unmarked >= DATA_MARK && this.#owner.server.speaks('ping')) {
       this.#unmarked = 0;
       // A lost connection fails the response itself.
       const read = () => void this.#marks.shift();
-      this.#marks.push(this.#owner.ping().then(read, read));
+      this.#marks.push(this.#owner.pings.send().then(read, read));
     }
     while (this.#marks.length > MAX_DATA_MARKS) await this.#marks[0];
     while (output.room === 0 && this.#connection.open)
@@ -127,7 +121,7 @@ export class DataSender {
   }
 
   /** Command data goes encoded on a stream of its own, if that was asked for and the server decodes it. */
-  #sendFrame({ requestId, options }: Response, type: number, flags: number, payload: Uint8Array): void {
+  #sendFrame({ requestId, options }: ClientRequest, type: number, flags: number, payload: Uint8Array): void {
     const encoder = options.sensitive ? undefined : this.#encoderForData();
     if (encoder === undefined || payload.length === 0) {
       this.#connection.sendPlain(requestId, type, flags, payload);
@@ -141,8 +135,7 @@ export class DataSender {
 
   #encoderForData(): Encoder | undefined {
     const { encodeData, level } = this.#options;
-    if (encodeData === undefined || !this.#owner.serverSettings?.contentEncodings?.includes(encodeData))
-      return undefined;
+    if (encodeData === undefined || !this.#owner.server.decodes(encodeData)) return undefined;
     if (this.#streamBegun) return this.#encoder;
     this.#streamBegun = true;
     const codec = this.#codecs.get(encodeData);

@@ -8,7 +8,7 @@ import { portableCodecs } from '../encoding/portable.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { SocketTransport } from '../transport/socket.ts';
 import { ConnectionError } from '../wire/errors.ts';
-import { Client } from './client.ts';
+import { type Client, makeClient } from './client.ts';
 import type { ClientOptions } from './options.ts';
 
 export interface ConnectOptions extends ClientOptions {
@@ -47,7 +47,7 @@ export async function connect(
   }, timeoutMs);
   try {
     await opened(socket, name, tls !== undefined);
-    client = new Client(
+    client = makeClient(
       new SocketTransport(socket, name, options.keepAliveInterval),
       codecsOf(options),
       options,

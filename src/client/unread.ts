@@ -86,7 +86,7 @@ export class UnreadBytes {
     this.#limit = limit;
   }
 
-  /** So many bytes more of a response are unread, or fewer. Past the limit, the response with the most of them fails. */
+  /** `bytes` more of a response are unread; fewer when negative. Past the limit, the one with the most of them fails. */
   add(response: UnreadResponse, bytes: number): void {
     this.#bytes += bytes;
     if (response.unread > 0) this.#responses.add(response);

@@ -37,11 +37,6 @@ export class ZstdWalker {
     this.#maxWindowSize = maxWindowSize;
   }
 
-  /** True before the first zstd frame and after a complete one. */
-  get betweenFrames(): boolean {
-    return this.#expected === 'frame';
-  }
-
   /**
    * Walks over the element at `at` of `payload` and returns where it ends.
    * @throws DecodeError when it is malformed, not complete, or asks for too large a window or for a dictionary.

@@ -1,11 +1,12 @@
 /** Runs cells on lanes of this process: all of them once, then again in turns, as far as the time goes. */
 
 import { cpus } from 'node:os';
-import { type Cell, cellKey } from './cell.ts';
-import { Evaluator, type EvaluatorOptions, median } from './evaluator.ts';
-import type { CellResult, DoneCell } from './results.ts';
+import { type Cell, cellKey } from './grid/cell.ts';
+import { Evaluator, type EvaluatorOptions } from './measure/evaluator.ts';
+import type { TimeLimit } from './measure/time-limit.ts';
+import type { CellResult, DoneCell } from './results/results.ts';
+import { median } from './results/statistics.ts';
 import type { CellRunner, ExperimentEvents } from './runner.ts';
-import type { TimeLimit } from './time-limit.ts';
 
 /**
  * `jobs`: cells at a time; missing: as many as do not disturb each other. `limit`: when the time is short, the loads of

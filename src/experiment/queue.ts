@@ -9,13 +9,13 @@ import { hostname } from 'node:os';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import type { Job } from 'bullmq';
 import type { CodecModule } from '../encoding/codec.ts';
-import { type Cell, cellKey } from './cell.ts';
-import { EncodingMeter } from './encodings.ts';
-import { Evaluator, type EvaluatorOptions } from './evaluator.ts';
+import { type Cell, cellKey } from './grid/cell.ts';
 import { resultOf } from './local.ts';
-import { CELL_RESULT, type CellResult } from './results.ts';
+import { EncodingMeter } from './measure/encodings.ts';
+import { Evaluator, type EvaluatorOptions } from './measure/evaluator.ts';
+import { CELL_RESULT, type CellResult } from './results/results.ts';
 import type { CellRunner } from './runner.ts';
-import { packWorkload, unpackWorkload, type Workload } from './workload.ts';
+import { packWorkload, unpackWorkload, type Workload } from './traffic/workload.ts';
 
 const QUEUE = 'millrace-experiment';
 /** Seconds for which traffic and results stay in Redis. */

@@ -5,14 +5,14 @@ import { cpus, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
 import type { CodecModule } from '../encoding/codec.ts';
 import { makeFolder } from '../files/folder.ts';
-import { adaptiveTable } from './adaptive.ts';
-import { type Cell, cellKey } from './cell.ts';
-import { EncodingMeter } from './encodings.ts';
-import { Evaluator, type EvaluatorOptions } from './evaluator.ts';
-import { Journal } from './journal.ts';
+import { type Cell, cellKey } from './grid/cell.ts';
 import { localRunner } from './local.ts';
-import { chooseCells, describeChoice } from './recommend.ts';
-import { makeReport } from './report.ts';
+import { EncodingMeter } from './measure/encodings.ts';
+import { Evaluator, type EvaluatorOptions } from './measure/evaluator.ts';
+import { TimeLimit } from './measure/time-limit.ts';
+import { chooseCells, describeChoice } from './report/recommend.ts';
+import { makeReport } from './report/report.ts';
+import { Journal } from './results/journal.ts';
 import {
   type AdaptiveTable,
   type CellResult,
@@ -22,11 +22,11 @@ import {
   type Results,
   type Setup,
   toCsv,
-} from './results.ts';
+} from './results/results.ts';
+import { plural } from './results/text.ts';
 import type { CellRunner, ExperimentEvents } from './runner.ts';
-import type { ReadSources } from './sources.ts';
-import { plural } from './text.ts';
-import { TimeLimit } from './time-limit.ts';
+import { adaptiveTable } from './simulate/adaptive.ts';
+import type { ReadSources } from './traffic/sources.ts';
 
 /** Everything about an experiment but its traffic. */
 export interface ExperimentSettings {
@@ -173,7 +173,7 @@ function shortened(cells: readonly CellResult[], rounds: number): Pick<Results, 
 async function tryAdaptive(options: EvaluatorOptions, links: readonly number[]): Promise<AdaptiveTable> {
   const evaluator = new Evaluator(options);
   try {
-    return await adaptiveTable(evaluator, links);
+    return await adaptiveTable((cell) => evaluator.linkModel(cell), links);
   } finally {
     await evaluator.close();
   }

@@ -1,7 +1,7 @@
 /** What measures the cells of an experiment, and what is told of how far it is. */
 
-import type { Cell } from './cell.ts';
-import type { CellResult } from './results.ts';
+import type { Cell } from './grid/cell.ts';
+import type { CellResult } from './results/results.ts';
 
 /** How far an experiment is. */
 export interface Progress {

@@ -202,18 +202,6 @@ export class ServerReactor {
     this.#frames.close();
   }
 
-  /**
-   * The application begins to answer, on one of the server's streams.
-   * @throws Error when the request is not running or has been answered, or the stream is not the server's (B8).
-   */
-  startResponse(requestId: number, streamId: number): void {
-    if ((streamId & 1) === 1) throw new Error(`odd-output-stream: ${streamId} is not a stream of the server`);
-    const request = this.#running.get(requestId);
-    if (request === undefined) throw new Error(`request ${requestId} is not active`);
-    if (request.answered) throw new Error(`request ${requestId} has been answered already`);
-    request.answered = true;
-  }
-
   /** All of the response is on its way: a cancel that comes now is too late. */
   answered(requestId: number): void {
     const request = this.#running.get(requestId);

@@ -1,8 +1,8 @@
-/** What a server's commands are made of, and the two that every server has. */
+/** What a server's commands are made of. */
 
 import { MAX_HANDLERS } from '../../workers/batch.ts';
 import type { HandlerModule } from '../../workers/calls.ts';
-import type { CommandRequest, Handler, Output } from '../reactor/command.ts';
+import type { Handler } from '../reactor/command.ts';
 import type { CommandMode } from './authorize.ts';
 
 /** Rules that hold wherever the handler runs. */
@@ -93,11 +93,4 @@ export class CommandTable {
     this.#indices.set(name, byOptions.set(options, this.modules.length));
     return this.modules.push(module) - 1;
   }
-}
-
-/** `echo`: the argument `value` first if given, then the command data as it arrives. */
-export async function* echo(request: CommandRequest): AsyncGenerator<Output> {
-  const value = request.args.get('value');
-  if (value !== undefined) yield value;
-  yield* request.data;
 }

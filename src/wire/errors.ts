@@ -54,12 +54,71 @@ export class ProtocolError extends Error {
   }
 }
 
-/** A command failed; the message is meant for the person who asked. Only that request ends (B5). */
+/** What a {@link CommandError} may carry beside its message. */
+export interface CommandErrorOptions extends ErrorOptions {
+  /** 1 to 64 characters of `a-z 0-9 -`; default `internal`. A server's own codes are in protocol C11. */
+  readonly code?: string;
+  /** Anything that JSON can say, for programs; reaches a peer that knows of it, as far as it fits one frame. */
+  readonly data?: unknown;
+  /** True: nothing of the request has run, so it is safe to make it again. */
+  readonly notStarted?: boolean;
+}
+
+/** A command failed; the message is meant for the person who asked. Only that request ends (protocol B5). */
 export class CommandError extends Error {
   override readonly name = 'CommandError';
+  /** What failed, for programs (protocol C11). */
+  readonly code: string;
+  readonly data: unknown;
+  /** Nothing of the request has run: it is safe to make it again. */
+  readonly notStarted: boolean;
+
+  constructor(
+    message: string,
+    { code = 'internal', data, notStarted = false, ...rest }: CommandErrorOptions = {},
+  ) {
+    super(message, rest);
+    this.code = code;
+    this.data = data;
+    this.notStarted = notStarted;
+  }
 }
+
+/** Why a connection ended, or could not be made, for programs. */
+export type ConnectionErrorCode =
+  /** Nothing could be reached at the address, or not in time. */
+  | 'connect-failed'
+  | 'connect-timeout'
+  /** Whatever answers there does not speak the protocol, or speaks it wrongly. */
+  | 'protocol-error'
+  /** The server does not admit us. */
+  | 'not-authorized'
+  /** The server is going away, or has said that it takes nothing more. */
+  | 'shutting-down'
+  /** We have closed it. */
+  | 'closed'
+  /** It broke: a reset, or an end in the middle. */
+  | 'lost'
+  /** The other end gave no sign of life. */
+  | 'keepalive-timeout';
 
 /** The connection ended, or could not be made, before a response was whole. */
 export class ConnectionError extends Error {
   override readonly name = 'ConnectionError';
+  readonly code: ConnectionErrorCode;
+  /** Nothing of the request that fails with this has run: it is safe to make it again, on another connection. */
+  readonly notStarted: boolean;
+
+  constructor(
+    message: string,
+    {
+      code = 'lost',
+      notStarted = false,
+      ...rest
+    }: ErrorOptions & { code?: ConnectionErrorCode; notStarted?: boolean } = {},
+  ) {
+    super(message, rest);
+    this.code = code;
+    this.notStarted = notStarted;
+  }
 }

@@ -20,9 +20,6 @@ export function frameSizeWithin(maxFrameSize: number | undefined, frameSize: num
   return Math.max(1, Math.min(frameSize, roomForEncoding));
 }
 
-/** Largest payload on the wire that a peer may send without having negotiated more, in bytes (A1). */
-export const DEFAULT_MAX_PAYLOAD = 65_535;
-
 /** Frame types, the high nibble of header byte 7 (A2; 7 and 9–13 are extensions, C). */
 export const FrameType = {
   commandName: 1,

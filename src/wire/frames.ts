@@ -1,5 +1,5 @@
 /**
- * Makers of frame sequences: a command, its data, a response, an error, a line of text (protocol.md A2–A4, B2).
+ * Makers of frame sequences: a command and its data (protocol A4, B2).
  *
  * Makers give each frame's type, flags and payload to a {@link FrameSink}; which stream it travels on, whether it is
  * encoded and how it gets its header is for the sink's owner. Payloads share memory with what was passed in
@@ -7,24 +7,14 @@
  */
 
 import {
-  BytesResponseFlag,
   CommandArgumentFlag,
   CommandDataFlag,
   CommandNameFlag,
-  ErrorResponseFlag,
-  encodeFrame,
   FrameType,
   MAX_PAYLOAD_LENGTH,
-  StreamFlag,
 } from './frame.ts';
-import {
-  ARGUMENT_HEADER_SIZE,
-  encodeArgumentHead,
-  encodeTextOutput,
-  MAX_ARGUMENT_FIELD,
-  type TextAtom,
-} from './payloads.ts';
-import { cutUtf8, encodeUtf8, isAscii } from './utf8.ts';
+import { ARGUMENT_HEADER_SIZE, encodeArgumentHead, MAX_ARGUMENT_FIELD } from './payloads.ts';
+import { encodeUtf8, isAscii } from './utf8.ts';
 
 /** Takes the next frame of one request: `type` of {@link FrameType}, its flags, its payload before encoding. */
 export type FrameSink = (type: number, flags: number, payload: Uint8Array) => void;
@@ -126,86 +116,10 @@ export function commandDataFrames(
   }
 }
 
-/**
- * A piece of a response; `isLast` ends the response (A2). No piece makes an empty frame but a last one that is
- * itself empty.
- * @throws RangeError when `maxFrameSize` is not 1 … 16 777 215.
- */
-export function responseFrames(
-  data: Uint8Array,
-  isLast: boolean,
-  maxFrameSize: number,
-  sink: FrameSink,
-): void {
-  checkFrameSize(maxFrameSize);
-  const lastFlag = isLast ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
-  let offset = 0;
-  for (; data.length - offset > maxFrameSize; offset += maxFrameSize) {
-    const payload = data.subarray(offset, offset + maxFrameSize);
-    sink(FrameType.bytesResponse, BytesResponseFlag.continuation, payload);
-  }
-  if (isLast || offset < data.length) {
-    sink(FrameType.bytesResponse, lastFlag, offset === 0 ? data : data.subarray(offset));
-  }
-}
-
-/**
- * An error-response frame (B5): `protocol` ends the connection, `application` the request. The message, for people,
- * is cut at a character to fit `maxFrameSize` bytes.
- * @throws RangeError when `maxFrameSize` is not 1 … 16 777 215.
- */
-export function errorFrame(
-  message: string | Uint8Array,
-  kind: keyof typeof ErrorResponseFlag,
-  maxFrameSize: number,
-  sink: FrameSink,
-): void {
-  checkFrameSize(maxFrameSize);
-  sink(FrameType.errorResponse, ErrorResponseFlag[kind], cutUtf8(message, maxFrameSize));
-}
-
-/** One text-output frame with all `atoms` (A3). @throws TextOutputError when they do not fit one. */
-export function textOutputFrame(atoms: readonly TextAtom[], sink: FrameSink): void {
-  sink(FrameType.textOutput, 0, encodeTextOutput(atoms));
-}
-
 function checkFrameSize(maxFrameSize: number): void {
   if (!Number.isInteger(maxFrameSize) || maxFrameSize < 1 || maxFrameSize > MAX_PAYLOAD_LENGTH) {
     throw new RangeError(
       `frame size ${maxFrameSize} is not a whole number from 1 to ${MAX_PAYLOAD_LENGTH} bytes`,
     );
-  }
-}
-
-/** One outgoing stream without encoding: knows whether it has begun, and so which frame carries `begin` (A5). */
-export class StreamCursor {
-  /** 1 … 255; odd: the client's, even: the server's. */
-  readonly streamId: number;
-  /** Whether `begin` was sent and `end` was not. */
-  begun = false;
-
-  constructor(streamId: number) {
-    this.streamId = streamId;
-  }
-
-  /**
-   * A whole frame as bytes. `streamFlags` may add `end`, after which the stream can be begun afresh.
-   * @throws RangeError when a field does not fit, or for stream-settings on a stream that has begun (A5).
-   */
-  frame(
-    requestId: number,
-    type: number,
-    flags: number,
-    payload: Uint8Array,
-    streamFlags = 0,
-  ): Uint8Array<ArrayBuffer> {
-    if (type === FrameType.streamSettings && this.begun) {
-      throw new RangeError('stream-settings may only ride on the frame that begins a stream');
-    }
-    const allFlags = this.begun ? streamFlags : streamFlags | StreamFlag.begin;
-    const { streamId } = this;
-    const bytes = encodeFrame({ requestId, streamId, streamFlags: allFlags, type, flags, payload });
-    this.begun = (streamFlags & StreamFlag.end) === 0;
-    return bytes;
   }
 }

@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
+import { makeClient } from '../../src/client/client.ts';
 import { CodecRegistry } from '../../src/encoding/registry.ts';
-import { Client, CommandError, ConnectionError, ProtocolError } from '../../src/index.ts';
+import { type Client, CommandError, ConnectionError, ProtocolError } from '../../src/index.ts';
 import { SocketTransport } from '../../src/transport/socket.ts';
 import { encodeFrame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { encodeGoaway, encodeSenderSettings, encodeStreamSettings } from '../../src/wire/payloads.ts';
@@ -172,7 +173,7 @@ test('connect() with TLS to what closes at once: it was the handshake that it cl
 test('a client that is destroyed before its server has answered says that, and nothing of the protocol', async (t) => {
   const where = await impostor(t, (socket) => socket.resume());
   const socket = await rawSocket(t, where);
-  const client = new Client(new SocketTransport(socket, 'there'), new CodecRegistry([]));
+  const client = makeClient(new SocketTransport(socket, 'there'), new CodecRegistry([]));
   const ready = failure(client.ready());
   client.destroy();
   t.is((await ready).message, 'the client is closed');

@@ -5,8 +5,8 @@ import type { Decoders } from '../../src/reactor/incoming.ts';
 import { type ReceivedCommand, type ServerAction, ServerReactor } from '../../src/reactor/server.ts';
 import { ProtocolError } from '../../src/wire/errors.ts';
 import { type Frame, FrameType, HEADER_SIZE, readHeader } from '../../src/wire/frame.ts';
-import { errorFrame, responseFrames, StreamCursor } from '../../src/wire/frames.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../src/wire/limits.ts';
+import { errorFrame, responseFrames, StreamCursor } from '../helpers/frames.ts';
 import {
   assertBytes,
   assertFrames,
@@ -62,6 +62,8 @@ class ReactorAdapter {
   /** Output that has been announced and not sent, by the event that announced it. */
   readonly #announced = new Map<number, () => Uint8Array[]>();
   #held: (() => Uint8Array[])[] = [];
+  /** Requests whose response is announced or held. */
+  readonly #answered = new Set<number>();
   errored = false;
 
   constructor(halfDuplex: boolean) {
@@ -133,13 +135,14 @@ class ReactorAdapter {
     make: (sink: (type: number, flags: number, payload: Uint8Array) => void) => void,
   ): Outcome {
     const { streamid, requestid, consume, newstream } = event as Record<string, number>;
-    this.#reactor.startResponse(requestid, streamid);
+    this.#startResponse(requestid, streamid);
     if (newstream || !this.#cursors.has(streamid)) this.#cursors.set(streamid, new StreamCursor(streamid));
     const cursor = this.#cursors.get(streamid) as StreamCursor;
     const send = () => {
       const frames: Uint8Array[] = [];
       make((type, flags, payload) => frames.push(cursor.frame(requestid, type, flags, payload)));
       this.#reactor.finishResponse(requestid);
+      this.#answered.delete(requestid);
       return frames;
     };
     if (this.#reactor.holdsOutput) {
@@ -148,6 +151,16 @@ class ReactorAdapter {
     }
     this.#announced.set(index, send);
     return { action: 'sendframes', frames: event.consume === false || consume === 0 ? null : send() };
+  }
+
+  /** Where the reference's reactor refuses an answer, ours leaves it to its owner not to give one (B8). */
+  #startResponse(requestId: number, streamId: number): void {
+    if ((streamId & 1) === 1) throw new Error(`odd-output-stream: ${streamId} is not a stream of the server`);
+    if (!this.#reactor.isRunning(requestId) || this.#answered.has(requestId)) {
+      throw new Error(`request ${requestId} is not active`);
+    }
+    this.#answered.add(requestId);
+    this.#reactor.answered(requestId);
   }
 
   #endOfInput(): Outcome {

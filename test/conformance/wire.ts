@@ -5,7 +5,6 @@ import { ProtocolError } from '../../src/wire/errors.ts';
 import {
   CommandArgumentFlag,
   DEFAULT_FRAME_SIZE,
-  DEFAULT_MAX_PAYLOAD,
   ErrorResponseFlag,
   encodeFrame,
   type Frame,
@@ -14,19 +13,13 @@ import {
   MAX_PAYLOAD_LENGTH,
   readHeader,
 } from '../../src/wire/frame.ts';
-import {
-  commandDataFrames,
-  commandFrames,
-  errorFrame,
-  type FrameSink,
-  responseFrames,
-  StreamCursor,
-  textOutputFrame,
-} from '../../src/wire/frames.ts';
+import { commandDataFrames, commandFrames, type FrameSink } from '../../src/wire/frames.ts';
 import { FrameTextError, formatFrame, parseFrameText } from '../../src/wire/human.ts';
+import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { decodeArgumentHead, decodeTextOutput, TextOutputError } from '../../src/wire/payloads.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
 import { isAscii } from '../../src/wire/utf8.ts';
+import { errorFrame, responseFrames, StreamCursor, textOutputFrame } from '../helpers/frames.ts';
 import {
   assertBytes,
   assertFrame,
@@ -127,7 +120,7 @@ function runParse(testCase: ConformanceCase): void {
     // A1: the length has 24 bits; and B-limits: without our leave no payload may have more than 65 535 bytes.
     assert.equal(error, undefined);
     assert.equal(frames[0].payload.length, (testCase.spec as { length: number }).length);
-    const limited = split(input, DEFAULT_MAX_PAYLOAD);
+    const limited = split(input, DEFAULT_LIMITS.maxPayload);
     assert.ok(limited.error instanceof ProtocolError && limited.error.code === 'limit');
     assert.equal(limited.frames.length, 0);
   }

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { readResults } from '../../src/experiment/results.ts';
+import { readResults } from '../../src/experiment/results/results.ts';
 import { tempFolder } from '../files/helper.ts';
 
 const MILLRACE = fileURLToPath(new URL('../../src/cli/millrace.ts', import.meta.url));

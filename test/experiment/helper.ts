@@ -1,10 +1,10 @@
 /** What the experiments' tests share: small traffic, quick settings, and a load on a real server. */
 
 import { extraCodecs } from '../../src/encoding/extra.ts';
-import type { Cell } from '../../src/experiment/cell.ts';
+import type { Cell } from '../../src/experiment/grid/cell.ts';
 import { type ExperimentSettings, runExperiment } from '../../src/experiment/run.ts';
 import type { ExperimentEvents } from '../../src/experiment/runner.ts';
-import { readSources } from '../../src/experiment/sources.ts';
+import { readSources } from '../../src/experiment/traffic/sources.ts';
 
 export const CELL: Cell = {
   profile: 'zstd-8mb',

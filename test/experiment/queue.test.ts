@@ -5,10 +5,10 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { parseGrids } from '../../src/experiment/grid.ts';
+import { parseGrids } from '../../src/experiment/grid/grid.ts';
 import { queueRunner } from '../../src/experiment/queue.ts';
 import { runExperiment } from '../../src/experiment/run.ts';
-import { makeWorkload, packWorkload, unpackWorkload } from '../../src/experiment/workload.ts';
+import { makeWorkload, packWorkload, unpackWorkload } from '../../src/experiment/traffic/workload.ts';
 import { tempFolder } from '../files/helper.ts';
 import { generated, listener, run, SETTINGS } from './helper.ts';
 

@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
+import { makeClient } from '../../src/client/client.ts';
 import type { Transport } from '../../src/connection/writer.ts';
 import { nativeCodecs } from '../../src/encoding/native.ts';
 import { CodecRegistry } from '../../src/encoding/registry.ts';
 import {
-  Client,
   CommandError,
   type CommandRequest,
   ConnectionError,
@@ -58,7 +58,7 @@ export function clientTarget(): FuzzTarget {
     async run(input) {
       const { random, rest } = seeded(input);
       const transport = new MemoryTransport();
-      const client = new Client(transport, codecs, { plain: random.once(8) });
+      const client = makeClient(transport, codecs, { plain: random.once(8) });
       const calls = Array.from({ length: 6 }, (_, i) => {
         const data = random.once(3) ? random.bytes(random.below(300)) : undefined;
         const call = client.call('echo', { args: { value: String(i) }, data });

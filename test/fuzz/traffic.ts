@@ -3,7 +3,7 @@
 import type { Encoder } from '../../src/encoding/codec.ts';
 import { nativeZlib, nativeZstd } from '../../src/encoding/native.ts';
 import { encodeFrame, type Frame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
-import { commandFrames, responseFrames } from '../../src/wire/frames.ts';
+import { commandFrames } from '../../src/wire/frames.ts';
 import {
   encodeArgumentHead,
   encodeCredit,
@@ -14,6 +14,7 @@ import {
   encodeTextOutput,
   encodeUtf8,
 } from '../../src/wire/payloads.ts';
+import { responseFrames } from '../helpers/frames.ts';
 import type { Random } from './random.ts';
 
 const COMMANDS = ['echo', 'echo', 'echo', 'capabilities', 'hold', 'deaf', 'fill', 'nothing', '__proto__', ''];

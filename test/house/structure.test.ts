@@ -11,8 +11,13 @@ const FLOORS: readonly [floor: number, where: RegExp][] = [
   [2, /^src\/connection\/|^workers\//],
   [3, /^src\/(transport|lanes)\//],
   [4, /^src\/(server|client|files|capture)\//],
-  [5, /^src\/(index|browser)\.ts$|^src\/experiment\//],
-  [6, /^src\/cli\/|^bench\//],
+  [5, /^src\/(index|browser)\.ts$/],
+  [6, /^src\/experiment\/(grid|traffic)\//],
+  [7, /^src\/experiment\/results\//],
+  [8, /^src\/experiment\/(simulate|report)\//],
+  [9, /^src\/experiment\/measure\//],
+  [10, /^src\/experiment\/[^/]*$/],
+  [11, /^src\/cli\/|^bench\//],
 ];
 
 const MODULES = modulesBelow('src', 'workers', 'bench');
@@ -111,6 +116,12 @@ test('the two threads share nothing but the batch layout', (t) => {
   const toMain = across.filter(({ from, to }) => from.startsWith('workers/') && to.startsWith('src/lanes/'));
   t.deepEqual(toMain.map(show), []);
   t.deepEqual(importsOf('workers/batch.ts').map(show), []);
+});
+
+test('a recording knows nothing of the server that it is made in', (t) => {
+  const imports = modulesBelow('src/capture').flatMap(importsOf);
+  t.true(imports.length > 5);
+  t.deepEqual(imports.filter(({ to }) => to.startsWith('src/server/')).map(show), []);
 });
 
 test('nothing but bench and the tests imports bench, and nothing but command lines imports the command line', (t) => {

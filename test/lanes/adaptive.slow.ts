@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { connect as connectSocket, createServer as createNetServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { parseGrids } from '../../src/experiment/grid.ts';
+import { parseGrids } from '../../src/experiment/grid/grid.ts';
 import type { ServerOptions } from '../../src/index.ts';
 import { ladderOf } from '../../src/lanes/adaptive.ts';
 import { generated, run, SETTINGS } from '../experiment/helper.ts';

@@ -1,6 +1,6 @@
 import test from 'ava';
-import { type LinkModel, simulateAdaptive, simulateLink } from '../../src/experiment/links.ts';
-import { makePlan } from '../../src/experiment/plan.ts';
+import { makePlan } from '../../src/experiment/simulate/frame-plan.ts';
+import { type LinkModel, simulateAdaptive, simulateLink } from '../../src/experiment/simulate/links.ts';
 import { createServer } from '../../src/index.ts';
 import { Ladder, LinkProbe, ladderOf, WaitProbe } from '../../src/lanes/adaptive.ts';
 import { CELL, generated } from '../experiment/helper.ts';

@@ -514,18 +514,6 @@ test('server: arguments arrive by name, in pieces or whole, up to their limits',
   }
 });
 
-test('server: answers to requests that are not active, or answered, throw before a byte is sent', (t) => {
-  const { r } = reactor();
-  const actions: ServerAction[] = [];
-  t.throws(() => r.startResponse(1, 2), { message: /not active/ });
-  r.receive(frame(1, 1, 'n', begin), actions);
-  t.throws(() => r.startResponse(1, 3), { message: /odd-output-stream/ });
-  r.startResponse(1, 2);
-  t.throws(() => r.startResponse(1, 2), { message: /answered already/ });
-  r.finishResponse(1);
-  t.throws(() => r.startResponse(1, 2), { message: /not active/ });
-});
-
 test('server: requests being received and running count as one each, up to the limit', (t) => {
   const { r } = reactor({ maxConcurrentRequests: 3 });
   const actions: ServerAction[] = [];

@@ -7,8 +7,9 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { encodeFrame } from '../../src/wire/frame.ts';
-import { commandFrames, StreamCursor } from '../../src/wire/frames.ts';
+import { commandFrames } from '../../src/wire/frames.ts';
 import { encodeSenderSettings, encodeUtf8 } from '../../src/wire/payloads.ts';
+import { StreamCursor } from '../helpers/frames.ts';
 import { mebibytes, ServerProcess } from './process.ts';
 
 /** What each peer lets the server send, in bytes; half of the peers decode zstd. */

@@ -2,16 +2,8 @@
 
 import test from 'ava';
 import { ProtocolError, type ProtocolErrorCode } from '../../src/wire/errors.ts';
-import { encodeFrame, type Frame, FrameType, MAX_PAYLOAD_LENGTH, StreamFlag } from '../../src/wire/frame.ts';
-import {
-  type Argument,
-  commandDataFrames,
-  commandFrames,
-  errorFrame,
-  type FrameSink,
-  responseFrames,
-  StreamCursor,
-} from '../../src/wire/frames.ts';
+import { encodeFrame, type Frame, FrameType, MAX_PAYLOAD_LENGTH } from '../../src/wire/frame.ts';
+import { type Argument, commandDataFrames, commandFrames, type FrameSink } from '../../src/wire/frames.ts';
 import { FrameTextError, formatFrame, parseFrameText } from '../../src/wire/human.ts';
 import {
   cutUtf8,
@@ -560,51 +552,6 @@ test('command data ends with a frame that is not full', (t) => {
     [1, 4],
     [2, 1],
   ]);
-});
-
-test('a response has no empty frame but one that ends it with nothing', (t) => {
-  const response = (length: number, isLast: boolean) =>
-    made((sink) => responseFrames(new Uint8Array(length), isLast, 4, sink)).map(([, ...rest]) => rest);
-  t.deepEqual(response(0, true), [[2, 0]]);
-  t.deepEqual(response(0, false), []);
-  t.deepEqual(response(4, true), [[2, 4]]);
-  t.deepEqual(response(8, false), [
-    [1, 4],
-    [1, 4],
-  ]);
-  t.deepEqual(response(5, true), [
-    [1, 4],
-    [2, 1],
-  ]);
-});
-
-test('an error message is cut at a character', (t) => {
-  t.deepEqual(
-    made((sink) => errorFrame('aé€', 'application', 5, sink)),
-    [[FrameType.errorResponse, 2, 3]],
-  );
-});
-
-test('a stream begins with its first frame, and again after its end', (t) => {
-  const cursor = new StreamCursor(3);
-  const flagsOf = (streamFlags?: number) =>
-    cursor.frame(1, FrameType.bytesResponse, 1, EMPTY, streamFlags)[6];
-  t.is(flagsOf(), StreamFlag.begin);
-  t.is(flagsOf(), 0);
-  t.is(flagsOf(StreamFlag.end), StreamFlag.end);
-  t.is(flagsOf(StreamFlag.encoded), StreamFlag.begin | StreamFlag.encoded);
-});
-
-test('stream-settings only ride on a begin frame', (t) => {
-  const cursor = new StreamCursor(2);
-  t.is(cursor.frame(0, FrameType.streamSettings, 0, encodeStreamSettings('zlib'))[6], StreamFlag.begin);
-  t.throws(() => cursor.frame(0, FrameType.streamSettings, 0, EMPTY), { instanceOf: RangeError });
-});
-
-test('a frame that cannot be made does not begin its stream', (t) => {
-  const cursor = new StreamCursor(2);
-  t.throws(() => cursor.frame(65_536, FrameType.bytesResponse, 1, EMPTY), { instanceOf: RangeError });
-  t.false(cursor.begun);
 });
 
 // Frames as text

@@ -6,7 +6,9 @@
  * are like those of all other cells, on the lanes that all cells share; the check's are of a server whose lanes are new.
  */
 
-import type { Cell } from './cell.ts';
+import type { Cell } from '../grid/cell.ts';
+import type { Check } from '../results/results.ts';
+import type { Workload } from '../traffic/workload.ts';
 import {
   cpuOf,
   LoadedServer,
@@ -15,9 +17,7 @@ import {
   mainMicrosPerResponse,
   type TestBed,
 } from './load.ts';
-import type { Check } from './results.ts';
 import type { TimeLimit } from './time-limit.ts';
-import type { Workload } from './workload.ts';
 
 /** After a first round each, in which code is compiled and threads are cold. */
 const TURNS = { least: 2, most: 6 };

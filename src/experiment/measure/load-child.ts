@@ -4,8 +4,8 @@
  * ends with its channel.
  */
 
-import type { CodecModule } from '../encoding/codec.ts';
-import { connect } from '../index.ts';
+import type { CodecModule } from '../../encoding/codec.ts';
+import { connect } from '../../index.ts';
 
 export interface LoadTask {
   readonly port: number;

@@ -7,10 +7,16 @@
  */
 
 import zlib from 'node:zlib';
-import { type Codec, type CodecModule, type Encoder, FINISH_BOUND, type Tuning } from '../encoding/codec.ts';
-import { nativeCodecs } from '../encoding/native.ts';
-import { IDENTITY, zstdParameters } from '../encoding/profiles.ts';
-import { CodecRegistry } from '../encoding/registry.ts';
+import {
+  type Codec,
+  type CodecModule,
+  type Encoder,
+  FINISH_BOUND,
+  type Tuning,
+} from '../../encoding/codec.ts';
+import { nativeCodecs } from '../../encoding/native.ts';
+import { IDENTITY, zstdParameters } from '../../encoding/profiles.ts';
+import { CodecRegistry } from '../../encoding/registry.ts';
 
 export interface EncodingTask {
   /** Which of the {@link EncodingFacts}; each in a process of its own. */

@@ -1,9 +1,9 @@
 /** One point of the grid: a setting that a server can run with. */
 
 import { z } from 'zod';
-import { TUNINGS } from '../encoding/codec.ts';
-import { defaultStreams, MAX_STREAMS } from '../lanes/policy.ts';
-import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
+import { TUNINGS } from '../../encoding/codec.ts';
+import { defaultStreams, MAX_STREAMS } from '../../lanes/policy.ts';
+import { DEFAULT_FRAME_SIZE } from '../../wire/frame.ts';
 
 export const EXPERIMENT_POLICIES = ['shared', 'affinity', 'single', 'per-request'] as const;
 

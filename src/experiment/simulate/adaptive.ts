@@ -1,13 +1,12 @@
 /** Whether the policy `adaptive` keeps its promise on some traffic: against every rung of its ladder, fixed. */
 
-import { IDENTITY, ZSTD } from '../encoding/profiles.ts';
-import { ladderOf, RUNG_STREAMS, type Rung } from '../lanes/adaptive.ts';
-import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
-import type { Cell } from './cell.ts';
-import type { Evaluator } from './evaluator.ts';
+import { IDENTITY, ZSTD } from '../../encoding/profiles.ts';
+import { ladderOf, RUNG_STREAMS, type Rung } from '../../lanes/adaptive.ts';
+import { DEFAULT_FRAME_SIZE } from '../../wire/frame.ts';
+import type { Cell } from '../grid/cell.ts';
+import type { AdaptiveRow, AdaptiveTable } from '../results/results.ts';
+import { inBits } from '../results/text.ts';
 import { type LinkModel, type LinkSpeed, simulateAdaptive, simulateLink } from './links.ts';
-import type { AdaptiveRow, AdaptiveTable } from './results.ts';
-import { inBits } from './text.ts';
 
 /** A link that changes every so many seconds. */
 const CHANGING: readonly number[] = [1e9, 1e8];
@@ -16,11 +15,17 @@ const TURN = 0.5;
 const REQUESTS = 20_000;
 const CHANGING_REQUESTS = 400_000;
 
-/** Measures every rung once and simulates all links; `links` in bits per second. */
-export async function adaptiveTable(evaluator: Evaluator, links: readonly number[]): Promise<AdaptiveTable> {
+/**
+ * Simulates all links, in bits per second, with every rung of the ladder and with the policy.
+ * `measure` tells what the simulation needs of a setting; it is asked once for each rung.
+ */
+export async function adaptiveTable(
+  measure: (cell: Cell) => Promise<LinkModel>,
+  links: readonly number[],
+): Promise<AdaptiveTable> {
   const rungs = ladderOf(ZSTD);
   const models: LinkModel[] = [];
-  for (const rung of rungs) models.push(await evaluator.linkModel(cellOf(rung)));
+  for (const rung of rungs) models.push(await measure(cellOf(rung)));
   const row = (link: string, speed: LinkSpeed, requests: number): AdaptiveRow => {
     const asked = models.map((model) => ({ ...model, requests }));
     const fixed = asked.map((model) => simulateLink(model, speed).responsesPerSecond);

@@ -3,10 +3,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import type { CodecModule } from '../encoding/codec.ts';
-import { type Encoding, encodingKey } from './cell.ts';
+import type { CodecModule } from '../../encoding/codec.ts';
+import { type Encoding, encodingKey } from '../grid/cell.ts';
+import type { Workload } from '../traffic/workload.ts';
 import type { EncodingFacts, EncodingTask } from './encoding-child.ts';
-import type { Workload } from './workload.ts';
 
 /** Enough to fill the windows that levels up to 12 choose; what is larger shows what the traffic fills of it. */
 const FED_BYTES = 5 << 20;

@@ -1,11 +1,15 @@
 /** Measures cells, one after the other, on lanes of its own. */
 
-import { nativeCodecs } from '../encoding/native.ts';
-import { CodecRegistry } from '../encoding/registry.ts';
-import { type Cell, cellKey, encodingKey } from './cell.ts';
+import { nativeCodecs } from '../../encoding/native.ts';
+import { CodecRegistry } from '../../encoding/registry.ts';
+import { type Cell, cellKey, encodingKey } from '../grid/cell.ts';
+import type { Check, Cpu, Measures } from '../results/results.ts';
+import { quantile } from '../results/statistics.ts';
+import { makePlan, type Plan } from '../simulate/frame-plan.ts';
+import { type LinkModel, simulateLink } from '../simulate/links.ts';
+import type { Workload } from '../traffic/workload.ts';
 import { checkInServer } from './check.ts';
 import type { EncodingMeter } from './encodings.ts';
-import { type LinkModel, quantile, simulateLink } from './links.ts';
 import {
   cpuOf,
   LoadedServer,
@@ -15,10 +19,7 @@ import {
   TestBed,
 } from './load.ts';
 import { decodeOnLanes, type EncodePass, encodeOnLanes } from './passes.ts';
-import { makePlan, type Plan } from './plan.ts';
-import type { Check, Cpu, Measures } from './results.ts';
 import type { TimeLimit } from './time-limit.ts';
-import type { Workload } from './workload.ts';
 
 export interface EvaluatorOptions extends LoadOptions {
   readonly meter: EncodingMeter;
@@ -245,10 +246,4 @@ function byResponse(
     },
     commands: [...commands.values()].sort((a, b) => b.bytes - a.bytes),
   };
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

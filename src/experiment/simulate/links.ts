@@ -10,38 +10,23 @@
  * Left out: the round trip (add it), packet headers and what handlers do.
  */
 
-import { z } from 'zod';
-import { Ladder } from '../lanes/adaptive.ts';
-import type { EncodePass } from './passes.ts';
-import type { Plan, PlannedFrame } from './plan.ts';
-import type { Workload } from './workload.ts';
+import { Ladder } from '../../lanes/adaptive.ts';
+import type { LinkFigures } from '../results/results.ts';
+import { quantile } from '../results/statistics.ts';
+import type { Workload } from '../traffic/workload.ts';
+import type { Plan, PlannedFrame } from './frame-plan.ts';
+import { Heap } from './heap.ts';
 
 /** A frame's fixed cost in an encoder, as bytes: 2 µs against 5 µs per KiB (design.md §2). */
 const FRAME_BYTES = 512;
 
 export const DEFAULT_LINKS: readonly number[] = [1e6, 1e7, 1e8, 1e9, 1e10];
 
-const percentiles = z.object({ p50: z.number(), p99: z.number() });
-
-export const LINK_FIGURES = z.object({
-  bitsPerSecond: z.number(),
-  /** Milliseconds from request to the first decoded frame. */
-  firstByteMs: percentiles,
-  /** Milliseconds from request to the last. */
-  responseMs: percentiles,
-  /** Without the first tenth: the start of an idle server. */
-  responsesPerSecond: z.number(),
-  /** Shares of the time in which the link, and the server's busiest thread, were busy: which of them is the bottleneck. */
-  linkBusy: z.number(),
-  threadBusy: z.number(),
-});
-
-export type LinkFigures = z.infer<typeof LINK_FIGURES>;
-
 export interface LinkModel {
   readonly workload: Workload;
   readonly plan: Plan;
-  readonly wire: EncodePass['wire'];
+  /** Bytes on the wire of each of the plan's frames, header included. */
+  readonly wire: Uint32Array;
   /** CPU seconds for all frames. */
   readonly encodeSeconds: number;
   readonly decodeSeconds: number;
@@ -263,47 +248,4 @@ function weightOf({ start, end }: PlannedFrame): number {
 function milliseconds(seconds: number[]): { p50: number; p99: number } {
   const sorted = Float64Array.from(seconds).sort();
   return { p50: 1000 * quantile(sorted, 0.5), p99: 1000 * quantile(sorted, 0.99) };
-}
-
-/** The value that a share of the sorted ones do not pass. */
-export function quantile(sorted: ArrayLike<number>, share: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
-}
-
-/** A binary heap, smallest key first. */
-class Heap<T> {
-  readonly #items: T[] = [];
-  readonly #key: (item: T) => number;
-
-  constructor(key: (item: T) => number) {
-    this.#key = key;
-  }
-
-  push(item: T): void {
-    const items = this.#items;
-    let at = items.push(item) - 1;
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (this.#key(items[parent]) <= this.#key(item)) break;
-      items[at] = items[parent];
-      at = parent;
-    }
-    items[at] = item;
-  }
-
-  pop(): T | undefined {
-    const items = this.#items;
-    const top = items[0];
-    const last = items.pop();
-    if (items.length === 0 || last === undefined) return top;
-    let at = 0;
-    for (let child = 1; child < items.length; child = 2 * at + 1) {
-      if (child + 1 < items.length && this.#key(items[child + 1]) < this.#key(items[child])) child++;
-      if (this.#key(last) <= this.#key(items[child])) break;
-      items[at] = items[child];
-      at = child;
-    }
-    items[at] = last;
-    return top;
-  }
 }

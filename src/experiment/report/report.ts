@@ -3,10 +3,7 @@
  * script shows a point's details; without it the browser's own hint does.
  */
 
-import { type Cell, cellName, encodingKey } from './cell.ts';
-import { checkText } from './recommend.ts';
-import { paretoCharts } from './report-charts.ts';
-import { STYLE, TIP_SCRIPT } from './report-style.ts';
+import { type Cell, cellName, encodingKey } from '../grid/cell.ts';
 import {
   type AdaptiveTable,
   type CellResult,
@@ -14,9 +11,12 @@ import {
   doneCells,
   type Recommendation,
   type Results,
-} from './results.ts';
+} from '../results/results.ts';
+import { inBits, inBytes, inTime, percent, plural, short } from '../results/text.ts';
+import { paretoCharts } from './charts.ts';
+import { checkText } from './recommend.ts';
+import { STYLE, TIP_SCRIPT } from './style.ts';
 import { drawChart, escapeHtml } from './svg.ts';
-import { inBits, inBytes, inTime, percent, plural, short } from './text.ts';
 
 const AIM_TITLES = { bytes: 'Fewest bytes', cpu: 'Least CPU', memory: 'Least memory' } as const;
 

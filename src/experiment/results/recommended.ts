@@ -1,8 +1,8 @@
 /** From the results of an experiment to a server's options. */
 
-import { extraCodecs } from '../encoding/extra.ts';
-import type { ServerOptions } from '../server/options.ts';
-import type { Cell } from './cell.ts';
+import { extraCodecs } from '../../encoding/extra.ts';
+import type { ServerOptions } from '../../server/options.ts';
+import type { Cell } from '../grid/cell.ts';
 import { type Aim, readResults } from './results.ts';
 
 /** The options that make a server run as a cell did. */

@@ -3,8 +3,8 @@
  * save at least half of what the densest saves: the least CPU and the least memory would be not to compress.
  */
 
-import { IDENTITY, ZLIB, ZSTD } from '../encoding/profiles.ts';
-import { cellName, serverFlags } from './cell.ts';
+import { IDENTITY, ZLIB, ZSTD } from '../../encoding/profiles.ts';
+import { cellName, serverFlags } from '../grid/cell.ts';
 import {
   AIMS,
   type Aim,
@@ -14,8 +14,8 @@ import {
   type Measures,
   type Recommendation,
   type Results,
-} from './results.ts';
-import { inBytes, percent, short } from './text.ts';
+} from '../results/results.ts';
+import { inBytes, percent, short } from '../results/text.ts';
 
 const STANDARD: readonly string[] = [ZSTD, ZLIB];
 /** What an aim's figure may be above the least, for the sake of the other figures; CPU is not known better than that. */

@@ -3,20 +3,20 @@
  * order, whatever the threads do, so that the sizes are the same in every run.
  */
 
-import { type BatchReader, FrameFlag, Op } from '../../workers/batch.ts';
-import { type Transport, Writer } from '../connection/writer.ts';
-import { LaneDecoders } from '../lanes/decoders.ts';
-import type { Lane, SlotOwner } from '../lanes/lane.ts';
-import { defaultStreams } from '../lanes/policy.ts';
-import type { LanePool } from '../lanes/pool.ts';
-import { Gate } from '../reactor/flow.ts';
-import { IncomingFrames } from '../reactor/incoming.ts';
-import { BytesResponseFlag, type Frame, FrameType } from '../wire/frame.ts';
-import { DEFAULT_LIMITS } from '../wire/limits.ts';
-import { Splitter } from '../wire/splitter.ts';
-import type { Cell } from './cell.ts';
-import type { Plan, PlannedStream } from './plan.ts';
-import type { Workload } from './workload.ts';
+import { type BatchReader, FrameFlag, Op } from '../../../workers/batch.ts';
+import { type Transport, Writer } from '../../connection/writer.ts';
+import { LaneDecoders } from '../../lanes/decoders.ts';
+import type { Lane, SlotOwner } from '../../lanes/lane.ts';
+import { defaultStreams } from '../../lanes/policy.ts';
+import type { LanePool } from '../../lanes/pool.ts';
+import { Gate } from '../../reactor/flow.ts';
+import { IncomingFrames } from '../../reactor/incoming.ts';
+import { BytesResponseFlag, type Frame, FrameType } from '../../wire/frame.ts';
+import { DEFAULT_LIMITS } from '../../wire/limits.ts';
+import { Splitter } from '../../wire/splitter.ts';
+import type { Cell } from '../grid/cell.ts';
+import type { Plan, PlannedStream } from '../simulate/frame-plan.ts';
+import type { Workload } from '../traffic/workload.ts';
 
 /** Bytes on their way through the lanes at a time: a stream's backlog in the server. */
 const IN_LANES = 1 << 20;

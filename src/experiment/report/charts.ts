@@ -1,9 +1,9 @@
 /** Which charts a report has, and what is in them. */
 
-import { type Cell, cellName } from './cell.ts';
-import type { DoneCell, Results } from './results.ts';
+import { type Cell, cellName } from '../grid/cell.ts';
+import type { DoneCell, Results } from '../results/results.ts';
+import { inBits, inBytes, inTime, percent, plural, short } from '../results/text.ts';
 import { type Chart, type ChartPoint, type ChartSeries, COLOURS } from './svg.ts';
-import { inBits, inBytes, inTime, percent, plural, short } from './text.ts';
 
 const ratioOf = ({ measures }: DoneCell) => measures.ratio;
 const RATIO = { label: 'ratio (response bytes per wire byte)', format: short };

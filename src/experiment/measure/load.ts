@@ -11,16 +11,16 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import type { CodecModule } from '../encoding/codec.ts';
-import { LanePool } from '../lanes/pool.ts';
-import type { CommandRequest } from '../reactor/command.ts';
-import { Server, type ServerStats } from '../server/server.ts';
-import type { Cell } from './cell.ts';
+import type { CodecModule } from '../../encoding/codec.ts';
+import { LanePool } from '../../lanes/pool.ts';
+import type { CommandRequest } from '../../reactor/command.ts';
+import { makeServer, type Server, type ServerStats } from '../../server/server.ts';
+import type { Cell } from '../grid/cell.ts';
+import { optionsOf } from '../results/recommended.ts';
+import type { Cpu } from '../results/results.ts';
+import { cut } from '../simulate/frame-plan.ts';
+import type { Workload } from '../traffic/workload.ts';
 import type { LoadDone, LoadTask } from './load-child.ts';
-import { cut } from './plan.ts';
-import { optionsOf } from './recommended.ts';
-import type { Cpu } from './results.ts';
-import type { Workload } from './workload.ts';
 
 const COMMAND = 'experiment.get';
 /** A server takes so many requests of one connection by default. */
@@ -125,7 +125,7 @@ export class LoadedServer {
         },
       },
     };
-    this.#server = new Server(options, pool);
+    this.#server = makeServer(options, pool);
   }
 
   /** `ownLanes`: lanes that are the server's alone, as in a process that has just started. */

@@ -5,9 +5,8 @@
 
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { problemOf } from '../files/paths.ts';
-import { CELL, cellName } from './cell.ts';
-import { LINK_FIGURES } from './links.ts';
+import { problemOf } from '../../files/paths.ts';
+import { CELL, cellName } from '../grid/cell.ts';
 
 export const RESULTS_VERSION = 3;
 
@@ -32,6 +31,24 @@ export const COMMAND_ROW = z.object({
   /** Frames with their headers. */
   wireBytes: bytes,
 });
+
+const percentiles = z.object({ p50: z.number(), p99: z.number() });
+
+/** What a setting means for a client behind a link, as simulated. */
+export const LINK_FIGURES = z.object({
+  bitsPerSecond: z.number(),
+  /** Milliseconds from request to the first decoded frame. */
+  firstByteMs: percentiles,
+  /** Milliseconds from request to the last. */
+  responseMs: percentiles,
+  /** Without the first tenth: the start of an idle server. */
+  responsesPerSecond: z.number(),
+  /** Shares of the time in which the link, and the server's busiest thread, were busy: which of them is the bottleneck. */
+  linkBusy: z.number(),
+  threadBusy: z.number(),
+});
+
+export type LinkFigures = z.infer<typeof LINK_FIGURES>;
 
 export const MEASURES = z.object({
   frames: z.int(),

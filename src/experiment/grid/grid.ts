@@ -3,10 +3,10 @@
 import { readFileSync } from 'node:fs';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
-import { TUNINGS } from '../encoding/codec.ts';
-import { IDENTITY } from '../encoding/profiles.ts';
-import { MAX_STREAMS } from '../lanes/policy.ts';
-import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
+import { TUNINGS } from '../../encoding/codec.ts';
+import { IDENTITY } from '../../encoding/profiles.ts';
+import { MAX_STREAMS } from '../../lanes/policy.ts';
+import { DEFAULT_FRAME_SIZE } from '../../wire/frame.ts';
 import { type Cell, cellKey, type Encoding, EXPERIMENT_POLICIES, normalise } from './cell.ts';
 
 /** More cells than anybody waits for are a slip of the pen. */

@@ -6,9 +6,9 @@
  * other traffic has `inFlight` requests on the way at any time, and they end in the order in which they began.
  */
 
-import { makePolicy, type StreamView } from '../lanes/policy.ts';
-import type { Cell } from './cell.ts';
-import type { Piece, Workload, WorkloadResponse } from './workload.ts';
+import { makePolicy, type StreamView } from '../../lanes/policy.ts';
+import type { Cell } from '../grid/cell.ts';
+import type { Piece, Workload, WorkloadResponse } from '../traffic/workload.ts';
 
 /** One frame of a response before encoding. */
 export interface PlannedFrame {

@@ -1,0 +1,326 @@
+/** A connection as its client uses it: sends commands, performs what the reactor says, and owns the open requests. */
+
+import { Connection, type FrameOwner, type Transport } from '../connection/connection.ts';
+import { KeepAlive } from '../connection/keepalive.ts';
+import { LocalDecoders } from '../connection/local-decoders.ts';
+import type { CodecRegistry } from '../encoding/registry.ts';
+import { type ClientAction, ClientReactor } from '../reactor/client.ts';
+import { CommandError, ConnectionError } from '../wire/errors.ts';
+import { type Frame, FrameType, HEADER_SIZE, PingFlag } from '../wire/frame.ts';
+import { commandFrames } from '../wire/frames.ts';
+import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
+import { EXTENSIONS, encodeCredit, encodeSenderSettings, type SenderSettings } from '../wire/payloads.ts';
+import type { ClientStats } from './client.ts';
+import { argumentsOf } from './command.ts';
+import { DataSender } from './command-data.ts';
+import { ServerSettings } from './negotiation.ts';
+import type { CallOptions, ClientOptions } from './options.ts';
+import { Pings } from './pings.ts';
+import { ReceiveWindow } from './receive-window.ts';
+import { ClientRequest, type RequestOwner } from './request.ts';
+import { UnreadBytes, type UnreadResponse } from './unread.ts';
+
+/** Per second: a server may begin a stream for every response (protocol B1), so this bounds only nonsense. */
+const MAX_STREAM_BEGINS = 1_000_000;
+
+/** The client's stream for what no context touches. */
+const PLAIN_STREAM = 1;
+const DEFAULT_REQUEST_WINDOW = 1 << 20;
+const DEFAULT_MAX_UNREAD = 64 << 20;
+const DEFAULT_KEEP_ALIVE_MS = 30_000;
+/** How long a server that has closed its side may take to read the rest of ours. */
+const LINGER_MS = 1000;
+
+export class ClientConnection implements FrameOwner, RequestOwner {
+  /** Resolves when the connection is gone; rejects never. */
+  readonly closed: Promise<void>;
+  readonly requestWindow: number;
+  readonly server: ServerSettings;
+  readonly pings: Pings;
+  readonly #connection: Connection;
+  readonly #codecs: CodecRegistry;
+  readonly #options: ClientOptions;
+  readonly #decoders: LocalDecoders;
+  readonly #data: DataSender;
+  readonly #keepAlive: KeepAlive;
+  readonly #unread: UnreadBytes;
+  /** Undefined: only the request windows bound what is on its way. */
+  readonly #connectionWindow: ReceiveWindow | undefined;
+  readonly #reactor: ClientReactor<ClientRequest>;
+  readonly #actions: ClientAction<ClientRequest>[] = [];
+  /** Requests that wait until the server takes more. */
+  readonly #queued: ClientRequest[] = [];
+  /** Why nothing new is sent any more. */
+  #refuseReason: Error | undefined;
+  #framesReceived = 0;
+  #ending = false;
+  #resolveClosed: () => void = () => undefined;
+
+  constructor(transport: Transport, codecs: CodecRegistry, options: ClientOptions) {
+    const limits = { ...DEFAULT_LIMITS, maxStreamBegins: MAX_STREAM_BEGINS, ...options.limits };
+    const { connectionWindow } = options;
+    this.#codecs = codecs;
+    this.#options = options;
+    this.requestWindow = options.requestWindow ?? DEFAULT_REQUEST_WINDOW;
+    this.server = new ServerSettings(!options.plain);
+    this.#unread = new UnreadBytes(options.maxUnread ?? DEFAULT_MAX_UNREAD);
+    this.#connection = new Connection(transport, limits, PLAIN_STREAM);
+    this.#connectionWindow =
+      connectionWindow === undefined
+        ? undefined
+        : new ReceiveWindow(connectionWindow, (bytes) => this.credit(0, bytes));
+    this.pings = new Pings(this.#connection);
+    this.#keepAlive = new KeepAlive(this.#connection, () => this.#answersPings());
+    this.#decoders = new LocalDecoders(codecs, limits);
+    this.#data = new DataSender(this.#connection, codecs, options, this);
+    this.#reactor = new ClientReactor(limits, this.#decoders);
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
+    });
+    this.#connection.start(this);
+    this.#keepAlive.start(options.keepAliveInterval ?? DEFAULT_KEEP_ALIVE_MS);
+    if (!options.plain) this.#sendSettings(limits);
+  }
+
+  // ---------------------------------------------------------------------------------------- its user
+
+  /** Sends a command, at once or when its turn has come. Never throws: a failure is in the request. */
+  call(command: string, options: CallOptions): ClientRequest {
+    const { signal } = options;
+    const request = new ClientRequest(this, command, options);
+    const refused = this.#refuseReason ?? (signal?.aborted ? abortError(signal) : undefined);
+    if (refused !== undefined) request.fail(refused);
+    else if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.push(request);
+    else this.#send(request);
+    return request;
+  }
+
+  /** Resolves when the server has sent its settings. @throws ConnectionError when it never will. */
+  ready(): Promise<void> {
+    const waits = this.server.settings === undefined && !this.#options.plain;
+    if (waits && this.#refuseReason !== undefined) return Promise.reject(this.#refuseReason);
+    return this.server.arrival;
+  }
+
+  /** Resolves with the milliseconds until the reply. @throws ConnectionError when none can come. */
+  ping(): Promise<number> {
+    if (this.#connection.open) return this.pings.send();
+    return Promise.reject(this.#refuseReason ?? new ConnectionError('the connection has failed'));
+  }
+
+  stats(): ClientStats {
+    return {
+      bytesRead: this.#connection.bytesRead,
+      bytesWritten: this.#connection.writer.bytesWritten,
+      streams: [...this.#decoders.figures.values()]
+        .map((figures) => ({ ...figures }))
+        .sort((a, b) => a.streamId - b.streamId),
+    };
+  }
+
+  /** Ends the connection once the requests in flight are answered; a server that does not close it then is left. */
+  close(): Promise<void> {
+    this.#refuseReason ??= new ConnectionError('the client is closed');
+    this.#ending = true;
+    this.#endIfDone();
+    return this.closed;
+  }
+
+  /** Drops the connection now; requests in flight fail. */
+  destroy(reason: Error = new ConnectionError('the client is closed')): void {
+    this.#connection.destroy(reason);
+  }
+
+  // ------------------------------------------------------------------- what requests need (RequestOwner)
+
+  get creditCounts(): boolean {
+    return this.server.speaks('credit');
+  }
+
+  cancel(requestId: number): void {
+    this.#reactor.forget(requestId);
+    this.#data.forget(requestId);
+    if (this.server.speaks('cancel')) this.#connection.sendPlain(requestId, FrameType.cancel, 0);
+  }
+
+  credit(requestId: number, bytes: number): void {
+    if (!this.creditCounts || !this.#connection.open) return;
+    this.#connection.sendPlain(requestId, FrameType.credit, 0, encodeCredit(bytes));
+  }
+
+  /** Windows hold a server that has announced them; for any other there is a bound. */
+  unread(response: UnreadResponse, bytes: number): void {
+    if (!this.creditCounts) this.#unread.add(response, bytes);
+  }
+
+  // ------------------------------------------------------------------ what command data needs (DataOwner)
+
+  takesData(request: ClientRequest): boolean {
+    return this.#reactor.get(request.requestId) === request && this.#connection.open;
+  }
+
+  // ---------------------------------------------------------------------------------------- sending
+
+  #send(request: ClientRequest): void {
+    const { command, options } = request;
+    const requestId = this.#reactor.freeId();
+    try {
+      this.#sendCommand(requestId, command, options);
+    } catch (error) {
+      request.fail(error as Error);
+      return;
+    }
+    request.requestId = requestId;
+    this.#reactor.open(requestId, request);
+    if (options.data !== undefined) this.#data.send(request, options.data);
+  }
+
+  /** Sends requests that had to wait, as far as the server takes more now. */
+  #sendQueued(): void {
+    while (this.#queued.length > 0 && this.#reactor.openRequests < this.server.maxConcurrentRequests) {
+      const request = this.#queued.shift() as ClientRequest;
+      if (!request.over) this.#send(request);
+    }
+  }
+
+  #sendCommand(requestId: number, command: string, options: CallOptions): void {
+    const args = argumentsOf(options, this.#options.authorization);
+    const hasData = options.data !== undefined;
+    commandFrames(command, args, hasData, this.server.frameSize, (type, flags, payload) =>
+      this.#connection.sendPlain(requestId, type, flags, payload),
+    );
+  }
+
+  #sendSettings(limits: Limits): void {
+    const { profiles = this.#codecs.profiles(), connectionWindow } = this.#options;
+    const settings: SenderSettings = {
+      contentEncodings: [...profiles],
+      maxFrameSize: limits.maxPayload,
+      requestWindow: this.requestWindow,
+      ...(connectionWindow === undefined ? {} : { connectionWindow }),
+      extensions: [...EXTENSIONS],
+    };
+    this.#connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(settings));
+  }
+
+  /** A server that holds much command data reads nothing more, or keeps its replies, until handlers have read it. */
+  #answersPings(): boolean {
+    if (!this.server.speaks('ping')) return false;
+    return this.#reactor.requests().every(({ options }) => options.data === undefined);
+  }
+
+  // ------------------------------------------------------------------------------ frames in (FrameOwner)
+
+  receive(frame: Frame): void {
+    this.#framesReceived++;
+    const figure = this.#decoders.figure(frame.streamId);
+    figure.frames++;
+    figure.wireBytes += HEADER_SIZE + frame.payload.length;
+    figure.bytes += frame.payload.length;
+    try {
+      this.#reactor.receive(frame, this.#actions);
+    } finally {
+      const actions = this.#actions;
+      for (let i = 0; i < actions.length; i++) this.#act(actions[i]);
+      actions.length = 0;
+    }
+    if (this.#queued.length > 0) this.#sendQueued();
+    if (this.#ending) this.#endIfDone();
+  }
+
+  get midCommand(): boolean {
+    return false;
+  }
+
+  overdue(): undefined {}
+
+  onEnd(): void {
+    this.#refuseReason ??= new ConnectionError('the server has closed the connection');
+    // It answers nothing any more, and need not read what we have still to send.
+    this.#connection.end(LINGER_MS);
+  }
+
+  onFailed(sendError: () => void): void {
+    sendError();
+  }
+
+  onClosed(reason: Error | undefined): void {
+    const error = this.#explain(reason);
+    this.#refuseReason ??= error;
+    for (const request of [...this.#reactor.requests(), ...this.#queued.splice(0)]) request.fail(error);
+    this.server.fail(error);
+    this.pings.fail(error);
+    this.#reactor.stop();
+    this.#data.close();
+    this.#keepAlive.stop();
+    this.#resolveClosed();
+  }
+
+  #act(action: ClientAction<ClientRequest>): void {
+    switch (action.kind) {
+      case 'bytes':
+        this.#released(action.bytes.length);
+        if (action.last) this.#data.finish(action.request.requestId);
+        return action.request.push(action.bytes, action.last);
+      case 'unwanted':
+        return this.#released(action.bytes);
+      case 'error':
+        return this.#fail(action.request, new CommandError(action.message));
+      case 'text':
+        return action.request.options.onText?.(action.text);
+      case 'progress':
+        return action.request.options.onProgress?.(action.progress);
+      case 'settings':
+        this.#connection.peerTakes(action.settings.maxFrameSize);
+        return this.server.take(action.settings);
+      case 'ping':
+        return this.#connection.sendPlain(0, FrameType.ping, PingFlag.reply, action.payload);
+      case 'pong':
+        return this.pings.pong(action.payload);
+      case 'goaway':
+        return this.#goAway(new ConnectionError(`the server is going away: ${action.reason}`));
+      case 'peer-error':
+        return this.#connection.destroy(new ConnectionError(`the server reports: ${action.message}`));
+    }
+  }
+
+  #fail(request: ClientRequest, error: CommandError): void {
+    this.#data.finish(request.requestId);
+    if (request.options.data !== undefined) this.#data.renewStream();
+    request.fail(error);
+  }
+
+  /** The server takes nothing new: requests that wait for their turn never get it (protocol C5). */
+  #goAway(reason: ConnectionError): void {
+    this.#refuseReason ??= reason;
+    for (const request of this.#queued.splice(0)) request.fail(reason);
+  }
+
+  /** The connection's window is for what has arrived, read or not: the request windows bound what waits. */
+  #released(bytes: number): void {
+    this.#connectionWindow?.receive(bytes);
+    this.#connectionWindow?.release(bytes);
+  }
+
+  #explain(reason: Error | undefined): Error {
+    const { remote, bytesRead } = this.#connection;
+    const isOurs = reason instanceof ConnectionError && reason.cause === undefined;
+    if (this.#framesReceived === 0 && !this.#options.plain && !this.#ending && !isOurs) {
+      const why = reason instanceof ConnectionError ? ` (${reason.message})` : '';
+      const end = bytesRead === 0 ? ' closed the connection without an answer: it' : '';
+      const message = `${remote}${end} does not speak the millrace protocol${why}`;
+      return new ConnectionError(message, { cause: reason });
+    }
+    if (reason !== undefined) return reason;
+    return new ConnectionError(`${remote} closed the connection`);
+  }
+
+  #endIfDone(): void {
+    if (this.#reactor.openRequests === 0 && this.#queued.length === 0)
+      this.#connection.end(this.#connection.limits.idleTimeout);
+  }
+}
+
+function abortError({ reason }: AbortSignal): Error {
+  return reason instanceof Error ? reason : new CommandError('cancelled');
+}

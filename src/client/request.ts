@@ -1,0 +1,168 @@
+/** One request of a client: what has come of its response, what may still come, and how it ended. */
+
+import { CommandError, ProtocolError } from '../wire/errors.ts';
+import type { CallOptions } from './options.ts';
+import { ReceiveWindow } from './receive-window.ts';
+import { PieceQueue, type UnreadResponse } from './unread.ts';
+
+/** What a request needs of its connection. */
+export interface RequestOwner {
+  readonly requestWindow: number;
+  /** Whether the server has promised to keep to windows. */
+  readonly creditCounts: boolean;
+  cancel(requestId: number): void;
+  credit(requestId: number, bytes: number): void;
+  /** `bytes` more of a response wait for their reader; fewer when negative. */
+  unread(response: UnreadResponse, bytes: number): void;
+}
+
+export class ClientRequest implements UnreadResponse {
+  /** 0 until the command is sent. */
+  requestId = 0;
+  readonly command: string;
+  readonly options: CallOptions;
+  readonly #owner: RequestOwner;
+  readonly #pieces = new PieceQueue();
+  readonly #window: ReceiveWindow;
+  #ended = false;
+  #error: Error | undefined;
+  #wake: (() => void) | undefined;
+  #wantedWhole = false;
+  #taken = false;
+  #onAbort: (() => void) | undefined;
+
+  constructor(owner: RequestOwner, command: string, options: CallOptions) {
+    this.#owner = owner;
+    this.command = command;
+    this.options = options;
+    this.#window = new ReceiveWindow(owner.requestWindow, (bytes) => owner.credit(this.requestId, bytes));
+    const { signal } = options;
+    if (signal === undefined) return;
+    this.#onAbort = () => this.cancel(signal.reason);
+    signal.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** True when nothing more will come. */
+  get over(): boolean {
+    return this.#ended || this.#error !== undefined;
+  }
+
+  /** Bytes that have come and that nobody has asked for: who wants the whole response has asked for all of it. */
+  get unread(): number {
+    return this.#wantedWhole ? 0 : this.#pieces.length;
+  }
+
+  // ------------------------------------------------------------------------------------------ its reader
+
+  /** The response as one piece. @throws the error that it ended with. */
+  async whole(): Promise<Uint8Array> {
+    this.#readOnce();
+    const { unread } = this;
+    this.#wantedWhole = true;
+    this.#read(unread);
+    while (!this.over) await this.#arrival();
+    if (this.#error !== undefined) throw this.#error;
+    const pieces = this.#pieces.takeAll();
+    return pieces.length === 1 ? pieces[0] : concat(pieces);
+  }
+
+  /** The response's pieces as they come; who leaves early cancels it. @throws the error that it ended with. */
+  async *pieces(): AsyncGenerator<Uint8Array, void, undefined> {
+    this.#readOnce();
+    try {
+      for (;;) {
+        const piece = this.#pieces.shift();
+        if (piece !== undefined) {
+          this.#read(piece.length);
+          yield piece;
+        } else if (this.#error !== undefined) throw this.#error;
+        else if (this.#ended) return;
+        else await this.#arrival();
+      }
+    } finally {
+      if (!this.over || this.unread > 0) this.drop(new CommandError('response not read to its end'));
+    }
+  }
+
+  /** Tells the server to stop; the response ends with `reason` as its error. */
+  cancel(reason: unknown = new CommandError('cancelled')): void {
+    if (this.over) return;
+    if (this.requestId !== 0) this.#owner.cancel(this.requestId);
+    this.fail(reason instanceof Error ? reason : new CommandError(String(reason)));
+  }
+
+  // -------------------------------------------------------------------------------------- its connection
+
+  /**
+   * A piece of the response has come. `bytes` are copied.
+   * @throws ProtocolError when the server has sent more than it was allowed (protocol C4).
+   */
+  push(bytes: Uint8Array, last: boolean): void {
+    if (!this.#window.receive(bytes.length) && this.#owner.creditCounts) {
+      const window = `${this.#window.size} bytes of request ${this.requestId}`;
+      throw new ProtocolError('limit', `requestWindow: the server has passed the window of ${window}`);
+    }
+    this.#pieces.push(bytes);
+    if (last) this.#end();
+    if (!this.#wantedWhole) this.#owner.unread(this, bytes.length);
+    else if (!last) this.#release(bytes.length);
+    this.#wake?.();
+  }
+
+  /** Nothing more will come. */
+  fail(error: Error): void {
+    if (this.over) return;
+    this.#error = error;
+    this.#detach();
+    this.#wake?.();
+  }
+
+  /** Lets go of what has not been read; the response ends with `error`. */
+  drop(error: Error): void {
+    this.cancel(error);
+    this.#error ??= error;
+    const { unread } = this;
+    this.#pieces.takeAll();
+    this.#read(unread);
+  }
+
+  /** A second reader would find nothing, or wait for what the first one gets. */
+  #readOnce(): void {
+    if (this.#taken) throw new Error(`the response of '${this.command}' has been read: it can be read once`);
+    this.#taken = true;
+  }
+
+  #read(bytes: number): void {
+    if (bytes > 0) this.#owner.unread(this, -bytes);
+    this.#release(bytes);
+  }
+
+  #release(bytes: number): void {
+    if (!this.over) this.#window.release(bytes);
+  }
+
+  #end(): void {
+    this.#ended = true;
+    this.#detach();
+  }
+
+  #detach(): void {
+    if (this.#onAbort !== undefined) this.options.signal?.removeEventListener('abort', this.#onAbort);
+  }
+
+  #arrival(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+}
+
+function concat(chunks: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+  let offset = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return whole;
+}
