@@ -77,6 +77,9 @@ export const Op = {
   wantRoom: 42,
 } as const;
 
+/** Most handlers that a lane knows: a `call` record names its handler by index, in the 16 bits of `type`. */
+export const MAX_HANDLERS = 2 ** 16;
+
 /** Flags of a `frame` record. */
 export const FrameFlag = {
   /** The frame ends its response. */
@@ -207,7 +210,10 @@ export class BatchWriter {
     return this.#end + length + (this.#count + 1) * RECORD_BYTES <= this.bytes.length;
   }
 
-  /** Adds a record for `length` payload bytes that the caller has written, or will write, at {@link end}. */
+  /**
+   * Adds a record for `length` payload bytes that the caller has written, or will write, at {@link end}. `op` and `flags`
+   * have 8 bits, `type` 16, the others 32.
+   */
   add(
     op: number,
     slot: number,
@@ -220,7 +226,7 @@ export class BatchWriter {
     const words = this.#words;
     this.#count++;
     const at = words.length - this.#count * RECORD_WORDS;
-    words[at] = op | (type << 8) | (flags << 16);
+    words[at] = op | (flags << 8) | (type << 16);
     words[at + 1] = slot;
     words[at + 2] = requestId;
     words[at + 3] = this.#end;
@@ -265,8 +271,8 @@ export class BatchReader {
     const at = words.length - this.#index * RECORD_WORDS;
     const head = words[at];
     this.op = head & 0xff;
-    this.type = (head >>> 8) & 0xff;
-    this.flags = head >>> 16;
+    this.flags = (head >>> 8) & 0xff;
+    this.type = head >>> 16;
     this.slot = words[at + 1];
     this.requestId = words[at + 2];
     this.offset = words[at + 3];

@@ -34,13 +34,13 @@ const MAX_REMEMBERED = 4096;
 const SETTLED_AFTER_MS = 2000;
 
 /**
- * The handlers for one served folder; called once in every lane.
+ * The handlers for one served folder; called once in every lane. `now` is the time in milliseconds, as files have it.
  * @throws what the file system throws when the root is missing or not a folder.
  */
-export function create(options: FilesOptions): Record<string, Handler> {
+export function create(options: FilesOptions, now: () => number = Date.now): Record<string, Handler> {
   const root = new Root(options.root);
   const files = new OpenFiles(root);
-  const popularity = new Popularity();
+  const popularity = new Popularity(now);
   return {
     'files.list': (request) => list(root, request),
     'files.get': (request) => get(root, files, popularity, request),
@@ -179,6 +179,11 @@ function cacheKey(root: Root, path: string, { start, end }: Range, stats: Stats)
 /** Which ranges of which files have been asked for how often, as far as a lane remembers. */
 class Popularity {
   readonly #recent = new LRUCache<string, { asks: number; stats: Stats }>({ max: MAX_REMEMBERED });
+  readonly #now: () => number;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
 
   /** Counts one ask; true when the range has been asked for, unchanged, often enough to be cached. */
   count(path: string, { start, end }: Range, stats: Stats): boolean {
@@ -189,7 +194,7 @@ class Popularity {
       return false;
     }
     known.asks++;
-    return known.asks >= ASKS_UNTIL_CACHED && Date.now() - stats.ctimeMs > SETTLED_AFTER_MS;
+    return known.asks >= ASKS_UNTIL_CACHED && this.#now() - stats.ctimeMs > SETTLED_AFTER_MS;
   }
 }
 

@@ -1,5 +1,6 @@
 /** What a server's commands are made of. */
 
+import { MAX_HANDLERS } from '../../workers/batch.ts';
 import type { HandlerModule } from '../../workers/calls.ts';
 import type { Handler } from '../reactor/command.ts';
 import type { CommandMode } from './authorize.ts';
@@ -44,8 +45,10 @@ export interface Command extends CommandRules {
 export class CommandTable {
   readonly #commands = new Map<string, Command>();
   readonly modules: HandlerModule[] = [];
+  /** Places in {@link modules}, by export and module, then by options. */
+  readonly #indices = new Map<string, Map<unknown, number>>();
 
-  /** @throws TypeError when a definition is none. */
+  /** @throws TypeError when a definition is none; RangeError when it is one module too many for the lanes. */
   add(name: string, definition: CommandDefinition): void {
     if (typeof definition === 'function') {
       this.#commands.set(name, { name, handler: definition, laneHandler: -1, mode: 'rw' });
@@ -79,10 +82,15 @@ export class CommandTable {
   #module(definition: LaneCommand): number {
     const { options } = definition;
     const module = { module: String(definition.module), export: definition.export ?? 'default', options };
-    const known = this.modules.findIndex(
-      (other) =>
-        other.module === module.module && other.export === module.export && other.options === options,
-    );
-    return known >= 0 ? known : this.modules.push(module) - 1;
+    const name = `${module.export} ${module.module}`;
+    const byOptions = this.#indices.get(name) ?? new Map<unknown, number>();
+    const known = byOptions.get(options);
+    if (known !== undefined) return known;
+    if (this.modules.length === MAX_HANDLERS)
+      throw new RangeError(
+        `at most ${MAX_HANDLERS} modules, exports or options can be in the lanes' commands`,
+      );
+    this.#indices.set(name, byOptions.set(options, this.modules.length));
+    return this.modules.push(module) - 1;
   }
 }

@@ -1,32 +1,27 @@
 /** A hostile server: what it can do to a client, and to the folder that a client pulls into. */
 
 import { existsSync, lstatSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer as createNetServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import zlib from 'node:zlib';
 import test, { type ExecutionContext } from 'ava';
 import { pull } from '../../src/files/pull.ts';
-import { connect } from '../../src/index.ts';
 import { noise, text, zstdBlock, zstdBomb, zstdHeader } from '../encoding/helpers.ts';
 import { tempFolder } from '../files/helper.ts';
+import { frame, frames, times } from '../helpers/raw-peer.ts';
+import { impostor, reach } from '../helpers/serving.ts';
 import { streamSettingsPayload } from '../independent/client.ts';
-import { frame, frames, times } from './helper.ts';
 
 const HELLO =
   '0 2 stream-begin sender-settings 0 {"extensions":["credit","cancel","ping","goaway","progress"]}';
 
 /** A server that answers the first thing it hears after the settings with `says`. */
 async function liar(t: ExecutionContext, says: Uint8Array): Promise<{ port: number }> {
-  const server = createNetServer((socket: Socket) => {
-    socket.on('error', () => undefined);
+  return impostor(t, (socket) => {
     socket.once('data', () => {
       socket.write(frames(HELLO));
       socket.once('data', () => socket.write(says));
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => server.close());
-  return { port: (server.address() as { port: number }).port };
 }
 
 interface Lie {
@@ -203,7 +198,7 @@ const LIES: Lie[] = [
 
 for (const { name, says, gives } of LIES) {
   test(`a client that hears ${name}`, async (t) => {
-    const client = await connect(await liar(t, typeof says === 'function' ? says() : says));
+    const client = await reach(await liar(t, typeof says === 'function' ? says() : says));
     const got = await client.call('anything').text().catch(String);
     if (typeof gives === 'string') t.is(got, gives);
     else t.regex(got, gives);

@@ -1,11 +1,14 @@
 /** Peers that do not read, do not say that they have read, or send more than they may. */
 
-import { connect as connectSocket, createServer as createNetServer, type Socket } from 'node:net';
+import { connect as connectSocket, type Socket } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
-import { connect, TextOutput } from '../../src/index.ts';
+import { TextOutput } from '../../src/index.ts';
 import { pattern } from '../fixtures/pattern.ts';
+import { stoppedClock } from '../helpers/clock.ts';
+import { frame, frames, HELLO, times } from '../helpers/raw-peer.ts';
+import { dial, halted, impostor, reach } from '../helpers/serving.ts';
 import { argumentPayload } from '../independent/client.ts';
-import { frame, frames, HELLO, Target, times } from './helper.ts';
+import { Target } from './helper.ts';
 
 const MODULE = new URL('../fixtures/lane-commands.ts', import.meta.url);
 let told = 0;
@@ -36,6 +39,10 @@ function ask(id: number, command: string, size: number): Buffer {
     frame(`${id} 1 0 command-argument eoa `, argumentPayload('seed', '1')),
   );
 }
+
+/** A round trip of the witness. */
+const pingOf = ({ witness }: Target) => witness.ping(Buffer.from('are you?'));
+const ping = () => pingOf(target);
 
 /** A peer whose socket nobody reads. */
 async function unread(t: ExecutionContext, port = target.port): Promise<Socket> {
@@ -93,7 +100,7 @@ for (const command of ['here', 'fill']) {
 test.serial('a handler that tells endless lines to a peer that reads none waits', async (t) => {
   const socket = await unread(t);
   socket.write(frames(HELLO, '1 1 0 command-name eos tell'));
-  await halted(() => told);
+  await halted(() => told, ping);
   // The bound is 1 MiB; what the kernel takes comes on top.
   t.true(told > 0 && told < 2000, `${told} lines of 10 000 bytes`);
   socket.destroy();
@@ -125,7 +132,7 @@ for (const [kind, size] of Object.entries({ text: 10_000, progress: 8 + 22 + 3 *
       );
       // The bound is 1 MiB; what the kernel takes comes on top.
       const enough = Math.ceil(20_000_000 / size);
-      const waitsAt = await halted(said, enough);
+      const waitsAt = await halted(said, said, enough);
       t.true(waitsAt > enough / 20 && waitsAt < enough, `${waitsAt} times ${size} bytes`);
       socket.resume();
       while ((await said()) < waitsAt + enough) await new Promise((resolve) => setImmediate(resolve));
@@ -142,23 +149,8 @@ test.serial('pings of a peer that reads no answers end in waiting, not in memory
   const unknown = 'x'.repeat(255);
   // Unknown commands are the largest answers to the smallest questions.
   const burst = times(100, (i) => `${2 * i + 1} 1 0 command-name eos ${unknown}`);
-  await new Promise<void>((resolve) => {
-    let left = 400;
-    const more = () => {
-      if (left-- === 0) return resolve();
-      if (socket.write(burst)) setImmediate(more);
-      else socket.once('drain', more);
-    };
-    // A server that stops reading, or refuses, ends this too.
-    const silence = setInterval(() => socket.bytesWritten === seen && resolve(), 300);
-    let seen = -1;
-    const watch = setInterval(() => {
-      seen = socket.bytesWritten;
-    }, 100);
-    socket.once('close', resolve);
-    t.teardown(() => [silence, watch].forEach(clearInterval));
-    more();
-  });
+  for (let i = 0; i < 400; i++) socket.write(burst);
+  await halted(() => socket.writableLength, ping);
   t.true(process.memoryUsage().rss - before < 64 << 20);
   socket.destroy();
   await target.unharmed(t);
@@ -168,7 +160,7 @@ test.serial('a peer that breaks the protocol and does not read is dropped all th
   const socket = await unread(t);
   socket.write(frames(HELLO, ask(1, 'here', 30 << 20)));
   // Full pipes: the response cannot go on, and the error cannot be said.
-  await halted(() => socket.bytesRead);
+  await halted(() => socket.bytesRead, ping);
   const closed = new Promise((resolve) => socket.once('close', resolve));
   socket.write(frames('2 1 0 command-name eos even'));
   await Promise.race([closed, noConnectionButTheWitness()]);
@@ -177,25 +169,21 @@ test.serial('a peer that breaks the protocol and does not read is dropped all th
 });
 
 test.serial('a server that passes the window of a request is refused by the client', async (t) => {
-  const hostile = createNetServer((socket) => {
-    socket.on('error', () => undefined);
+  const where = await impostor(t, (socket) => {
     socket.write(frames('0 2 stream-begin sender-settings 0 {"extensions":["credit"]}'));
     socket.once('data', () => {
       for (let i = 0; i < 40; i++)
         socket.write(frame('1 2 0 bytes-response continuation ', new Uint8Array(50_000)));
     });
   });
-  await new Promise<void>((resolve) => hostile.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => hostile.close());
-  const { port } = hostile.address() as { port: number };
-  const client = await connect({ port }, { requestWindow: 1 << 20 });
+  const client = await dial(t, where, { requestWindow: 1 << 20 });
   const response = client.call('anything');
   await client.closed;
   await t.throwsAsync(response.bytes(), { name: 'ProtocolError', code: 'limit', message: /^requestWindow/ });
 });
 
 test.serial('cancelled responses do not use up the window of a connection', async (t) => {
-  const client = await connect({ port: target.port }, { connectionWindow: 100_000 });
+  const client = await reach({ port: target.port }, { connectionWindow: 100_000 });
   for (let i = 0; i < 20; i++) {
     const response = client.call('fill', { args: { size: '90000', seed: '7' } });
     for await (const _ of response) break;
@@ -208,6 +196,7 @@ test.serial('cancelled responses do not use up the window of a connection', asyn
 
 for (const [kind, hello] of Object.entries({ 'with settings': [HELLO], 'of part A': [] })) {
   test.serial(`a peer ${kind} that asks, half-closes and vanishes is found out`, async (t) => {
+    const clock = stoppedClock(t);
     const watched = await Target.start({
       keepAliveInterval: 50,
       commands: {
@@ -222,40 +211,27 @@ for (const [kind, hello] of Object.entries({ 'with settings': [HELLO], 'of part 
     while ((await watched.server.stats()).connections < 2)
       await new Promise((resolve) => setImmediate(resolve));
     socket.resetAndDestroy();
-    await watched.unharmed(t);
+    await clock.advanceWhile(watched.unharmed(t), 5, () => pingOf(watched));
   });
 }
 
 test.serial('a half-closed peer that is there gets its late answer as if nothing were', async (t) => {
+  const clock = stoppedClock(t);
   const watched = await Target.start({
     keepAliveInterval: 20,
     commands: { late: () => new Promise((resolve) => setTimeout(() => resolve('late'), 200)) },
   });
   t.teardown(() => watched.stop());
   for (const hello of [[HELLO], []]) {
-    await watched.attack(t, {
+    const attack = watched.attack(t, {
       name: 'late',
       send: frames(...hello, `1 1 ${hello.length === 0 ? 'stream-begin' : '0'} command-name eos late`),
       end: true,
       expect: { ends: true, answers: { 1: 'late' } },
     });
+    await clock.advanceWhile(attack, 2, () => pingOf(watched));
   }
 });
-
-/** Resolves with the level once it has stayed the same for a while, or has come to `enough`. */
-async function halted(
-  level: () => number | Promise<number>,
-  enough = Number.POSITIVE_INFINITY,
-): Promise<number> {
-  let last = -1;
-  for (let same = 0; same < 10 && last < enough; ) {
-    const now = await level();
-    same = now === last ? same + 1 : 0;
-    last = now;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  return last;
-}
 
 async function noConnectionButTheWitness(): Promise<void> {
   while ((await target.server.stats()).connections > 1)

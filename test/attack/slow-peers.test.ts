@@ -1,23 +1,35 @@
 /** Peers that begin something and take their time: each is refused by the limit that it passes, and by no other. */
 
-import test from 'ava';
+import ava from 'ava';
+import { Clock } from '../helpers/clock.ts';
+import { frame, frames, HELLO } from '../helpers/raw-peer.ts';
 import { argumentPayload, type Client } from '../independent/client.ts';
-import { frame, frames, HELLO, Target } from './helper.ts';
+import { Target } from './helper.ts';
+
+// One after the other: they share a clock that they advance.
+const test = ava.serial;
 
 const IDLE = 400;
 const WHOLE = 1000;
 /** Between two bytes of a peer that trickles. */
 const TRICKLE = 40;
+/** What passes in one turn of the event loop; a byte takes a few turns to arrive. */
+const STEP = 4;
 
+let clock: Clock;
 let target: Target;
 test.before(async () => {
+  clock = new Clock();
   const limits = { idleTimeout: IDLE, frameTimeout: WHOLE, commandTimeout: WHOLE };
   target = await Target.start({ limits });
 });
-test.after.always(async () => target?.stop());
+test.after.always(async () => {
+  await target?.stop();
+  clock.release();
+});
 
 async function refused(peer: Client): Promise<string> {
-  await peer.until(() => peer.ended, 'the end', 8000);
+  await clock.advanceUntil(() => peer.ended, STEP);
   const [error] = peer.protocolErrors;
   peer.close();
   return error?.payload.toString() ?? 'closed without a word';
@@ -103,8 +115,9 @@ test('a peer that sends data slowly, but in time, is served for as long as it li
   peer.write(frames(HELLO, '1 1 0 command-name have-data echo'));
   const exchange = peer.expect(1);
   for (let i = 0; i < 30; i++) {
-    await new Promise((resolve) => setTimeout(resolve, TRICKLE));
+    clock.advance(IDLE / 2);
     peer.write(frame(`1 1 0 command-data continuation ${i % 10}`));
+    await peer.until(() => exchange.received > i, 'the echo of a piece');
   }
   peer.write(frame('1 1 0 command-data eos .'));
   t.is((await peer.body(exchange)).toString(), '012345678901234567890123456789.');
@@ -114,7 +127,8 @@ test('a peer that sends data slowly, but in time, is served for as long as it li
 test('a peer that is silent between commands is left in peace', async (t) => {
   const peer = await target.hostile(t);
   peer.write(frames(HELLO));
-  await new Promise((resolve) => setTimeout(resolve, 3 * IDLE));
+  await peer.ping(Buffer.from('are you?'));
+  clock.advance(10 * WHOLE);
   const exchange = peer.expect(1);
   peer.write(frames('1 1 0 command-name have-data echo', '1 1 0 command-data eos there'));
   t.is((await peer.body(exchange)).toString(), 'there');

@@ -255,7 +255,7 @@ test.serial('a Unix socket serves as well, even where a killed server has left i
   isOneLine(t, await millrace(t, 'serve', dir, '--socket', socket), 1, /in use/);
 });
 
-const TLS = fileURLToPath(new URL('../fixtures-limits/tls/', import.meta.url));
+const TLS = fileURLToPath(new URL('.../fixtures/tls/', import.meta.url));
 const SERVER_TLS = ['--tls-cert', `${TLS}server.pem`, '--tls-key', `${TLS}server.key`];
 const [CA, ALICE, STRANGER] = [
   ['--tls-ca', `${TLS}ca.pem`],

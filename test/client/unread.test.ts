@@ -7,8 +7,8 @@ import { PieceQueue } from '../../src/client/unread.ts';
 import type { ConnectOptions } from '../../src/index.ts';
 import { FrameType } from '../../src/wire/frame.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
-import { frame, frames, times } from '../attack/helper.ts';
 import { heldBytes } from '../helpers/gc.ts';
+import { frame, frames, times } from '../helpers/raw-peer.ts';
 import { dial, failure, impostor } from '../helpers/serving.ts';
 
 const MIB = 1 << 20;

@@ -7,6 +7,7 @@ import { minizlibZlib, minizlibZstd } from '../../src/encoding/minizlib.ts';
 import { nativeZlib, nativeZstd } from '../../src/encoding/native.ts';
 import { portableZlib, portableZstd } from '../../src/encoding/portable.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
+import { randomNumbers } from '../helpers/random.ts';
 
 export const CODECS: readonly Codec[] = [
   nativeZstd,
@@ -75,17 +76,6 @@ export function concat(parts: readonly Uint8Array[]): Uint8Array {
     at += part.length;
   }
   return whole;
-}
-
-/** A small reproducible generator of numbers from 0 up to, not including, 1 (mulberry32). */
-export function randomNumbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 export function noise(length: number, seed = 1): Uint8Array {

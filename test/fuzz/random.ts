@@ -1,6 +1,6 @@
 /** Repeatable chance: everything that a fuzz run does follows from one seed. */
 
-import { randomNumbers } from '../encoding/helpers.ts';
+import { randomNumbers } from '../helpers/random.ts';
 
 export class Random {
   readonly #next: () => number;

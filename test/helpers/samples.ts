@@ -1,35 +1,30 @@
 /** Bytes that tests send about: repeatable, known by size and seed, some compressible and some not. */
 
 import { createHash } from 'node:crypto';
+import { numbers } from './random.ts';
 
 const WORDS = 'stream frame request lane batch router flush window credit drain encoder decoder'.split(' ');
 
-/** Numbers from 0 up to 2^32, the same for the same seed (mulberry32). */
-export function numbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return (t ^ (t >>> 14)) >>> 0;
-  };
-}
+const utf8 = new TextEncoder();
+const SPACED_WORDS = WORDS.map((word) => utf8.encode(`${word} `));
+const SPACED_NUMBERS = Array.from({ length: 1000 }, (_, i) => utf8.encode(`${i} `));
 
 /** `size` bytes: words, and every seventh stretch noise. */
 export function sample(size: number, seed: number): Uint8Array {
   const next = numbers(seed);
   const bytes = new Uint8Array(size);
-  const utf8 = new TextEncoder();
-  for (let at = 0, stretch = 0; at < size; stretch++) {
+  let at = 0;
+  const put = (piece: Uint8Array, end: number) => {
+    for (let i = 0; i < piece.length && at < end; i++) bytes[at++] = piece[i];
+  };
+  for (let stretch = 0; at < size; stretch++) {
     const noisy = (stretch + seed) % 7 === 6;
     const end = Math.min(size, at + 512 + (next() % 2048));
     while (at < end) {
       if (noisy) bytes[at++] = next();
       else {
-        const word = utf8.encode(`${WORDS[next() % WORDS.length]} ${next() % 1000} `);
-        const length = Math.min(word.length, end - at);
-        bytes.set(word.subarray(0, length), at);
-        at += length;
+        put(SPACED_WORDS[next() % WORDS.length], end);
+        put(SPACED_NUMBERS[next() % 1000], end);
       }
     }
   }

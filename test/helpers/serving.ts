@@ -7,6 +7,7 @@ import {
   type Server,
   type Socket,
 } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
 import {
   type Address,
@@ -20,6 +21,14 @@ import {
 
 type Context = ExecutionContext<unknown>;
 
+// Lanes start in half the time when they need not strip the types of all that they load.
+process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
+  new URL('../../node_modules/.cache/millrace-tests', import.meta.url),
+);
+
+/** Milliseconds: more than any test takes, so that no lane is given up on a machine that has too much to do. */
+const LONG = 600_000;
+
 /** What a server told its `onError`. */
 export interface Report {
   readonly error: unknown;
@@ -29,6 +38,7 @@ export interface Report {
 export interface Serving {
   readonly server: MillraceServer;
   readonly address: { host: string; port: number };
+  readonly port: number;
   readonly reports: Report[];
   /** Resolves with the first report, past or future, that `wanted` says yes to. */
   reported(wanted: (report: Report) => boolean): Promise<Report>;
@@ -67,6 +77,7 @@ export async function serve(options: ServerOptions = {}): Promise<Serving> {
   const watch = new Watch();
   const server = createServer({
     workers: 1,
+    laneTimeout: LONG,
     ...options,
     onError: (error, about) => {
       reports.push({ error, about });
@@ -76,7 +87,7 @@ export async function serve(options: ServerOptions = {}): Promise<Serving> {
   });
   const address = (await server.listen()) as Address & { host: string; port: number };
   const reported = (wanted: (report: Report) => boolean) => watch.until(() => reports.find(wanted));
-  return { server, address, reports, reported };
+  return { server, address, port: address.port, reports, reported };
 }
 
 /** {@link serve} for the length of one test. */
@@ -86,13 +97,18 @@ export async function serving(t: Context, options: ServerOptions = {}): Promise<
   return running;
 }
 
+/** Connects with no time limit of its own: only ava's. */
+export function reach(where: Parameters<typeof connect>[0], options: ConnectOptions = {}): Promise<Client> {
+  return connect(where, { timeoutMs: 2 ** 31 - 1, ...options });
+}
+
 /** A client for the length of one test. */
 export async function dial(
   t: Context,
   where: Parameters<typeof connect>[0],
   options: ConnectOptions = {},
 ): Promise<Client> {
-  const client = await connect(where, { timeoutMs: 60_000, ...options });
+  const client = await reach(where, options);
   t.teardown(() => {
     client.destroy();
     return client.closed;
@@ -137,6 +153,28 @@ export async function rawSocket(t: Context, where: { host: string; port: number 
     socket.once('connect', resolve).once('error', reject);
   });
   return socket;
+}
+
+/** Looks without a change after which a level counts as standing still. */
+const LOOKS = 30;
+
+/**
+ * Resolves with a level once it stands still, or has come to `enough`. `roundTrip` is awaited between two looks: something
+ * that the thread which may change the level has to do as well.
+ */
+export async function halted(
+  level: () => number | Promise<number>,
+  roundTrip: () => Promise<unknown>,
+  enough = Number.POSITIVE_INFINITY,
+): Promise<number> {
+  let last = await level();
+  for (let same = 0; same < LOOKS && last < enough; ) {
+    await roundTrip();
+    const now = await level();
+    same = now === last ? same + 1 : 0;
+    last = now;
+  }
+  return last;
 }
 
 /** A promise and the functions that settle it. */

@@ -1,15 +1,10 @@
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { connect as connectSocket, createServer as createNetServer, type Socket } from 'node:net';
-import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
-import { parseGrids } from '../../src/experiment/grid/grid.ts';
+import test from 'ava';
 import { makePlan } from '../../src/experiment/simulate/frame-plan.ts';
 import { type LinkModel, simulateAdaptive, simulateLink } from '../../src/experiment/simulate/links.ts';
-import { connect, createServer, type ServerOptions } from '../../src/index.ts';
+import { createServer } from '../../src/index.ts';
 import { Ladder, LinkProbe, ladderOf, WaitProbe } from '../../src/lanes/adaptive.ts';
-import { CELL, generated, run, SETTINGS } from '../experiment/helper.ts';
-import { tempFolder } from '../files/helper.ts';
+import { CELL, generated } from '../experiment/helper.ts';
+import { dial, serving } from '../helpers/serving.ts';
 
 const LINK = { linkMs: 2, laneMs: 1.2 };
 const LANES = { linkMs: 1, laneMs: 2 };
@@ -181,96 +176,18 @@ test('simulated, adaptive is better than any rung alone where the link changes',
   t.true(responsesPerSecond > Math.max(...fixed));
 });
 
-test('an experiment with --adaptive has the table', async (t) => {
-  const read = await generated('mixed', 200_000);
-  const out = join(tempFolder(t), 'x');
-  const { results } = await run(read, { cells: parseGrids([{ level: 3 }]), out, adaptive: true });
-  t.deepEqual(results.adaptive?.rungs, [...ladderOf('zstd-8mb')]);
-  t.is(results.adaptive?.rows.length, 1 + SETTINGS.links.length);
-  t.regex(readFileSync(join(out, 'report.html'), 'utf8'), /Policy adaptive/);
-});
-
-/** A link: bytes from the server pass at so many per second; all else at once. */
-async function throttled(
-  t: ExecutionContext<unknown>,
-  port: number,
-  bytesPerSecond: number,
-): Promise<number> {
-  const server = createNetServer((client: Socket) => {
-    const upstream = connectSocket({ port, host: '127.0.0.1' });
-    client.pipe(upstream);
-    let due = performance.now();
-    upstream.on('data', (chunk) => {
-      upstream.pause();
-      due = Math.max(due, performance.now()) + (1000 * chunk.length) / bytesPerSecond;
-      setTimeout(() => {
-        client.write(chunk);
-        upstream.resume();
-      }, due - performance.now());
-    });
-    upstream.on('end', () => client.end());
-    for (const socket of [client, upstream]) socket.on('error', () => undefined);
-    t.teardown(() => {
-      client.destroy();
-      upstream.destroy();
-    });
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => server.close());
-  return (server.address() as { port: number }).port;
-}
-
-/** Bytes of responses by the level of their stream, for a server behind a link. */
-async function behind(t: ExecutionContext<unknown>, bytesPerSecond: number | undefined, seconds: number) {
-  const { workload } = await generated('json4k', 4 << 20);
-  const { responses } = workload;
-  const commands: ServerOptions['commands'] = {
-    // A page of 16 records each: large enough to fill the sockets' buffers soon.
-    get: (request) => {
-      const at = Number(request.text('i')) % (responses.length - 16);
-      return Buffer.concat(responses.slice(at, at + 16).map(({ bytes }) => bytes));
-    },
-  };
-  const server = createServer({ policy: 'adaptive', profile: 'zstd-8mb', workers: 2, commands });
-  t.teardown(() => server.close(0));
-  const { port } = (await server.listen()) as { port: number };
-  const client = await connect({
-    port: bytesPerSecond === undefined ? port : await throttled(t, port, bytesPerSecond),
-  });
-  t.teardown(() => client.destroy());
-  const end = performance.now() + 1000 * seconds;
-  let next = 0;
-  const ask = async () => {
-    while (performance.now() < end) await client.call('get', { args: { i: `${next++ * 16}` } }).bytes();
-  };
-  await Promise.all(Array.from({ length: 32 }, ask));
-  const { streams } = await server.stats();
-  return { asked: next, streams: streams.filter(({ lane }) => lane >= 0) };
-}
-
-test('in the server, a slow link brings responses to denser streams', async (t) => {
-  const { asked, streams } = await behind(t, 400_000, 4);
-  const ratios = streams.map(({ bytesIn, bytesOut }) => bytesIn / bytesOut);
-  t.log(`${asked} requests, streams with ratios ${ratios.map((ratio) => ratio.toFixed(2)).join(', ')}`);
-  // Two are of the rung to begin with; the link does not let the lanes wait, so the others can only be denser.
-  t.true(streams.length > 2);
-});
-
 test('the policy adaptive has its own levels, and answers as any other', async (t) => {
   t.throws(() => createServer({ policy: 'adaptive', level: 3 }), { message: /levels of its own/ });
   t.deepEqual(ladderOf('zlib')[0], 'plain');
   for (const profile of ['zstd-8mb', 'zlib', 'identity']) {
-    const server = createServer({
+    const { port } = await serving(t, {
       policy: 'adaptive',
       profile,
       workers: 2,
       commands: { get: () => 'x'.repeat(5000) },
     });
-    t.teardown(() => server.close(0));
-    const client = await connect((await server.listen()) as { port: number });
+    const client = await dial(t, { port });
     const all = await Promise.all(Array.from({ length: 100 }, () => client.call('get').text()));
     t.true(all.every((text) => text === 'x'.repeat(5000)));
-    await client.close();
   }
 });

@@ -1,26 +1,20 @@
 // Encoding contexts: what they take, what a process gives them, and what is done when that is used up.
 import { spawnSync } from 'node:child_process';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import ava, { type ExecutionContext } from 'ava';
 import type { Tuning } from '../../src/encoding/codec.ts';
-import {
-  type Client,
-  type CommandRequest,
-  connect,
-  createServer,
-  type Server,
-  type ServerOptions,
-} from '../../src/index.ts';
+import type { Client, CommandRequest } from '../../src/index.ts';
 import { ContextBudget, decoderCost, encoderCost, type IdleContext } from '../../src/lanes/budget.ts';
 import { LaneDecoders } from '../../src/lanes/decoders.ts';
 import type { LanePool } from '../../src/lanes/pool.ts';
 import { FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { Op } from '../../workers/batch.ts';
-import { frame } from '../attack/helper.ts';
 import { zstdBlock, zstdHeader } from '../encoding/helpers.ts';
-import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
+import { stoppedClock } from '../helpers/clock.ts';
+import { frame, HELLO, RawPeer } from '../helpers/raw-peer.ts';
+import { dial, serving } from '../helpers/serving.ts';
 import { streamSettingsPayload } from '../independent/client.ts';
 
 const test = ava.serial;
@@ -67,7 +61,7 @@ function filled(count: number): { budget: ContextBudget; contexts: Context[] } {
 }
 
 test('what a context is accounted with is what it takes: resident memory, measured', (t) => {
-  const script = fileURLToPath(new URL('../fixtures-limits/context-memory.ts', import.meta.url));
+  const script = fileURLToPath(new URL('../fixtures/context-memory.ts', import.meta.url));
   const cases = [
     'zstd-8mb enc 1 17',
     'zstd-8mb enc 3 17',
@@ -153,27 +147,14 @@ test('streams are given up when idle, and renewed when at work, after their time
   t.true(busy.here);
 });
 
-async function serve(t: ExecutionContext, options: ServerOptions): Promise<{ server: Server; port: number }> {
-  const server = createServer({ workers: 1, ...options });
-  const { port } = (await server.listen()) as { port: number };
-  t.teardown(() => server.close(100));
-  return { server, port };
-}
-
-async function client(t: ExecutionContext, port: number): Promise<Client> {
-  const made = await connect({ port });
-  t.teardown(() => made.close());
-  return made;
-}
-
 const text = (request: CommandRequest) => `${request.text('n')} `.repeat(500);
 const ask = async (t: ExecutionContext, from: Client, n: string) =>
   t.is(await from.call('text', { args: { n } }).text(), `${n} `.repeat(500));
 
 test('a hundred connections on a budget of five contexts: all are answered, memory stays within', async (t) => {
   const contextMemory = 5 * encoderCost('zstd-8mb', { level: 3 });
-  const { server, port } = await serve(t, { contextMemory, cacheBytes: 0, commands: { text } });
-  const clients = await Promise.all(Array.from({ length: 100 }, () => client(t, port)));
+  const { server, port } = await serving(t, { contextMemory, cacheBytes: 0, commands: { text } });
+  const clients = await Promise.all(Array.from({ length: 100 }, () => dial(t, { port })));
   for (let round = 0; round < 3; round++) {
     if (round === 0) await Promise.all(clients.map((each, i) => ask(t, each, `${round}.${i}`)));
     else for (const [i, each] of clients.entries()) await ask(t, each, `${round}.${i}`);
@@ -183,16 +164,16 @@ test('a hundred connections on a budget of five contexts: all are answered, memo
   const { contexts } = await server.stats();
   t.true(contexts.givenUp > 50, `${contexts.givenUp} were given up`);
   await Promise.all(clients.map((each) => each.close()));
-  while ((await server.stats()).connections > 0) await sleep(10);
+  while ((await server.stats()).connections > 0) await turn();
   t.is((await server.stats()).contexts.bytes, 0, 'all is given back');
 });
 
 test('with no memory for any context responses go unencoded, also from handlers in lanes', async (t) => {
-  const { server, port } = await serve(t, {
+  const { server, port } = await serving(t, {
     contextMemory: 1000,
-    commands: { text, lane: { module: new URL('../fixtures-limits/lane-text.ts', import.meta.url) } },
+    commands: { text, lane: { module: new URL('../fixtures/lane-text.ts', import.meta.url) } },
   });
-  const one = await client(t, port);
+  const one = await dial(t, { port });
   await ask(t, one, 'x');
   t.is(await one.call('lane').text(), 'from the lane');
   const { streams, contexts } = await server.stats();
@@ -201,9 +182,8 @@ test('with no memory for any context responses go unencoded, also from handlers 
 });
 
 test('an upload that finds no memory for its decoder fails with a clear error, alone', async (t) => {
-  const { port } = await serve(t, { contextMemory: 4 * MIB, cacheBytes: 0 });
-  const one = await connect({ port }, { encodeData: 'zstd-8mb' });
-  t.teardown(() => one.close());
+  const { port } = await serving(t, { contextMemory: 4 * MIB, cacheBytes: 0 });
+  const one = await dial(t, { port }, { encodeData: 'zstd-8mb' });
   await t.throwsAsync(one.call('echo', { data: 'x'.repeat(1000) }).text(), { message: /contextMemory/ });
   t.is(await one.call('echo', { args: { value: 'lives on' } }).text(), 'lives on');
 });
@@ -220,9 +200,8 @@ const BEHIND: Record<string, (data: Uint8Array) => (string | Uint8Array)[]> = {
 };
 for (const [what, behind] of Object.entries(BEHIND)) {
   test(`a request whose frame finds no decoder is answered once, with ${what} behind it`, async (t) => {
-    const { port } = await serve(t, { contextMemory: 4 * MIB, cacheBytes: 0 });
-    const peer = await RawPeer.connect(port);
-    t.teardown(() => peer.close());
+    const { port } = await serving(t, { contextMemory: 4 * MIB, cacheBytes: 0 });
+    const peer = await RawPeer.connect(t, port);
     const data = Uint8Array.from([...zstdHeader(22), ...zstdBlock(0, [97])]);
     peer.send(
       HELLO,
@@ -275,7 +254,7 @@ for (const { what, logs, settings, posted } of WINDOW_LOGS) {
       const data = { requestId: 1, streamId: 3, streamFlags: 4, type: 3, flags: 1, payload };
       decoders.decode(3, { frame: data, payload: undefined, lost: undefined, cost: 0 });
     }
-    await sleep(0);
+    await turn();
     t.is(decodes, posted);
     t.is(lost.length, posted < logs.length ? logs.length : 0);
     for (const each of lost) t.regex(String(each), /contextMemory/);
@@ -285,11 +264,10 @@ for (const { what, logs, settings, posted } of WINDOW_LOGS) {
 }
 
 test('a decoder is accounted with the window that is really in use', async (t) => {
-  const { server, port } = await serve(t, { contextMemory: 32 * MIB, cacheBytes: 0, profile: 'identity' });
+  const { server, port } = await serving(t, { contextMemory: 32 * MIB, cacheBytes: 0, profile: 'identity' });
   for (let i = 0; i < 6; i++) {
     // Accounted with 8 MiB each, one would be all.
-    const one = await connect({ port }, { encodeData: 'zstd-8mb', level: 1 });
-    t.teardown(() => one.close());
+    const one = await dial(t, { port }, { encodeData: 'zstd-8mb', level: 1 });
     t.is((await one.call('echo', { data: 'x'.repeat(1000) }).text()).length, 1000);
   }
   const { bytes } = (await server.stats()).contexts;
@@ -297,45 +275,50 @@ test('a decoder is accounted with the window that is really in use', async (t) =
 });
 
 test('an idle stream is ended by the server and begun afresh with the next response', async (t) => {
-  const { server, port } = await serve(t, { streamIdleTimeout: 100, cacheBytes: 0, commands: { text } });
-  const one = await client(t, port);
+  const clock = stoppedClock(t);
+  const { server, port } = await serving(t, { streamIdleTimeout: 100, cacheBytes: 0, commands: { text } });
+  const one = await dial(t, { port });
   await ask(t, one, 'first');
   t.true((await server.stats()).contexts.bytes > 0);
-  await sleep(400);
-  t.is((await server.stats()).contexts.bytes, 0);
+  clock.advance(400);
+  // The lane says when it has let go of it.
+  while ((await server.stats()).contexts.bytes > 0);
   for (let i = 0; i < 50; i++) await ask(t, one, `again ${i}`);
   t.is(one.stats().streams.filter(({ profile }) => profile !== 'identity').length, 1, 'the same stream ID');
 });
 
 test('a stream over its lifetime ends on the last frame of a response, in the middle of others, and goes on afresh', async (t) => {
+  const clock = stoppedClock(t);
   const slow = async function* (request: CommandRequest) {
     for (let i = 0; i < 8; i++) {
       yield `${request.text('n')} ${i} `.repeat(50);
-      await sleep(40);
+      await turn();
     }
   };
-  const { port } = await serve(t, { streamLifetime: 120, policy: 'single', commands: { slow } });
-  const one = await client(t, port);
+  const { port } = await serving(t, { streamLifetime: 120, policy: 'single', commands: { slow } });
+  const one = await dial(t, { port });
   const wanted = (n: number) => Array.from({ length: 8 }, (_, i) => `${n} ${i} `.repeat(50)).join('');
-  const all = Array.from({ length: 12 }, async (_, n) => {
-    await sleep(n * 30);
+  let left = 12;
+  const all = Array.from({ length: left }, async (_, n) => {
+    for (let i = 0; i < n; i++) await one.ping();
     t.is(await one.call('slow', { args: { n: String(n) } }).text(), wanted(n));
+    left--;
   });
+  await clock.advanceUntil(() => left === 0, 20);
   await Promise.all(all);
 
-  const raw = await RawPeer.connect(port);
-  t.teardown(() => raw.close());
-  raw.send('0 1 stream-begin sender-settings 0 {"contentEncodings":["zlib"]}', '1 1 0 command-name eos slow');
-  for (let n = 0; n < 5; n++) {
-    raw.send(`${2 * n + 3} 1 0 command-name eos slow`);
-    await sleep(60);
+  const raw = await RawPeer.connect(t, port);
+  raw.send('0 1 stream-begin sender-settings 0 {"contentEncodings":["zlib"]}');
+  for (let id = 1; id <= 11; id += 2) {
+    raw.send(`${id} 1 0 command-name eos slow`);
+    await raw.until(() => raw.frames.some(({ requestId }) => requestId === id));
+    clock.advance(150);
+    await raw.answer(id);
   }
-  await raw.answer(11);
-  const ends = raw.frames.filter(
-    ({ streamId, streamFlags }) => streamId !== 2 && streamFlags & StreamFlag.end,
+  const flagged = (flag: number) =>
+    raw.frames.filter(({ streamId, streamFlags }) => streamId !== 2 && streamFlags & flag).length;
+  t.true(
+    flagged(StreamFlag.end) >= 1 && flagged(StreamFlag.begin) >= 2,
+    `${flagged(StreamFlag.begin)} begins`,
   );
-  const begins = raw.frames.filter(
-    ({ streamId, streamFlags }) => streamId !== 2 && streamFlags & StreamFlag.begin,
-  );
-  t.true(ends.length >= 1 && begins.length >= 2, `${begins.length} begins, ${ends.length} ends`);
 });

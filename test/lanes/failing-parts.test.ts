@@ -7,38 +7,19 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import ava, { type ExecutionContext } from 'ava';
-import {
-  type Client,
-  connect,
-  createServer,
-  type Server,
-  type ServerOptions,
-  TextOutput,
-} from '../../src/index.ts';
+import { type Client, connect, type ServerOptions, TextOutput } from '../../src/index.ts';
+import { arrived, makeLatch, release } from '../fixtures/latch.ts';
+import { stoppedClock } from '../helpers/clock.ts';
+import { dial, type Serving, serving } from '../helpers/serving.ts';
 
 const test = ava.serial;
-const LANE = new URL('../fixtures-limits/failing.ts', import.meta.url);
+const LANE = new URL('../fixtures/failing.ts', import.meta.url);
 const lane = (name: string) => ({ module: LANE, export: name });
 
-interface Serving {
-  server: Server;
-  client: Client;
-  errors: { message: string; lane?: number; command?: string }[];
-  port: number;
-}
-
-async function serve(t: ExecutionContext, options: ServerOptions): Promise<Serving> {
-  const errors: Serving['errors'] = [];
-  const onError: ServerOptions['onError'] = (error, about) =>
-    errors.push({ ...about, message: String(error) });
-  const server = createServer({ workers: 2, onError, ...options });
-  const { port } = (await server.listen()) as { port: number };
-  const client = await connect({ port });
-  t.teardown(async () => {
-    client.destroy();
-    await server.close(100);
-  });
-  return { server, client, errors, port };
+/** A server of two lanes, and a client of it. */
+async function serve(t: ExecutionContext, options: ServerOptions): Promise<Serving & { client: Client }> {
+  const running = await serving(t, { workers: 2, ...options });
+  return { ...running, client: await dial(t, running.address) };
 }
 
 /** The server answers, on all its lanes. */
@@ -50,35 +31,48 @@ async function healthy(t: ExecutionContext, client: Client): Promise<void> {
   t.true(answers.every((answer) => answer === value));
 }
 
-async function until(done: () => boolean | Promise<boolean>, ms = 5000): Promise<boolean> {
-  for (const end = performance.now() + ms; performance.now() < end; await sleep(10))
-    if (await done()) return true;
-  return false;
+/** Waits for what tells nobody that it has come about. */
+async function until(done: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await done())) await sleep(10);
 }
 
+const LANE_TIMEOUT = 400;
+/** A lane that is dead is opened again within this time. */
+const REOPENED = 60;
+
 test('an endless loop in a lane is found, its worker ended, its requests failed; other lanes see nothing', async (t) => {
-  const { server, client, errors } = await serve(t, {
-    laneTimeout: 400,
+  const clock = stoppedClock(t);
+  const { server, client, reports } = await serve(t, {
+    laneTimeout: LANE_TIMEOUT,
     policy: ({ command }) => (command === 'loop' ? 0 : 1),
     commands: { loop: lane('loop') },
   });
   await healthy(t, client);
-  const started = performance.now();
-  const loop = client.call('loop').text();
-  const others = (async () => {
-    while (performance.now() - started < 1000) await healthy(t, client);
-  })();
-  await t.throwsAsync(loop, { message: /worker of lane \d died: no sign of life for 400 ms/ });
-  t.true(performance.now() - started < 3000);
-  await others;
-  t.is(errors.filter((error) => error.lane !== undefined).length, 1);
-  t.true(await until(async () => (await server.stats()).lanes.length === 2));
-  await t.throwsAsync(client.call('loop').text(), { message: /no sign of life/ });
+  for (let round = 1; round <= 2; round++) {
+    const loop = client.call('loop').text();
+    await t.throwsAsync(
+      clock.advanceWhile(loop, LANE_TIMEOUT / 4, () => healthy(t, client)),
+      { message: /worker of lane \d died: no sign of life for 400 ms/ },
+    );
+    t.is(reports.filter(({ about }) => about.lane !== undefined).length, round);
+    clock.advance(REOPENED * 2 ** round);
+    await until(async () => (await server.stats()).lanes.length === 2);
+  }
 });
 
 test('an endless loop is found also when it is the first thing that a lane is asked', async (t) => {
-  const { client } = await serve(t, { workers: 1, laneTimeout: 2000, commands: { spin: lane('spin') } });
-  await t.throwsAsync(client.call('spin').text(), { message: /no sign of life for 2000 ms/ });
+  const clock = stoppedClock(t);
+  const { client } = await serve(t, {
+    workers: 1,
+    laneTimeout: LANE_TIMEOUT,
+    commands: { spin: lane('spin') },
+  });
+  const spin = client.call('spin').text();
+  await t.throwsAsync(
+    clock.advanceWhile(spin, LANE_TIMEOUT / 4, () => client.ping()),
+    { message: /no sign of life for 400 ms/ },
+  );
+  clock.advance(REOPENED);
   await healthy(t, client);
 });
 
@@ -109,9 +103,26 @@ test('requests that wait for a stream of their own are all answered when the onl
 });
 
 test('a lane that is merely busy is left alone', async (t) => {
-  const { client, errors } = await serve(t, { laneTimeout: 800, commands: { busy: lane('busy') } });
-  for (let i = 0; i < 4; i++) t.is(await client.call('busy').text(), 'done');
-  t.deepEqual(errors, []);
+  const clock = stoppedClock(t);
+  const latch = makeLatch();
+  t.teardown(() => release(latch));
+  const module = new URL('../fixtures/stubborn.ts', import.meta.url);
+  const { client, reports } = await serve(t, {
+    laneTimeout: LANE_TIMEOUT,
+    workers: 1,
+    commands: { busy: { module, export: 'busy', options: latch } },
+  });
+  for (let round = 1; round <= 4; round++) {
+    const answer = client.call('busy').text();
+    await arrived(latch, round);
+    for (let i = 0; i < 3; i++) {
+      clock.advance(LANE_TIMEOUT / 4);
+      await client.ping();
+    }
+    release(latch);
+    t.is(await answer, 'done');
+  }
+  t.deepEqual(reports, []);
 });
 
 test('a worker that passes its memory bound dies alone', async (t) => {
@@ -121,13 +132,13 @@ test('a worker that passes its memory bound dies alone', async (t) => {
   });
   await t.throwsAsync(client.call('hoard').text(), { message: /worker of lane \d died: .*memory/ });
   await healthy(t, client);
-  t.true(await until(async () => (await server.stats()).lanes.length === 2));
+  await until(async () => (await server.stats()).lanes.length === 2);
 });
 
 test('exit, throw and reject outside of a handler end that lane and nothing else, again and again', async (t) => {
   const { client, server } = await serve(t, { commands: { die: lane('die') } });
   for (let round = 0; round < 6; round++) {
-    t.true(await until(async () => (await server.stats()).lanes.length === 2));
+    await until(async () => (await server.stats()).lanes.length === 2);
     const how = ['exit', 'throw', 'reject'][round % 3];
     await t.throwsAsync(client.call('die', { args: { how } }).text(), { message: /worker of lane \d died/ });
     await healthy(t, client);
@@ -180,11 +191,11 @@ const thrower = {
 
 for (const [when, handler] of Object.entries(thrower)) {
   test(`a handler that throws ${when}: the request fails without details, the connection goes on`, async (t) => {
-    const { client, errors } = await serve(t, { workers: 1, commands: { fails: handler as never } });
+    const { client, reports } = await serve(t, { workers: 1, commands: { fails: handler as never } });
     const error = await t.throwsAsync(client.call('fails').text(), { message: /fails/ });
     t.false(error.message.includes('secret'));
-    t.is(errors.length, 1);
-    t.is(errors[0].command, 'fails');
+    t.is(reports.length, 1);
+    t.is(reports[0].about.command, 'fails');
     await healthy(t, client);
   });
 }
@@ -203,18 +214,18 @@ const messy = async function* () {
 
 for (const [where, command] of Object.entries({ 'on the main thread': messy, 'in a lane': lane('messy') })) {
   test(`a handler ${where} whose cleanup throws is reported, whoever is still there`, async (t) => {
-    const { client, errors, port } = await serve(t, { workers: 1, commands: { messy: command } });
-    const reported = () => errors.filter(({ message }) => message.includes('cleaning up'));
+    const { client, reports, reported, port } = await serve(t, { workers: 1, commands: { messy: command } });
+    const cleaning = () => reports.filter(({ error }) => String(error).includes('cleaning up'));
     const response = client.call('messy');
     for await (const _ of response) break;
     await t.throwsAsync(response.text());
-    t.true(await until(() => reported().length === 1), 'of a request that was cancelled');
-    const other = await connect({ port });
+    await reported(() => cleaning().length === 1);
+    const other = await dial(t, { port });
     await other.call('messy')[Symbol.asyncIterator]().next();
     other.destroy();
-    t.true(await until(() => reported().length === 2), 'of a connection that has gone');
+    await reported(() => cleaning().length === 2);
     t.deepEqual(
-      reported().map((report) => report.command),
+      cleaning().map(({ about }) => about.command),
       ['messy', 'messy'],
     );
     await healthy(t, client);
@@ -260,14 +271,14 @@ test('files that vanish, shrink or may not be read fail their request with a rea
 });
 
 test('out of file descriptors at accept: the server goes on, and serves again when there are some', async (t) => {
-  const script = fileURLToPath(new URL('../fixtures-limits/few-files.ts', import.meta.url));
+  const script = fileURLToPath(new URL('../fixtures/few-files.ts', import.meta.url));
   const child = spawn('sh', ['-c', `ulimit -n 64; exec "${process.execPath}" "${script}"`], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.teardown(() => child.kill('SIGKILL'));
   const [line] = (await once(child.stdout, 'data')) as [Buffer];
   const port = Number(line.toString());
-  const first = await connect({ port });
+  const first = await dial(t, { port });
   // The worker has started, and opened the files that it needs.
   t.is(await first.call('echo', { args: { value: 'x'.repeat(500) } }).text(), 'x'.repeat(500));
   const crowd = await Promise.allSettled(
@@ -279,19 +290,16 @@ test('out of file descriptors at accept: the server goes on, and serves again wh
   );
   t.is(await first.call('echo', { args: { value: 'still here' } }).text(), 'still here');
   for (const each of crowd) if (each.status === 'fulfilled') each.value.destroy();
-  t.true(
-    await until(async () => {
-      const again = await connect({ port }, { timeoutMs: 1000 }).catch(() => undefined);
-      const answer = await again?.call('echo', { args: { value: 'again' } }).text();
-      again?.destroy();
-      return answer === 'again';
-    }),
-  );
-  first.destroy();
+  await until(async () => {
+    const again = await connect({ port }, { timeoutMs: 1000 }).catch(() => undefined);
+    const answer = await again?.call('echo', { args: { value: 'again' } }).text();
+    again?.destroy();
+    return answer === 'again';
+  });
   t.is(child.exitCode, null);
 });
 
-test('under load, with a worker killed every 200 ms, every response is whole or an error', async (t) => {
+test('under load, with a worker killed after every 25 responses, every response is whole or an error', async (t) => {
   const { client, server } = await serve(t, {
     workers: 2,
     commands: { die: lane('die'), fill: lane('fill') },
@@ -299,6 +307,12 @@ test('under load, with a worker killed every 200 ms, every response is whole or 
   const KILLS = 8;
   let kills = 0;
   const counts = { whole: 0, failed: 0 };
+  const killers: Promise<unknown>[] = [];
+  const kill = () =>
+    client
+      .call('die', { args: { how: 'throw' } })
+      .text()
+      .catch(() => kills++);
   const load = Array.from({ length: 20 }, async (_, i) => {
     for (let n = 0; kills < KILLS; n++) {
       const seed = String(i * 1000 + n);
@@ -309,23 +323,17 @@ test('under load, with a worker killed every 200 ms, every response is whole or 
           .call(onLane ? 'fill' : 'echo', { args: onLane ? { seed } : { value: wanted } })
           .text();
         t.true(got === wanted, `the bytes of ${seed}`);
-        counts.whole++;
+        if (++counts.whole % 25 === 0) killers.push(kill());
       } catch (error) {
         t.regex((error as Error).message, /worker of lane \d died|no worker/);
         counts.failed++;
       }
     }
   });
-  while (kills < KILLS) {
-    await sleep(200);
-    await client
-      .call('die', { args: { how: 'throw' } })
-      .text()
-      .catch(() => kills++);
-  }
   await Promise.all(load);
+  await Promise.all(killers);
   t.log(`${kills} kills, ${counts.whole} whole, ${counts.failed} failed`);
-  t.true(counts.whole > 100);
+  t.true(counts.whole >= 25 * KILLS);
   await healthy(t, client);
   t.is((await server.stats()).connections, 1);
 });

@@ -6,8 +6,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { type Client, CommandError, connect, createServer } from '../../src/index.ts';
-import { randomNumbers } from '../encoding/helpers.ts';
 import { pattern } from '../fixtures/pattern.ts';
+import { randomNumbers } from '../helpers/random.ts';
 
 const MODULE = new URL('../fixtures/lane-commands.ts', import.meta.url);
 const WAYS = ['exit', 'throw', 'reject'] as const;

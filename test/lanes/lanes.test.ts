@@ -1,9 +1,13 @@
-import test, { type ExecutionContext } from 'ava';
-import { type Client, CommandError } from '../../src/index.ts';
+import ava, { type ExecutionContext } from 'ava';
+import { type Client, CommandError, type LaneCommand } from '../../src/index.ts';
+import { CommandTable } from '../../src/server/commands.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { decodeThreeWays, recording } from '../helpers/recorder.ts';
 import { digest, sample } from '../helpers/samples.ts';
 import { dial, failure, type Serving, serving } from '../helpers/serving.ts';
+
+// One after the other: most have a server of their own, and so threads.
+const test = ava.serial;
 
 /** Resolves when the server has as many lanes as workers again. */
 async function lanesBack({ server }: Serving, workers: number): Promise<void> {
@@ -175,4 +179,34 @@ test('a connection that closes frees its contexts', async (t) => {
   while ((await own.server.stats()).lanes[0].openStreams > 0);
   t.is((await own.server.stats()).connections, 0);
   t.true((await own.server.stats()).streams.length > 0, 'the figures of what has closed stay for a while');
+});
+
+/** One command for each number, each from a handler of its own. */
+function numbered(count: number): Record<string, LaneCommand> {
+  const module = new URL('../fixtures/numbered.ts', import.meta.url);
+  return Object.fromEntries(Array.from({ length: count }, (_, n) => [`c${n}`, { module, options: { n } }]));
+}
+
+test('300 commands in lanes run their own code each, and give and take data and progress', async (t) => {
+  const { address } = await serving(t, { workers: 1, commands: numbered(300) });
+  const client = await dial(t, address);
+  const seen: string[] = [];
+  const answers = Array.from({ length: 300 }, (_, n) => {
+    const onProgress = ({ position }: { position: number }) => seen.push(`${n}: ${position}`);
+    return client.call(`c${n}`, { data: `data ${n}`, onProgress }).text();
+  });
+  t.deepEqual(
+    await Promise.all(answers),
+    answers.map((_, n) => `${n}, data ${n}`),
+  );
+  t.deepEqual(seen.sort(), answers.map((_, n) => `${n}: ${n}`).sort());
+});
+
+test('more handlers in lanes than a call can name are refused, those that are known are not', (t) => {
+  const table = new CommandTable();
+  const most = numbered(65_536);
+  for (const [name, definition] of Object.entries(most)) table.add(name, definition);
+  table.add('again', most.c0);
+  const more = { module: most.c0.module, options: { n: 65_536 } };
+  t.throws(() => table.add('more', more), { instanceOf: RangeError, message: /at most 65536 .*lanes/ });
 });

@@ -1,4 +1,4 @@
-import test, { type ExecutionContext } from 'ava';
+import ava, { type ExecutionContext } from 'ava';
 import type { Client, ConnectOptions, ServerOptions } from '../../src/index.ts';
 import { FrameType } from '../../src/wire/frame.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
@@ -7,10 +7,14 @@ import { decodeThreeWays, livesOf, recording } from '../helpers/recorder.ts';
 import { concat, digest, sample } from '../helpers/samples.ts';
 import { dial, failure, type Serving, serving } from '../helpers/serving.ts';
 
-const FAILING = new URL('../fixtures-limits/failing.ts', import.meta.url);
+// One after the other: most have a server of their own, and so threads.
+const test = ava.serial;
+
+const FAILING = new URL('../fixtures/failing.ts', import.meta.url);
 
 async function cacheServer(t: ExecutionContext, options: ServerOptions = {}): Promise<Serving> {
-  return serving(t, { commands: commands(), ...options });
+  // The level of the cache is no matter here, and what it costs is.
+  return serving(t, { commands: commands(), cacheLevel: 1, ...options });
 }
 
 /** How often `produce` has run on that thread. */
@@ -223,8 +227,7 @@ for (const thread of THREADS) {
       commands: { ...commands(), busy: { module: FAILING, export: 'busy' } },
     });
     const ask = async (...lines: string[]) => {
-      const peer = await RawPeer.connect(address.port);
-      t.teardown(() => peer.close());
+      const peer = await RawPeer.connect(t, address.port);
       peer.send(HELLO.replace('{', '{"contentEncodings":["zstd-8mb"],'), ...lines);
       return peer;
     };
@@ -237,13 +240,13 @@ for (const thread of THREADS) {
       frames.filter(({ requestId, flags }) => requestId === id && flags === 2).map(({ type }) => type);
     const first = await ask(...cachedOutput);
     first.socket.end();
-    await first.until(() => first.ended, 60_000);
+    await first.until(() => first.ended);
     t.deepEqual(ends(first), [FrameType.bytesResponse]);
     const second = await ask(...cachedOutput);
     while ((await server.stats()).cache.hits === 0);
     second.send('3 1 0 command-name eos busy', '1 1 0 cancel 0 ');
     second.socket.end();
-    await second.until(() => second.ended, 60_000);
+    await second.until(() => second.ended);
     t.deepEqual(ends(second), [FrameType.errorResponse]);
     t.deepEqual(ends(second, 3), [FrameType.bytesResponse]);
   });

@@ -1,4 +1,4 @@
-import test, { type ExecutionContext } from 'ava';
+import ava, { type ExecutionContext } from 'ava';
 import { type ConnectOptions, connect, createServer, type ServerOptions } from '../../src/index.ts';
 import { BytesResponseFlag, type Frame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
@@ -12,6 +12,9 @@ import {
   streamSettingsPayload,
   Type,
 } from '../independent/client.ts';
+
+// One after the other: most have a server of their own, and so threads.
+const test = ava.serial;
 
 let running: Serving;
 

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test from 'ava';
+import ava from 'ava';
 import { type Client, CommandError, ConnectionError, connect, createServer } from '../../src/index.ts';
 import { CommandDataFlag, FrameType } from '../../src/wire/frame.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
@@ -9,6 +9,9 @@ import { recording } from '../helpers/recorder.ts';
 import { digest, sample } from '../helpers/samples.ts';
 import { dial, failure, type Serving, serve, serving } from '../helpers/serving.ts';
 import { Client as RawClient, Type } from '../independent/client.ts';
+
+// One after the other: most have a server of their own, and so threads.
+const test = ava.serial;
 
 /** One worker: the journal of the lane's thread is that of all its calls. */
 let running: Serving;

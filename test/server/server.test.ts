@@ -236,7 +236,7 @@ test('a module may export one handler, which needs no options', async (t) => {
       alone: { module },
       missing: { module, export: 'missing' },
       wrong: { module: module.href, export: 'notAFunction' },
-      nowhere: { module: new URL('./fixtures/nowhere.ts', import.meta.url) },
+      nowhere: { module: new URL('../fixtures/nowhere.ts', import.meta.url) },
     },
   });
   t.teardown(() => own.server.close(0));

@@ -4,127 +4,138 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { createConnection, createServer as createNetServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import ava, { type ExecutionContext } from 'ava';
-import {
-  type CommandRequest,
-  connect,
-  createServer,
-  type Server,
-  type ServerOptions,
-} from '../../src/index.ts';
+import { type Client, createServer, type ServerOptions } from '../../src/index.ts';
 import { FrameType } from '../../src/wire/frame.ts';
 import { tempFolder } from '../files/helper.ts';
+import { stoppedClock } from '../helpers/clock.ts';
 import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
+import { dial, halted, reach, serving, Watch } from '../helpers/serving.ts';
 
 const test = ava.serial;
 const lane = (name: string) => ({
-  module: new URL('../fixtures-limits/failing.ts', import.meta.url),
+  module: new URL('../fixtures/failing.ts', import.meta.url),
   export: name,
 });
 
-async function serve(t: ExecutionContext, options: ServerOptions): Promise<{ server: Server; port: number }> {
-  const server = createServer({ workers: 1, ...options });
-  const { port } = (await server.listen()) as { port: number };
-  t.teardown(() => server.close(0));
-  return { server, port };
+/** A handler that sends half of its answer, and the rest when it may; and how to wait until so many have begun. */
+function halves() {
+  const watch = new Watch();
+  const goOn = Promise.withResolvers<void>();
+  let begun = 0;
+  const slow = async function* () {
+    begun++;
+    watch.changed();
+    yield 'half '.repeat(2000);
+    await goOn.promise;
+    yield 'whole '.repeat(2000);
+  };
+  return {
+    slow,
+    goOn: () => goOn.resolve(),
+    begun: (count: number) => watch.until(() => begun >= count || undefined),
+  };
 }
-
-const slow = async function* (request: CommandRequest) {
-  for (let i = 0; i < 10; i++) {
-    yield `${i} `.repeat(2000);
-    await sleep(Number(request.text('ms') ?? 30));
-  }
-};
-const SLOW = Array.from({ length: 10 }, (_, i) => `${i} `.repeat(2000)).join('');
+const WHOLE = 'half '.repeat(2000) + 'whole '.repeat(2000);
+/** Milliseconds: more than any test takes. */
+const LONG = 600_000;
 
 test('close() lets requests in flight finish, tells peers, and takes no new ones', async (t) => {
-  const { server, port } = await serve(t, { commands: { slow } });
-  const client = await connect({ port });
+  const { slow, goOn, begun } = halves();
+  const { server, port } = await serving(t, { commands: { slow } });
+  const client = await dial(t, { port });
   const inFlight = Array.from({ length: 5 }, () => client.call('slow').text());
-  await sleep(100);
-  const closed = server.close(5000);
-  await sleep(50);
+  await begun(5);
+  const closed = server.close(LONG);
+  // The reply comes behind what tells the client.
+  await client.ping();
   await t.throwsAsync(client.call('echo').text(), { message: /going away: server is shutting down/ });
-  await t.throwsAsync(connect({ port }), { message: /nothing listens there/ });
-  for (const answer of await Promise.all(inFlight)) t.is(answer, SLOW);
+  await t.throwsAsync(reach({ port }), { message: /nothing listens there/ });
+  goOn();
+  for (const answer of await Promise.all(inFlight)) t.is(answer, WHOLE);
   await closed;
   await client.closed;
 });
 
 test('close() says up to which request it answers, and refuses the later ones of peers that do not know goaway', async (t) => {
-  const { server, port } = await serve(t, { commands: { slow } });
-  const [modern, old] = [await RawPeer.connect(port), await RawPeer.connect(port)];
-  t.teardown(() => {
-    for (const peer of [modern, old]) peer.close();
-  });
+  const { slow, goOn, begun } = halves();
+  const { server, port } = await serving(t, { commands: { slow } });
+  const [modern, old] = [await RawPeer.connect(t, port), await RawPeer.connect(t, port)];
   modern.send(HELLO, '1 1 0 command-name eos slow', '3 1 0 command-name eos slow');
   old.send('1 1 stream-begin command-name eos slow');
-  await sleep(100);
-  const closed = server.close(5000);
+  await begun(3);
+  const closed = server.close(LONG);
   t.true(await modern.until(() => modern.frames.some(({ type }) => type === FrameType.goaway)));
   const goaway = modern.frames.find(({ type }) => type === FrameType.goaway)!;
   t.is(goaway.payload[0] + 256 * goaway.payload[1], 3);
   old.send('3 1 0 command-name eos echo');
   t.is(await old.answer(3), 'error: server is shutting down');
-  t.is(await modern.answer(3), SLOW);
-  t.is(await old.answer(1), SLOW);
+  goOn();
+  t.is(await modern.answer(3), WHOLE);
+  t.is(await old.answer(1), WHOLE);
   await closed;
 });
 
-for (const [where, commands] of [
-  [
-    'on the main thread',
-    {
-      endless: async function* () {
-        for (;;) {
-          yield 'x'.repeat(1000);
-          await sleep(5);
-        }
-      },
+/** Turns of the event loop in which everybody in this process answers what has been asked. */
+async function settle(client: Client): Promise<void> {
+  for (let i = 0; i < 5; i++) await client.ping();
+}
+
+const ENDLESS: Record<string, ServerOptions['commands']> = {
+  'on the main thread': {
+    endless: async function* () {
+      for (;;) {
+        yield 'x'.repeat(1000);
+        await sleep(5);
+      }
     },
-  ],
-  [
-    'that hears nothing',
-    {
-      endless: async () => {
-        await sleep(60_000, undefined, { ref: false });
-        return 'late';
-      },
+  },
+  'that hears nothing': {
+    endless: async function* () {
+      yield 'x';
+      await new Promise(() => undefined);
     },
-  ],
-  ['in a lane', { endless: lane('endless') }],
-  ['in an endless loop in a lane', { endless: lane('loop') }],
-] as [string, ServerOptions['commands']][]) {
+  },
+  'in a lane': { endless: lane('endless') },
+  'in an endless loop in a lane': { endless: lane('loop') },
+};
+for (const [where, commands] of Object.entries(ENDLESS)) {
   test(`after the grace time a handler ${where} is ended, and its peer told`, async (t) => {
-    const { server, port } = await serve(t, { commands, laneTimeout: 60_000 });
-    const peer = await RawPeer.connect(port);
-    t.teardown(() => peer.close());
+    const clock = stoppedClock(t);
+    const { server, port } = await serving(t, { commands, laneTimeout: LONG });
+    const peer = await RawPeer.connect(t, port);
     peer.send('1 1 stream-begin command-name eos endless', '3 1 0 command-name have-args endless');
-    await sleep(200);
-    const started = performance.now();
-    await server.close(200);
-    const took = performance.now() - started;
-    t.true(took >= 190 && took < 4500, `${took} ms`);
-    t.regex((await peer.answer(1)) ?? '', /^error: (server is shutting down|worker of lane 0 died)/);
+    await peer.until(() => peer.frames.some(({ requestId }) => requestId === 1));
+    const closed = server.close(200);
+    clock.advance(199);
+    for (let i = 0; i < 30; i++) await turn();
+    const isOver = () => peer.frames.some(({ type }) => type === FrameType.errorResponse);
+    t.false(isOver());
+    // What cannot be stopped has some time more.
+    await clock.advanceWhile(closed, 1, turn);
+    t.regex((await peer.answer(1)) ?? 'the end', /^error: (server is shutting down|worker of lane 0 died)/);
     t.true(await peer.until(() => peer.ended));
   });
 }
 
 test('a peer that reads nothing does not keep the server from closing', async (t) => {
+  let made = 0;
   const pour = async function* () {
-    for (;;) yield new Uint8Array(65_536);
+    for (; ; made++) yield new Uint8Array(65_536);
   };
-  const { server, port } = await serve(t, { commands: { pour } });
-  const peer = await RawPeer.connect(port);
-  t.teardown(() => peer.close());
+  const { server, port } = await serving(t, { commands: { pour } });
+  const peer = await RawPeer.connect(t, port);
   peer.socket.pause();
   peer.send('1 1 stream-begin command-name eos pour');
-  await sleep(200);
-  const started = performance.now();
+  const other = await dial(t, { port });
+  await halted(
+    () => made,
+    () => other.ping(),
+  );
   await server.close(100);
-  t.true(performance.now() - started < 5000);
+  t.pass();
 });
 
 test('a server that is closed, or closes, does not listen', async (t) => {
@@ -141,6 +152,17 @@ test('close() is one and the same promise, and closing before listening is fine'
   await server.close();
 });
 
+/** Whether somebody listens there. */
+async function opens(port: number): Promise<boolean> {
+  const socket = createConnection({ port });
+  const opened = await once(socket, 'connect').then(
+    () => true,
+    () => false,
+  );
+  socket.destroy();
+  return opened;
+}
+
 for (const busy of [false, true]) {
   test(`SIGTERM ends the command line's server with 0${busy ? ', with requests in flight' : ''}`, async (t) => {
     const cli = fileURLToPath(new URL('../../src/cli/millrace.ts', import.meta.url));
@@ -150,10 +172,11 @@ for (const busy of [false, true]) {
     t.teardown(() => child.kill('SIGKILL'));
     const [line] = (await once(child.stdout, 'data')) as [Buffer];
     const port = Number(/:(\d+)/.exec(line.toString())![1]);
-    const client = await connect({ port });
+    const client = await dial(t, { port });
+    const refused = Promise.withResolvers<void>();
     const upload = async function* () {
       yield new Uint8Array(1000);
-      await sleep(600);
+      await refused.promise;
       yield new Uint8Array(1000);
     };
     const echo = busy ? client.call('echo', { data: upload() }) : undefined;
@@ -161,6 +184,9 @@ for (const busy of [false, true]) {
     let bytes = (await pieces?.next())?.value?.length ?? 0;
     const exit = once(child, 'exit');
     child.kill('SIGTERM');
+    // It has heard once it takes no more connections.
+    while (busy && (await opens(port)));
+    refused.resolve();
     if (pieces !== undefined) for await (const piece of pieces) bytes += piece.length;
     const [code] = (await exit) as [number];
     t.is(code, 0);
@@ -209,60 +235,73 @@ async function behindTunnel(t: ExecutionContext, port: number): Promise<{ port: 
 }
 
 test('a peer that is no longer there is found by its silence; one that is silent and there is kept', async (t) => {
-  const reports: string[] = [];
-  const { server, port } = await serve(t, {
-    keepAliveInterval: 150,
-    onError: (error) => reports.push(String(error)),
-  });
+  const clock = stoppedClock(t);
+  const { server, port, reports } = await serving(t, { keepAliveInterval: 150 });
   const tunnel = await behindTunnel(t, port);
-  const [here, gone] = [await connect({ port }), await connect({ port: tunnel.port })];
-  t.teardown(() => {
-    for (const client of [here, gone]) client.destroy();
-  });
-  await sleep(700);
-  t.is((await server.stats()).connections, 2, 'both answer pings');
+  const here = await dial(t, { port });
+  await dial(t, { port: tunnel.port });
+  const other = await dial(t, { port });
+  const passes = async () => {
+    clock.advance(150);
+    await settle(other);
+  };
+  for (let i = 0; i < 6; i++) await passes();
+  t.is((await server.stats()).connections, 3, 'all answer pings');
   tunnel.cut();
-  await sleep(700);
-  t.is((await server.stats()).connections, 1);
-  t.true(reports.some((report) => report.includes('keepAliveInterval')));
+  for (let i = 0; i < 6; i++) await passes();
+  t.is((await server.stats()).connections, 2);
+  t.true(reports.some(({ error }) => String(error).includes('keepAliveInterval')));
   t.is(await here.call('echo', { args: { value: 'here' } }).text(), 'here');
 });
 
 for (const how of ['destroy', 'resetAndDestroy'] as const) {
   test(`a peer that is gone (${how}) is found also while it is not read, and its handler told`, async (t) => {
-    const aborted = Promise.withResolvers<void>();
-    const { server, port } = await serve(t, {
+    const clock = stoppedClock(t);
+    const begun = Promise.withResolvers<void>();
+    let aborted = false;
+    const { server, port } = await serving(t, {
       keepAliveInterval: 100,
       limits: { maxBufferedInput: 1 },
       commands: {
         // Reads none of its data.
         subscribe: ({ signal }) =>
-          new Promise((resolve) =>
+          new Promise((resolve) => {
+            begun.resolve();
             signal.addEventListener('abort', () => {
-              aborted.resolve();
+              aborted = true;
               resolve(undefined);
-            }),
-          ),
+            });
+          }),
       },
     });
-    const peer = await RawPeer.connect(port);
+    const peer = await RawPeer.connect(t, port);
     peer.send(HELLO, '1 1 0 command-name have-data subscribe', '1 1 0 command-data continuation more');
-    await sleep(300);
-    t.is((await server.stats()).connections, 1);
+    await begun.promise;
+    const other = await dial(t, { port });
+    for (let i = 0; i < 4; i++) {
+      clock.advance(100);
+      await settle(other);
+    }
     t.false(peer.ended);
+    t.false(aborted);
     peer.socket[how]();
-    await aborted.promise;
-    t.is((await server.stats()).connections, 0);
+    await clock.advanceUntil(() => aborted);
+    t.is((await server.stats()).connections, 1);
   });
 }
 
 test('a peer that does not speak ping is not asked', async (t) => {
-  const { server, port } = await serve(t, { keepAliveInterval: 100 });
-  const peer = await RawPeer.connect(port);
-  t.teardown(() => peer.close());
+  const clock = stoppedClock(t);
+  const { server, port } = await serving(t, { keepAliveInterval: 100 });
+  const peer = await RawPeer.connect(t, port);
   peer.send('1 1 stream-begin command-name eos echo');
-  await sleep(500);
-  t.is((await server.stats()).connections, 1);
+  await peer.answer(1);
+  const other = await dial(t, { port });
+  for (let i = 0; i < 6; i++) {
+    clock.advance(100);
+    await settle(other);
+  }
+  t.is((await server.stats()).connections, 2);
   t.false(peer.frames.some(({ type }) => type === FrameType.ping));
 });
 
@@ -279,7 +318,7 @@ for (const [when, turn] of Object.entries(TURNS)) {
     await Promise.all([server.close(100), server.close(100)]);
     const address = await listening;
     if (typeof address === 'string') t.regex(address, /closed/);
-    else await t.throwsAsync(connect(address as { port: number }), { message: /nothing listens/ });
+    else await t.throwsAsync(reach(address as { port: number }), { message: /nothing listens/ });
     t.is(server.address === undefined, typeof address === 'string');
     await t.throwsAsync(server.listen(), { message: /the server is closed/ });
   });

@@ -4,10 +4,10 @@ import { connect as connectSocket } from 'node:net';
 import test from 'ava';
 import { nativeZstd } from '../../src/encoding/native.ts';
 import { encodeAll, ZLIB_CODECS } from '../encoding/helpers.ts';
+import { frame, frames, HELLO } from '../helpers/raw-peer.ts';
 import { streamSettingsPayload } from '../independent/client.ts';
 import { holdConnections } from '../soak/hold.ts';
 import { ServerProcess } from '../soak/process.ts';
-import { frame, frames, HELLO } from './helper.ts';
 
 const MEBIBYTE = 1 << 20;
 

@@ -1,0 +1,103 @@
+// What a client makes of time that passes.
+
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import ava from 'ava';
+import { ConnectionError, connect } from '../../src/index.ts';
+import { encodeFrame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
+import { encodeSenderSettings } from '../../src/wire/payloads.ts';
+import { stoppedClock } from '../helpers/clock.ts';
+import { digest, sample } from '../helpers/samples.ts';
+import { dial, failure, halted, impostor, serving } from '../helpers/serving.ts';
+
+// One after the other: time is stopped.
+const test = ava.serial;
+
+const SETTINGS = encodeFrame({
+  requestId: 0,
+  streamId: 2,
+  streamFlags: StreamFlag.begin,
+  type: FrameType.senderSettings,
+  flags: 0,
+  payload: encodeSenderSettings({ extensions: [] }),
+});
+
+// The time limit says nothing about the protocol that the other end speaks.
+const SILENT: [string, (socket: Socket) => void, string][] = [
+  ['says nothing', () => undefined, 'it sent nothing'],
+  ['says nothing but reads', (socket) => socket.resume(), 'it sent nothing'],
+  [
+    'sends half a frame',
+    (socket) => socket.write(SETTINGS.subarray(0, 20)),
+    'it sent 20 bytes, not its settings,',
+  ],
+];
+for (const [what, talk, sent] of SILENT) {
+  test(`connect() to a server that ${what} and then nothing more: the time limit is what failed`, async (t) => {
+    const clock = stoppedClock(t);
+    const talked = Promise.withResolvers<void>();
+    const where = await impostor(t, (socket) => {
+      talk(socket);
+      talked.resolve();
+    });
+    let isOver = false;
+    const failed = failure(connect(where)).finally(() => {
+      isOver = true;
+    });
+    await talked.promise;
+    const took = await clock.advanceUntil(() => isOver, 10);
+    t.true(took >= 10_000);
+    const error = await failed;
+    t.true(error instanceof ConnectionError);
+    t.is(error.message, `connected to 127.0.0.1:${where.port}, but ${sent} within 10000 ms`);
+  });
+}
+
+test('connect() with TLS to what says nothing: the time limit, and that it was the handshake', async (t) => {
+  const clock = stoppedClock(t);
+  const greeted = Promise.withResolvers<void>();
+  const where = await impostor(t, (socket) => once(socket, 'data').then(() => greeted.resolve()));
+  const failed = failure(connect(where, { tls: {}, timeoutMs: 500 }));
+  await greeted.promise;
+  clock.advance(500);
+  const error = await failed;
+  t.true(error instanceof ConnectionError);
+  t.is(
+    error.message,
+    `cannot connect to 127.0.0.1:${where.port}: its TLS handshake was not over within 500 ms`,
+  );
+});
+
+test('an argument that is neither text nor bytes is named, and nothing of its command is sent', async (t) => {
+  // Half a command on the wire would end the connection when the server is tired of waiting for the rest.
+  const commands = { hello: () => 'hello' };
+  const clock = stoppedClock(t);
+  const { address } = await serving(t, { commands, limits: { idleTimeout: 200 } });
+  const client = await dial(t, address);
+  for (const value of [5, null, undefined]) {
+    const error = await failure(client.call('hello', { args: { n: value as never } }).bytes());
+    t.is(error.message, 'argument n is neither a string nor a Uint8Array');
+  }
+  await client.ping();
+  clock.advance(10_000);
+  t.is(await client.call('hello').text(), 'hello');
+});
+
+test('a handler that takes long is no reason to end the connection, nor is an upload that waits for it', async (t) => {
+  const clock = stoppedClock(t);
+  const { port } = await serving(t, { limits: { idleTimeout: 60, maxBufferedInput: 50_000 } });
+  const client = await dial(t, { port }, { requestWindow: 50_000 });
+  const other = await dial(t, { port });
+  const data = sample(2_000_000, 1);
+  const reader = client.call('echo', { data })[Symbol.asyncIterator]();
+  const parts = [(await reader.next()).value as Uint8Array];
+  // By then the upload stands still, wherever in a frame that is.
+  await halted(
+    () => client.stats().bytesWritten,
+    () => other.ping(),
+  );
+  clock.advance(10_000);
+  await other.ping();
+  for await (const piece of { [Symbol.asyncIterator]: () => reader }) parts.push(piece);
+  t.is(digest(Buffer.concat(parts)), digest(data));
+});
