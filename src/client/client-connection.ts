@@ -5,6 +5,7 @@ import { KeepAlive } from '../connection/keepalive.ts';
 import { LocalDecoders } from '../connection/local-decoders.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { type ClientAction, ClientReactor } from '../reactor/client.ts';
+import { ReceiveWindow } from '../reactor/window.ts';
 import { CommandError, ConnectionError } from '../wire/errors.ts';
 import { type Frame, FrameType, HEADER_SIZE, PingFlag } from '../wire/frame.ts';
 import { commandFrames } from '../wire/frames.ts';
@@ -16,7 +17,6 @@ import { DataSender } from './command-data.ts';
 import { ServerSettings } from './negotiation.ts';
 import type { CallOptions, ClientOptions } from './options.ts';
 import { Pings } from './pings.ts';
-import { ReceiveWindow } from './receive-window.ts';
 import { ClientRequest, type RequestOwner } from './request.ts';
 import { UnreadBytes, type UnreadResponse } from './unread.ts';
 

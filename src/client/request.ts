@@ -1,8 +1,8 @@
 /** One request of a client: what has come of its response, what may still come, and how it ended. */
 
+import { ReceiveWindow } from '../reactor/window.ts';
 import { CommandError, ProtocolError } from '../wire/errors.ts';
 import type { CallOptions } from './options.ts';
-import { ReceiveWindow } from './receive-window.ts';
 import { PieceQueue, type UnreadResponse } from './unread.ts';
 
 /** What a request needs of its connection. */
