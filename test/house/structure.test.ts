@@ -11,7 +11,7 @@ const FLOORS: readonly [floor: number, where: RegExp][] = [
   [2, /^src\/connection\/|^workers\//],
   [3, /^src\/(transport|lanes)\//],
   [4, /^src\/(server|client|files|capture)\//],
-  [5, /^src\/(index|browser)\.ts$|^src\/experiment\//],
+  [5, /^src\/[\w-]+\.ts$|^src\/experiment\//],
   [6, /^src\/cli\/|^bench\//],
 ];
 
