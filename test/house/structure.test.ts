@@ -11,7 +11,7 @@ const FLOORS: readonly [floor: number, where: RegExp][] = [
   [2, /^src\/connection\/|^workers\//],
   [3, /^src\/(transport|lanes)\//],
   [4, /^src\/(server|client|files|capture)\//],
-  [5, /^src\/(index|browser)\.ts$/],
+  [5, /^src\/[\w-]+\.ts$/],
   [6, /^src\/experiment\/(grid|process|traffic)\//],
   [7, /^src\/experiment\/results\//],
   [8, /^src\/experiment\/(simulate|report)\//],
