@@ -11,6 +11,7 @@ import { type Frame, FrameType, HEADER_SIZE, PingFlag } from '../wire/frame.ts';
 import { commandFrames } from '../wire/frames.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { EXTENSIONS, encodeCredit, encodeSenderSettings, type SenderSettings } from '../wire/payloads.ts';
+import { asError } from '../wire/thrown.ts';
 import type { ClientStats } from './client.ts';
 import { argumentsOf } from './command.ts';
 import { DataSender } from './command-data.ts';
@@ -86,12 +87,9 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   /** Sends a command, at once or when its turn has come. Never throws: a failure is in the request. */
   call(command: string, options: CallOptions): ClientRequest {
-    const { signal } = options;
     const request = new ClientRequest(this, command, options);
-    const refused = this.#refuseReason ?? (signal?.aborted ? abortError(signal) : undefined);
-    if (refused !== undefined) request.fail(refused);
-    else if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.push(request);
-    else this.#send(request);
+    if (this.#refuseReason !== undefined) request.fail(this.#refuseReason);
+    else this.#begin(request);
     return request;
   }
 
@@ -160,13 +158,24 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   // ---------------------------------------------------------------------------------------- sending
 
+  #begin(request: ClientRequest): void {
+    try {
+      request.followSignal();
+    } catch (error) {
+      request.fail(asError(error));
+    }
+    if (request.over) return;
+    if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.push(request);
+    else this.#send(request);
+  }
+
   #send(request: ClientRequest): void {
     const { command, options } = request;
     const requestId = this.#reactor.freeId();
     try {
       this.#sendCommand(requestId, command, options);
     } catch (error) {
-      request.fail(error as Error);
+      request.fail(asError(error));
       return;
     }
     request.requestId = requestId;
@@ -266,9 +275,9 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       case 'error':
         return this.#fail(action.request, new CommandError(action.message));
       case 'text':
-        return action.request.options.onText?.(action.text);
+        return action.request.tell(action.request.options.onText, action.text);
       case 'progress':
-        return action.request.options.onProgress?.(action.progress);
+        return action.request.tell(action.request.options.onProgress, action.progress);
       case 'settings':
         this.#connection.peerTakes(action.settings.maxFrameSize);
         return this.server.take(action.settings);
@@ -318,8 +327,4 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     if (this.#reactor.openRequests === 0 && this.#queued.length === 0)
       this.#connection.end(this.#connection.limits.idleTimeout);
   }
-}
-
-function abortError({ reason }: AbortSignal): Error {
-  return reason instanceof Error ? reason : new CommandError('cancelled');
 }

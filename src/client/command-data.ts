@@ -1,17 +1,18 @@
 /** The command data of a client's requests: cut into frames, encoded on a stream of its own, held to what is read. */
 
 import type { Connection } from '../connection/connection.ts';
+import { checkedBound, checkedLength, closeQuietly } from '../encoding/checked.ts';
 import type { Encoder } from '../encoding/codec.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { CommandDataFlag, FrameType, HEADER_SIZE, StreamFlag, writeHeader } from '../wire/frame.ts';
 import { commandDataFrames } from '../wire/frames.ts';
-import { encodeStreamSettings, encodeUtf8 } from '../wire/payloads.ts';
+import { encodeStreamSettings } from '../wire/payloads.ts';
+import { asError } from '../wire/thrown.ts';
+import { type CommandData, frameSized, isWhole } from './data-pieces.ts';
 import type { ServerSettings } from './negotiation.ts';
-import type { CallOptions, ClientOptions } from './options.ts';
+import type { ClientOptions } from './options.ts';
 import type { Pings } from './pings.ts';
 import type { ClientRequest } from './request.ts';
-
-type Data = NonNullable<CallOptions['data']>;
 
 /** What the sender of command data needs of its connection's client. */
 export interface DataOwner {
@@ -49,14 +50,14 @@ export class DataSender {
   }
 
   /** Sends all of `data` after the command, as fast as it is made and read; what fails cancels the request. */
-  async send(request: ClientRequest, data: Data): Promise<void> {
+  async send(request: ClientRequest, data: CommandData): Promise<void> {
     const { requestId } = request;
     const open = () => this.#owner.takesData(request);
     this.#unfinished.add(requestId);
     try {
       if (this.#options.encodeData !== undefined) await this.#owner.server.arrival;
       // What is at hand can say with its last piece that it ends; what is still being made must not wait for that.
-      const whole = typeof data === 'string' || data instanceof Uint8Array;
+      const whole = isWhole(data);
       let held: Uint8Array = NOTHING;
       for await (const piece of frameSized(data, this.#owner.server.frameSize)) {
         if (held.length > 0 && open()) this.#sendPiece(request, held, false);
@@ -69,7 +70,7 @@ export class DataSender {
       this.#unfinished.delete(requestId);
       this.#sendPiece(request, held, true);
     } catch (error) {
-      request.cancel(error);
+      request.cancel(asError(error));
     }
   }
 
@@ -93,7 +94,7 @@ export class DataSender {
 
   /** Frees the encoder; nothing more is sent. */
   close(): void {
-    this.#encoder?.close();
+    closeQuietly(this.#encoder);
   }
 
   #sendPiece(request: ClientRequest, piece: Uint8Array, last: boolean): void {
@@ -127,10 +128,20 @@ export class DataSender {
       this.#connection.sendPlain(requestId, type, flags, payload);
       return;
     }
-    const frame = new Uint8Array(HEADER_SIZE + encoder.bound(payload.length));
-    const length = encoder.encode(payload, frame, HEADER_SIZE);
+    const frame = new Uint8Array(HEADER_SIZE + checkedBound(encoder, payload.length));
+    const length = this.#encode(encoder, payload, frame);
     writeHeader(frame, 0, length, requestId, DATA_STREAM, StreamFlag.encoded, type, flags);
     this.#connection.writer.send(frame.subarray(0, HEADER_SIZE + length));
+  }
+
+  /** A codec may be its user's: one that fails has lost its context, and the next data begins the stream afresh. */
+  #encode(encoder: Encoder, payload: Uint8Array, frame: Uint8Array): number {
+    try {
+      return checkedLength(encoder.encode(payload, frame, HEADER_SIZE), frame.length - HEADER_SIZE);
+    } catch (error) {
+      this.renewStream();
+      throw error;
+    }
   }
 
   #encoderForData(): Encoder | undefined {
@@ -151,13 +162,5 @@ export class DataSender {
       settings,
     );
     return this.#encoder;
-  }
-}
-
-/** Command data in pieces of at most one frame. */
-async function* frameSized(data: Data, frameSize: number): AsyncGenerator<Uint8Array> {
-  const pieces = typeof data === 'string' ? [encodeUtf8(data)] : data instanceof Uint8Array ? [data] : data;
-  for await (const piece of pieces) {
-    for (let at = 0; at < piece.length; at += frameSize) yield piece.subarray(at, at + frameSize);
   }
 }

@@ -1,7 +1,9 @@
 /** The arguments of a command: those of its caller, and the reserved ones that its options ask for (protocol C6). */
 
+import { bytesOrTextOf, kindOf } from '../wire/bytes.ts';
 import type { Argument } from '../wire/frames.ts';
 import { encodeUtf8 } from '../wire/payloads.ts';
+import { checkData } from './data-pieces.ts';
 import type { CallOptions } from './options.ts';
 
 const NOTHING = new Uint8Array(0);
@@ -15,6 +17,7 @@ export function argumentsOf(options: CallOptions, authorization: string | undefi
     name,
     valueBytes(name, value),
   ]);
+  if (options.data !== undefined) checkData(options.data);
   const shown = options.authorization ?? authorization;
   if (shown !== undefined) args.push([':authorization', encodeUtf8(shown)]);
   if (options.sensitive) args.push([':sensitive', NOTHING]);
@@ -25,7 +28,9 @@ export function argumentsOf(options: CallOptions, authorization: string | undefi
 }
 
 function valueBytes(name: string, value: unknown): Uint8Array {
-  if (typeof value === 'string') return encodeUtf8(value);
-  if (value instanceof Uint8Array) return value;
-  throw new TypeError(`argument ${name} is neither a string nor a Uint8Array`);
+  const bytes = bytesOrTextOf(value);
+  if (bytes !== undefined) return bytes;
+  throw new TypeError(
+    `argument ${name} is neither a string nor a Uint8Array or other bytes, but ${kindOf(value)}`,
+  );
 }

@@ -1,7 +1,9 @@
 /** What a client and its calls can be asked for, with the defaults. */
 
+import type { Bytes } from '../wire/bytes.ts';
 import type { Limits } from '../wire/limits.ts';
 import type { Progress } from '../wire/payloads.ts';
+import type { CommandData } from './data-pieces.ts';
 
 export interface ClientOptions {
   /** Profiles to decode, best first; default: all that the codecs decode. An empty list: identity only. */
@@ -35,9 +37,12 @@ export interface ClientOptions {
 
 export interface CallOptions {
   /** Argument values by name; strings go out as UTF-8. */
-  args?: Readonly<Record<string, string | Uint8Array>>;
-  /** Command data. */
-  data?: Uint8Array | string | AsyncIterable<Uint8Array>;
+  args?: Readonly<Record<string, string | Bytes>>;
+  /**
+   * Command data: bytes in any buffer or view, a string, a Blob, a stream, or an iterable of such pieces. It has no
+   * boundaries: the handler may get it cut in other places. Who needs messages sends {@link records}.
+   */
+  data?: CommandData;
   /** Cancels the request when it fires. */
   signal?: AbortSignal;
   /** What the server's authorize hook is shown (protocol.md C6); never logged there. Default: the client's. */
@@ -46,7 +51,7 @@ export interface CallOptions {
   sensitive?: boolean;
   /** The server cancels the request after so many milliseconds (protocol.md C6). */
   deadlineMs?: number;
-  /** Lines for people that come with the response. */
+  /** Lines for people that come with the response. A callback that throws, or whose promise rejects, fails its call. */
   onText?: (text: string) => void;
   onProgress?: (progress: Progress) => void;
 }

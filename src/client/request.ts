@@ -2,6 +2,7 @@
 
 import { ReceiveWindow } from '../reactor/window.ts';
 import { CommandError, ProtocolError } from '../wire/errors.ts';
+import { asError, describe, isError, watchRejection } from '../wire/thrown.ts';
 import type { CallOptions } from './options.ts';
 import { PieceQueue, type UnreadResponse } from './unread.ts';
 
@@ -29,6 +30,7 @@ export class ClientRequest implements UnreadResponse {
   #wake: (() => void) | undefined;
   #wantedWhole = false;
   #taken = false;
+  #signal: AbortSignal | undefined;
   #onAbort: (() => void) | undefined;
 
   constructor(owner: RequestOwner, command: string, options: CallOptions) {
@@ -36,10 +38,16 @@ export class ClientRequest implements UnreadResponse {
     this.command = command;
     this.options = options;
     this.#window = new ReceiveWindow(owner.requestWindow, (bytes) => owner.credit(this.requestId, bytes));
-    const { signal } = options;
+  }
+
+  /** Ends with its signal from now on. @throws whatever a signal does that is none. */
+  followSignal(): void {
+    const { signal } = this.options;
     if (signal === undefined) return;
+    this.#signal = signal;
     this.#onAbort = () => this.cancel(signal.reason);
     signal.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal.aborted) this.#onAbort();
   }
 
   /** True when nothing more will come. */
@@ -88,7 +96,7 @@ export class ClientRequest implements UnreadResponse {
   cancel(reason: unknown = new CommandError('cancelled')): void {
     if (this.over) return;
     if (this.requestId !== 0) this.#owner.cancel(this.requestId);
-    this.fail(reason instanceof Error ? reason : new CommandError(String(reason)));
+    this.fail(errorOfReason(reason));
   }
 
   // -------------------------------------------------------------------------------------- its connection
@@ -98,6 +106,7 @@ export class ClientRequest implements UnreadResponse {
    * @throws ProtocolError when the server has sent more than it was allowed (protocol C4).
    */
   push(bytes: Uint8Array, last: boolean): void {
+    if (this.over) return;
     if (!this.#window.receive(bytes.length) && this.#owner.creditCounts) {
       const window = `${this.#window.size} bytes of request ${this.requestId}`;
       throw new ProtocolError('limit', `requestWindow: the server has passed the window of ${window}`);
@@ -107,6 +116,17 @@ export class ClientRequest implements UnreadResponse {
     if (!this.#wantedWhole) this.#owner.unread(this, bytes.length);
     else if (!last) this.#release(bytes.length);
     this.#wake?.();
+  }
+
+  /** A line for people has come, or word of how far the command is. What the caller's code does wrong is its own. */
+  tell<T>(callback: ((told: T) => unknown) | undefined, told: T): void {
+    if (this.over) return;
+    const failed = (error: unknown) => this.cancel(asError(error));
+    try {
+      watchRejection(callback?.(told), failed);
+    } catch (error) {
+      failed(error);
+    }
   }
 
   /** Nothing more will come. */
@@ -147,7 +167,7 @@ export class ClientRequest implements UnreadResponse {
   }
 
   #detach(): void {
-    if (this.#onAbort !== undefined) this.options.signal?.removeEventListener('abort', this.#onAbort);
+    if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort);
   }
 
   #arrival(): Promise<void> {
@@ -155,6 +175,13 @@ export class ClientRequest implements UnreadResponse {
       this.#wake = resolve;
     });
   }
+}
+
+/** Why a request was given up, as an error: reasons may be anything. */
+function errorOfReason(reason: unknown): Error {
+  if (isError(reason)) return reason;
+  const message = reason === undefined ? 'cancelled' : describe(reason);
+  return new CommandError(message, { code: 'cancelled', cause: reason });
 }
 
 function concat(chunks: readonly Uint8Array[]): Uint8Array {

@@ -12,6 +12,7 @@ import type { Connection } from '../connection/connection.ts';
 import type { Writer } from '../connection/writer.ts';
 import { Backlog, type ConnectionFlow } from '../reactor/flow.ts';
 import { IdTable } from '../reactor/id-table.ts';
+import { errorOf } from '../wire/thrown.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { WaitProbe } from './adaptive.ts';
 import type { ContextBudget, IdleContext } from './budget.ts';
@@ -24,7 +25,7 @@ export interface StreamEvents {
   /** A record about a call in a lane: `want`, `wantRoom`, `lookup`, `pieces` or `dataRead`. */
   onCallRecord(record: BatchReader): void;
   /** A handler of `command` threw something that is not meant for the peer. */
-  report(error: string, command: string): void;
+  report(error: Error, command: string): void;
   /** `handlers` more, or fewer if negative, are at work although their response is over; so are bytes of arguments held. */
   linger(handlers: number, argumentBytes: number): void;
   /** A stream is gone with its lane, in the middle of the responses to these requests. */
@@ -172,7 +173,7 @@ export class LaneStream implements SlotOwner, IdleContext {
 
   #report(record: BatchReader): void {
     const [command, error] = unpackPieces(record.payload).map(decodeUtf8);
-    this.#events.report(error, command);
+    this.#events.report(errorOf(JSON.parse(error)), command);
   }
 
   #callEnded(requestId: number): void {
