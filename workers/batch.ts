@@ -43,6 +43,8 @@ export const Op = {
   renew: 13,
   /** Answer to `wantRoom`: the call may send as much again beside its bytes. */
   callRoom: 14,
+  /** Answer to a frame that was {@link FrameFlag}.failed: nothing more is handed in for that response. */
+  failureSeen: 15,
 
   /** A finished frame, header included; extra: payload bytes before encoding. Flags: {@link FrameFlag}. */
   frame: 32,
@@ -67,8 +69,8 @@ export const Op = {
   /** A call has read some of its command data; extra: what that cost to hold, in bytes. */
   dataRead: 39,
   /**
-   * A handler threw something that was not meant for the peer; payload: {@link packPieces} of its command and of the
-   * text for the server's log. Its response may be over, and the request ID another's.
+   * A handler, or without a command an encoder, threw something that was not meant for the peer; payload: {@link packPieces} of its command and of the
+   * JSON of an `ErrorText` for the server's log. Its response may be over, and the request ID another's.
    */
   report: 40,
   /** The answer to every `callCancel`: the call's code has ended. */
@@ -90,6 +92,11 @@ export const FrameFlag = {
   call: 4,
   /** The frame went beside the response's bytes and has used up no credit. */
   beside: 8,
+  /**
+   * The encoder failed, and what was handed in is not in the frame: with a request ID it is the error that ends the
+   * response, to be answered by `failureSeen`; without one it is nothing, in place of what was handed in after that.
+   */
+  failed: 16,
 } as const;
 
 /** Flags of a `call` record. */

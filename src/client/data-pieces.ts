@@ -1,6 +1,6 @@
 /** The command data of a call, whatever it is made of, as pieces that fit a frame. */
 
-import { type ByteSource, type Bytes, bytesOrTextOf, kindOf, sourceOf } from '../wire/bytes.ts';
+import { type ByteSource, type Bytes, bytesOrTextOf, isBytes, kindOf, sourceOf } from '../wire/bytes.ts';
 
 /**
  * Command data: bytes in any buffer or view, a string as UTF-8, a Blob, a stream of the web or of Node.js, or an
@@ -55,10 +55,6 @@ function iterableOf(data: unknown): AsyncIterable<unknown> | Iterable<unknown> |
   if (source !== undefined) return source;
   const iterate = (data as Iterable<unknown> | null | undefined)?.[Symbol.iterator];
   return typeof iterate === 'function' ? (data as Iterable<unknown>) : undefined;
-}
-
-function isBytes(data: unknown): boolean {
-  return bytesOrTextOf(data) !== undefined;
 }
 
 function noData(data: unknown): TypeError {

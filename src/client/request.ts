@@ -167,7 +167,12 @@ export class ClientRequest implements UnreadResponse {
   }
 
   #detach(): void {
-    if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort);
+    if (this.#onAbort === undefined) return;
+    try {
+      this.#signal?.removeEventListener('abort', this.#onAbort);
+    } catch {
+      // A signal that is none: its call is over all the same.
+    }
   }
 
   #arrival(): Promise<void> {

@@ -24,8 +24,8 @@ export interface StreamEvents {
   onFrame(requestId: number, last: boolean, rawLength: number): void;
   /** A record about a call in a lane: `want`, `wantRoom`, `lookup`, `pieces` or `dataRead`. */
   onCallRecord(record: BatchReader): void;
-  /** A handler of `command` threw something that is not meant for the peer. */
-  report(error: Error, command: string): void;
+  /** A handler of `command`, or an encoder, threw something that is not meant for the peer. */
+  report(error: Error, command: string | undefined): void;
   /** `handlers` more, or fewer if negative, are at work although their response is over; so are bytes of arguments held. */
   linger(handlers: number, argumentBytes: number): void;
   /** A stream is gone with its lane, in the middle of the responses to these requests. */
@@ -157,12 +157,18 @@ export class LaneStream implements SlotOwner, IdleContext {
       this.backlog.leave(rawLength, (frameFlags & FrameFlag.beside) === 0);
       this.#probe?.left(this, rawLength);
     }
+    if ((frameFlags & FrameFlag.failed) !== 0) this.#failed(requestId, frameFlags, rawLength);
     const last = (frameFlags & FrameFlag.last) !== 0;
     if (last) this.requests.delete(requestId);
     if ((frameFlags & FrameFlag.endsStream) !== 0) this.#over(this, true);
-    if (requestId === 0) return;
-    this.#events.onFrame(requestId, last, rawLength);
+    if (requestId !== 0) this.#events.onFrame(requestId, last, rawLength);
     this.#flow.output.give(rawLength);
+  }
+
+  /** The encoder failed: what was handed in never reaches the peer, and uses up none of its window. */
+  #failed(requestId: number, frameFlags: number, rawLength: number): void {
+    if ((frameFlags & FrameFlag.beside) === 0) this.#flow.refund(rawLength);
+    if (requestId !== 0) this.tell(Op.failureSeen, requestId, 0);
   }
 
   onRecord(record: BatchReader): void {
@@ -173,7 +179,7 @@ export class LaneStream implements SlotOwner, IdleContext {
 
   #report(record: BatchReader): void {
     const [command, error] = unpackPieces(record.payload).map(decodeUtf8);
-    this.#events.report(errorOf(JSON.parse(error)), command);
+    this.#events.report(errorOf(JSON.parse(error)), command || undefined);
   }
 
   #callEnded(requestId: number): void {

@@ -36,11 +36,12 @@ export class LaneCall implements Run {
       this.#request.fail('no worker to run the command on');
       return;
     }
-    this.#stream = stream;
     const packed = [...args].flatMap(([key, value]) => [encodeUtf8(key), value]);
     // A call that may be idle must not keep what others need of the connection's window.
     if (!session.flow.limited) flow.reserve(flow.available(FIRST_GRANT));
     stream.call(command.laneHandler, id, encodeUtf8(command.name), packed, this.#flags, flow.reserved);
+    // Only now: what hooks have done to the arguments may have thrown, and then no lane answers.
+    this.#stream = stream;
     for (const { bytes, last } of this.#early ?? []) this.push(bytes, last);
     this.#early = undefined;
   }

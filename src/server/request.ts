@@ -45,6 +45,8 @@ export class ServedRequest implements FlowOwner {
   readonly session: Session;
   readonly args: ReadonlyMap<string, Uint8Array>;
   readonly hasData: boolean;
+  /** What its arguments took when they came, in bytes: handlers and hooks may do to them what they like. */
+  readonly argumentBytes: number;
   readonly flow: RequestFlow;
   readonly #run: Run;
   #state: RequestState = 'waiting';
@@ -66,6 +68,7 @@ export class ServedRequest implements FlowOwner {
     this.command = command;
     this.id = id;
     this.args = args;
+    this.argumentBytes = bytesIn(args);
     this.hasData = hasData;
     this.flow = new RequestFlow(session.flow, this);
     const { handler } = command;
@@ -158,13 +161,6 @@ export class ServedRequest implements FlowOwner {
     if (--this.#atWork === 0 && this.#state === 'over') this.session.linger(-1, -this.argumentBytes);
   }
 
-  /** What its arguments take, in bytes. */
-  get argumentBytes(): number {
-    let bytes = 0;
-    for (const [name, value] of this.args) bytes += name.length + value.length;
-    return bytes;
-  }
-
   /** Ends with an error of ours that no lane sends, or without one. */
   fail(message: string | undefined): void {
     if (message !== undefined) this.session.sendError(this.id, message, this.session.frameSize);
@@ -186,4 +182,10 @@ export class ServedRequest implements FlowOwner {
     this.flow.close();
     this.session.finished(this, lingers ? this.argumentBytes : undefined);
   }
+}
+
+function bytesIn(args: ReadonlyMap<string, Uint8Array>): number {
+  let bytes = 0;
+  for (const [name, value] of args) bytes += name.length + value.length;
+  return bytes;
 }

@@ -325,8 +325,9 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
 
   // ------------------------------------------------------------------------ what lanes say (StreamEvents)
 
-  report(error: unknown, command: string): void {
-    this.shared.report(error, { command, remote: this.connection.remote });
+  report(error: unknown, command: string | undefined): void {
+    const { remote } = this.connection;
+    this.shared.report(error, command === undefined ? { remote } : { command, remote });
   }
 
   linger(handlers: number, argumentBytes: number): void {

@@ -45,6 +45,11 @@ export function bytesOrTextOf(value: unknown): Uint8Array | undefined {
   return typeof value === 'string' ? encodeUtf8(value) : bytesOf(value);
 }
 
+/** Whether it is a buffer or a view. */
+export function isBytes(value: unknown): value is Bytes {
+  return ArrayBuffer.isView(value) || (typeof value === 'object' && value !== null && isBuffer(value));
+}
+
 function viewBytes(view: ArrayBufferView): Uint8Array {
   const place = typeOf.call(view) === undefined ? dataView : typedArray;
   return bufferBytes(place.buffer.call(view), place.offset.call(view), place.length.call(view));
