@@ -1,6 +1,6 @@
 /** The arguments of a command: those of its caller, and the reserved ones that its options ask for (protocol C6). */
 
-import { bytesOrTextOf, kindOf } from '../wire/bytes.ts';
+import { bytesOrTextOf } from '../wire/bytes.ts';
 import type { Argument } from '../wire/frames.ts';
 import { encodeUtf8 } from '../wire/payloads.ts';
 import { checkData } from './data-pieces.ts';
@@ -30,7 +30,5 @@ export function argumentsOf(options: CallOptions, authorization: string | undefi
 function valueBytes(name: string, value: unknown): Uint8Array {
   const bytes = bytesOrTextOf(value);
   if (bytes !== undefined) return bytes;
-  throw new TypeError(
-    `argument ${name} is neither a string nor a Uint8Array or other bytes, but ${kindOf(value)}`,
-  );
+  throw new TypeError(`argument ${name} is neither a string nor a Uint8Array`);
 }

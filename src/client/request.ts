@@ -121,7 +121,7 @@ export class ClientRequest implements UnreadResponse {
   /** A line for people has come, or word of how far the command is. What the caller's code does wrong is its own. */
   tell<T>(callback: ((told: T) => unknown) | undefined, told: T): void {
     if (this.over) return;
-    const failed = (error: unknown) => this.cancel(asError(error));
+    const failed = (error: unknown) => this.drop(asError(error));
     try {
       watchRejection(callback?.(told), failed);
     } catch (error) {
