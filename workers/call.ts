@@ -73,7 +73,9 @@ export class Call implements ResponseSink {
     for (let i = 0; i < rest.length; i += 2) args.set(decodeUtf8(rest[i]), rest[i + 1]);
     this.#sendsProgress = (record.flags & CallFlag.progress) !== 0;
     if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((cost) => this.#dataRead(cost));
-    this.request = new HandlerRequest(decodeUtf8(command), args, this.data ?? NO_DATA);
+    this.request = new HandlerRequest(decodeUtf8(command), args, this.data ?? NO_DATA, (error) =>
+      this.report(error),
+    );
     this.pump = new ResponsePump(this.request.command, this, encoders.frameSize(this.slot));
   }
 

@@ -10,9 +10,15 @@ export interface CommandRequest {
   readonly args: ReadonlyMap<string, Uint8Array>;
   /** The argument as UTF-8 text, or undefined when it was not given. */
   text(name: string): string | undefined;
-  /** Command data as it arrives; empty when the command has none. Can be iterated once. */
+  /**
+   * Command data as it arrives; empty when the command has none. Can be iterated once. Its pieces are cut as it came, not as
+   * the client gave it: for messages use {@link records}.
+   */
   readonly data: AsyncIterable<Uint8Array>;
-  /** Fires when the request is cancelled, its deadline passes or the connection ends. */
+  /**
+   * Fires when the request is cancelled, its deadline passes or the connection ends. What its listeners throw goes to the
+   * server's `onError`.
+   */
   readonly signal: AbortSignal;
 }
 
@@ -82,8 +88,10 @@ export function cached(key: string, produce: Produce): CachedOutput {
 export type Output = Bytes | string | ByteSource | TextOutput | ProgressOutput | CachedOutput;
 
 /**
- * A command's code: an async generator of output, or for short answers just the output.
- * A thrown CommandError reaches the peer with its message; anything else as an internal error without details.
+ * A command's code: an async generator of output, or for short answers just the output. Each `yield` adds to the bytes of
+ * the response, which have no boundaries: for messages, `yield* records(…)`.
+ * A thrown CommandError reaches the peer with its message; anything else as an internal error without details, and the
+ * server's `onError` as an Error. Whatever a handler throws, returns or yields, it fails its own request and no other.
  */
 export type Handler = (
   request: CommandRequest,

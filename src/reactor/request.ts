@@ -3,6 +3,7 @@
 import { PIECE_COST } from '../wire/limits.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { CommandRequest } from './command.ts';
+import { guardedController } from './signal.ts';
 
 /** Pieces up to this size are copied out of what arrived, so that they do not keep a whole input chunk alive. */
 const COPY_BELOW = 32 * 1024;
@@ -70,10 +71,18 @@ export class HandlerRequest implements CommandRequest {
   readonly command: string;
   readonly args: ReadonlyMap<string, Uint8Array>;
   readonly data: AsyncIterable<Uint8Array>;
+  readonly #report: (error: unknown) => void;
   #controller: AbortController | undefined;
   #aborted: Error | undefined;
 
-  constructor(command: string, args: ReadonlyMap<string, Uint8Array>, data: AsyncIterable<Uint8Array>) {
+  /** `report` is told what listeners of the signal throw. */
+  constructor(
+    command: string,
+    args: ReadonlyMap<string, Uint8Array>,
+    data: AsyncIterable<Uint8Array>,
+    report: (error: unknown) => void,
+  ) {
+    this.#report = report;
     this.command = command;
     this.args = args;
     this.data = data;
@@ -88,7 +97,7 @@ export class HandlerRequest implements CommandRequest {
   /** Made when it is first asked for: most handlers never do. */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
-      this.#controller = new AbortController();
+      this.#controller = guardedController(this.#report);
       if (this.#aborted !== undefined) this.#controller.abort(this.#aborted);
     }
     return this.#controller.signal;

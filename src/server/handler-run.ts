@@ -37,7 +37,9 @@ export class HandlerRun implements Run, ResponseSink {
     const { name } = request.command;
     this.#stream = stream;
     request.flow.backlog = stream?.backlog;
-    this.#handlerRequest = new HandlerRequest(name, request.args, this.#data ?? NO_DATA);
+    this.#handlerRequest = new HandlerRequest(name, request.args, this.#data ?? NO_DATA, (error) =>
+      this.report(error),
+    );
     request.workBegins();
     this.#pump = new ResponsePump(name, this, request.session.frameSize);
     this.#pump.start(this.#handler, this.#handlerRequest);

@@ -35,6 +35,10 @@ test.before(async () => {
       argument: ({ args }) => JSON.stringify([...(args.get('value') as Uint8Array)]),
       innocent: LANE,
       hello: () => 'hello',
+      async *lines() {
+        yield new TextOutput('100 % of %s, 50 %%\n');
+        yield new TextOutput('one ', { format: '%s ', labels: ['em'], args: ['two'] }, 'é\n');
+      },
     },
   });
   client = await reach(running.address);
@@ -84,6 +88,12 @@ for (const [what, callback] of Object.entries(CALLBACKS)) {
       }));
   }
 }
+
+test('text of strings is shown as it is, with atoms beside it', async (t) => {
+  const lines: string[] = [];
+  await client.call('lines', { onText: (line) => lines.push(line) }).bytes();
+  t.deepEqual(lines, ['100 % of %s, 50 %%\n', 'one two é\n']);
+});
 
 test('a callback that rejects when its call is over disturbs nobody', (t) =>
   beside(t, async () => {

@@ -113,6 +113,22 @@ for (const thread of THREADS) {
     });
   }
 
+  for (const how of ['throws', 'throws as a property', 'throws as an object', 'throws nothing', 'rejects']) {
+    test(`${thread} thread: a listener of the signal that ${how} is its own call's`, async (t) => {
+      const both = innocents(client);
+      const command = on(thread, 'listening');
+      const earlier = running.reports.filter(reportOf(command)).length;
+      const response = client.call(command, { args: { how } });
+      const failed = failure(response.bytes());
+      await client.call(on(thread, 'innocent'), { data: 'a round trip' }).text();
+      response.cancel();
+      t.is((await failed).message, 'cancelled');
+      await running.reported(() => running.reports.filter(reportOf(command)).length > earlier);
+      t.is(running.reports.filter(reportOf(command)).length, earlier + 1);
+      await unhurt(t, both);
+    });
+  }
+
   test(`${thread} thread: what a handler does to its arguments is its own call's`, async (t) => {
     const both = innocents(client);
     const response = client.call(on(thread, 'careless'), { args: { a: 'value' } });
