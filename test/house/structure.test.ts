@@ -123,7 +123,7 @@ test('nothing but bench and the tests imports bench, and nothing but command lin
     imports
       .filter(({ from, to }) => to.startsWith('src/cli/') && !from.startsWith('src/cli/'))
       // It is `millrace bench`.
-      .filter(({ from }) => from !== 'bench/main.ts')
+      .filter(({ from }) => from !== 'bench/command.ts')
       .map(show),
     [],
   );
