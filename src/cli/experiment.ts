@@ -11,7 +11,7 @@ import type { SubGridInput } from '../experiment/grid.ts';
 import { checkText } from '../experiment/recommend.ts';
 import type { Results } from '../experiment/results.ts';
 import type { ExperimentSettings } from '../experiment/run.ts';
-import type { ExperimentEvents, Progress } from '../experiment/runner.ts';
+import type { ExperimentEvents } from '../experiment/runner.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
 import { messageOf, stopSignal, UsageError } from './outcome.ts';
@@ -211,7 +211,7 @@ interface Meter extends ExperimentEvents {
 
 /** A bar on a terminal; without one, a line now and then. */
 async function makeMeter(io: Io): Promise<Meter> {
-  const lines = new LineMeter(io);
+  const lines = lineMeter(io);
   if (io.stderr.isTTY !== true) return lines;
   const { SingleBar } = (await import('cli-progress')).default;
   const bar = new SingleBar({
@@ -245,35 +245,22 @@ async function makeMeter(io: Io): Promise<Meter> {
 /** Milliseconds between two lines. */
 const QUIET = 10_000;
 
-class LineMeter implements Meter {
-  readonly #io: Io;
-  #saidAt = Number.NEGATIVE_INFINITY;
-
-  constructor(io: Io) {
-    this.#io = io;
-  }
-
-  onProgress({ done, total, leftSeconds, round }: Progress): void {
-    if (performance.now() - this.#saidAt < QUIET) return;
-    this.#saidAt = performance.now();
-    const again = round > 1 ? `, round ${round}` : '';
-    const more = leftSeconds === undefined ? '' : `, ${duration(leftSeconds)} left`;
-    this.#io.stderr.write(`${done} of ${plural(total, 'setting')}${again}${more}\n`);
-  }
-
-  onFailed(cell: Cell, message: string): void {
-    this.#io.stderr.write(`${oneLine(`${cellName(cell)}: ${message}`)}\n`);
-  }
-
-  onNote(text: string): void {
-    this.#io.stderr.write(`${oneLine(text)}\n`);
-  }
-
-  onChecking(cell: Cell): void {
-    this.#io.stderr.write(`in a server of its own: ${cellName(cell)}\n`);
-  }
-
-  stop(): void {}
+/** The events are called without their object. */
+function lineMeter({ stderr }: Io): Meter {
+  let saidAt = Number.NEGATIVE_INFINITY;
+  return {
+    onProgress: ({ done, total, leftSeconds, round }) => {
+      if (performance.now() - saidAt < QUIET) return;
+      saidAt = performance.now();
+      const again = round > 1 ? `, round ${round}` : '';
+      const more = leftSeconds === undefined ? '' : `, ${duration(leftSeconds)} left`;
+      stderr.write(`${done} of ${plural(total, 'setting')}${again}${more}\n`);
+    },
+    onFailed: (cell, message) => void stderr.write(`${oneLine(`${cellName(cell)}: ${message}`)}\n`),
+    onNote: (text) => void stderr.write(`${oneLine(text)}\n`),
+    onChecking: (cell) => void stderr.write(`in a server of its own: ${cellName(cell)}\n`),
+    stop: () => undefined,
+  };
 }
 
 function list(text: string): string[] {

@@ -178,3 +178,6 @@ export const TREE = {
   'b/large': Buffer.alloc(700_000, 'abcdefgh'),
   empty: '',
 };
+
+/** What a server that takes its time says as it ends; whether it does is up to the machine. */
+export const FINISHING = /^(millrace: finishing the requests in flight[^\n]*\n)?$/;

@@ -8,22 +8,25 @@ import { isOneLine, millrace, run, serve, until } from '../cli/helper.ts';
 import { tempFolder } from '../files/helper.ts';
 
 const QUICK = ['experiment', 'generate:json900', '--sample-bytes', '50K', '--rounds', '1', '--jobs', '1'];
-const FEW = [...QUICK, '--policy', 'single', '--no-check'];
+const FEW = [...QUICK, '--policy', 'single'];
 
 test.serial('an experiment is run, gone on with, and served from', async (t) => {
   const out = join(tempFolder(t), 'results');
   const first = await millrace(...FEW, '--out', out, '--level', '1', '--json');
   t.is(first.code, 0, first.err);
-  const [{ aim, flags }] = JSON.parse(first.out);
+  t.regex(first.err, /^in a server of its own: zstd-8mb, level 1, single$/m);
+  const [{ aim, flags, checked }] = JSON.parse(first.out);
+  t.true(checked.ratio > 1);
   t.is(aim, 'bytes');
   t.is(flags, '--profile zstd-8mb --level 1 --policy single');
 
   isOneLine(t, await millrace(...FEW, '--out', out, '--level', '1,3'), 1, /go on with --resume/);
-  const resumed = await millrace(...FEW, '--out', out, '--level', '1,3', '--resume');
+  const resumed = await millrace(...FEW, '--out', out, '--level', '1,3,99', '--resume', '--no-check');
   t.is(resumed.code, 0, resumed.err);
-  t.regex(resumed.out, /^2 settings on \d+ responses\n/);
+  t.regex(resumed.err, /^zstd-8mb, level 99, single: /m);
+  t.regex(resumed.out, /^3 settings on \d+ responses, 1 failed\n/);
   t.regex(resumed.out, /millrace serve DIR --profile/);
-  t.is(readResults(join(out, 'results.json')).cells.length, 2);
+  t.is(readResults(join(out, 'results.json')).cells.length, 3);
 
   const from = ['--profile-from', join(out, 'results.json'), '--aim', 'cpu'];
   const { address, seen, signals, ended } = await serve(
