@@ -107,4 +107,4 @@ const program = newProgram('npm run demo --')
   .addHelpText('after', '\nExamples:\n  npm run demo\n  npm run demo -- /usr/share/doc --json')
   .action(demo);
 
-await runProgram(program, process.argv);
+process.exitCode = await runProgram(program, process.argv);
