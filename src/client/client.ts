@@ -37,7 +37,7 @@ export interface ClientStats {
   streams: ReceivedStream[];
 }
 
-/** Per second: a server may begin a stream for every response (B1), so this bounds only nonsense. */
+/** Per second: a server may begin a stream for every response (protocol B1), so this bounds only nonsense. */
 const MAX_STREAM_BEGINS = 1_000_000;
 
 /** The client's stream for what no context touches. */
@@ -74,7 +74,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
   #ending = false;
   #resolveClosed: () => void = () => undefined;
 
-  /** `transport` is connected; `codecs` are those of the runtime. Sends our settings at once (C2). */
+  /** `transport` is connected; `codecs` are those of the runtime. Sends our settings at once (protocol C2). */
   constructor(transport: Transport, codecs: CodecRegistry, options: ClientOptions = {}) {
     const limits = { ...DEFAULT_LIMITS, maxStreamBegins: MAX_STREAM_BEGINS, ...options.limits };
     this.#codecs = codecs;
@@ -217,7 +217,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
     return this.#reactor.requests().every(({ options }) => options.data === undefined);
   }
 
-  /** Extensions go only to a server that has announced them (C). */
+  /** Extensions go only to a server that has announced them (protocol C). */
   serverSpeaks(extension: string): boolean {
     return this.#serverSettings?.extensions?.includes(extension) ?? false;
   }
@@ -339,7 +339,7 @@ export class Client implements FrameOwner, ResponseOwner, DataOwner {
     }
   }
 
-  /** The server takes nothing new: calls that wait for their turn never get it (C5). */
+  /** The server takes nothing new: calls that wait for their turn never get it (protocol C5). */
   #goAway(reason: ConnectionError): void {
     this.#refuseReason ??= reason;
     for (const response of this.#queued.splice(0)) response.fail(reason);

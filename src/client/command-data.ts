@@ -17,7 +17,7 @@ export interface DataOwner {
   readonly frameSize: number;
   /** Settings of the server, once they have come. */
   readonly serverSettings: SenderSettings | undefined;
-  /** Whether the server has announced this extension (C2). */
+  /** Whether the server has announced this extension (protocol C2). */
   serverSpeaks(extension: string): boolean;
   /** Resolves when the settings have come. */
   ready(): Promise<void>;
@@ -90,7 +90,7 @@ export class DataSender {
     this.#connection.sendPlain(requestId, FrameType.commandData, CommandDataFlag.eos);
   }
 
-  /** The server may have lost our stream's context with a worker: the next data begins it afresh (B1). */
+  /** The server may have lost our stream's context with a worker: the next data begins it afresh (protocol B1). */
   renewStream(): void {
     this.close();
     this.#encoder = undefined;

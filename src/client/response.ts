@@ -100,7 +100,7 @@ export class Response implements AsyncIterable<Uint8Array>, UnreadResponse {
 
   /**
    * For the client: a piece has come. `bytes` are copied.
-   * @throws ProtocolError when the server has sent more than it was allowed (C4).
+   * @throws ProtocolError when the server has sent more than it was allowed (protocol C4).
    */
   push(bytes: Uint8Array, last: boolean): void {
     this.#window -= bytes.length;

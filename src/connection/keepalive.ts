@@ -1,4 +1,4 @@
-/** Finds out that the other end is gone without a word (protocol.md C: ping). Servers and clients do it alike. */
+/** Finds out that the other end is gone without a word (protocol C: ping). Servers and clients do it alike. */
 
 import { ConnectionError } from '../wire/errors.ts';
 import { FrameType } from '../wire/frame.ts';

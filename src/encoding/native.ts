@@ -17,7 +17,7 @@ import { isSound } from './self-check.ts';
 /** Node has zstd since 22.15 and 23.8. */
 export const runtimeHasZstd: boolean = typeof zlib.createZstdCompress === 'function';
 
-/** What we use of a zlib stream's internals (Node's lib/zlib.js and src/node_zlib.cc). */
+/** What we use of a zlib stream's internals (Node's own zlib.js and node_zlib.cc). */
 interface StreamInternals {
   _handle: Handle | null;
   /** After each write: output bytes left free, input bytes left unread. */

@@ -1,4 +1,4 @@
-/** Flow-control arithmetic, standing alone (protocol.md C4): bytes of response, counted before encoding. */
+/** Flow-control arithmetic, standing alone (protocol C4): bytes of response, counted before encoding. */
 
 import { ProtocolError } from '../wire/errors.ts';
 

@@ -1,9 +1,9 @@
 /**
- * The server's protocol state, without I/O: frames in, actions out (protocol.md A4, A6, B, C).
+ * The server's protocol state, without I/O: frames in, actions out (protocol A4, A6, B, C).
  *
  * A request is *receiving* from its command-name frame until its last frame has come, *running* from the moment
  * its arguments are complete until the last byte of its response is handed to the transport. With command data it
- * is both for a while (B10). Its ID is busy while it is either.
+ * is both for a while (protocol B10). Its ID is busy while it is either.
  */
 
 import { ProtocolError } from '../wire/errors.ts';
@@ -28,7 +28,7 @@ export interface ReceivedCommand {
   readonly requestId: number;
   readonly command: string;
   readonly args: ReadonlyMap<string, Uint8Array>;
-  /** Whether reserved arguments (C6) are among them. */
+  /** Whether reserved arguments (protocol C6) are among them. */
   readonly reserved: boolean;
   /** Data follows as `data` actions. */
   readonly hasData: boolean;
@@ -39,9 +39,9 @@ export type ServerAction =
   | { readonly kind: 'run'; readonly command: ReceivedCommand }
   /** A piece of command data; the bytes are a view on what arrived: copy what must live on. */
   | { readonly kind: 'data'; readonly requestId: number; readonly bytes: Uint8Array; readonly last: boolean }
-  /** The peer wants the request stopped (C3). */
+  /** The peer wants the request stopped (protocol C3). */
   | { readonly kind: 'cancel'; readonly requestId: number }
-  /** Input ended before the command was whole: stop it, answer nothing (B7). */
+  /** Input ended before the command was whole: stop it, answer nothing (protocol B7). */
   | { readonly kind: 'abandon'; readonly requestId: number }
   /** The request cannot go on through our own fault; answer with an application error. */
   | { readonly kind: 'fail'; readonly requestId: number; readonly message: string }
@@ -49,7 +49,7 @@ export type ServerAction =
   | { readonly kind: 'credit'; readonly requestId: number; readonly bytes: number }
   | { readonly kind: 'ping'; readonly payload: Uint8Array }
   | { readonly kind: 'pong'; readonly payload: Uint8Array }
-  /** Half duplex: input has ended, output may go (A6). */
+  /** Half duplex: input has ended, output may go (protocol A6). */
   | { readonly kind: 'release-output' };
 
 /** How many cancelled requests we remember, so that frames of theirs already on the way do no harm. */
@@ -77,7 +77,7 @@ export class ServerReactor {
   #lingering = 0;
 
   /**
-   * `halfDuplex`: the transport cannot answer while it is still reading (A6). `now`: milliseconds, by which rates and
+   * `halfDuplex`: the transport cannot answer while it is still reading (protocol A6). `now`: milliseconds, by which rates and
    * the time that a command takes are counted.
    */
   constructor(limits: Limits, decoders: Decoders, halfDuplex = false, now = () => performance.now()) {
@@ -143,14 +143,14 @@ export class ServerReactor {
     this.#argumentBytes += argumentBytes;
   }
 
-  /** Half duplex: all output, in the order in which it is produced, waits for the end of input (A6). */
+  /** Half duplex: all output, in the order in which it is produced, waits for the end of input (protocol A6). */
   get holdsOutput(): boolean {
     return this.#holdsOutput;
   }
 
   /**
    * Takes one frame and appends what is to be done to `actions`.
-   * @throws ProtocolError, after which only {@link endOfInput} and responses to running requests are in order (B5).
+   * @throws ProtocolError, after which only {@link endOfInput} and responses to running requests are in order (protocol B5).
    */
   receive(frame: Frame, actions: ServerAction[]): void {
     if (this.#state === 'errored') throw new ProtocolError('already-errored', 'frame after a protocol error');
@@ -167,7 +167,7 @@ export class ServerReactor {
   }
 
   /**
-   * End of input: what is partly received is abandoned, the rest goes on (B7). A second call does nothing. What has
+   * End of input: what is partly received is abandoned, the rest goes on (protocol B7). A second call does nothing. What has
    * come and is still being decoded has come: the end waits for it.
    */
   endOfInput(actions: ServerAction[]): void {
@@ -195,7 +195,7 @@ export class ServerReactor {
     this.#dropReceiving();
   }
 
-  /** Stops accepting input after an error that was found outside, such as a limit of the splitter (B5). */
+  /** Stops accepting input after an error that was found outside, such as a limit of the splitter (protocol B5). */
   stop(): void {
     this.#state = 'errored';
     this.#dropReceiving();
@@ -204,7 +204,7 @@ export class ServerReactor {
 
   /**
    * The application begins to answer, on one of the server's streams.
-   * @throws Error when the request is not running or has been answered, or the stream is not the server's (B8).
+   * @throws Error when the request is not running or has been answered, or the stream is not the server's (protocol B8).
    */
   startResponse(requestId: number, streamId: number): void {
     if ((streamId & 1) === 1) throw new Error(`odd-output-stream: ${streamId} is not a stream of the server`);
@@ -220,7 +220,7 @@ export class ServerReactor {
     if (request !== undefined) request.answered = true;
   }
 
-  /** The last byte of the response has been handed to the transport: the ID is free (A4). */
+  /** The last byte of the response has been handed to the transport: the ID is free (protocol A4). */
   finishResponse(requestId: number): void {
     const request = this.#running.get(requestId);
     if (request === undefined) return;
@@ -378,7 +378,7 @@ export class ServerReactor {
     this.#receiving.clear();
   }
 
-  /** Passes over what still comes of a request's command; returns the request if it waits for an answer (C3). */
+  /** Passes over what still comes of a request's command; returns the request if it waits for an answer (protocol C3). */
   #stopReceiving(id: number): IncomingCommand | undefined {
     const request = this.#receiving.get(id) ?? this.#running.get(id);
     if (this.#receiving.delete(id)) this.#remember(id);

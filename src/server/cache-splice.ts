@@ -10,9 +10,9 @@ import { BytesResponseFlag, DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 export interface SplicePeer {
   /** Most payload bytes of a frame before encoding. */
   readonly frameSize: number;
-  /** Initial window of each request, or undefined for no flow control (C2). */
+  /** Initial window of each request, or undefined for no flow control (protocol C2). */
   readonly requestWindow: number | undefined;
-  /** The connection's window (C2). */
+  /** The connection's window (protocol C2). */
   readonly window: Window;
   /** The connection's output bound. */
   readonly output: Gate;
@@ -55,7 +55,7 @@ export class CacheSplice {
     this.#request = request;
   }
 
-  /** Whether output of a response on `stream` may be spliced; sensitive output, which has none, is not shared (D). */
+  /** Whether output of a response on `stream` may be spliced; sensitive output, which has none, is not shared (protocol D). */
   possible(stream: LaneStream | undefined): boolean {
     const { cache, cacheProfile, requestWindow, frameSize, window, output } = this.#peer;
     if (!cache.enabled || cacheProfile === undefined || stream?.profile !== cacheProfile) return false;

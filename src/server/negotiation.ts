@@ -1,4 +1,4 @@
-/** What a server and one peer agree on (protocol.md C2): what the peer has announced, and what follows from it. */
+/** What a server and one peer agree on (protocol C2): what the peer has announced, and what follows from it. */
 
 import type { ContextShape } from '../lanes/budget.ts';
 import type { RouterOptions } from '../lanes/router.ts';

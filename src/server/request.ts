@@ -127,7 +127,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest, CallRequest {
     this.#pump.start(handler, request);
   }
 
-  /** Stops the request when `milliseconds` have passed (C6). */
+  /** Stops the request when `milliseconds` have passed (protocol C6). */
   expireAfter(milliseconds: number): void {
     if (this.#over) return;
     this.#deadline = setTimeout(() => this.stop('deadline exceeded'), Math.min(milliseconds, 2 ** 31 - 1));
@@ -169,7 +169,7 @@ export class ServedRequest implements ResponseSink, SpliceRequest, CallRequest {
     if (!this.#over) this.end();
   }
 
-  /** Bytes that the peer has added to this request's window (C4). @throws ProtocolError when they are too many. */
+  /** Bytes that the peer has added to this request's window (protocol C4). @throws ProtocolError when they are too many. */
   credit(bytes: number): void {
     this.#window.add(bytes);
   }

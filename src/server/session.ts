@@ -158,7 +158,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
     this.#context.closed(this);
   }
 
-  /** Accepts no new requests; closes when those in flight are done (C5). */
+  /** Accepts no new requests; closes when those in flight are done (protocol C5). */
   drain(reason: string): void {
     if (this.#draining) return;
     this.#draining = true;
@@ -266,7 +266,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
     else this.#authorize(this.#admission, request, args, reserved?.get(':authorization'), plain);
   }
 
-  /** Nothing is encoded for a command before the hook has said yes to it (D). */
+  /** Nothing is encoded for a command before the hook has said yes to it (protocol D). */
   async #authorize(
     admission: Admission,
     request: ServedRequest,
@@ -474,7 +474,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
 
   // ---------------------------------------------------------------------------------------- the ends
 
-  /** The ID is busy until the response's last byte has been handed to the transport (A4). */
+  /** The ID is busy until the response's last byte has been handed to the transport (protocol A4). */
   #freeWhenHandedOver(requestId: number, lingers?: number): void {
     this.#reactor.answered(requestId);
     if (this.#answered.length === 0) this.connection.writer.whenHandedOver(this.#freeAnswered);
@@ -513,7 +513,7 @@ export class Peer implements FrameOwner, InputSource, RequestPeer, StreamEvents 
   }
 }
 
-/** The handler's arguments, and the reserved ones beside them (C6). */
+/** The handler's arguments, and the reserved ones beside them (protocol C6). */
 function splitReserved({ args, reserved }: ReceivedCommand): {
   args: ReadonlyMap<string, Uint8Array>;
   reserved: ReadonlyMap<string, Uint8Array> | undefined;

@@ -1,5 +1,5 @@
 /**
- * Makers of frame sequences: a command, its data, a response, an error, a line of text (protocol.md A2–A4, B2).
+ * Makers of frame sequences: a command, its data, a response, an error, a line of text (protocol A2–A4, B2).
  *
  * Makers give each frame's type, flags and payload to a {@link FrameSink}; which stream it travels on, whether it is
  * encoded and how it gets its header is for the sink's owner. Payloads share memory with what was passed in
@@ -33,8 +33,8 @@ export type FrameSink = (type: number, flags: number, payload: Uint8Array) => vo
 export type Argument = readonly [name: string, value: Uint8Array];
 
 /**
- * The command-name frame and the argument frames of a command, arguments in the order of their names (A4).
- * A value that does not fit one frame continues in the next ones (B2).
+ * The command-name frame and the argument frames of a command, arguments in the order of their names (protocol A4).
+ * A value that does not fit one frame continues in the next ones (protocol B2).
  * @throws RangeError when a name is given twice or not ASCII, when a value has more than 65 535 bytes, or when the
  * command's or an argument's name does not fit a frame of `maxFrameSize` bytes.
  */
@@ -83,7 +83,7 @@ function checkArguments(sorted: readonly Argument[], maxFrameSize: number): void
   }
 }
 
-/** One argument: its head with as much of the value as fits, then the rest (B2). */
+/** One argument: its head with as much of the value as fits, then the rest (protocol B2). */
 function argumentFrames(
   [name, value]: Argument,
   isLast: boolean,
@@ -104,7 +104,7 @@ function argumentFrames(
 }
 
 /**
- * A piece of a command's data; `isLast` ends the command (A4). As a reader of a file does who only learns at the
+ * A piece of a command's data; `isLast` ends the command (protocol A4). As a reader of a file does who only learns at the
  * next read that there is no more, the last piece ends with a frame shorter than `maxFrameSize`, empty if need be.
  * @throws RangeError when `maxFrameSize` is not 1 … 16 777 215.
  */
@@ -127,7 +127,7 @@ export function commandDataFrames(
 }
 
 /**
- * A piece of a response; `isLast` ends the response (A2). No piece makes an empty frame but a last one that is
+ * A piece of a response; `isLast` ends the response (protocol A2). No piece makes an empty frame but a last one that is
  * itself empty.
  * @throws RangeError when `maxFrameSize` is not 1 … 16 777 215.
  */
@@ -150,7 +150,7 @@ export function responseFrames(
 }
 
 /**
- * An error-response frame (B5): `protocol` ends the connection, `application` the request. The message, for people,
+ * An error-response frame (protocol B5): `protocol` ends the connection, `application` the request. The message, for people,
  * is cut at a character to fit `maxFrameSize` bytes.
  * @throws RangeError when `maxFrameSize` is not 1 … 16 777 215.
  */
@@ -164,7 +164,7 @@ export function errorFrame(
   sink(FrameType.errorResponse, ErrorResponseFlag[kind], cutUtf8(message, maxFrameSize));
 }
 
-/** One text-output frame with all `atoms` (A3). @throws TextOutputError when they do not fit one. */
+/** One text-output frame with all `atoms` (protocol A3). @throws TextOutputError when they do not fit one. */
 export function textOutputFrame(atoms: readonly TextAtom[], sink: FrameSink): void {
   sink(FrameType.textOutput, 0, encodeTextOutput(atoms));
 }
@@ -177,7 +177,7 @@ function checkFrameSize(maxFrameSize: number): void {
   }
 }
 
-/** One outgoing stream without encoding: knows whether it has begun, and so which frame carries `begin` (A5). */
+/** One outgoing stream without encoding: knows whether it has begun, and so which frame carries `begin` (protocol A5). */
 export class StreamCursor {
   /** 1 … 255; odd: the client's, even: the server's. */
   readonly streamId: number;
@@ -190,7 +190,7 @@ export class StreamCursor {
 
   /**
    * A whole frame as bytes. `streamFlags` may add `end`, after which the stream can be begun afresh.
-   * @throws RangeError when a field does not fit, or for stream-settings on a stream that has begun (A5).
+   * @throws RangeError when a field does not fit, or for stream-settings on a stream that has begun (protocol A5).
    */
   frame(
     requestId: number,

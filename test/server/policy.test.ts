@@ -12,7 +12,7 @@ import {
 import { digest, sample } from '../helpers/samples.ts';
 import { dial, failure, type Serving, serving } from '../helpers/serving.ts';
 
-/** Streams that a client takes by default (protocol.md, B-limits). */
+/** Streams that a client takes by default (protocol B-limits). */
 const MAX_STREAMS = 16;
 
 async function recorded(
