@@ -3,8 +3,6 @@
  * profiles, settings and limits compared with what the code has.
  */
 
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import test from 'ava';
 import { LocalDecoders } from '../../src/connection/local-decoders.ts';
 import type { Codec } from '../../src/encoding/codec.ts';
@@ -51,9 +49,7 @@ import {
   PING_SIZE,
 } from '../../src/wire/payloads.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
-import { ROOT } from '../helpers/imports.ts';
-
-const DOCUMENT = readFileSync(join(ROOT, 'docs/protocol.md'), 'utf8');
+import { DOCUMENT, LABELS, section } from '../helpers/protocol.ts';
 
 /** One frame of an example. */
 interface Step {
@@ -82,16 +78,6 @@ function stepOf(text: string): Step {
   );
   return { line: line.split(' ').length === 5 ? `${line} ` : line, bytes, clear: clear?.slice(2) };
 }
-
-/** The text of a section, from its heading to the next one. */
-function section(label: string): string {
-  const start = DOCUMENT.search(new RegExp(`^#{2,3} ${label}\\. `, 'm'));
-  if (start < 0) throw new Error(`docs/protocol.md has no section ${label}`);
-  const end = DOCUMENT.slice(start + 3).search(/^#{2,3} /m);
-  return DOCUMENT.slice(start, end < 0 ? undefined : start + 3 + end);
-}
-
-const LABELS = [...DOCUMENT.matchAll(/^#{2,3} ([A-D](?:\d+|-[a-z]+)?)\. /gm)].map(([, label]) => label);
 
 const EXAMPLES: readonly Example[] = LABELS.flatMap((label) =>
   [...section(label).matchAll(/^```frame\n(.*?)^```/gms)].map(([, body], index) => ({
