@@ -695,7 +695,7 @@ for (const profile of PROFILES) {
     clean(t, client);
   });
 
-  test(`protocol A5, B1: a client stream under ${profile} ends, finished or not, and begins again with a new context`, async (t) => {
+  test(`protocol A5, B-profiles: a client stream under ${profile} ends, finished or not, and begins again with a new context`, async (t) => {
     const client = await connect(t, ALL);
     for (let round = 0; round < 8; round++) {
       client.write(client.beginStream(3, profile, round % 2 === 0 ? 0 : 2 * round + 1));
