@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import { codeOf, type Import, importsOf, loadedBy, modulesBelow, ROOT } from '../helpers/imports.ts';
 
-/** The house (design.md §1): which floor a module is on. Imports point down, or stay on their floor. */
+/** The house (ARCHITECTURE.md): which floor a module is on. Imports point down, or stay on their floor. */
 const FLOORS: readonly [floor: number, where: RegExp][] = [
   [0, /^src\/wire\//],
   [1, /^src\/(reactor|encoding)\//],
