@@ -53,6 +53,8 @@ async function callCommand(
   const data = options.data === undefined ? undefined : readData(options.data);
   const client = await connect(target, { tls });
   const { signal, release } = stopSignal();
+  // The response is for that output alone, and may be one that never ends.
+  process.stdout.once('error', () => client.destroy());
   try {
     const response = client.call(command, {
       args,
@@ -63,6 +65,8 @@ async function callCommand(
       onText: (text) => void process.stderr.write(harmless(text)),
     });
     await writeOut(response);
+  } catch (error) {
+    if (!process.stdout.errored) throw error;
   } finally {
     release();
     client.destroy();

@@ -12,6 +12,7 @@ import { checkText } from '../experiment/recommend.ts';
 import type { Results } from '../experiment/results.ts';
 import type { ExperimentSettings } from '../experiment/run.ts';
 import type { ExperimentEvents, Progress } from '../experiment/runner.ts';
+import type { ReadSources } from '../experiment/sources.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
 import { messageOf, stopSignal, UsageError } from './outcome.ts';
 import { duration, oneLine, plural } from './show.ts';
@@ -118,6 +119,7 @@ async function experiment(sources: string[], options: ExperimentOptions): Promis
   const { runExperiment } = await import('../experiment/run.ts');
   const { sampleBytes: maxBytes, seed, commandField, queue } = options;
   const read = await readSources(sources, { maxBytes, seed, commandField });
+  tellSkipped(read.skipped);
   const { signal, release } = stopSignal('stopped; the same command with --resume goes on');
   const meter = await makeMeter();
   const settings: ExperimentSettings = {
@@ -138,6 +140,16 @@ async function experiment(sources: string[], options: ExperimentOptions): Promis
     meter.stop();
     release();
   }
+}
+
+/** Files of the sources that are named on the terminal; results.json names them all. */
+const MAX_SKIPPED_LINES = 20;
+
+function tellSkipped(skipped: ReadSources['skipped']): void {
+  for (const { path, error } of skipped.slice(0, MAX_SKIPPED_LINES))
+    console.error(`millrace: left out: ${oneLine(`${path}: ${error}`)}`);
+  const unsaid = skipped.length - MAX_SKIPPED_LINES;
+  if (unsaid > 0) console.error(`millrace: left out: ${unsaid} more`);
 }
 
 /** Where settings are run: on workers behind a queue, or (undefined) here. */

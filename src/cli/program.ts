@@ -35,11 +35,14 @@ export async function runProgram(program: Command, argv: readonly string[]): Pro
   }
 }
 
-/** When nobody reads our output any more, that is the end, and no error: `millrace … | head`. */
+/**
+ * That nobody reads our output any more is no error, and ends nothing but what is done for that output alone (call.ts):
+ * a server serves on, a pull pulls on. Output that cannot be written for another reason is a failure, said once.
+ */
 function onOutputError(error: NodeJS.ErrnoException): void {
-  if (error.code === 'EPIPE') process.exit();
+  if (error.code === 'EPIPE' || process.exitCode === EXIT_FAILED) return;
   complain(`cannot write the output: ${fsProblem(error)}`);
-  process.exit(EXIT_FAILED);
+  process.exitCode = EXIT_FAILED;
 }
 
 /** Prints the one line that an error deserves and returns the exit code. */

@@ -10,7 +10,7 @@ import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
 
 const EXAMPLES = `
 What is there already, as long and as old as the server's, is left alone. A file appears only when it is whole.
-The exit code is 1 when a file could not be had.
+The exit code is 1 when a file could not be had, or the server had to leave something out of its listing.
 
 Examples:
   millrace pull 127.0.0.1:7711 ./copy
@@ -61,9 +61,9 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
     const result = await pull(client, dest, { path, inFlight, signal, onProgress });
     meter.stop();
     const seconds = (performance.now() - started) / 1000;
+    if (result.failed.length > 0) process.exitCode = 1;
     if (options.json) console.log(JSON.stringify({ ...result, seconds }));
     else printResult(result, seconds);
-    if (result.failed.length > 0) process.exitCode = 1;
     await client.close();
   } catch (error) {
     meter.stop();
@@ -79,7 +79,7 @@ function printResult(result: PullResult, seconds: number): void {
   for (const note of notes) console.error(`millrace: ${oneLine(note)}`);
   for (const { path, error } of failed.slice(0, MAX_FAILURE_LINES)) {
     // The server's own messages end in the path already.
-    console.error(`millrace: ${oneLine(error.endsWith(path) ? error : `${path}: ${error}`)}`);
+    console.error(`millrace: ${oneLine(path === '' || error.endsWith(path) ? error : `${path}: ${error}`)}`);
   }
   const unsaid = failed.length - MAX_FAILURE_LINES;
   if (unsaid > 0) console.error(`millrace: and ${unsaid} more`);

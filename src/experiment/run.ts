@@ -61,7 +61,7 @@ const CHECK_SHARE = 0.25;
  * by the signal, the results so far are written and the signal's reason is thrown.
  */
 export async function runExperiment(
-  { workload, cut }: ReadSources,
+  { workload, cut, skipped }: ReadSources,
   settings: ExperimentSettings,
   events: ExperimentEvents,
   makeRunner: (options: EvaluatorOptions, limit: TimeLimit) => CellRunner = (options, limit) =>
@@ -117,6 +117,7 @@ export async function runExperiment(
     cells: found(),
     recommendations: [],
     ...shortened(found(), rounds),
+    ...skippedParts(skipped),
     ...more,
   });
   try {
@@ -146,6 +147,13 @@ export async function runExperiment(
   } finally {
     journal.close();
   }
+}
+
+/** Files of the sources that results name; further ones they count. */
+const MAX_SKIPPED = 1000;
+
+function skippedParts(skipped: ReadSources['skipped']): Pick<Results, 'skipped' | 'skippedCount'> {
+  return skipped.length === 0 ? {} : { skipped: skipped.slice(0, MAX_SKIPPED), skippedCount: skipped.length };
 }
 
 /** What of the settings was measured less than it should have been. */

@@ -110,5 +110,9 @@ export function fsProblem(error: unknown): string {
 export function problemOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { code } = error as NodeJS.ErrnoException;
-  return code !== undefined && code in FS_PROBLEMS ? fsProblem(error) : error.message;
+  if (code !== undefined && code in FS_PROBLEMS) return fsProblem(error);
+  if (error.message !== '') return error.message;
+  // Of several errors, none of which stands for all.
+  const parts = error instanceof AggregateError ? [...new Set(error.errors.map(problemOf))] : [];
+  return parts.join('; ') || code || error.name;
 }
