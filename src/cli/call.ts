@@ -54,7 +54,11 @@ async function callCommand(
   const client = await connect(target, { tls });
   const { signal, release } = stopSignal();
   // The response is for that output alone, and may be one that never ends.
-  process.stdout.once('error', () => client.destroy());
+  let isOutputGone = false;
+  process.stdout.once('error', () => {
+    isOutputGone = true;
+    client.destroy();
+  });
   try {
     const response = client.call(command, {
       args,
@@ -66,7 +70,7 @@ async function callCommand(
     });
     await writeOut(response);
   } catch (error) {
-    if (!process.stdout.errored) throw error;
+    if (!isOutputGone) throw error;
   } finally {
     release();
     client.destroy();

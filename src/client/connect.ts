@@ -94,6 +94,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EHOSTUNREACH: 'there is no way there',
   ENETUNREACH: 'there is no way there',
   ECONNRESET: 'it ended the connection',
+  EINVAL: 'there can be nothing of that name',
   EADDRNOTAVAIL: 'there is no way there',
   EMFILE: 'too many files are open',
   ENFILE: 'too many files are open',

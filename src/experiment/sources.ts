@@ -59,6 +59,10 @@ export async function readSources(names: readonly string[], options: SourceOptio
     // Two captures are two sets of connections; all else shares one.
     connections = taker.highestConnection;
   }
+  if (responses.length === 0 && skipped.length > 0) {
+    const more = skipped.length > 1 ? `, and ${skipped.length - 1} more` : '';
+    throw new Error(`nothing is left to take: ${skipped[0].path}: ${skipped[0].error}${more}`);
+  }
   return { workload: makeWorkload(names, responses), cut, skipped };
 }
 

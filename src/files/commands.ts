@@ -151,12 +151,14 @@ interface Range {
   readonly end: number;
 }
 
+/** `size` is infinite where it is not known. @throws CommandError when the file ends before the range begins. */
 function rangeOf(request: CommandRequest, size: number, path: string): Range {
   const start = decimalArgument(request, 'offset') ?? 0;
   const length = decimalArgument(request, 'length') ?? size;
-  if (start > size) {
+  if (start > Math.min(size, Number.MAX_SAFE_INTEGER)) {
+    const has = Number.isFinite(size) ? ` has ${size} bytes` : '';
     const offset = shownPath(request.text('offset') ?? '');
-    throw new CommandError(`offset ${offset} is past the end: ${shownPath(path)} has ${size} bytes`);
+    throw new CommandError(`offset ${offset} is past the end: ${shownPath(path)}${has}`);
   }
   return { start, end: Math.min(size, start + length) };
 }

@@ -17,7 +17,8 @@ import {
 } from 'node:fs';
 import { sep } from 'node:path';
 import { CommandError } from '../wire/errors.ts';
-import { fsProblem, pathProblem, shownPath } from './paths.ts';
+import { fsProblem, nameOf, pathProblem, shownPath } from './paths.ts';
+import { isUnfinished } from './unfinished.ts';
 
 // O_NONBLOCK: opening a FIFO must not wait for its writer. Missing flags are Windows's.
 const READ = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0);
@@ -97,6 +98,7 @@ export class Root {
    */
   openFile(path: string): OpenFile {
     checkPath(path);
+    if (isUnfinished(nameOf(path))) throw new FileError('a pull has not finished it', path);
     try {
       return this.#hasProc ? this.#openPlace(path) : this.#openResolved(path);
     } catch (error) {
