@@ -1,7 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, createServer as createNetServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -354,8 +363,9 @@ test.serial('a file that the server cannot read is one line', async (t) => {
   const isRoot = process.getuid?.() === 0;
   const folder = tempFolder(t);
   chmodSync(folder, 0o755);
-  fill(folder, { good: 'x', 'sub/secret': 'y', secret: 'y' });
+  fill(folder, { good: 'x', 'sub/secret': 'y', 'dark/file': 'y', secret: 'y' });
   chmodSync(join(folder, 'secret'), 0);
+  chmodSync(join(folder, 'dark'), 0o444); // its names can be read, and nothing else
   chmodSync(join(folder, 'sub'), 0);
   // The super-user can read everything: the server must be somebody else.
   const server = start(t, ['serve', folder, '--port', '0'], undefined, MILLRACE, isRoot ? nobody : undefined);
@@ -367,8 +377,103 @@ test.serial('a file that the server cannot read is one line', async (t) => {
   const address = / on (\S+) \(/.exec(server.seen.out)![1];
   const { code, out, err } = await millrace(t, 'pull', address, join(tempFolder(t), 'dest'));
   t.is(code, 1);
-  t.is(err, 'millrace: left out: permission denied: sub\nmillrace: permission denied: secret\n');
-  t.regex(out, /^1 file, .* 1 failed\n$/);
+  t.deepEqual(err.trimEnd().split('\n').sort(), [
+    'millrace: dark/file: left out: permission denied',
+    'millrace: permission denied: secret',
+    'millrace: sub: left out: permission denied',
+  ]);
+  t.regex(out, /^1 file, .* 3 failed\n$/);
+});
+
+test.serial('what the server leaves out makes the exit code 1, and --json names it', async (t) => {
+  const { address, dir, dest } = await serve(t, TREE);
+  symlinkSync('nowhere', join(dir, 'broken'));
+  const { code, out, err } = await millrace(t, 'pull', address, dest, '--json');
+  t.is(err, '');
+  t.is(code, 1);
+  t.like(JSON.parse(out), {
+    files: 4,
+    failed: [{ path: 'broken', error: 'left out: the link leads nowhere' }],
+  });
+});
+
+test.serial('--path is spelled as people spell paths', async (t) => {
+  const { address, dest } = await serve(t, TREE);
+  for (const path of ['b/', './b', 'b//', './/b/./']) {
+    t.like(await millrace(t, 'pull', address, join(dest, path), '--path', path), { code: 0, err: '' });
+    t.deepEqual(Object.keys(contents(join(dest, path))).sort(), ['b/c.js', 'b/large'], path);
+    rmSync(dest, { recursive: true });
+  }
+  for (const path of ['../b', 'b/../..', '/b', 'b/..'])
+    isOneLine(t, await millrace(t, 'pull', address, dest, '--path', path), 1, /the path (is abs|leaves)/);
+});
+
+test.serial('a pull that was killed leaves nothing for the next one to keep, nor to be served', async (t) => {
+  const { address, dest, dir } = await serve(t, HUGE);
+  const stopping = await bottleneck(t, address, () => {});
+  const { child, ended } = start(t, ['pull', stopping, dest], '');
+  await until(() => partsIn(dest).length > 0);
+  child.kill('SIGKILL');
+  await ended;
+  t.is(partsIn(dest).length, 1);
+  const second = start(t, ['serve', dest, '--port', '0', '--workers', '1']);
+  await until(() => second.seen.out.includes('\n'));
+  const { out } = await millrace(t, 'call', / on (\S+) \(/.exec(second.seen.out)![1], 'files.list');
+  t.false(out.includes('.part'), out);
+  t.like(await millrace(t, 'pull', address, dest), { code: 0, err: '' });
+  t.deepEqual(partsIn(dest), []);
+  t.deepEqual(contents(dest), contents(dir));
+});
+
+test.serial('with few descriptors both sides wait for one', async (t) => {
+  const files = Object.fromEntries(
+    Array.from({ length: 60 }, (_, i) => [`f${i}`, Buffer.alloc(i % 2 ? 300_000 : 30_000, `${i} `)]),
+  );
+  const folder = tempFolder(t);
+  fill(join(folder, 'served'), files);
+  const few = (...args: string[]) =>
+    start(t, ['-c', 'ulimit -n 40; exec "$0" "$@"', process.execPath, MILLRACE, ...args], '', SHELL);
+  const server = few('serve', join(folder, 'served'), '--port', '0', '--workers', '2');
+  await until(() => server.seen.out.includes('\n') || server.child.exitCode !== null);
+  const address = / on (\S+) \(/.exec(server.seen.out)![1];
+  const { code, err } = await few('pull', address, join(folder, 'dest')).ended;
+  t.deepEqual({ code, err }, { code: 0, err: '' });
+  t.deepEqual(contents(join(folder, 'dest')), contents(join(folder, 'served')));
+});
+
+test.serial('a server whose output nobody reads serves on', async (t) => {
+  const folder = tempFolder(t);
+  fill(folder, { 'served/file': 'x' });
+  const socket = join(folder, 's');
+  const server = start(t, ['serve', join(folder, 'served'), '--socket', socket, '--workers', '1'], '');
+  server.child.stdout!.destroy();
+  server.child.stderr!.destroy();
+  await until(() => existsSync(socket) || server.child.exitCode !== null);
+  const { out } = await millrace(t, 'call', `unix:${socket}`, 'files.get', 'path=file');
+  t.is(out, 'x');
+  server.child.kill('SIGTERM');
+  t.like(await server.ended, { code: 0, signal: null });
+});
+
+test.serial('output that cannot be written is one line and exit code 1', async (t) => {
+  if (!existsSync('/dev/full')) return t.pass('there is no such device here');
+  const { address, dest } = await serve(t, TREE);
+  const full = (...args: string[]) =>
+    start(t, ['-c', 'exec "$0" "$@" > /dev/full', process.execPath, MILLRACE, ...args], '', SHELL).ended;
+  const line = 'millrace: cannot write the output: the disk is full\n';
+  for (const args of [['call', address, 'capabilities'], ['pull', address, dest], ['--help']])
+    t.like(await full(...args), { code: 1, err: line }, args[0]);
+  t.deepEqual(Object.keys(contents(dest)).sort(), Object.keys(TREE).sort(), 'the pull has done its work');
+});
+
+test.serial('a pull whose output nobody reads ends as the pull did', async (t) => {
+  const { address, dir, dest } = await serve(t, TREE);
+  symlinkSync('nowhere', join(dir, 'broken'));
+  for (const args of [['--json'], []]) {
+    const { child, ended } = start(t, ['pull', address, dest, ...args], '');
+    child.stdout!.destroy();
+    t.is((await ended).code, 1);
+  }
 });
 
 test.serial('call writes the response to standard output', async (t) => {
