@@ -5,14 +5,14 @@
  */
 
 import type { Stats } from 'node:fs';
-import { setImmediate as turn } from 'node:timers/promises';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { type CommandRequest, cached, type Handler, type Output } from '../reactor/command.ts';
 import { CommandError } from '../wire/errors.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { bundle } from './bundle-handler.ts';
-import { isOutOfDescriptors, patiently } from './descriptors.ts';
-import { entryOf, findFiles, statPath } from './listing.ts';
+import { isOutOfDescriptors, patiently, RETRY_MS } from './descriptors.ts';
+import { entryOf, findFiles, type Pause, statPath } from './listing.ts';
 import { Omissions } from './omissions.ts';
 import { OpenFiles, type ServedFile } from './open-files.ts';
 import { shownPath, tidyPath } from './paths.ts';
@@ -85,9 +85,9 @@ async function* list(root: Root, request: CommandRequest): AsyncGenerator<Output
   const omissions = new Omissions(request.text('omitted'));
   let lines = '';
   for (const entry of findFiles(root, pathArgument(request) ?? '', omissions.add)) {
-    if (entry !== undefined) lines += `${JSON.stringify(entry)}\n`;
+    if (typeof entry !== 'string') lines += `${JSON.stringify(entry)}\n`;
     // Without output nothing else finds out that nobody waits for it any more.
-    else if (await isOver(request)) return;
+    else if (await isOver(request, entry)) return;
     if (lines.length < PIECE_SIZE) continue;
     yield lines;
     lines = '';
@@ -97,8 +97,8 @@ async function* list(root: Root, request: CommandRequest): AsyncGenerator<Output
 }
 
 /** Lets others have their turn, and then tells whether nobody waits for this any more. */
-async function isOver({ signal }: CommandRequest): Promise<boolean> {
-  await turn();
+async function isOver({ signal }: CommandRequest, pause: Pause): Promise<boolean> {
+  await (pause === 'turn' ? turn() : sleep(RETRY_MS));
   return signal.aborted;
 }
 

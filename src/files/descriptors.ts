@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Milliseconds between two tries. */
-const RETRY_MS = 10;
+export const RETRY_MS = 10;
 /** Tries until it is said that there is none: 30 seconds, and half a second where the whole thread waits. */
 const MAX_TRIES = 3000;
 const MAX_BLOCKING_TRIES = 50;

@@ -35,8 +35,8 @@ const PRIVATE = 0o600;
 /** Times in seconds that a file system may be asked for: those that 64 bits hold. */
 const MAX_SECONDS = 9.2e18;
 
-/** Times that differ by no more than this are the same, in milliseconds: they have gone through a double. */
-const SAME_TIME_MS = 1;
+/** Times that differ by no more than this are the same, in milliseconds: they have gone through doubles. */
+const SAME_TIME_MS = 0.01;
 
 /** Bytes of a long file that are gathered before they are written at once. */
 const WRITE_SIZE = 1 << 20;

@@ -3,7 +3,7 @@
 import { isUtf8 } from 'node:buffer';
 import { opendirSync } from 'node:fs';
 import { CommandError } from '../wire/errors.ts';
-import { patientlyHere } from './descriptors.ts';
+import { isOutOfDescriptors } from './descriptors.ts';
 import { MAX_PATH_DEPTH, MAX_PATH_LENGTH } from './paths.ts';
 import { asCommandError, checkPath, FileError, type Found, type OpenFolder, type Root } from './root.ts';
 import { isUnfinished } from './unfinished.ts';
@@ -38,6 +38,15 @@ const LOOKS = 256;
  */
 const MAX_WALKS_BY_LINK = 8;
 
+/** How often one listing waits for a descriptor before it lists without what it cannot open. */
+const MAX_WAITS = 3000;
+
+/**
+ * What a listing yields between entries: that it has looked at {@link LOOKS} names more, or that there is no descriptor
+ * now, and that going on at once would be no use.
+ */
+export type Pause = 'turn' | 'wait';
+
 /** A folder that is still to be listed. */
 interface Visit {
   readonly path: string;
@@ -57,15 +66,15 @@ type Item = FileEntry | Visit;
  * unfinished files of a pull are passed over.
  */
 export function* listFiles(root: Root, path: string, omitted: OnOmitted): Generator<FileEntry, void, void> {
-  for (const entry of findFiles(root, path, omitted)) if (entry !== undefined) yield entry;
+  for (const entry of findFiles(root, path, omitted)) if (typeof entry !== 'string') yield entry;
 }
 
-/** {@link listFiles}, which has looked at {@link LOOKS} names more whenever it yields undefined. */
+/** {@link listFiles} with its pauses. */
 export function findFiles(
   root: Root,
   path: string,
   omitted: OnOmitted,
-): Generator<FileEntry | undefined, void, void> {
+): Generator<FileEntry | Pause, void, void> {
   return new Listing(root, omitted).files(path);
 }
 
@@ -100,13 +109,14 @@ class Listing {
   /** How often folders have been walked by links, by what they are on the disk. */
   readonly #walks = new Map<string, number>();
   #looks = 0;
+  #waits = 0;
 
   constructor(root: Root, omitted: OnOmitted) {
     this.#root = root;
     this.#omitted = omitted;
   }
 
-  *files(path: string): Generator<FileEntry | undefined, void, void> {
+  *files(path: string): Generator<FileEntry | Pause, void, void> {
     this.#start(path);
     let count = 0;
     for (let next = this.#pending.pop(); next !== undefined; next = this.#pending.pop()) {
@@ -122,7 +132,7 @@ class Listing {
     else this.#add(this.#pending, statPath(this.#root, path), path, undefined);
   }
 
-  *#visit(visit: Visit): Generator<undefined, void, void> {
+  *#visit(visit: Visit): Generator<Pause, void, void> {
     if (this.#isWalkedOut(visit)) {
       this.#omitted(visit.path, 'the link leads to a folder that is listed often enough');
       return;
@@ -145,15 +155,15 @@ class Listing {
   }
 
   /** Reads one folder and puts what it has on the stack. */
-  *#addChildren(visit: Visit): Generator<undefined, void, void> {
-    const folder = patientlyHere(() => this.#root.openFolder(visit.path));
+  *#addChildren(visit: Visit): Generator<Pause, void, void> {
+    const folder = yield* this.#patiently(() => this.#root.openFolder(visit.path));
     try {
       visit.real = folder.real;
       const names: string[] = [];
       yield* this.#readNames(folder, visit.path, names);
       const children: Item[] = [];
       for (const name of names) {
-        if (this.#look()) yield undefined;
+        if (this.#look()) yield 'turn';
         this.#addNamed(children, folder, visit, name);
       }
       children.sort(byPathDescending);
@@ -164,13 +174,15 @@ class Listing {
   }
 
   /** Names that are not UTF-8 stand for nothing that could be asked for. */
-  *#readNames(folder: OpenFolder, path: string, names: string[]): Generator<undefined, void, void> {
+  *#readNames(folder: OpenFolder, path: string, names: string[]): Generator<Pause, void, void> {
     try {
       // As Latin-1 every byte is one character: none is lost.
-      const open = patientlyHere(() => opendirSync(folder.at, { bufferSize: LOOKS, encoding: 'latin1' }));
+      const open = yield* this.#patiently(() =>
+        opendirSync(folder.at, { bufferSize: LOOKS, encoding: 'latin1' }),
+      );
       try {
         for (let entry = open.readSync(); entry !== null; entry = open.readSync()) {
-          if (this.#look()) yield undefined;
+          if (this.#look()) yield 'turn';
           const name = utf8Of(entry.name);
           if (name === undefined) this.#omitted(joined(path, escaped(entry.name)), 'the name is not UTF-8');
           else if (names.push(name) > MAX_ENTRIES) throw tooMany(MAX_ENTRIES, 'entries');
@@ -180,6 +192,17 @@ class Listing {
       }
     } catch (error) {
       throw asCommandError(error, path);
+    }
+  }
+
+  *#patiently<T>(open: () => T): Generator<Pause, T, void> {
+    for (;;) {
+      try {
+        return open();
+      } catch (error) {
+        if (!isOutOfDescriptors(error) || ++this.#waits > MAX_WAITS) throw error;
+      }
+      yield 'wait';
     }
   }
 

@@ -48,7 +48,7 @@ test('the results and the report name what is not part of the traffic', async (t
   const { skipped, skippedCount } = readResults(join(out, 'results.json'));
   t.is(skippedCount, 1);
   t.is(skipped![0].path, join(folder, '<huge>'));
-  t.regex(readFileSync(join(out, 'report.html'), 'utf8'), /<li>[^<]*&lt;huge&gt;: larger than the/);
+  t.regex(readFileSync(join(out, 'report.html'), 'utf8'), /<li>[^<]*&#60;huge&#62;: larger than the/);
 });
 
 test('where there are only files larger than what is to be taken, the smallest is', async (t) => {

@@ -78,6 +78,13 @@ for (const [what, seconds] of Object.entries(TIMES)) {
   });
 }
 
+test('a file of the same size, changed a moment after it was pulled, is fetched again', async (t) => {
+  const { dest } = folders(t);
+  await pull(listed(1_795_745_630_058.123), dest);
+  t.like(await pull(listed(1_795_745_630_058.223, 'changed'), dest), { files: 1 });
+  t.deepEqual(contents(dest), { file: 'changed' });
+});
+
 /** A client whose server lists one file with a time of its own. */
 function listed(mtimeMs: number, content = 'content'): PullClient {
   return {

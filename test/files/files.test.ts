@@ -20,7 +20,7 @@ import { create } from '../../src/files/commands.ts';
 import { affinityKey, bundleKey, fileCommands } from '../../src/files/index.ts';
 import { Omissions } from '../../src/files/omissions.ts';
 import { pathProblem, shownPath, stemOf } from '../../src/files/paths.ts';
-import { Root } from '../../src/files/root.ts';
+import { FileError, Root } from '../../src/files/root.ts';
 import { unfinishedPrefix } from '../../src/files/unfinished.ts';
 import { CommandError } from '../../src/wire/errors.ts';
 import { fill, request, run, tempFolder } from './helper.ts';
@@ -182,7 +182,22 @@ test('folders that all link to each other are listed in no more steps than there
   t.true(lines.includes('left out: the link leads to a folder that is listed often enough: d9/to-d8\n'));
 });
 
-test('a listing that makes no output ends when nobody waits for it', async (t) => {
+test.serial('a listing without descriptors waits for them', async (t) => {
+  const { list } = serve(t, { 'a/1': '', 'b/2': '' });
+  const { openFolder } = Root.prototype;
+  let refusals = 0;
+  Root.prototype.openFolder = function (path) {
+    if (path === 'b' && refusals++ < 3) throw new FileError('too many files are open', path, 'EMFILE');
+    return openFolder.call(this, path);
+  };
+  t.teardown(() => {
+    Root.prototype.openFolder = openFolder;
+  });
+  t.deepEqual(pathsOf(await list()), ['a/1', 'b/2']);
+  t.is(refusals, 4);
+});
+
+test.serial('a listing that makes no output ends when nobody waits for it', async (t) => {
   const { root } = serve(t, {});
   for (let i = 0; i < 2000; i++) mkdirSync(join(root, `d${i}`));
   const controller = new AbortController();
