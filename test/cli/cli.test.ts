@@ -400,8 +400,8 @@ test.serial('what the server leaves out makes the exit code 1, and --json names 
 test.serial('--path is spelled as people spell paths', async (t) => {
   const { address, dest } = await serve(t, TREE);
   for (const path of ['b/', './b', 'b//', './/b/./']) {
-    t.like(await millrace(t, 'pull', address, join(dest, path), '--path', path), { code: 0, err: '' });
-    t.deepEqual(Object.keys(contents(join(dest, path))).sort(), ['b/c.js', 'b/large'], path);
+    t.like(await millrace(t, 'pull', address, dest, '--path', path), { code: 0, err: '' });
+    t.deepEqual(Object.keys(contents(dest)).sort(), ['b/c.js', 'b/large'], path);
     rmSync(dest, { recursive: true });
   }
   for (const path of ['../b', 'b/../..', '/b', 'b/..'])
