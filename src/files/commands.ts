@@ -50,7 +50,7 @@ export function create(options: FilesOptions): Record<string, Handler> {
       checkArguments(request, ['paths']);
       return bundle(files, request);
     },
-    'files.stat': patient((request) => stat(root, request)),
+    'files.stat': patient((request) => stat(root, files, request)),
   };
 }
 
@@ -103,13 +103,29 @@ async function isOver({ signal }: CommandRequest, pause: Pause): Promise<boolean
 }
 
 /** files.stat: one JSON line, as in files.list and with the type besides. */
-function stat(root: Root, request: CommandRequest): Output {
+function stat(root: Root, files: OpenFiles, request: CommandRequest): Output {
   checkArguments(request, ['path']);
   const path = pathArgument(request) ?? '';
   const found = path === '' ? root.stat() : statPath(root, path);
   const type = found.stats.isFile() ? 'file' : found.stats.isDirectory() ? 'folder' : undefined;
   if (type === undefined) throw new FileError('neither a file nor a folder', path);
-  return `${JSON.stringify({ ...entryOf(path, found), type })}\n`;
+  const unsized = type === 'file' && found.stats.size === 0 && hasMore(files, path) ? { unsized: true } : {};
+  return `${JSON.stringify({ ...entryOf(path, found), type, ...unsized })}\n`;
+}
+
+/** Whether there is content in a file that is said to be empty; not in one that cannot be read. */
+function hasMore(files: OpenFiles, path: string): boolean {
+  try {
+    const file = files.open(path);
+    try {
+      return files.hasContent(file);
+    } finally {
+      files.close(file);
+    }
+  } catch (error) {
+    if (isOutOfDescriptors(error)) throw error;
+    return false;
+  }
 }
 
 /**

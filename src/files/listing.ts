@@ -18,6 +18,8 @@ export interface FileEntry {
   readonly mtimeMs: number;
   /** Permission bits, 0 … 0o777. */
   readonly mode: number;
+  /** In files.stat: the size is 0 and yet there is content, as in what the system makes up when it is read. */
+  readonly unsized?: true;
 }
 
 /** Told of each thing that a listing leaves out, and why. */

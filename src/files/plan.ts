@@ -192,12 +192,13 @@ export function parseEntry(line: string): FileEntry | Omission | undefined {
   } catch {
     return undefined;
   }
-  const { path, size, mtimeMs, mode, omitted } = value ?? {};
+  const { path, size, mtimeMs, mode, omitted, unsized } = value ?? {};
   if (typeof path === 'string' && typeof omitted === 'string') return { path, omitted: shownPath(omitted) };
   if (typeof path !== 'string' || !isWhole(size, Number.MAX_SAFE_INTEGER) || !isWhole(mode, 0xffff))
     return undefined;
   if (typeof mtimeMs !== 'number' || !(Math.abs(mtimeMs) <= MAX_TIME_MS)) return undefined;
-  return { path, size, mtimeMs, mode: mode & 0o777 };
+  const entry = { path, size, mtimeMs, mode: mode & 0o777 };
+  return unsized === true && size === 0 ? { ...entry, unsized } : entry;
 }
 
 function isWhole(value: unknown, max: number): value is number {

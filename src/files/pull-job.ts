@@ -57,7 +57,7 @@ const BUNDLE_OF_ONE_NAME = 16 << 10;
 const BUNDLE_FILES = 256;
 const BUNDLE_PATHS_LENGTH = 64 << 10;
 
-/** Most bytes of a file that is listed as empty and is not: what the system makes up has no size before it is read. */
+/** Most bytes of a file that has no size before it is read, as what the system makes up has none. */
 const MAX_UNSIZED = 64 << 20;
 
 /** A file came otherwise than it was listed; one line for people. */
@@ -291,9 +291,9 @@ function* bundlesOf(entries: Iterable<FileEntry>): Generator<readonly FileEntry[
   if (bundle.length > 1) yield bundle;
 }
 
-/** Whether a file goes to the disk piece by piece; so does one that is listed as empty and may be anything. */
-function isLong({ size }: FileEntry): boolean {
-  return size === 0 || size > MAX_WHOLE_SIZE;
+/** Whether a file goes to the disk piece by piece. */
+function isLong({ size, unsized }: FileEntry): boolean {
+  return unsized === true || size > MAX_WHOLE_SIZE;
 }
 
 /** What has come of one file. */
@@ -303,7 +303,7 @@ class Receipt {
   readonly #progress: PullProgress;
   readonly #maxUnsized: number;
 
-  /** `maxUnsized` is the most bytes of a file that is listed as empty. */
+  /** `maxUnsized` is the most bytes of a file without a size. */
   constructor(entry: FileEntry, progress: PullProgress, maxUnsized: number) {
     this.entry = entry;
     this.#progress = progress;
@@ -312,8 +312,8 @@ class Receipt {
 
   /** What is more than listed is refused before it fills the disk. @throws ContentError */
   count({ length }: Uint8Array): void {
-    const { size } = this.entry;
-    if (this.received + length > (size === 0 ? this.#maxUnsized : size))
+    const { size, unsized } = this.entry;
+    if (this.received + length > (unsized ? this.#maxUnsized : size))
       throw new ContentError(`more came than the ${size} bytes that were listed`);
     this.received += length;
     this.#progress.bytes += length;
@@ -321,8 +321,8 @@ class Receipt {
 
   /** @throws ContentError when it is not all. */
   check(): void {
-    const { size } = this.entry;
-    if (size !== 0 && this.received !== size)
+    const { size, unsized } = this.entry;
+    if (!unsized && this.received !== size)
       throw new ContentError(`${this.received} bytes came instead of the ${size} that were listed`);
   }
 

@@ -182,6 +182,15 @@ test('what is listed as empty and is not comes whole', async (t) => {
   t.deepEqual(contents(dest), { ostype: 'Linux\n' });
 });
 
+test('a file that was empty when it was listed comes as it is by then', async (t) => {
+  const { root, dest } = folders(t, { log: '' });
+  const client = new DirectClient(root, (command) => {
+    if (command !== 'files.list') appendFileSync(join(root, 'log'), 'more');
+  });
+  t.like(await pull(client, dest), { files: 1, failed: [] });
+  t.regex(contents(dest).log!, /^(more)+$/);
+});
+
 test('what the server leaves out is among what failed', async (t) => {
   const { root, dest } = folders(t, { good: 'x' });
   symlinkSync('nowhere', join(root, 'broken'));
