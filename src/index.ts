@@ -1,4 +1,7 @@
-/** millrace for Node.js: the server, the client, and what handlers are made of. */
+/**
+ * millrace for Node.js: the server, the client, and what handlers are made of. Where a comment says
+ * `protocol C4`, see that section of docs/protocol.md in this package.
+ */
 
 // Who uses this needs the types of Node.js, and TypeScript loads no types by itself.
 /// <reference types="node" preserve="true" />

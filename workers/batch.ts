@@ -43,7 +43,7 @@ export const Op = {
   renew: 13,
   /** Answer to `wantRoom`: the call may send as much again beside its bytes. */
   callRoom: 14,
-  /** Answer to a frame that was {@link FrameFlag}.failed: nothing more is handed in for that response. */
+  /** Answer to `unencoded`: nothing more is handed in for that response. */
   failureSeen: 15,
 
   /** A finished frame, header included; extra: payload bytes before encoding. Flags: {@link FrameFlag}. */
@@ -77,6 +77,11 @@ export const Op = {
   callEnded: 41,
   /** A call has sent as much text and progress as it may; it waits for `callRoom`. */
   wantRoom: 42,
+  /**
+   * Instead of a frame: its encoder has failed, and so has the response. Extra: payload bytes; flags: {@link FrameFlag}.beside
+   * or 0, and {@link FrameFlag}.last for the first of a response. Those that come after it are not encoded either.
+   */
+  unencoded: 43,
 } as const;
 
 /** Most handlers that a lane knows: a `call` record names its handler by index, in the 16 bits of `type`. */
@@ -92,11 +97,6 @@ export const FrameFlag = {
   call: 4,
   /** The frame went beside the response's bytes and has used up no credit. */
   beside: 8,
-  /**
-   * The encoder failed, and what was handed in is not in the frame: with a request ID it is the error that ends the
-   * response, to be answered by `failureSeen`; without one it is nothing, in place of what was handed in after that.
-   */
-  failed: 16,
 } as const;
 
 /** Flags of a `call` record. */

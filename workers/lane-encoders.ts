@@ -3,14 +3,7 @@
 import { checkedBound, checkedLength, closeQuietly } from '../src/encoding/checked.ts';
 import { type Codec, type Encoder, type EncoderOptions, FINISH_BOUND } from '../src/encoding/codec.ts';
 import type { CodecRegistry } from '../src/encoding/registry.ts';
-import {
-  BytesResponseFlag,
-  ErrorResponseFlag,
-  FrameType,
-  HEADER_SIZE,
-  StreamFlag,
-  writeHeader,
-} from '../src/wire/frame.ts';
+import { BytesResponseFlag, FrameType, HEADER_SIZE, StreamFlag, writeHeader } from '../src/wire/frame.ts';
 import { encodeStreamSettings, encodeUtf8 } from '../src/wire/payloads.ts';
 import { errorText } from '../src/wire/thrown.ts';
 import { type BatchWriter, type EncoderSetup, FrameFlag, Op, packPieces } from './batch.ts';
@@ -38,7 +31,6 @@ interface Context {
   readonly settings: Uint8Array;
 }
 
-const FAILED = encodeUtf8('internal error: the response could not be encoded');
 const NOTHING = new Uint8Array(0);
 
 export class LaneEncoders {
@@ -81,8 +73,8 @@ export class LaneEncoders {
   }
 
   /**
-   * {@link encode} or {@link pass}, by `encoded`, for a handler on the main thread, which expects a frame for each. Where the
-   * encoder fails that is the error that ends the response; nothing of the response comes after it.
+   * {@link encode} or {@link pass}, by `encoded`, for a handler on the main thread. Where the encoder fails it is told so, and
+   * nothing of the response comes after that.
    */
   serve(
     slotId: number,
@@ -92,30 +84,21 @@ export class LaneEncoders {
     payload: Uint8Array,
     encoded: boolean,
   ): void {
-    const slot = this.#slots.get(slotId);
+    const failed = this.#slots.get(slotId)?.failed;
     const origin = encoded ? 0 : FrameFlag.beside;
-    if (slot?.failed.has(requestId)) {
-      this.#output.add(Op.frame, slotId, 0, origin | FrameFlag.failed, NOTHING, payload.length);
-      return;
-    }
     try {
-      if (encoded) this.encode(slotId, requestId, type, flags, payload, origin);
+      if (failed?.has(requestId)) this.#unencoded(slotId, requestId, origin, payload.length);
+      else if (encoded) this.encode(slotId, requestId, type, flags, payload, origin);
       else this.pass(slotId, requestId, type, flags, payload, payload.length, origin);
     } catch (error) {
-      slot?.failed.add(requestId);
+      failed?.add(requestId);
       this.#report(slotId, error);
-      const { application } = ErrorResponseFlag;
-      const told = FAILED.subarray(0, this.frameSize(slotId));
-      this.pass(
-        slotId,
-        requestId,
-        FrameType.errorResponse,
-        application,
-        told,
-        payload.length,
-        FrameFlag.failed,
-      );
+      this.#unencoded(slotId, requestId, origin | FrameFlag.last, payload.length);
     }
+  }
+
+  #unencoded(slotId: number, requestId: number, flags: number, length: number): void {
+    this.#output.add(Op.unencoded, slotId, requestId, flags, NOTHING, length);
   }
 
   /** Nothing more is handed in for a response that an encoder has failed: its ID may be another's from now on. */
@@ -208,7 +191,7 @@ export class LaneEncoders {
     return [...this.#slots].map(([slot, { seconds }]) => ({ slot, seconds }));
   }
 
-  /** The first frame of an encoded stream names its profile (A5). */
+  /** The first frame of an encoded stream names its profile (protocol A5). */
   #begin(slotId: number, slot: EncoderSlot): void {
     if (slot.begun || slot.context === undefined) return;
     const settings = encodeStreamSettings(slot.profile, slot.context.settings);

@@ -63,7 +63,9 @@ function start(): void {
     restart();
     // From the second start on no module is compiled, nor stripped of its types: half of the time that a start takes.
     nodeModule.enableCompileCache();
-    import('./main.ts').then(({ main }) => main(process.argv));
+    import('./main.ts').then(async ({ main }) => {
+      process.exitCode = await main(process.argv);
+    });
     return;
   }
   const node = newerNode();

@@ -24,7 +24,7 @@ export interface ClientOptions {
    * text() wait for does not count: it has been asked for.
    */
   maxUnread?: number;
-  /** Sent with every command (protocol.md C6), unless the call says otherwise. */
+  /** Sent with every command (protocol C6), unless the call says otherwise. */
   authorization?: string;
   /**
    * Milliseconds of silence after which a server that speaks ping is asked for a sign of life; after as many again without
@@ -45,11 +45,11 @@ export interface CallOptions {
   data?: CommandData;
   /** Cancels the request when it fires. */
   signal?: AbortSignal;
-  /** What the server's authorize hook is shown (protocol.md C6); never logged there. Default: the client's. */
+  /** What the server's authorize hook is shown (protocol C6); never logged there. Default: the client's. */
   authorization?: string;
-  /** Keeps the response out of every shared context (protocol.md C6), and the command's data with it. */
+  /** Keeps the response out of every shared context (protocol C6), and the command's data with it. */
   sensitive?: boolean;
-  /** The server cancels the request after so many milliseconds (protocol.md C6). */
+  /** The server cancels the request after so many milliseconds (protocol C6). */
   deadlineMs?: number;
   /** Lines for people that come with the response. A callback that throws, or whose promise rejects, fails its call. */
   onText?: (text: string) => void;

@@ -28,6 +28,8 @@ export interface StreamEvents {
   report(error: Error, command: string | undefined): void;
   /** `handlers` more, or fewer if negative, are at work although their response is over; so are bytes of arguments held. */
   linger(handlers: number, argumentBytes: number): void;
+  /** The response cannot be encoded, and what has come of it is all. */
+  onUnencoded(requestId: number): void;
   /** A stream is gone with its lane, in the middle of the responses to these requests. */
   onLost(requests: Iterable<number>, reason: string): void;
 }
@@ -50,6 +52,7 @@ export class LaneStream implements SlotOwner, IdleContext {
   readonly #cost: number;
   readonly #events: StreamEvents;
   readonly #over: (stream: LaneStream, ended: boolean) => void;
+  readonly #perRequest: boolean;
   /** Requests whose response is on its way here. */
   readonly requests = new IdTable<true>();
   /** Bytes handed in and not yet encoded; handlers wait when there are many. */
@@ -80,6 +83,7 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.usedAt = budget.tick();
     this.lane = lane;
     this.id = setup.streamId;
+    this.#perRequest = setup.perRequest;
     this.profile = setup.profile;
     this.writer = connection.writer;
     this.#flow = connection.flow;
@@ -157,23 +161,39 @@ export class LaneStream implements SlotOwner, IdleContext {
       this.backlog.leave(rawLength, (frameFlags & FrameFlag.beside) === 0);
       this.#probe?.left(this, rawLength);
     }
-    if ((frameFlags & FrameFlag.failed) !== 0) this.#failed(requestId, frameFlags, rawLength);
     const last = (frameFlags & FrameFlag.last) !== 0;
     if (last) this.requests.delete(requestId);
     if ((frameFlags & FrameFlag.endsStream) !== 0) this.#over(this, true);
-    if (requestId !== 0) this.#events.onFrame(requestId, last, rawLength);
+    if (requestId === 0) return;
+    this.#events.onFrame(requestId, last, rawLength);
     this.#flow.output.give(rawLength);
   }
 
   /** The encoder failed: what was handed in never reaches the peer, and uses up none of its window. */
-  #failed(requestId: number, frameFlags: number, rawLength: number): void {
-    if ((frameFlags & FrameFlag.beside) === 0) this.#flow.refund(rawLength);
-    if (requestId !== 0) this.tell(Op.failureSeen, requestId, 0);
+  #unencoded({ requestId, flags, extra: rawLength }: BatchReader): void {
+    const credited = (flags & FrameFlag.beside) === 0;
+    this.backlog.leave(rawLength, credited);
+    this.#probe?.left(this, rawLength);
+    if ((flags & FrameFlag.last) !== 0) {
+      this.requests.delete(requestId);
+      this.#events.onUnencoded(requestId);
+      this.tell(Op.failureSeen, requestId, 0);
+    }
+    this.#flow.output.give(rawLength);
+    if (credited) this.#flow.refund(rawLength);
+    if (this.#perRequest) this.#giveUpAll();
+  }
+
+  /** The stream is nobody else's, and will end with no frame: what is still on its way to the encoder is lost. */
+  #giveUpAll(): void {
+    this.#over(this, false);
+    this.#flow.lose(this.backlog);
   }
 
   onRecord(record: BatchReader): void {
     if (record.op === Op.callEnded) this.#callEnded(record.requestId);
     else if (record.op === Op.report) this.#report(record);
+    else if (record.op === Op.unencoded) this.#unencoded(record);
     else this.#events.onCallRecord(record);
   }
 

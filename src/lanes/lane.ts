@@ -295,7 +295,6 @@ class BatchLease {
 
   /** Sends a run of frames: from the batch itself, or copied where a slow reader would keep the batch for long. */
   send(writer: Writer, bytes: Uint8Array, start: number, end: number): void {
-    if (start === end) return;
     if (end - start <= this.#copyLimit) {
       writer.send(bytes.slice(start, end));
       return;

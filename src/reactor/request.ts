@@ -8,7 +8,7 @@ import { guardedController } from './signal.ts';
 /** Pieces up to this size are copied out of what arrived, so that they do not keep a whole input chunk alive. */
 const COPY_BELOW = 32 * 1024;
 
-/** What a piece of command data costs while it waits to be read, in bytes (B-limits, `maxBufferedInput`). */
+/** What a piece of command data costs while it waits to be read, in bytes (protocol B-limits, `maxBufferedInput`). */
 export function costOf(piece: Uint8Array): number {
   return piece.length + PIECE_COST;
 }

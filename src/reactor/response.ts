@@ -81,11 +81,6 @@ export class ResponsePump {
     this.#frameSize = frameSize;
   }
 
-  /** True when nothing more is sent. */
-  get over(): boolean {
-    return this.#over;
-  }
-
   /** Runs `handler` and sends what it yields. */
   start(handler: Handler, request: CommandRequest): void {
     if (this.#over) {

@@ -74,12 +74,8 @@ export class HandlerRun implements Run, ResponseSink {
   /** Records are about calls. */
   onRecord(): void {}
 
-  /** Before the handler's own end where its response could not be encoded: the lane has said so in its place. */
   end(): void {
     this.#data?.drop();
-    if (this.#pump === undefined || this.#pump.over) return;
-    this.#abort('the response could not be encoded');
-    this.#pump.stop();
   }
 
   #abort(reason: string): void {

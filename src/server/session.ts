@@ -343,12 +343,18 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   }
 
   onLost(requests: Iterable<number>, reason: string): void {
-    for (const requestId of requests) {
-      const request = this.#requests.get(requestId);
-      if (request === undefined) continue;
-      this.sendError(requestId, reason);
-      request.lose(reason);
-    }
+    for (const requestId of requests) this.#lose(requestId, reason);
+  }
+
+  onUnencoded(requestId: number): void {
+    this.#lose(requestId, 'internal error: the response could not be encoded');
+  }
+
+  #lose(requestId: number, reason: string): void {
+    const request = this.#requests.get(requestId);
+    if (request === undefined) return;
+    this.sendError(requestId, reason);
+    request.lose(reason);
   }
 
   // ----------------------------------------------------------------------------- when to read (InputSource)

@@ -1,4 +1,4 @@
-/** Limits on everything that a peer can make us hold or do (protocol.md, B-limits). Passing one names it in the error. */
+/** Limits on everything that a peer can make us hold or do (protocol B-limits). Passing one names it in the error. */
 
 import { ProtocolError } from './errors.ts';
 
@@ -77,7 +77,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   minFrameSize: 256,
 };
 
-/** The error of a peer that has passed the limit `name` (B9). */
+/** The error of a peer that has passed the limit `name` (protocol B9). */
 export function overLimit(name: keyof Limits, what: string): ProtocolError {
   return new ProtocolError('limit', `${name}: ${what}`);
 }

@@ -1,6 +1,6 @@
 /**
- * Attacks on a server over a socket, class by class (issue 4). What is about one frame or one state is in
- * attack-reactor.test.ts, what is about payloads and lengths in attack-wire.test.ts.
+ * Attacks on a server over a socket, class by class. What is about one frame or one state is in
+ * test/reactor/hostile.test.ts, what is about payloads and lengths in test/wire/wire.test.ts.
  */
 
 import zlib from 'node:zlib';

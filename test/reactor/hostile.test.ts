@@ -1,6 +1,6 @@
 /**
  * Every frame in every state: what the reactors answer to each kind of frame wherever a request can be. The tables are
- * the document's rules (protocol.md A4–A6, B1–B7, C) written out, one row per frame, one column per state.
+ * the document's rules (protocol A4–A6, B1–B7, C) written out, one row per frame, one column per state.
  */
 
 import test from 'ava';

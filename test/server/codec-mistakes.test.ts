@@ -98,6 +98,17 @@ for (const thread of THREADS) {
     t.is(await client.call(on('say'), { args: { text: 'x'.repeat(60_000) } }).text(), 'x'.repeat(60_000));
   });
 
+  test(`${thread} thread: a stream of one response alone is given up with it, and holds nothing`, async (t) => {
+    const { client } = await oneStream(t, {
+      policy: 'per-request',
+      streams: 1,
+      limits: { maxBufferedOutput: 200_000 },
+    });
+    for (let round = 0; round < 20; round++)
+      t.regex((await failure(client.call(on('run')).text())).message, /internal error/);
+    t.is(await client.call(on('say'), { args: { text: 'x'.repeat(60_000) } }).text(), 'x'.repeat(60_000));
+  });
+
   test(`${thread} thread: a codec that makes no encoder leaves responses as they are`, async (t) => {
     const { client, reported } = await oneStream(t, { profile: 'barren' });
     t.is(await client.call(on('say'), { args: { text: 'plain' } }).text(), 'plain');
