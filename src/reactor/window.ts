@@ -1,6 +1,6 @@
 /**
  * The two ends of a window, as arithmetic alone (protocol C2, C4). Bytes are counted before encoding. For a response the
- * server has the sending end and the client the receiving one; for command data it would be the other way round.
+ * server has the sending end and the client the receiving one; for command data it is the other way round.
  */
 
 import { ProtocolError } from '../wire/errors.ts';
@@ -73,6 +73,12 @@ export class ReceiveWindow {
   receive(bytes: number): boolean {
     this.#available -= bytes;
     return this.#available >= 0;
+  }
+
+  /** Lets the peer send `bytes` more than the window's size. */
+  extend(bytes: number): void {
+    this.#available += bytes;
+    this.#grant(bytes);
   }
 
   /** `bytes` need not be held any more. Credit goes for half a window: a frame for every piece costs more than it brings. */
