@@ -1,119 +1,8 @@
-/** `millrace bench NAME [--quick] [--json FILE] [--html FILE]`, also `npm run bench -- NAME …`: the benches. */
+/** `npm run bench -- NAME …`, also `millrace bench NAME …`: a process that runs benches, and leaves none of its own behind. */
 
-import { existsSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { basename, dirname } from 'node:path';
-import { Argument, type Command, InvalidArgumentError } from 'commander';
-import { messageOf, UsageError } from '../src/cli/outcome.ts';
-import { newProgram, runProgram } from '../src/cli/program.ts';
 import { endAllChildren } from '../src/experiment/process/track.ts';
-import type { Bench, Result } from './bench.ts';
-import { asHtml } from './html.ts';
-import { describeMachine } from './machine.ts';
-import { makePayloads } from './payloads.ts';
-import { Progress } from './progress.ts';
-import { asJson, asText, failedRun, makeReport } from './report.ts';
-import { BENCHES } from './suite/index.ts';
-
-interface Flags {
-  readonly quick: boolean;
-  readonly json?: string;
-  readonly html?: string;
-  readonly corpus?: string;
-  readonly seed: number;
-}
-
-const FAILED = 1;
-
-function makeCommand(run: (name: string, flags: Flags) => Promise<void>): Command {
-  const names = [...BENCHES.map(({ name }) => name), 'all'];
-  return newProgram('millrace bench')
-    .description('Measures millrace against what else there is, on this machine.')
-    .addArgument(new Argument('<name>', 'which bench').choices(names))
-    .option(
-      '--quick',
-      'shorter and fewer rounds: shows that it works, and roughly where the figures are',
-      false,
-    )
-    .option('--json <file>', 'write everything that was measured, for machines', writable)
-    .option('--html <file>', 'write a report with charts, self-contained', writable)
-    .option('--corpus <path>', 'measure your own payloads too: a directory or a file', existing)
-    .option('--seed <number>', 'seed of the generated payloads and arrivals', wholeNumber, 1)
-    .addHelpText(
-      'after',
-      `\nBenches:\n${BENCHES.map(({ name, describe }) => `  ${name.padEnd(10)}${describe}`).join('\n')}`,
-    )
-    .action(run);
-}
-
-function writable(path: string): string {
-  if (!existsSync(dirname(path))) throw new InvalidArgumentError(`there is no directory ${dirname(path)}`);
-  return path;
-}
-
-function existing(path: string): string {
-  if (!existsSync(path)) throw new InvalidArgumentError('there is no such file or directory');
-  return path;
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 0 || value >= 2 ** 32)
-    throw new InvalidArgumentError('not a whole number');
-  return value;
-}
-
-async function run(name: string, flags: Flags): Promise<void> {
-  const { quick, seed, corpus } = flags;
-  const chosen = BENCHES.filter((bench) => name === 'all' || name === bench.name);
-  if (corpus) checkCorpus(corpus, seed);
-  const runs: Result[] = [];
-  for (const bench of chosen) {
-    try {
-      runs.push(await runOne(bench, { quick, seed, ...(corpus && { corpus }) }));
-    } catch (error) {
-      // What the others measured is worth keeping.
-      process.exitCode = FAILED;
-      process.stderr.write(`${bench.name} failed: ${messageOf(error)}\n`);
-      runs.push(failedRun(bench.name, messageOf(error)));
-    }
-  }
-  const report = makeReport(describeMachine(commandLine(name, flags)), runs, {
-    quick,
-    seed,
-    everything: name === 'all',
-  });
-  process.stdout.write(asText(report));
-  if (flags.json) writeFileSync(flags.json, asJson(report));
-  if (flags.html) writeFileSync(flags.html, asHtml(report));
-}
-
-/** Before anything is measured, for a bench that uses it may come after minutes of others. @throws UsageError */
-function checkCorpus(path: string, seed: number): void {
-  try {
-    makePayloads({ name: `corpus:${path}`, seed });
-  } catch (error) {
-    throw new UsageError(messageOf(error));
-  }
-}
-
-async function runOne(
-  bench: Bench,
-  options: { quick: boolean; seed: number; corpus?: string },
-): Promise<Result> {
-  using progress = new Progress(bench.name);
-  return await bench.run({ ...options, progress: (done, total, what) => progress.step(done, total, what) });
-}
-
-/** As it can be repeated elsewhere: without where the results went. */
-function commandLine(name: string, { quick, corpus, seed }: Flags): string {
-  const flags = [
-    quick && '--quick',
-    corpus && `--corpus ${basename(corpus)}`,
-    seed !== 1 && `--seed ${seed}`,
-  ];
-  return ['npm run bench --', name, ...flags.filter((flag) => flag)].join(' ');
-}
+import { main } from './command.ts';
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => {
@@ -123,4 +12,4 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 process.once('exit', endAllChildren);
 
-await runProgram(makeCommand(run), process.argv);
+process.exitCode = await main(process.argv);

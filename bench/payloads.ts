@@ -10,7 +10,7 @@ import { join, relative } from 'node:path';
 import { Random } from '../src/experiment/traffic/random.ts';
 import { RECORD_KINDS, type RecordKind, record } from '../src/experiment/traffic/records.ts';
 
-/** The largest window that any profile allows (protocol.md B1, `zstd-8mb`). */
+/** The largest window that any profile allows (protocol B-profiles, `zstd-8mb`). */
 const WINDOW_BYTES = 8 * 1024 * 1024;
 export const FRAME_BYTES = 32 * 1024;
 /** Files above this are bundles and data, not text that someone wrote. */

@@ -1,4 +1,7 @@
-/** millrace for browsers: the client over any transport, with contexts that need no native code. */
+/**
+ * millrace for browsers: the client over any transport, with contexts that need no native code. Where a comment says
+ * `protocol C4`, see that section of docs/protocol.md in this package.
+ */
 
 import { type Client, makeClient } from './client/client.ts';
 import type { ClientOptions } from './client/options.ts';

@@ -6,8 +6,9 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { CommandError } from '../wire/errors.ts';
+import type { Io } from './io.ts';
 
-export function addBench(program: Command): void {
+export function addBench(program: Command, io: Io): void {
   program
     .command('bench')
     .description('measure millrace against its peers on this machine (in a checkout)')
@@ -15,7 +16,7 @@ export function addBench(program: Command): void {
     .helpOption(false)
     .allowUnknownOption()
     .passThroughOptions()
-    .action(benchCommand);
+    .action((args: string[]) => benchCommand(args, io));
 }
 
 /** The benches run from source, three folders above this file when it is compiled, two in the source. */
@@ -24,7 +25,7 @@ function benchFile(): string | undefined {
   return places.map((place) => fileURLToPath(new URL(place, import.meta.url))).find(existsSync);
 }
 
-async function benchCommand(args: string[]): Promise<void> {
+async function benchCommand(args: string[], io: Io): Promise<void> {
   const file = benchFile();
   if (file === undefined) throw new CommandError('the benches are in the repository, not in the package');
   const child = spawn(process.execPath, [file, ...args], { stdio: 'inherit' });
@@ -34,5 +35,5 @@ async function benchCommand(args: string[]): Promise<void> {
   process.on('SIGINT', ignore).on('SIGTERM', pass).on('SIGHUP', pass);
   const [code, signal] = await once(child, 'exit');
   process.off('SIGINT', ignore).off('SIGTERM', pass).off('SIGHUP', pass);
-  process.exitCode = code ?? (signal === 'SIGINT' ? 130 : 1);
+  io.exitCode = code ?? (signal === 'SIGINT' ? 130 : 1);
 }

@@ -5,6 +5,7 @@ import { createReadStream } from 'node:fs';
 import type { Command } from 'commander';
 import { fsProblem } from '../files/paths.ts';
 import { pairs, parseTarget, type Target, wholeNumber } from './arguments.ts';
+import type { Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
 import { harmless } from './show.ts';
 import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
@@ -17,13 +18,15 @@ Examples:
   millrace call 127.0.0.1:7711 files.get path=readme.txt offset=100 length=20
   tar c . | millrace call unix:/run/millrace.sock echo --data - > copy.tar`;
 
+type CallArguments = Record<string, string>;
+
 interface CallCommandOptions extends ClientTlsOptions {
   data?: string;
   deadline?: number;
   sensitive?: boolean;
 }
 
-export function addCall(program: Command): void {
+export function addCall(program: Command, io: Io): void {
   const call = program
     .command('call')
     .description('run one command of a server')
@@ -38,21 +41,30 @@ export function addCall(program: Command): void {
     )
     .option('--sensitive', 'keep the response out of every shared compression context')
     .addHelpText('after', EXAMPLES)
-    .action(callCommand);
+    .action((target: Target, command: string, args: CallArguments | undefined, options: CallCommandOptions) =>
+      callCommand(target, command, args, options, io),
+    );
   addClientTls(call);
 }
 
 async function callCommand(
   target: Target,
   command: string,
-  args: Record<string, string> | undefined,
+  args: CallArguments | undefined,
   options: CallCommandOptions,
+  io: Io,
 ): Promise<void> {
   const tls = clientTls(options);
   const { connect } = await import('../client/connect.ts');
-  const data = options.data === undefined ? undefined : readData(options.data);
+  const data = options.data === undefined ? undefined : readData(options.data, io);
   const client = await connect(target, { tls });
-  const { signal, release } = stopSignal();
+  const { signal, release } = stopSignal(undefined, io.signals);
+  // The response is for that output alone, and may be one that never ends.
+  let isOutputGone = false;
+  io.stdout.once('error', () => {
+    isOutputGone = true;
+    client.destroy();
+  });
   try {
     const response = client.call(command, {
       args,
@@ -60,27 +72,29 @@ async function callCommand(
       signal,
       deadlineMs: options.deadline,
       sensitive: options.sensitive,
-      onText: (text) => void process.stderr.write(harmless(text)),
+      onText: (text) => void io.stderr.write(harmless(text)),
     });
-    await writeOut(response);
+    await writeOut(response, io);
+  } catch (error) {
+    if (!isOutputGone) throw error;
   } finally {
     release();
     client.destroy();
-    process.stdin.destroy();
+    io.stdin.destroy();
   }
 }
 
 /** Writes to standard output no faster than it is read. */
-async function writeOut(chunks: AsyncIterable<Uint8Array>): Promise<void> {
+async function writeOut(chunks: AsyncIterable<Uint8Array>, { stdout }: Io): Promise<void> {
   for await (const chunk of chunks) {
-    if (!process.stdout.write(chunk)) await once(process.stdout, 'drain');
+    if (!stdout.write(chunk)) await once(stdout, 'drain');
   }
 }
 
 /** The bytes of a file or of standard input. */
-async function* readData(name: string): AsyncGenerator<Uint8Array> {
+async function* readData(name: string, { stdin }: Io): AsyncGenerator<Uint8Array> {
   try {
-    yield* name === '-' ? process.stdin : createReadStream(name);
+    yield* name === '-' ? stdin : createReadStream(name);
   } catch (error) {
     throw new Error(`cannot read ${name === '-' ? 'standard input' : name}: ${fsProblem(error)}`);
   }

@@ -1,7 +1,8 @@
 /** How far an experiment is, for the terminal: a bar, or lines. */
 
-import { type Cell, cellName } from '../experiment/grid/cell.ts';
-import type { ExperimentEvents, Progress } from '../experiment/runner.ts';
+import { cellName } from '../experiment/grid/cell.ts';
+import type { ExperimentEvents } from '../experiment/runner.ts';
+import type { Io } from './io.ts';
 import { duration, oneLine, plural } from './show.ts';
 
 export interface Meter extends ExperimentEvents {
@@ -9,9 +10,9 @@ export interface Meter extends ExperimentEvents {
 }
 
 /** A bar on a terminal; without one, a line now and then. */
-export async function makeMeter(): Promise<Meter> {
-  const lines = new LineMeter();
-  if (process.stderr.isTTY !== true) return lines;
+export async function makeMeter(io: Io): Promise<Meter> {
+  const lines = lineMeter(io);
+  if (io.stderr.isTTY !== true) return lines;
   const { SingleBar } = (await import('cli-progress')).default;
   const bar = new SingleBar({
     format: '{bar} {value} of {total} │ {left} left │ {name}',
@@ -20,7 +21,7 @@ export async function makeMeter(): Promise<Meter> {
     barsize: 24,
     hideCursor: true,
     clearOnComplete: true,
-    stream: process.stderr,
+    stream: io.stderr as NodeJS.WritableStream,
   });
   bar.start(1, 0, { left: '–', name: 'memory of contexts' });
   return {
@@ -44,28 +45,20 @@ export async function makeMeter(): Promise<Meter> {
 /** Between two lines. */
 const QUIET_MS = 10_000;
 
-class LineMeter implements Meter {
-  #saidAtMs = Number.NEGATIVE_INFINITY;
-
-  onProgress({ done, total, leftSeconds, round }: Progress): void {
-    if (performance.now() - this.#saidAtMs < QUIET_MS) return;
-    this.#saidAtMs = performance.now();
-    const again = round > 1 ? `, round ${round}` : '';
-    const more = leftSeconds === undefined ? '' : `, ${duration(leftSeconds)} left`;
-    process.stderr.write(`${done} of ${plural(total, 'setting')}${again}${more}\n`);
-  }
-
-  onFailed(cell: Cell, message: string): void {
-    process.stderr.write(`${oneLine(`${cellName(cell)}: ${message}`)}\n`);
-  }
-
-  onNote(text: string): void {
-    process.stderr.write(`${oneLine(text)}\n`);
-  }
-
-  onChecking(cell: Cell): void {
-    process.stderr.write(`in a server of its own: ${cellName(cell)}\n`);
-  }
-
-  stop(): void {}
+/** The events are called without their object. */
+function lineMeter({ stderr }: Io): Meter {
+  let saidAtMs = Number.NEGATIVE_INFINITY;
+  return {
+    onProgress: ({ done, total, leftSeconds, round }) => {
+      if (performance.now() - saidAtMs < QUIET_MS) return;
+      saidAtMs = performance.now();
+      const again = round > 1 ? `, round ${round}` : '';
+      const more = leftSeconds === undefined ? '' : `, ${duration(leftSeconds)} left`;
+      stderr.write(`${done} of ${plural(total, 'setting')}${again}${more}\n`);
+    },
+    onFailed: (cell, message) => void stderr.write(`${oneLine(`${cellName(cell)}: ${message}`)}\n`),
+    onNote: (text) => void stderr.write(`${oneLine(text)}\n`),
+    onChecking: (cell) => void stderr.write(`in a server of its own: ${cellName(cell)}\n`),
+    stop: () => undefined,
+  };
 }

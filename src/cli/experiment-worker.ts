@@ -5,6 +5,7 @@ import { cellName } from '../experiment/grid/cell.ts';
 import type { CellResult } from '../experiment/results/results.ts';
 import { wholeNumber } from './arguments.ts';
 import { collect, loadCodecs } from './experiment.ts';
+import type { Io } from './io.ts';
 import { Stopped, stopSignal } from './outcome.ts';
 import { duration, oneLine } from './show.ts';
 
@@ -13,7 +14,7 @@ interface WorkerOptions {
   lockMs: number;
 }
 
-export function addExperimentWorker(program: Command): void {
+export function addExperimentWorker(program: Command, io: Io): void {
   program
     .command('experiment-worker')
     .description("measure settings for 'millrace experiment --queue' of any machine, until stopped")
@@ -25,29 +26,29 @@ export function addExperimentWorker(program: Command): void {
       wholeNumber(1000, 600_000),
       15_000,
     )
-    .action(experimentWorker);
+    .action((url: string, options: WorkerOptions) => experimentWorker(url, options, io));
 }
 
-async function experimentWorker(url: string, { codecs, lockMs }: WorkerOptions): Promise<void> {
+async function experimentWorker(url: string, { codecs, lockMs }: WorkerOptions, io: Io): Promise<void> {
   const { workOnQueue } = await import('../experiment/queue.ts');
-  const { signal, release } = stopSignal();
+  const { signal, release } = stopSignal(undefined, io.signals);
   try {
     await workOnQueue(url, {
       codecs: await loadCodecs(codecs),
       lockMs,
       signal,
-      onReady: () => console.log('waiting for settings'),
-      onResult: tell,
-      onError: (error) => console.error(`millrace: ${oneLine(error.message)}`),
+      onReady: () => io.print('waiting for settings'),
+      onResult: (result) => tell(result, io),
+      onError: (error) => io.complain(error.message),
     });
   } finally {
     release();
   }
   // A worker is ended by a signal: that is not a failure.
-  if (signal.reason instanceof Stopped) process.exitCode = 0;
+  if (signal.reason instanceof Stopped) io.exitCode = 0;
 }
 
-function tell({ cell, measures, error, seconds }: CellResult): void {
+function tell({ cell, measures, error, seconds }: CellResult, io: Io): void {
   const found = measures === undefined ? (error ?? '') : `ratio ${measures.ratio.toFixed(3)}`;
-  console.log(oneLine(`${cellName(cell)}: ${found} (${duration(seconds)})`));
+  io.print(oneLine(`${cellName(cell)}: ${found} (${duration(seconds)})`));
 }

@@ -11,8 +11,10 @@ import type { EvaluatorOptions } from '../experiment/measure/evaluator.ts';
 import { checkText } from '../experiment/report/recommend.ts';
 import type { Results } from '../experiment/results/results.ts';
 import type { ExperimentSettings } from '../experiment/run.ts';
+import type { ReadSources } from '../experiment/traffic/sources.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
 import { makeMeter } from './experiment-meter.ts';
+import { EXIT_FAILED, type Io } from './io.ts';
 import { messageOf, stopSignal, UsageError } from './outcome.ts';
 import { plural } from './show.ts';
 
@@ -64,7 +66,7 @@ interface ExperimentOptions extends Partial<Record<(typeof GRID_FLAGS)[number], 
   json?: boolean;
 }
 
-export function addExperiment(program: Command): void {
+export function addExperiment(program: Command, io: Io): void {
   program
     .command('experiment')
     .description('find the compression settings that suit your traffic')
@@ -109,17 +111,18 @@ export function addExperiment(program: Command): void {
     .option('--no-check', 'do not run what is recommended in a server, under load')
     .option('--json', 'print the recommendations as JSON')
     .addHelpText('after', EXAMPLES)
-    .action(experiment);
+    .action((sources: string[], options: ExperimentOptions) => experiment(sources, options, io));
 }
 
-async function experiment(sources: string[], options: ExperimentOptions): Promise<void> {
+async function experiment(sources: string[], options: ExperimentOptions, io: Io): Promise<void> {
   const cells = await cellsFor(options);
   const { readSources } = await import('../experiment/traffic/sources.ts');
   const { runExperiment } = await import('../experiment/run.ts');
   const { sampleBytes: maxBytes, seed, commandField, queue } = options;
   const read = await readSources(sources, { maxBytes, seed, commandField });
-  const { signal, release } = stopSignal('stopped; the same command with --resume goes on');
-  const meter = await makeMeter();
+  tellSkipped(read.skipped, io);
+  const { signal, release } = stopSignal('stopped; the same command with --resume goes on', io.signals);
+  const meter = await makeMeter(io);
   const settings: ExperimentSettings = {
     ...options,
     cells,
@@ -132,12 +135,22 @@ async function experiment(sources: string[], options: ExperimentOptions): Promis
   try {
     const results = await runExperiment(read, settings, meter, await runnerFor(queue));
     meter.stop();
-    print(results, options);
-    if (results.cells.every(({ measures }) => measures === undefined)) process.exitCode = 1;
+    print(results, options, io);
+    if (results.cells.every(({ measures }) => measures === undefined)) io.exitCode = EXIT_FAILED;
   } finally {
     meter.stop();
     release();
   }
+}
+
+/** Files of the sources that are named on the terminal; results.json names them all. */
+const MAX_SKIPPED_LINES = 20;
+
+function tellSkipped(skipped: ReadSources['skipped'], io: Io): void {
+  for (const { path, error } of skipped.slice(0, MAX_SKIPPED_LINES))
+    io.complain(`left out: ${path}: ${error}`);
+  const unsaid = skipped.length - MAX_SKIPPED_LINES;
+  if (unsaid > 0) io.complain(`left out: ${unsaid} more`);
 }
 
 /** Where settings are run: on workers behind a queue, or (undefined) here. */
@@ -178,28 +191,28 @@ export async function loadCodecs(modules: readonly string[] = []): Promise<Codec
   return [extraCodecs, ...(await Promise.all(loaded))];
 }
 
-function print(results: Results, { out, json }: ExperimentOptions): void {
+function print(results: Results, { out, json }: ExperimentOptions, io: Io): void {
   const { recommendations, cells, setup, adaptive, shortened } = results;
   if (json) {
-    console.log(JSON.stringify(recommendations));
+    io.print(JSON.stringify(recommendations));
     return;
   }
   const failed = cells.filter(({ error }) => error !== undefined).length;
-  console.log(
+  io.print(
     `${plural(cells.length, 'setting')} on ${plural(setup.responses, 'response')}${failed > 0 ? `, ${failed} failed` : ''}`,
   );
-  if (shortened !== undefined) console.log(shortened);
+  if (shortened !== undefined) io.print(shortened);
   for (const { text, flags, checked } of recommendations) {
     const check = checked === undefined ? '' : ` ${checkText(checked)}`;
-    console.log(`\n${text}${check}\n  millrace serve DIR ${flags}`);
+    io.print(`\n${text}${check}\n  millrace serve DIR ${flags}`);
   }
   if (adaptive !== undefined) {
     const least = Math.round(100 * Math.min(...adaptive.rows.map(({ share }) => share)));
-    console.log(
+    io.print(
       `\nThe policy adaptive, simulated, reaches at least ${least} % of the best fixed level on every link.`,
     );
   }
-  console.log(
+  io.print(
     `\n${join(out, 'report.html')} has the charts and the tables, results.json and results.csv the numbers.`,
   );
 }

@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { encodeFrame, type Frame, MAX_PAYLOAD_LENGTH } from '../wire/frame.ts';
 import { FrameTextError, formatFrame, parseFrameText } from '../wire/human.ts';
 import { Splitter } from '../wire/splitter.ts';
+import type { Io } from './io.ts';
 import { UsageError } from './outcome.ts';
 
 const TEXT = `
@@ -11,7 +12,11 @@ A frame as text is: REQUEST-ID STREAM-ID STREAM-FLAGS TYPE FLAGS PAYLOAD
 Each flag or type is a number or a name, flags join with |, the payload takes \\n, \\x00, \\\\ and the like.
 `;
 
-export function addFrame(program: Command): void {
+interface RawOption {
+  raw?: boolean;
+}
+
+export function addFrame(program: Command, io: Io): void {
   const frame = program.command('frame').description('write and read single frames').helpCommand(false);
   frame
     .command('encode')
@@ -25,7 +30,7 @@ Examples:
   millrace frame encode "1 1 stream-begin command-name eos capabilities"
   millrace frame encode --raw "1 1 stream-begin command-name eos capabilities" | nc 127.0.0.1 7711`,
     )
-    .action(encode);
+    .action((texts: string[], options: RawOption) => encode(texts, options, io));
   frame
     .command('decode')
     .description('print frames given as bytes as one line of text each')
@@ -38,16 +43,16 @@ Examples:
   millrace frame decode "0c 00 00 01 00 01 01 11 63 61 70 61 62 69 6c 69 74 69 65 73"
   nc 127.0.0.1 7711 < request.bin | millrace frame decode`,
     )
-    .action(decode);
+    .action((hex: string[], options: RawOption) => decode(hex, options, io));
 }
 
-async function encode(texts: string[], { raw = false }: { raw?: boolean }): Promise<void> {
-  const lines = texts.length > 0 ? texts : (await readInput()).toString().split('\n').filter(Boolean);
+async function encode(texts: string[], { raw = false }: RawOption, io: Io): Promise<void> {
+  const lines = texts.length > 0 ? texts : (await readInput(io)).toString().split('\n').filter(Boolean);
   // All are read before any is printed: half an answer would pass for a whole one.
   const frames = lines.map((line) => encodeFrame(parse(line)));
   for (const frame of frames) {
-    if (raw) process.stdout.write(frame);
-    else console.log(Buffer.from(frame).toString('hex'));
+    if (raw) io.stdout.write(frame);
+    else io.print(Buffer.from(frame).toString('hex'));
   }
 }
 
@@ -59,11 +64,11 @@ function parse(line: string): Frame {
   }
 }
 
-async function decode(hex: string[], { raw = false }: { raw?: boolean }): Promise<void> {
-  const bytes = hex.length > 0 ? parseHex(hex.join('')) : fromInput(await readInput(), raw);
+async function decode(hex: string[], { raw = false }: RawOption, io: Io): Promise<void> {
+  const bytes = hex.length > 0 ? parseHex(hex.join('')) : fromInput(await readInput(io), raw);
   const splitter = new Splitter({
     maxPayload: MAX_PAYLOAD_LENGTH,
-    onFrame: (frame) => console.log(formatFrame(frame)),
+    onFrame: (frame) => io.print(formatFrame(frame)),
   });
   splitter.push(bytes);
   splitter.finish();
@@ -83,8 +88,8 @@ function parseHex(text: string): Uint8Array {
   return Buffer.from(digits, 'hex');
 }
 
-async function readInput(): Promise<Buffer> {
+async function readInput({ stdin }: Io): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  for await (const chunk of process.stdin) chunks.push(chunk);
+  for await (const chunk of stdin) chunks.push(chunk);
   return Buffer.concat(chunks);
 }

@@ -2,10 +2,11 @@
 
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { type Io, processIo } from './io.ts';
 import { newProgram, runProgram } from './program.ts';
 
 /** The commands in the order of the help. One is loaded when it is asked for, for some load much. */
-const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+const COMMANDS: Readonly<Record<string, () => Promise<(program: Command, io: Io) => void>>> = {
   serve: async () => (await import('./serve.ts')).addServe,
   pull: async () => (await import('./pull.ts')).addPull,
   call: async () => (await import('./call.ts')).addCall,
@@ -23,17 +24,18 @@ Examples:
 
 'millrace COMMAND --help' says more about each.`;
 
-/** Runs the command line `argv` (as process.argv); where it fails, sets the exit code. Never rejects. */
-export async function main(argv: readonly string[]): Promise<void> {
+/** Runs the command line `argv` (as process.argv). Never rejects. @returns the exit code. */
+export async function main(argv: readonly string[], io = processIo()): Promise<number> {
   const program = newProgram('millrace')
+    .configureOutput({ writeOut: (text) => void io.stdout.write(text) })
     .enablePositionalOptions()
     .description('Serves and fetches files and commands over one compressed connection.')
     .version(version(), '-V, --version', 'print the version')
     .addHelpText('after', EXAMPLES);
   const [, , asked = ''] = argv;
   const names = Object.hasOwn(COMMANDS, asked) ? [asked] : Object.keys(COMMANDS);
-  for (const add of await Promise.all(names.map((name) => COMMANDS[name]()))) add(program);
-  return runProgram(program, argv);
+  for (const add of await Promise.all(names.map((name) => COMMANDS[name]()))) add(program, io);
+  return runProgram(program, argv, io);
 }
 
 /** The package's version; package.json is three folders above this file when it is compiled, two in the source. */

@@ -9,7 +9,7 @@ import { existsSync } from 'node:fs';
 import * as nodeModule from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import * as zlib from 'node:zlib';
+import { nodeProblem } from '../node-version.ts';
 import { serverEnvironment } from './malloc.ts';
 
 /** What a server is to find in its environment; other commands are content with their own. */
@@ -58,16 +58,19 @@ function restart(): void {
 }
 
 function start(): void {
-  if ('createZstdCompress' in zlib) {
+  const problem = nodeProblem();
+  if (problem === undefined) {
     restart();
     // From the second start on no module is compiled, nor stripped of its types: half of the time that a start takes.
     nodeModule.enableCompileCache();
-    import('./main.ts').then(({ main }) => main(process.argv));
+    import('./main.ts').then(async ({ main }) => {
+      process.exitCode = await main(process.argv);
+    });
     return;
   }
   const node = newerNode();
   if (node !== undefined) return runOn(node);
-  console.error(`millrace: this needs Node.js 22.15 or later (this is ${process.version})`);
+  console.error(`millrace: ${problem}`);
   process.exitCode = 2;
 }
 

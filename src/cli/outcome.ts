@@ -2,6 +2,7 @@
 
 import { constants } from 'node:os';
 import { problemOf } from '../files/paths.ts';
+import type { Signals } from './io.ts';
 
 /** The user asked for something that cannot be: exit code 2. */
 export class UsageError extends Error {
@@ -32,7 +33,11 @@ const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  * Calls `stop` at the first signal to stop; the second ends the process at once.
  * @returns how to stop listening.
  */
-export function onStop(stop: (stopped: Stopped) => void, message?: string): () => void {
+export function onStop(
+  stop: (stopped: Stopped) => void,
+  message?: string,
+  signals: Signals = process,
+): () => void {
   let isStopping = false;
   const onSignal = (name: NodeJS.Signals) => {
     const stopped = new Stopped(name, message);
@@ -40,9 +45,9 @@ export function onStop(stop: (stopped: Stopped) => void, message?: string): () =
     isStopping = true;
     stop(stopped);
   };
-  for (const name of STOP_SIGNALS) process.on(name, onSignal);
+  for (const name of STOP_SIGNALS) signals.on(name, onSignal);
   return () => {
-    for (const name of STOP_SIGNALS) process.off(name, onSignal);
+    for (const name of STOP_SIGNALS) signals.off(name, onSignal);
   };
 }
 
@@ -50,8 +55,8 @@ export function onStop(stop: (stopped: Stopped) => void, message?: string): () =
  * A signal that fires with {@link Stopped}, and its message, at the first signal to stop, as {@link onStop}.
  * @returns how to stop listening, besides.
  */
-export function stopSignal(message?: string): { signal: AbortSignal; release(): void } {
+export function stopSignal(message?: string, signals?: Signals): { signal: AbortSignal; release(): void } {
   const controller = new AbortController();
-  const release = onStop((stopped) => controller.abort(stopped), message);
+  const release = onStop((stopped) => controller.abort(stopped), message, signals);
   return { signal: controller.signal, release };
 }

@@ -4,12 +4,8 @@
  */
 
 import { Command, CommanderError } from 'commander';
-import { fsProblem } from '../files/paths.ts';
+import { EXIT_FAILED, EXIT_MISUSED, type Io, processIo } from './io.ts';
 import { messageOf, Stopped, UsageError } from './outcome.ts';
-import { oneLine } from './show.ts';
-
-const EXIT_FAILED = 1;
-const EXIT_MISUSED = 2;
 
 /** A program to add options and commands to. */
 export function newProgram(name: string): Command {
@@ -23,41 +19,32 @@ export function newProgram(name: string): Command {
   );
 }
 
-/** Runs the program with `argv` (as process.argv); where it fails, sets the exit code. Never rejects. */
-export async function runProgram(program: Command, argv: readonly string[]): Promise<void> {
-  process.stdout.on('error', onOutputError);
-  // What is said there is about the work and not its outcome: who does not read it does not stop the work.
-  process.stderr.on('error', () => {});
+/** Runs the program with `argv` (as process.argv). Never rejects. @returns the exit code. */
+export async function runProgram(
+  program: Command,
+  argv: readonly string[],
+  io = processIo(),
+): Promise<number> {
   try {
     await program.parseAsync(argv);
+    return io.exitCode;
   } catch (error) {
-    process.exitCode = report(error);
+    return report(error, io);
   }
 }
 
-/** When nobody reads our output any more, that is the end, and no error: `millrace … | head`. */
-function onOutputError(error: NodeJS.ErrnoException): void {
-  if (error.code === 'EPIPE') process.exit();
-  complain(`cannot write the output: ${fsProblem(error)}`);
-  process.exit(EXIT_FAILED);
-}
-
 /** Prints the one line that an error deserves and returns the exit code. */
-function report(error: unknown): number {
+function report(error: unknown, io: Io): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0; // --help or --version has been printed
     const isMissing = error.code === 'commander.help';
-    complain(
+    io.complain(
       isMissing ? "a command is missing; see 'millrace --help'" : error.message.replace(/^error: /, ''),
     );
     return EXIT_MISUSED;
   }
   if (process.env.MILLRACE_DEBUG) console.error(error);
-  complain(messageOf(error));
+  io.complain(messageOf(error));
   if (error instanceof Stopped) return error.exitCode;
   return error instanceof UsageError ? EXIT_MISUSED : EXIT_FAILED;
-}
-
-function complain(message: string): void {
-  console.error(`millrace: ${oneLine(message)}`);
 }

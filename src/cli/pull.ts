@@ -4,13 +4,14 @@ import type { SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
 import type { PullProgress, PullResult } from '../files/pull.ts';
 import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
+import { EXIT_FAILED, type Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
-import { bytes, duration, oneLine, plural } from './show.ts';
+import { bytes, duration, plural } from './show.ts';
 import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
 
 const EXAMPLES = `
 What is there already, as long and as old as the server's, is left alone. A file appears only when it is whole.
-The exit code is 1 when a file could not be had.
+The exit code is 1 when a file could not be had, or the server had to leave something out of its listing.
 
 Examples:
   millrace pull 127.0.0.1:7711 ./copy
@@ -27,7 +28,7 @@ interface PullCommandOptions extends ClientTlsOptions {
 /** Lines about single files that are printed; the others are counted. */
 const MAX_FAILURE_LINES = 20;
 
-export function addPull(program: Command): void {
+export function addPull(program: Command, io: Io): void {
   const command = program
     .command('pull')
     .description('fetch what a server serves into a folder')
@@ -37,19 +38,21 @@ export function addPull(program: Command): void {
     .option('--in-flight <n>', 'requests in flight at a time', wholeNumber(1, 10_000), 64)
     .option('--json', 'print one JSON object instead')
     .addHelpText('after', EXAMPLES)
-    .action(pullCommand);
+    .action((target: Target, dest: string, options: PullCommandOptions) =>
+      pullCommand(target, dest, options, io),
+    );
   addClientTls(command);
 }
 
-async function pullCommand(target: Target, dest: string, options: PullCommandOptions): Promise<void> {
+async function pullCommand(target: Target, dest: string, options: PullCommandOptions, io: Io): Promise<void> {
   const tls = clientTls(options);
   const [{ connect }, { pull }] = await Promise.all([
     import('../client/connect.ts'),
     import('../files/pull.ts'),
   ]);
   const client = await connect(target, { tls });
-  const { signal, release } = stopSignal();
-  const meter = await makeMeter(!options.json && process.stderr.isTTY === true);
+  const { signal, release } = stopSignal(undefined, io.signals);
+  const meter = await makeMeter(!options.json && io.stderr.isTTY === true, io);
   const started = performance.now();
   let progress: Readonly<PullProgress> | undefined;
   try {
@@ -61,9 +64,9 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
     const result = await pull(client, dest, { path, inFlight, signal, onProgress });
     meter.stop();
     const seconds = (performance.now() - started) / 1000;
-    if (options.json) console.log(JSON.stringify({ ...result, seconds }));
-    else printResult(result, seconds);
-    if (result.failed.length > 0) process.exitCode = 1;
+    if (options.json) io.print(JSON.stringify({ ...result, seconds }));
+    else printResult(result, seconds, io);
+    if (result.failed.length > 0) io.exitCode = EXIT_FAILED;
     await client.close();
   } catch (error) {
     meter.stop();
@@ -74,21 +77,21 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
   }
 }
 
-function printResult(result: PullResult, seconds: number): void {
+function printResult(result: PullResult, seconds: number, io: Io): void {
   const { files, skipped, failed, wireBytes = 0, notes } = result;
-  for (const note of notes) console.error(`millrace: ${oneLine(note)}`);
+  for (const note of notes) io.complain(note);
   for (const { path, error } of failed.slice(0, MAX_FAILURE_LINES)) {
     // The server's own messages end in the path already.
-    console.error(`millrace: ${oneLine(error.endsWith(path) ? error : `${path}: ${error}`)}`);
+    io.complain(path === '' || error.endsWith(path) ? error : `${path}: ${error}`);
   }
   const unsaid = failed.length - MAX_FAILURE_LINES;
-  if (unsaid > 0) console.error(`millrace: and ${unsaid} more`);
+  if (unsaid > 0) io.complain(`and ${unsaid} more`);
   const parts = [
     `${plural(files, 'file')}, ${bytes(result.bytes)} (${bytes(wireBytes)} on the wire) in ${duration(seconds)}`,
   ];
   if (skipped > 0) parts.push(`${skipped} already there`);
   if (failed.length > 0) parts.push(`${failed.length} failed`);
-  console.log(parts.join(', '));
+  io.print(parts.join(', '));
 }
 
 /** What happened, and what there is to show for it. */
@@ -105,7 +108,7 @@ interface Meter {
 }
 
 /** A bar on the terminal, or nothing. */
-async function makeMeter(isWanted: boolean): Promise<Meter> {
+async function makeMeter(isWanted: boolean, io: Io): Promise<Meter> {
   if (!isWanted) return { update: () => {}, stop: () => {} };
   const { SingleBar } = (await import('cli-progress')).default;
   const bar = new SingleBar({
@@ -115,7 +118,7 @@ async function makeMeter(isWanted: boolean): Promise<Meter> {
     barsize: 24,
     hideCursor: true,
     clearOnComplete: true,
-    stream: process.stderr,
+    stream: io.stderr as NodeJS.WritableStream,
   });
   return new BarMeter(bar);
 }

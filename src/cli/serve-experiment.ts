@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { problemOf } from '../files/paths.ts';
 import type { Server, ServerOptions } from '../index.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
+import type { Io } from './io.ts';
 import { messageOf, UsageError } from './outcome.ts';
 import { bytes, oneLine, plural } from './show.ts';
 
@@ -52,7 +53,7 @@ export async function experimentOptions(options: ServeExperimentOptions): Promis
 }
 
 /** Says what was recorded, at the end. */
-export function tellRecorded({ recorded }: Server, { record }: ServeExperimentOptions): void {
+export function tellRecorded({ recorded }: Server, { record }: ServeExperimentOptions, io: Io): void {
   if (recorded === undefined || record === undefined) return;
   const { responses, bytes: size, leftOut, full, failure } = recorded;
   const notes = [
@@ -61,7 +62,7 @@ export function tellRecorded({ recorded }: Server, { record }: ServeExperimentOp
     failure === undefined ? '' : `incomplete: ${problemOf(failure)}`,
   ];
   const more = notes.filter(Boolean).join(', ');
-  console.log(
+  io.print(
     `recorded ${plural(responses, 'response')}, ${bytes(size)}, in ${oneLine(record)}${more === '' ? '' : ` (${more})`}`,
   );
 }

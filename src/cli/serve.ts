@@ -17,6 +17,7 @@ import {
   showTarget,
   wholeNumber,
 } from './arguments.ts';
+import type { Io } from './io.ts';
 import { messageOf, onStop, UsageError } from './outcome.ts';
 import {
   addExperimentOptions,
@@ -51,7 +52,7 @@ Examples:
   millrace serve . --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
   millrace serve . --policy affinity --level 9      smaller, at more CPU`;
 
-const FINISHING = 'millrace: finishing the requests in flight; another signal ends them';
+const FINISHING = 'finishing the requests in flight; another signal ends them';
 
 interface ServeOptions extends ServeExperimentOptions, ServerTlsOptions {
   host: string;
@@ -70,7 +71,7 @@ interface ServeOptions extends ServeExperimentOptions, ServerTlsOptions {
   verbose?: boolean;
 }
 
-export function addServe(program: Command): void {
+export function addServe(program: Command, io: Io): void {
   const command = program
     .command('serve')
     .description('serve the files below a folder')
@@ -107,30 +108,31 @@ export function addServe(program: Command): void {
     .option('--limit <name=value>', 'change a limit; may be repeated', pairs(parseLimit))
     .option('--verbose', 'report broken connections, too')
     .addHelpText('after', EXAMPLES)
-    .action(serve);
+    .action((dir: string, options: ServeOptions) => serve(dir, options, io));
   addServerTls(command);
   addExperimentOptions(command);
 }
 
-async function serve(dir: string, options: ServeOptions): Promise<void> {
+async function serve(dir: string, options: ServeOptions, io: Io): Promise<void> {
   checkFolder(dir);
   const settings = { ...serverOptions(options), ...(await experimentOptions(options)) };
-  const server = await makeServer({ ...settings, root: dir, onError: reporter(options) });
+  const server = await makeServer({ ...settings, root: dir, onError: reporter(options, io) });
   // From before the first request on: whoever starts a server may also stop it at once.
-  const stopped = untilStopped();
+  const { stopped, release } = untilStopped(io);
   try {
     const address = await listen(server, options);
     const { lanes } = await server.stats();
     const profile = settings.profile ?? "the client's choice of profile";
     const tls = settings.tls === undefined ? '' : settings.tls.requestCert ? 'mutual TLS, ' : 'TLS, ';
     const how = `${tls}${plural(lanes.length, 'worker')}, policy ${settings.policy}, ${profile}`;
-    console.log(`millrace serves ${oneLine(resolve(dir))} on ${showTarget(address)} (${how})`);
+    io.print(`millrace serves ${oneLine(resolve(dir))} on ${showTarget(address)} (${how})`);
     await stopped;
     // Said only where somebody would wonder.
-    setTimeout(() => console.error(FINISHING), 300).unref();
+    setTimeout(() => io.complain(FINISHING), 300).unref();
   } finally {
     await server.close();
-    tellRecorded(server, options);
+    release();
+    tellRecorded(server, options, io);
   }
 }
 
@@ -200,23 +202,20 @@ async function removeStale(path: string): Promise<void> {
   if (isStale) unlinkSync(path);
 }
 
-/** Resolves at the first signal to stop; from then on requests in flight are finished, unless another comes. */
-function untilStopped(): Promise<void> {
-  return new Promise((done) => {
-    onStop(() => done());
-  });
+/** `stopped` resolves at the first signal; until `release` requests in flight are finished, unless another comes. */
+function untilStopped({ signals }: Io): { stopped: Promise<void>; release(): void } {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  return { stopped: promise, release: onStop(() => resolve(), undefined, signals) };
 }
 
 /** Prints one line per failure of ours; those of connections are the clients' and would fill the log. */
-function reporter({ verbose = false }: ServeOptions): ServerOptions['onError'] {
+function reporter({ verbose = false }: ServeOptions, io: Io): ServerOptions['onError'] {
   return (error, { command, lane, remote, recording }) => {
-    if (recording) return console.error(`millrace: recording stopped: ${oneLine(problemOf(error))}`);
+    if (recording) return io.complain(`recording stopped: ${problemOf(error)}`);
     if (command === undefined && lane === undefined && !verbose) return;
     const what = command ?? (lane === undefined ? 'connection' : `worker ${lane}`);
     const message = error instanceof Error ? error.message : String(error);
-    console.error(
-      `millrace: ${oneLine(`${what}${remote === undefined ? '' : ` from ${remote}`}: ${message}`)}`,
-    );
+    io.complain(`${what}${remote === undefined ? '' : ` from ${remote}`}: ${message}`);
   };
 }
 

@@ -22,7 +22,7 @@ export interface ClientOptions {
    * text() wait for does not count: it has been asked for.
    */
   maxUnread?: number;
-  /** Sent with every command (protocol.md C6), unless the call says otherwise. */
+  /** Sent with every command (protocol C6), unless the call says otherwise. */
   authorization?: string;
   /**
    * Milliseconds of silence after which a server that speaks ping is asked for a sign of life; after as many again without
@@ -41,9 +41,9 @@ export interface CallOptions {
   data?: Uint8Array | string | AsyncIterable<Uint8Array>;
   /** Cancels the request when it fires. */
   signal?: AbortSignal;
-  /** What the server's authorize hook is shown (protocol.md C6); never logged there. Default: the client's. */
+  /** What the server's authorize hook is shown (protocol C6); never logged there. Default: the client's. */
   authorization?: string;
-  /** Keeps the response out of every shared context (protocol.md C6), and the command's data with it. */
+  /** Keeps the response out of every shared context (protocol C6), and the command's data with it. */
   sensitive?: boolean;
   /**
    * Milliseconds from the call on, those that it waits for its turn among them, after which it fails with the code

@@ -16,7 +16,7 @@ export type { Transport } from './writer.ts';
 
 /** Whoever owns the reactor: the server's side of a client, or the client itself. */
 export interface FrameOwner {
-  /** @throws ProtocolError or DecodeError, which ends the connection as part B5 says. */
+  /** @throws ProtocolError or DecodeError, which ends the connection as protocol B5 says. */
   receive(frame: Frame): void;
   /** No more frames will come; what is in flight may be finished. */
   onEnd(): void;
@@ -118,7 +118,7 @@ export class Connection {
     return this.#maxErrorSize;
   }
 
-  /** The peer takes frames of this size, and no larger ones (C2). */
+  /** The peer takes frames of this size, and no larger ones (protocol C2). */
   peerTakes(maxFrameSize: number = MAX_ERROR_SIZE): void {
     this.#maxErrorSize = Math.min(MAX_ERROR_SIZE, maxFrameSize);
   }
@@ -177,7 +177,7 @@ export class Connection {
     this.#transport.destroy();
   }
 
-  /** Ends the connection because of what the peer has sent (B5); an error of our own drops it, and nothing else. */
+  /** Ends the connection because of what the peer has sent (protocol B5); an error of our own drops it, and nothing else. */
   fail(error: unknown): void {
     if (this.#state === 'failing' || this.#state === 'closed') return;
     const protocolError = toProtocolError(error);
@@ -185,7 +185,7 @@ export class Connection {
       this.destroy(error as Error);
       return;
     }
-    // Held output, the error included, may go once input has ended (A6).
+    // Held output, the error included, may go once input has ended (protocol A6).
     if (this.#state === 'ended') this.writer.release();
     this.#state = 'failing';
     this.#stopWatch();
@@ -233,7 +233,7 @@ export class Connection {
   }
 
   #onEnd(): void {
-    // Held output, the error included, may go now (A6).
+    // Held output, the error included, may go now (protocol A6).
     if (this.#state === 'failing') this.writer.release();
     if (this.#state !== 'open') return;
     this.#state = 'ended';
@@ -260,7 +260,7 @@ export class Connection {
     return (this.#paused ? this.#pausedAtMs : performance.now()) - this.#pausedForMs;
   }
 
-  /** A peer may be silent for as long as it likes, but not in the middle of something (B-limits). */
+  /** A peer may be silent for as long as it likes, but not in the middle of something (protocol B-limits). */
   #startWatch(): void {
     if (this.#watch !== undefined || !this.#midway) return;
     this.#nextLookMs = performance.now() + this.#watchPeriodMs;

@@ -1,4 +1,4 @@
-/** Frames of one kind, sent no faster than a peer takes them: it ends the connection over too many in a second (B-limits). */
+/** Frames of one kind, sent no faster than a peer takes them: it ends the connection over too many in a second (protocol B-limits). */
 
 /** How often tokens are looked for while somebody waits, in milliseconds. */
 const TICK_MS = 10;

@@ -118,7 +118,7 @@ export class Writer {
     this.#count(size);
   }
 
-  /** Keeps everything back until {@link release} (half duplex, protocol.md A6). */
+  /** Keeps everything back until {@link release} (half duplex, protocol A6). */
   hold(): void {
     this.#held = true;
   }

@@ -1,5 +1,5 @@
 /**
- * Encoding contexts behind one interface (protocol.md B1). A *codec* implements one profile with one library;
+ * Encoding contexts behind one interface (protocol B-profiles). A *codec* implements one profile with one library;
  * an *encoder* or *decoder* is one stream's long-lived context, synchronous and owned by one thread.
  *
  * The rule that makes streams work: after the payload of encoded frame k the decoder can output exactly the
@@ -44,7 +44,7 @@ export interface Encoder {
   encode(chunk: Uint8Array, target: Uint8Array, offset: number): number;
   /**
    * Finishes the underlying format (final block, checksum); same contract as encode() of nothing, with room for
-   * {@link FINISH_BOUND} bytes. Afterwards encode() begins a new zstd frame (B1), and throws for zlib.
+   * {@link FINISH_BOUND} bytes. Afterwards encode() begins a new zstd frame (protocol B-profiles), and throws for zlib.
    */
   finish(target: Uint8Array, offset: number): number;
   /** Frees the context's memory now. Idempotent; nothing else may be called afterwards. */
@@ -66,13 +66,13 @@ export interface Decoder {
 
 /** One profile as one library implements it. */
 export interface Codec {
-  /** The profile's name on the wire (B1). */
+  /** The profile's name on the wire (protocol B-profiles). */
   readonly profile: string;
   /** Which library: `native` (node:zlib), `minizlib`, `portable` (pako, our zstd decoder), `identity`. */
   readonly implementation: string;
   /** Missing where the library can only decode. */
   createEncoder?(options?: EncoderOptions): Encoder;
-  /** `settings` are the profile-specific bytes of the stream-settings frame (B1). */
+  /** `settings` are the profile-specific bytes of the stream-settings frame (protocol B-profiles). */
   createDecoder(limits: DecoderLimits, settings?: Uint8Array): Decoder;
   /** The profile-specific bytes to announce for an encoder made with these options. */
   settings(options?: EncoderOptions): Uint8Array;

@@ -1,4 +1,4 @@
-/** The profile of streams without settings: the bytes themselves (protocol.md A5, B1). */
+/** The profile of streams without settings: the bytes themselves (protocol A5, B-profiles). */
 
 import { type Codec, DecodeError, type DecoderLimits } from './codec.ts';
 import { IDENTITY, refuseSettings } from './profiles.ts';

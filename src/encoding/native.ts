@@ -5,19 +5,16 @@
  * fails.
  */
 
+import { createRequire } from 'node:module';
 import zlib from 'node:zlib';
 import type { Codec } from './codec.ts';
 import type { Context } from './context.ts';
 import { identityCodec } from './identity.ts';
-import { minizlibZlib, minizlibZstd } from './minizlib.ts';
 import { portableZlib, portableZstd } from './portable.ts';
 import { type ZlibContexts, type ZstdContexts, zlibCodec, zstdCodec } from './profiles.ts';
 import { isSound } from './self-check.ts';
 
-/** Node has zstd since 22.15 and 23.8. */
-export const runtimeHasZstd: boolean = typeof zlib.createZstdCompress === 'function';
-
-/** What we use of a zlib stream's internals (Node's lib/zlib.js and src/node_zlib.cc). */
+/** What we use of a zlib stream's internals (Node's own zlib.js and node_zlib.cc). */
 interface StreamInternals {
   _handle: Handle | null;
   /** After each write: output bytes left free, input bytes left unread. */
@@ -107,7 +104,7 @@ const zlibHandles: ZlibContexts = {
   decompress: (windowBits) => new HandleContext(zlib.createInflate({ chunkSize, windowBits })),
 };
 
-/** `zstd-8mb` by node:zlib's handles; use it only where {@link runtimeHasZstd}. */
+/** `zstd-8mb` by node:zlib's handles. */
 export const nativeZstd: Codec = zstdCodec('native', zstdHandles);
 /** `zlib` by node:zlib's handles. */
 export const nativeZlib: Codec = zlibCodec('native', zlibHandles);
@@ -117,13 +114,18 @@ let chosen: readonly Codec[] | undefined;
 /** The best codecs that work on this runtime, best profile first. `implementation` says which library each one is. */
 export function nativeCodecs(): readonly Codec[] {
   chosen ??= [
-    runtimeHasZstd ? firstSound([nativeZstd, minizlibZstd], portableZstd) : portableZstd,
-    firstSound([nativeZlib, minizlibZlib], portableZlib),
+    isSound(nativeZstd) ? nativeZstd : soundOf('minizlibZstd', portableZstd),
+    isSound(nativeZlib) ? nativeZlib : soundOf('minizlibZlib', portableZlib),
     identityCodec,
   ];
   return chosen;
 }
 
-function firstSound(candidates: readonly Codec[], otherwise: Codec): Codec {
-  return candidates.find(isSound) ?? otherwise;
+const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+
+/** minizlib is loaded where it is needed alone: loading it takes longer than all else that a client loads. */
+function soundOf(name: keyof typeof import('./minizlib.ts'), otherwise: Codec): Codec {
+  const minizlib: typeof import('./minizlib.ts') = createRequire(import.meta.url)(`./minizlib.${EXTENSION}`);
+  const codec = minizlib[name];
+  return isSound(codec) ? codec : otherwise;
 }

@@ -2,7 +2,7 @@
 
 import { DecodeError, type DecoderLimits } from './codec.ts';
 
-/** Decoded bytes up to which a frame's ratio does not matter (protocol.md, B-limits). */
+/** Decoded bytes up to which a frame's ratio does not matter (protocol B-limits). */
 const RATIO_FREE = 64 << 10;
 /** Size of the first buffer. */
 const FIRST = 4 << 10;

@@ -1,4 +1,4 @@
-/** The profiles of protocol.md B1, apart from the library that does the work: options, bounds, settings, checks. */
+/** The profiles of protocol B-profiles, apart from the library that does the work: options, bounds, settings, checks. */
 
 import { type Codec, DecodeError, type DecoderLimits, type EncoderOptions, type Tuning } from './codec.ts';
 import { type Context, ContextDecoder, ContextEncoder, type PayloadCheck } from './context.ts';

@@ -1,4 +1,4 @@
-/** Profiles by name. Names are open: an experiment registers its own (protocol.md B1). */
+/** Profiles by name. Names are open: an experiment registers its own (protocol B-profiles). */
 
 import type { Codec } from './codec.ts';
 
@@ -13,7 +13,7 @@ export class CodecRegistry {
   /** Adds a profile, or takes another codec for a known one, which keeps its place in the order. */
   register(codec: Codec): void {
     const { profile } = codec;
-    // The name travels as a u8 length and ASCII bytes (A2, stream-settings).
+    // The name travels as a u8 length and ASCII bytes (protocol A2, stream-settings).
     if (!/^[\x21-\x7e]{1,255}$/.test(profile))
       throw new RangeError(`not a profile name: ${JSON.stringify(profile)}`);
     this.#codecs.set(profile, codec);
@@ -23,7 +23,7 @@ export class CodecRegistry {
     return this.#codecs.get(profile);
   }
 
-  /** Profiles that can be decoded, best first: what sender-settings announces (C2). */
+  /** Profiles that can be decoded, best first: what sender-settings announces (protocol C2). */
   profiles(): string[] {
     return [...this.#codecs.keys()];
   }

@@ -1,5 +1,5 @@
 /**
- * A payload compressed once, elsewhere, for many connections (protocol.md B1): one complete zstd frame, cut into
+ * A payload compressed once, elsewhere, for many connections (protocol B-profiles): one complete zstd frame, cut into
  * pieces that can each be the payload of an encoded frame on a stream whose encoder is between zstd frames.
  */
 

@@ -37,7 +37,8 @@ async function libraries() {
     const [bullmq, { Redis }] = await Promise.all([import('bullmq'), import('ioredis')]);
     return { bullmq, Redis };
   } catch (error) {
-    throw new Error('a queue needs the packages bullmq and ioredis', { cause: error });
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
+    throw new Error('a queue needs two more packages: npm install bullmq ioredis', { cause: error });
   }
 }
 

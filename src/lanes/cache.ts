@@ -1,4 +1,4 @@
-/** The cache of outputs compressed once (design: "Cache splice"): complete zstd frames, least recently used out first. */
+/** The cache of outputs compressed once: complete zstd frames, least recently used out first. */
 
 import { LRUCache } from 'lru-cache';
 

@@ -35,7 +35,7 @@ export const POLICY_NAMES: readonly PolicyName[] = [
   'adaptive',
 ];
 
-/** With the plain streams and the cache streams that makes the 16 which a peer takes by default (B-limits). */
+/** With the plain streams and the cache streams that makes the 16 which a peer takes by default (protocol B-limits). */
 export const MAX_STREAMS = 12;
 
 /** How many streams a policy gets when nobody says. */

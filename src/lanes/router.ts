@@ -37,7 +37,7 @@ class Place implements StreamView {
   readonly level: number | undefined;
   responses = 0;
   stream: LaneStream | undefined;
-  /** ID of a stream that was lost without an end: beginning it afresh resets it at the other end, too (B1). */
+  /** ID of a stream that was lost without an end: beginning it afresh resets it at the other end, too (protocol B1). */
   lostId: number | undefined;
 
   constructor(index: number, level: number | undefined) {

@@ -1,5 +1,5 @@
 /**
- * The client's protocol state, without I/O: frames in, actions out (protocol.md A4, B, C).
+ * The client's protocol state, without I/O: frames in, actions out (protocol A4, B, C).
  *
  * `T` is whatever the owner wants to find again when something arrives for a request.
  */
@@ -34,11 +34,11 @@ export type ClientAction<T> =
   | { readonly kind: 'text'; readonly request: T; readonly text: string }
   | { readonly kind: 'progress'; readonly request: T; readonly progress: Progress }
   | { readonly kind: 'settings'; readonly settings: SenderSettings }
-  /** The server takes more command data: of one request, or with ID 0 of the connection (C4). */
+  /** The server takes more command data: of one request, or with ID 0 of the connection (protocol C4). */
   | { readonly kind: 'credit'; readonly requestId: number; readonly bytes: number }
   | { readonly kind: 'ping'; readonly payload: Uint8Array }
   | { readonly kind: 'pong'; readonly payload: Uint8Array }
-  /** The server will answer requests up to `lastRequestId` and no new ones (C5). */
+  /** The server will answer requests up to `lastRequestId` and no new ones (protocol C5). */
   | { readonly kind: 'goaway'; readonly lastRequestId: number; readonly reason: string }
   /** The server has found a protocol error in what we sent; the connection is over. */
   | { readonly kind: 'peer-error'; readonly message: string };
@@ -77,7 +77,7 @@ export class ClientReactor<T> {
   }
 
   /**
-   * An ID for a new request: 1, 3, 5 … wrapping, skipping busy ones (B4).
+   * An ID for a new request: 1, 3, 5 … wrapping, skipping busy ones (protocol B4).
    * @throws Error when all 32 768 are busy.
    */
   freeId(): number {

@@ -5,7 +5,7 @@ import type { TextAtom } from '../wire/payloads.ts';
 /** One command as its handler sees it. */
 export interface CommandRequest {
   readonly command: string;
-  /** Argument values by name; reserved names (protocol.md C6) are taken out. */
+  /** Argument values by name; reserved names (protocol C6) are taken out. */
   readonly args: ReadonlyMap<string, Uint8Array>;
   /** The argument as UTF-8 text, or undefined when it was not given. */
   text(name: string): string | undefined;
@@ -15,7 +15,7 @@ export interface CommandRequest {
   readonly signal: AbortSignal;
 }
 
-/** A line for the person at the other end, rendered there (protocol.md A3). */
+/** A line for the person at the other end, rendered there (protocol A3). */
 export class TextOutput {
   readonly atoms: readonly TextAtom[];
   constructor(...atoms: TextAtom[]) {
@@ -23,7 +23,7 @@ export class TextOutput {
   }
 }
 
-/** How far a long command is (protocol.md C, type 7); dropped where the peer does not take it. */
+/** How far a long command is (protocol C, type 7); dropped where the peer does not take it. */
 export class ProgressOutput {
   readonly position: number;
   readonly total: number;

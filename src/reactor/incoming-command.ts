@@ -1,4 +1,4 @@
-/** One command as it arrives: its arguments, then its data (protocol.md A4, B2, B3). */
+/** One command as it arrives: its arguments, then its data (protocol A4, B2, B3). */
 
 import { ProtocolError } from '../wire/errors.ts';
 import { CommandArgumentFlag, CommandDataFlag, type Frame } from '../wire/frame.ts';
@@ -19,7 +19,7 @@ export class IncomingCommand {
   readonly args = new Map<string, Uint8Array>();
   /** Bytes of the arguments' names and values, as announced. */
   argumentBytes = 0;
-  /** Whether reserved names (C6) are among the arguments. */
+  /** Whether reserved names (protocol C6) are among the arguments. */
   reserved = false;
   expectsArguments: boolean;
   readonly expectsData: boolean;

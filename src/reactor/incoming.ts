@@ -1,5 +1,5 @@
 /**
- * From frames as they are on the wire to frames in clear, in order (design: "Order").
+ * From frames as they are on the wire to frames in clear, in order.
  *
  * Streams decode at different speeds, yet frames of one request must reach the reactor in wire order. So a
  * frame whose payload is still being decoded holds back later frames of its own request, and of no other.
@@ -136,7 +136,7 @@ function compact(frame: Frame): Frame {
     : frame;
 }
 
-/** A frame of a type that the other side may not send (B6). */
+/** A frame of a type that the other side may not send (protocol B6). */
 export function wrongType(frame: Frame, from: Side): ProtocolError {
   const known = frame.type >= FrameType.commandName && frame.type <= FrameType.goaway;
   return known

@@ -1,4 +1,4 @@
-/** Events of one kind that a peer may cause per second (protocol.md, B-limits). */
+/** Events of one kind that a peer may cause per second (protocol B-limits). */
 
 import { type Limits, overLimit } from '../wire/limits.ts';
 

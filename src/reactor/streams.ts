@@ -1,5 +1,5 @@
 /**
- * Streams of one connection, seen from the receiving and from the sending side (protocol.md A5, B1, B4).
+ * Streams of one connection, seen from the receiving and from the sending side (protocol A5, B1, B4).
  */
 
 import { ProtocolError } from '../wire/errors.ts';
@@ -8,13 +8,13 @@ import { type Limits, overLimit } from '../wire/limits.ts';
 import { decodeStreamSettings } from '../wire/payloads.ts';
 import { Rate } from './rate.ts';
 
-/** Which end of the connection frames come from; streams of the client are odd, of the server even (A1). */
+/** Which end of the connection frames come from; streams of the client are odd, of the server even (protocol A1). */
 export type Side = 'client' | 'server';
 
 /** One open incoming stream. */
 export interface IncomingStream {
   readonly id: number;
-  /** The profile named by the settings on begin; `identity` without settings (A5). */
+  /** The profile named by the settings on begin; `identity` without settings (protocol A5). */
   profile: string;
   /** Encoded frames go through a decoder; false for `identity`, whose encoded payload is the bytes themselves. */
   decoded: boolean;
@@ -85,7 +85,7 @@ export class IncomingStreams {
     }
   }
 
-  /** A begin on an open stream resets it: published servers begin stream 2 for every response (B1). */
+  /** A begin on an open stream resets it: published servers begin stream 2 for every response (protocol B1). */
   #begin(streamId: number, open: IncomingStream | undefined): IncomingStream {
     this.#begins.count(this.#now());
     if (open !== undefined) {
@@ -122,7 +122,7 @@ export class IncomingStreams {
   }
 }
 
-/** IDs for the streams that we send on: 1, 3, 5 … or 2, 4 … 254, wrapping, never 0 and never one in use (B4). */
+/** IDs for the streams that we send on: 1, 3, 5 … or 2, 4 … 254, wrapping, never 0 and never one in use (protocol B4). */
 export class OutgoingStreamIds {
   readonly #first: number;
   readonly #used = new Set<number>();

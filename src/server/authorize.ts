@@ -1,4 +1,4 @@
-/** Who gets in (protocol.md C6, D): the hook that says so, and what it is asked. */
+/** Who gets in (protocol C6, D): the hook that says so, and what it is asked. */
 
 import type { PeerCertificate } from 'node:tls';
 

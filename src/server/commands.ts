@@ -9,7 +9,7 @@ import type { CommandMode } from './authorize.ts';
 interface CommandRules {
   /** What belongs together under the policy `affinity`; without it, the command's name. */
   readonly affinityKey?: (args: ReadonlyMap<string, Uint8Array>) => string | undefined;
-  /** Responses stay out of every shared context (protocol.md D). */
+  /** Responses stay out of every shared context (protocol D). */
   readonly sensitive?: boolean;
   /** What the authorize hook is told of the command; default `rw`: it may change state. */
   readonly mode?: CommandMode;

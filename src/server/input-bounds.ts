@@ -110,7 +110,7 @@ export class InputBounds implements FlowListener {
     return used > limit + SHORT_ANSWERS;
   }
 
-  /** Half duplex: output goes when input has ended, so that we must not stop reading, and cannot go on (A6). */
+  /** Half duplex: output goes when input has ended, so that we must not stop reading, and cannot go on (protocol A6). */
   get #waitsForEver(): boolean {
     const { output } = this.#flow;
     if (!this.#connection.writer.held || output.used < output.limit) return false;

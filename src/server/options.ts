@@ -44,9 +44,9 @@ export interface ServerOptions {
   coalesceMs?: number;
   /** Write all responses to a capture file for experiments (capture/format.ts). */
   record?: RecordOptions;
-  /** Hold all output until the client has ended its input (protocol.md A6). */
+  /** Hold all output until the client has ended its input (protocol A6). */
   halfDuplex?: boolean;
-  /** What one connection may make us hold or do (protocol.md, B-limits). */
+  /** What one connection may make us hold or do (protocol B-limits). */
   limits?: Partial<Limits>;
   /** Connections at a time; further ones are dropped at once; default 10 000. */
   maxConnections?: number;

@@ -308,7 +308,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(ours));
   }
 
-  /** Windows for command data (protocol C4). Half duplex there are none: credit would go out when all has come (A6). */
+  /** Windows for command data (protocol C4). Half duplex there are none: credit would go out when all has come (protocol A6). */
   #limitData(): DataWindowSizes | undefined {
     if (this.shared.halfDuplex || !this.#negotiation.speaks('data-credit')) return undefined;
     const { maxRequestData: requestWindow, maxConnectionData: connectionWindow } = this.connection.limits;

@@ -1,10 +1,10 @@
-/** Payloads of the extensions' frame types, which only travel between peers that have announced them (protocol.md C). */
+/** Payloads of the extensions' frame types, which only travel between peers that have announced them (protocol C). */
 
 import { badPayload, checkSize, readU16, writeU16 } from './fields.ts';
 import { DEFAULT_FRAME_SIZE } from './frame.ts';
 import { cutUtf8, decodeUtf8, encodeUtf8 } from './utf8.ts';
 
-/** Extensions that we speak (C2), by their names in the table of protocol.md C. */
+/** Extensions that we speak (protocol C2), by their names in the table of protocol C. */
 export const EXTENSIONS: readonly string[] = [
   'sender-settings',
   'progress',
@@ -15,7 +15,7 @@ export const EXTENSIONS: readonly string[] = [
   'data-credit',
 ];
 
-/** How far a command is (C, type 7). */
+/** How far a command is (protocol C, type 7). */
 export interface Progress {
   /** −1: finished. */
   readonly position: number;
@@ -84,7 +84,7 @@ function readCount(payload: Uint8Array, offset: number): number {
   return value;
 }
 
-/** What a peer says of itself in its first frame (C2). A missing key means the default named there. */
+/** What a peer says of itself in its first frame (protocol C2). A missing key means the default named there. */
 export interface SenderSettings {
   /** Profiles that it can decode, best first; missing: identity only. */
   readonly contentEncodings?: readonly string[];
@@ -92,7 +92,7 @@ export interface SenderSettings {
   readonly maxFrameSize?: number;
   /** Requests that it lets be in flight. */
   readonly maxConcurrentRequests?: number;
-  /** Bytes before encoding that we may send for each request without credit (C4); missing: no limit. */
+  /** Bytes before encoding that we may send for each request without credit (protocol C4); missing: no limit. */
   readonly requestWindow?: number;
   /** The same for the whole connection. */
   readonly connectionWindow?: number;
@@ -100,7 +100,7 @@ export interface SenderSettings {
   readonly extensions?: readonly string[];
 }
 
-/** Bytes of a sender-settings payload (C2). */
+/** Bytes of a sender-settings payload (protocol C2). */
 export const MAX_SENDER_SETTINGS = 4096;
 
 /** @throws RangeError when they take more than 4 096 bytes of JSON. */
@@ -164,12 +164,12 @@ function count(json: Record<string, unknown>, key: string, min: number, max: num
   return value;
 }
 
-/** @throws ProtocolError `bad-payload` when a cancel frame has a payload (C3). */
+/** @throws ProtocolError `bad-payload` when a cancel frame has a payload (protocol C3). */
 export function decodeCancel(payload: Uint8Array): void {
   if (payload.length > 0) throw badPayload(`cancel payload of ${payload.length} bytes is not empty`);
 }
 
-/** Most bytes that one credit frame adds to a window (C4). */
+/** Most bytes that one credit frame adds to a window (protocol C4). */
 export const MAX_CREDIT = 0xffff_ffff;
 
 /** @throws RangeError when `bytes` is not a whole number from 0 to 2^32 − 1. */
@@ -181,7 +181,7 @@ export function encodeCredit(bytes: number): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Bytes that a credit frame adds to a window: 0 … 2^32 − 1 (C4).
+ * Bytes that a credit frame adds to a window: 0 … 2^32 − 1 (protocol C4).
  * @throws ProtocolError `bad-payload` when the payload is not 4 bytes.
  */
 export function decodeCredit(payload: Uint8Array): number {
@@ -189,7 +189,7 @@ export function decodeCredit(payload: Uint8Array): number {
   return readU16(payload, 0) + readU16(payload, 2) * 0x1_0000;
 }
 
-/** Bytes of a ping payload; the reply carries the same (C). */
+/** Bytes of a ping payload; the reply carries the same (protocol C). */
 export const PING_SIZE = 8;
 
 /** @throws ProtocolError `bad-payload` when the payload is not 8 bytes; returns them. */
@@ -199,7 +199,7 @@ export function decodePing(payload: Uint8Array): Uint8Array {
   return payload;
 }
 
-/** The start of a drain (C5). */
+/** The start of a drain (protocol C5). */
 export interface Goaway {
   /** Requests above this ID will not be answered: 0 … 65 535. */
   readonly lastRequestId: number;

@@ -1,4 +1,4 @@
-/** Fields of payloads that more than one layout has: little-endian u16, checked sizes (protocol.md A2, A3, C). */
+/** Fields of payloads that more than one layout has: little-endian u16, checked sizes (protocol A2, A3, C). */
 
 import { ProtocolError } from './errors.ts';
 

@@ -1,5 +1,5 @@
 /**
- * Frames as lines of text, for tests, tools and logs (protocol.md A2):
+ * Frames as lines of text, for tests, tools and logs (protocol A2):
  * `<request-id> <stream-id> <stream-flags> <type> <flags> <payload>`.
  *
  * Numbers are decimal. Flags are numbers or names joined with `|`. A payload is UTF-8 text that takes backslash
@@ -81,7 +81,7 @@ function names(values: Readonly<Record<string, number>>): Names {
   return new Map(Object.entries(values));
 }
 
-/** The type's name (A2, C), or its number where it has none. */
+/** The type's name (protocol A2, C), or its number where it has none. */
 export function typeName(type: number): string {
   return nameOf(TYPE_NAMES, type) ?? String(type);
 }

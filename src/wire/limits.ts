@@ -1,4 +1,4 @@
-/** Limits on everything that a peer can make us hold or do (protocol.md, B-limits). Passing one names it in the error. */
+/** Limits on everything that a peer can make us hold or do (protocol B-limits). Passing one names it in the error. */
 
 import { ProtocolError } from './errors.ts';
 
@@ -42,7 +42,7 @@ export interface Limits {
    * `data-credit`; for all, of frames that wait for a decoder; default 1 MiB.
    */
   maxBufferedInput: number;
-  /** Bytes of one request's command data that a client may send before its handler reads (C4); default 512 KiB. */
+  /** Bytes of one request's command data that a client may send before its handler reads (protocol C4); default 512 KiB. */
   maxRequestData: number;
   /** The same for all requests of a connection together; default 16 MiB. */
   maxConnectionData: number;
@@ -86,7 +86,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   minFrameSize: 256,
 };
 
-/** The error of a peer that has passed the limit `name` (B9). */
+/** The error of a peer that has passed the limit `name` (protocol B9). */
 export function overLimit(name: keyof Limits, what: string): ProtocolError {
   return new ProtocolError('limit', `${name}: ${what}`);
 }

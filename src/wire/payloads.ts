@@ -1,5 +1,5 @@
 /**
- * What is inside a payload, type by type (protocol.md A2, A3, C). Little endian throughout.
+ * What is inside a payload, type by type (protocol A2, A3, C). Little endian throughout.
  *
  * Every decoder takes bytes that a hostile peer may have chosen and throws nothing but ProtocolError. Views that
  * it returns share memory with the payload. Every encoder throws RangeError for what the layout cannot hold.
@@ -20,13 +20,13 @@ export {
 } from './text-output.ts';
 export { cutUtf8, decodeUtf8, encodeUtf8 } from './utf8.ts';
 
-/** Bytes before an argument's name: u16 name length, u16 value length (A2). */
+/** Bytes before an argument's name: u16 name length, u16 value length (protocol A2). */
 export const ARGUMENT_HEADER_SIZE = 4;
 
-/** Most bytes of an argument's name, and of its value (A2). */
+/** Most bytes of an argument's name, and of its value (protocol A2). */
 export const MAX_ARGUMENT_FIELD = 0xffff;
 
-/** The first frame of an argument (A2, B2). */
+/** The first frame of an argument (protocol A2, B2). */
 export interface ArgumentHead {
   readonly name: string;
   /** Bytes of the whole value, over all of the argument's frames: 0 … 65 535. */
@@ -36,7 +36,7 @@ export interface ArgumentHead {
 }
 
 /**
- * Payload of an argument's first frame (B2): `valueLength` is that of the whole value, `piece` what this frame has
+ * Payload of an argument's first frame (protocol B2): `valueLength` is that of the whole value, `piece` what this frame has
  * of it. Frames that follow are raw value bytes.
  * @throws RangeError when the name is not ASCII, a length does not fit a u16, or the piece is longer than the value.
  */
@@ -58,7 +58,7 @@ export function encodeArgumentHead(
 }
 
 /**
- * The first frame of an argument (A2, B2). `continued` says that the frame carries the continuation flag: only then
+ * The first frame of an argument (protocol A2, B2). `continued` says that the frame carries the continuation flag: only then
  * may a part of the value be missing.
  * @throws ProtocolError `bad-payload`, `partial-argument-name`, `bad-argument-name` or `partial-argument-value`
  * (the value is shorter or longer than announced).
@@ -84,7 +84,7 @@ export function decodeArgumentHead(payload: Uint8Array, continued: boolean): Arg
   return { name, valueLength, piece: payload.subarray(valueStart) };
 }
 
-/** What a stream-settings frame says of the frames that follow it on its stream (A2, B1). */
+/** What a stream-settings frame says of the frames that follow it on its stream (protocol A2, B-profiles). */
 export interface StreamSettings {
   /** Name of an encoding profile; whether we know it is for the registry to say. */
   readonly profile: string;

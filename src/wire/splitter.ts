@@ -1,5 +1,5 @@
 /**
- * Bytes in, whole frames out (protocol.md A1). Knows lengths and nothing else: what a frame means, and whether
+ * Bytes in, whole frames out (protocol A1). Knows lengths and nothing else: what a frame means, and whether
  * it may come now, is for the reactor.
  */
 
@@ -7,7 +7,7 @@ import { ProtocolError } from './errors.ts';
 import { type Frame, HEADER_SIZE, readHeader } from './frame.ts';
 
 export interface SplitterOptions {
-  /** Payload bytes on the wire that one frame may have (B-limits); see {@link Splitter.maxPayload}. */
+  /** Payload bytes on the wire that one frame may have (protocol B-limits); see {@link Splitter.maxPayload}. */
   readonly maxPayload: number;
   /** Called with each whole frame, in order. Returning false stops the splitter for good. */
   readonly onFrame: (frame: Frame) => boolean | void;
@@ -31,7 +31,7 @@ const EMPTY = new Uint8Array(0);
  * came: a header alone pins no memory, whatever length it claims.
  */
 export class Splitter {
-  /** Payload bytes that one frame may have from here on; may be changed between frames (C2). */
+  /** Payload bytes that one frame may have from here on; may be changed between frames (protocol C2). */
   maxPayload: number;
 
   readonly #onFrame: (frame: Frame) => boolean | void;
@@ -168,7 +168,7 @@ export class Splitter {
     this.#payload = grown;
   }
 
-  /** The payload length that the header at `offset` says, which is within the limit (B9). */
+  /** The payload length that the header at `offset` says, which is within the limit (protocol B9). */
   #checkedLength(bytes: Uint8Array, offset: number): number {
     const length = payloadLength(bytes, offset);
     if (length > this.maxPayload) {

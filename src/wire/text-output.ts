@@ -1,4 +1,4 @@
-/** The text-output payload: lines for the person at the other end, rendered there (protocol.md A3). */
+/** The text-output payload: lines for the person at the other end, rendered there (protocol A3). */
 
 import type { ProtocolError } from './errors.ts';
 import { badPayload, readU16, writeU16 } from './fields.ts';
@@ -26,7 +26,7 @@ export type TextOutputErrorCode =
   | 'text-too-big'
   | 'text-no-atoms';
 
-/** Atoms that do not fit the payload layout of A3: a mistake of the sender's own. */
+/** Atoms that do not fit the payload layout of protocol A3: a mistake of the sender's own. */
 export class TextOutputError extends RangeError {
   override readonly name = 'TextOutputError';
   readonly code: TextOutputErrorCode;
@@ -37,7 +37,7 @@ export class TextOutputError extends RangeError {
   }
 }
 
-/** Bytes of all atoms of one frame (A3). */
+/** Bytes of all atoms of one frame (protocol A3). */
 const MAX_TEXT_OUTPUT = DEFAULT_FRAME_SIZE;
 /** Format length u16, label count u8, argument count u8. */
 const ATOM_HEADER_SIZE = 4;
@@ -51,7 +51,7 @@ interface EncodedAtom {
 }
 
 /**
- * Atoms as the payload of one text-output frame (A3).
+ * Atoms as the payload of one text-output frame (protocol A3).
  * @throws TextOutputError when they do not fit the layout, or one frame of 32 768 bytes.
  */
 export function encodeTextOutput(atoms: readonly TextAtom[]): Uint8Array<ArrayBuffer> {
@@ -124,7 +124,7 @@ function writePiece(payload: Uint8Array, offset: number, piece: Uint8Array): num
 }
 
 /**
- * The atoms of a text-output payload (A3). Text that is not UTF-8 is repaired, since it is only for people.
+ * The atoms of a text-output payload (protocol A3). Text that is not UTF-8 is repaired, since it is only for people.
  * @throws ProtocolError `bad-payload` when an atom is cut off, a label is not ASCII or the payload is too long.
  */
 export function decodeTextOutput(payload: Uint8Array): TextAtom[] {
@@ -185,7 +185,7 @@ function badTextOutput(problem: string): ProtocolError {
 }
 
 /**
- * Atoms as the text that people see (A3). A `%s` without an argument stays as it is; arguments left over are
+ * Atoms as the text that people see (protocol A3). A `%s` without an argument stays as it is; arguments left over are
  * dropped. `finalNewline` adds a newline at the end where there is none.
  */
 export function renderTextOutput(atoms: readonly TextAtom[], finalNewline = false): string {

@@ -1,4 +1,4 @@
-/** Text on the wire: UTF-8 and ASCII (protocol.md A2, A3). Nothing here throws on what a peer sent. */
+/** Text on the wire: UTF-8 and ASCII (protocol A2, A3). Nothing here throws on what a peer sent. */
 
 const encoder = new TextEncoder();
 // A leading U+FEFF is part of the text: it has to survive a round trip.
@@ -22,7 +22,7 @@ export function decodeUtf8(bytes: Uint8Array): string {
 }
 
 /**
- * `text` as UTF-8 in at most `maxBytes` bytes, cut at a character when it is longer (B5).
+ * `text` as UTF-8 in at most `maxBytes` bytes, cut at a character when it is longer (protocol B5).
  * Bytes instead of a string are taken as they are, and copied only when they are cut.
  */
 export function cutUtf8(text: string | Uint8Array, maxBytes: number): Uint8Array {

@@ -1,22 +1,21 @@
 /** The harness itself: what a figure rests on. No test here asserts how fast anything is. */
-import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import test from 'ava';
 import type { Result } from '../../bench/bench.ts';
+import { main } from '../../bench/command.ts';
 import { figure, GOALS } from '../../bench/figures.ts';
 import { asHtml } from '../../bench/html.ts';
 import { Load } from '../../bench/load.ts';
 import { describeMachine } from '../../bench/machine.ts';
 import { makePayloads, PAYLOAD_NAMES } from '../../bench/payloads.ts';
-import { PEERS } from '../../bench/peers/index.ts';
 import type { Connection } from '../../bench/peers/peer.ts';
-import { Rig } from '../../bench/proc.ts';
 import { asJson, asText, failedRun, makeReport } from '../../bench/report.ts';
 import { Latency, pairedRatio, spread } from '../../bench/stats.ts';
 import { reasonIn } from '../../src/experiment/process/run.ts';
 import { median } from '../../src/experiment/results/statistics.ts';
+import { isOneLine, run } from '../cli/helper.ts';
+import { isCounted } from './helper.ts';
 
 const MIB = 1024 * 1024;
 
@@ -94,18 +93,9 @@ test('an open loop charges a stall to every request that it held up', async (t) 
   t.true(latency.p50 > 100, `p50 ${latency.p50}`);
 });
 
-for (const peer of PEERS) {
-  const run = peer.missing?.() === undefined ? test.serial : test.skip;
-  run(`${peer.name} answers with the payloads, and its bytes and CPU are counted`, async (t) => {
-    await using rig = await Rig.start({ peer: peer.name, payloads: { name: 'json900', seed: 1 } });
-    const closed = await rig.measure({ kind: 'closed', inFlight: 10 }, 0.3, 0.1);
-    t.true(closed.requests > 0);
-    t.true(closed.wireBytes > 100);
-    t.true(closed.cpu.total > 0);
-    const open = await rig.measure({ kind: 'open', rate: 100, seed: 1 }, 0.3, 0.1);
-    t.true(open.latency.count > 0);
-  });
-}
+test.serial('a peer answers with the payloads, and its bytes and CPU are counted', (t) =>
+  isCounted(t, 'millrace'),
+);
 
 test('figures say whether the goal is met, and null when there is no value', (t) => {
   t.like(figure('small.cpu_vs_h2', 0.19), { ok: true, goal: '≤ 1/5', unit: '×' });
@@ -158,7 +148,7 @@ test('a report carries every figure of the issue, measured or not', (t) => {
   t.regex(asText(report), /cache\.cpu_vs_encode.*0\.05 ×.*met/);
 });
 
-test('a bench that failed is in every form of the report, with the reason', (t) => {
+test('a bench that failed is in every form of the report, with the reason', async (t) => {
   const report = makeReport(describeMachine('x'), [failedRun('limit', 'no <compiler>')], {
     quick: true,
     seed: 1,
@@ -169,7 +159,7 @@ test('a bench that failed is in every form of the report, with the reason', (t) 
   t.regex(asHtml(report), /Failed: no &#60;compiler&#62;/);
 });
 
-test('the HTML report stands alone: SVG inside, no script, nothing fetched, text escaped', (t) => {
+test('the HTML report stands alone: SVG inside, no script, nothing fetched, text escaped', async (t) => {
   const report = makeReport(describeMachine('x'), [result], { quick: false, seed: 1, everything: false });
   const html = asHtml(report);
   t.is(html.match(/<svg /g)?.length, 2);
@@ -179,12 +169,7 @@ test('the HTML report stands alone: SVG inside, no script, nothing fetched, text
   t.regex(html, /prefers-color-scheme: dark/);
 });
 
-const bench = (...args: string[]) =>
-  promisify(execFile)(process.execPath, [
-    '--no-warnings',
-    join(import.meta.dirname, '../../bench/main.ts'),
-    ...args,
-  ]);
+const bench = (...args: string[]) => run(args, '', main).ended;
 
 for (const args of [
   ['nonsense'],
@@ -195,9 +180,7 @@ for (const args of [
   ['limit', '--nonsense'],
 ]) {
   test(`wrong arguments, ${JSON.stringify(args)}: one line, exit code 2`, async (t) => {
-    const error = (await t.throwsAsync(bench(...args))) as Error & { code: number; stderr: string };
-    t.is(error.code, 2);
-    t.regex(error.stderr, /^millrace: [^\n]+\n$/);
+    isOneLine(t, await bench(...args), 2, /./);
   });
 }
 
@@ -207,6 +190,6 @@ test('a child that failed is quoted by its message, not its stack', (t) => {
 });
 
 test('its help names the command as it is called', async (t) => {
-  const { stdout } = await bench('--help');
-  t.regex(stdout, /^Usage: millrace bench \[options\] <name>\n/);
+  const { out } = await bench('--help');
+  t.regex(out, /^Usage: millrace bench \[options\] <name>\n/);
 });

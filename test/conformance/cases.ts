@@ -9,7 +9,7 @@ import { HEADER_SIZE } from '../../src/wire/frame.ts';
 export interface ConformanceCase {
   readonly id: string;
   readonly op: string;
-  /** `conformant` must match; in the others only what protocol.md part B settles is asserted. */
+  /** `conformant` must match; in the others only what protocol B settles is asserted. */
   readonly class: 'conformant' | 'unspecified' | 'deviation';
   readonly tags: readonly string[];
   readonly input: Fields;

@@ -64,7 +64,7 @@ const OPERATIONS: Readonly<Record<string, (testCase: ConformanceCase) => void>> 
 function runMakeFrame(testCase: ConformanceCase): void {
   const outcome = attempt((frames) => frames.push(encodeFrame(frameOf(testCase.input))));
   assertOneFrame(testCase, outcome);
-  // A1: every field has its width; what does not fit must not be sent.
+  // protocol A1: every field has its width; what does not fit must not be sent.
   const { tags, output } = testCase;
   if (tags.includes('flags-overflow') || !(output as ExpectedResult).ok) assertRefused(outcome);
 }
@@ -117,7 +117,7 @@ function runParse(testCase: ConformanceCase): void {
     assertError(error, output);
     assertParsed(frames, output.frames);
   } else if (testCase.tags.includes('third-length-byte')) {
-    // A1: the length has 24 bits; and B-limits: without our leave no payload may have more than 65 535 bytes.
+    // protocol A1: the length has 24 bits; and protocol B-limits: without our leave no payload may have more than 65 535 bytes.
     assert.equal(error, undefined);
     assert.equal(frames[0].payload.length, (testCase.spec as { length: number }).length);
     const limited = split(input, DEFAULT_LIMITS.maxPayload);
@@ -222,7 +222,7 @@ function makeResponse(input: Fields, sink: FrameSink): void {
 }
 
 /**
- * Our maker sends exactly one flag (B5) and cannot be asked for another number. Conformant vectors with both show
+ * Our maker sends exactly one flag (protocol B5) and cannot be asked for another number. Conformant vectors with both show
  * only how such a frame is laid out, so the bare frame is made for them.
  */
 function makeError(input: Fields, sink: FrameSink): void {
@@ -255,7 +255,7 @@ function assertTextReadsBack(input: Fields, frames: readonly Uint8Array[]): void
 
 // What part B settles anyway
 
-/** For cases that need not match: what protocol.md asks all the same. */
+/** For cases that need not match: what docs/protocol.md asks all the same. */
 const SETTLED: Readonly<Record<string, (testCase: ConformanceCase, outcome: Outcome) => void>> = {
   createcommand: assertCommandSettled,
   errorframe: assertErrorFrameSettled,
@@ -264,7 +264,7 @@ const SETTLED: Readonly<Record<string, (testCase: ConformanceCase, outcome: Outc
   },
 };
 
-/** B2: long values continue in further frames; B3: names are ASCII; A2: a value has at most 65 535 bytes. */
+/** protocol B2: long values continue in further frames; protocol B3: names are ASCII; protocol A2: a value has at most 65 535 bytes. */
 function assertCommandSettled({ input }: ConformanceCase, outcome: Outcome): void {
   const args = Object.entries(input.args as Fields).map(
     ([name, value]) => [textOf(name), bytesOf(value)] as const,
@@ -279,7 +279,7 @@ function assertCommandSettled({ input }: ConformanceCase, outcome: Outcome): voi
   assert.deepEqual(readArguments(outcome.frames), new Map(args));
 }
 
-/** Puts the argument frames of one command together as part B2 says. */
+/** Puts the argument frames of one command together as protocol B2 says. */
 function readArguments(frames: readonly Uint8Array[]): Map<string, Uint8Array> {
   const args = new Map<string, Uint8Array>();
   let open: { name: string; value: Uint8Array; filled: number } | undefined;
@@ -303,7 +303,7 @@ function readArguments(frames: readonly Uint8Array[]): Map<string, Uint8Array> {
   return args;
 }
 
-/** B5: exactly one flag; a message that does not fit a frame is cut. */
+/** protocol B5: exactly one flag; a message that does not fit a frame is cut. */
 function assertErrorFrameSettled({ input }: ConformanceCase, outcome: Outcome): void {
   const flagCount = Number(input.protocol === true) + Number(input.application === true);
   if (flagCount === 0) {
@@ -338,7 +338,7 @@ function runSession(testCase: ConformanceCase): void {
       assertError(outcome.error, results[i]);
       assertFrames(outcome.frames, results[i].frames ?? []);
     } else if (operations[i].typeid === FrameType.streamSettings && begun) {
-      // A5: stream-settings may only ride on the frame that begins a stream.
+      // protocol A5: stream-settings may only ride on the frame that begins a stream.
       assertRefused(outcome);
     }
   }

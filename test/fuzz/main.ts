@@ -2,7 +2,7 @@
 
 import { parseArgs } from 'node:util';
 import { allTargets } from './all.ts';
-import { fuzz } from './target.ts';
+import { fuzz, randomSeed } from './target.ts';
 
 const { values } = parseArgs({
   options: {
@@ -14,7 +14,7 @@ const { values } = parseArgs({
 });
 const minutes = Number(values.minutes ?? (values.inputs === undefined ? 1 : Number.POSITIVE_INFINITY));
 const inputs = Number(values.inputs ?? Number.POSITIVE_INFINITY);
-const first = Number(values.seed ?? Math.floor(Math.random() * 2 ** 32));
+const first = Number(values.seed ?? randomSeed());
 const targets = allTargets().filter(({ name }) => values.target === undefined || name === values.target);
 if (targets.length === 0 || !(minutes > 0) || !(inputs > 0)) {
   const names = allTargets().map(({ name }) => name);

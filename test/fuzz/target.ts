@@ -24,6 +24,11 @@ export interface FuzzFigures {
   frames: number;
 }
 
+/** A seed that no run has had; whoever takes it says which it was. */
+export function randomSeed(): number {
+  return Math.floor(Math.random() * 2 ** 32);
+}
+
 const REGRESSIONS = new URL('./regressions/', import.meta.url);
 
 /** Tries inputs until `isOver`. @throws Error with the seed that leads to the failure; the input is kept. */

@@ -114,7 +114,7 @@ function get(name: string, more: CommandSpec['args'] = []): CommandSpec {
 
 // ---------------------------------------------------------------- part A, a peer without settings
 
-test('A: capabilities answers a JSON object with commands, profiles, limits and extensions', async (t) => {
+test('protocol A: capabilities answers a JSON object with commands, profiles, limits and extensions', async (t) => {
   const client = await connect(t);
   const found = JSON.parse((await client.body(client.start('capabilities'))).toString());
   for (const key of ['commands', 'profiles', 'limits', 'extensions']) t.true(key in found, key);
@@ -127,7 +127,7 @@ test('A: capabilities answers a JSON object with commands, profiles, limits and 
   clean(t, client);
 });
 
-test('A: echo gives back the argument value first and then its command data', async (t) => {
+test('protocol A: echo gives back the argument value first and then its command data', async (t) => {
   const client = await connect(t);
   same(t, await client.body(client.start('echo', { data: ['abc', 'def'] })), 'abcdef');
   same(
@@ -139,7 +139,7 @@ test('A: echo gives back the argument value first and then its command data', as
   clean(t, client);
 });
 
-test('A: empty command data, an empty argument value and no data at all each get one whole empty answer', async (t) => {
+test('protocol A: empty command data, an empty argument value and no data at all each get one whole empty answer', async (t) => {
   const client = await connect(t);
   same(t, await client.body(client.start('echo')), '');
   same(t, await client.body(client.start('echo', { data: [''] })), '');
@@ -153,7 +153,7 @@ test('A: empty command data, an empty argument value and no data at all each get
   clean(t, client);
 });
 
-test('A: files.list gives one JSON line per entry, with what the file system says of it', async (t) => {
+test('protocol A: files.list gives one JSON line per entry, with what the file system says of it', async (t) => {
   const client = await connect(t);
   const body = (await client.body(client.start('files.list'))).toString();
   const entries: Array<Record<string, unknown>> = body
@@ -175,7 +175,7 @@ test('A: files.list gives one JSON line per entry, with what the file system say
   clean(t, client);
 });
 
-test('A: files.stat gives one JSON object', async (t) => {
+test('protocol A: files.stat gives one JSON object', async (t) => {
   const client = await connect(t);
   for (const name of ['hello.txt', 'empty.bin', 'sub/inner.txt', SNOW]) {
     const truth = await stat(path.join(folder, name));
@@ -186,7 +186,7 @@ test('A: files.stat gives one JSON object', async (t) => {
   clean(t, client);
 });
 
-test('A: files.get gives whole files and ranges of them', async (t) => {
+test('protocol A: files.get gives whole files and ranges of them', async (t) => {
   const client = await connect(t);
   for (const [name, bytes] of Object.entries(FILES)) {
     same(t, await client.body(client.start('files.get', get(name))), bytes, name);
@@ -218,7 +218,7 @@ test('A: files.get gives whole files and ranges of them', async (t) => {
   clean(t, client);
 });
 
-test('A: an unknown command, a missing file and a missing argument are application errors that free their ID', async (t) => {
+test('protocol A: an unknown command, a missing file and a missing argument are application errors that free their ID', async (t) => {
   const client = await connect(t);
   const tries: Array<[string, CommandSpec]> = [
     ['no-such-command', {}],
@@ -235,7 +235,7 @@ test('A: an unknown command, a missing file and a missing argument are applicati
   clean(t, client);
 });
 
-test('A: command data that follows a command that has already failed harms nobody', async (t) => {
+test('protocol A: command data that follows a command that has already failed harms nobody', async (t) => {
   const client = await connect(t);
   const bad = client.expect(1);
   client.write(client.commandBytes(1, 'no-such-command', { data: ['early'], open: true }));
@@ -245,7 +245,7 @@ test('A: command data that follows a command that has already failed harms nobod
   clean(t, client);
 });
 
-test('A: a peer without settings gets part A only, whatever it asks for', async (t) => {
+test('protocol A: a peer without settings gets part A only, whatever it asks for', async (t) => {
   const client = await connect(t);
   const running: Array<[Exchange, Buffer | undefined]> = [];
   for (let i = 0; i < 3; i++) {
@@ -272,7 +272,7 @@ test('A: a peer without settings gets part A only, whatever it asks for', async 
   clean(t, client);
 });
 
-test('A4, B10: echo answers the first piece of command data before it has got the second', async (t) => {
+test('protocol A4, B10: echo answers the first piece of command data before it has got the second', async (t) => {
   const client = await connect(t);
   const echo = client.start('echo', { args: [['value', '<']], data: ['one'], open: true });
   let wanted = '<one';
@@ -289,7 +289,7 @@ test('A4, B10: echo answers the first piece of command data before it has got th
   clean(t, client);
 });
 
-test('B2: an argument value in many pieces, with another request in between and over several streams', async (t) => {
+test('protocol B2: an argument value in many pieces, with another request in between and over several streams', async (t) => {
   const client = await connect(t);
   const value = noise(65_535, 11);
   for (const piece of [1, 7, 4096, 30_000, 60_000]) {
@@ -311,7 +311,7 @@ test('B2: an argument value in many pieces, with another request in between and 
   clean(t, client);
 });
 
-test('B2: the first piece of a continued value may be empty, and continued arguments mix with whole ones', async (t) => {
+test('protocol B2: the first piece of a continued value may be empty, and continued arguments mix with whole ones', async (t) => {
   const client = await connect(t);
   const exchange = client.expect(1);
   const put = (part: Part): void => client.write(client.put(1, 1, part));
@@ -329,7 +329,7 @@ test('B2: the first piece of a continued value may be empty, and continued argum
   clean(t, client);
 });
 
-test('A4: command data in many frames of all sizes comes back whole', async (t) => {
+test('protocol A4: command data in many frames of all sizes comes back whole', async (t) => {
   const client = await connect(t);
   const next = chance(21);
   const data = Array.from({ length: 600 }, (_, i) => noise(next(i % 50 === 0 ? 30_000 : 300), i));
@@ -338,7 +338,7 @@ test('A4: command data in many frames of all sizes comes back whole', async (t) 
   clean(t, client);
 });
 
-test('A4: the frames of many requests, interleaved over several streams, each find their own answer', async (t) => {
+test('protocol A4: the frames of many requests, interleaved over several streams, each find their own answer', async (t) => {
   const client = await connect(t);
   const next = chance(31);
   const queues: Array<{ exchange: Exchange; parts: Part[]; wanted: Buffer }> = [];
@@ -363,7 +363,7 @@ test('A4: the frames of many requests, interleaved over several streams, each fi
   clean(t, client);
 });
 
-test('A4: a request ID is free again as soon as its answer is complete', async (t) => {
+test('protocol A4: a request ID is free again as soon as its answer is complete', async (t) => {
   const client = await connect(t);
   for (let i = 0; i < 300; i++) {
     const word = `turn ${i}`;
@@ -373,7 +373,7 @@ test('A4: a request ID is free again as soon as its answer is complete', async (
   clean(t, client);
 });
 
-test.serial('B4: request IDs wrap from 65535 to 1, past one that is still busy', async (t) => {
+test.serial('protocol B4: request IDs wrap from 65535 to 1, past one that is still busy', async (t) => {
   t.timeout(110_000);
   const client = await connect(t);
   const first = client.nextId();
@@ -401,7 +401,7 @@ test.serial('B4: request IDs wrap from 65535 to 1, past one that is still busy',
   clean(t, client);
 });
 
-test('A5: a client stream may end and begin afresh, on one frame or over many', async (t) => {
+test('protocol A5: a client stream may end and begin afresh, on one frame or over many', async (t) => {
   const client = await connect(t);
   for (let i = 0; i < 10; i++) {
     const exchange = client.expect(client.nextId());
@@ -415,7 +415,7 @@ test('A5: a client stream may end and begin afresh, on one frame or over many', 
   clean(t, client);
 });
 
-test('B1: a begin on a stream that is still open is accepted and resets the stream', async (t) => {
+test('protocol B1: a begin on a stream that is still open is accepted and resets the stream', async (t) => {
   const client = await connect(t);
   for (let i = 0; i < 10; i++) {
     const exchange = client.expect(client.nextId());
@@ -426,7 +426,7 @@ test('B1: a begin on a stream that is still open is accepted and resets the stre
   clean(t, client);
 });
 
-test('A5: sixteen client streams may be open at once, the last of all IDs among them', async (t) => {
+test('protocol A5: sixteen client streams may be open at once, the last of all IDs among them', async (t) => {
   const client = await connect(t);
   const streams = [...Array.from({ length: 15 }, (_, i) => 1 + 2 * i), 255];
   const running = streams.map((stream) => client.start('echo', { data: [`on ${stream}`] }, stream));
@@ -436,7 +436,7 @@ test('A5: sixteen client streams may be open at once, the last of all IDs among 
   clean(t, client);
 });
 
-test('A5: stream-settings for identity are part A and change nothing', async (t) => {
+test('protocol A5: stream-settings for identity are part A and change nothing', async (t) => {
   const client = await connect(t);
   const exchange = client.expect(1);
   client.write(client.beginStream(3, 'identity', 1), client.commandBytes(1, 'echo', { data: ['plain'] }, 3));
@@ -462,19 +462,19 @@ async function chopped(t: ExecutionContext, size: () => number, options: Connect
   clean(t, client);
 }
 
-test('A1: every byte may arrive in a segment of its own', async (t) => {
+test('protocol A1: every byte may arrive in a segment of its own', async (t) => {
   await chopped(t, () => 1);
   await chopped(t, () => 1, ALL);
 });
 
-test('A1: segments may cut frames anywhere', async (t) => {
+test('protocol A1: segments may cut frames anywhere', async (t) => {
   for (let seed = 0; seed < 12; seed++) {
     const next = chance(seed);
     await chopped(t, () => 1 + next(23));
   }
 });
 
-test('A1: everything may arrive in one segment', async (t) => {
+test('protocol A1: everything may arrive in one segment', async (t) => {
   await chopped(t, () => Number.MAX_SAFE_INTEGER);
   const client = await connect(t);
   const running: Exchange[] = [];
@@ -489,7 +489,7 @@ test('A1: everything may arrive in one segment', async (t) => {
   clean(t, client);
 });
 
-test('C2: sender-settings and commands may go out in one write, before the server has said anything', async (t) => {
+test('protocol C2: sender-settings and commands may go out in one write, before the server has said anything', async (t) => {
   const client = await connect(t, { ...ALL, manual: true });
   const exchange = client.expect(1);
   client.write(
@@ -504,7 +504,7 @@ test('C2: sender-settings and commands may go out in one write, before the serve
 
 // ---------------------------------------------------------------- the raw client itself
 
-test('B1: the raw client follows a server that begins stream 2 anew for every response', async (t) => {
+test('protocol B1: the raw client follows a server that begins stream 2 anew for every response', async (t) => {
   const replies: Buffer[] = [];
   const settings = {
     request: 1,
@@ -552,9 +552,9 @@ test('B1: the raw client follows a server that begins stream 2 anew for every re
   t.true(client.violations.every((v) => v.startsWith('a response to a request that is not active')));
 });
 
-// ---------------------------------------------------------------- C2: encoded responses
+// ---------------------------------------------------------------- protocol C2: encoded responses
 
-test("C2: the server's sender-settings are its first frame, and unknown keys in ours are ignored", async (t) => {
+test("protocol C2: the server's sender-settings are its first frame, and unknown keys in ours are ignored", async (t) => {
   const settings = {
     contentEncodings: ['zlib'],
     extensions: EXTENSIONS,
@@ -572,7 +572,7 @@ test("C2: the server's sender-settings are its first frame, and unknown keys in 
   clean(t, client);
 });
 
-test('C2: the frame that brings the settings may both begin and end its stream', async (t) => {
+test('protocol C2: the frame that brings the settings may both begin and end its stream', async (t) => {
   const client = await connect(t, { settings: {}, manual: true });
   client.write(client.put(1, 0, settingsPart({}), { begin: true, end: true }));
   same(t, await client.body(client.start('echo', { data: ['after'] })), 'after');
@@ -599,7 +599,7 @@ const ENCODINGS: Array<[title: string, contentEncodings: string[] | undefined, a
 ];
 
 for (const [title, contentEncodings, allowed] of ENCODINGS) {
-  test(`C2, B1: with ${title} every response frame decodes at once, by two decoders, to its exact bytes`, async (t) => {
+  test(`protocol C2, B-profiles: with ${title} every response frame decodes at once, by two decoders, to its exact bytes`, async (t) => {
     const client = await connect(t, { settings: { contentEncodings, extensions: EXTENSIONS } });
     const running: Array<[Exchange, Buffer | undefined]> = [];
     for (let round = 0; round < 4; round++) {
@@ -632,7 +632,7 @@ for (const [title, contentEncodings, allowed] of ENCODINGS) {
 }
 
 for (const profile of PROFILES) {
-  test(`A5, B1: under ${profile} a context lives on from request to request`, async (t) => {
+  test(`protocol A5, B-profiles: under ${profile} a context lives on from request to request`, async (t) => {
     const client = await connect(t, { settings: { contentEncodings: [profile], extensions: EXTENSIONS } });
     let wire = 0;
     for (let i = 0; i < 40; i++) {
@@ -646,7 +646,7 @@ for (const profile of PROFILES) {
   });
 }
 
-test('C2: no payload is longer than the maxFrameSize of the peer', async (t) => {
+test('protocol C2: no payload is longer than the maxFrameSize of the peer', async (t) => {
   const client = await connect(t, {
     settings: { contentEncodings: ['zlib'], extensions: EXTENSIONS, maxFrameSize: 2048 },
   });
@@ -656,7 +656,7 @@ test('C2: no payload is longer than the maxFrameSize of the peer', async (t) => 
   clean(t, client);
 });
 
-test('C: a ping is answered with its own eight bytes', async (t) => {
+test('protocol C: a ping is answered with its own eight bytes', async (t) => {
   const client = await connect(t, ALL);
   for (let i = 0; i < 5; i++) {
     const token = noise(8, i);
@@ -669,7 +669,7 @@ test('C: a ping is answered with its own eight bytes', async (t) => {
 // ---------------------------------------------------------------- encoded client streams
 
 for (const profile of PROFILES) {
-  test(`B1: encoded frames from the client under ${profile}, with plain ones in between`, async (t) => {
+  test(`protocol B-profiles: encoded frames from the client under ${profile}, with plain ones in between`, async (t) => {
     const client = await connect(t, IDENTITY);
     client.write(client.beginStream(3, profile));
     const next = chance(41);
@@ -695,7 +695,7 @@ for (const profile of PROFILES) {
     clean(t, client);
   });
 
-  test(`A5, B1: a client stream under ${profile} ends, finished or not, and begins again with a new context`, async (t) => {
+  test(`protocol A5, B-profiles: a client stream under ${profile} ends, finished or not, and begins again with a new context`, async (t) => {
     const client = await connect(t, ALL);
     for (let round = 0; round < 8; round++) {
       client.write(client.beginStream(3, profile, round % 2 === 0 ? 0 : 2 * round + 1));
@@ -721,7 +721,7 @@ for (const profile of PROFILES) {
     clean(t, client);
   });
 
-  test(`A1: encoded frames under ${profile} may be cut anywhere on their way`, async (t) => {
+  test(`protocol A1: encoded frames under ${profile} may be cut anywhere on their way`, async (t) => {
     const client = await connect(t, ALL);
     const out = [client.beginStream(5, profile)];
     const wanted: Array<[Exchange, Buffer]> = [];
@@ -739,7 +739,7 @@ for (const profile of PROFILES) {
   });
 }
 
-test('B1: several complete zstd frames in a row on one stream are one valid stream', async (t) => {
+test('protocol B-profiles: several complete zstd frames in a row on one stream are one valid stream', async (t) => {
   const client = await connect(t, ALL);
   const exchange = client.expect(1);
   const encoder = new Encoder('zstd-8mb');
@@ -777,7 +777,7 @@ test('B1: several complete zstd frames in a row on one stream are one valid stre
   clean(t, client);
 });
 
-test('B1: encoded frames on a stream under identity are the bytes themselves', async (t) => {
+test('protocol B-profiles: encoded frames on a stream under identity are the bytes themselves', async (t) => {
   const client = await connect(t, ALL);
   const exchange = client.expect(1);
   client.write(client.beginStream(3, 'identity'));
@@ -788,7 +788,7 @@ test('B1: encoded frames on a stream under identity are the bytes themselves', a
   clean(t, client);
 });
 
-test('A4: the frames of one request on a plain, a zlib and a zstd stream keep their order', async (t) => {
+test('protocol A4: the frames of one request on a plain, a zlib and a zstd stream keep their order', async (t) => {
   const client = await connect(t, ALL);
   const next = chance(61);
   client.write(
@@ -823,11 +823,11 @@ test('A4: the frames of one request on a plain, a zlib and a zstd stream keep th
   clean(t, client);
 });
 
-// ---------------------------------------------------------------- C3: cancel
+// ---------------------------------------------------------------- protocol C3: cancel
 
 const cancelPart: Part = { type: Type.cancel, flags: 0 };
 
-test('C3: a cancelled request ends with the application error cancelled, and its ID is free again', async (t) => {
+test('protocol C3: a cancelled request ends with the application error cancelled, and its ID is free again', async (t) => {
   const client = await connect(t, ALL);
   for (let round = 0; round < 5; round++) {
     const echo = client.start('echo', { data: ['begun'], open: true }, 1, 60_001);
@@ -852,7 +852,7 @@ test('C3: a cancelled request ends with the application error cancelled, and its
   clean(t, client);
 });
 
-test('C3: one cancel does not touch the requests next to it', async (t) => {
+test('protocol C3: one cancel does not touch the requests next to it', async (t) => {
   const client = await connect(t, ALL);
   const echoes = Array.from({ length: 6 }, (_, i) => client.start('echo', { data: [`${i}`], open: true }));
   for (const echo of echoes) await client.until(() => echo.received === 1, 'an echo');
@@ -868,7 +868,7 @@ test('C3: one cancel does not touch the requests next to it', async (t) => {
   clean(t, client);
 });
 
-test('C3: cancelling a finished or unknown request is ignored', async (t) => {
+test('protocol C3: cancelling a finished or unknown request is ignored', async (t) => {
   const client = await connect(t, ALL);
   const done = client.start('echo', { data: ['done'] });
   same(t, await client.body(done), 'done');
@@ -886,7 +886,7 @@ test('C3: cancelling a finished or unknown request is ignored', async (t) => {
   clean(t, client);
 });
 
-test('C3, C4: a request that waits for credit can be cancelled', async (t) => {
+test('protocol C3, C4: a request that waits for credit can be cancelled', async (t) => {
   const client = await connect(t, { settings: { extensions: EXTENSIONS, requestWindow: 1000 } });
   const file = client.start('files.get', get('big.bin'));
   await client.until(() => file.received >= 1000, 'the window to be used up');
@@ -898,9 +898,9 @@ test('C3, C4: a request that waits for credit can be cancelled', async (t) => {
   clean(t, client);
 });
 
-// ---------------------------------------------------------------- C4: credit
+// ---------------------------------------------------------------- protocol C4: credit
 
-test('C4: a response stops at its window until credit comes, while other requests are answered', async (t) => {
+test('protocol C4: a response stops at its window until credit comes, while other requests are answered', async (t) => {
   const client = await connect(t, {
     settings: { contentEncodings: ['zlib', 'zstd-8mb'], extensions: ['credit', 'ping'], requestWindow: 1000 },
   });
@@ -925,7 +925,7 @@ test('C4: a response stops at its window until credit comes, while other request
   clean(t, client);
 });
 
-test('C4: each request has a window of its own, and a response that fits needs no credit', async (t) => {
+test('protocol C4: each request has a window of its own, and a response that fits needs no credit', async (t) => {
   const client = await connect(t, { settings: { extensions: ['credit', 'ping'], requestWindow: 1000 } });
   const stuck = [1, 2, 3].map(() => client.start('files.get', get('noise.bin')));
   for (const exchange of stuck) await client.until(() => exchange.received >= 1000, '1 000 bytes each');
@@ -941,7 +941,7 @@ test('C4: each request has a window of its own, and a response that fits needs n
   clean(t, client);
 });
 
-test('C4: the connection window holds all responses together, and credit under request ID 0 widens it', async (t) => {
+test('protocol C4: the connection window holds all responses together, and credit under request ID 0 widens it', async (t) => {
   const client = await connect(t, { settings: { extensions: ['credit', 'ping'], connectionWindow: 3000 } });
   const files = [1, 2].map(() => client.start('files.get', get('noise.bin')));
   const total = (): number => files[0]!.received + files[1]!.received;
@@ -957,9 +957,9 @@ test('C4: the connection window holds all responses together, and credit under r
   clean(t, client);
 });
 
-// ---------------------------------------------------------------- C6: reserved arguments
+// ---------------------------------------------------------------- protocol C6: reserved arguments
 
-test('C6: a deadline that passes ends the request, not before its time and not the others', async (t) => {
+test('protocol C6: a deadline that passes ends the request, not before its time and not the others', async (t) => {
   const client = await connect(t, ALL);
   const calm = client.start('echo', { data: ['calm'], open: true });
   const before = performance.now();
@@ -973,7 +973,7 @@ test('C6: a deadline that passes ends the request, not before its time and not t
   clean(t, client);
 });
 
-test('C6: a request that meets its deadline is answered, and reserved arguments are not the value', async (t) => {
+test('protocol C6: a request that meets its deadline is answered, and reserved arguments are not the value', async (t) => {
   const client = await connect(t, ALL);
   const args: CommandSpec['args'] = [
     [':deadline-ms', '60000'],
@@ -997,7 +997,7 @@ function company(client: Client, id: number): Frame[] {
 }
 
 for (const profile of PROFILES) {
-  test(`C6, D: under ${profile} a sensitive response stays out of every shared context`, async (t) => {
+  test(`protocol C6, D: under ${profile} a sensitive response stays out of every shared context`, async (t) => {
     const client = await connect(t, { settings: { contentEncodings: [profile], extensions: EXTENSIONS } });
     const running: Array<[Exchange, Buffer]> = [];
     const sensitive: Exchange[] = [];
@@ -1023,9 +1023,9 @@ for (const profile of PROFILES) {
   });
 }
 
-// ---------------------------------------------------------------- B7: end of input
+// ---------------------------------------------------------------- protocol B7: end of input
 
-test('B7: after the end of input what is in flight is answered and the connection closes', async (t) => {
+test('protocol B7: after the end of input what is in flight is answered and the connection closes', async (t) => {
   for (const options of [{}, ALL]) {
     const client = await connect(t, options);
     const file = client.expect(client.nextId());
@@ -1045,7 +1045,7 @@ test('B7: after the end of input what is in flight is answered and the connectio
   }
 });
 
-test('B7: commands still partly received at the end of input are never run', async (t) => {
+test('protocol B7: commands still partly received at the end of input are never run', async (t) => {
   const client = await connect(t);
   const whole = client.expect(1);
   const nameOnly = client.expect(3);
@@ -1074,7 +1074,7 @@ test('B7: commands still partly received at the end of input are never run', asy
   clean(t, client);
 });
 
-test('B7: input that ends inside a frame, or before any, closes the connection', async (t) => {
+test('protocol B7: input that ends inside a frame, or before any, closes the connection', async (t) => {
   const cut = await connect(t);
   same(t, await cut.body(cut.start('echo', { data: ['whole'] })), 'whole');
   cut.socket.end(cut.commandBytes(5, 'echo', { data: ['never whole'] }).subarray(0, 9));
@@ -1092,7 +1092,7 @@ test('B7: input that ends inside a frame, or before any, closes the connection',
   }
 });
 
-// ---------------------------------------------------------------- B3, B5, B6: protocol errors
+// ---------------------------------------------------------------- protocol B3, B5, B6: protocol errors
 
 interface Offence {
   options?: ConnectOptions;
@@ -1372,12 +1372,12 @@ for (const type of [0, 14, 15]) {
 }
 
 for (const [title, offence] of Object.entries(offences)) {
-  test(`B3–B9: ${title} is a protocol error, closes its connection and touches no other`, async (t) => {
+  test(`protocol B3–B9: ${title} is a protocol error, closes its connection and touches no other`, async (t) => {
     await offend(t, offence);
   });
 }
 
-test('B9: what is just within the limits is no protocol error', async (t) => {
+test('protocol B9: what is just within the limits is no protocol error', async (t) => {
   const client = await connect(t);
   const within: Array<[string, CommandSpec]> = [
     ['x'.repeat(255), {}],
@@ -1396,7 +1396,7 @@ test('B9: what is just within the limits is no protocol error', async (t) => {
   clean(t, client);
 });
 
-test('B9: an encoded frame of 1 MiB that compresses well within the limits is accepted', async (t) => {
+test('protocol B9: an encoded frame of 1 MiB that compresses well within the limits is accepted', async (t) => {
   for (const profile of PROFILES) {
     const client = await connect(t, ALL);
     const exchange = client.expect(1);

@@ -166,7 +166,7 @@ test('requests that wait for the hook count, and can be cancelled', async (t) =>
   t.regex((await peer.protocolError()) ?? '', /maxConcurrentRequests/);
 });
 
-// ------------------------------------------------------------------------- the length oracle (D: CRIME, BREACH)
+// ------------------------------------------------------------------------- the length oracle (protocol D: CRIME, BREACH)
 
 const SECRET = 'token=9f3ac1e7';
 const ALPHABET = '0123456789abcdef';

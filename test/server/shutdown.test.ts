@@ -10,6 +10,7 @@ import ava, { type ExecutionContext } from 'ava';
 import { type Client, createServer, type ServerOptions } from '../../src/index.ts';
 import { FrameType } from '../../src/wire/frame.ts';
 import { tempFolder } from '../files/helper.ts';
+import { arrived, makeLatch } from '../fixtures/latch.ts';
 import { stoppedClock } from '../helpers/clock.ts';
 import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { dial, halted, reach, serving, Watch } from '../helpers/serving.ts';
@@ -83,6 +84,7 @@ async function settle(client: Client): Promise<void> {
   for (let i = 0; i < 5; i++) await client.ping();
 }
 
+const held = makeLatch();
 const ENDLESS: Record<string, ServerOptions['commands']> = {
   'on the main thread': {
     endless: async function* () {
@@ -99,7 +101,13 @@ const ENDLESS: Record<string, ServerOptions['commands']> = {
     },
   },
   'in a lane': { endless: lane('endless') },
-  'in an endless loop in a lane': { endless: lane('loop') },
+  'that holds its lane': {
+    endless: {
+      module: new URL('../fixtures/stubborn.ts', import.meta.url),
+      export: 'busy',
+      options: held,
+    },
+  },
 };
 for (const [where, commands] of Object.entries(ENDLESS)) {
   test(`after the grace time a handler ${where} is ended, and its peer told`, async (t) => {
@@ -107,7 +115,8 @@ for (const [where, commands] of Object.entries(ENDLESS)) {
     const { server, port } = await serving(t, { commands, laneTimeout: LONG });
     const peer = await RawPeer.connect(t, port);
     peer.send('1 1 stream-begin command-name eos endless', '3 1 0 command-name have-args endless');
-    await peer.until(() => peer.frames.some(({ requestId }) => requestId === 1));
+    if (where === 'that holds its lane') await arrived(held, 1);
+    else await peer.until(() => peer.frames.some(({ requestId }) => requestId === 1));
     const closed = server.close(200);
     clock.advance(199);
     for (let i = 0; i < 30; i++) await turn();

@@ -1,4 +1,4 @@
-/** The wire layer by example: splitter, payload layouts, frame makers, frames as text (protocol.md A, B, C). */
+/** The wire layer by example: splitter, payload layouts, frame makers, frames as text (protocol A, B, C). */
 
 import test from 'ava';
 import { ProtocolError, type ProtocolErrorCode } from '../../src/wire/errors.ts';

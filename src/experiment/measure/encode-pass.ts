@@ -187,7 +187,7 @@ class Encoding {
     return stream;
   }
 
-  /** Stream 2 is the connection's plain one (protocol.md B4). */
+  /** Stream 2 is the connection's plain one (protocol B4). */
   #idOf({ place }: PlannedStream): number {
     return this.#freeIds.shift() ?? 2 * (place + 2);
   }

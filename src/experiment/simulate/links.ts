@@ -17,7 +17,7 @@ import type { Workload } from '../traffic/workload.ts';
 import type { Plan, PlannedFrame } from './frame-plan.ts';
 import { Heap } from './heap.ts';
 
-/** A frame's fixed cost in an encoder, as bytes: 2 µs against 5 µs per KiB (design.md §2). */
+/** A frame's fixed cost in an encoder, as bytes: 2 µs against 5 µs per KiB. */
 const FRAME_BYTES = 512;
 
 export const DEFAULT_LINKS: readonly number[] = [1e6, 1e7, 1e8, 1e9, 1e10];

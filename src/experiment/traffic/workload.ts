@@ -8,7 +8,7 @@ export interface WorkloadResponse {
   readonly command: string;
   /** What the policy `affinity` goes by; missing: the command. */
   readonly key?: string;
-  /** Responses share contexts only within their connection (protocol.md D). */
+  /** Responses share contexts only within their connection (protocol D). */
   readonly connection: number;
   readonly bytes: Uint8Array;
   /** Where the handler's output was cut, when that is known; missing: it came in one piece. */

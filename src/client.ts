@@ -1,0 +1,24 @@
+/** millrace's client for Node.js, without what only a server needs. */
+
+// Who uses this needs the types of Node.js, and TypeScript loads no types by itself.
+/// <reference types="node" preserve="true" />
+
+// Before all others: what they do may fail on an old Node in less clear ways.
+import './require-node.ts';
+
+export type { Client, ClientStats } from './client/client.ts';
+export { type ConnectOptions, connect } from './client/connect.ts';
+export type { CallOptions, ClientOptions } from './client/options.ts';
+export type { Response } from './client/response.ts';
+export type {
+  Codec,
+  CodecModule,
+  Decoder,
+  DecoderLimits,
+  Encoder,
+  EncoderOptions,
+} from './encoding/codec.ts';
+export { extraCodecs } from './encoding/extra.ts';
+export { type PullOptions, pull } from './files/pull.ts';
+export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
+export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';

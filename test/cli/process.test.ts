@@ -1,0 +1,217 @@
+/** What only a process has: signals, an environment, another user, a pipe that nobody reads, a start of Node itself. */
+
+import { randomBytes } from 'node:crypto';
+import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import test from 'ava';
+import { connect } from '../../src/index.ts';
+import { contents, fill, tempFolder } from '../files/helper.ts';
+import {
+  addressOf,
+  bottleneck,
+  FINISHING,
+  HUGE,
+  isOneLine,
+  MILLRACE,
+  millrace,
+  partsIn,
+  run,
+  serve,
+  serveAlone,
+  start,
+  TREE,
+  until,
+} from './helper.ts';
+
+const DEMO = fileURLToPath(new URL('../../demo/main.ts', import.meta.url));
+
+// One process after the other: many at once only wait for each other.
+
+test.serial(
+  'a command line that works ends with 0, one with a mistake with 2, one that fails with 1',
+  async (t) => {
+    t.regex((await start(t, ['--version']).ended).out, /^\d+\.\d+\.\d+\n$/);
+    isOneLine(t, await start(t, ['serv']).ended, 2, /unknown command 'serv'.*serve/);
+    isOneLine(t, await start(t, ['call', '127.0.0.1:1', 'x']).ended, 1, /nothing listens/);
+  },
+);
+
+test.serial('a folder is served by one process and pulled by another', async (t) => {
+  const { dir, dest, address } = await serveAlone(t, TREE);
+  const { code, out, err } = await start(t, ['pull', address, dest]).ended;
+  t.like({ code, err }, { code: 0, err: '' });
+  t.regex(out, /^4 files, 700 kB /);
+  t.deepEqual(contents(dest), contents(dir));
+});
+
+test.serial('what comes by a pipe is read as what is in a file', async (t) => {
+  const hex = '0c000001000101116361706162696c6974696573';
+  const text = '1 1 stream-begin command-name eos capabilities';
+  t.is((await start(t, ['frame', 'decode'], { input: Buffer.from(hex, 'hex') }).ended).out, `${text}\n`);
+});
+
+test.serial('a socket that a killed server has left behind is served on again', async (t) => {
+  const socket = join(tempFolder(t), 'socket');
+  const killed = await serveAlone(t, {}, '--socket', socket);
+  killed.child.kill('SIGKILL');
+  await killed.ended;
+  t.true(existsSync(socket));
+  t.is((await serve(t, TREE, '--socket', socket)).address, `unix:${socket}`);
+});
+
+test.serial('a file that the server cannot read is one line', async (t) => {
+  const nobody = 65_534;
+  const isRoot = process.getuid?.() === 0;
+  const folder = tempFolder(t);
+  chmodSync(folder, 0o755);
+  fill(folder, { good: 'x', 'sub/secret': 'y', 'dark/file': 'y', secret: 'y' });
+  chmodSync(join(folder, 'secret'), 0);
+  chmodSync(join(folder, 'dark'), 0o444); // its names can be read, and nothing else
+  chmodSync(join(folder, 'sub'), 0);
+  // The super-user can read everything: the server must be somebody else.
+  const server = start(t, ['serve', folder, '--port', '0'], { uid: isRoot ? nobody : undefined });
+  const address = await addressOf(server);
+  if (address.startsWith('none')) return t.pass(`not to be had here: ${address}`);
+  const { code, out, err } = await millrace('pull', address, join(tempFolder(t), 'dest'));
+  t.is(code, 1);
+  t.deepEqual(err.trimEnd().split('\n').sort(), [
+    'millrace: dark/file: left out: permission denied',
+    'millrace: permission denied: secret',
+    'millrace: sub: left out: permission denied',
+  ]);
+  t.regex(out, /^1 file, .* 3 failed\n$/);
+});
+
+test.serial('call ends quietly when nobody reads on', async (t) => {
+  const { address } = await serve(t, { big: Buffer.alloc(30_000_000) });
+  const { child, said, ended } = start(t, ['call', address, 'files.get', 'path=big']);
+  await said('out', /./s);
+  child.stdout!.destroy();
+  const { code, err } = await ended;
+  t.is(err, '');
+  t.is(code, 0);
+});
+
+test.serial('a connection that breaks is one line, and no part of a file stays', async (t) => {
+  const { address, dest } = await serve(t, HUGE);
+  let hasPart = false;
+  const breaking = await bottleneck(t, address, async (client) => {
+    await until(() => partsIn(dest).length > 0);
+    hasPart = true;
+    client.resetAndDestroy();
+  });
+  isOneLine(t, await millrace('pull', breaking, dest), 1, /files came, the same command fetches the rest/);
+  t.true(hasPart);
+  t.deepEqual(partsIn(dest), []);
+  t.false(existsSync(join(dest, 'huge')));
+});
+
+test.serial('a pull whose terminal is closed leaves nothing half-written', async (t) => {
+  const { address, dest } = await serve(t, HUGE);
+  const { signals, ended } = run(['pull', await bottleneck(t, address, () => {}), dest]);
+  await until(() => partsIn(dest).length > 0);
+  signals.emit('SIGHUP', 'SIGHUP');
+  isOneLine(t, await ended, 129, /stopped; \d of \d files came/);
+  t.deepEqual(partsIn(dest), []);
+});
+
+test.serial('Ctrl-C ends a pull with nothing half-written', async (t) => {
+  const { address, dest } = await serve(t, HUGE);
+  const stopping = await bottleneck(t, address, () => {});
+  const { child, ended } = start(t, ['pull', stopping, dest]);
+  await until(() => partsIn(dest).length > 0);
+  child.kill('SIGINT');
+  isOneLine(t, await ended, 130, /stopped; \d of \d files came/);
+  t.deepEqual(partsIn(dest), []);
+  t.false(existsSync(join(dest, 'huge')));
+});
+
+test.serial(
+  'a server on Linux has malloc set up, as the process that was started; who has set it up is left alone',
+  async (t) => {
+    if (process.platform !== 'linux') return t.pass('nothing is set elsewhere');
+    const isSetting = (text: string) => /^(MALLOC_|GLIBC_TUNABLES)/.test(text);
+    const nothingSet = Object.fromEntries(Object.entries(process.env).filter(([name]) => !isSetting(name)));
+    const settingsOf = async (env: NodeJS.ProcessEnv) => {
+      const server = start(t, ['serve', tempFolder(t), '--port', '0'], { env });
+      await server.said('out', /\n/);
+      const found = readFileSync(`/proc/${server.child.pid}/environ`, 'latin1').split('\0');
+      server.child.kill('SIGTERM');
+      const { code, err } = await server.ended;
+      t.is(code, 0);
+      t.regex(err, FINISHING);
+      return found.filter(isSetting);
+    };
+    t.deepEqual(await settingsOf(nothingSet), ['MALLOC_ARENA_MAX=2', 'MALLOC_MMAP_THRESHOLD_=262144']);
+    t.deepEqual(await settingsOf({ ...nothingSet, MALLOC_TRIM_THRESHOLD_: '9' }), [
+      'MALLOC_TRIM_THRESHOLD_=9',
+    ]);
+  },
+);
+
+test.serial('a second signal ends the server at once', async (t) => {
+  const { child, ended, address, said } = await serveAlone(t, { big: Buffer.alloc(50_000_000) });
+  const [host, port] = address.split(':');
+  const client = await connect({ host, port: Number(port) });
+  t.teardown(() => client.destroy());
+  // Its window is soon full, for nobody reads on.
+  const pieces = client.call('files.get', { args: { path: 'big' } })[Symbol.asyncIterator]();
+  await pieces.next();
+  child.kill('SIGINT');
+  await said('err', /finishing the requests in flight/);
+  child.kill('SIGINT');
+  t.is((await ended).code, 130);
+});
+
+test.serial(
+  'a recording that the disk has no room for is told when it stops, and the server goes on',
+  async (t) => {
+    const folder = tempFolder(t);
+    const capture = join(folder, 'capture');
+    mkdirSync(join(folder, 'served'));
+    fill(join(folder, 'served'), { big: randomBytes(1_000_000) });
+    // A process that may write no file of more than some KiB meets the same error as one on a full disk.
+    const limited = ['/bin/sh', '-c', 'ulimit -f 64; exec "$0" "$@"', process.execPath, MILLRACE] as const;
+    const args = ['serve', join(folder, 'served'), '--port', '0', '--record', capture];
+    const server = start(t, args, { command: limited });
+    const address = await addressOf(server);
+    t.is((await millrace('call', address, 'files.get', 'path=big')).out.length, 1_000_000);
+    await server.said('err', /\n/);
+    t.regex(server.seen.err, /^millrace: recording stopped: the file may not be so large\n$/);
+    t.is((await millrace('call', address, 'files.get', 'path=big')).out.length, 1_000_000);
+    server.child.kill('SIGTERM');
+    const { code, out } = await server.ended;
+    t.is(code, 0);
+    t.regex(
+      out,
+      /recorded \d responses?, \d+(\.\d+)? (bytes|kB), in \S+ \(incomplete: the file may not be so large\)\n$/,
+    );
+  },
+);
+
+test.serial('the demo compares every byte and shows what the streams saved', async (t) => {
+  const folder = tempFolder(t);
+  const record = (i: number) =>
+    `export const value${i} = { name: 'value ${i}', list: [${i}, ${i * 7}] };\n`.repeat(20);
+  fill(folder, Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`d${i % 9}/f${i}.js`, record(i)])));
+  const demo = (...args: string[]) =>
+    start(t, [folder, ...args], { command: [process.execPath, DEMO] }).ended;
+  const { code, out, err } = await demo('--json');
+  t.is(code, 0, err);
+  const result = JSON.parse(out);
+  t.like(result, { files: 300, identical: true, lanesUsed: 2 });
+  t.deepEqual(Object.keys(result), [
+    ...['files', 'bytes', 'wireBytes', 'perRequestBytes', 'perFrameBytes'],
+    ...['identical', 'lanesUsed', 'seconds', 'streams', 'lanes'],
+  ]);
+  t.true(result.wireBytes < 0.7 * result.perRequestBytes, out);
+  t.true(result.perRequestBytes <= result.perFrameBytes);
+  const bytesOf = (rows: { bytesIn: number }[]) => rows.reduce((sum, { bytesIn }) => sum + bytesIn, 0);
+  t.true(bytesOf(result.streams) >= result.bytes, out);
+  const shown = await demo();
+  t.is(shown.code, 0, shown.err);
+  t.regex(shown.out, /300 files, .* every byte is the same/);
+  t.regex(shown.out, /npx millrace serve DIR\n.*npx millrace pull HOST:PORT DEST\n$/);
+  t.is((await demo('--nope')).code, 2);
+});

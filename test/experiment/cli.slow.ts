@@ -1,0 +1,131 @@
+/** `millrace experiment` as a process of its own, with traffic that it has recorded itself. */
+
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import test from 'ava';
+import { readResults } from '../../src/experiment/results/results.ts';
+import { tempFolder } from '../files/helper.ts';
+
+const MILLRACE = fileURLToPath(new URL('../../src/cli/millrace.ts', import.meta.url));
+
+interface Ended {
+  code: number;
+  out: string;
+  err: string;
+}
+
+function millrace(...args: string[]): Promise<Ended> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [MILLRACE, ...args], (error, out, err) => {
+      resolve({ code: error === null ? 0 : Number(error.code), out, err });
+    });
+  });
+}
+
+const QUICK = ['experiment', 'generate:json900', '--sample-bytes', '100K', '--rounds', '1', '--jobs', '1'];
+
+test('an experiment is run, gone on with, and served from', async (t) => {
+  const folder = tempFolder(t);
+  const out = join(folder, 'results');
+  const first = await millrace(...QUICK, '--out', out, '--level', '1,3', '--policy', 'single', '--json');
+  t.is(first.code, 0, first.err);
+  const [{ aim, flags, checked }] = JSON.parse(first.out);
+  t.is(aim, 'bytes');
+  t.regex(flags, /^--profile zstd-8mb --level [13] --policy single$/);
+  t.true(checked.ratio > 1);
+
+  const again = await millrace(...QUICK, '--out', out, '--level', '1,3,5', '--no-check');
+  t.is(again.code, 1);
+  t.regex(again.err, /^millrace: .*go on with --resume/);
+  const resumed = await millrace(
+    ...QUICK,
+    '--out',
+    out,
+    '--level',
+    '1,3,5',
+    '--policy',
+    'single',
+    '--resume',
+    '--no-check',
+  );
+  t.is(resumed.code, 0, resumed.err);
+  t.regex(resumed.out, /^3 settings on \d+ responses\n/);
+  t.regex(resumed.out, /millrace serve DIR --profile/);
+  t.is(readResults(join(out, 'results.json')).cells.length, 3);
+
+  const record = join(folder, 'capture');
+  const from = ['--profile-from', join(out, 'results.json'), '--aim', 'cpu', '--record', record];
+  const server = spawn(process.execPath, [MILLRACE, 'serve', out, '--port', '0', ...from]);
+  t.teardown(() => server.kill('SIGKILL'));
+  let said = '';
+  server.stdout.on('data', (text) => {
+    said += text;
+  });
+  await once(server.stdout, 'data');
+  t.regex(said, /policy single, zstd-8mb\)/);
+  const address = / on (\S+) \(/.exec(said)?.[1] as string;
+  t.is(
+    (await millrace('call', address, 'files.get', 'path=results.csv')).out,
+    readFileSync(join(out, 'results.csv'), 'utf8'),
+  );
+  server.kill('SIGTERM');
+  await once(server, 'close');
+  t.regex(said, /recorded 1 response, /);
+  const captured = await millrace(
+    'experiment',
+    record,
+    '--out',
+    join(folder, 'more'),
+    '--level',
+    '1',
+    '--no-check',
+  );
+  t.is(captured.code, 0, captured.err);
+});
+
+test('a stop leaves a folder to go on with', async (t) => {
+  const out = join(tempFolder(t), 'results');
+  const child = spawn(process.execPath, [
+    MILLRACE,
+    ...QUICK,
+    '--out',
+    out,
+    '--level',
+    '1..12',
+    '--streams',
+    '1..4',
+  ]);
+  t.teardown(() => child.kill('SIGKILL'));
+  let said = '';
+  child.stderr.on('data', (text) => {
+    said += text;
+  });
+  for (let lines = 0; lines < 3; ) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    try {
+      lines = readFileSync(join(out, 'journal.jsonl'), 'utf8').split('\n').length;
+    } catch {
+      // Not begun yet.
+    }
+  }
+  child.kill('SIGINT');
+  const [code] = await once(child, 'close');
+  t.is(code, 130);
+  t.regex(said, /^millrace: stopped; .*--resume/m);
+  const { cells } = readResults(join(out, 'results.json'));
+  t.true(cells.length >= 1 && cells.length < 48);
+  t.is(readFileSync(join(out, 'journal.jsonl'), 'utf8').trim().split('\n').length, 1 + cells.length);
+});
+
+test('an experiment goes on when nobody reads how far it is', async (t) => {
+  const out = join(tempFolder(t), 'results');
+  const child = spawn(process.execPath, [MILLRACE, ...QUICK, '--out', out, '--level', '1', '--no-check']);
+  t.teardown(() => child.kill('SIGKILL'));
+  child.stderr.destroy();
+  child.stdout.resume();
+  t.deepEqual(await once(child, 'close'), [0, null]);
+  t.is(readResults(join(out, 'results.json')).cells.length, 1);
+});

@@ -1,0 +1,79 @@
+/** What an experiment measures: responses from files, lines, generators and captures. */
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'ava';
+import { readSources } from '../../src/experiment/traffic/sources.ts';
+import { fill, tempFolder } from '../files/helper.ts';
+
+const OPTIONS = { maxBytes: 1 << 20, seed: 1 };
+
+test('a folder is one response per file, by extension, in the same order for the same seed', async (t) => {
+  const folder = tempFolder(t);
+  fill(folder, { 'a.json': '{}', 'b/c.json': '[1]', 'b/d.txt': 'text', README: 'me' });
+  const { workload, cut } = await readSources([folder], OPTIONS);
+  t.deepEqual(workload.responses.map(({ command }) => command).sort(), ['.json', '.json', '.txt', 'README']);
+  t.false(cut);
+  t.is((await readSources([folder], OPTIONS)).workload.sha256, workload.sha256);
+  t.not((await readSources([folder], { ...OPTIONS, seed: 2 })).workload.sha256, workload.sha256);
+});
+
+test('JSON lines are one response each, and a field may name the command', async (t) => {
+  const path = join(tempFolder(t), 'lines.jsonl');
+  writeFileSync(path, '{"type":"a","x":1}\n\n{"type":"b"}\n{"type":"a"}');
+  const plain = await readSources([path], OPTIONS);
+  t.deepEqual(
+    plain.workload.responses.map(({ bytes }) => Buffer.from(bytes).toString()),
+    ['{"type":"a","x":1}', '{"type":"b"}', '{"type":"a"}'],
+  );
+  const named = await readSources([path], { ...OPTIONS, commandField: 'type' });
+  t.deepEqual(
+    named.workload.responses.map(({ command }) => command),
+    ['a', 'b', 'a'],
+  );
+  await t.throwsAsync(readSources([path], { ...OPTIONS, commandField: 'kind' }), {
+    message: `source ${path}: line 1 has no text in its field 'kind'`,
+  });
+});
+
+test('a line of JSON ends at its line feed, whatever separators its texts have', async (t) => {
+  const path = join(tempFolder(t), 'lines.jsonl');
+  const lines = ['{"a":"one\u2028two"}', '{"b":"ünï\u0085"}'];
+  writeFileSync(path, `${lines[0]}\n${lines[1]}\r\n`);
+  const { workload } = await readSources([path], OPTIONS);
+  t.deepEqual(
+    workload.responses.map(({ bytes }) => Buffer.from(bytes).toString()),
+    lines,
+  );
+});
+
+test('a file that is not text is no file of lines', async (t) => {
+  const path = join(tempFolder(t), 'image.png');
+  writeFileSync(path, Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0a, 0xff, 0x0a]));
+  await t.throwsAsync(readSources([path], OPTIONS), {
+    message: `source ${path}: line 1 is not text in UTF-8`,
+  });
+});
+
+test('a generator makes the same traffic for the same seed and stops at the sample size', async (t) => {
+  const { workload, cut } = await readSources(['generate:mixed'], OPTIONS);
+  t.is((await readSources(['generate:mixed'], OPTIONS)).workload.sha256, workload.sha256);
+  t.true(workload.bytes <= 1 << 20 && workload.bytes > 1_000_000);
+  t.true(cut);
+  t.deepEqual([...new Set(workload.responses.map(({ command }) => command))].sort(), [
+    'json200',
+    'json4k',
+    'json900',
+  ]);
+});
+
+test('sources that do not exist, are empty or have no such generator are named', async (t) => {
+  const folder = tempFolder(t);
+  await t.throwsAsync(readSources([join(folder, 'none')], OPTIONS), {
+    message: /^source .*none: no such file$/,
+  });
+  await t.throwsAsync(readSources([folder], OPTIONS), { message: /no response with any bytes/ });
+  await t.throwsAsync(readSources(['generate:x'], OPTIONS), {
+    message: /^source generate:x: no such generator/,
+  });
+});
