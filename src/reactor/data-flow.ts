@@ -34,7 +34,7 @@ export class ConnectionData {
   /** The client keeps to `windows`; for use before the first request. */
   limit(windows: DataWindows): void {
     this.#windows = windows;
-    this.#window = new ReceiveWindow(windows.connectionWindow, (bytes) => windows.grant(0, bytes));
+    this.#window = new ReceiveWindow(windows.connectionWindow, (bytes) => windows.grant(0, bytes), true);
   }
 
   get windows(): DataWindows | undefined {
@@ -67,6 +67,7 @@ export class ConnectionData {
 
   /** Data has come that nobody waits for. @throws ProtocolError as {@link came} does. */
   unwanted(bytes: number): void {
+    if (bytes === 0) return;
     this.came(bytes);
     this.read(bytes);
   }

@@ -56,6 +56,11 @@ export class IncomingFrames {
     return this.#heldBytes;
   }
 
+  /** True while frames of the request wait for a decoder. */
+  holds(requestId: number): boolean {
+    return this.#held.has(requestId);
+  }
+
   /** True while some frame waits for a decoder. */
   get waiting(): boolean {
     return this.#held.size > 0;

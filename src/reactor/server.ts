@@ -69,7 +69,12 @@ export class ServerReactor {
     const running = this.#running;
     if (this.#receiving.size === 0) return running.size;
     const receivingOnly = this.#receiving.values().filter(({ requestId }) => !running.has(requestId));
-    return receivingOnly.length + running.size;
+    return receivingOnly.filter((request) => !this.#isOverForPeer(request)).length + running.size;
+  }
+
+  /** A request that is answered, and whose last frames wait for our decoder: the peer may have ended it by now. */
+  #isOverForPeer({ answered, requestId }: IncomingCommand): boolean {
+    return answered && this.#frames.holds(requestId);
   }
 
   /**

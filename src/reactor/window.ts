@@ -57,8 +57,14 @@ export class ReceiveWindow {
   /** Bytes that were released, and not granted again yet. */
   #released = 0;
 
-  /** `grant` sends credit: that the peer may send `bytes` more. */
-  constructor(size: number, grant: (bytes: number) => void) {
+  readonly #shared: boolean;
+
+  /**
+   * `grant` sends credit: that the peer may send `bytes` more. `shared`: some may hold much of the window for long, and
+   * the others must get by with what is left of it.
+   */
+  constructor(size: number, grant: (bytes: number) => void, shared = false) {
+    this.#shared = shared;
     this.size = size;
     this.#available = size;
     this.#grant = grant;
@@ -84,7 +90,8 @@ export class ReceiveWindow {
   /** `bytes` need not be held any more. Credit goes for half a window: a frame for every piece costs more than it brings. */
   release(bytes: number): void {
     this.#released += bytes;
-    if (this.#released < this.size / 2) return;
+    const enough = this.#shared ? Math.min(this.size / 2, this.#available) : this.size / 2;
+    if (this.#released < enough) return;
     const released = this.#released;
     this.#released = 0;
     this.#available += released;
