@@ -166,16 +166,31 @@ test('pings without end cost no call its connection', async (t) => {
   t.is(times.length, 12_000);
 });
 
-test('uploads that fail by the thousand begin no more streams than a server takes', async (t) => {
+test('uploads that fail by the thousand are answered, and cost no connection', async (t) => {
   const fail = () => {
     throw new CommandError('no');
   };
-  const { port } = await serving(t, { commands: { fail }, limits: { maxStreamBegins: 1000 } });
+  const { port } = await serving(t, { commands: { fail } });
   const client = await dial(t, { port }, { encodeData: 'zlib' });
   for (let i = 0; i < 15; i++) {
     const calls = Array.from({ length: 100 }, () => failure(client.call('fail', { data: 'data' }).bytes()));
     for (const error of await Promise.all(calls)) t.is(error.message, 'no');
   }
+});
+
+test('uploads that fail begin the stream of data no more often than a server takes', async (t) => {
+  const { where, heard, until, say } = await listener(t, { contentEncodings: ['zlib'] });
+  const client = await dial(t, where, { encodeData: 'zlib' });
+  stoppedClock(t);
+  for (let i = 0; i < 300; i++) {
+    const call = client.call('fail', { data: 'data' });
+    const failed = failure(call.bytes());
+    await until(() => heard.some(({ type, flags }) => type === FrameType.commandData && flags === 2));
+    heard.splice(0, heard.length, ...heard.filter(({ type }) => type === FrameType.streamSettings));
+    say(`${call.requestId} 2 0 error-response application no`);
+    t.is((await failed).message, 'no');
+  }
+  t.is(heard.length, 250);
 });
 
 test('a pace lets a burst go at once, then half of the limit in a second, in order', (t) => {
