@@ -1,4 +1,4 @@
-// The server's own deadline (protocol C6) and cancel (C3) reach a request wherever it waits.
+// The deadline that a server keeps (protocol C6) and cancel (protocol C3) reach a request wherever it waits.
 import test from 'ava';
 import type { CommandRequest, ServerOptions } from '../../src/index.ts';
 import { frames, HELLO, RawPeer } from '../helpers/raw-peer.ts';
