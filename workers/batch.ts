@@ -66,7 +66,7 @@ export const Op = {
    * the call's, or those of the `compress` record. Flags 1: there are none, producing it failed.
    */
   pieces: 38,
-  /** A call has read some of its command data; extra: what that cost to hold, in bytes. */
+  /** A call has read some of its command data; extra: how many bytes. */
   dataRead: 39,
   /**
    * A handler, or without a command an encoder, threw something that was not meant for the peer; payload: {@link packPieces} of its command and of the

@@ -72,7 +72,7 @@ export class Call implements ResponseSink {
     const args = new Map<string, Uint8Array>();
     for (let i = 0; i < rest.length; i += 2) args.set(decodeUtf8(rest[i]), rest[i + 1]);
     this.#sendsProgress = (record.flags & CallFlag.progress) !== 0;
-    if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((cost) => this.#dataRead(cost));
+    if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((bytes) => this.#dataRead(bytes));
     this.request = new HandlerRequest(decodeUtf8(command), args, this.data ?? NO_DATA, (error) =>
       this.report(error),
     );
@@ -242,8 +242,8 @@ export class Call implements ResponseSink {
     resume?.();
   }
 
-  #dataRead(cost: number): void {
-    this.#add(Op.dataRead, 0, NOTHING, cost);
+  #dataRead(bytes: number): void {
+    this.#add(Op.dataRead, 0, NOTHING, bytes);
   }
 
   /** After the end nothing may be said of the request: its ID may be another's by then. */

@@ -9,10 +9,14 @@ import type { CallOptions } from './options.ts';
 const NOTHING = new Uint8Array(0);
 
 /**
- * `authorization`: the client's, for calls that bring none of their own. All is checked before anything is sent: half
- * a command would cost the connection. @throws TypeError
+ * `authorization`: the client's, for calls that bring none of their own; `deadlineMs`: what is left until the call's
+ * deadline. All is checked before anything is sent: half a command would cost the connection. @throws TypeError
  */
-export function argumentsOf(options: CallOptions, authorization: string | undefined): Argument[] {
+export function argumentsOf(
+  options: CallOptions,
+  authorization: string | undefined,
+  deadlineMs: number | undefined,
+): Argument[] {
   const args: Argument[] = Object.entries(options.args ?? {}).map(([name, value]) => [
     name,
     valueBytes(name, value),
@@ -21,7 +25,6 @@ export function argumentsOf(options: CallOptions, authorization: string | undefi
   const shown = options.authorization ?? authorization;
   if (shown !== undefined) args.push([':authorization', encodeUtf8(shown)]);
   if (options.sensitive) args.push([':sensitive', NOTHING]);
-  const { deadlineMs } = options;
   if (deadlineMs !== undefined)
     args.push([':deadline-ms', encodeUtf8(String(Math.max(0, Math.round(deadlineMs))))]);
   return args;

@@ -28,8 +28,9 @@ export interface ClientOptions {
   authorization?: string;
   /**
    * Milliseconds of silence after which a server that speaks ping is asked for a sign of life; after as many again without
-   * one the connection is given up, and its calls fail. Not while a call with command data is open: what comes after
-   * data may be read only when its handler has read that. For TCP it is the keepalive time, too. 0: never; default 30 000.
+   * one the connection is given up, and its calls fail. Not while a call with command data is open at a server without
+   * `data-credit`, which may read what comes after data only when its handler has read that. For TCP it is the keepalive
+   * time, too. 0: never; default 30 000.
    */
   keepAliveInterval?: number;
   limits?: Partial<Limits>;
@@ -49,7 +50,10 @@ export interface CallOptions {
   authorization?: string;
   /** Keeps the response out of every shared context (protocol C6), and the command's data with it. */
   sensitive?: boolean;
-  /** The server cancels the request after so many milliseconds (protocol C6). */
+  /**
+   * Milliseconds from the call on, those that it waits for its turn among them, after which it fails with the code
+   * `deadline-exceeded`; the server stops it by then, whether it hears from us or not (protocol C6).
+   */
   deadlineMs?: number;
   /** Lines for people that come with the response. A callback that throws, or whose promise rejects, fails its call. */
   onText?: (text: string) => void;

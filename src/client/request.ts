@@ -1,21 +1,26 @@
 /** One request of a client: what has come of its response, what may still come, and how it ended. */
 
+import { PieceQueue } from '../reactor/piece-queue.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
 import { CommandError, ProtocolError } from '../wire/errors.ts';
 import { asError, describe, isError, watchRejection } from '../wire/thrown.ts';
 import type { CallOptions } from './options.ts';
-import { PieceQueue, type UnreadResponse } from './unread.ts';
+import type { UnreadResponse } from './unread.ts';
 
 /** What a request needs of its connection. */
 export interface RequestOwner {
   readonly requestWindow: number;
   /** Whether the server has promised to keep to windows. */
   readonly creditCounts: boolean;
-  cancel(requestId: number): void;
+  /** The request has been given up, sent or not. */
+  cancel(request: ClientRequest): void;
   credit(requestId: number, bytes: number): void;
   /** `bytes` more of a response wait for their reader; fewer when negative. */
   unread(response: UnreadResponse, bytes: number): void;
 }
+
+/** Longest time that a timer takes. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class ClientRequest implements UnreadResponse {
   /** 0 until the command is sent. */
@@ -31,13 +36,19 @@ export class ClientRequest implements UnreadResponse {
   #wantedWhole = false;
   #taken = false;
   #signal: AbortSignal | undefined;
+  /** Whether some of it was read since the last look at whether it {@link stands}. */
+  #readOn = true;
   #onAbort: (() => void) | undefined;
+  readonly #sinceMs = performance.now();
+  #deadline: ReturnType<typeof setTimeout> | undefined;
 
   constructor(owner: RequestOwner, command: string, options: CallOptions) {
     this.#owner = owner;
     this.command = command;
     this.options = options;
     this.#window = new ReceiveWindow(owner.requestWindow, (bytes) => owner.credit(this.requestId, bytes));
+    const { deadlineMs } = options;
+    if (deadlineMs !== undefined && !Number.isNaN(deadlineMs)) this.#expireAfter(deadlineMs);
   }
 
   /** Ends with its signal from now on. @throws whatever a signal does that is none. */
@@ -53,6 +64,28 @@ export class ClientRequest implements UnreadResponse {
   /** True when nothing more will come. */
   get over(): boolean {
     return this.#ended || this.#error !== undefined;
+  }
+
+  /** Milliseconds until its deadline, if it has one. */
+  get remainingMs(): number | undefined {
+    const { deadlineMs } = this.options;
+    return deadlineMs === undefined ? undefined : deadlineMs - (performance.now() - this.#sinceMs);
+  }
+
+  /** True when nobody has begun to read it, and the server may send no more before somebody does. */
+  get abandoned(): boolean {
+    return !this.#taken && this.#stalled;
+  }
+
+  /** Whether it waits for its reader, and has since the last time that this was asked. */
+  stands(): boolean {
+    const stands = this.#stalled && !this.#readOn;
+    this.#readOn = false;
+    return stands;
+  }
+
+  get #stalled(): boolean {
+    return !this.over && this.requestId !== 0 && this.#owner.creditCounts && this.#window.available <= 0;
   }
 
   /** Bytes that have come and that nobody has asked for: who wants the whole response has asked for all of it. */
@@ -93,10 +126,19 @@ export class ClientRequest implements UnreadResponse {
   }
 
   /** Tells the server to stop; the response ends with `reason` as its error. */
-  cancel(reason: unknown = new CommandError('cancelled')): void {
+  cancel(reason: unknown = new CommandError('cancelled', { code: 'cancelled' })): void {
     if (this.over) return;
-    if (this.requestId !== 0) this.#owner.cancel(this.requestId);
     this.fail(errorOfReason(reason));
+    this.#owner.cancel(this);
+  }
+
+  #expireAfter(delayMs: number): void {
+    const expire = () => {
+      const notStarted = this.requestId === 0;
+      this.cancel(new CommandError('deadline exceeded', { code: 'deadline-exceeded', notStarted }));
+    };
+    this.#deadline = setTimeout(expire, Math.min(Math.max(0, delayMs), MAX_TIMER_MS));
+    (this.#deadline as { unref?: () => void }).unref?.();
   }
 
   // -------------------------------------------------------------------------------------- its connection
@@ -153,6 +195,7 @@ export class ClientRequest implements UnreadResponse {
   }
 
   #read(bytes: number): void {
+    this.#readOn = true;
     if (bytes > 0) this.#owner.unread(this, -bytes);
     this.#release(bytes);
   }
@@ -167,6 +210,7 @@ export class ClientRequest implements UnreadResponse {
   }
 
   #detach(): void {
+    clearTimeout(this.#deadline);
     if (this.#onAbort === undefined) return;
     try {
       this.#signal?.removeEventListener('abort', this.#onAbort);

@@ -29,7 +29,7 @@ export class HandlerRun implements Run, ResponseSink {
   constructor(request: ServedRequest, handler: Handler) {
     this.#request = request;
     this.#handler = handler;
-    if (request.hasData) this.#data = new DataQueue((cost) => request.flow.dataRead(cost));
+    if (request.hasData) this.#data = new DataQueue((bytes) => request.flow.data.read(bytes));
   }
 
   start(stream: LaneStream | undefined): void {

@@ -3,7 +3,6 @@
 import type { BatchReader } from '../../workers/batch.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
 import { type FlowOwner, RequestFlow } from '../reactor/flow.ts';
-import { costOf } from '../reactor/request.ts';
 import { CacheSplice } from './cache-splice.ts';
 import type { Command } from './commands.ts';
 import { HandlerRun } from './handler-run.ts';
@@ -70,7 +69,7 @@ export class ServedRequest implements FlowOwner {
     this.args = args;
     this.argumentBytes = bytesIn(args);
     this.hasData = hasData;
-    this.flow = new RequestFlow(session.flow, this);
+    this.flow = new RequestFlow(session.flow, this, id);
     const { handler } = command;
     this.#run = handler === undefined ? new LaneCall(this) : new HandlerRun(this, handler);
   }
@@ -105,7 +104,7 @@ export class ServedRequest implements FlowOwner {
 
   /** A piece of command data; copied when it has to be kept. */
   pushData(bytes: Uint8Array, last: boolean): void {
-    this.flow.dataCame(costOf(bytes));
+    this.flow.data.came(bytes.length);
     this.#run.push(bytes, last);
   }
 
