@@ -6,18 +6,25 @@ import { LocalDecoders } from '../connection/local-decoders.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { type ClientAction, ClientReactor } from '../reactor/client.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
-import { CommandError, ConnectionError } from '../wire/errors.ts';
+import { CommandError, ConnectionError, neverSent } from '../wire/errors.ts';
 import { type Frame, FrameType, HEADER_SIZE, PingFlag } from '../wire/frame.ts';
 import { commandFrames } from '../wire/frames.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
-import { EXTENSIONS, encodeCredit, encodeSenderSettings, type SenderSettings } from '../wire/payloads.ts';
+import {
+  EXTENSIONS,
+  encodeCredit,
+  encodeSenderSettings,
+  type ReceivedFailure,
+  type SenderSettings,
+  saysNotStarted,
+} from '../wire/payloads.ts';
 import type { ClientStats } from './client.ts';
 import { argumentsOf } from './command.ts';
 import { DataSender } from './command-data.ts';
 import { ServerSettings } from './negotiation.ts';
 import type { CallOptions, ClientOptions } from './options.ts';
 import { Pings } from './pings.ts';
-import { ClientRequest, type RequestOwner } from './request.ts';
+import { ClientRequest, cancelledBy, type RequestOwner } from './request.ts';
 import { UnreadBytes, type UnreadResponse } from './unread.ts';
 
 /** Per second: a server may begin a stream for every response (protocol B1), so this bounds only nonsense. */
@@ -88,7 +95,9 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   call(command: string, options: CallOptions): ClientRequest {
     const { signal } = options;
     const request = new ClientRequest(this, command, options);
-    const refused = this.#refuseReason ?? (signal?.aborted ? abortError(signal) : undefined);
+    const refused = signal?.aborted
+      ? abortError(signal)
+      : this.#refuseReason && neverSent(this.#refuseReason);
     if (refused !== undefined) request.fail(refused);
     else if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.push(request);
     else this.#send(request);
@@ -104,7 +113,9 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   /** Resolves with the milliseconds until the reply. @throws ConnectionError when none can come. */
   ping(): Promise<number> {
     if (this.#connection.open) return this.pings.send();
-    return Promise.reject(this.#refuseReason ?? new ConnectionError('the connection has failed'));
+    return Promise.reject(
+      this.#refuseReason ?? new ConnectionError('the connection has failed', { code: 'lost' }),
+    );
   }
 
   stats(): ClientStats {
@@ -119,14 +130,14 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   /** Ends the connection once the requests in flight are answered; a server that does not close it then is left. */
   close(): Promise<void> {
-    this.#refuseReason ??= new ConnectionError('the client is closed');
+    this.#refuseReason ??= clientClosed();
     this.#ending = true;
     this.#endIfDone();
     return this.closed;
   }
 
   /** Drops the connection now; requests in flight fail. */
-  destroy(reason: Error = new ConnectionError('the client is closed')): void {
+  destroy(reason: Error = clientClosed()): void {
     this.#connection.destroy(reason);
   }
 
@@ -234,7 +245,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   overdue(): undefined {}
 
   onEnd(): void {
-    this.#refuseReason ??= new ConnectionError('the server has closed the connection');
+    this.#refuseReason ??= new ConnectionError('the server has closed the connection', { code: 'lost' });
     // It answers nothing any more, and need not read what we have still to send.
     this.#connection.end(LINGER_MS);
   }
@@ -246,7 +257,8 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   onClosed(reason: Error | undefined): void {
     const error = this.#explain(reason);
     this.#refuseReason ??= error;
-    for (const request of [...this.#reactor.requests(), ...this.#queued.splice(0)]) request.fail(error);
+    for (const request of this.#reactor.requests()) request.fail(error);
+    this.#failQueued(error);
     this.server.fail(error);
     this.pings.fail(error);
     this.#reactor.stop();
@@ -264,7 +276,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       case 'unwanted':
         return this.#released(action.bytes);
       case 'error':
-        return this.#fail(action.request, new CommandError(action.message));
+        return this.#fail(action.request, commandError(action.failure));
       case 'text':
         return action.request.options.onText?.(action.text);
       case 'progress':
@@ -277,9 +289,9 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       case 'pong':
         return this.pings.pong(action.payload);
       case 'goaway':
-        return this.#goAway(new ConnectionError(`the server is going away: ${action.reason}`));
+        return this.#goAway(action.reason);
       case 'peer-error':
-        return this.#connection.destroy(new ConnectionError(`the server reports: ${action.message}`));
+        return this.#connection.destroy(reportedBy(action.message));
     }
   }
 
@@ -290,9 +302,15 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   }
 
   /** The server takes nothing new: requests that wait for their turn never get it (protocol C5). */
-  #goAway(reason: ConnectionError): void {
-    this.#refuseReason ??= reason;
-    for (const request of this.#queued.splice(0)) request.fail(reason);
+  #goAway(reason: string): void {
+    const text = `the server is going away: ${reason}`;
+    this.#refuseReason ??= new ConnectionError(text, { code: 'shutting-down' });
+    this.#failQueued(this.#refuseReason);
+  }
+
+  /** Requests that wait for their turn never get it. */
+  #failQueued(reason: Error): void {
+    for (const request of this.#queued.splice(0)) request.fail(neverSent(reason));
   }
 
   /** The connection's window is for what has arrived, read or not: the request windows bound what waits. */
@@ -308,10 +326,12 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       const why = reason instanceof ConnectionError ? ` (${reason.message})` : '';
       const end = bytesRead === 0 ? ' closed the connection without an answer: it' : '';
       const message = `${remote}${end} does not speak the millrace protocol${why}`;
-      return new ConnectionError(message, { cause: reason });
+      // One that says nothing at all may be too busy for us, and another time is not.
+      const code = bytesRead === 0 ? 'lost' : 'protocol-error';
+      return new ConnectionError(message, { code, cause: reason });
     }
     if (reason !== undefined) return reason;
-    return new ConnectionError(`${remote} closed the connection`);
+    return new ConnectionError(`${remote} closed the connection`, { code: 'lost' });
   }
 
   #endIfDone(): void {
@@ -321,5 +341,19 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 }
 
 function abortError({ reason }: AbortSignal): Error {
-  return reason instanceof Error ? reason : new CommandError('cancelled');
+  return reason instanceof Error ? reason : cancelledBy(reason, true);
+}
+
+function clientClosed(): ConnectionError {
+  return new ConnectionError('the client is closed', { code: 'closed' });
+}
+
+function commandError({ code, message, data }: ReceivedFailure): CommandError {
+  return new CommandError(message, { code, data, notStarted: saysNotStarted(code) });
+}
+
+/** The server has ended the connection by a protocol error: because of what we sent, or of who we are. */
+function reportedBy(message: string): ConnectionError {
+  const code = message.startsWith('protocol error (not-authorized)') ? 'not-authorized' : 'protocol-error';
+  return new ConnectionError(`the server reports: ${message}`, { code });
 }

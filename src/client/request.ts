@@ -80,15 +80,17 @@ export class ClientRequest implements UnreadResponse {
         else await this.#arrival();
       }
     } finally {
-      if (!this.over || this.unread > 0) this.drop(new CommandError('response not read to its end'));
+      if (!this.over || this.unread > 0)
+        this.drop(new CommandError('response not read to its end', { code: 'cancelled' }));
     }
   }
 
   /** Tells the server to stop; the response ends with `reason` as its error. */
-  cancel(reason: unknown = new CommandError('cancelled')): void {
+  cancel(reason?: unknown): void {
     if (this.over) return;
-    if (this.requestId !== 0) this.#owner.cancel(this.requestId);
-    this.fail(reason instanceof Error ? reason : new CommandError(String(reason)));
+    const sent = this.requestId !== 0;
+    if (sent) this.#owner.cancel(this.requestId);
+    this.fail(reason instanceof Error ? reason : cancelledBy(reason, !sent));
   }
 
   // -------------------------------------------------------------------------------------- its connection
@@ -155,6 +157,14 @@ export class ClientRequest implements UnreadResponse {
       this.#wake = resolve;
     });
   }
+}
+
+/** The error of a request that was cancelled for a reason that is no error. */
+export function cancelledBy(reason: unknown, notStarted: boolean): CommandError {
+  return new CommandError(reason === undefined ? 'cancelled' : String(reason), {
+    code: 'cancelled',
+    notStarted,
+  });
 }
 
 function concat(chunks: readonly Uint8Array[]): Uint8Array {

@@ -13,6 +13,15 @@ export interface CommandRequest {
   readonly data: AsyncIterable<Uint8Array>;
   /** Fires when the request is cancelled, its deadline passes or the connection ends. */
   readonly signal: AbortSignal;
+  /**
+   * Who the authorize hook has said that this is; undefined: it has not. In a lane it is a structured clone of that.
+   * Not to be changed: what else runs for the connection may have the same object.
+   */
+  readonly principal: unknown;
+  /** Address of the other end: `host:port`, or `unix`. */
+  readonly remote: string;
+  /** For logs: no other request to this process has the same. */
+  readonly requestId: string;
 }
 
 /** A line for the person at the other end, rendered there (protocol A3). */

@@ -66,17 +66,48 @@ export class DataQueue implements AsyncIterable<Uint8Array> {
   }
 }
 
+/** Whose requests the requests of one connection are. */
+export interface Caller {
+  readonly remote: string;
+  /** No other connection of this process has the same. */
+  readonly connectionId: number;
+  readonly principal: unknown;
+}
+
 export class HandlerRequest implements CommandRequest {
   readonly command: string;
   readonly args: ReadonlyMap<string, Uint8Array>;
   readonly data: AsyncIterable<Uint8Array>;
   #controller: AbortController | undefined;
   #aborted: Error | undefined;
+  readonly #caller: Caller;
+  readonly #serial: number;
 
-  constructor(command: string, args: ReadonlyMap<string, Uint8Array>, data: AsyncIterable<Uint8Array>) {
+  /** `serial`: no other request of its connection has the same. */
+  constructor(
+    command: string,
+    args: ReadonlyMap<string, Uint8Array>,
+    data: AsyncIterable<Uint8Array>,
+    caller: Caller,
+    serial: number,
+  ) {
     this.command = command;
     this.args = args;
     this.data = data;
+    this.#caller = caller;
+    this.#serial = serial;
+  }
+
+  get principal(): unknown {
+    return this.#caller.principal;
+  }
+
+  get remote(): string {
+    return this.#caller.remote;
+  }
+
+  get requestId(): string {
+    return requestIdOf(this.#caller, this.#serial);
   }
 
   /** Bound, because handlers like to take their request apart. */
@@ -98,6 +129,11 @@ export class HandlerRequest implements CommandRequest {
     this.#aborted ??= reason;
     this.#controller?.abort(reason);
   }
+}
+
+/** A request's name for logs. */
+export function requestIdOf({ connectionId }: Caller, serial: number): string {
+  return `${connectionId}-${serial}`;
 }
 
 /** Command data of a command that has none. */

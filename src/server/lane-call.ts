@@ -3,13 +3,21 @@
 import { type BatchReader, CallFlag, LookupAnswer, Op, unpackPieces } from '../../workers/batch.ts';
 import type { CacheEntry } from '../lanes/cache.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
-import { decodeUtf8, encodeUtf8 } from '../wire/payloads.ts';
+import { decodeUtf8, ErrorDetail, encodeUtf8, type Failure } from '../wire/payloads.ts';
 import type { CacheSplice } from './cache-splice.ts';
 import type { Run, ServedRequest } from './request.ts';
 
 /** Bytes that a call may send before it hears from us again: at first, and at most for a long response. */
 const FIRST_GRANT = 64 * 1024;
 const MAX_GRANT = 512 * 1024;
+
+/** Nothing of the request has run. */
+const NO_WORKER: Failure = { code: 'overloaded', message: 'no worker to run the command on' };
+
+const NO_CLONE: Failure = {
+  code: 'internal',
+  message: 'internal error: what the authorize hook gave as principal cannot be cloned for a worker',
+};
 
 export class LaneCall implements Run {
   readonly #request: ServedRequest;
@@ -31,23 +39,37 @@ export class LaneCall implements Run {
 
   /** Runs the handler in the lane of `stream`, its output going out there. */
   start(stream: LaneStream | undefined): void {
-    const { id, command, args, flow, session } = this.#request;
+    const { id, serial, command, args, flow, session } = this.#request;
     if (stream === undefined) {
-      this.#request.fail('no worker to run the command on');
+      this.#request.fail(NO_WORKER);
+      return;
+    }
+    try {
+      stream.callFor(session.caller);
+    } catch (error) {
+      session.report(error, command.name);
+      this.#request.fail(NO_CLONE);
       return;
     }
     this.#stream = stream;
     const packed = [...args].flatMap(([key, value]) => [encodeUtf8(key), value]);
     // A call that may be idle must not keep what others need of the connection's window.
     if (!session.flow.limited) flow.reserve(flow.available(FIRST_GRANT));
-    stream.call(command.laneHandler, id, encodeUtf8(command.name), packed, this.#flags, flow.reserved);
+    const name = encodeUtf8(command.name);
+    stream.call(command.laneHandler, id, name, packed, this.#flags, flow.reserved, serial);
     for (const { bytes, last } of this.#early ?? []) this.push(bytes, last);
     this.#early = undefined;
   }
 
   get #flags(): number {
     const { hasData, session } = this.#request;
-    return (hasData ? CallFlag.data : 0) | (session.sendsProgress ? CallFlag.progress : 0);
+    const { sendsProgress, errorDetail } = session;
+    return (
+      (hasData ? CallFlag.data : 0) |
+      (sendsProgress ? CallFlag.progress : 0) |
+      (errorDetail === ErrorDetail.code ? CallFlag.errorCodes : 0) |
+      (errorDetail === ErrorDetail.data ? CallFlag.errorData : 0)
+    );
   }
 
   push(bytes: Uint8Array, last: boolean): void {
@@ -60,16 +82,16 @@ export class LaneCall implements Run {
   }
 
   /** The lane answers, after the frames that are on their way. */
-  stop(message: string | undefined): void {
-    const laneAnswers = this.#cancel(message ?? '');
-    if (message === undefined || !laneAnswers) this.#request.fail(message);
+  stop(failure: Failure | undefined): void {
+    const laneAnswers = this.#cancel(failure);
+    if (failure === undefined || !laneAnswers) this.#request.fail(failure);
   }
 
   /** The lane says when the call's code has ended. False: no lane runs it. */
-  #cancel(reason: string): boolean {
+  #cancel(failure: Failure | undefined): boolean {
     const { id, state, argumentBytes } = this.#request;
     if (!this.#stream?.lane.alive) return false;
-    if (state !== 'stopping') this.#stream.cancelCall(id, reason, argumentBytes);
+    if (state !== 'stopping') this.#stream.cancelCall(id, failure, argumentBytes);
     this.#request.stopping();
     return true;
   }

@@ -12,6 +12,8 @@ export const EXTENSIONS: readonly string[] = [
   'credit',
   'ping',
   'goaway',
+  'error-codes',
+  'error-data',
 ];
 
 /** How far a command is (protocol C, type 7). */

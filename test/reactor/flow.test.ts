@@ -14,7 +14,9 @@ function connection({ window, requestWindow, output = OUTPUT, shared }: Setup = 
   flow.announced(requestWindow, window);
   const request = () => {
     const stopped: string[] = [];
-    return Object.assign(new RequestFlow(flow, { stop: (reason) => void stopped.push(reason) }), { stopped });
+    return Object.assign(new RequestFlow(flow, { stop: ({ message }) => void stopped.push(message) }), {
+      stopped,
+    });
   };
   return { flow, request };
 }
@@ -292,7 +294,7 @@ test('a response that is over waits for nothing', (t) => {
   response.close();
   t.deepEqual(flow.creditWaiters, []);
   flow.addCredit(1);
-  flow.stopCreditWaiters('too late');
+  flow.stopCreditWaiters({ code: 'cancelled', message: 'too late' });
   t.deepEqual(response.stopped, []);
 });
 
@@ -301,7 +303,7 @@ test('when no credit can come any more, those that wait for it are stopped and n
   const [waiting, sending] = [request(), request()];
   waiting.take(10);
   waiting.wait(() => t.fail());
-  flow.stopCreditWaiters('the input has ended');
+  flow.stopCreditWaiters({ code: 'cancelled', message: 'the input has ended' });
   t.deepEqual(waiting.stopped, ['the input has ended']);
   t.deepEqual(sending.stopped, []);
   t.deepEqual(flow.creditWaiters, []);
