@@ -10,10 +10,13 @@ import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 
 export type { Client, ClientStats } from './client/client.ts';
+export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
 export type { Response } from './client/response.ts';
 export type { Transport } from './connection/connection.ts';
+export type { ByteSource, Bytes } from './wire/bytes.ts';
 export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
+export { type RecordOptions, records } from './wire/records.ts';
 
 /**
  * A client on a connected transport; resolves when the server has answered.

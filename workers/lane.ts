@@ -7,6 +7,7 @@
 
 import { inspect } from 'node:util';
 import type { MessagePort } from 'node:worker_threads';
+import { checkedDecode, closeQuietly } from '../src/encoding/checked.ts';
 import {
   type Codec,
   type CodecModule,
@@ -19,7 +20,8 @@ import { nativeCodecs } from '../src/encoding/native.ts';
 import { CodecRegistry } from '../src/encoding/registry.ts';
 import { compressWhole } from '../src/encoding/whole.ts';
 import { decodeUtf8 } from '../src/wire/payloads.ts';
-import { BatchReader, type DecoderSetup, FrameFlag, type LaneMessage, Op, packPieces } from './batch.ts';
+import { asError } from '../src/wire/thrown.ts';
+import { BatchReader, type DecoderSetup, type LaneMessage, Op, packPieces } from './batch.ts';
 import { Calls, type HandlerModule } from './calls.ts';
 import { LaneEncoders } from './lane-encoders.ts';
 import { LaneOutput } from './lane-output.ts';
@@ -50,7 +52,7 @@ export class LaneThread {
   readonly #encoders: LaneEncoders;
   /** Slots to be closed once the code of their calls has ended. */
   readonly #closing = new Set<number>();
-  readonly #decoders = new Map<number, { decoder: Decoder; seconds: number }>();
+  readonly #decoders = new Map<number, { decoder: Decoder; limits: DecoderLimits; seconds: number }>();
 
   constructor(task: LaneTask) {
     this.#port = task.port;
@@ -96,17 +98,11 @@ export class LaneThread {
     const { op, slot, requestId, type, flags } = record;
     switch (op) {
       case Op.encode:
-        return this.#encoders.encode(slot, requestId, type, flags, record.payload, 0);
+        return this.#encoders.serve(slot, requestId, type, flags, record.payload, true);
       case Op.pass:
-        return this.#encoders.pass(
-          slot,
-          requestId,
-          type,
-          flags,
-          record.payload,
-          record.length,
-          FrameFlag.beside,
-        );
+        return this.#encoders.serve(slot, requestId, type, flags, record.payload, false);
+      case Op.failureSeen:
+        return this.#encoders.failureSeen(slot, requestId);
       case Op.decode:
         return this.#decode(slot, requestId, record.payload);
       case Op.openEncoder:
@@ -128,7 +124,7 @@ export class LaneThread {
     const limits: DecoderLimits = setup;
     const codec = codecs.get(setup.profile);
     if (codec === undefined) return;
-    this.#decoders.set(slot, { decoder: decoderOf(codec, limits, setup.settings), seconds: 0 });
+    this.#decoders.set(slot, { decoder: decoderOf(codec, limits, setup.settings), limits, seconds: 0 });
   }
 
   #decode(slot: number, requestId: number, payload: Uint8Array): void {
@@ -136,7 +132,7 @@ export class LaneThread {
     try {
       if (entry === undefined) throw new Error('no decoder');
       const started = performance.now();
-      const decoded = entry.decoder.decode(payload);
+      const decoded = checkedDecode(entry.decoder, payload, entry.limits);
       entry.seconds += (performance.now() - started) / 1000;
       this.#output.add(Op.decoded, slot, requestId, 0, decoded);
     } catch (error) {
@@ -147,7 +143,7 @@ export class LaneThread {
 
   #close(slot: number): void {
     this.#encoders.close(slot);
-    this.#decoders.get(slot)?.decoder.close();
+    closeQuietly(this.#decoders.get(slot)?.decoder);
     this.#decoders.delete(slot);
     this.#calls.dropSlot(slot);
     if (this.#calls.busy(slot)) this.#closing.add(slot);
@@ -183,7 +179,16 @@ function reasonsOf(error: unknown): Uint8Array[] {
   const isTold = error instanceof DecodeError;
   const cause = isTold ? error.cause : error;
   const told = isTold ? error.message : 'the decoder has failed';
-  return [utf8.encode(told), utf8.encode(cause === undefined ? '' : inspect(cause))];
+  return [utf8.encode(told), utf8.encode(cause === undefined ? '' : shown(cause))];
+}
+
+/** In all detail, unless how it is to be shown is the user's code and fails. */
+function shown(cause: unknown): string {
+  try {
+    return inspect(cause);
+  } catch {
+    return asError(cause).message;
+  }
 }
 
 /** Settings come from the peer: what is wrong with them shows with the first frame, which has an answer. */

@@ -1,7 +1,9 @@
 /** From a command that has come to a request that runs: what it asks for, whether it may, and where it is answered. */
 
 import type { ReceivedCommand } from '../reactor/server-action.ts';
+import { kindOf } from '../wire/bytes.ts';
 import { decodeUtf8, type Failure } from '../wire/payloads.ts';
+import { watchRejection } from '../wire/thrown.ts';
 import type { Admission, AuthorizeQuery } from './authorize.ts';
 import type { Command } from './commands.ts';
 import { ServedRequest } from './request.ts';
@@ -77,7 +79,7 @@ export class Dispatch {
     const { id, command, args } = request;
     const inLane = command.handler === undefined;
     try {
-      const query = { command: command.name, key: command.affinityKey?.(args) };
+      const query = { command: command.name, key: keyOf(command, args) };
       this.#session.router.acquire(id, query, sensitive, inLane, (stream) => request.start(stream));
     } catch (error) {
       this.#session.report(error, command.name);
@@ -102,7 +104,15 @@ function questionOf(request: ServedRequest, asked: Asked): Question | (() => Pro
   const { command, args, requestId } = request;
   const { name, mode, realPaths } = command;
   const authorization = asked.authorization && decodeUtf8(asked.authorization);
-  const question = { command: name, mode, args, authorization, requestId };
+  const question = { command: name, mode, args: new Map(args), authorization, requestId };
   if (realPaths === undefined) return question;
   return async () => ({ ...question, paths: await realPaths(args) });
+}
+
+/** What the user's code says belongs together. @throws TypeError when that is no text, and whatever it throws. */
+function keyOf({ affinityKey }: Command, args: ReadonlyMap<string, Uint8Array>): string | undefined {
+  const key: unknown = affinityKey?.(new Map(args)) ?? undefined;
+  if (key === undefined || typeof key === 'string') return key;
+  watchRejection(key, () => undefined);
+  throw new TypeError(`affinityKey gave ${kindOf(key)} instead of a string`);
 }

@@ -3,6 +3,7 @@
 import { compressOnLane } from '../lanes/compress.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
 import type { CachedOutput, Handler, ProgressOutput, TextOutput } from '../reactor/command.ts';
+import { producedBy } from '../reactor/output.ts';
 import { DataQueue, HandlerRequest, NO_DATA } from '../reactor/request.ts';
 import { ResponsePump, type ResponseSink } from '../reactor/response.ts';
 import { CommandError } from '../wire/errors.ts';
@@ -31,7 +32,7 @@ export class HandlerRun implements Run, ResponseSink {
   constructor(request: ServedRequest, handler: Handler) {
     this.#request = request;
     this.#handler = handler;
-    if (request.hasData) this.#data = new DataQueue((cost) => request.flow.dataRead(cost));
+    if (request.hasData) this.#data = new DataQueue((bytes) => request.flow.data.read(bytes));
   }
 
   start(stream: LaneStream | undefined): void {
@@ -45,6 +46,7 @@ export class HandlerRun implements Run, ResponseSink {
       this.#data ?? NO_DATA,
       request.session.caller,
       request.serial,
+      (error) => this.report(error),
     );
     request.workBegins();
     this.#pump = new ResponsePump(name, this, request.session.frameSize);
@@ -187,8 +189,7 @@ export class HandlerRun implements Run, ResponseSink {
     const request = this.#request;
     request.workBegins();
     try {
-      const bytes = await output.produce();
-      if (!(bytes instanceof Uint8Array)) throw new TypeError('cached output must be a Uint8Array');
+      const bytes = await producedBy(output);
       if (request.state !== 'over') then(bytes);
     } catch (error) {
       this.#pump?.fail(error);

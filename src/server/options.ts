@@ -85,7 +85,7 @@ export interface ServerOptions {
   /** Milliseconds that `authorize` may take for an answer; after that it is no; default 10 000. */
   authorizeTimeout?: number;
   /** Told of handlers' exceptions, broken connections, dead workers and a recording that failed; default: nobody is. */
-  onError?: (error: unknown, about: ErrorContext) => void;
+  onError?: (error: Error, about: ErrorContext) => void;
 }
 
 /** What an error happened to. */

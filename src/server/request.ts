@@ -3,7 +3,7 @@
 import type { BatchReader } from '../../workers/batch.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
 import { type FlowOwner, RequestFlow } from '../reactor/flow.ts';
-import { costOf, requestIdOf } from '../reactor/request.ts';
+import { requestIdOf } from '../reactor/request.ts';
 import type { Failure } from '../wire/payloads.ts';
 import { CacheSplice } from './cache-splice.ts';
 import type { Command } from './commands.ts';
@@ -50,6 +50,8 @@ export class ServedRequest implements FlowOwner {
   readonly session: Session;
   readonly args: ReadonlyMap<string, Uint8Array>;
   readonly hasData: boolean;
+  /** What its arguments took when they came, in bytes: handlers and hooks may do to them what they like. */
+  readonly argumentBytes: number;
   readonly flow: RequestFlow;
   readonly #run: Run;
   #state: RequestState = 'waiting';
@@ -72,8 +74,9 @@ export class ServedRequest implements FlowOwner {
     this.id = id;
     this.serial = session.nextSerial();
     this.args = args;
+    this.argumentBytes = bytesIn(args);
     this.hasData = hasData;
-    this.flow = new RequestFlow(session.flow, this);
+    this.flow = new RequestFlow(session.flow, this, id);
     const { handler } = command;
     this.#run = handler === undefined ? new LaneCall(this) : new HandlerRun(this, handler);
   }
@@ -113,7 +116,7 @@ export class ServedRequest implements FlowOwner {
 
   /** A piece of command data; copied when it has to be kept. */
   pushData(bytes: Uint8Array, last: boolean): void {
-    this.flow.dataCame(costOf(bytes));
+    this.flow.data.came(bytes.length);
     this.#run.push(bytes, last);
   }
 
@@ -169,13 +172,6 @@ export class ServedRequest implements FlowOwner {
     if (--this.#atWork === 0 && this.#state === 'over') this.session.linger(-1, -this.argumentBytes);
   }
 
-  /** What its arguments take, in bytes. */
-  get argumentBytes(): number {
-    let bytes = 0;
-    for (const [name, value] of this.args) bytes += name.length + value.length;
-    return bytes;
-  }
-
   /** Ends with an error of ours that no lane sends, or without one. */
   fail(failure: Failure | undefined): void {
     if (failure !== undefined) this.session.sendError(this.id, failure, this.session.frameSize);
@@ -197,4 +193,10 @@ export class ServedRequest implements FlowOwner {
     this.flow.close();
     this.session.finished(this, lingers ? this.argumentBytes : undefined);
   }
+}
+
+function bytesIn(args: ReadonlyMap<string, Uint8Array>): number {
+  let bytes = 0;
+  for (const [name, value] of args) bytes += name.length + value.length;
+  return bytes;
 }

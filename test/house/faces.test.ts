@@ -75,11 +75,13 @@ test('what the package exports at run time makes these, and lets nobody build th
     'createServer',
     'extraCodecs',
     'pull',
+    'records',
   ]);
   t.deepEqual(Object.keys(browser).sort(), [
     'CommandError',
     'ConnectionError',
     'ProtocolError',
     'connectOver',
+    'records',
   ]);
 });
