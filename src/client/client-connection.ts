@@ -8,11 +8,17 @@ import { Pace } from '../connection/pace.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { type ClientAction, ClientReactor } from '../reactor/client.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
-import { CommandError, ConnectionError } from '../wire/errors.ts';
+import { CommandError, ConnectionError, neverSent } from '../wire/errors.ts';
 import { type Frame, FrameType, HEADER_SIZE, PingFlag } from '../wire/frame.ts';
 import { commandFrames } from '../wire/frames.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
-import { EXTENSIONS, encodeSenderSettings, type SenderSettings } from '../wire/payloads.ts';
+import {
+  EXTENSIONS,
+  encodeSenderSettings,
+  type ReceivedFailure,
+  type SenderSettings,
+  saysNotStarted,
+} from '../wire/payloads.ts';
 import { asError } from '../wire/thrown.ts';
 import type { ClientStats } from './client.ts';
 import { argumentsOf } from './command.ts';
@@ -95,8 +101,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   /** Sends a command, at once or when its turn has come. Never throws: a failure is in the request. */
   call(command: string, options: CallOptions): ClientRequest {
     const request = new ClientRequest(this, command, options);
-    if (this.#refuseReason !== undefined) request.fail(this.#refuseReason);
-    else this.#begin(request);
+    this.#begin(request);
     return request;
   }
 
@@ -109,7 +114,9 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   /** Resolves with the milliseconds until the reply. @throws ConnectionError when none can come. */
   ping(): Promise<number> {
     if (this.#connection.open) return this.pings.send();
-    return Promise.reject(this.#refuseReason ?? new ConnectionError('the connection has failed'));
+    return Promise.reject(
+      this.#refuseReason ?? new ConnectionError('the connection has failed', { code: 'lost' }),
+    );
   }
 
   stats(): ClientStats {
@@ -124,7 +131,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   /** Ends the connection once the requests in flight are answered; a server that does not close it then is left. */
   close(): Promise<void> {
-    this.#refuseReason ??= new ConnectionError('the client is closed');
+    this.#refuseReason ??= clientClosed();
     this.#ending = true;
     this.#endIfDone();
     if (this.#connection.open) this.#watchEnd();
@@ -140,7 +147,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   }
 
   /** Drops the connection now; requests in flight fail. */
-  destroy(reason: Error = new ConnectionError('the client is closed')): void {
+  destroy(reason: Error = clientClosed()): void {
     this.#connection.destroy(reason);
   }
 
@@ -196,7 +203,8 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       request.fail(asError(error));
     }
     if (request.over) return;
-    if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.add(request);
+    if (this.#refuseReason !== undefined) request.fail(neverSent(this.#refuseReason));
+    else if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.add(request);
     else this.#send(request);
   }
 
@@ -276,7 +284,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   overdue(): undefined {}
 
   onEnd(): void {
-    this.#refuseReason ??= new ConnectionError('the server has closed the connection');
+    this.#refuseReason ??= new ConnectionError('the server has closed the connection', { code: 'lost' });
     // It answers nothing any more, and need not read what we have still to send.
     this.#connection.end(LINGER_MS);
   }
@@ -288,7 +296,8 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   onClosed(reason: Error | undefined): void {
     const error = this.#explain(reason);
     this.#refuseReason ??= error;
-    for (const request of [...this.#reactor.requests(), ...this.#takeQueued()]) request.fail(error);
+    for (const request of this.#reactor.requests()) request.fail(error);
+    this.#failQueued(error);
     this.server.fail(error);
     this.pings.fail(error);
     this.#reactor.stop();
@@ -309,7 +318,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       case 'unwanted':
         return this.#released(action.bytes);
       case 'error':
-        return this.#fail(action.request, new CommandError(action.message));
+        return this.#fail(action.request, commandError(action.failure));
       case 'text':
         return action.request.tell(action.request.options.onText, action.text);
       case 'progress':
@@ -325,9 +334,9 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       case 'pong':
         return this.pings.pong(action.payload);
       case 'goaway':
-        return this.#goAway(new ConnectionError(`the server is going away: ${action.reason}`));
+        return this.#goAway(action.reason);
       case 'peer-error':
-        return this.#connection.destroy(new ConnectionError(`the server reports: ${action.message}`));
+        return this.#connection.destroy(reportedBy(action.message));
     }
   }
 
@@ -343,15 +352,17 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   }
 
   /** The server takes nothing new: requests that wait for their turn never get it (protocol C5). */
-  #goAway(reason: ConnectionError): void {
-    this.#refuseReason ??= reason;
-    for (const request of this.#takeQueued()) request.fail(reason);
+  #goAway(reason: string): void {
+    const text = `the server is going away: ${reason}`;
+    this.#refuseReason ??= new ConnectionError(text, { code: 'shutting-down' });
+    this.#failQueued(this.#refuseReason);
   }
 
-  #takeQueued(): ClientRequest[] {
+  /** Requests that wait for their turn never get it. */
+  #failQueued(reason: Error): void {
     const queued = [...this.#queued];
     this.#queued.clear();
-    return queued;
+    for (const request of queued) request.fail(neverSent(reason));
   }
 
   /** The connection's window is for what has arrived, read or not: the request windows bound what waits. */
@@ -367,10 +378,12 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       const why = reason instanceof ConnectionError ? ` (${reason.message})` : '';
       const end = bytesRead === 0 ? ' closed the connection without an answer: it' : '';
       const message = `${remote}${end} does not speak the millrace protocol${why}`;
-      return new ConnectionError(message, { cause: reason });
+      // One that says nothing at all may be too busy for us, and another time is not.
+      const code = bytesRead === 0 ? 'lost' : 'protocol-error';
+      return new ConnectionError(message, { code, cause: reason });
     }
     if (reason !== undefined) return reason;
-    return new ConnectionError(`${remote} closed the connection`);
+    return new ConnectionError(`${remote} closed the connection`, { code: 'lost' });
   }
 
   #endIfEnding(): void {
@@ -382,6 +395,20 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     if (this.#reactor.openRequests === 0 && this.#queued.size === 0)
       this.#connection.end(this.#connection.limits.idleTimeout);
   }
+}
+
+function clientClosed(): ConnectionError {
+  return new ConnectionError('the client is closed', { code: 'closed' });
+}
+
+function commandError({ code, message, data }: ReceivedFailure): CommandError {
+  return new CommandError(message, { code, data, notStarted: saysNotStarted(code) });
+}
+
+/** The server has ended the connection by a protocol error: because of what we sent, or of who we are. */
+function reportedBy(message: string): ConnectionError {
+  const code = message.startsWith('protocol error (not-authorized)') ? 'not-authorized' : 'protocol-error';
+  return new ConnectionError(`the server reports: ${message}`, { code });
 }
 
 function unread(): CommandError {

@@ -3,11 +3,12 @@
 import { createConnection, type Socket } from 'node:net';
 import type { ConnectionOptions as TlsConnectOptions } from 'node:tls';
 import type { CodecModule } from '../encoding/codec.ts';
+import { foreign } from '../encoding/foreign.ts';
 import { nativeCodecs } from '../encoding/native.ts';
 import { portableCodecs } from '../encoding/portable.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { SocketTransport } from '../transport/socket.ts';
-import { ConnectionError } from '../wire/errors.ts';
+import { ConnectionError, type ConnectionErrorCode } from '../wire/errors.ts';
 import { type Client, makeClient } from './client.ts';
 import type { ClientOptions } from './options.ts';
 
@@ -21,6 +22,9 @@ export interface ConnectOptions extends ClientOptions {
   /** Milliseconds until the server must have answered; default 10 000. */
   timeoutMs?: number;
 }
+
+/** Not connected within the time limit. */
+class TimeLimitError extends Error {}
 
 /** Connected, and not answered within the time limit. */
 class SilenceError extends ConnectionError {}
@@ -42,7 +46,7 @@ export async function connect(
       : (await import('node:tls')).connect({ ...tls, ...target, ...{ allowHalfOpen: true } });
   let client: Client | undefined;
   const timer = setTimeout(() => {
-    if (client === undefined) socket.destroy(new Error(notOpenWithin(timeoutMs, socket)));
+    if (client === undefined) socket.destroy(new TimeLimitError(notOpenWithin(timeoutMs, socket)));
     else client.destroy(silentFor(timeoutMs, name, client));
   }, timeoutMs);
   try {
@@ -55,9 +59,8 @@ export async function connect(
     await client.ready();
     return client;
   } catch (error) {
-    throw client === undefined || error instanceof SilenceError
-      ? error
-      : whyNot(error as Error, client, tls !== undefined);
+    if (client === undefined || error instanceof SilenceError) throw error;
+    throw whyNot(error as Error, client, tls !== undefined);
   } finally {
     clearTimeout(timer);
   }
@@ -65,7 +68,7 @@ export async function connect(
 
 function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
   const registry = new CodecRegistry(codecs === 'portable' ? portableCodecs() : nativeCodecs());
-  for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(codec);
+  for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(foreign(codec));
   return registry;
 }
 
@@ -80,8 +83,9 @@ function opened(socket: Socket, name: string, isTls: boolean): Promise<void> {
 /** What the other end did instead of sending its settings, and what it may have wanted. */
 function whyNot(error: Error, client: Client, isTls: boolean): Error {
   const { bytesRead } = client.stats();
-  if (isTls) return bytesRead === 0 ? orNoCertificate(error) : error;
-  return endsAsTls(error, bytesRead) ? orWantsTls(error) : error;
+  if (isTls && bytesRead === 0) return orNoCertificate(error);
+  if (!isTls && endsAsTls(error, bytesRead)) return orWantsTls(error);
+  return error instanceof ConnectionError ? reworded(error, error.message) : error;
 }
 
 /** What the time limit ended: reaching the other end, or the TLS handshake with it. */
@@ -94,12 +98,13 @@ function notOpenWithin(timeoutMs: number, socket: Socket): string {
 function silentFor(timeoutMs: number, name: string, client: Client): SilenceError {
   const { bytesRead } = client.stats();
   const sent = bytesRead === 0 ? 'nothing' : `${bytesRead} bytes, not its settings,`;
-  return new SilenceError(`connected to ${name}, but it sent ${sent} within ${timeoutMs} ms`);
+  const text = `connected to ${name}, but it sent ${sent} within ${timeoutMs} ms`;
+  return new SilenceError(text, { code: 'connect-timeout', notStarted: true });
 }
 
 /** With TLS 1.3 a client's handshake is over before the server has looked at its certificate. */
-function orNoCertificate({ message, cause }: Error): ConnectionError {
-  return new ConnectionError(`${message}, or wants a certificate that it knows`, { cause });
+function orNoCertificate(error: Error): ConnectionError {
+  return reworded(error, `${error.message}, or wants a certificate that it knows`);
 }
 
 /** Bytes of a TLS alert: a record's header, level and description. */
@@ -111,8 +116,13 @@ function endsAsTls({ cause }: Error, bytesRead: number): boolean {
   return isPlainEnd && (bytesRead === 0 || bytesRead === TLS_ALERT);
 }
 
-function orWantsTls({ message, cause }: Error): ConnectionError {
-  return new ConnectionError(`${message}, or wants TLS`, { cause });
+function orWantsTls(error: Error): ConnectionError {
+  return reworded(error, `${error.message}, or wants TLS`);
+}
+
+function reworded(error: Error, message: string): ConnectionError {
+  const code = error instanceof ConnectionError ? error.code : 'protocol-error';
+  return new ConnectionError(message, { code, notStarted: true, cause: error.cause });
 }
 
 function nameOf({ host, port }: { host: string; port: number }): string {
@@ -139,7 +149,11 @@ const REASONS: Readonly<Record<string, string>> = {
 
 function cannotConnect(name: string, error: NodeJS.ErrnoException, isTls: boolean): ConnectionError {
   const during = isTls && error.code === 'ECONNRESET' ? ' during the TLS handshake' : '';
-  return new ConnectionError(`cannot connect to ${name}: ${reasonOf(error)}${during}`, { cause: error });
+  return new ConnectionError(`cannot connect to ${name}: ${reasonOf(error)}${during}`, {
+    code: connectCode(error),
+    notStarted: true,
+    cause: error,
+  });
 }
 
 /** A host of several addresses fails for each by itself, and the error of them all says nothing. */
@@ -156,4 +170,9 @@ function reasonOf(error: Error): string {
 
 function reasonOfOne({ code, message, name }: NodeJS.ErrnoException): string {
   return REASONS[code ?? ''] ?? (message || code || name);
+}
+
+function connectCode(error: NodeJS.ErrnoException): ConnectionErrorCode {
+  if (error instanceof TimeLimitError || error.code === 'ETIMEDOUT') return 'connect-timeout';
+  return error.code === 'ERR_SSL_WRONG_VERSION_NUMBER' ? 'protocol-error' : 'connect-failed';
 }

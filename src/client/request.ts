@@ -120,14 +120,15 @@ export class ClientRequest implements UnreadResponse {
         else await this.#arrival();
       }
     } finally {
-      if (!this.over || this.unread > 0) this.drop(new CommandError('response not read to its end'));
+      if (!this.over || this.unread > 0)
+        this.drop(new CommandError('response not read to its end', { code: 'cancelled' }));
     }
   }
 
   /** Tells the server to stop; the response ends with `reason` as its error. */
-  cancel(reason: unknown = new CommandError('cancelled', { code: 'cancelled' })): void {
+  cancel(reason?: unknown): void {
     if (this.over) return;
-    this.fail(errorOfReason(reason));
+    this.fail(errorOfReason(reason, this.requestId === 0));
     this.#owner.cancel(this);
   }
 
@@ -226,10 +227,10 @@ export class ClientRequest implements UnreadResponse {
 }
 
 /** Why a request was given up, as an error: reasons may be anything. */
-function errorOfReason(reason: unknown): Error {
+function errorOfReason(reason: unknown, notStarted: boolean): Error {
   if (isError(reason)) return reason;
   const message = reason === undefined ? 'cancelled' : describe(reason);
-  return new CommandError(message, { code: 'cancelled', cause: reason });
+  return new CommandError(message, { code: 'cancelled', notStarted, cause: reason });
 }
 
 function concat(chunks: readonly Uint8Array[]): Uint8Array {

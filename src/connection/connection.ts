@@ -252,7 +252,8 @@ export class Connection {
     this.#stopWatch();
     clearTimeout(this.#dropTimer);
     this.writer.close();
-    const reason = this.#reason ?? (error && new ConnectionError(error.message, { cause: error }));
+    const reason =
+      this.#reason ?? (error && new ConnectionError(error.message, { code: 'lost', cause: error }));
     this.#owner?.onClosed(reason);
   }
 
@@ -332,7 +333,8 @@ export class Connection {
 function toProtocolError(error: unknown): ProtocolError | undefined {
   if (error instanceof ProtocolError) return error;
   if (error instanceof DecodeError) {
-    return new ProtocolError(error.code === 'limit' ? 'limit' : 'corrupt-frame', error.message);
+    const { message, cause } = error;
+    return new ProtocolError(error.code === 'limit' ? 'limit' : 'corrupt-frame', message, { cause });
   }
   return undefined;
 }

@@ -20,6 +20,15 @@ export interface CommandRequest {
    * server's `onError`.
    */
   readonly signal: AbortSignal;
+  /**
+   * Who the authorize hook has said that this is; undefined: it has not. In a lane it is a structured clone of that.
+   * Not to be changed: what else runs for the connection may have the same object.
+   */
+  readonly principal: unknown;
+  /** Address of the other end: `host:port`, or `unix`. */
+  readonly remote: string;
+  /** For logs: no other request to this process has the same. */
+  readonly requestId: string;
 }
 
 /** Lines for the person at the other end, rendered there (protocol A3); at most 32 768 bytes. */

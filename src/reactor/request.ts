@@ -67,6 +67,14 @@ export class DataQueue implements AsyncIterable<Uint8Array> {
   }
 }
 
+/** Whose requests the requests of one connection are. */
+export interface Caller {
+  readonly remote: string;
+  /** No other connection of this process has the same. */
+  readonly connectionId: number;
+  readonly principal: unknown;
+}
+
 export class HandlerRequest implements CommandRequest {
   readonly command: string;
   readonly args: ReadonlyMap<string, Uint8Array>;
@@ -74,18 +82,38 @@ export class HandlerRequest implements CommandRequest {
   readonly #report: (error: unknown) => void;
   #controller: AbortController | undefined;
   #aborted: Error | undefined;
+  readonly #caller: Caller;
+  readonly #serial: number;
 
-  /** `report` is told what listeners of the signal throw. */
+  /**
+   * `serial`: no other request of its connection has the same. `report` is told what listeners of the signal throw.
+   */
   constructor(
     command: string,
     args: ReadonlyMap<string, Uint8Array>,
     data: AsyncIterable<Uint8Array>,
+    caller: Caller,
+    serial: number,
     report: (error: unknown) => void,
   ) {
     this.#report = report;
     this.command = command;
     this.args = args;
     this.data = data;
+    this.#caller = caller;
+    this.#serial = serial;
+  }
+
+  get principal(): unknown {
+    return this.#caller.principal;
+  }
+
+  get remote(): string {
+    return this.#caller.remote;
+  }
+
+  get requestId(): string {
+    return requestIdOf(this.#caller, this.#serial);
   }
 
   /** Bound, because handlers like to take their request apart. */
@@ -107,6 +135,11 @@ export class HandlerRequest implements CommandRequest {
     this.#aborted ??= reason;
     this.#controller?.abort(reason);
   }
+}
+
+/** A request's name for logs. */
+export function requestIdOf({ connectionId }: Caller, serial: number): string {
+  return `${connectionId}-${serial}`;
 }
 
 /** Command data of a command that has none. */

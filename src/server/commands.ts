@@ -13,6 +13,8 @@ interface CommandRules {
   readonly sensitive?: boolean;
   /** What the authorize hook is told of the command; default `rw`: it may change state. */
   readonly mode?: CommandMode;
+  /** What the authorize hook is told as `paths`: the files that the arguments name, as they really are. */
+  readonly realPaths?: (args: ReadonlyMap<string, Uint8Array>) => Promise<readonly string[]>;
 }
 
 /** A command whose handler runs on the main thread. */
@@ -54,7 +56,7 @@ export class CommandTable {
       this.#commands.set(name, { name, handler: definition, laneHandler: -1, mode: 'rw' });
       return;
     }
-    const { affinityKey, sensitive, mode = 'rw' } = definition;
+    const { affinityKey, sensitive, mode = 'rw', realPaths } = definition;
     if ('handler' in definition && typeof definition.handler === 'function') {
       this.#commands.set(name, {
         name,
@@ -63,10 +65,12 @@ export class CommandTable {
         affinityKey,
         sensitive,
         mode,
+        realPaths,
       });
     } else if ('module' in definition) {
       const laneHandler = this.#module(definition);
-      this.#commands.set(name, { name, handler: undefined, laneHandler, affinityKey, sensitive, mode });
+      const handler = undefined;
+      this.#commands.set(name, { name, handler, laneHandler, affinityKey, sensitive, mode, realPaths });
     } else throw new TypeError(`command '${name}' is neither a function nor names a handler or a module`);
   }
 

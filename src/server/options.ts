@@ -75,8 +75,15 @@ export interface ServerOptions {
   keepAliveInterval?: number;
   /** Serve TLS, with node:tls's options; `requestCert` and `ca` make it mutual. */
   tls?: TlsOptions;
+  /**
+   * True: every connection begins with a header of the PROXY protocol, version 1 or 2, which says who is behind the proxy,
+   * and one without is dropped. Only for a server that nobody but the proxy can reach: the header is believed. Default false.
+   */
+  proxyProtocol?: boolean;
   /** Says who gets in; asked for every connection before anything is read from it, and for every command. */
   authorize?: Authorize;
+  /** Milliseconds that `authorize` may take for an answer; after that it is no; default 10 000. */
+  authorizeTimeout?: number;
   /** Told of handlers' exceptions, broken connections, dead workers and a recording that failed; default: nobody is. */
   onError?: (error: Error, about: ErrorContext) => void;
 }
@@ -131,7 +138,9 @@ const OPTIONS = z.strictObject({
   resourceLimits: object<ResourceLimits>(),
   keepAliveInterval: z.int().min(0).max(MAX_TIMER_MS).default(30_000),
   tls: object<TlsOptions>(),
+  proxyProtocol: z.boolean().default(false),
   authorize: callable<Authorize>(),
+  authorizeTimeout: milliseconds.default(10_000),
   onError: callable<NonNullable<ServerOptions['onError']>>(),
 });
 

@@ -123,9 +123,10 @@ class LaneServer implements Server {
   }
 
   #makeListener(): Listener {
-    const { tls, maxConnections, keepAliveInterval } = this.#options;
+    const { tls, maxConnections, keepAliveInterval, proxyProtocol } = this.#options;
     return new Listener({
       tls,
+      proxyProtocol,
       maxConnections,
       handshakeMs: this.#limits.idleTimeout,
       keepAliveMs: keepAliveInterval,
@@ -183,9 +184,10 @@ class LaneServer implements Server {
   }
 
   #admission(info: ConnectionInfo): Admission | undefined {
-    const { authorize } = this.#options;
+    const { authorize, authorizeTimeout: timeoutMs } = this.#options;
     if (authorize === undefined) return undefined;
-    return new Admission(authorize, info, (error) => this.#report(error, { remote: info.remote }));
+    const report = (error: unknown) => this.#report(error, { remote: info.remote });
+    return new Admission(info, { authorize, timeoutMs, report });
   }
 
   /**

@@ -57,6 +57,9 @@ export function request(command: string, args: Readonly<Record<string, string>> 
     text: (name) => encoded.get(name)?.toString(),
     data: (async function* () {})(),
     signal: new AbortController().signal,
+    principal: undefined,
+    remote: 'unix',
+    requestId: '1-1',
   };
 }
 
