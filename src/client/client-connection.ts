@@ -11,10 +11,12 @@ import { type Frame, FrameType, HEADER_SIZE, PingFlag } from '../wire/frame.ts';
 import { commandFrames } from '../wire/frames.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { EXTENSIONS, encodeCredit, encodeSenderSettings, type SenderSettings } from '../wire/payloads.ts';
-import type { ClientStats } from './client.ts';
+import type { ClientEvents, ClientState, ClientStats } from './client.ts';
 import { argumentsOf } from './command.ts';
 import { DataSender } from './command-data.ts';
+import { Listeners } from './listeners.ts';
 import { ServerSettings } from './negotiation.ts';
+import { closedByUs, notStarted, reportedBy } from './no-more.ts';
 import type { CallOptions, ClientOptions } from './options.ts';
 import { Pings } from './pings.ts';
 import { ClientRequest, type RequestOwner } from './request.ts';
@@ -37,6 +39,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   readonly requestWindow: number;
   readonly server: ServerSettings;
   readonly pings: Pings;
+  readonly events = new Listeners<ClientEvents>();
   readonly #connection: Connection;
   readonly #codecs: CodecRegistry;
   readonly #options: ClientOptions;
@@ -52,8 +55,14 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   readonly #queued: ClientRequest[] = [];
   /** Why nothing new is sent any more. */
   #refuseReason: Error | undefined;
+  /** Requests sent so far, and the ID of the newest. */
+  #turns = 0;
+  #newestId = 0;
   #framesReceived = 0;
   #ending = false;
+  #closeReason: Error | undefined;
+  /** Runs out once what close() has let go on must end. */
+  #graceTimer: ReturnType<typeof setTimeout> | undefined;
   #resolveClosed: () => void = () => undefined;
 
   constructor(transport: Transport, codecs: CodecRegistry, options: ClientOptions) {
@@ -89,7 +98,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     const { signal } = options;
     const request = new ClientRequest(this, command, options);
     const refused = this.#refuseReason ?? (signal?.aborted ? abortError(signal) : undefined);
-    if (refused !== undefined) request.fail(refused);
+    if (refused !== undefined) request.fail(notStarted(refused));
     else if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.push(request);
     else this.#send(request);
     return request;
@@ -107,8 +116,20 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     return Promise.reject(this.#refuseReason ?? new ConnectionError('the connection has failed'));
   }
 
+  get state(): ClientState {
+    if (this.#closeReason !== undefined) return 'closed';
+    if (this.#refuseReason !== undefined) return 'draining';
+    return this.server.awaited ? 'connecting' : 'open';
+  }
+
+  /** Why the connection is gone; undefined while it is not. */
+  get closeReason(): Error | undefined {
+    return this.#closeReason;
+  }
+
   stats(): ClientStats {
     return {
+      calls: { waiting: this.#queued.length, inFlight: this.#reactor.openRequests },
       bytesRead: this.#connection.bytesRead,
       bytesWritten: this.#connection.writer.bytesWritten,
       streams: [...this.#decoders.figures.values()]
@@ -117,17 +138,37 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     };
   }
 
-  /** Ends the connection once the requests in flight are answered; a server that does not close it then is left. */
-  close(): Promise<void> {
-    this.#refuseReason ??= new ConnectionError('the client is closed');
+  /**
+   * Ends the connection once the requests in flight are answered; a server that does not close it then is left.
+   * `graceMs`: what is not answered by then is cancelled.
+   */
+  close(graceMs?: number): Promise<void> {
+    this.#refuseReason ??= closedByUs();
     this.#ending = true;
     this.#endIfDone();
+    if (graceMs !== undefined && this.#closeReason === undefined)
+      this.#afterGrace(graceMs, () => this.#cutShort(graceMs));
     return this.closed;
   }
 
   /** Drops the connection now; requests in flight fail. */
-  destroy(reason: Error = new ConnectionError('the client is closed')): void {
+  destroy(reason: Error = closedByUs()): void {
     this.#connection.destroy(reason);
+  }
+
+  /** The server is told what it need not answer any more; one that does not end the connection then is left. */
+  #cutShort(graceMs: number): void {
+    const reason = closedByUs(`the client was closed, and this was not answered within ${graceMs} ms`);
+    for (const request of this.#queued.splice(0)) request.cancel(notStarted(reason));
+    for (const request of this.#reactor.requests()) request.cancel(reason);
+    this.#connection.end();
+    this.#afterGrace(LINGER_MS, () => this.destroy());
+  }
+
+  #afterGrace(delayMs: number, run: () => void): void {
+    clearTimeout(this.#graceTimer);
+    this.#graceTimer = setTimeout(run, delayMs);
+    (this.#graceTimer as { unref?: () => void }).unref?.();
   }
 
   // ------------------------------------------------------------------- what requests need (RequestOwner)
@@ -170,6 +211,8 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       return;
     }
     request.requestId = requestId;
+    request.turn = ++this.#turns;
+    this.#newestId = requestId;
     this.#reactor.open(requestId, request);
     if (options.data !== undefined) this.#data.send(request, options.data);
   }
@@ -246,13 +289,18 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   onClosed(reason: Error | undefined): void {
     const error = this.#explain(reason);
     this.#refuseReason ??= error;
-    for (const request of [...this.#reactor.requests(), ...this.#queued.splice(0)]) request.fail(error);
+    this.#closeReason = error;
+    clearTimeout(this.#graceTimer);
+    for (const request of this.#queued.splice(0)) request.fail(notStarted(error));
+    for (const request of this.#reactor.requests())
+      request.fail(request.refused ? notStarted(this.#refuseReason as Error) : error);
     this.server.fail(error);
     this.pings.fail(error);
     this.#reactor.stop();
     this.#data.close();
     this.#keepAlive.stop();
     this.#resolveClosed();
+    this.events.emit('closed', { reason: error });
   }
 
   #act(action: ClientAction<ClientRequest>): void {
@@ -277,9 +325,9 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       case 'pong':
         return this.pings.pong(action.payload);
       case 'goaway':
-        return this.#goAway(new ConnectionError(`the server is going away: ${action.reason}`));
+        return this.#goAway(action.lastRequestId, action.reason);
       case 'peer-error':
-        return this.#connection.destroy(new ConnectionError(`the server reports: ${action.message}`));
+        return this.#connection.destroy(reportedBy(action.message));
     }
   }
 
@@ -290,9 +338,26 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   }
 
   /** The server takes nothing new: requests that wait for their turn never get it (protocol C5). */
-  #goAway(reason: ConnectionError): void {
+  #goAway(lastRequestId: number, why: string): void {
+    const reason = new ConnectionError(`the server is going away: ${why}`, { code: 'shutting-down' });
     this.#refuseReason ??= reason;
-    for (const request of this.#queued.splice(0)) request.fail(reason);
+    for (const request of this.#queued.splice(0)) request.fail(notStarted(reason));
+    this.#refuseAfter(lastRequestId);
+    this.events.emit('goaway', { reason });
+  }
+
+  /**
+   * The server runs none of what was sent after the request that its goaway names. IDs come round: what is still open
+   * from an earlier round was sent before, whatever its ID.
+   */
+  #refuseAfter(lastRequestId: number): void {
+    const distance = (requestId: number) => (requestId - lastRequestId) & 0xffff;
+    const furthest = distance(this.#newestId);
+    for (const request of this.#reactor.requests()) {
+      const { requestId, turn } = request;
+      const isNew = this.#turns - turn < furthest / 2;
+      request.refused = isNew && requestId !== lastRequestId && distance(requestId) <= furthest;
+    }
   }
 
   /** The connection's window is for what has arrived, read or not: the request windows bound what waits. */
@@ -308,9 +373,10 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       const why = reason instanceof ConnectionError ? ` (${reason.message})` : '';
       const end = bytesRead === 0 ? ' closed the connection without an answer: it' : '';
       const message = `${remote}${end} does not speak the millrace protocol${why}`;
-      return new ConnectionError(message, { cause: reason });
+      return new ConnectionError(message, { code: 'protocol-error', cause: reason });
     }
     if (reason !== undefined) return reason;
+    if (this.#refuseReason !== undefined && this.#reactor.openRequests === 0) return this.#refuseReason;
     return new ConnectionError(`${remote} closed the connection`);
   }
 

@@ -19,6 +19,10 @@ export interface RequestOwner {
 export class ClientRequest implements UnreadResponse {
   /** 0 until the command is sent. */
   requestId = 0;
+  /** How many requests of its connection had been sent when it was; itself among them. */
+  turn = 0;
+  /** The server has said, by its goaway, that it will not run this. */
+  refused = false;
   readonly command: string;
   readonly options: CallOptions;
   readonly #owner: RequestOwner;
