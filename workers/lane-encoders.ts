@@ -119,7 +119,7 @@ export class LaneEncoders {
     return [...this.#slots].map(([slot, { seconds }]) => ({ slot, seconds }));
   }
 
-  /** The first frame of an encoded stream names its profile (A5). */
+  /** The first frame of an encoded stream names its profile (protocol A5). */
   #begin(slotId: number, slot: EncoderSlot): void {
     if (slot.begun || slot.encoder === undefined) return;
     const settings = encodeStreamSettings(slot.profile, slot.settings);

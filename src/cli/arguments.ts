@@ -12,11 +12,10 @@ export type Target = { host: string; port: number } | { path: string };
 /** `HOST:PORT`, `[IPV6]:PORT`, `:PORT` (this machine) or `unix:PATH`. @throws InvalidArgumentError */
 export function parseTarget(text: string): Target {
   if (text.startsWith('unix:') && text.length > 5) return { path: text.slice(5) };
-  const match = /^(?:\[([^\]]+)\]|([^:[\]/]*)):(\d{1,5})$/.exec(text);
+  const match = /^(?:\[([^\]]+)\]|([^:[\]/]*)):(\d+)$/.exec(text);
   const port = Number(match?.[3]);
-  if (match === null || port < 1 || port > 65_535) {
-    throw new InvalidArgumentError('It has to be HOST:PORT or unix:PATH.');
-  }
+  if (match === null) throw new InvalidArgumentError('It has to be HOST:PORT or unix:PATH.');
+  if (port < 1 || port > 65_535) throw new InvalidArgumentError('The port has to be from 1 to 65535.');
   return { host: match[1] ?? (match[2] || '127.0.0.1'), port };
 }
 
@@ -48,6 +47,7 @@ export function parseBytes(text: string): number {
   const [, digits, suffix] = /^(\d+)([KMG]?)$/i.exec(text) ?? [];
   const value = Number(digits) * MULTIPLES[suffix?.toUpperCase()];
   if (Number.isSafeInteger(value)) return value;
+  if (value > 0) throw new InvalidArgumentError(`It has to be ${Number.MAX_SAFE_INTEGER} bytes at most.`);
   throw new InvalidArgumentError('It has to be a number of bytes, such as 65536, 64K or 1G.');
 }
 

@@ -59,6 +59,12 @@ async function callCommand(
   const data = options.data === undefined ? undefined : readData(options.data, io);
   const client = await connect(target, { tls });
   const { signal, release } = stopSignal(undefined, io.signals);
+  // The response is for that output alone, and may be one that never ends.
+  let isOutputGone = false;
+  io.stdout.once('error', () => {
+    isOutputGone = true;
+    client.destroy();
+  });
   try {
     const response = client.call(command, {
       args,
@@ -69,6 +75,8 @@ async function callCommand(
       onText: (text) => void io.stderr.write(harmless(text)),
     });
     await writeOut(response, io);
+  } catch (error) {
+    if (!isOutputGone) throw error;
   } finally {
     release();
     client.destroy();

@@ -11,6 +11,7 @@ import type { EvaluatorOptions } from '../experiment/measure/evaluator.ts';
 import { checkText } from '../experiment/report/recommend.ts';
 import type { Results } from '../experiment/results/results.ts';
 import type { ExperimentSettings } from '../experiment/run.ts';
+import type { ReadSources } from '../experiment/traffic/sources.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
 import { makeMeter } from './experiment-meter.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
@@ -119,6 +120,7 @@ async function experiment(sources: string[], options: ExperimentOptions, io: Io)
   const { runExperiment } = await import('../experiment/run.ts');
   const { sampleBytes: maxBytes, seed, commandField, queue } = options;
   const read = await readSources(sources, { maxBytes, seed, commandField });
+  tellSkipped(read.skipped, io);
   const { signal, release } = stopSignal('stopped; the same command with --resume goes on', io.signals);
   const meter = await makeMeter(io);
   const settings: ExperimentSettings = {
@@ -139,6 +141,16 @@ async function experiment(sources: string[], options: ExperimentOptions, io: Io)
     meter.stop();
     release();
   }
+}
+
+/** Files of the sources that are named on the terminal; results.json names them all. */
+const MAX_SKIPPED_LINES = 20;
+
+function tellSkipped(skipped: ReadSources['skipped'], io: Io): void {
+  for (const { path, error } of skipped.slice(0, MAX_SKIPPED_LINES))
+    io.complain(`left out: ${path}: ${error}`);
+  const unsaid = skipped.length - MAX_SKIPPED_LINES;
+  if (unsaid > 0) io.complain(`left out: ${unsaid} more`);
 }
 
 /** Where settings are run: on workers behind a queue, or (undefined) here. */

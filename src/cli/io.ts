@@ -43,14 +43,19 @@ export class Io {
   }
 }
 
-/** This process's own streams. Nobody reads what is printed any more: then the process ends. */
+/**
+ * This process's own streams. That nobody reads our output any more is no error, and ends nothing but what is done for
+ * that output alone (call.ts): a server serves on, a pull pulls on. Output that cannot be written for another reason is a
+ * failure, said once.
+ */
 export function processIo(): Io {
   const io = new Io(process, process);
-  // `millrace … | head` is the end, and no error.
   io.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit();
+    if (error.code === 'EPIPE' || io.exitCode === EXIT_FAILED) return;
     io.complain(`cannot write the output: ${fsProblem(error)}`);
-    process.exit(EXIT_FAILED);
+    io.exitCode = EXIT_FAILED;
+    // It may come after everything else is done.
+    process.exitCode = EXIT_FAILED;
   });
   // What is said there is about the work and not its outcome: who does not read it does not stop the work.
   io.stderr.on('error', () => {});

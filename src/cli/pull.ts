@@ -11,7 +11,7 @@ import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
 
 const EXAMPLES = `
 What is there already, as long and as old as the server's, is left alone. A file appears only when it is whole.
-The exit code is 1 when a file could not be had.
+The exit code is 1 when a file could not be had, or the server had to leave something out of its listing.
 
 Examples:
   millrace pull 127.0.0.1:7711 ./copy
@@ -82,7 +82,7 @@ function printResult(result: PullResult, seconds: number, io: Io): void {
   for (const note of notes) io.complain(note);
   for (const { path, error } of failed.slice(0, MAX_FAILURE_LINES)) {
     // The server's own messages end in the path already.
-    io.complain(error.endsWith(path) ? error : `${path}: ${error}`);
+    io.complain(path === '' || error.endsWith(path) ? error : `${path}: ${error}`);
   }
   const unsaid = failed.length - MAX_FAILURE_LINES;
   if (unsaid > 0) io.complain(`and ${unsaid} more`);

@@ -84,7 +84,7 @@ export class DataSender {
     this.#connection.sendPlain(requestId, FrameType.commandData, CommandDataFlag.eos);
   }
 
-  /** The server may have lost our stream's context with a worker: the next data begins it afresh (B1). */
+  /** The server may have lost our stream's context with a worker: the next data begins it afresh (protocol B1). */
   renewStream(): void {
     this.close();
     this.#encoder = undefined;

@@ -119,16 +119,41 @@ function nameOf({ host, port }: { host: string; port: number }): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  ENOENT: 'there is no such socket',
+  ENOTFOUND: 'unknown host',
+  EAI_AGAIN: 'its name cannot be looked up now',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  ETIMEDOUT: 'no answer',
+  EHOSTUNREACH: 'there is no way there',
+  ENETUNREACH: 'there is no way there',
+  ECONNRESET: 'it closed the connection',
+  EINVAL: 'there can be nothing of that name',
+  EADDRNOTAVAIL: 'there is no way there',
+  EMFILE: 'too many files are open',
+  ENFILE: 'too many files are open',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
+};
+
 function cannotConnect(name: string, error: NodeJS.ErrnoException, isTls: boolean): ConnectionError {
-  const reasons: Record<string, string> = {
-    ECONNREFUSED: 'nothing listens there',
-    ENOENT: 'there is no such socket',
-    ENOTFOUND: 'unknown host',
-    EACCES: 'permission denied',
-    ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
-    ECONNRESET: `it closed the connection${isTls ? ' during the TLS handshake' : ''}`,
-  };
-  return new ConnectionError(`cannot connect to ${name}: ${reasons[error.code ?? ''] ?? error.message}`, {
-    cause: error,
-  });
+  const during = isTls && error.code === 'ECONNRESET' ? ' during the TLS handshake' : '';
+  return new ConnectionError(`cannot connect to ${name}: ${reasonOf(error)}${during}`, { cause: error });
+}
+
+/** A host of several addresses fails for each by itself, and the error of them all says nothing. */
+function reasonOf(error: Error): string {
+  if (!(error instanceof AggregateError)) return reasonOfOne(error);
+  const reasons = new Map<string, string[]>();
+  for (const each of error.errors) {
+    const reason = reasonOfOne(each);
+    reasons.set(reason, [...(reasons.get(reason) ?? []), each.address ?? 'an address']);
+  }
+  if (reasons.size <= 1) return [...reasons.keys()][0] ?? reasonOfOne(error);
+  return [...reasons].map(([reason, addresses]) => `${addresses.join(', ')}: ${reason}`).join('; ');
+}
+
+function reasonOfOne({ code, message, name }: NodeJS.ErrnoException): string {
+  return REASONS[code ?? ''] ?? (message || code || name);
 }

@@ -14,7 +14,7 @@ import { portableZlib, portableZstd } from './portable.ts';
 import { type ZlibContexts, type ZstdContexts, zlibCodec, zstdCodec } from './profiles.ts';
 import { isSound } from './self-check.ts';
 
-/** What we use of a zlib stream's internals (Node's lib/zlib.js and src/node_zlib.cc). */
+/** What we use of a zlib stream's internals (Node's own zlib.js and node_zlib.cc). */
 interface StreamInternals {
   _handle: Handle | null;
   /** After each write: output bytes left free, input bytes left unread. */

@@ -62,7 +62,7 @@ const CHECK_SHARE = 0.25;
  * by the signal, the results so far are written and the signal's reason is thrown.
  */
 export async function runExperiment(
-  { workload, cut }: ReadSources,
+  { workload, cut, skipped }: ReadSources,
   settings: ExperimentSettings,
   events: ExperimentEvents,
   makeRunner: (options: EvaluatorOptions, limit: TimeLimit) => CellRunner = (options, limit) =>
@@ -85,7 +85,8 @@ export async function runExperiment(
     }
     const found = ledger.found();
     const choice = chooseCells(found, workload.bytes);
-    const measured = resultsOf(setup, found, { recommendations: describeChoice(choice, found) });
+    const parts = skippedParts(skipped);
+    const measured = resultsOf(setup, found, { ...parts, recommendations: describeChoice(choice, found) });
     writeResults(out, measured);
     signal?.throwIfAborted();
     const adaptive = settings.adaptive ? { adaptive: await tryAdaptive(options, links) } : {};
@@ -93,7 +94,7 @@ export async function runExperiment(
       ? await checkAll(options, measured, limit, events, signal)
       : new Map<string, Check>();
     const recommendations = describeChoice(choice, found, checks);
-    const final = resultsOf(setup, found, { recommendations, ...adaptive });
+    const final = resultsOf(setup, found, { ...parts, recommendations, ...adaptive });
     writeResults(out, final);
     return final;
   } finally {
@@ -101,7 +102,10 @@ export async function runExperiment(
   }
 }
 
-function setupOf({ workload, cut }: ReadSources, settings: ExperimentSettings): Setup {
+function setupOf(
+  { workload, cut }: Pick<ReadSources, 'workload' | 'cut'>,
+  settings: ExperimentSettings,
+): Setup {
   const { seed, inFlight, workers, rounds, links } = settings;
   const { zstd, zlib, brotli } = process.versions as Record<string, string>;
   return {
@@ -124,7 +128,7 @@ function setupOf({ workload, cut }: ReadSources, settings: ExperimentSettings): 
 function resultsOf(
   setup: Setup,
   cells: CellResult[],
-  more: Pick<Results, 'recommendations' | 'adaptive'>,
+  more: Pick<Results, 'recommendations' | 'adaptive' | 'skipped' | 'skippedCount'>,
 ): Results {
   return {
     millraceExperiment: RESULTS_VERSION,
@@ -135,6 +139,13 @@ function resultsOf(
     ...shortened(cells, setup.rounds),
     ...more,
   };
+}
+
+/** Files of the sources that results name; further ones they count. */
+const MAX_SKIPPED = 1000;
+
+function skippedParts(skipped: ReadSources['skipped']): Pick<Results, 'skipped' | 'skippedCount'> {
+  return skipped.length === 0 ? {} : { skipped: skipped.slice(0, MAX_SKIPPED), skippedCount: skipped.length };
 }
 
 /** What of the settings was measured less than it should have been. */

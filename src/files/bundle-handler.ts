@@ -3,12 +3,14 @@
 import type { CommandRequest } from '../reactor/command.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { decodePaths, errorLine, MAX_LINE_BYTES, sizeLine } from './bundle.ts';
+import { isOutOfDescriptors } from './descriptors.ts';
 import type { OpenFiles, ServedFile } from './open-files.ts';
-import { asCommandError } from './root.ts';
+import { tidyPath } from './paths.ts';
+import { asCommandError, FileError } from './root.ts';
 
 /**
- * A file that cannot be had is a line that says why; one that becomes shorter while it is read ends the response with
- * an error. Nothing is cached: a stream's context makes more of small files than a cache, which compresses each alone.
+ * A file that cannot be had is a line that says why; one that becomes shorter while it is read, or has no size before
+ * it is, ends the response with an error, and so does a lack of descriptors, which passes. Nothing is cached: a stream's context makes more of small files than a cache, which compresses each alone.
  */
 export function* bundle(files: OpenFiles, request: CommandRequest): Generator<Uint8Array, void, void> {
   const pieces = new PieceFiller();
@@ -21,6 +23,7 @@ export function* bundle(files: OpenFiles, request: CommandRequest): Generator<Ui
     }
     try {
       const { size } = file.stats;
+      if (size === 0 && files.hasContent(file)) throw new FileError('it has no size before it is read', path);
       pieces.addText(sizeLine(size));
       for (let at = 0; at < size; ) {
         if (pieces.room === 0) yield pieces.take();
@@ -38,8 +41,9 @@ export function* bundle(files: OpenFiles, request: CommandRequest): Generator<Ui
 /** The file, or why it cannot be had. */
 function open(files: OpenFiles, path: string): ServedFile | string {
   try {
-    return files.open(path);
+    return files.open(tidyPath(path));
   } catch (error) {
+    if (isOutOfDescriptors(error)) throw error;
     return asCommandError(error, path).message;
   }
 }
@@ -71,6 +75,7 @@ class PieceFiller {
   addFrom(files: OpenFiles, file: ServedFile, position: number): number {
     const length = Math.min(file.stats.size - position, this.room);
     const count = files.read(file, this.#current, this.#filled, length, position);
+    if (count === 0) throw files.changed(file);
     this.#filled += count;
     return count;
   }

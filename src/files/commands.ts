@@ -5,16 +5,18 @@
  */
 
 import type { Stats } from 'node:fs';
-import { setImmediate as turn } from 'node:timers/promises';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import { type CommandRequest, cached, type Handler, type Output, TextOutput } from '../reactor/command.ts';
+import { type CommandRequest, cached, type Handler, type Output } from '../reactor/command.ts';
 import { CommandError } from '../wire/errors.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { bundle } from './bundle-handler.ts';
-import { entryOf, findFiles, statPath } from './listing.ts';
+import { isOutOfDescriptors, patiently, RETRY_MS } from './descriptors.ts';
+import { entryOf, findFiles, type Pause, statPath } from './listing.ts';
+import { Omissions } from './omissions.ts';
 import { OpenFiles, type ServedFile } from './open-files.ts';
-import { shownPath } from './paths.ts';
-import { asCommandError, Root } from './root.ts';
+import { shownPath, tidyPath } from './paths.ts';
+import { asCommandError, FileError, Root } from './root.ts';
 
 export interface FilesOptions {
   /** The folder to serve. */
@@ -43,42 +45,87 @@ export function create(options: FilesOptions, now: () => number = Date.now): Rec
   const popularity = new Popularity(now);
   return {
     'files.list': (request) => list(root, request),
-    'files.get': (request) => get(root, files, popularity, request),
+    'files.get': patient((request) => get(root, files, popularity, request)),
     'files.bundle': (request) => {
       checkArguments(request, ['paths']);
       return bundle(files, request);
     },
-    'files.stat': (request) => stat(root, request),
+    'files.stat': patient((request) => stat(root, files, request)),
   };
 }
 
-/** files.list: one JSON line per regular file; what had to be left out follows as lines for people. */
-async function* list(root: Root, request: CommandRequest): AsyncGenerator<Output, void, void> {
-  checkArguments(request, ['path']);
-  const omitted: string[] = [];
-  let lines = '';
-  for (const entry of findFiles(root, folderArgument(request), (what) => omitted.push(what))) {
-    if (entry === undefined) {
-      await turn();
-      continue;
+/** The same handler, which begins as soon as there is a descriptor for it. */
+function patient(handler: (request: CommandRequest) => Output | Iterable<Output>): Handler {
+  return (request) => {
+    try {
+      return handler(request);
+    } catch (error) {
+      if (!isOutOfDescriptors(error)) throw error;
+      return later(handler, request);
     }
-    lines += `${JSON.stringify(entry)}\n`;
+  };
+}
+
+async function* later(
+  handler: (request: CommandRequest) => Output | Iterable<Output>,
+  request: CommandRequest,
+): AsyncGenerator<Output, void, void> {
+  const output = await patiently(() => handler(request), request.signal);
+  if (typeof output === 'object' && Symbol.iterator in output && !(output instanceof Uint8Array))
+    yield* output;
+  else yield output;
+}
+
+/**
+ * files.list: one JSON line per regular file. What had to be left out follows, as lines for people, or as JSON lines
+ * `{path, omitted}` with `omitted=lines`.
+ */
+async function* list(root: Root, request: CommandRequest): AsyncGenerator<Output, void, void> {
+  checkArguments(request, ['path', 'omitted']);
+  const omissions = new Omissions(request.text('omitted'));
+  let lines = '';
+  for (const entry of findFiles(root, pathArgument(request) ?? '', omissions.add)) {
+    if (typeof entry !== 'string') lines += `${JSON.stringify(entry)}\n`;
+    // Without output nothing else finds out that nobody waits for it any more.
+    else if (await isOver(request, entry)) return;
     if (lines.length < PIECE_SIZE) continue;
     yield lines;
     lines = '';
   }
   if (lines !== '') yield lines;
-  for (const what of omitted) yield lineOf(`left out: ${what}\n`);
+  yield* omissions.output(PIECE_SIZE);
+}
+
+/** Lets others have their turn, and then tells whether nobody waits for this any more. */
+async function isOver({ signal }: CommandRequest, pause: Pause): Promise<boolean> {
+  await (pause === 'turn' ? turn() : sleep(RETRY_MS));
+  return signal.aborted;
 }
 
 /** files.stat: one JSON line, as in files.list and with the type besides. */
-function stat(root: Root, request: CommandRequest): Output {
+function stat(root: Root, files: OpenFiles, request: CommandRequest): Output {
   checkArguments(request, ['path']);
-  const path = folderArgument(request);
+  const path = pathArgument(request) ?? '';
   const found = path === '' ? root.stat() : statPath(root, path);
   const type = found.stats.isFile() ? 'file' : found.stats.isDirectory() ? 'folder' : undefined;
-  if (type === undefined) throw new CommandError(`neither a file nor a folder: ${shownPath(path)}`);
-  return `${JSON.stringify({ ...entryOf(path, found), type })}\n`;
+  if (type === undefined) throw new FileError('neither a file nor a folder', path);
+  const unsized = type === 'file' && found.stats.size === 0 && hasMore(files, path) ? { unsized: true } : {};
+  return `${JSON.stringify({ ...entryOf(path, found), type, ...unsized })}\n`;
+}
+
+/** Whether there is content in a file that is said to be empty; not in one that cannot be read. */
+function hasMore(files: OpenFiles, path: string): boolean {
+  try {
+    const file = files.open(path);
+    try {
+      return files.hasContent(file);
+    } finally {
+      files.close(file);
+    }
+  } catch (error) {
+    if (isOutOfDescriptors(error)) throw error;
+    return false;
+  }
 }
 
 /**
@@ -92,18 +139,19 @@ function get(
   request: CommandRequest,
 ): Output | Iterable<Output> {
   checkArguments(request, ['path', 'offset', 'length']);
-  const path = request.text('path');
+  const path = pathArgument(request);
   if (path === undefined) throw new CommandError('files.get needs the argument path');
   const file = files.open(path);
   const { stats } = file;
   let mustClose = true;
   try {
-    const range = rangeOf(request, stats.size, path);
+    const unsized = stats.size === 0 && files.hasContent(file);
+    const range = rangeOf(request, unsized ? Number.POSITIVE_INFINITY : stats.size, path);
     const length = range.end - range.start;
     if (length <= MAX_CACHED_SIZE && popularity.count(path, range, stats)) {
       return cached(cacheKey(root, path, range, stats), () => readUnchanged(files, path, range, stats));
     }
-    if (length <= PIECE_SIZE) return readExactly(files, file, range.start, length);
+    if (length <= PIECE_SIZE) return readUpTo(files, file, range.start, length);
     mustClose = false;
     return readPieces(files, file, range);
   } catch (error) {
@@ -113,17 +161,21 @@ function get(
   }
 }
 
-/** Part of a file: from byte `start` up to, not including, `end`. */
+/** Part of a file: from byte `start` up to, not including, `end`, which may be infinite: then up to the file's. */
 interface Range {
   readonly start: number;
   readonly end: number;
 }
 
+/** `size` is infinite where it is not known. @throws CommandError when the file ends before the range begins. */
 function rangeOf(request: CommandRequest, size: number, path: string): Range {
   const start = decimalArgument(request, 'offset') ?? 0;
   const length = decimalArgument(request, 'length') ?? size;
-  if (start > size)
-    throw new CommandError(`offset ${start} is past the end: ${shownPath(path)} has ${size} bytes`);
+  if (start > Math.min(size, Number.MAX_SAFE_INTEGER)) {
+    const has = Number.isFinite(size) ? ` has ${size} bytes` : '';
+    const offset = shownPath(request.text('offset') ?? '');
+    throw new CommandError(`offset ${offset} is past the end: ${shownPath(path)}${has}`);
+  }
   return { start, end: Math.min(size, start + length) };
 }
 
@@ -135,7 +187,10 @@ function* readPieces(
 ): Generator<Uint8Array, void, void> {
   try {
     for (let at = start; at < end; at += PIECE_SIZE) {
-      yield readExactly(files, file, at, Math.min(PIECE_SIZE, end - at));
+      const wanted = Math.min(PIECE_SIZE, end - at);
+      const piece = readUpTo(files, file, at, wanted);
+      if (piece.length > 0) yield piece;
+      if (piece.length < wanted) return;
     }
   } catch (error) {
     throw asCommandError(error, file.path);
@@ -144,21 +199,27 @@ function* readPieces(
   }
 }
 
-/** The bytes in a buffer of their own. A file that has become shorter must not pass for a whole one. */
-function readExactly(files: OpenFiles, file: ServedFile, start: number, length: number): Uint8Array {
+/**
+ * The bytes in a buffer of their own: fewer than `length` only where the file ends. One that has become shorter is an
+ * error, for it must not pass for a whole one.
+ */
+function readUpTo(files: OpenFiles, file: ServedFile, start: number, length: number): Uint8Array {
   const bytes = Buffer.allocUnsafeSlow(length);
-  for (let filled = 0; filled < length; )
-    filled += files.read(file, bytes, filled, length - filled, start + filled);
-  return bytes;
+  let filled = 0;
+  while (filled < length) {
+    const count = files.read(file, bytes, filled, length - filled, start + filled);
+    if (count === 0) break;
+    filled += count;
+  }
+  return filled === length ? bytes : bytes.subarray(0, filled);
 }
 
 /** The bytes for the cache: only those of the very file that the key was made of. */
 function readUnchanged(files: OpenFiles, path: string, { start, end }: Range, expected: Stats): Uint8Array {
   const file = files.open(path);
   try {
-    const bytes = readExactly(files, file, start, end - start);
-    if (!isSameVersion(files.statsNow(file), expected))
-      throw new CommandError(`changed while it was read: ${shownPath(path)}`);
+    const bytes = readUpTo(files, file, start, end - start);
+    if (!isSameVersion(files.statsNow(file), expected)) throw files.changed(file);
     return bytes;
   } catch (error) {
     throw asCommandError(error, path);
@@ -209,22 +270,16 @@ function checkArguments(request: CommandRequest, known: readonly string[]): void
   }
 }
 
-/** The argument `path` of a command for which it is optional: '' for the root, which '.' means too. */
-function folderArgument(request: CommandRequest): string {
-  const path = request.text('path') ?? '';
-  return path === '.' ? '' : path;
+/** The argument `path`, where it is given: '' for the root, which '.' means, too. */
+function pathArgument(request: CommandRequest): string | undefined {
+  const path = request.text('path');
+  return path === undefined ? undefined : tidyPath(path);
 }
 
+/** A number past all that a file can have is one as good as infinity. */
 function decimalArgument(request: CommandRequest, name: string): number | undefined {
   const text = request.text(name);
   if (text === undefined) return undefined;
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) {
-    throw new CommandError(`${name} is not a decimal number of bytes: ${shownPath(text)}`);
-  }
-  return value;
-}
-
-function lineOf(text: string): TextOutput {
-  return new TextOutput({ format: '%s', labels: [], args: [text] });
+  if (/^\d+$/.test(text)) return Number(text);
+  throw new CommandError(`${name} is not a decimal number of bytes: ${shownPath(text)}`);
 }

@@ -4,11 +4,11 @@
  * anywhere, and it is the server that says what goes by which path.
  */
 
-import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   constants,
   fchmodSync,
+  fstatSync,
   futimesSync,
   lstatSync,
   mkdirSync,
@@ -22,16 +22,21 @@ import {
   writeSync,
 } from 'node:fs';
 import { promisify } from 'node:util';
+import { patiently } from './descriptors.ts';
 import { makeFolder } from './folder.ts';
 import type { FileEntry } from './listing.ts';
+import { removeAbandoned, unfinishedPrefix } from './unfinished.ts';
 
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0);
 
 /** Mode of an unfinished file: what is not whole yet is nobody else's business. */
 const PRIVATE = 0o600;
 
-/** Times that differ by no more than this are the same, in milliseconds: they have gone through a double. */
-const SAME_TIME_MS = 1;
+/** Times in seconds that a file system may be asked for: those that 64 bits hold. */
+const MAX_SECONDS = 9.2e18;
+
+/** Times that differ by no more than this are the same, in milliseconds: they have gone through doubles. */
+const SAME_TIME_MS = 0.01;
 
 /** Bytes of a long file that are gathered before they are written at once. */
 const WRITE_SIZE = 1 << 20;
@@ -54,15 +59,18 @@ export class Destination {
   readonly #folders = new Map<string, 'there' | 'missing'>([['', 'there']]);
   /** Folders that this pull has made, outermost first. */
   readonly #made: string[] = [];
-  readonly #tempPrefix = `.millrace-${randomBytes(6).toString('hex')}-`;
+  readonly #tempPrefix = unfinishedPrefix();
   /** Unfinished files. */
   readonly #parts = new Set<string>();
   #tempCount = 0;
+  /** A file without a name, to find out what becomes of times here. */
+  #probe: number | undefined;
 
   /** Opens the folder and makes it where it is missing. @throws what the file system throws. */
   constructor(folder: string) {
     makeFolder(folder);
     this.#base = `${realpathSync(folder).replace(/[/\\]$/, '')}/`;
+    removeAbandoned(this.#base);
     removeAtExit.add(this.#parts);
   }
 
@@ -70,6 +78,7 @@ export class Destination {
   close(): void {
     removeAtExit.delete(this.#parts);
     this.#parts.forEach(removeQuietly);
+    if (this.#probe !== undefined) closeSync(this.#probe);
     for (const folder of this.#made.reverse()) {
       try {
         rmdirSync(this.#base + folder);
@@ -81,7 +90,7 @@ export class Destination {
 
   /** Whether the file system here tells `A` from `a`. */
   isCaseSensitive(): boolean {
-    const name = `${this.#tempPrefix}case`;
+    const name = this.#tempName();
     closeSync(openSync(this.#base + name, CREATE, PRIVATE));
     try {
       return lstatSync(this.#base + name.toUpperCase(), { throwIfNoEntry: false }) === undefined;
@@ -101,7 +110,8 @@ export class Destination {
     if (stats === undefined) return false;
     if (stats.isDirectory()) throw new DestinationError('a folder is in its place');
     if (!stats.isFile() || stats.size !== entry.size) return false;
-    if (Math.abs(stats.mtimeMs - entry.mtimeMs) > SAME_TIME_MS) return false;
+    if (!isSameTime(stats.mtimeMs, entry.mtimeMs) && !isSameTime(stats.mtimeMs, this.#kept(entry)))
+      return false;
     this.#correctMode(path, stats, entry);
     return true;
   }
@@ -112,8 +122,7 @@ export class Destination {
    * @throws DestinationError, or what the file system throws; nothing is left then.
    */
   writeWhole(entry: FileEntry, chunks: readonly Uint8Array[]): void {
-    const temp = this.#tempFor(entry);
-    const fd = openSync(temp, CREATE, PRIVATE);
+    const { temp, fd } = this.#create(entry);
     try {
       try {
         writeAll(fd, chunks);
@@ -128,10 +137,14 @@ export class Destination {
     }
   }
 
-  /** Begins a file that is written piece by piece. @throws as {@link writeWhole}. */
-  begin(entry: FileEntry): PartFile {
-    const temp = this.#tempFor(entry);
-    const fd = openSync(temp, CREATE, PRIVATE);
+  /** {@link writeWhole}, as soon as there is a descriptor for it. @throws the signal's reason, besides. */
+  async writeLater(entry: FileEntry, chunks: readonly Uint8Array[], signal: AbortSignal): Promise<void> {
+    await patiently(() => this.writeWhole(entry, chunks), signal, this.#mayHope);
+  }
+
+  /** Begins a file that is written piece by piece, as soon as there is a descriptor. @throws as {@link writeLater}. */
+  async begin(entry: FileEntry, signal: AbortSignal): Promise<PartFile> {
+    const { temp, fd } = await patiently(() => this.#create(entry), signal, this.#mayHope);
     this.#parts.add(temp);
     return new PartFile(fd, entry, (isWhole) => {
       try {
@@ -143,11 +156,48 @@ export class Destination {
     });
   }
 
-  /** A new hidden name beside the entry's place, whose folder is there from now on. */
-  #tempFor(entry: FileEntry): string {
+  /** Each unfinished file gives a descriptor back when it is finished. */
+  readonly #mayHope = () => this.#parts.size > 0;
+
+  /** A new file with a hidden name beside the entry's place, whose folder is there from now on. */
+  #create(entry: FileEntry): { temp: string; fd: number } {
     const folder = folderOf(entry.path);
     this.#make(folder);
-    return `${this.#base}${folder}${this.#tempPrefix}${this.#tempCount++}.part`;
+    const temp = `${this.#base}${folder}${this.#tempName()}`;
+    try {
+      return { temp, fd: openSync(temp, CREATE, PRIVATE) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || folder === '') throw error;
+      // Another pull made the folder and has removed it because it had nothing to put there.
+      this.#forget(folder);
+      this.#make(folder);
+      return { temp, fd: openSync(temp, CREATE, PRIVATE) };
+    }
+  }
+
+  #tempName(): string {
+    return `${this.#tempPrefix}${this.#tempCount++}.part`;
+  }
+
+  /**
+   * The entry's time as this file system keeps it: one that knows no such time has the nearest that it does. The
+   * entry's own where that cannot be found out.
+   */
+  #kept(entry: FileEntry): number {
+    try {
+      this.#probe ??= this.#openProbe();
+      setTime(this.#probe, entry);
+      return fstatSync(this.#probe).mtimeMs;
+    } catch {
+      return entry.mtimeMs;
+    }
+  }
+
+  #openProbe(): number {
+    const path = this.#base + this.#tempName();
+    const fd = openSync(path, CREATE, PRIVATE);
+    removeQuietly(path);
+    return fd;
   }
 
   /** @throws DestinationError when something on the way is not a folder. */
@@ -163,10 +213,17 @@ export class Destination {
     // Without its '/', or lstat would follow a link.
     const stats = lstatSync(this.#base + folder.slice(0, -1), { throwIfNoEntry: false });
     if (stats === undefined) return 'missing';
-    if (stats.isDirectory()) return 'there';
+    if (stats.isDirectory()) {
+      removeAbandoned(this.#base + folder);
+      return 'there';
+    }
     throw new DestinationError(
       `${stats.isSymbolicLink() ? 'a link' : 'a file'} is in the place of a folder above it`,
     );
+  }
+
+  #forget(folder: string): void {
+    for (let at = folder; at !== ''; at = folderOf(at.slice(0, -1))) this.#folders.delete(at);
   }
 
   #make(folder: string): void {
@@ -259,9 +316,19 @@ function writeAll(fd: number, chunks: readonly Uint8Array[]): void {
   for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
 }
 
-function setAttributes(fd: number, { mtimeMs, mode }: FileEntry): void {
-  fchmodSync(fd, mode);
-  futimesSync(fd, mtimeMs / 1000, mtimeMs / 1000);
+function setAttributes(fd: number, entry: FileEntry): void {
+  fchmodSync(fd, entry.mode);
+  setTime(fd, entry);
+}
+
+function setTime(fd: number, { mtimeMs }: FileEntry): void {
+  const seconds = Math.max(-MAX_SECONDS, Math.min(MAX_SECONDS, mtimeMs / 1000));
+  // As text: Node takes a negative number for today.
+  futimesSync(fd, String(seconds), String(seconds));
+}
+
+function isSameTime(aMs: number, bMs: number): boolean {
+  return Math.abs(aMs - bMs) <= SAME_TIME_MS;
 }
 
 function removeQuietly(path: string): void {

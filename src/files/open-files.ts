@@ -5,12 +5,13 @@
 
 import { closeSync, fstatSync, readSync, type Stats } from 'node:fs';
 import { LRUCache } from 'lru-cache';
-import { CommandError } from '../wire/errors.ts';
-import { shownPath } from './paths.ts';
-import type { Root } from './root.ts';
+import type { CommandError } from '../wire/errors.ts';
+import { descriptorLimit, isOutOfDescriptors, patientlyHere } from './descriptors.ts';
+import { FileError, type OpenFile, type Root } from './root.ts';
 
-/** Files that one lane has open between two pieces. */
+/** Files that one lane has open between two pieces: this many, or fewer where all of the process may have few. */
 const MAX_OPEN = 32;
+const SHARE_OF_LANE = 1 / 32;
 
 /** A file of which a response is made. */
 export interface ServedFile {
@@ -22,7 +23,7 @@ export interface ServedFile {
 export class OpenFiles {
   readonly #root: Root;
   readonly #descriptors = new LRUCache<ServedFile, number>({
-    max: MAX_OPEN,
+    max: Math.max(1, Math.min(MAX_OPEN, Math.floor(descriptorLimit() * SHARE_OF_LANE))),
     dispose: (fd) => closeSync(fd),
   });
 
@@ -32,20 +33,31 @@ export class OpenFiles {
 
   /** The caller closes it. @throws CommandError as {@link Root.openFile}. */
   open(path: string): ServedFile {
-    const { fd, stats } = this.#root.openFile(path);
+    const { fd, stats } = this.#open(path);
     const file = { path, stats };
     this.#descriptors.set(file, fd);
     return file;
   }
 
   /**
-   * Reads up to `length` bytes from `position` on into `bytes` at `offset`; returns how many.
-   * @throws CommandError when the file ends there, or is another one by now.
+   * Reads up to `length` bytes from `position` on into `bytes` at `offset`; returns how many, 0 where the file ends.
+   * @throws CommandError when it is another file by now, or has become shorter than it was.
    */
   read(file: ServedFile, bytes: Uint8Array, offset: number, length: number, position: number): number {
-    const count = readSync(this.#descriptorOf(file), bytes, offset, length, position);
-    if (count === 0) throw changed(file);
+    const fd = this.#descriptorOf(file);
+    const count = readSync(fd, bytes, offset, length, position);
+    // Files that the system makes up as they are read may end before the size that they are said to have.
+    if (count === 0 && length > 0 && fstatSync(fd).size < file.stats.size) throw this.changed(file);
     return count;
+  }
+
+  /** Whether there is more in an empty file than its size says: what the system makes up has none before. */
+  hasContent(file: ServedFile): boolean {
+    return readSync(this.#descriptorOf(file), new Uint8Array(1), 0, 1, 0) > 0;
+  }
+
+  changed({ path }: ServedFile): CommandError {
+    return new FileError('changed while it was read', path);
   }
 
   /** What the file is by now. */
@@ -57,14 +69,26 @@ export class OpenFiles {
     this.#descriptors.delete(file);
   }
 
+  /** Where the system has no descriptor left, those that are not being read at this moment are given back first. */
+  #open(path: string): OpenFile {
+    try {
+      return this.#root.openFile(path);
+    } catch (error) {
+      if (!isOutOfDescriptors(error) || this.#descriptors.size === 0) throw error;
+      this.#descriptors.clear();
+      return this.#root.openFile(path);
+    }
+  }
+
   #descriptorOf(file: ServedFile): number {
     return this.#descriptors.get(file) ?? this.#openAgain(file);
   }
 
   #openAgain(file: ServedFile): number {
-    const { fd, stats } = this.#root.openFile(file.path);
+    // A response that has begun cannot be begun again later, as one that has not can.
+    const { fd, stats } = patientlyHere(() => this.#open(file.path));
     this.#descriptors.set(file, fd);
-    if (!isSameFile(stats, file.stats)) throw changed(file);
+    if (!isSameFile(stats, file.stats)) throw this.changed(file);
     return fd;
   }
 }
@@ -72,8 +96,4 @@ export class OpenFiles {
 /** Whatever has been done to it meanwhile: one that stays open may change, too. */
 function isSameFile(a: Stats, b: Stats): boolean {
   return a.dev === b.dev && a.ino === b.ino && a.birthtimeMs === b.birthtimeMs;
-}
-
-function changed({ path }: ServedFile): CommandError {
-  return new CommandError(`changed while it was read: ${shownPath(path)}`);
 }

@@ -43,6 +43,18 @@ function partProblem(part: string, platform: string): string | undefined {
   return WINDOWS_DEVICE.test(part) ? 'the path names a Windows device' : undefined;
 }
 
+/**
+ * A path as people write it, made one of those above where it means the same: `./a//b/` is `a/b`, and `.` is ''.
+ * What means something else (`..`, a '/' in front) stays as it is, to be refused.
+ */
+export function tidyPath(path: string): string {
+  if (path.startsWith('/')) return path;
+  return path
+    .split('/')
+    .filter((part) => part !== '' && part !== '.')
+    .join('/');
+}
+
 /** The last part of a path. */
 export function nameOf(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);
@@ -80,6 +92,9 @@ const FS_PROBLEMS: Record<string, string> = {
   EDQUOT: 'the disk quota is used up',
   EROFS: 'the disk is read-only',
   EIO: 'the disk failed',
+  ERR_FS_FILE_TOO_LARGE: 'the file is too large to be read at once',
+  EAGAIN: 'there is nothing to read now',
+  ESTALE: 'no such file',
   EEXIST: 'something else is in its place',
   ENOTEMPTY: 'something else is in its place',
 };
@@ -95,5 +110,9 @@ export function fsProblem(error: unknown): string {
 export function problemOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { code } = error as NodeJS.ErrnoException;
-  return code !== undefined && code in FS_PROBLEMS ? fsProblem(error) : error.message;
+  if (code !== undefined && code in FS_PROBLEMS) return fsProblem(error);
+  if (error.message !== '') return error.message;
+  // Of several errors, none of which stands for all.
+  const parts = error instanceof AggregateError ? [...new Set(error.errors.map(problemOf))] : [];
+  return parts.join('; ') || code || error.name;
 }

@@ -4,7 +4,9 @@
  */
 
 import type { FileEntry } from './listing.ts';
+import type { Omission } from './omissions.ts';
 import { nameOf, pathProblem, shownPath } from './paths.ts';
+import { isUnfinished } from './unfinished.ts';
 
 /** One file that could not be had, and why; an empty path stands for the listing itself. */
 export interface PullFailure {
@@ -29,8 +31,8 @@ const MAX_LINE_LENGTH = 32_768;
 /** Characters that a listing may have for each entry that it may have: a few MB on the wire can be GB of long paths. */
 const CHARACTERS_PER_ENTRY = 256;
 
-/** Largest |mtimeMs|, that of a JavaScript date. */
-const MAX_TIME_MS = 8.64e15;
+/** Largest |mtimeMs|: file systems count seconds in no more than 64 bits. */
+const MAX_TIME_MS = 2 ** 63 * 1000;
 
 export class Plan {
   readonly files: FileEntry[] = [];
@@ -54,6 +56,11 @@ export class Plan {
     this.#caseSensitive = caseSensitive;
   }
 
+  /** Bytes that there may be besides. */
+  get spareBytes(): number {
+    return this.#limits.maxBytes - this.bytes;
+  }
+
   /** Takes one line of the listing. */
   add(line: string): void {
     const excess = this.#excessOfListing(line);
@@ -64,7 +71,13 @@ export class Plan {
     }
     const entry = parseEntry(line);
     if (entry === undefined) this.#fail('', `not an entry of a listing: ${shownPath(line)}`);
+    else if ('omitted' in entry) this.#fail(entry.path, `left out: ${entry.omitted}`);
     else this.#addEntry(entry);
+  }
+
+  /** Takes what a server says for people that it has left out, one of those that say it in no other way. */
+  addOmitted(text: string): void {
+    if (this.#count++ < this.#limits.maxEntries) this.#fail('', shownPath(text));
   }
 
   /**
@@ -88,7 +101,11 @@ export class Plan {
   }
 
   #addEntry(entry: FileEntry): void {
-    const problem = pathProblem(entry.path) ?? this.#clash(entry.path) ?? this.#excess(entry.size);
+    const problem =
+      pathProblem(entry.path) ??
+      nameProblem(entry.path) ??
+      this.#clash(entry.path) ??
+      this.#excess(entry.size);
     if (problem !== undefined) {
       this.#fail(entry.path, problem);
       return;
@@ -162,19 +179,26 @@ function decode(decoder: TextDecoder, chunk?: Uint8Array): string {
   }
 }
 
-function parseEntry(line: string): FileEntry | undefined {
+function nameProblem(path: string): string | undefined {
+  return isUnfinished(nameOf(path)) ? 'the name is kept for files that a pull has not finished' : undefined;
+}
+
+/** What a line of a listing, or of files.stat, says; undefined when it is none. */
+export function parseEntry(line: string): FileEntry | Omission | undefined {
   if (line.length > MAX_LINE_LENGTH) return undefined;
-  let value: Partial<FileEntry> | null;
+  let value: (Partial<FileEntry> & Partial<Omission>) | null;
   try {
     value = JSON.parse(line);
   } catch {
     return undefined;
   }
-  const { path, size, mtimeMs, mode } = value ?? {};
+  const { path, size, mtimeMs, mode, omitted, unsized } = value ?? {};
+  if (typeof path === 'string' && typeof omitted === 'string') return { path, omitted: shownPath(omitted) };
   if (typeof path !== 'string' || !isWhole(size, Number.MAX_SAFE_INTEGER) || !isWhole(mode, 0xffff))
     return undefined;
   if (typeof mtimeMs !== 'number' || !(Math.abs(mtimeMs) <= MAX_TIME_MS)) return undefined;
-  return { path, size, mtimeMs, mode: mode & 0o777 };
+  const entry = { path, size, mtimeMs, mode: mode & 0o777 };
+  return unsized === true && size === 0 ? { ...entry, unsized } : entry;
 }
 
 function isWhole(value: unknown, max: number): value is number {

@@ -17,7 +17,8 @@ import {
 } from 'node:fs';
 import { sep } from 'node:path';
 import { CommandError } from '../wire/errors.ts';
-import { fsProblem, pathProblem, shownPath } from './paths.ts';
+import { fsProblem, nameOf, pathProblem, shownPath } from './paths.ts';
+import { isUnfinished } from './unfinished.ts';
 
 // O_NONBLOCK: opening a FIFO must not wait for its writer. Missing flags are Windows's.
 const READ = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0);
@@ -38,6 +39,22 @@ export interface OpenFolder {
 export interface OpenFile {
   readonly fd: number;
   readonly stats: Stats;
+}
+
+/** Why something below the root cannot be had; the message has the path besides. */
+export class FileError extends CommandError {
+  readonly path: string;
+  /** The message without the path. */
+  readonly why: string;
+  /** The file system's code, where the error is of its making. */
+  readonly fsCode: string | undefined;
+
+  constructor(why: string, path: string, fsCode?: string) {
+    super(`${why}: ${shownPath(path === '' ? '.' : path)}`);
+    this.why = why;
+    this.path = path;
+    this.fsCode = fsCode;
+  }
 }
 
 /** What stands at a name in a folder, links followed as far as they stay inside. */
@@ -81,6 +98,7 @@ export class Root {
    */
   openFile(path: string): OpenFile {
     checkPath(path);
+    if (isUnfinished(nameOf(path))) throw new FileError('a pull has not finished it', path);
     try {
       return this.#hasProc ? this.#openPlace(path) : this.#openResolved(path);
     } catch (error) {
@@ -108,18 +126,29 @@ export class Root {
   }
 
   /**
-   * What stands at `name` in `folder`, which was opened as `path`; undefined when nothing does, or when it is a link
-   * that leads outside or nowhere.
+   * What stands at `name` in `folder`, which was opened as `path`; undefined when nothing does.
+   * @throws FileError when it cannot be looked at, or is a link that leads outside, nowhere or in a circle.
    */
   find(folder: OpenFolder, path: string, name: string): Found | undefined {
-    const stats = lstatSync(`${folder.at}/${name}`, { throwIfNoEntry: false });
-    if (!stats?.isSymbolicLink()) return stats && { stats };
+    const whole = path === '' ? name : `${path}/${name}`;
     try {
-      const target = realpathSync(this.#full(path === '' ? name : `${path}/${name}`));
-      return this.#isInside(target) ? { stats: statSync(target), target } : undefined;
-    } catch {
-      return undefined; // it leads nowhere, or in a circle
+      const stats = lstatSync(`${folder.at}/${name}`, { throwIfNoEntry: false });
+      return stats?.isSymbolicLink() ? this.#followed(whole) : stats && { stats };
+    } catch (error) {
+      throw asCommandError(error, whole);
     }
+  }
+
+  #followed(link: string): Found {
+    let target: string;
+    try {
+      target = realpathSync(this.#full(link));
+    } catch (error) {
+      if (isMissing(error)) throw new FileError('the link leads nowhere', link);
+      throw error;
+    }
+    if (!this.#isInside(target)) throw outside(link);
+    return { stats: statSync(target), target };
   }
 
   #openPlace(path: string): OpenFile {
@@ -163,7 +192,7 @@ export class Root {
     try {
       const real = realpathSync(this.#full(path));
       if (!this.#isInside(real)) throw outside(path);
-      if (!statSync(real).isDirectory()) throw new CommandError(`not a folder: ${shownPath(path)}`);
+      if (!statSync(real).isDirectory()) throw new FileError('not a folder', path);
       return { at: real, real, close: () => {} };
     } catch (error) {
       throw asCommandError(error, path);
@@ -200,19 +229,24 @@ export class Root {
 /** @throws CommandError when the path is against the rules of paths.ts. */
 export function checkPath(path: string): void {
   const problem = pathProblem(path);
-  if (problem !== undefined) throw new CommandError(`${problem}: ${shownPath(path)}`);
+  if (problem !== undefined) throw new FileError(problem, path);
 }
 
-function outside(path: string): CommandError {
-  return new CommandError(`outside the served folder: ${shownPath(path)}`);
+function outside(path: string): FileError {
+  return new FileError('outside the served folder', path);
 }
 
-function notAFile(path: string): CommandError {
-  return new CommandError(`not a file: ${shownPath(path)}`);
+function notAFile(path: string): FileError {
+  return new FileError('not a file', path);
+}
+
+function isMissing(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ENOENT' || code === 'ENOTDIR';
 }
 
 /** The error for the peer: what happened and the path as the peer gave it, nothing of ours. */
 export function asCommandError(error: unknown, path: string): CommandError {
   if (error instanceof CommandError) return error;
-  return new CommandError(`${fsProblem(error)}: ${shownPath(path === '' ? '.' : path)}`);
+  return new FileError(fsProblem(error), path, (error as NodeJS.ErrnoException).code);
 }

@@ -1,4 +1,4 @@
-/** Frames of a client that are no part of a command: its settings, cancel, credit, ping (protocol C2 to C4). */
+/** Frames of a client that are no part of a command: its settings, cancel, credit, ping (protocol C2 to protocol C4). */
 
 import { ProtocolError } from '../wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, PingFlag } from '../wire/frame.ts';

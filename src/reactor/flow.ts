@@ -152,7 +152,7 @@ export class ConnectionFlow {
     this.output = output;
   }
 
-  /** The peer has announced its windows in bytes, undefined for no flow control (C2); for use before the first request. */
+  /** The peer has announced its windows in bytes, undefined for no flow control (protocol C2); for use before the first request. */
   announced(requestWindow: number | undefined, connectionWindow: number | undefined): void {
     this.#requestWindow = requestWindow;
     this.#window = new SendWindow(connectionWindow);
@@ -185,7 +185,7 @@ export class ConnectionFlow {
     this.wakeCreditWaiters();
   }
 
-  /** The peer has credited the connection (C4). @throws ProtocolError when that takes its window too far. */
+  /** The peer has credited the connection (protocol C4). @throws ProtocolError when that takes its window too far. */
   addCredit(bytes: number): void {
     this.#window.credit(bytes);
     this.wakeCreditWaiters();
@@ -328,7 +328,7 @@ export class RequestFlow {
     this.#connection.take(bytes);
   }
 
-  /** The peer has credited the request (C4). @throws ProtocolError when that takes its window too far. */
+  /** The peer has credited the request (protocol C4). @throws ProtocolError when that takes its window too far. */
   addCredit(bytes: number): void {
     this.#window.credit(bytes);
     this.#connection.wakeCreditWaiters();

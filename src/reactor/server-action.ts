@@ -7,7 +7,7 @@ export interface ReceivedCommand {
   readonly requestId: number;
   readonly command: string;
   readonly args: ReadonlyMap<string, Uint8Array>;
-  /** Whether reserved arguments (C6) are among them. */
+  /** Whether reserved arguments (protocol C6) are among them. */
   readonly reserved: boolean;
   /** Data follows as `data` actions. */
   readonly hasData: boolean;

@@ -1,9 +1,9 @@
 /**
- * The server's protocol state, without I/O: frames in, actions out (protocol.md A4, A6, B, C).
+ * The server's protocol state, without I/O: frames in, actions out (protocol A4, A6, B, C).
  *
  * A request is *receiving* from its command-name frame until its last frame has come, *running* from the moment
  * its arguments are complete until the last byte of its response is handed to the transport. With command data it
- * is both for a while (B10). Its ID is busy while it is either.
+ * is both for a while (protocol B10). Its ID is busy while it is either.
  */
 
 import { ProtocolError } from '../wire/errors.ts';
@@ -38,7 +38,7 @@ export class ServerReactor {
   #lingering = 0;
 
   /**
-   * `halfDuplex`: the transport cannot answer while it is still reading (A6). `now`: milliseconds, by which rates and
+   * `halfDuplex`: the transport cannot answer while it is still reading (protocol A6). `now`: milliseconds, by which rates and
    * the time that a command takes are counted.
    */
   constructor(limits: Limits, decoders: Decoders, halfDuplex = false, now = () => performance.now()) {
@@ -102,14 +102,14 @@ export class ServerReactor {
     this.#argumentBytes += argumentBytes;
   }
 
-  /** Half duplex: all output, in the order in which it is produced, waits for the end of input (A6). */
+  /** Half duplex: all output, in the order in which it is produced, waits for the end of input (protocol A6). */
   get holdsOutput(): boolean {
     return this.#holdsOutput;
   }
 
   /**
    * Takes one frame and appends what is to be done to `actions`.
-   * @throws ProtocolError, after which only {@link endOfInput} and responses to running requests are in order (B5).
+   * @throws ProtocolError, after which only {@link endOfInput} and responses to running requests are in order (protocol B5).
    */
   receive(frame: Frame, actions: ServerAction[]): void {
     if (this.#state === 'errored') throw new ProtocolError('already-errored', 'frame after a protocol error');
@@ -126,7 +126,7 @@ export class ServerReactor {
   }
 
   /**
-   * End of input: what is partly received is abandoned, the rest goes on (B7). A second call does nothing. What has
+   * End of input: what is partly received is abandoned, the rest goes on (protocol B7). A second call does nothing. What has
    * come and is still being decoded has come: the end waits for it.
    */
   endOfInput(actions: ServerAction[]): void {
@@ -154,7 +154,7 @@ export class ServerReactor {
     this.#dropReceiving();
   }
 
-  /** Stops accepting input after an error that was found outside, such as a limit of the splitter (B5). */
+  /** Stops accepting input after an error that was found outside, such as a limit of the splitter (protocol B5). */
   stop(): void {
     this.#state = 'errored';
     this.#dropReceiving();
@@ -167,7 +167,7 @@ export class ServerReactor {
     if (request !== undefined) request.answered = true;
   }
 
-  /** The last byte of the response has been handed to the transport: the ID is free (A4). */
+  /** The last byte of the response has been handed to the transport: the ID is free (protocol A4). */
   finishResponse(requestId: number): void {
     const request = this.#running.get(requestId);
     if (request === undefined) return;
@@ -325,7 +325,7 @@ export class ServerReactor {
     this.#receiving.clear();
   }
 
-  /** Passes over what still comes of a request's command; returns the request if it waits for an answer (C3). */
+  /** Passes over what still comes of a request's command; returns the request if it waits for an answer (protocol C3). */
   #stopReceiving(id: number): IncomingCommand | undefined {
     const request = this.#receiving.get(id) ?? this.#running.get(id);
     if (this.#receiving.delete(id)) this.#remember(id);

@@ -22,7 +22,7 @@ export class CacheSplice {
     this.#cache = request.session.shared.cache;
   }
 
-  /** Whether this response's output may be spliced; sensitive output, which is not encoded, is not shared (D). */
+  /** Whether this response's output may be spliced; sensitive output, which is not encoded, is not shared (protocol D). */
   get possible(): boolean {
     const { session, stream, flow } = this.#request;
     const { cacheProfile, frameSize } = session;

@@ -1,6 +1,6 @@
 /** Errors that this library throws or reports; each carries a stable `code` and one line for people. */
 
-/** Codes of protocol errors. The first group is what the conformance vectors call them (protocol.md A, B). */
+/** Codes of protocol errors. The first group is what the conformance vectors call them (protocol A, B). */
 export type ProtocolErrorCode =
   | 'even-stream-id'
   | 'odd-stream-id'
@@ -43,7 +43,7 @@ export type ProtocolErrorCode =
   | 'frame-after-end'
   | 'peer-reported';
 
-/** The peer broke the protocol (or a limit, code `limit`): the connection cannot go on (B5). */
+/** The peer broke the protocol (or a limit, code `limit`): the connection cannot go on (protocol B5). */
 export class ProtocolError extends Error {
   override readonly name = 'ProtocolError';
   readonly code: ProtocolErrorCode;

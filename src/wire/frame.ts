@@ -1,26 +1,26 @@
 /**
- * The frame: an 8-byte header and a payload (protocol.md A1, A2). Everything here is little endian.
+ * The frame: an 8-byte header and a payload (protocol A1, A2). Everything here is little endian.
  *
  * This module knows bytes and names of fields, nothing of streams, requests or contexts.
  */
 
-/** Bytes of a frame header (A1). */
+/** Bytes of a frame header (protocol A1). */
 export const HEADER_SIZE = 8;
 
 /** Largest payload length that the header's u24 can say. */
 export const MAX_PAYLOAD_LENGTH = 0xff_ffff;
 
-/** Largest payload that we emit before encoding unless told otherwise, in bytes (A1). */
+/** Largest payload that we emit before encoding unless told otherwise, in bytes (protocol A1). */
 export const DEFAULT_FRAME_SIZE = 32_768;
 
-/** `frameSize`, or less: what fits the `maxFrameSize` that a peer has announced (C2) once it is encoded, whatever it is. */
+/** `frameSize`, or less: what fits the `maxFrameSize` that a peer has announced (protocol C2) once it is encoded, whatever it is. */
 export function frameSizeWithin(maxFrameSize: number | undefined, frameSize: number): number {
   if (maxFrameSize === undefined) return frameSize;
   const roomForEncoding = maxFrameSize - (maxFrameSize >> 7) - 128;
   return Math.max(1, Math.min(frameSize, roomForEncoding));
 }
 
-/** Frame types, the high nibble of header byte 7 (A2; 7 and 9–13 are extensions, C). */
+/** Frame types, the high nibble of header byte 7 (protocol A2; 7 and 9–13 are extensions, protocol C). */
 export const FrameType = {
   commandName: 1,
   commandArgument: 2,
@@ -37,27 +37,27 @@ export const FrameType = {
   goaway: 13,
 } as const;
 
-/** Stream flags, header byte 6 (A1). */
+/** Stream flags, header byte 6 (protocol A1). */
 export const StreamFlag = { begin: 0x01, end: 0x02, encoded: 0x04 } as const;
 
-/** Flags of a command-name frame (A2). */
+/** Flags of a command-name frame (protocol A2). */
 export const CommandNameFlag = { eos: 1, haveArgs: 2, haveData: 4 } as const;
-/** Flags of a command-argument frame (A2). */
+/** Flags of a command-argument frame (protocol A2). */
 export const CommandArgumentFlag = { continuation: 1, eoa: 2 } as const;
-/** Flags of a command-data frame (A2). */
+/** Flags of a command-data frame (protocol A2). */
 export const CommandDataFlag = { continuation: 1, eos: 2 } as const;
-/** Flags of a bytes-response frame; exactly one is set (A2). */
+/** Flags of a bytes-response frame; exactly one is set (protocol A2). */
 export const BytesResponseFlag = { continuation: 1, eos: 2 } as const;
-/** Flags of an error-response frame; exactly one is set (A2, B5). */
+/** Flags of an error-response frame; exactly one is set (protocol A2, B5). */
 export const ErrorResponseFlag = { protocol: 1, application: 2 } as const;
-/** Flags of a ping frame (C). */
+/** Flags of a ping frame (protocol C). */
 export const PingFlag = { reply: 1 } as const;
 
 /** The fields of a header, without the payload. */
 export interface FrameHeader {
   /** Payload bytes on the wire, 0 … 16 777 215. */
   readonly length: number;
-  /** 0 … 65 535; 0 for frames that belong to no request (C1). */
+  /** 0 … 65 535; 0 for frames that belong to no request (protocol C1). */
   readonly requestId: number;
   /** 0 … 255; odd: sent by the client, even: by the server. */
   readonly streamId: number;
@@ -77,7 +77,7 @@ export interface Frame extends Omit<FrameHeader, 'length'> {
 
 /**
  * Writes a header at `offset` of `target`, which must have {@link HEADER_SIZE} bytes of room there.
- * Fields are cut to their width without complaint; {@link encodeFrame} is the checked way (A1).
+ * Fields are cut to their width without complaint; {@link encodeFrame} is the checked way (protocol A1).
  */
 export function writeHeader(
   target: Uint8Array,
@@ -99,7 +99,7 @@ export function writeHeader(
   target[offset + 7] = (type << 4) | (flags & 0x0f);
 }
 
-/** Reads the header at `offset`; the caller has made sure that {@link HEADER_SIZE} bytes are there (A1). */
+/** Reads the header at `offset`; the caller has made sure that {@link HEADER_SIZE} bytes are there (protocol A1). */
 export function readHeader(bytes: Uint8Array, offset = 0): FrameHeader {
   return {
     length: bytes[offset] + bytes[offset + 1] * 0x100 + bytes[offset + 2] * 0x1_0000,
@@ -112,7 +112,7 @@ export function readHeader(bytes: Uint8Array, offset = 0): FrameHeader {
 }
 
 /**
- * One frame as bytes (A1).
+ * One frame as bytes (protocol A1).
  * @throws RangeError when a field does not fit its width.
  */
 export function encodeFrame(frame: Frame): Uint8Array<ArrayBuffer> {

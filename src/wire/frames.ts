@@ -23,8 +23,8 @@ export type FrameSink = (type: number, flags: number, payload: Uint8Array) => vo
 export type Argument = readonly [name: string, value: Uint8Array];
 
 /**
- * The command-name frame and the argument frames of a command, arguments in the order of their names (A4).
- * A value that does not fit one frame continues in the next ones (B2).
+ * The command-name frame and the argument frames of a command, arguments in the order of their names (protocol A4).
+ * A value that does not fit one frame continues in the next ones (protocol B2).
  * @throws RangeError when a name is given twice or not ASCII, when a value has more than 65 535 bytes, or when the
  * command's or an argument's name does not fit a frame of `maxFrameSize` bytes.
  */
@@ -73,7 +73,7 @@ function checkArguments(sorted: readonly Argument[], maxFrameSize: number): void
   }
 }
 
-/** One argument: its head with as much of the value as fits, then the rest (B2). */
+/** One argument: its head with as much of the value as fits, then the rest (protocol B2). */
 function argumentFrames(
   [name, value]: Argument,
   isLast: boolean,
@@ -94,7 +94,7 @@ function argumentFrames(
 }
 
 /**
- * A piece of a command's data; `isLast` ends the command (A4). As a reader of a file does who only learns at the
+ * A piece of a command's data; `isLast` ends the command (protocol A4). As a reader of a file does who only learns at the
  * next read that there is no more, the last piece ends with a frame shorter than `maxFrameSize`, empty if need be.
  * @throws RangeError when `maxFrameSize` is not 1 … 16 777 215.
  */

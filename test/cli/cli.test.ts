@@ -1,7 +1,7 @@
 /** The command line, in this process; process.test.ts has what takes a process of its own. */
 
 import { once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -231,6 +231,29 @@ test.serial('--limit changes limits of the whole server, too', async (t) => {
   t.teardown(() => first.destroy());
   await once(first, 'connect');
   isOneLine(t, await millrace('call', address, 'files.get', 'path=a.txt'), 1, /protocol/);
+});
+
+test.serial('what the server leaves out makes the exit code 1, and --json names it', async (t) => {
+  const { address, dir, dest } = await serve(t, TREE);
+  symlinkSync('nowhere', join(dir, 'broken'));
+  const { code, out, err } = await millrace('pull', address, dest, '--json');
+  t.is(err, '');
+  t.is(code, 1);
+  t.like(JSON.parse(out), {
+    files: 4,
+    failed: [{ path: 'broken', error: 'left out: the link leads nowhere' }],
+  });
+});
+
+test.serial('--path is spelled as people spell paths', async (t) => {
+  const { address, dest } = await serve(t, TREE);
+  for (const path of ['b/', './b', 'b//', './/b/./']) {
+    t.like(await millrace('pull', address, dest, '--path', path), { code: 0, err: '' });
+    t.deepEqual(Object.keys(contents(dest)).sort(), ['b/c.js', 'b/large'], path);
+    rmSync(dest, { recursive: true });
+  }
+  for (const path of ['../b', 'b/../..', '/b', 'b/..'])
+    isOneLine(t, await millrace('pull', address, dest, '--path', path), 1, /the path (is abs|leaves)/);
 });
 
 test.serial('call writes the response to standard output', async (t) => {

@@ -4,9 +4,10 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
-import { mkdirSync } from 'node:fs';
-import { createServer as createNetServer, type Server, type Socket } from 'node:net';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { createConnection, createServer as createNetServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -181,3 +182,30 @@ export const TREE = {
 
 /** What a server that takes its time says as it ends; whether it does is up to the machine. */
 export const FINISHING = /^(millrace: finishing the requests in flight[^\n]*\n)?$/;
+
+/** A way to the server at `address` that breaks off, or just stops, after some megabytes of its answers. */
+export function bottleneck(t: T, address: string, onFull: (client: Socket) => void) {
+  const port = Number(address.split(':')[1]);
+  return rogue(t, (client) => {
+    const server = createConnection(port, '127.0.0.1');
+    t.teardown(() => server.destroy());
+    server.on('error', () => {});
+    client.pipe(server);
+    let passed = 0;
+    server.on('data', (chunk) => {
+      client.write(chunk);
+      passed += chunk.length;
+      if (passed < 5_000_000) return;
+      server.pause();
+      onFull(client);
+    });
+  });
+}
+
+/** A file that does not get through the bottleneck. */
+export const HUGE = { ...TREE, huge: randomBytes(10_000_000) };
+
+export function partsIn(folder: string): string[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder).filter((name) => name.startsWith('.millrace-') && name.endsWith('.part'));
+}

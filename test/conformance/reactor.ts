@@ -154,7 +154,7 @@ class ReactorAdapter {
     return { action: 'sendframes', frames: event.consume === false || consume === 0 ? null : send() };
   }
 
-  /** Where the reference's reactor refuses an answer, ours leaves it to its owner not to give one (B8). */
+  /** Where the reference's reactor refuses an answer, ours leaves it to its owner not to give one (protocol B8). */
   #startResponse(requestId: number, streamId: number): void {
     if ((streamId & 1) === 1) throw new Error(`odd-output-stream: ${streamId} is not a stream of the server`);
     if (!this.#reactor.isRunning(requestId) || this.#answered.has(requestId)) {

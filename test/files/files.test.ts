@@ -2,7 +2,9 @@ import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
+  existsSync,
   mkdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   statSync,
@@ -16,7 +18,10 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { create } from '../../src/files/commands.ts';
 import { affinityKey, bundleKey, fileCommands } from '../../src/files/index.ts';
+import { Omissions } from '../../src/files/omissions.ts';
 import { pathProblem, shownPath, stemOf } from '../../src/files/paths.ts';
+import { FileError, Root } from '../../src/files/root.ts';
+import { unfinishedPrefix } from '../../src/files/unfinished.ts';
 import { CommandError } from '../../src/wire/errors.ts';
 import { fill, request, run, tempFolder } from './helper.ts';
 
@@ -162,6 +167,158 @@ test('files.list follows links that stay inside, and no other', async (t) => {
   for (const path of inside) t.is(await get(path), path.endsWith('deep') ? 'y' : 'x');
 });
 
+test('folders that all link to each other are listed in no more steps than there are links', async (t) => {
+  const names = Array.from({ length: 11 }, (_, i) => `d${i}`);
+  const { root, ask } = serve(t, Object.fromEntries(names.map((name) => [`${name}/file`, name])));
+  for (const from of names)
+    for (const to of names) if (from !== to) symlinkSync(`../${to}`, join(root, from, `to-${to}`));
+  const { bytes, lines } = await ask('files.list');
+  const paths = pathsOf(linesOf(bytes));
+  for (const name of names) {
+    t.true(paths.includes(`${name}/file`), 'each folder is listed as itself');
+    t.true(paths.filter((path) => path.endsWith(`to-${name}/file`)).length <= 8);
+  }
+  t.true(paths.length < 11 * 9 + 1 && lines.length < 11 * 9 * 11, `${paths.length}, ${lines.length}`);
+  t.true(lines.includes('left out: the link leads to a folder that is listed often enough: d9/to-d8\n'));
+});
+
+test.serial('a listing without descriptors waits for them', async (t) => {
+  const { list } = serve(t, { 'a/1': '', 'b/2': '' });
+  const { openFolder } = Root.prototype;
+  let refusals = 0;
+  Root.prototype.openFolder = function (path) {
+    if (path === 'b' && refusals++ < 3) throw new FileError('too many files are open', path, 'EMFILE');
+    return openFolder.call(this, path);
+  };
+  t.teardown(() => {
+    Root.prototype.openFolder = openFolder;
+  });
+  t.deepEqual(pathsOf(await list()), ['a/1', 'b/2']);
+  t.is(refusals, 4);
+});
+
+test.serial('a listing that makes no output ends when nobody waits for it', async (t) => {
+  const { root } = serve(t, {});
+  for (let i = 0; i < 2000; i++) mkdirSync(join(root, `d${i}`));
+  const controller = new AbortController();
+  const asked = { ...request('files.list'), signal: controller.signal };
+  const pieces = create({ root })['files.list'](asked) as AsyncIterable<string>;
+  const turns = setInterval(() => controller.abort(), 0);
+  t.teardown(() => clearInterval(turns));
+  const { openFolder } = Root.prototype;
+  let opened = 0;
+  Root.prototype.openFolder = function (path) {
+    opened++;
+    return openFolder.call(this, path);
+  };
+  t.teardown(() => {
+    Root.prototype.openFolder = openFolder;
+  });
+  for await (const _ of pieces) t.fail('there is nothing to list');
+  t.true(opened < 1500, `${opened} folders were opened`);
+});
+
+test('whatever a listing leaves out it names, and says why', async (t) => {
+  const { root, folder, ask } = serve(t, { good: 'x', 'sub/good': 'x' });
+  symlinkSync('nowhere', join(root, 'broken'));
+  symlinkSync('circle', join(root, 'circle'));
+  symlinkSync(join(folder, 'outside'), join(root, 'leaving'));
+  symlinkSync('..', join(root, 'sub/up'));
+  execFileSync('mkfifo', [join(root, 'sub/fifo')]);
+  mkdirSync(Buffer.concat([Buffer.from(`${root}/f\u00fc-`), Buffer.from([0xfc])]));
+  const deep = Array(255).fill('d').join('/');
+  mkdirSync(join(root, deep, 'e'), { recursive: true });
+  writeFileSync(join(root, deep, 'file'), '');
+  writeFileSync(join(root, deep, 'e/file'), '');
+  const expected: Record<string, string> = {
+    broken: 'the link leads nowhere',
+    circle: 'too many links on the way',
+    leaving: 'outside the served folder',
+    'sub/up': 'the link leads to a folder that it is in',
+    'sub/fifo': 'neither a file nor a folder',
+    'f\\xc3\\xbc-\\xfc': 'the name is not UTF-8',
+    [`${deep}/e`]: 'paths below it have more than 256 parts',
+  };
+  const lines = linesOf((await ask('files.list', { omitted: 'lines' })).bytes) as unknown as {
+    path: string;
+    omitted?: string;
+  }[];
+  const omitted = lines.filter((line) => line.omitted !== undefined);
+  t.deepEqual(Object.fromEntries(omitted.map((line) => [line.path, line.omitted])), expected as never);
+  t.deepEqual(
+    lines.slice(0, -omitted.length).map(({ path }) => path),
+    [`${deep}/file`, 'good', 'sub/good'],
+    'the files come first, and are no others than before',
+  );
+  const answer = await ask('files.list');
+  t.is(answer.lines.length, omitted.length);
+  t.true(answer.lines.includes('left out: the link leads nowhere: broken\n'));
+  t.deepEqual((await ask('files.list', { path: 'sub', omitted: 'lines' })).lines, []);
+});
+
+test('the argument omitted has one value', async (t) => {
+  const { ask } = serve(t, {});
+  await t.throwsAsync(ask('files.list', { omitted: 'yes' }), { message: 'omitted can only be lines: yes' });
+});
+
+test('what names more than are named is counted', (t) => {
+  const omissions = new Omissions('lines');
+  for (let i = 0; i < 10_007; i++) omissions.add(`${i}`, 'why');
+  const lines = linesOf(Buffer.from([...omissions.output(1000)].join(''))) as unknown as object[];
+  t.is(lines.length, 10_001);
+  t.deepEqual(lines.at(-1), { path: '', omitted: '7 more were left out' });
+});
+
+test('the unfinished files of a pull are not served', async (t) => {
+  const unfinished = `sub/${unfinishedPrefix()}0.part`;
+  const { ask, list, refused } = serve(t, {
+    [unfinished]: 'half',
+    'sub/.millrace-0123456789ab-3.part': 'half',
+    'sub/.millrace-note.part': 'mine',
+  });
+  t.deepEqual(pathsOf(await list()), ['sub/.millrace-note.part']);
+  t.deepEqual((await ask('files.list')).lines, []);
+  t.is(await refused('files.get', { path: unfinished }), `a pull has not finished it: ${unfinished}`);
+});
+
+test('a path may be spelled as people spell it, as long as it does not leave', async (t) => {
+  const { ask, get, list, refused } = serve(t, { 'a/b': 'x' });
+  for (const path of ['a', './a', 'a/', 'a//', './a/.', 'a/./', './/a']) {
+    t.deepEqual(pathsOf(await list({ path })), ['a/b'], path);
+    t.like(JSON.parse((await ask('files.stat', { path })).bytes.toString()), { path: 'a' }, path);
+    t.is(await get(`${path}/b`), 'x');
+  }
+  for (const path of ['', '.', './', './/.']) t.deepEqual(pathsOf(await list({ path })), ['a/b'], path);
+  for (const path of ['..', 'a/..', './..', '/', '/a', 'a/../a', '//a', 'a/../../outside']) {
+    t.regex(await refused('files.list', { path }), /^the path (leaves|is absolute)/, path);
+  }
+});
+
+test('a file that has no size before it is read comes to its end', async (t) => {
+  if (!existsSync('/proc/self/status')) return t.pass('there are none here');
+  const handlers = create({ root: '/proc/self' });
+  const get = async (args: Record<string, string>) =>
+    (await run(handlers['files.get'], request('files.get', args))).bytes;
+  const whole = readFileSync('/proc/self/limits');
+  t.true(whole.length > 100);
+  t.deepEqual(await get({ path: 'limits' }), whole);
+  t.deepEqual(await get({ path: 'limits', offset: '10', length: '7' }), whole.subarray(10, 17));
+  t.deepEqual(await get({ path: 'limits', length: '99999999999999999999' }), whole);
+  await t.throwsAsync(get({ path: 'limits', offset: '99999999999999999999' }), {
+    message: 'offset 99999999999999999999 is past the end: limits',
+  });
+  const bundle = run(handlers['files.bundle'], request('files.bundle', { paths: '["limits"]' }));
+  await t.throwsAsync(bundle, { message: 'it has no size before it is read: limits' });
+});
+
+test('a file that the system says is longer than it is comes to its end', async (t) => {
+  const folder = '/sys/kernel';
+  const name = ['fscaps', 'profiling', 'uevent_seqnum'].find((each) => existsSync(`${folder}/${each}`));
+  if (name === undefined || statSync(join(folder, name)).size < 100) return t.pass('there are none here');
+  const { bytes } = await run(create({ root: folder })['files.get'], request('files.get', { path: name }));
+  t.is(bytes.toString(), readFileSync(join(folder, name), 'utf8'));
+});
+
 test('links between folders do not make a listing endless', async (t) => {
   const { root, list } = serve(t, { 'a/1': '', 'b/2': '' });
   symlinkSync('../b', join(root, 'a/to-b'));
@@ -188,7 +345,7 @@ test('names that are not UTF-8 are left out, and said so', async (t) => {
   writeFileSync(Buffer.concat([Buffer.from(`${root}/bad-`), Buffer.from([0xff])]), '');
   const answer = await ask('files.list');
   t.deepEqual(pathsOf(linesOf(answer.bytes)), ['good']);
-  t.deepEqual(answer.lines, ['left out: the name is not UTF-8: bad-\ufffd\n']);
+  t.deepEqual(answer.lines, ['left out: the name is not UTF-8: bad-\\xff\n']);
 });
 
 test('nothing outside the root can be reached', async (t) => {
@@ -201,7 +358,7 @@ test('nothing outside the root can be reached', async (t) => {
     '../outside/secret',
     'a/../../outside/secret',
     `${folder}/outside/secret`,
-    'a/./b',
+    'a/./../a/b',
     'a\0',
   ]) {
     for (const command of ['files.get', 'files.list', 'files.stat']) {
@@ -249,7 +406,12 @@ test('files.get gives a part of a file', async (t) => {
     await refused('files.get', { path: 'file', offset: '11' }),
     'offset 11 is past the end: file has 10 bytes',
   );
-  for (const wrong of ['-1', '1.5', '0x1', '', 'one', '1e3', '9007199254740993']) {
+  t.is(await get('file', { offset: '8', length: '9007199254740993' }), '89');
+  t.is(
+    await refused('files.get', { path: 'file', offset: '9007199254740993' }),
+    'offset 9007199254740993 is past the end: file has 10 bytes',
+  );
+  for (const wrong of ['-1', '1.5', '0x1', '', 'one', '1e3']) {
     t.regex(await refused('files.get', { path: 'file', offset: wrong }), /^offset is not a decimal number/);
   }
 });

@@ -11,11 +11,11 @@ import { portableCodecs } from '../../src/encoding/portable.ts';
 import { ZSTD_MAX_WINDOW_LOG } from '../../src/encoding/profiles.ts';
 import { CodecRegistry } from '../../src/encoding/registry.ts';
 import { type ClientAction, ClientReactor } from '../../src/reactor/client.ts';
-import { MAX_WINDOW } from '../../src/reactor/flow.ts';
-import { type ServerAction, ServerReactor } from '../../src/reactor/server.ts';
+import { ServerReactor } from '../../src/reactor/server.ts';
+import type { ServerAction } from '../../src/reactor/server-action.ts';
+import { MAX_WINDOW } from '../../src/reactor/window.ts';
 import {
   DEFAULT_FRAME_SIZE,
-  DEFAULT_MAX_PAYLOAD,
   encodeFrame,
   type Frame,
   FrameType,
@@ -89,7 +89,7 @@ const EXAMPLES: readonly Example[] = LABELS.flatMap((label) =>
 function framesOf(bytes: readonly Uint8Array[]): Frame[] {
   const frames: Frame[] = [];
   const splitter = new Splitter({
-    maxPayload: DEFAULT_MAX_PAYLOAD,
+    maxPayload: DEFAULT_LIMITS.maxPayload,
     onFrame: (frame) => void frames.push(frame),
   });
   for (const chunk of bytes) splitter.push(chunk);
@@ -297,13 +297,13 @@ test('the sizes in the text are those of the code', (t) => {
   const said: readonly [label: string, text: string][] = [
     ['A1', `begins with ${HEADER_SIZE} bytes`],
     ['A1', `${grouped(DEFAULT_FRAME_SIZE)} bytes before encoding`],
-    ['A1', `more than ${grouped(DEFAULT_MAX_PAYLOAD)} bytes`],
+    ['A1', `more than ${grouped(DEFAULT_LIMITS.maxPayload)} bytes`],
     ['A3', `at most ${grouped(DEFAULT_FRAME_SIZE)} bytes`],
     ['B-profiles', `window of at most ${2 ** ZSTD_MAX_WINDOW_LOG / 2 ** 20} MiB`],
     ['C', `${PING_SIZE} bytes of any content`],
     ['C2', `At most ${grouped(MAX_SENDER_SETTINGS)} bytes`],
     ['C2', `1 to ${grouped(MAX_PAYLOAD_LENGTH)}`],
-    ['C2', `| ${grouped(DEFAULT_MAX_PAYLOAD)} |`],
+    ['C2', `| ${grouped(DEFAULT_LIMITS.maxPayload)} |`],
     ['C4', `past 2^${Math.log2(MAX_WINDOW + 1)} − 1 bytes`],
   ];
   for (const [label, text] of said)

@@ -1,4 +1,4 @@
-// Every limit of protocol.md, B-limits, just below, at and above it; and what holds a peer to time and to memory.
+// Every limit of protocol B-limits, just below, at and above it; and what holds a peer to time and to memory.
 import zlib from 'node:zlib';
 import ava, { type ExecutionContext } from 'ava';
 import { nativeCodecs } from '../../src/encoding/native.ts';

@@ -15,7 +15,7 @@ import { dial, failure, type Serving, serving } from '../helpers/serving.ts';
 // One after the other: most have a server of their own, and so threads.
 const test = ava.serial;
 
-/** Streams that a client takes by default (protocol.md, B-limits). */
+/** Streams that a client takes by default (protocol B-limits). */
 const MAX_STREAMS = 16;
 
 async function recorded(

@@ -38,6 +38,7 @@ ${results.adaptive === undefined ? '' : adaptiveSection(results.adaptive)}
 <h2>All settings</h2>
 ${cellTable(done)}
 ${failures(cells)}
+${skippedList(results)}
 <h2>How this was measured</h2>
 ${method(results)}
 <div id="tip" hidden></div>
@@ -173,6 +174,14 @@ function cellTable(done: readonly DoneCell[]): string {
     'per connection',
   ];
   return htmlTable(columns, rows);
+}
+
+function skippedList({ skipped = [], skippedCount = 0 }: Results): string {
+  if (skippedCount === 0) return '';
+  const items = skipped.map(({ path, error }) => `<li>${escapeHtml(`${path}: ${error}`)}</li>`);
+  const unsaid = skippedCount - skipped.length;
+  return `<h2>Not part of the traffic</h2>
+<ul>${items.join('')}</ul>${unsaid > 0 ? `<p class="quiet">and ${unsaid} more</p>` : ''}`;
 }
 
 function failures(cells: readonly CellResult[]): string {

@@ -192,6 +192,10 @@ export const RESULTS = z.object({
   recommendations: z.array(RECOMMENDATION),
   /** What was measured less than asked for because time was short, in words; missing: nothing. */
   shortened: z.string().optional(),
+  /** What of the sources could not be taken, the first of it; missing: nothing. */
+  skipped: z.array(z.object({ path: z.string(), error: z.string() })).optional(),
+  /** How many there were in all. */
+  skippedCount: z.int().optional(),
   /** Simulated; missing: it was not asked for. */
   adaptive: ADAPTIVE_TABLE.optional(),
 });

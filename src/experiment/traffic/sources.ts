@@ -5,7 +5,7 @@
 
 import { isUtf8 } from 'node:buffer';
 import { createReadStream, readdirSync, readFileSync, statSync } from 'node:fs';
-import { basename, extname, join, relative } from 'node:path';
+import { basename, extname, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { isCaptureHeader, readCapture } from '../../capture/format.ts';
 import { problemOf } from '../../files/paths.ts';
@@ -29,12 +29,21 @@ export interface ReadSources {
   readonly workload: Workload;
   /** Whether there was more than `maxBytes`. */
   readonly cut: boolean;
+  /** What of folders could not be taken. */
+  readonly skipped: readonly Skipped[];
+}
+
+/** A file or folder that is not part of the traffic, and why. */
+export interface Skipped {
+  readonly path: string;
+  readonly error: string;
 }
 
 /** @throws Error that names the source and what is wrong with it. */
 export async function readSources(names: readonly string[], options: SourceOptions): Promise<ReadSources> {
   const share = Math.max(1, Math.floor(options.maxBytes / names.length));
   const responses: WorkloadResponse[] = [];
+  const skipped: Skipped[] = [];
   let cut = false;
   let connections = 0;
   for (const name of names) {
@@ -44,32 +53,39 @@ export async function readSources(names: readonly string[], options: SourceOptio
     } catch (error) {
       throw new Error(`source ${name}: ${problemOf(error)}`, { cause: error });
     }
-    responses.push(...taker.responses);
+    for (const response of taker.responses) responses.push(response);
+    for (const each of taker.skipped) skipped.push(each);
     cut ||= taker.full;
     // Two captures are two sets of connections; all else shares one.
     connections = taker.highestConnection;
   }
-  return { workload: makeWorkload(names, responses), cut };
+  if (responses.length === 0 && skipped.length > 0) {
+    const more = skipped.length > 1 ? `, and ${skipped.length - 1} more` : '';
+    throw new Error(`nothing is left to take: ${skipped[0].path}: ${skipped[0].error}${more}`);
+  }
+  return { workload: makeWorkload(names, responses), cut, skipped };
 }
 
 /** Collects responses until there are enough. */
 class Taker {
   readonly responses: WorkloadResponse[] = [];
-  readonly #maxBytes: number;
+  readonly skipped: Skipped[] = [];
+  /** Bytes to take. */
+  readonly maxBytes: number;
   readonly #firstConnection: number;
   #bytes = 0;
   full = false;
   highestConnection: number;
 
   constructor(maxBytes: number, firstConnection: number) {
-    this.#maxBytes = maxBytes;
+    this.maxBytes = maxBytes;
     this.#firstConnection = firstConnection;
     this.highestConnection = firstConnection;
   }
 
   /** False when there is no room for more; the first response is taken however large. */
   take(response: WorkloadResponse): boolean {
-    if (this.#bytes > 0 && this.#bytes + response.bytes.length > this.#maxBytes) {
+    if (this.#bytes > 0 && this.#bytes + response.bytes.length > this.maxBytes) {
       this.full = true;
       return false;
     }
@@ -87,15 +103,66 @@ async function readSource(name: string, options: SourceOptions, taker: Taker): P
   return readLines(name, options, taker);
 }
 
-/** Each file a response, its extension the command, in an order that the seed decides. */
+/**
+ * Each file a response, its extension the command, in an order that the seed decides. One that cannot be read, or is
+ * larger than all that is to be taken, is skipped; where there are only such large ones, the smallest is taken.
+ */
 function readFolder(root: string, { seed }: SourceOptions, taker: Taker): void {
-  const paths = readdirSync(root, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name))
-    .sort((a, b) => (relative(root, a) < relative(root, b) ? -1 : 1));
-  for (const path of new Random(seed).shuffle(paths)) {
-    const command = extname(path).toLowerCase() || basename(path);
-    if (!taker.take({ command, connection: 0, bytes: readFileSync(path) })) return;
+  const large: string[] = [];
+  for (const path of new Random(seed).shuffle(filesBelow(root, taker))) {
+    if (sizeOf(path) > taker.maxBytes) large.push(path);
+    else if (!takeFile(path, taker)) break;
+  }
+  large.sort((a, b) => sizeOf(a) - sizeOf(b));
+  if (taker.responses.every(({ bytes }) => bytes.length === 0)) takeFile(large.shift(), taker);
+  const error = `larger than the ${taker.maxBytes} bytes that are taken of its source`;
+  for (const path of large) taker.skipped.push({ path, error });
+}
+
+/** The paths of all files below a folder, in their order; links are none. @throws what the file system says of `root`. */
+function filesBelow(root: string, taker: Taker): string[] {
+  const files: string[] = [];
+  const folders = [root];
+  for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
+    try {
+      for (const entry of readdirSync(folder, { withFileTypes: true })) {
+        const path = join(folder, entry.name);
+        if (entry.isDirectory()) folders.push(path);
+        else if (entry.isFile()) files.push(path);
+        else if (!entry.isSymbolicLink())
+          taker.skipped.push({ path, error: entry.name.includes(NO_TEXT) ? NOT_UTF8 : 'not a file' });
+      }
+    } catch (error) {
+      if (folder === root) throw error;
+      taker.skipped.push({ path: folder, error: folder.includes(NO_TEXT) ? NOT_UTF8 : problemOf(error) });
+    }
+  }
+  return files.sort();
+}
+
+/** False when there is no room for more; a file that cannot be read leaves as much as there was. */
+function takeFile(path: string | undefined, taker: Taker): boolean {
+  if (path === undefined) return true;
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    taker.skipped.push({ path, error: path.includes(NO_TEXT) ? NOT_UTF8 : problemOf(error) });
+    return true;
+  }
+  return taker.take({ command: extname(path).toLowerCase() || basename(path), connection: 0, bytes });
+}
+
+/** What stands in a name that is no text for what is none in it; such a file cannot be found by what came out. */
+const NO_TEXT = '\ufffd';
+const NOT_UTF8 = 'the name is not UTF-8';
+
+/** 0 for what cannot be looked at: reading it says why. */
+function sizeOf(path: string): number {
+  try {
+    return statSync(path).size;
+  } catch {
+    return 0;
   }
 }
 

@@ -1,0 +1,85 @@
+/** Command lines that are killed, short of descriptors, or whose output nobody takes: each in a process of its own. */
+
+import { existsSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'ava';
+import { contents, fill, tempFolder } from '../files/helper.ts';
+import {
+  addressOf,
+  bottleneck,
+  HUGE,
+  MILLRACE,
+  millrace,
+  partsIn,
+  serve,
+  serveAlone,
+  start,
+  TREE,
+  until,
+} from './helper.ts';
+
+/** `millrace` by way of a shell, which does `first`. */
+const shell = (first: string) => ['/bin/sh', '-c', first, process.execPath, MILLRACE] as const;
+
+test.serial('a pull that was killed leaves nothing for the next one to keep, nor to be served', async (t) => {
+  const { address, dest, dir } = await serve(t, HUGE);
+  const stopping = await bottleneck(t, address, () => {});
+  const { child, ended } = start(t, ['pull', stopping, dest]);
+  await until(() => partsIn(dest).length > 0);
+  child.kill('SIGKILL');
+  await ended;
+  t.is(partsIn(dest).length, 1);
+  const second = start(t, ['serve', dest, '--port', '0', '--workers', '1']);
+  const { out } = await millrace('call', await addressOf(second), 'files.list');
+  t.false(out.includes('.part'), out);
+  t.like(await millrace('pull', address, dest), { code: 0, err: '' });
+  t.deepEqual(partsIn(dest), []);
+  t.deepEqual(contents(dest), contents(dir));
+});
+
+test.serial('with few descriptors both sides wait for one', async (t) => {
+  const files = Object.fromEntries(
+    Array.from({ length: 60 }, (_, i) => [`f${i}`, Buffer.alloc(i % 2 ? 300_000 : 30_000, `${i} `)]),
+  );
+  const folder = tempFolder(t);
+  fill(join(folder, 'served'), files);
+  const few = (...args: string[]) => start(t, args, { command: shell('ulimit -n 40; exec "$0" "$@"') });
+  const server = few('serve', join(folder, 'served'), '--port', '0', '--workers', '2');
+  const { code, err } = await few('pull', await addressOf(server), join(folder, 'dest')).ended;
+  t.deepEqual({ code, err }, { code: 0, err: '' });
+  t.deepEqual(contents(join(folder, 'dest')), contents(join(folder, 'served')));
+});
+
+test.serial('a server whose output nobody reads serves on', async (t) => {
+  const folder = tempFolder(t);
+  fill(folder, { 'served/file': 'x' });
+  const socket = join(folder, 's');
+  const server = start(t, ['serve', join(folder, 'served'), '--socket', socket, '--workers', '1']);
+  server.child.stdout!.destroy();
+  server.child.stderr!.destroy();
+  await until(() => existsSync(socket) || server.child.exitCode !== null);
+  const { out } = await millrace('call', `unix:${socket}`, 'files.get', 'path=file');
+  t.is(out, 'x');
+  server.child.kill('SIGTERM');
+  t.like(await server.ended, { code: 0, signal: null });
+});
+
+test.serial('output that cannot be written is one line and exit code 1', async (t) => {
+  if (!existsSync('/dev/full')) return t.pass('there is no such device here');
+  const { address, dest } = await serveAlone(t, TREE);
+  const full = (...args: string[]) => start(t, args, { command: shell('exec "$0" "$@" > /dev/full') }).ended;
+  const line = 'millrace: cannot write the output: the disk is full\n';
+  for (const args of [['call', address, 'capabilities'], ['pull', address, dest], ['--help']])
+    t.like(await full(...args), { code: 1, err: line }, args[0]);
+  t.deepEqual(Object.keys(contents(dest)).sort(), Object.keys(TREE).sort(), 'the pull has done its work');
+});
+
+test.serial('a pull whose output nobody reads ends as the pull did', async (t) => {
+  const { address, dir, dest } = await serve(t, TREE);
+  symlinkSync('nowhere', join(dir, 'broken'));
+  for (const args of [['--json'], []]) {
+    const { child, ended } = start(t, ['pull', address, dest, ...args]);
+    child.stdout!.destroy();
+    t.is((await ended).code, 1);
+  }
+});
