@@ -5,15 +5,23 @@
 
 import { type Client, makeClient } from './client/client.ts';
 import type { ClientOptions } from './client/options.ts';
-import type { Transport } from './connection/connection.ts';
+import type { Transport } from './connection/transport.ts';
 import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 
-export type { Client, ClientStats } from './client/client.ts';
+export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
 export type { Response } from './client/response.ts';
-export type { Transport } from './connection/connection.ts';
-export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
+export type { CloseOptions } from './connection/grace.ts';
+export type { Transport } from './connection/transport.ts';
+export { memoryPair } from './transport/memory.ts';
+export {
+  CommandError,
+  type CommandErrorOptions,
+  ConnectionError,
+  type ConnectionErrorCode,
+  ProtocolError,
+} from './wire/errors.ts';
 
 /**
  * A client on a connected transport; resolves when the server has answered.

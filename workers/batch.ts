@@ -43,6 +43,8 @@ export const Op = {
   renew: 13,
   /** Answer to `wantRoom`: the call may send as much again beside its bytes. */
   callRoom: 14,
+  /** The server has begun to drain; payload: why, in UTF-8. */
+  callDrain: 15,
 
   /** A finished frame, header included; extra: payload bytes before encoding. Flags: {@link FrameFlag}. */
   frame: 32,

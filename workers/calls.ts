@@ -69,6 +69,8 @@ export class Calls implements CallOwner {
         return call.data?.push(record.payload.slice(), (record.flags & 1) !== 0);
       case Op.callCancel:
         return call.cancel(decodeUtf8(record.payload));
+      case Op.callDrain:
+        return call.request.drain(decodeUtf8(record.payload));
       case Op.callGrant:
         return call.granted(record.extra);
       case Op.callRoom:

@@ -4,10 +4,10 @@
  */
 
 import type { Transport } from '../connection/connection.ts';
+import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import type { ReceivedStream } from '../connection/local-decoders.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import type { ConnectionError } from '../wire/errors.ts';
-import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import type { SenderSettings } from '../wire/payloads.ts';
 import { ClientConnection } from './client-connection.ts';
 import type { CallOptions, ClientOptions } from './options.ts';
@@ -58,7 +58,10 @@ export interface Client {
   ping(): Promise<number>;
   stats(): ClientStats;
   /** Calls `listener` at every `event` from now on; the function that is returned ends that. */
-  on<Name extends keyof ClientEvents>(event: Name, listener: (detail: ClientEvents[Name]) => void): () => void;
+  on<Name extends keyof ClientEvents>(
+    event: Name,
+    listener: (detail: ClientEvents[Name]) => void,
+  ): () => void;
   /**
    * Ends the connection once the requests in flight are answered; a server that does not close it then is left.
    * `graceMs`: what is not answered within so many milliseconds is cancelled, its error's code `closed`; default: no limit.
@@ -115,7 +118,10 @@ class ConnectionClient implements Client {
     return this.#connection.closeReason;
   }
 
-  on<Name extends keyof ClientEvents>(event: Name, listener: (detail: ClientEvents[Name]) => void): () => void {
+  on<Name extends keyof ClientEvents>(
+    event: Name,
+    listener: (detail: ClientEvents[Name]) => void,
+  ): () => void {
     return this.#connection.events.on(event, listener);
   }
 

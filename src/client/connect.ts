@@ -22,9 +22,6 @@ export interface ConnectOptions extends ClientOptions {
   timeoutMs?: number;
 }
 
-/** Connected, and not answered within the time limit. */
-class SilenceError extends ConnectionError {}
-
 /**
  * Connects over TCP or a Unix socket and waits until the server has shown that it speaks the protocol.
  * @throws ConnectionError when nothing listens there, something else does, or `timeoutMs` have passed; it says which.
@@ -42,7 +39,7 @@ export async function connect(
       : (await import('node:tls')).connect({ ...tls, ...target, ...{ allowHalfOpen: true } });
   let client: Client | undefined;
   const timer = setTimeout(() => {
-    if (client === undefined) socket.destroy(new Error(notOpenWithin(timeoutMs, socket)));
+    if (client === undefined) socket.destroy(notOpenWithin(timeoutMs, socket));
     else client.destroy(silentFor(timeoutMs, name, client));
   }, timeoutMs);
   try {
@@ -55,15 +52,14 @@ export async function connect(
     await client.ready();
     return client;
   } catch (error) {
-    throw client === undefined || error instanceof SilenceError
-      ? error
-      : whyNot(error as Error, client, tls !== undefined);
+    const isPlain = client !== undefined && (error as ConnectionError).code !== 'connect-timeout';
+    throw isPlain ? whyNot(error as ConnectionError, client as Client, tls !== undefined) : error;
   } finally {
     clearTimeout(timer);
   }
 }
 
-function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
+export function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
   const registry = new CodecRegistry(codecs === 'portable' ? portableCodecs() : nativeCodecs());
   for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(codec);
   return registry;
@@ -78,28 +74,29 @@ function opened(socket: Socket, name: string, isTls: boolean): Promise<void> {
 }
 
 /** What the other end did instead of sending its settings, and what it may have wanted. */
-function whyNot(error: Error, client: Client, isTls: boolean): Error {
+function whyNot(error: ConnectionError, client: Client, isTls: boolean): Error {
   const { bytesRead } = client.stats();
   if (isTls) return bytesRead === 0 ? orNoCertificate(error) : error;
   return endsAsTls(error, bytesRead) ? orWantsTls(error) : error;
 }
 
 /** What the time limit ended: reaching the other end, or the TLS handshake with it. */
-function notOpenWithin(timeoutMs: number, socket: Socket): string {
+function notOpenWithin(timeoutMs: number, socket: Socket): ConnectionError {
   const step = socket.connecting ? 'no connection' : 'its TLS handshake was not over';
-  return `${step} within ${timeoutMs} ms`;
+  return new ConnectionError(`${step} within ${timeoutMs} ms`, { code: 'connect-timeout' });
 }
 
 /** What the time limit ended once there was a connection: that says nothing of the protocol which it speaks. */
-function silentFor(timeoutMs: number, name: string, client: Client): SilenceError {
+function silentFor(timeoutMs: number, name: string, client: Client): ConnectionError {
   const { bytesRead } = client.stats();
   const sent = bytesRead === 0 ? 'nothing' : `${bytesRead} bytes, not its settings,`;
-  return new SilenceError(`connected to ${name}, but it sent ${sent} within ${timeoutMs} ms`);
+  const message = `connected to ${name}, but it sent ${sent} within ${timeoutMs} ms`;
+  return new ConnectionError(message, { code: 'connect-timeout', notStarted: true });
 }
 
 /** With TLS 1.3 a client's handshake is over before the server has looked at its certificate. */
-function orNoCertificate({ message, cause }: Error): ConnectionError {
-  return new ConnectionError(`${message}, or wants a certificate that it knows`, { cause });
+function orNoCertificate({ message, code, cause }: ConnectionError): ConnectionError {
+  return new ConnectionError(`${message}, or wants a certificate that it knows`, { code, cause });
 }
 
 /** Bytes of a TLS alert: a record's header, level and description. */
@@ -111,8 +108,8 @@ function endsAsTls({ cause }: Error, bytesRead: number): boolean {
   return isPlainEnd && (bytesRead === 0 || bytesRead === TLS_ALERT);
 }
 
-function orWantsTls({ message, cause }: Error): ConnectionError {
-  return new ConnectionError(`${message}, or wants TLS`, { cause });
+function orWantsTls({ message, code, cause }: ConnectionError): ConnectionError {
+  return new ConnectionError(`${message}, or wants TLS`, { code, cause });
 }
 
 function nameOf({ host, port }: { host: string; port: number }): string {
@@ -139,7 +136,10 @@ const REASONS: Readonly<Record<string, string>> = {
 
 function cannotConnect(name: string, error: NodeJS.ErrnoException, isTls: boolean): ConnectionError {
   const during = isTls && error.code === 'ECONNRESET' ? ' during the TLS handshake' : '';
-  return new ConnectionError(`cannot connect to ${name}: ${reasonOf(error)}${during}`, { cause: error });
+  const message = `cannot connect to ${name}: ${reasonOf(error)}${during}`;
+  const tookTooLong = error.code === 'connect-timeout' || error.code === 'ETIMEDOUT';
+  const code = tookTooLong ? 'connect-timeout' : 'connect-failed';
+  return new ConnectionError(message, { code, notStarted: true, cause: error });
 }
 
 /** A host of several addresses fails for each by itself, and the error of them all says nothing. */

@@ -9,7 +9,8 @@ export class Listeners<Events extends object> {
 
   /** Calls `listener` at every `event` from now on, until the function that is returned is called. */
   on<Name extends keyof Events>(event: Name, listener: (detail: Events[Name]) => void): () => void {
-    if (typeof listener !== 'function') throw new TypeError(`the listener for '${String(event)}' is no function`);
+    if (typeof listener !== 'function')
+      throw new TypeError(`the listener for '${String(event)}' is no function`);
     const listeners = this.#byEvent.get(event) ?? new Set();
     this.#byEvent.set(event, listeners);
     // A function of its own: the same listener may be added twice, and taken away once.

@@ -17,6 +17,7 @@ export function graceOf(options: CloseOptions): number | undefined {
   if (unknown !== undefined) throw new TypeError(`close has no option ${unknown}`);
   const { graceMs } = options;
   if (graceMs === undefined) return undefined;
-  if (typeof graceMs !== 'number' || !(graceMs >= 0)) throw new TypeError(`option graceMs: ${graceMs} is no time`);
+  if (typeof graceMs !== 'number' || !(graceMs >= 0))
+    throw new TypeError(`option graceMs: ${graceMs} is no time`);
   return Math.min(graceMs, MAX_TIMER_MS);
 }

@@ -49,7 +49,11 @@ export class KeepAlive {
       writer.flush();
       this.#asked = writer.bytesWritten;
     } else if (writer.bytesWritten === this.#asked) {
-      this.#connection.destroy(new ConnectionError(`keepAliveInterval: ${remote} gives no sign of life`, { code: 'keepalive-timeout' }));
+      this.#connection.destroy(
+        new ConnectionError(`keepAliveInterval: ${remote} gives no sign of life`, {
+          code: 'keepalive-timeout',
+        }),
+      );
     } else this.#asked = undefined;
   };
 }

@@ -13,6 +13,11 @@ export interface CommandRequest {
   readonly data: AsyncIterable<Uint8Array>;
   /** Fires when the request is cancelled, its deadline passes or the connection ends. */
   readonly signal: AbortSignal;
+  /**
+   * Fires when the server begins to drain, its reason the error that says so. The request goes on for the server's grace
+   * time: a response that has no end of its own can come to a good one now.
+   */
+  readonly draining: AbortSignal;
 }
 
 /** A line for the person at the other end, rendered there (protocol A3). */

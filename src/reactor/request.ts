@@ -1,5 +1,6 @@
 /** The handler's side of a request: arguments, command data as it arrives, and the signal that it is over. */
 
+import { CommandError } from '../wire/errors.ts';
 import { PIECE_COST } from '../wire/limits.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { CommandRequest } from './command.ts';
@@ -70,8 +71,11 @@ export class HandlerRequest implements CommandRequest {
   readonly command: string;
   readonly args: ReadonlyMap<string, Uint8Array>;
   readonly data: AsyncIterable<Uint8Array>;
-  #controller: AbortController | undefined;
-  #aborted: Error | undefined;
+  /** Both are made when they are first asked for: most handlers never do. */
+  #over: AbortController | undefined;
+  #draining: AbortController | undefined;
+  #abortReason: Error | undefined;
+  #drainReason: Error | undefined;
 
   constructor(command: string, args: ReadonlyMap<string, Uint8Array>, data: AsyncIterable<Uint8Array>) {
     this.command = command;
@@ -85,19 +89,33 @@ export class HandlerRequest implements CommandRequest {
     return value && decodeUtf8(value);
   };
 
-  /** Made when it is first asked for: most handlers never do. */
   get signal(): AbortSignal {
-    if (this.#controller === undefined) {
-      this.#controller = new AbortController();
-      if (this.#aborted !== undefined) this.#controller.abort(this.#aborted);
-    }
-    return this.#controller.signal;
+    this.#over ??= controllerOf(this.#abortReason);
+    return this.#over.signal;
+  }
+
+  get draining(): AbortSignal {
+    this.#draining ??= controllerOf(this.#drainReason);
+    return this.#draining.signal;
   }
 
   abort(reason: Error): void {
-    this.#aborted ??= reason;
-    this.#controller?.abort(reason);
+    this.#abortReason ??= reason;
+    this.#over?.abort(reason);
   }
+
+  /** The server has begun to drain, and says why. */
+  drain(reason: string): void {
+    this.#drainReason ??= new CommandError(reason, { code: 'shutting-down' });
+    this.#draining?.abort(this.#drainReason);
+  }
+}
+
+/** `reason`: it has fired already. */
+function controllerOf(reason: Error | undefined): AbortController {
+  const controller = new AbortController();
+  if (reason !== undefined) controller.abort(reason);
+  return controller;
 }
 
 /** Command data of a command that has none. */

@@ -20,6 +20,8 @@ export class HandlerRun implements Run, ResponseSink {
   /** Both once it is started. */
   #pump: ResponsePump | undefined;
   #handlerRequest: HandlerRequest | undefined;
+  /** Why the server drains, where it began to before the handler did. */
+  #drainReason: string | undefined;
   /** Frames handed to the stream's lane and not yet back. */
   #framesInLane = 0;
   /** What goes on once those are back. */
@@ -37,6 +39,7 @@ export class HandlerRun implements Run, ResponseSink {
     this.#stream = stream;
     request.flow.backlog = stream?.backlog;
     this.#handlerRequest = new HandlerRequest(name, request.args, this.#data ?? NO_DATA);
+    if (this.#drainReason !== undefined) this.#handlerRequest.drain(this.#drainReason);
     request.workBegins();
     this.#pump = new ResponsePump(name, this, request.session.frameSize);
     this.#pump.start(this.#handler, this.#handlerRequest);
@@ -53,6 +56,11 @@ export class HandlerRun implements Run, ResponseSink {
     }
     this.#abort(message ?? 'connection closed');
     this.#pump.stop(message);
+  }
+
+  drain(reason: string): void {
+    this.#drainReason = reason;
+    this.#handlerRequest?.drain(reason);
   }
 
   lose(reason: string): void {

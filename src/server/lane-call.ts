@@ -16,6 +16,8 @@ export class LaneCall implements Run {
   #stream: LaneStream | undefined;
   /** Command data that came before the call was started. */
   #early: { bytes: Uint8Array; last: boolean }[] | undefined;
+  /** Why the server drains, where it began to before the call was started. */
+  #drainReason: string | undefined;
   /** Bytes that a call of a long response should have left. */
   #grantTarget = FIRST_GRANT;
   /** Bytes that the call has asked for and not been granted. */
@@ -43,6 +45,7 @@ export class LaneCall implements Run {
     stream.call(command.laneHandler, id, encodeUtf8(command.name), packed, this.#flags, flow.reserved);
     for (const { bytes, last } of this.#early ?? []) this.push(bytes, last);
     this.#early = undefined;
+    if (this.#drainReason !== undefined) this.drain(this.#drainReason);
   }
 
   get #flags(): number {
@@ -57,6 +60,11 @@ export class LaneCall implements Run {
     }
     this.#early ??= [];
     this.#early.push({ bytes: bytes.slice(), last });
+  }
+
+  drain(reason: string): void {
+    if (this.#stream === undefined) this.#drainReason = reason;
+    else this.#tell(Op.callDrain, 0, encodeUtf8(reason));
   }
 
   /** The lane answers, after the frames that are on their way. */

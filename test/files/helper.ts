@@ -57,6 +57,7 @@ export function request(command: string, args: Readonly<Record<string, string>> 
     text: (name) => encoded.get(name)?.toString(),
     data: (async function* () {})(),
     signal: new AbortController().signal,
+    draining: new AbortController().signal,
   };
 }
 

@@ -11,12 +11,16 @@ import { dial, serving } from '../helpers/serving.ts';
  */
 const CLIENT: Record<keyof node.Client, true> = {
   call: true,
+  [Symbol.asyncDispose]: true,
   close: true,
+  closeReason: true,
   closed: true,
   destroy: true,
+  on: true,
   ping: true,
   ready: true,
   serverSettings: true,
+  state: true,
   stats: true,
 };
 
@@ -31,6 +35,8 @@ const RESPONSE: Record<keyof node.Response, true> = {
 };
 
 const SERVER: Record<keyof node.Server, true> = {
+  [Symbol.asyncDispose]: true,
+  accept: true,
   address: true,
   close: true,
   listen: true,
@@ -72,8 +78,10 @@ test('what the package exports at run time makes these, and lets nobody build th
     'TextOutput',
     'cached',
     'connect',
+    'connectOver',
     'createServer',
     'extraCodecs',
+    'memoryPair',
     'pull',
   ]);
   t.deepEqual(Object.keys(browser).sort(), [
@@ -81,5 +89,6 @@ test('what the package exports at run time makes these, and lets nobody build th
     'ConnectionError',
     'ProtocolError',
     'connectOver',
+    'memoryPair',
   ]);
 });
