@@ -12,14 +12,21 @@ export type ConnectOverOptions = Omit<ConnectOptions, 'tls'>;
  * @throws ConnectionError when it does not speak the protocol, or has not answered within `timeoutMs`.
  */
 export async function connectOver(transport: Transport, options: ConnectOverOptions = {}): Promise<Client> {
-  const { timeoutMs = 10_000 } = options;
+  const { timeoutMs = 10_000, signal } = options;
   const client = makeClient(transport, codecsOf(options), options);
   const timer = setTimeout(() => client.destroy(silentFor(timeoutMs, transport)), timeoutMs);
+  const giveUp = () => client.destroy(signal?.reason);
+  signal?.addEventListener('abort', giveUp, { once: true });
+  if (signal?.aborted) giveUp();
   try {
     await client.ready();
     return client;
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener('abort', giveUp);
   }
 }
 

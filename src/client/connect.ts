@@ -20,6 +20,8 @@ export interface ConnectOptions extends ClientOptions {
   extraCodecs?: readonly CodecModule[];
   /** Milliseconds until the server must have answered; default 10 000. */
   timeoutMs?: number;
+  /** Gives up when it fires before the server has answered, with its reason; afterwards it does nothing. */
+  signal?: AbortSignal;
 }
 
 /**
@@ -30,7 +32,8 @@ export async function connect(
   where: { host?: string; port: number } | { path: string },
   options: ConnectOptions = {},
 ): Promise<Client> {
-  const { timeoutMs = 10_000, tls } = options;
+  const { timeoutMs = 10_000, tls, signal } = options;
+  signal?.throwIfAborted();
   const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port };
   const name = 'path' in target ? target.path : nameOf(target);
   const socket: Socket =
@@ -38,6 +41,8 @@ export async function connect(
       ? createConnection({ ...target, allowHalfOpen: true })
       : (await import('node:tls')).connect({ ...tls, ...target, ...{ allowHalfOpen: true } });
   let client: Client | undefined;
+  const giveUp = () => (client ?? socket).destroy(signal?.reason);
+  signal?.addEventListener('abort', giveUp, { once: true });
   const timer = setTimeout(() => {
     if (client === undefined) socket.destroy(notOpenWithin(timeoutMs, socket));
     else client.destroy(silentFor(timeoutMs, name, client));
@@ -52,10 +57,12 @@ export async function connect(
     await client.ready();
     return client;
   } catch (error) {
+    signal?.throwIfAborted();
     const isPlain = client !== undefined && (error as ConnectionError).code !== 'connect-timeout';
     throw isPlain ? whyNot(error as ConnectionError, client as Client, tls !== undefined) : error;
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener('abort', giveUp);
   }
 }
 

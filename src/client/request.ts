@@ -34,6 +34,8 @@ export class ClientRequest implements UnreadResponse {
   #wantedWhole = false;
   #taken = false;
   #onAbort: (() => void) | undefined;
+  /** Made when it is first asked for. */
+  #whenEnded: PromiseWithResolvers<Error | undefined> | undefined;
 
   constructor(owner: RequestOwner, command: string, options: CallOptions) {
     this.#owner = owner;
@@ -49,6 +51,13 @@ export class ClientRequest implements UnreadResponse {
   /** True when nothing more will come. */
   get over(): boolean {
     return this.#ended || this.#error !== undefined;
+  }
+
+  /** Resolves when nothing more will come, read or not: with the error that the response ends with, if it does. */
+  get ended(): Promise<Error | undefined> {
+    this.#whenEnded ??= Promise.withResolvers();
+    if (this.over) this.#whenEnded.resolve(this.#error);
+    return this.#whenEnded.promise;
   }
 
   /** Bytes that have come and that nobody has asked for: who wants the whole response has asked for all of it. */
@@ -151,6 +160,7 @@ export class ClientRequest implements UnreadResponse {
   }
 
   #detach(): void {
+    this.#whenEnded?.resolve(this.#error);
     if (this.#onAbort !== undefined) this.options.signal?.removeEventListener('abort', this.#onAbort);
   }
 

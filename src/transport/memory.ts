@@ -28,10 +28,34 @@ export function memoryPair(options: MemoryPairOptions = {}): [Transport, Transpo
   return [one, other];
 }
 
-/** Runs in a later turn: there is no better way to one that browsers and Node.js share. */
-const later: (run: () => void) => void =
-  (globalThis as { setImmediate?: (run: () => void) => void }).setImmediate ??
-  ((run) => void setTimeout(run));
+/** Runs things in later turns, in order, by the one way that browsers and Node.js share and that waits for no time. */
+class Turns {
+  readonly #channel = new MessageChannel();
+  readonly #waiting: (() => void)[] = [];
+  /** Node.js has it: what waits for nothing keeps no process alive. */
+  readonly #port = this.#channel.port1 as MessagePort & { ref?(): void; unref?(): void };
+
+  constructor() {
+    this.#port.onmessage = () => {
+      const run = this.#waiting.shift();
+      if (this.#waiting.length === 0) this.#port.unref?.();
+      run?.();
+    };
+    this.#port.unref?.();
+  }
+
+  later(run: () => void): void {
+    if (this.#waiting.push(run) === 1) this.#port.ref?.();
+    this.#channel.port2.postMessage(undefined);
+  }
+}
+
+let turns: Turns | undefined;
+
+function later(run: () => void): void {
+  turns ??= new Turns();
+  turns.later(run);
+}
 
 /** What is on its way in one direction, the oldest first. */
 class MemoryPipe {

@@ -29,6 +29,7 @@ const RESPONSE: Record<keyof node.Response, true> = {
   bytes: true,
   cancel: true,
   command: true,
+  ended: true,
   over: true,
   requestId: true,
   text: true,
