@@ -11,6 +11,14 @@ import { CodecRegistry } from './encoding/registry.ts';
 
 export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
+export {
+  createPool,
+  type Pool,
+  type PoolEvents,
+  type PoolState,
+  type PoolStats,
+} from './client/pool.ts';
+export type { PoolCallOptions, PoolOptions } from './client/pool-options.ts';
 export type { Response } from './client/response.ts';
 export type { CloseOptions } from './connection/grace.ts';
 export type { Transport } from './connection/transport.ts';

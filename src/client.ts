@@ -9,7 +9,16 @@ import './require-node.ts';
 export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
 export { type ConnectOptions, connect } from './client/connect.ts';
 export { type ConnectOverOptions, connectOver } from './client/connect-over.ts';
+export { type ConnectPoolOptions, connectPool } from './client/connect-pool.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
+export {
+  createPool,
+  type Pool,
+  type PoolEvents,
+  type PoolState,
+  type PoolStats,
+} from './client/pool.ts';
+export type { PoolCallOptions, PoolOptions } from './client/pool-options.ts';
 export type { Response } from './client/response.ts';
 export type { CloseOptions } from './connection/grace.ts';
 export type { Transport } from './connection/transport.ts';

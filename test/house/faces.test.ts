@@ -24,6 +24,18 @@ const CLIENT: Record<keyof node.Client, true> = {
   stats: true,
 };
 
+const POOL: Record<keyof node.Pool, true> = {
+  [Symbol.asyncDispose]: true,
+  call: true,
+  close: true,
+  closed: true,
+  destroy: true,
+  on: true,
+  ready: true,
+  state: true,
+  stats: true,
+};
+
 const RESPONSE: Record<keyof node.Response, true> = {
   [Symbol.asyncIterator]: true,
   bytes: true,
@@ -69,6 +81,16 @@ test('a client, its responses and a server show what users call, and nothing els
   shows(t, response, RESPONSE);
 });
 
+test('a pool and its responses show what users call, and nothing else', async (t) => {
+  const { address } = await serving(t);
+  const pool = node.connectPool(address);
+  t.teardown(() => pool.destroy());
+  const response = pool.call('echo', { data: 'x' });
+  shows(t, pool, POOL);
+  shows(t, response, RESPONSE);
+  t.is(await response.text(), 'x');
+});
+
 test('what the package exports at run time makes these, and lets nobody build them from parts', (t) => {
   t.deepEqual(Object.keys(node).sort(), [
     'CommandError',
@@ -80,6 +102,8 @@ test('what the package exports at run time makes these, and lets nobody build th
     'cached',
     'connect',
     'connectOver',
+    'connectPool',
+    'createPool',
     'createServer',
     'extraCodecs',
     'memoryPair',
@@ -90,6 +114,7 @@ test('what the package exports at run time makes these, and lets nobody build th
     'ConnectionError',
     'ProtocolError',
     'connectOver',
+    'createPool',
     'memoryPair',
   ]);
 });
