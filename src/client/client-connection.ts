@@ -312,7 +312,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       case 'unwanted':
         return this.#released(action.bytes);
       case 'error':
-        return this.#fail(action.request, new CommandError(action.message));
+        return this.#fail(action.request, errorOf(action.request, action.message));
       case 'text':
         return action.request.options.onText?.(action.text);
       case 'progress':
@@ -388,4 +388,9 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
 function abortError({ reason }: AbortSignal): Error {
   return reason instanceof Error ? reason : new CommandError('cancelled');
+}
+
+/** The error with which a server answers. One that goes away need not say with each refusal that nothing has run. */
+function errorOf({ refused }: ClientRequest, message: string): CommandError {
+  return new CommandError(message, refused ? { code: 'shutting-down', notStarted: true } : {});
 }
