@@ -139,7 +139,7 @@ test.serial('a Unix socket serves as well, but not one that is in use', async (t
   isOneLine(t, await millrace('serve', dir, '--socket', socket), 1, /in use/);
 });
 
-const TLS = fileURLToPath(new URL('../fixtures-limits/tls/', import.meta.url));
+const TLS = fileURLToPath(new URL('../fixtures/tls/', import.meta.url));
 const SERVER_TLS = ['--tls-cert', `${TLS}server.pem`, '--tls-key', `${TLS}server.key`];
 const [CA, ALICE, STRANGER] = [
   ['--tls-ca', `${TLS}ca.pem`],

@@ -1,5 +1,6 @@
 /** What only a process has: signals, an environment, another user, a pipe that nobody reads, a start of Node itself. */
 
+import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
