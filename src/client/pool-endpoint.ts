@@ -69,6 +69,8 @@ export class Endpoint<Address> {
   #connecting = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #lastError: Error | undefined;
+  /** Bytes of the connections that are gone. */
+  #pastBytes = { bytesRead: 0, bytesWritten: 0 };
 
   constructor(address: Address, owner: EndpointOwner<Address>, options: CheckedPoolOptions) {
     this.address = address;
@@ -82,6 +84,15 @@ export class Endpoint<Address> {
     const inFlight = [...this.#open].reduce((sum, connection) => sum + connection.inFlight, 0);
     const { state, failures } = circuit;
     return { address, connections: this.#open.size, inFlight, circuit: state, failures };
+  }
+
+  /** Bytes of all its connections, those that are gone among them. */
+  get bytes(): { bytesRead: number; bytesWritten: number } {
+    const all = [this.#pastBytes, ...[...this.#clients].map((client) => client.stats())];
+    return {
+      bytesRead: all.reduce((sum, each) => sum + each.bytesRead, 0),
+      bytesWritten: all.reduce((sum, each) => sum + each.bytesWritten, 0),
+    };
   }
 
   /** Why nothing can be expected of it for now; undefined: something can. */
@@ -158,6 +169,9 @@ export class Endpoint<Address> {
   }
 
   #lost(connection: PoolConnection, reason: Error): void {
+    const { bytesRead, bytesWritten } = connection.client.stats();
+    this.#pastBytes.bytesRead += bytesRead;
+    this.#pastBytes.bytesWritten += bytesWritten;
     this.#clients.delete(connection.client);
     if (!this.#open.delete(connection) || this.#stop.signal.aborted) return;
     this.#owner.left(connection, this, 'lost', reason);

@@ -48,6 +48,9 @@ export interface PoolStats<Address> {
   calls: { waiting: number; inFlight: number };
   /** What those that wait for a connection hold: see `maxWaitingBytes`. */
   waitingBytes: number;
+  /** Of all connections, those that are gone among them. */
+  bytesRead: number;
+  bytesWritten: number;
   addresses: EndpointFigures<Address>[];
 }
 
@@ -209,9 +212,12 @@ class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address> {
   }
 
   stats(): PoolStats<Address> {
+    const bytes = this.#endpoints.map((endpoint) => endpoint.bytes);
     return {
       calls: { waiting: this.#calls.size - this.#inFlight, inFlight: this.#inFlight },
       waitingBytes: this.#waiting.bytes,
+      bytesRead: bytes.reduce((sum, { bytesRead }) => sum + bytesRead, 0),
+      bytesWritten: bytes.reduce((sum, { bytesWritten }) => sum + bytesWritten, 0),
       addresses: this.#endpoints.map(({ figures }) => figures),
     };
   }

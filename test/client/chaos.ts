@@ -27,6 +27,8 @@ export interface Chaos {
   readonly sites: number;
   /** Something happens to a server after about so many calls. */
   readonly callsPerEvent: number;
+  /** Circuits open: a call may end because every server seems to be down, with the error of its last attempt. */
+  readonly circuits: boolean;
 }
 
 /** What was asked for, and what has come of it. */
@@ -171,7 +173,7 @@ class Caller {
 }
 
 /** What may have become of a call. */
-function judge(t: ExecutionContext, told: Told, outcome: Outcome): void {
+function judge(t: ExecutionContext, told: Told, outcome: Outcome, circuits: boolean): void {
   const { id, bytes, error, handedOut, stopped, dataOnce } = outcome;
   const { code, notStarted } = (error ?? {}) as Partial<CommandError>;
   const about = `${id}: ${JSON.stringify({ ...told, code, notStarted, handedOut, stopped, dataOnce })} ${error?.message}`;
@@ -188,14 +190,16 @@ function judge(t: ExecutionContext, told: Told, outcome: Outcome): void {
   if (notStarted === true) t.is(told.runs, 0, `${about}: it has run`);
   if (error.message === 'as planned') t.true(told.fails && told.runs >= 1, about);
   const hasToldWhy =
-    error.message === 'as planned' || /shutting down/.test(error.message) || code === 'connect-failed';
+    error.message === 'as planned' ||
+    /shutting down/.test(error.message) ||
+    (circuits && (code === 'connect-failed' || code === 'lost'));
   const mayEnd = !told.idempotent || handedOut || stopped || dataOnce || hasToldWhy;
   t.true(mayEnd, `${about}: it could have been sent again`);
 }
 
 /** Figures of a run, for the test's log. */
 export async function runChaos(t: ExecutionContext, chaos: Chaos): Promise<Record<string, number>> {
-  const { seed, calls, callers, sites, callsPerEvent } = chaos;
+  const { seed, calls, callers, sites, callsPerEvent, circuits } = chaos;
   const next = numbers(seed);
   const below: Random = (bound) => next() % bound;
   const world = new World(sites, below);
@@ -204,7 +208,7 @@ export async function runChaos(t: ExecutionContext, chaos: Chaos): Promise<Recor
     size: 2,
     minBackoffMs: 1,
     maxBackoffMs: 10,
-    circuitFailures: 4,
+    circuitFailures: circuits ? 4 : 1_000_000,
     circuitOpenMs: 5,
     maxAttempts: 1_000_000,
     maxWaiting: callers,
@@ -218,7 +222,7 @@ export async function runChaos(t: ExecutionContext, chaos: Chaos): Promise<Recor
       const id = String(begun++);
       if (below(callsPerEvent) === 0) world.happen();
       const outcome = await caller.call(t, id);
-      judge(t, world.told.get(id) as Told, outcome);
+      judge(t, world.told.get(id) as Told, outcome, circuits);
       const name = (outcome.error as CommandError | undefined)?.code ?? 'answered';
       counts[name] = (counts[name] ?? 0) + 1;
     }
