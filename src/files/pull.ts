@@ -58,7 +58,8 @@ export async function pull(client: PullClient, dest: string, options: PullOption
     const before = fetched.files;
     try {
       const rest = await pullRest(client, dest, options, fetched);
-      const wireBytes = bytesBefore === undefined ? undefined : client.stats!().bytesRead - bytesBefore;
+      const bytesAfter = client.stats?.().bytesRead ?? 0;
+      const wireBytes = bytesBefore === undefined ? undefined : bytesAfter - bytesBefore;
       return { ...rest, ...fetched, skipped: rest.skipped - before, wireBytes };
     } catch (error) {
       if (fetched.files > before) left = retries;
