@@ -39,10 +39,6 @@ class Work {
         this.watch.changed();
         return gate.promise;
       },
-      refuse: () => {
-        this.ran.push(site);
-        throw new CommandError('too much to do', { code: 'overloaded', notStarted: true });
-      },
       fail: () => {
         this.ran.push(site);
         throw new CommandError('no');
@@ -286,7 +282,7 @@ test('a server that goes away: no call fails, those in flight are answered there
   await closed;
 });
 
-test('a refusal that says that nothing has run is repeated, an error that does not is not', async (t) => {
+test('the error of a handler is the answer, also to a call that may be sent again', async (t) => {
   const work = new Work();
   const [site] = await sitesOf(t, work, 'a');
   const pool = pooling(t, [site], { ...QUICK, maxAttempts: 4 });
