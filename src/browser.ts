@@ -10,6 +10,7 @@ import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 
 export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
+export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
 export {
   createPool,
@@ -23,6 +24,7 @@ export type { Response } from './client/response.ts';
 export type { CloseOptions } from './connection/grace.ts';
 export type { Transport } from './connection/transport.ts';
 export { memoryPair } from './transport/memory.ts';
+export type { ByteSource, Bytes } from './wire/bytes.ts';
 export {
   CommandError,
   type CommandErrorOptions,
@@ -30,6 +32,7 @@ export {
   type ConnectionErrorCode,
   ProtocolError,
 } from './wire/errors.ts';
+export { type RecordOptions, records } from './wire/records.ts';
 
 /**
  * A client on a connected transport; resolves when the server has answered.

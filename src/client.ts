@@ -10,6 +10,7 @@ export type { Client, ClientEvents, ClientState, ClientStats } from './client/cl
 export { type ConnectOptions, connect } from './client/connect.ts';
 export { type ConnectOverOptions, connectOver } from './client/connect-over.ts';
 export { type ConnectPoolOptions, connectPool } from './client/connect-pool.ts';
+export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
 export {
   createPool,
@@ -33,6 +34,7 @@ export type {
 export { extraCodecs } from './encoding/extra.ts';
 export { type PullOptions, pull } from './files/pull.ts';
 export { memoryPair } from './transport/memory.ts';
+export type { ByteSource, Bytes } from './wire/bytes.ts';
 export {
   CommandError,
   type CommandErrorOptions,
@@ -41,3 +43,4 @@ export {
   ProtocolError,
 } from './wire/errors.ts';
 export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
+export { type RecordOptions, records } from './wire/records.ts';

@@ -135,8 +135,9 @@ export class Calls implements CallOwner {
   }
 
   #run(call: Call, loaded: Handler | Record<string, Handler>): void {
-    const handler = typeof loaded === 'function' ? loaded : loaded[call.request.command];
-    call.pump.start(handler, call.request);
+    const { request, pump } = call;
+    // What a module exports is its user's: even to look at it may throw.
+    pump.start(typeof loaded === 'function' ? loaded : (asked) => loaded[asked.command](asked), request);
   }
 
   async #load(index: number): Promise<Handler | Record<string, Handler>> {

@@ -49,7 +49,7 @@ export interface Client {
   readonly serverSettings: SenderSettings | undefined;
   /**
    * Sends a command; the response arrives while it is read. Never throws: a failure is in the response.
-   * Calls past the server's limit on concurrent requests wait here for their turn.
+   * Calls past the server's limit on concurrent requests wait here for their turn, but not past their deadline.
    */
   call(command: string, options?: CallOptions): Response;
   /** Resolves when the server has sent its settings. @throws ConnectionError when it never will. */
@@ -63,7 +63,9 @@ export interface Client {
     listener: (detail: ClientEvents[Name]) => void,
   ): () => void;
   /**
-   * Ends the connection once the requests in flight are answered; a server that does not close it then is left.
+   * Ends the connection once the requests in flight are answered; a server that does not close it then is left. What
+   * comes of a response may be read before or after. But one that is larger than its window and that nobody has begun to
+   * read is cancelled, and so is one of which nobody has read more for `limits.idleTimeout`: it would never end.
    * `graceMs`: what is not answered within so many milliseconds is cancelled, its error's code `closed`; default: no limit.
    */
   close(options?: CloseOptions): Promise<void>;

@@ -1,5 +1,6 @@
 /** One call of a pool: it waits for a connection, is sent, and perhaps sent again, until its response has ended. */
 
+import { isBytes, sourceOf } from '../wire/bytes.ts';
 import { CommandError, ConnectionError, ProtocolError } from '../wire/errors.ts';
 import type { Client } from './client.ts';
 import type { CallOptions } from './options.ts';
@@ -249,22 +250,37 @@ class ResendableData {
   take(): CallOptions['data'] {
     const data = this.#data;
     if (typeof data === 'function') return data();
-    if (data === undefined || typeof data === 'string' || data instanceof Uint8Array) return data;
-    return this.#once(data);
+    return isOneTime(data) ? this.#once(data) : data;
   }
 
   /** An attempt that is never sent asks for nothing. */
-  async *#once(data: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  async *#once(data: object): AsyncGenerator<unknown> {
     this.#isUsedUp = true;
-    yield* data;
+    yield* sourceOf(data) ?? (data as Iterable<unknown>);
   }
+}
+
+/** Whether it may be gone once it was iterated: unlike bytes, text, a Blob or an array of them. */
+function isOneTime(data: unknown): data is object {
+  if (typeof data !== 'object' || data === null || isBytes(data) || Array.isArray(data)) return false;
+  return !(typeof Blob !== 'undefined' && data instanceof Blob) && canBeIterated(data);
+}
+
+function canBeIterated(data: object): boolean {
+  const { getReader } = data as Partial<ReadableStream>;
+  return Symbol.asyncIterator in data || Symbol.iterator in data || typeof getReader === 'function';
 }
 
 function costOf(command: string, { args = {}, data }: PoolCallOptions): number {
   let bytes = command.length;
-  for (const [name, value] of Object.entries(args)) bytes += name.length + (value?.length ?? 0);
-  if (typeof data === 'string' || data instanceof Uint8Array) bytes += data.length;
-  return bytes;
+  for (const [name, value] of Object.entries(args)) bytes += name.length + sizeOf(value);
+  return bytes + sizeOf(data);
+}
+
+/** Bytes, or characters, that are at hand. */
+function sizeOf(value: unknown): number {
+  if (typeof value === 'string') return value.length;
+  return isBytes(value) ? value.byteLength : 0;
 }
 
 function hasNotStarted(error: Error): boolean {

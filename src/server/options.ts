@@ -78,7 +78,7 @@ export interface ServerOptions {
   /** Says who gets in; asked for every connection before anything is read from it, and for every command. */
   authorize?: Authorize;
   /** Told of handlers' exceptions, broken connections, dead workers and a recording that failed; default: nobody is. */
-  onError?: (error: unknown, about: ErrorContext) => void;
+  onError?: (error: Error, about: ErrorContext) => void;
 }
 
 /** What an error happened to. */

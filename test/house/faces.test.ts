@@ -108,6 +108,7 @@ test('what the package exports at run time makes these, and lets nobody build th
     'extraCodecs',
     'memoryPair',
     'pull',
+    'records',
   ]);
   t.deepEqual(Object.keys(browser).sort(), [
     'CommandError',
@@ -116,5 +117,6 @@ test('what the package exports at run time makes these, and lets nobody build th
     'connectOver',
     'createPool',
     'memoryPair',
+    'records',
   ]);
 });
