@@ -232,7 +232,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   #begin(request: ClientRequest): void {
     try {
-      request.followSignal();
+      request.begin();
     } catch (error) {
       request.fail(asError(error));
     }

@@ -10,7 +10,7 @@ import { commandDataFrames } from '../wire/frames.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { encodeStreamSettings, type SenderSettings } from '../wire/payloads.ts';
 import { asError } from '../wire/thrown.ts';
-import { type CommandData, frameSized, isWhole } from './data-pieces.ts';
+import { type CommandData, checkIntact, frameSized, isWhole } from './data-pieces.ts';
 import { DataWindows } from './data-window.ts';
 import type { ServerSettings } from './negotiation.ts';
 import type { ClientOptions } from './options.ts';
@@ -122,12 +122,13 @@ export class DataSender {
 
   /** Sends `piece`, waiting where the server's windows are used up; without an end, when the request is over. */
   async #sendPiece(request: ClientRequest, piece: Uint8Array): Promise<void> {
-    let left = piece;
-    while (left.length > 0 && this.#owner.takesData(request)) {
-      const length = this.#windows.available(request.requestId, left.length);
-      if (length > 0) this.#sendFrames(request, left.subarray(0, length), false);
+    const { length } = piece;
+    for (let at = 0; at < length && this.#owner.takesData(request); ) {
+      checkIntact(piece, length);
+      const next = this.#windows.available(request.requestId, length - at);
+      if (next > 0) this.#sendFrames(request, piece.subarray(at, at + next), false);
       else await this.#windows.change();
-      left = left.subarray(length);
+      at += next;
     }
   }
 

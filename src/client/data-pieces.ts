@@ -44,9 +44,14 @@ function* cut(bytes: Uint8Array, frameSize: number, whole: boolean): Generator<U
   for (let at = 0; at < length; at += frameSize) {
     const isLast = at + frameSize >= length;
     yield whole && isLast ? bytes.slice(at) : bytes.subarray(at, at + frameSize);
-    if (bytes.length !== length)
-      throw new TypeError('the bytes of command data were transferred or shrunk before they were sent');
+    checkIntact(bytes, length);
   }
+}
+
+/** @throws TypeError when `bytes` are not `length` any more: their buffer was transferred or shrunk. */
+export function checkIntact(bytes: Uint8Array, length: number): void {
+  if (bytes.length === length) return;
+  throw new TypeError('the bytes of command data were transferred or shrunk before they were sent');
 }
 
 /** What gives the pieces of data that is not at hand. */

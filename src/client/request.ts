@@ -53,13 +53,12 @@ export class ClientRequest implements UnreadResponse {
     this.command = command;
     this.options = options;
     this.#window = new ReceiveWindow(owner.requestWindow, (bytes) => owner.credit(this.requestId, bytes));
-    const { deadlineMs } = options;
-    if (deadlineMs !== undefined && !Number.isNaN(deadlineMs)) this.#expireAfter(deadlineMs);
   }
 
-  /** Ends with its signal from now on. @throws whatever a signal does that is none. */
-  followSignal(): void {
-    const { signal } = this.options;
+  /** Ends at its deadline and with its signal from now on. @throws whatever a signal does that is none. */
+  begin(): void {
+    const { signal, deadlineMs } = this.options;
+    if (deadlineMs !== undefined && !Number.isNaN(deadlineMs)) this.#expireAfter(deadlineMs);
     if (signal === undefined) return;
     this.#signal = signal;
     this.#onAbort = () => this.cancel(signal.reason);
