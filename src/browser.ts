@@ -5,17 +5,33 @@
 
 import { type Client, makeClient } from './client/client.ts';
 import type { ClientOptions } from './client/options.ts';
-import type { Transport } from './connection/connection.ts';
+import type { Transport } from './connection/transport.ts';
 import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 
-export type { Client, ClientStats } from './client/client.ts';
+export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
 export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
+export {
+  createPool,
+  type Pool,
+  type PoolEvents,
+  type PoolState,
+  type PoolStats,
+} from './client/pool.ts';
+export type { PoolCallOptions, PoolOptions } from './client/pool-options.ts';
 export type { Response } from './client/response.ts';
-export type { Transport } from './connection/connection.ts';
+export type { CloseOptions } from './connection/grace.ts';
+export type { Transport } from './connection/transport.ts';
+export { memoryPair } from './transport/memory.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
-export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
+export {
+  CommandError,
+  type CommandErrorOptions,
+  ConnectionError,
+  type ConnectionErrorCode,
+  ProtocolError,
+} from './wire/errors.ts';
 export { type RecordOptions, records } from './wire/records.ts';
 
 /**

@@ -6,11 +6,23 @@
 // Before all others: what they do may fail on an old Node in less clear ways.
 import './require-node.ts';
 
-export type { Client, ClientStats } from './client/client.ts';
+export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
 export { type ConnectOptions, connect } from './client/connect.ts';
+export { type ConnectOverOptions, connectOver } from './client/connect-over.ts';
+export { type ConnectPoolOptions, connectPool } from './client/connect-pool.ts';
 export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
+export {
+  createPool,
+  type Pool,
+  type PoolEvents,
+  type PoolState,
+  type PoolStats,
+} from './client/pool.ts';
+export type { PoolCallOptions, PoolOptions } from './client/pool-options.ts';
 export type { Response } from './client/response.ts';
+export type { CloseOptions } from './connection/grace.ts';
+export type { Transport } from './connection/transport.ts';
 export type {
   Codec,
   CodecModule,
@@ -21,7 +33,14 @@ export type {
 } from './encoding/codec.ts';
 export { extraCodecs } from './encoding/extra.ts';
 export { type PullOptions, pull } from './files/pull.ts';
+export { memoryPair } from './transport/memory.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
-export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
+export {
+  CommandError,
+  type CommandErrorOptions,
+  ConnectionError,
+  type ConnectionErrorCode,
+  ProtocolError,
+} from './wire/errors.ts';
 export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
 export { type RecordOptions, records } from './wire/records.ts';

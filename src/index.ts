@@ -22,4 +22,10 @@ export {
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './server/authorize.ts';
 export type { CommandDefinition, LaneCommand, MainCommand } from './server/commands.ts';
 export type { ErrorContext, ServerOptions } from './server/options.ts';
-export { type Address, createServer, type Server, type ServerStats } from './server/server.ts';
+export {
+  type AcceptInfo,
+  type Address,
+  createServer,
+  type Server,
+  type ServerStats,
+} from './server/server.ts';

@@ -47,6 +47,8 @@ export const Op = {
   caller: 15,
   /** Answer to `unencoded`: nothing more is handed in for that response. */
   failureSeen: 16,
+  /** The server has begun to drain; payload: why, in UTF-8. */
+  callDrain: 17,
 
   /** A finished frame, header included; extra: payload bytes before encoding. Flags: {@link FrameFlag}. */
   frame: 32,

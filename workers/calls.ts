@@ -3,6 +3,7 @@
 import type { Handler } from '../src/reactor/command.ts';
 import { FlushQueue } from '../src/reactor/flush-queue.ts';
 import { IdTable } from '../src/reactor/id-table.ts';
+import { decodeUtf8 } from '../src/wire/utf8.ts';
 import { type BatchReader, Op, unpackFailure } from './batch.ts';
 import { Call, type CallOwner } from './call.ts';
 import { LaneCaller } from './lane-caller.ts';
@@ -75,6 +76,8 @@ export class Calls implements CallOwner {
         return call.data?.push(record.payload.slice(), (record.flags & 1) !== 0);
       case Op.callCancel:
         return call.cancel(unpackFailure(record.payload));
+      case Op.callDrain:
+        return call.request.drain(decodeUtf8(record.payload));
       case Op.callGrant:
         return call.granted(record.extra);
       case Op.callRoom:

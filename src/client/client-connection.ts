@@ -8,7 +8,7 @@ import { Pace } from '../connection/pace.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { type ClientAction, ClientReactor } from '../reactor/client.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
-import { CommandError, ConnectionError, neverSent } from '../wire/errors.ts';
+import { CommandError, ConnectionError } from '../wire/errors.ts';
 import { type Frame, FrameType, HEADER_SIZE, PingFlag } from '../wire/frame.ts';
 import { commandFrames } from '../wire/frames.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
@@ -20,10 +20,12 @@ import {
   saysNotStarted,
 } from '../wire/payloads.ts';
 import { asError } from '../wire/thrown.ts';
-import type { ClientStats } from './client.ts';
+import type { ClientEvents, ClientState, ClientStats } from './client.ts';
 import { argumentsOf } from './command.ts';
 import { DataSender } from './command-data.ts';
+import { Listeners } from './listeners.ts';
 import { ServerSettings } from './negotiation.ts';
+import { closedByUs, notStarted, reportedBy } from './no-more.ts';
 import type { CallOptions, ClientOptions } from './options.ts';
 import { Pings } from './pings.ts';
 import { ClientRequest, type RequestOwner } from './request.ts';
@@ -46,6 +48,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   readonly requestWindow: number;
   readonly server: ServerSettings;
   readonly pings: Pings;
+  readonly events = new Listeners<ClientEvents>();
   readonly #connection: Connection;
   readonly #codecs: CodecRegistry;
   readonly #options: ClientOptions;
@@ -63,8 +66,14 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   readonly #cancels = new Pace(DEFAULT_LIMITS.maxCancels);
   /** Why nothing new is sent any more. */
   #refuseReason: Error | undefined;
+  /** Requests sent so far, and the ID of the newest. */
+  #turns = 0;
+  #newestId = 0;
   #framesReceived = 0;
   #ending = false;
+  #closeReason: Error | undefined;
+  /** Runs out once what close() has let go on must end. */
+  #graceTimer: ReturnType<typeof setTimeout> | undefined;
   /** Looks after the responses that a connection which ends waits for. */
   #endWatch: ReturnType<typeof setInterval> | undefined;
   #resolveClosed: () => void = () => undefined;
@@ -119,8 +128,20 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     );
   }
 
+  get state(): ClientState {
+    if (this.#closeReason !== undefined) return 'closed';
+    if (this.#refuseReason !== undefined) return 'draining';
+    return this.server.awaited ? 'connecting' : 'open';
+  }
+
+  /** Why the connection is gone; undefined while it is not. */
+  get closeReason(): Error | undefined {
+    return this.#closeReason;
+  }
+
   stats(): ClientStats {
     return {
+      calls: { waiting: this.#queued.size, inFlight: this.#reactor.openRequests },
       bytesRead: this.#connection.bytesRead,
       bytesWritten: this.#connection.writer.bytesWritten,
       streams: [...this.#decoders.figures.values()]
@@ -129,11 +150,16 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     };
   }
 
-  /** Ends the connection once the requests in flight are answered; a server that does not close it then is left. */
-  close(): Promise<void> {
-    this.#refuseReason ??= clientClosed();
+  /**
+   * Ends the connection once the requests in flight are answered; a server that does not close it then is left.
+   * `graceMs`: what is not answered by then is cancelled.
+   */
+  close(graceMs?: number): Promise<void> {
+    this.#refuseReason ??= closedByUs();
     this.#ending = true;
     this.#endIfDone();
+    if (graceMs !== undefined && this.#closeReason === undefined)
+      this.#afterGrace(graceMs, () => this.#cutShort(graceMs));
     if (this.#connection.open) this.#watchEnd();
     return this.closed;
   }
@@ -147,8 +173,23 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   }
 
   /** Drops the connection now; requests in flight fail. */
-  destroy(reason: Error = clientClosed()): void {
+  destroy(reason: Error = closedByUs()): void {
     this.#connection.destroy(reason);
+  }
+
+  /** The server is told what it need not answer any more; one that does not end the connection then is left. */
+  #cutShort(graceMs: number): void {
+    const reason = closedByUs(`the client was closed, and this was not answered within ${graceMs} ms`);
+    for (const request of this.#takeQueued()) request.cancel(notStarted(reason));
+    for (const request of this.#reactor.requests()) request.cancel(reason);
+    this.#connection.end();
+    this.#afterGrace(LINGER_MS, () => this.destroy());
+  }
+
+  #afterGrace(delayMs: number, run: () => void): void {
+    clearTimeout(this.#graceTimer);
+    this.#graceTimer = setTimeout(run, delayMs);
+    (this.#graceTimer as { unref?: () => void }).unref?.();
   }
 
   // ------------------------------------------------------------------- what requests need (RequestOwner)
@@ -203,7 +244,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       request.fail(asError(error));
     }
     if (request.over) return;
-    if (this.#refuseReason !== undefined) request.fail(neverSent(this.#refuseReason));
+    if (this.#refuseReason !== undefined) request.fail(notStarted(this.#refuseReason));
     else if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.add(request);
     else this.#send(request);
   }
@@ -218,6 +259,8 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       return;
     }
     request.requestId = requestId;
+    request.turn = ++this.#turns;
+    this.#newestId = requestId;
     this.#reactor.open(requestId, request);
     if (options.data !== undefined) this.#data.send(request, options.data);
   }
@@ -296,8 +339,11 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   onClosed(reason: Error | undefined): void {
     const error = this.#explain(reason);
     this.#refuseReason ??= error;
-    for (const request of this.#reactor.requests()) request.fail(error);
-    this.#failQueued(error);
+    this.#closeReason = error;
+    clearTimeout(this.#graceTimer);
+    for (const request of this.#takeQueued()) request.fail(notStarted(error));
+    for (const request of this.#reactor.requests())
+      request.fail(request.refused ? notStarted(this.#refuseReason as Error) : error);
     this.server.fail(error);
     this.pings.fail(error);
     this.#reactor.stop();
@@ -307,6 +353,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     clearInterval(this.#endWatch);
     this.#keepAlive.stop();
     this.#resolveClosed();
+    this.events.emit('closed', { reason: error });
   }
 
   #act(action: ClientAction<ClientRequest>): void {
@@ -318,7 +365,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       case 'unwanted':
         return this.#released(action.bytes);
       case 'error':
-        return this.#fail(action.request, commandError(action.failure));
+        return this.#fail(action.request, errorOf(action.request, action.failure));
       case 'text':
         return action.request.tell(action.request.options.onText, action.text);
       case 'progress':
@@ -334,7 +381,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       case 'pong':
         return this.pings.pong(action.payload);
       case 'goaway':
-        return this.#goAway(action.reason);
+        return this.#goAway(action.lastRequestId, action.reason);
       case 'peer-error':
         return this.#connection.destroy(reportedBy(action.message));
     }
@@ -352,17 +399,32 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   }
 
   /** The server takes nothing new: requests that wait for their turn never get it (protocol C5). */
-  #goAway(reason: string): void {
-    const text = `the server is going away: ${reason}`;
-    this.#refuseReason ??= new ConnectionError(text, { code: 'shutting-down' });
-    this.#failQueued(this.#refuseReason);
+  #goAway(lastRequestId: number, why: string): void {
+    const reason = new ConnectionError(`the server is going away: ${why}`, { code: 'shutting-down' });
+    this.#refuseReason ??= reason;
+    for (const request of this.#takeQueued()) request.fail(notStarted(reason));
+    this.#refuseAfter(lastRequestId);
+    this.events.emit('goaway', { reason });
   }
 
-  /** Requests that wait for their turn never get it. */
-  #failQueued(reason: Error): void {
+  /**
+   * The server runs none of what was sent after the request that its goaway names. IDs come round: what is still open
+   * from an earlier round was sent before, whatever its ID.
+   */
+  #refuseAfter(lastRequestId: number): void {
+    const distance = (requestId: number) => (requestId - lastRequestId) & 0xffff;
+    const furthest = distance(this.#newestId);
+    for (const request of this.#reactor.requests()) {
+      const { requestId, turn } = request;
+      const isNew = this.#turns - turn < furthest / 2;
+      request.refused = isNew && requestId !== lastRequestId && distance(requestId) <= furthest;
+    }
+  }
+
+  #takeQueued(): ClientRequest[] {
     const queued = [...this.#queued];
     this.#queued.clear();
-    for (const request of queued) request.fail(neverSent(reason));
+    return queued;
   }
 
   /** The connection's window is for what has arrived, read or not: the request windows bound what waits. */
@@ -383,6 +445,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       return new ConnectionError(message, { code, cause: reason });
     }
     if (reason !== undefined) return reason;
+    if (this.#refuseReason !== undefined && this.#reactor.openRequests === 0) return this.#refuseReason;
     return new ConnectionError(`${remote} closed the connection`, { code: 'lost' });
   }
 
@@ -397,22 +460,14 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   }
 }
 
-function clientClosed(): ConnectionError {
-  return new ConnectionError('the client is closed', { code: 'closed' });
-}
-
-function commandError({ code, message, data }: ReceivedFailure): CommandError {
-  return new CommandError(message, { code, data, notStarted: saysNotStarted(code) });
-}
-
-/** The server has ended the connection by a protocol error: because of what we sent, or of who we are. */
-function reportedBy(message: string): ConnectionError {
-  const code = message.startsWith('protocol error (not-authorized)') ? 'not-authorized' : 'protocol-error';
-  return new ConnectionError(`the server reports: ${message}`, { code });
-}
-
 function unread(): CommandError {
   return new CommandError('cancelled: nobody reads the response, and the client is closed', {
     code: 'cancelled',
   });
+}
+
+/** The error with which a server answers. One that goes away need not say with each refusal that nothing has run. */
+function errorOf({ refused }: ClientRequest, { code, message, data }: ReceivedFailure): CommandError {
+  if (refused) return new CommandError(message, { code: 'shutting-down', data, notStarted: true });
+  return new CommandError(message, { code, data, notStarted: saysNotStarted(code) });
 }

@@ -21,10 +21,9 @@ export interface ConnectOptions extends ClientOptions {
   extraCodecs?: readonly CodecModule[];
   /** Milliseconds until the server must have answered; default 10 000. */
   timeoutMs?: number;
+  /** Gives up when it fires before the server has answered, with its reason; afterwards it does nothing. */
+  signal?: AbortSignal;
 }
-
-/** Not connected within the time limit. */
-class TimeLimitError extends Error {}
 
 /** Connected, and not answered within the time limit. */
 class SilenceError extends ConnectionError {}
@@ -37,7 +36,8 @@ export async function connect(
   where: { host?: string; port: number } | { path: string },
   options: ConnectOptions = {},
 ): Promise<Client> {
-  const { timeoutMs = 10_000, tls } = options;
+  const { timeoutMs = 10_000, tls, signal } = options;
+  signal?.throwIfAborted();
   const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port };
   const name = 'path' in target ? target.path : nameOf(target);
   const socket: Socket =
@@ -45,8 +45,10 @@ export async function connect(
       ? createConnection({ ...target, allowHalfOpen: true })
       : (await import('node:tls')).connect({ ...tls, ...target, ...{ allowHalfOpen: true } });
   let client: Client | undefined;
+  const giveUp = () => (client ?? socket).destroy(signal?.reason);
+  signal?.addEventListener('abort', giveUp, { once: true });
   const timer = setTimeout(() => {
-    if (client === undefined) socket.destroy(new TimeLimitError(notOpenWithin(timeoutMs, socket)));
+    if (client === undefined) socket.destroy(notOpenWithin(timeoutMs, socket));
     else client.destroy(silentFor(timeoutMs, name, client));
   }, timeoutMs);
   try {
@@ -59,14 +61,16 @@ export async function connect(
     await client.ready();
     return client;
   } catch (error) {
+    signal?.throwIfAborted();
     if (client === undefined || error instanceof SilenceError) throw error;
-    throw whyNot(error as Error, client, tls !== undefined);
+    throw whyNot(error as ConnectionError, client, tls !== undefined);
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener('abort', giveUp);
   }
 }
 
-function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
+export function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
   const registry = new CodecRegistry(codecs === 'portable' ? portableCodecs() : nativeCodecs());
   for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(foreign(codec));
   return registry;
@@ -81,7 +85,7 @@ function opened(socket: Socket, name: string, isTls: boolean): Promise<void> {
 }
 
 /** What the other end did instead of sending its settings, and what it may have wanted. */
-function whyNot(error: Error, client: Client, isTls: boolean): Error {
+function whyNot(error: ConnectionError, client: Client, isTls: boolean): Error {
   const { bytesRead } = client.stats();
   if (isTls && bytesRead === 0) return orNoCertificate(error);
   if (!isTls && endsAsTls(error, bytesRead)) return orWantsTls(error);
@@ -89,13 +93,13 @@ function whyNot(error: Error, client: Client, isTls: boolean): Error {
 }
 
 /** What the time limit ended: reaching the other end, or the TLS handshake with it. */
-function notOpenWithin(timeoutMs: number, socket: Socket): string {
+function notOpenWithin(timeoutMs: number, socket: Socket): ConnectionError {
   const step = socket.connecting ? 'no connection' : 'its TLS handshake was not over';
-  return `${step} within ${timeoutMs} ms`;
+  return new ConnectionError(`${step} within ${timeoutMs} ms`, { code: 'connect-timeout' });
 }
 
 /** What the time limit ended once there was a connection: that says nothing of the protocol which it speaks. */
-function silentFor(timeoutMs: number, name: string, client: Client): SilenceError {
+function silentFor(timeoutMs: number, name: string, client: Client): ConnectionError {
   const { bytesRead } = client.stats();
   const sent = bytesRead === 0 ? 'nothing' : `${bytesRead} bytes, not its settings,`;
   const text = `connected to ${name}, but it sent ${sent} within ${timeoutMs} ms`;
@@ -173,6 +177,6 @@ function reasonOfOne({ code, message, name }: NodeJS.ErrnoException): string {
 }
 
 function connectCode(error: NodeJS.ErrnoException): ConnectionErrorCode {
-  if (error instanceof TimeLimitError || error.code === 'ETIMEDOUT') return 'connect-timeout';
+  if (error.code === 'connect-timeout' || error.code === 'ETIMEDOUT') return 'connect-timeout';
   return error.code === 'ERR_SSL_WRONG_VERSION_NUMBER' ? 'protocol-error' : 'connect-failed';
 }

@@ -10,9 +10,10 @@ import { ErrorResponseFlag, type Frame, FrameType, StreamFlag } from '../wire/fr
 import type { Limits } from '../wire/limits.ts';
 import { cutUtf8 } from '../wire/payloads.ts';
 import { Splitter } from '../wire/splitter.ts';
-import { type Transport, Writer } from './writer.ts';
+import type { Transport } from './transport.ts';
+import { Writer } from './writer.ts';
 
-export type { Transport } from './writer.ts';
+export type { Transport } from './transport.ts';
 
 /** Whoever owns the reactor: the server's side of a client, or the client itself. */
 export interface FrameOwner {

@@ -29,6 +29,11 @@ export interface CommandRequest {
   readonly remote: string;
   /** For logs: no other request to this process has the same. */
   readonly requestId: string;
+  /**
+   * Fires when the server begins to drain, its reason the error that says so. The request goes on for the server's grace
+   * time: a response that has no end of its own can come to a good one now.
+   */
+  readonly draining: AbortSignal;
 }
 
 /** Lines for the person at the other end, rendered there (protocol A3); at most 32 768 bytes. */

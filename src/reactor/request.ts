@@ -1,5 +1,6 @@
 /** The handler's side of a request: arguments, command data as it arrives, and the signal that it is over. */
 
+import { CommandError } from '../wire/errors.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { CommandRequest } from './command.ts';
 import { PieceQueue } from './piece-queue.ts';
@@ -80,8 +81,11 @@ export class HandlerRequest implements CommandRequest {
   readonly args: ReadonlyMap<string, Uint8Array>;
   readonly data: AsyncIterable<Uint8Array>;
   readonly #report: (error: unknown) => void;
-  #controller: AbortController | undefined;
-  #aborted: Error | undefined;
+  /** Both are made when they are first asked for: most handlers never do. */
+  #over: AbortController | undefined;
+  #draining: AbortController | undefined;
+  #abortReason: Error | undefined;
+  #drainReason: Error | undefined;
   readonly #caller: Caller;
   readonly #serial: number;
 
@@ -122,18 +126,32 @@ export class HandlerRequest implements CommandRequest {
     return value && decodeUtf8(value);
   };
 
-  /** Made when it is first asked for: most handlers never do. */
   get signal(): AbortSignal {
-    if (this.#controller === undefined) {
-      this.#controller = guardedController(this.#report);
-      if (this.#aborted !== undefined) this.#controller.abort(this.#aborted);
-    }
-    return this.#controller.signal;
+    this.#over ??= this.#controller(this.#abortReason);
+    return this.#over.signal;
+  }
+
+  get draining(): AbortSignal {
+    this.#draining ??= this.#controller(this.#drainReason);
+    return this.#draining.signal;
+  }
+
+  /** `reason`: it has fired already. */
+  #controller(reason: Error | undefined): AbortController {
+    const controller = guardedController(this.#report);
+    if (reason !== undefined) controller.abort(reason);
+    return controller;
   }
 
   abort(reason: Error): void {
-    this.#aborted ??= reason;
-    this.#controller?.abort(reason);
+    this.#abortReason ??= reason;
+    this.#over?.abort(reason);
+  }
+
+  /** The server has begun to drain, and says why. */
+  drain(reason: string): void {
+    this.#drainReason ??= new CommandError(reason, { code: 'shutting-down' });
+    this.#draining?.abort(this.#drainReason);
   }
 }
 

@@ -24,6 +24,8 @@ export class HandlerRun implements Run, ResponseSink {
   /** Both once it is started. */
   #pump: ResponsePump | undefined;
   #handlerRequest: HandlerRequest | undefined;
+  /** Why the server drains, where it began to before the handler did. */
+  #drainReason: string | undefined;
   /** Frames handed to the stream's lane and not yet back. */
   #framesInLane = 0;
   /** What goes on once those are back. */
@@ -48,6 +50,7 @@ export class HandlerRun implements Run, ResponseSink {
       request.serial,
       (error) => this.report(error),
     );
+    if (this.#drainReason !== undefined) this.#handlerRequest.drain(this.#drainReason);
     request.workBegins();
     this.#pump = new ResponsePump(name, this, request.session.frameSize);
     this.#pump.start(this.#handler, this.#handlerRequest);
@@ -64,6 +67,11 @@ export class HandlerRun implements Run, ResponseSink {
     }
     this.#abort(failure ?? GONE);
     this.#pump.stop(failure);
+  }
+
+  drain(reason: string): void {
+    this.#drainReason = reason;
+    this.#handlerRequest?.drain(reason);
   }
 
   lose(failure: Failure): void {

@@ -26,6 +26,8 @@ const NO_CLONE: Failure = {
 export class LaneCall implements Run {
   readonly #request: ServedRequest;
   #stream: LaneStream | undefined;
+  /** Why the server drains, where it began to before the call was started. */
+  #drainReason: string | undefined;
   /** Command data that the lane has not got yet, and whether its end is in it. */
   readonly #data = new PieceQueue();
   #dataEnded = false;
@@ -66,6 +68,7 @@ export class LaneCall implements Run {
     // Only now: what hooks have done to the arguments may have thrown, and then no lane answers.
     this.#stream = stream;
     this.#sendData();
+    if (this.#drainReason !== undefined) this.drain(this.#drainReason);
   }
 
   get #flags(): number {
@@ -113,6 +116,11 @@ export class LaneCall implements Run {
     if (there.length > 0) there[0] -= left;
     this.#request.flow.data.read(bytes);
     this.#sendData();
+  }
+
+  drain(reason: string): void {
+    if (this.#stream === undefined) this.#drainReason = reason;
+    else this.#tell(Op.callDrain, 0, encodeUtf8(reason));
   }
 
   /** The lane answers, after the frames that are on their way. */

@@ -19,6 +19,8 @@ export interface Run {
   push(bytes: Uint8Array, last: boolean): void;
   /** Stops the handler, and ends the request with `failure` as an application error, or with nothing. */
   stop(failure: Failure | undefined): void;
+  /** The server has begun to drain: the handler is told, perhaps before it is started. */
+  drain(reason: string): void;
   /** The stream is gone with its lane: stops the handler, and sends nothing more. */
   lose(failure: Failure): void;
   /** A frame of the response has come out of its lane. */
@@ -123,6 +125,11 @@ export class ServedRequest implements FlowOwner {
   /** Stops the handler; the peer gets `failure` as an application error, or nothing at all. */
   stop(failure: Failure | undefined): void {
     if (this.#state !== 'over') this.#run.stop(failure);
+  }
+
+  /** The server has begun to drain: the handler may come to an end of its own. */
+  drain(reason: string): void {
+    if (this.open) this.#run.drain(reason);
   }
 
   /** The stream died with its lane: what was sent stands; the rest is an error, said on the plain stream. */

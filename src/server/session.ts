@@ -205,6 +205,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     if (this.#negotiation.speaks('goaway')) {
       this.connection.sendPlain(0, FrameType.goaway, 0, encodeGoaway(this.#highestId, reason));
     }
+    for (const request of this.#requests.values()) request.drain(reason);
     this.#endIfDone();
   }
 

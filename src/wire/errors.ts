@@ -109,17 +109,6 @@ export type ConnectionErrorCode =
   /** The other end gave no sign of life. */
   | 'keepalive-timeout';
 
-/** The same for a request that was never sent: it is safe to make it again, on another connection. */
-export function neverSent(reason: Error): ConnectionError {
-  const { message, cause = reason } = reason;
-  const code = reason instanceof ConnectionError ? reason.code : 'lost';
-  return new ConnectionError(message, {
-    code: reason instanceof ProtocolError ? 'protocol-error' : code,
-    notStarted: true,
-    cause,
-  });
-}
-
 /** The connection ended, or could not be made, before a response was whole. */
 export class ConnectionError extends Error {
   override readonly name = 'ConnectionError';

@@ -60,6 +60,7 @@ export function request(command: string, args: Readonly<Record<string, string>> 
     principal: undefined,
     remote: 'unix',
     requestId: '1-1',
+    draining: new AbortController().signal,
   };
 }
 

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { makeClient } from '../../src/client/client.ts';
-import type { Transport } from '../../src/connection/writer.ts';
+import type { Transport } from '../../src/connection/transport.ts';
 import { nativeCodecs } from '../../src/encoding/native.ts';
 import { CodecRegistry } from '../../src/encoding/registry.ts';
 import {

@@ -4,7 +4,8 @@
  */
 
 import { type BatchReader, FrameFlag, Op } from '../../../workers/batch.ts';
-import { type Transport, Writer } from '../../connection/writer.ts';
+import type { Transport } from '../../connection/transport.ts';
+import { Writer } from '../../connection/writer.ts';
 import type { Lane, SlotOwner } from '../../lanes/lane.ts';
 import { defaultStreams } from '../../lanes/policy.ts';
 import type { LanePool } from '../../lanes/pool.ts';
