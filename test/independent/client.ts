@@ -883,21 +883,12 @@ export async function startServer(folder: string): Promise<RunningServer> {
   try {
     const port = await new Promise<number>((resolve, reject) => {
       let output = '';
-      const timer = setTimeout(
-        () => reject(new Error(`no address from the server: ${output}${errors}`)),
-        PATIENCE,
-      );
       child.stdout!.on('data', (chunk: Buffer) => {
         output = (output + chunk.toString()).slice(-4000);
         const found = /127\.0\.0\.1:(\d+)\D/.exec(output.replace(ANSI, ''));
-        if (!found) return;
-        clearTimeout(timer);
-        resolve(Number(found[1]));
+        if (found) resolve(Number(found[1]));
       });
-      exited.then(() => {
-        clearTimeout(timer);
-        reject(new Error(`the server ended: ${output}${errors}`));
-      });
+      exited.then(() => reject(new Error(`the server ended: ${output}${errors}`)));
     });
     return { port, pid: child.pid!, stop };
   } catch (error) {
