@@ -219,7 +219,8 @@ for (const [what, behind] of Object.entries(BEHIND)) {
     await peer.answer(3);
     const errors = find(FrameType.errorResponse).map(({ payload }) => new TextDecoder().decode(payload));
     t.is(errors.length, 1, errors.join());
-    t.regex(errors[0], /contextMemory/);
+    // A cancel overtakes what still waits for a decoder.
+    t.regex(errors[0], /contextMemory|cancelled/);
   });
 }
 
