@@ -16,6 +16,7 @@ import type { ExecutionContext } from 'ava';
 import { Io } from '../../src/cli/io.ts';
 import { main } from '../../src/cli/main.ts';
 import { fill, tempFolder } from '../files/helper.ts';
+import { LONG } from '../helpers/serving.ts';
 
 type T = ExecutionContext<unknown>;
 
@@ -113,7 +114,7 @@ function toServe(t: T, files: Readonly<Record<string, string | Uint8Array>>, opt
   mkdirSync(dir);
   fill(dir, files);
   const where = options.includes('--socket') ? [] : ['--port', '0'];
-  const args = ['serve', dir, '--workers', '2', ...where, ...options];
+  const args = ['serve', dir, '--workers', '2', '--limit', `laneTimeout=${LONG}`, ...where, ...options];
   return { folder, dir, dest: join(folder, 'dest'), args };
 }
 

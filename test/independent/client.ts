@@ -858,7 +858,7 @@ export async function startServer(folder: string): Promise<RunningServer> {
   delete env.FORCE_COLOR;
   const child: ChildProcess = spawn(
     process.execPath,
-    [cli, 'serve', folder, '--port', '0', '--host', '127.0.0.1'],
+    [cli, 'serve', folder, '--port', '0', '--host', '127.0.0.1', '--limit', 'laneTimeout=600000'],
     { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] },
   );
   const kill = (): void => {
