@@ -4,10 +4,11 @@
  */
 
 import { type Client, makeClient } from './client/client.ts';
-import type { ClientOptions } from './client/options.ts';
+import { CLIENT_RULES, type ClientOptions } from './client/options.ts';
 import type { Transport } from './connection/connection.ts';
 import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
+import { checkOptions } from './options/rules.ts';
 
 export type { Client, ClientStats } from './client/client.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
@@ -17,9 +18,10 @@ export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
 
 /**
  * A client on a connected transport; resolves when the server has answered.
- * @throws ConnectionError when it does not speak the protocol.
+ * @throws ConnectionError when it does not speak the protocol, TypeError that names the option which is wrong.
  */
 export async function connectOver(transport: Transport, options: ClientOptions = {}): Promise<Client> {
+  checkOptions(options, CLIENT_RULES, 'connectOver');
   const client = makeClient(transport, new CodecRegistry(portableCodecs()), options);
   await client.ready();
   return client;

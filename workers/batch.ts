@@ -139,11 +139,13 @@ export interface LaneMessage {
   batch?: ArrayBuffer;
   /** An emptied batch, on its way home. */
   spare?: ArrayBuffer;
-  /** Main thread → lane: report figures / give a sign of life / end the lane. */
-  ask?: 'stats' | 'beat' | 'end';
+  /** Main thread → lane: report figures / give a sign of life / load all handlers / end the lane. */
+  ask?: 'stats' | 'beat' | 'load' | 'end';
   /** Lane → main thread: a sign of life. */
   alive?: true;
   stats?: LaneStats;
+  /** Lane → main thread: what is wrong with the handlers' modules; empty: they are loaded. */
+  loaded?: string;
 }
 
 /** Figures of one lane since it opened. */

@@ -4,6 +4,7 @@ import { Connection, type FrameOwner, type Transport } from '../connection/conne
 import { KeepAlive } from '../connection/keepalive.ts';
 import { LocalDecoders } from '../connection/local-decoders.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
+import { given } from '../options/rules.ts';
 import { type ClientAction, ClientReactor } from '../reactor/client.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
 import { CommandError, ConnectionError } from '../wire/errors.ts';
@@ -15,7 +16,7 @@ import type { ClientStats } from './client.ts';
 import { argumentsOf } from './command.ts';
 import { DataSender } from './command-data.ts';
 import { ServerSettings } from './negotiation.ts';
-import type { CallOptions, ClientOptions } from './options.ts';
+import { type CallOptions, type ClientOptions, mistakeOf } from './options.ts';
 import { Pings } from './pings.ts';
 import { ClientRequest, type RequestOwner } from './request.ts';
 import { UnreadBytes, type UnreadResponse } from './unread.ts';
@@ -57,7 +58,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   #resolveClosed: () => void = () => undefined;
 
   constructor(transport: Transport, codecs: CodecRegistry, options: ClientOptions) {
-    const limits = { ...DEFAULT_LIMITS, maxStreamBegins: MAX_STREAM_BEGINS, ...options.limits };
+    const limits = { ...DEFAULT_LIMITS, maxStreamBegins: MAX_STREAM_BEGINS, ...given(options.limits ?? {}) };
     const { connectionWindow } = options;
     this.#codecs = codecs;
     this.#options = options;
@@ -85,10 +86,12 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   // ---------------------------------------------------------------------------------------- its user
 
   /** Sends a command, at once or when its turn has come. Never throws: a failure is in the request. */
-  call(command: string, options: CallOptions): ClientRequest {
+  call(command: string, asked: CallOptions): ClientRequest {
+    const mistake = mistakeOf(command, asked);
+    const options = mistake === undefined ? asked : {};
     const { signal } = options;
     const request = new ClientRequest(this, command, options);
-    const refused = this.#refuseReason ?? (signal?.aborted ? abortError(signal) : undefined);
+    const refused = mistake ?? this.#refuseReason ?? (signal?.aborted ? abortError(signal) : undefined);
     if (refused !== undefined) request.fail(refused);
     else if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.push(request);
     else this.#send(request);

@@ -8,7 +8,7 @@ import type { ReceivedStream } from '../connection/local-decoders.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import type { SenderSettings } from '../wire/payloads.ts';
 import { ClientConnection } from './client-connection.ts';
-import type { CallOptions, ClientOptions } from './options.ts';
+import { type CallOptions, type ClientOptions, checkProfiles } from './options.ts';
 import { RequestResponse, type Response } from './response.ts';
 
 export interface ClientStats {
@@ -39,8 +39,12 @@ export interface Client {
   destroy(reason?: Error): void;
 }
 
-/** `transport` is connected; `codecs` are those of the runtime. Sends our settings at once (protocol C2). */
+/**
+ * `transport` is connected; `codecs` are those of the runtime. Sends our settings at once (protocol C2).
+ * @throws TypeError when an option names a profile that the codecs do not have.
+ */
 export function makeClient(transport: Transport, codecs: CodecRegistry, options: ClientOptions = {}): Client {
+  checkProfiles(options, codecs);
   return new ConnectionClient(new ClientConnection(transport, codecs, options));
 }
 

@@ -6,10 +6,14 @@ import type { CodecModule } from '../encoding/codec.ts';
 import { nativeCodecs } from '../encoding/native.ts';
 import { portableCodecs } from '../encoding/portable.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
+import { codecModule } from '../options/codecs.ts';
+import { placeOf } from '../options/place.ts';
+import { arrayOf, checkOptions, milliseconds, oneOf, type Rules } from '../options/rules.ts';
+import { clientTls } from '../options/tls.ts';
 import { SocketTransport } from '../transport/socket.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { type Client, makeClient } from './client.ts';
-import type { ClientOptions } from './options.ts';
+import { CLIENT_RULES, type ClientOptions } from './options.ts';
 
 export interface ConnectOptions extends ClientOptions {
   /** Contexts of node:zlib, or those that also run in a browser; default: native. */
@@ -22,20 +26,31 @@ export interface ConnectOptions extends ClientOptions {
   timeoutMs?: number;
 }
 
+const RULES: Rules<ConnectOptions> = {
+  ...CLIENT_RULES,
+  codecs: oneOf(['native', 'portable']),
+  tls: clientTls,
+  extraCodecs: arrayOf(codecModule, 'codec modules'),
+  timeoutMs: milliseconds,
+};
+
 /** Connected, and not answered within the time limit. */
 class SilenceError extends ConnectionError {}
 
 /**
  * Connects over TCP or a Unix socket and waits until the server has shown that it speaks the protocol.
  * @throws ConnectionError when nothing listens there, something else does, or `timeoutMs` have passed; it says which.
+ *   TypeError that names the option which is wrong.
  */
 export async function connect(
   where: { host?: string; port: number } | { path: string },
   options: ConnectOptions = {},
 ): Promise<Client> {
+  checkOptions(options, RULES, 'connect');
   const { timeoutMs = 10_000, tls } = options;
-  const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port };
-  const name = 'path' in target ? target.path : nameOf(target);
+  const { path, host = '127.0.0.1', port = 0 } = placeOf(where, 'connect', 1);
+  const target = path === undefined ? { host, port } : { path };
+  const name = path ?? nameOf({ host, port });
   const socket: Socket =
     tls === undefined
       ? createConnection({ ...target, allowHalfOpen: true })

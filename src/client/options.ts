@@ -1,6 +1,26 @@
 /** What a client and its calls can be asked for, with the defaults. */
 
-import type { Limits } from '../wire/limits.ts';
+import type { CodecRegistry } from '../encoding/registry.ts';
+import {
+  anything,
+  arrayOf,
+  boolean,
+  callable,
+  checkOptions,
+  count,
+  finite,
+  integer,
+  millisecondsOr0,
+  nested,
+  object,
+  oneOf,
+  type Rules,
+  same,
+  shown,
+  signal,
+  string,
+} from '../options/rules.ts';
+import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import type { Progress } from '../wire/payloads.ts';
 
 export interface ClientOptions {
@@ -49,4 +69,46 @@ export interface CallOptions {
   /** Lines for people that come with the response. */
   onText?: (text: string) => void;
   onProgress?: (progress: Progress) => void;
+}
+
+export const CLIENT_RULES: Rules<ClientOptions> = {
+  profiles: arrayOf(string, 'names of profiles'),
+  plain: boolean,
+  encodeData: string,
+  level: integer(Number.MIN_SAFE_INTEGER),
+  requestWindow: count,
+  connectionWindow: count,
+  maxUnread: count,
+  authorization: string,
+  keepAliveInterval: millisecondsOr0,
+  limits: nested(same(DEFAULT_LIMITS, count)),
+};
+
+/** Checked at every call: what `args` and `data` hold is looked at where they are sent. */
+export const CALL_RULES: Rules<CallOptions> = {
+  args: object,
+  data: anything,
+  signal,
+  authorization: string,
+  sensitive: boolean,
+  deadlineMs: finite,
+  onText: callable,
+  onProgress: callable,
+};
+
+/** What is wrong with a call, so that its response fails with it: call() itself never throws. */
+export function mistakeOf(command: unknown, options: unknown): TypeError | undefined {
+  try {
+    checkOptions(options, CALL_RULES, 'call');
+    if (typeof command === 'string') return undefined;
+    return new TypeError(`a command's name is a string, not ${shown(command)}`);
+  } catch (error) {
+    return error as TypeError;
+  }
+}
+
+/** @throws TypeError when `profiles` or `encodeData` names a profile that `codecs` do not have. */
+export function checkProfiles({ profiles, encodeData }: ClientOptions, codecs: CodecRegistry): void {
+  if (profiles !== undefined) arrayOf(oneOf(codecs.profiles()), 'names of profiles')(profiles, 'profiles');
+  if (encodeData !== undefined) oneOf(codecs.profiles())(encodeData, 'encodeData');
 }

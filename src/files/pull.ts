@@ -1,6 +1,16 @@
 /** Fetches a served tree over one connection: list, leave what is there already, fetch the rest side by side. */
 
 import { setImmediate as turn } from 'node:timers/promises';
+import {
+  callable,
+  checkOptions,
+  count,
+  filledString,
+  numeric,
+  type Rules,
+  signal,
+  string,
+} from '../options/rules.ts';
 import { CommandError } from '../wire/errors.ts';
 import { Destination } from './destination.ts';
 import type { FileEntry } from './listing.ts';
@@ -29,6 +39,15 @@ export interface PullResult {
   readonly wireBytes?: number;
 }
 
+const RULES: Rules<PullOptions> = {
+  path: string,
+  inFlight: count,
+  signal,
+  onProgress: callable,
+  maxEntries: numeric(0, Number.POSITIVE_INFINITY),
+  maxBytes: numeric(0, Number.POSITIVE_INFINITY),
+};
+
 const MAX_NOTES = 1000;
 
 /** How servers begin what they say for people about what they left out, if they do not do so in lines of the listing. */
@@ -43,9 +62,11 @@ const LOOKS = 256;
  * is by then. What cannot be had is in the result's `failed`.
  * @throws ConnectionError or ProtocolError when the connection fails, CommandError when the server cannot list,
  *   the signal's reason when it fires, what the file system throws when `dest` cannot be used. Files that were
- *   whole by then stay.
+ *   whole by then stay. TypeError that names the option which is wrong.
  */
 export async function pull(client: PullClient, dest: string, options: PullOptions = {}): Promise<PullResult> {
+  checkOptions(options, RULES, 'pull');
+  filledString(dest, 'dest');
   options.signal?.throwIfAborted();
   const destination = new Destination(dest);
   try {

@@ -2,6 +2,17 @@
 
 import { MAX_HANDLERS } from '../../workers/batch.ts';
 import type { HandlerModule } from '../../workers/calls.ts';
+import {
+  anything,
+  boolean,
+  callable,
+  filledString,
+  nested,
+  oneOf,
+  type Rules,
+  rule,
+  shown,
+} from '../options/rules.ts';
 import type { Handler } from '../reactor/command.ts';
 import type { CommandMode } from './authorize.ts';
 
@@ -29,6 +40,38 @@ export interface LaneCommand extends CommandRules {
   readonly options?: unknown;
 }
 
+const COMMON: Rules<CommandRules> = {
+  affinityKey: callable,
+  sensitive: boolean,
+  mode: oneOf(['ro', 'rw']),
+};
+
+const ON_MAIN: Rules<MainCommand> = { ...COMMON, handler: callable };
+
+const IN_LANES: Rules<LaneCommand> = {
+  ...COMMON,
+  module: rule('a URL', (value) => typeof value === 'string' || value instanceof URL),
+  export: filledString,
+  options: anything,
+};
+
+/** @throws TypeError that names the command, and what its definition has wrong. */
+function checkDefinition(name: string, definition: unknown): void {
+  const who = `command '${name}'`;
+  if (typeof definition !== 'object' || definition === null)
+    throw new TypeError(
+      `${who} is neither a function nor names a handler or a module, but ${shown(definition)}`,
+    );
+  const { handler, module } = definition as Partial<MainCommand & LaneCommand>;
+  if (handler !== undefined && module !== undefined)
+    throw new TypeError(`${who} names a handler and a module: it is one or the other`);
+  const rules =
+    handler !== undefined ? ON_MAIN : module !== undefined ? IN_LANES : { ...IN_LANES, ...ON_MAIN };
+  nested(rules)(definition, `commands.${name}`);
+  if (handler === undefined && module === undefined)
+    throw new TypeError(`${who} is neither a function nor names a handler or a module`);
+}
+
 export type CommandDefinition = Handler | MainCommand | LaneCommand;
 
 /** A command as the server keeps it. */
@@ -44,30 +87,24 @@ export interface Command extends CommandRules {
 /** All commands of a server, and the modules that its lanes have to know. */
 export class CommandTable {
   readonly #commands = new Map<string, Command>();
-  readonly modules: HandlerModule[] = [];
+  readonly modules: (HandlerModule & { readonly commands: string[] })[] = [];
   /** Places in {@link modules}, by export and module, then by options. */
   readonly #indices = new Map<string, Map<unknown, number>>();
 
   /** @throws TypeError when a definition is none; RangeError when it is one module too many for the lanes. */
   add(name: string, definition: CommandDefinition): void {
+    if (name === '') throw new TypeError('a command has no name');
     if (typeof definition === 'function') {
       this.#commands.set(name, { name, handler: definition, laneHandler: -1, mode: 'rw' });
       return;
     }
+    checkDefinition(name, definition);
     const { affinityKey, sensitive, mode = 'rw' } = definition;
-    if ('handler' in definition && typeof definition.handler === 'function') {
-      this.#commands.set(name, {
-        name,
-        handler: definition.handler,
-        laneHandler: -1,
-        affinityKey,
-        sensitive,
-        mode,
-      });
-    } else if ('module' in definition) {
-      const laneHandler = this.#module(definition);
-      this.#commands.set(name, { name, handler: undefined, laneHandler, affinityKey, sensitive, mode });
-    } else throw new TypeError(`command '${name}' is neither a function nor names a handler or a module`);
+    const rules = { name, affinityKey, sensitive, mode };
+    if ('module' in definition && definition.module !== undefined)
+      this.#commands.set(name, { ...rules, handler: undefined, laneHandler: this.#module(name, definition) });
+    else
+      this.#commands.set(name, { ...rules, handler: (definition as MainCommand).handler, laneHandler: -1 });
   }
 
   get(name: string): Command | undefined {
@@ -79,13 +116,17 @@ export class CommandTable {
   }
 
   /** Several commands may come from one module: it is loaded once per lane. */
-  #module(definition: LaneCommand): number {
+  #module(command: string, definition: LaneCommand): number {
     const { options } = definition;
-    const module = { module: String(definition.module), export: definition.export ?? 'default', options };
+    const place = { module: String(definition.module), export: definition.export ?? 'default', options };
+    const module = { ...place, commands: [command] };
     const name = `${module.export} ${module.module}`;
     const byOptions = this.#indices.get(name) ?? new Map<unknown, number>();
     const known = byOptions.get(options);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.modules[known].commands.push(command);
+      return known;
+    }
     if (this.modules.length === MAX_HANDLERS)
       throw new RangeError(
         `at most ${MAX_HANDLERS} modules, exports or options can be in the lanes' commands`,

@@ -8,12 +8,15 @@ import { CodecRegistry } from '../encoding/registry.ts';
 import { ResponseCache } from '../lanes/cache.ts';
 import { defaultStreams, MAX_STREAMS, makePolicy } from '../lanes/policy.ts';
 import { LanePool } from '../lanes/pool.ts';
+import { placeOf } from '../options/place.ts';
+import { given } from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
 import { commandTable } from './built-in.ts';
 import type { CommandTable } from './commands.ts';
 import { encoderOptions } from './encoder-options.ts';
+import { ErrorLog } from './error-log.ts';
 import { type Address, type ListenAddress, Listener } from './listener.ts';
 import { type CheckedOptions, checkOptions, type ServerOptions } from './options.ts';
 import { Session, type SessionContext } from './session.ts';
@@ -31,7 +34,9 @@ export interface Server {
   readonly recorded: RecordFigures | undefined;
   /**
    * Listens on TCP (`host` 127.0.0.1 unless given; `port` 0, the default: a free one) or on a Unix socket.
-   * @throws Error of the system, such as EADDRINUSE, or when the server is closed.
+   * Before that every worker loads the modules of its commands and codecs, within 30 seconds.
+   * @throws TypeError that names the option which is wrong; Error of the system, such as EADDRINUSE, or when the server
+   *   is closed. When a module cannot be loaded or lacks its export, the error says which, and the server is closed.
    */
   listen(where?: ListenAddress): Promise<Address>;
   /**
@@ -68,6 +73,8 @@ class LaneServer implements Server {
   readonly #options: CheckedOptions;
   readonly #limits: Limits;
   readonly #report: Report;
+  /** Where errors go without `onError`. */
+  readonly #log = new ErrorLog();
   readonly #listener: Listener;
   readonly #pool: LanePool;
   readonly #ownsLanes: boolean;
@@ -81,8 +88,8 @@ class LaneServer implements Server {
 
   constructor(options: CheckedOptions, lanes: LanePool | undefined) {
     this.#options = options;
-    this.#limits = { ...DEFAULT_LIMITS, ...options.limits } as Limits;
-    this.#report = reporter(options.onError);
+    this.#limits = { ...DEFAULT_LIMITS, ...given(options.limits) } as Limits;
+    this.#report = reporter(options.onError ?? this.#log.report);
     this.#allOutput = new Gate(options.outputMemory);
     this.#cache = new ResponseCache(options.cacheBytes);
     this.#sessions = new Sessions(options.keepAliveInterval);
@@ -108,8 +115,10 @@ class LaneServer implements Server {
     return this.#recorder?.figures;
   }
 
-  listen(where: ListenAddress = {}): Promise<Address> {
-    return this.#listener.listen(where);
+  async listen(where: ListenAddress = {}): Promise<Address> {
+    const place = placeOf(where, 'listen', 0);
+    if (this.#closing === undefined) await this.#load();
+    return this.#listener.listen(place);
   }
 
   close(graceMs: number = DEFAULT_GRACE_MS): Promise<void> {
@@ -119,6 +128,17 @@ class LaneServer implements Server {
 
   stats(): Promise<ServerStats> {
     return statsOf(this.#pool, this.#cache, this.#sessions);
+  }
+
+  /** Commands that cannot run are found before anybody can ask for them. */
+  async #load(): Promise<void> {
+    try {
+      await this.#pool.load();
+    } catch (error) {
+      const wasClosed = this.#closing !== undefined;
+      await this.close(0);
+      if (!wasClosed) throw error;
+    }
   }
 
   #makeListener(): Listener {
@@ -199,6 +219,7 @@ class LaneServer implements Server {
     if (!gone) await this.#sessions.allGone(FORCE_MS);
     await this.#listener.drop();
     await this.#recorder?.close();
+    this.#log.close();
   }
 }
 
@@ -223,10 +244,10 @@ function openLanes(options: CheckedOptions, commands: CommandTable, report: Repo
 }
 
 /** What an error hook itself throws must not meet the code that reports. */
-function reporter(onError: ServerOptions['onError']): Report {
+function reporter(onError: Report): Report {
   return (error, about) => {
     try {
-      onError?.(error, about);
+      onError(error, about);
     } catch (thrown) {
       process.emitWarning(`onError threw: ${thrown}`);
     }
