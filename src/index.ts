@@ -21,5 +21,6 @@ export {
 } from './reactor/command.ts';
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './server/authorize.ts';
 export type { CommandDefinition, LaneCommand, MainCommand } from './server/commands.ts';
+export { defineCommands } from './server/define-commands.ts';
 export type { ErrorContext, ServerOptions } from './server/options.ts';
 export { type Address, createServer, type Server, type ServerStats } from './server/server.ts';

@@ -26,7 +26,8 @@ export const Op = {
   decode: 6,
   /**
    * Runs a handler whose output is encoded on the slot. Type: the handler's index; flags: {@link CallFlag}; extra:
-   * the first grant; payload: {@link packPieces} of command, name, value, name, value …
+   * the first grant; payload: {@link packPieces} of command, name, value, name, value … and perhaps the input, by
+   * node:v8
    */
   call: 7,
   /** Payload: a piece of the call's command data; flags 1: the last. */

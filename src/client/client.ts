@@ -10,6 +10,7 @@ import type { SenderSettings } from '../wire/payloads.ts';
 import { ClientConnection } from './client-connection.ts';
 import { type CallOptions, type ClientOptions, checkProfiles } from './options.ts';
 import { RequestResponse, type Response } from './response.ts';
+import type { AnyCommands, CallArguments, CommandName } from './typed.ts';
 
 export interface ClientStats {
   bytesRead: number;
@@ -18,7 +19,7 @@ export interface ClientStats {
 }
 
 /** A connection to a server, as its user sees it. */
-export interface Client {
+export interface Client<Commands = AnyCommands> {
   /** Resolves when the connection is gone; rejects never. */
   readonly closed: Promise<void>;
   /** Settings of the server, once they have come; undefined for one that knows no extensions. */
@@ -27,7 +28,10 @@ export interface Client {
    * Sends a command; the response arrives while it is read. Never throws: a failure is in the response.
    * Calls past the server's limit on concurrent requests wait here for their turn.
    */
-  call(command: string, options?: CallOptions): Response;
+  call<Name extends CommandName<Commands>>(
+    command: Name,
+    ...options: CallArguments<Commands, Name>
+  ): Response;
   /** Resolves when the server has sent its settings. @throws ConnectionError when it never will. */
   ready(): Promise<void>;
   /** Sends a ping; resolves with the milliseconds until the reply. @throws ConnectionError when none can come. */

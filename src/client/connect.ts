@@ -14,6 +14,7 @@ import { SocketTransport } from '../transport/socket.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { type Client, makeClient } from './client.ts';
 import { CLIENT_RULES, type ClientOptions } from './options.ts';
+import type { AnyCommands } from './typed.ts';
 
 export interface ConnectOptions extends ClientOptions {
   /** Contexts of node:zlib, or those that also run in a browser; default: native. */
@@ -42,10 +43,10 @@ class SilenceError extends ConnectionError {}
  * @throws ConnectionError when nothing listens there, something else does, or `timeoutMs` have passed; it says which.
  *   TypeError that names the option which is wrong.
  */
-export async function connect(
+export async function connect<Commands = AnyCommands>(
   where: { host?: string; port: number } | { path: string },
   options: ConnectOptions = {},
-): Promise<Client> {
+): Promise<Client<Commands>> {
   checkOptions(options, RULES, 'connect');
   const { timeoutMs = 10_000, tls } = options;
   const { path, host = '127.0.0.1', port = 0 } = placeOf(where, 'connect', 1);
@@ -68,7 +69,7 @@ export async function connect(
       options,
     );
     await client.ready();
-    return client;
+    return client as Client<Commands>;
   } catch (error) {
     throw client === undefined || error instanceof SilenceError
       ? error

@@ -67,6 +67,8 @@ export class DataQueue implements AsyncIterable<Uint8Array> {
 }
 
 export class HandlerRequest implements CommandRequest {
+  /** Set before the handler runs; only its definition knows the type. */
+  input: undefined;
   readonly command: string;
   readonly args: ReadonlyMap<string, Uint8Array>;
   readonly data: AsyncIterable<Uint8Array>;

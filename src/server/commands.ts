@@ -13,11 +13,18 @@ import {
   rule,
   shown,
 } from '../options/rules.ts';
+import { type StandardSchema, schema } from '../options/schema.ts';
 import type { Handler } from '../reactor/command.ts';
 import type { CommandMode } from './authorize.ts';
 
 /** Rules that hold wherever the handler runs. */
-interface CommandRules {
+export interface CommandRules<Schema extends StandardSchema = StandardSchema> {
+  /**
+   * Holds the arguments to a schema before the handler runs, on the main thread, wherever that is: arguments that it does
+   * not take fail the request with the code `invalid-argument`. It is given an object of text, or of bytes for what is no
+   * UTF-8; the handler gets what it makes of it as `request.input`.
+   */
+  readonly args?: Schema;
   /** What belongs together under the policy `affinity`; without it, the command's name. */
   readonly affinityKey?: (args: ReadonlyMap<string, Uint8Array>) => string | undefined;
   /** Responses stay out of every shared context (protocol D). */
@@ -32,7 +39,7 @@ export interface MainCommand extends CommandRules {
 }
 
 /** A command whose handler runs in the lanes: the export of a module, or with `options` what that export makes. */
-export interface LaneCommand extends CommandRules {
+export interface LaneCommand<Schema extends StandardSchema = StandardSchema> extends CommandRules<Schema> {
   readonly module: URL | string;
   /** Missing: `default`. */
   readonly export?: string;
@@ -41,6 +48,7 @@ export interface LaneCommand extends CommandRules {
 }
 
 const COMMON: Rules<CommandRules> = {
+  args: schema,
   affinityKey: callable,
   sensitive: boolean,
   mode: oneOf(['ro', 'rw']),
@@ -99,8 +107,8 @@ export class CommandTable {
       return;
     }
     checkDefinition(name, definition);
-    const { affinityKey, sensitive, mode = 'rw' } = definition;
-    const rules = { name, affinityKey, sensitive, mode };
+    const { args, affinityKey, sensitive, mode = 'rw' } = definition;
+    const rules = { name, args, affinityKey, sensitive, mode };
     if ('module' in definition && definition.module !== undefined)
       this.#commands.set(name, { ...rules, handler: undefined, laneHandler: this.#module(name, definition) });
     else

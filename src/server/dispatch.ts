@@ -1,6 +1,8 @@
 /** From a command that has come to a request that runs: what it asks for, whether it may, and where it is answered. */
 
+import { inputOf } from '../options/schema.ts';
 import type { ReceivedCommand } from '../reactor/server-action.ts';
+import { CommandError } from '../wire/errors.ts';
 import { decodeUtf8 } from '../wire/payloads.ts';
 import type { Admission } from './authorize.ts';
 import { ServedRequest } from './request.ts';
@@ -35,7 +37,7 @@ export class Dispatch {
     session.add(request);
     if (asked.deadlineMs !== undefined) request.expireAfter(asked.deadlineMs);
     const sensitive = asked.sensitive || command.sensitive === true;
-    if (this.#admission === undefined) this.#route(request, sensitive);
+    if (this.#admission === undefined) this.#validate(request, sensitive);
     else this.#authorize(this.#admission, request, asked, sensitive);
   }
 
@@ -52,8 +54,31 @@ export class Dispatch {
     const refusal = await admission.ask({ command: name, mode, args: request.args, authorization });
     request.workEnds();
     if (request.state === 'over') return;
-    if (refusal === undefined) this.#route(request, sensitive);
+    if (refusal === undefined) this.#validate(request, sensitive);
     else request.stop(refusal);
+  }
+
+  /** Arguments are held to the command's schema on this thread, before a stream or a lane is asked for. */
+  #validate(request: ServedRequest, sensitive: boolean): void {
+    const { args: by, name } = request.command;
+    if (by === undefined) {
+      this.#route(request, sensitive);
+      return;
+    }
+    request.workBegins();
+    inputOf(by, request.args)
+      .then(
+        (input) => {
+          request.input = input;
+          if (request.state !== 'over') this.#route(request, sensitive);
+        },
+        (error) => {
+          if (error instanceof CommandError) return request.stop(error.message);
+          this.#session.report(error, name);
+          request.stop('internal error: the schema of the arguments failed');
+        },
+      )
+      .finally(() => request.workEnds());
   }
 
   /** Policies and affinity keys are the user's code: what they throw fails the request, nothing else. */

@@ -37,6 +37,7 @@ export class HandlerRun implements Run, ResponseSink {
     this.#stream = stream;
     request.flow.backlog = stream?.backlog;
     this.#handlerRequest = new HandlerRequest(name, request.args, this.#data ?? NO_DATA);
+    this.#handlerRequest.input = request.input as undefined;
     request.workBegins();
     this.#pump = new ResponsePump(name, this, request.session.frameSize);
     this.#pump.start(this.#handler, this.#handlerRequest);

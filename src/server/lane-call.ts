@@ -1,5 +1,6 @@
 /** A request whose handler runs in a lane, as the main thread sees it: what its call may send, asks for and is told. */
 
+import { serialize } from 'node:v8';
 import { type BatchReader, CallFlag, LookupAnswer, Op, unpackPieces } from '../../workers/batch.ts';
 import type { CacheEntry } from '../lanes/cache.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
@@ -31,13 +32,22 @@ export class LaneCall implements Run {
 
   /** Runs the handler in the lane of `stream`, its output going out there. */
   start(stream: LaneStream | undefined): void {
-    const { id, command, args, flow, session } = this.#request;
+    const { id, command, args, input, flow, session } = this.#request;
     if (stream === undefined) {
       this.#request.fail('no worker to run the command on');
       return;
     }
+    let packedInput: Uint8Array | undefined;
+    try {
+      packedInput = command.args && serialize(input);
+    } catch (error) {
+      session.report(error, command.name);
+      this.#request.fail('internal error: what the schema has made cannot be cloned for a worker');
+      return;
+    }
     this.#stream = stream;
     const packed = [...args].flatMap(([key, value]) => [encodeUtf8(key), value]);
+    if (packedInput !== undefined) packed.push(packedInput);
     // A call that may be idle must not keep what others need of the connection's window.
     if (!session.flow.limited) flow.reserve(flow.available(FIRST_GRANT));
     stream.call(command.laneHandler, id, encodeUtf8(command.name), packed, this.#flags, flow.reserved);

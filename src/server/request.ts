@@ -46,6 +46,8 @@ export class ServedRequest implements FlowOwner {
   readonly args: ReadonlyMap<string, Uint8Array>;
   readonly hasData: boolean;
   readonly flow: RequestFlow;
+  /** What the command's schema has made of the arguments. */
+  input: unknown;
   readonly #run: Run;
   #state: RequestState = 'waiting';
   #stream: LaneStream | undefined;

@@ -25,6 +25,7 @@ const RESPONSE: Record<keyof node.Response, true> = {
   bytes: true,
   cancel: true,
   command: true,
+  json: true,
   over: true,
   requestId: true,
   text: true,
@@ -73,6 +74,7 @@ test('what the package exports at run time makes these, and lets nobody build th
     'cached',
     'connect',
     'createServer',
+    'defineCommands',
     'extraCodecs',
     'pull',
   ]);
