@@ -11,10 +11,13 @@ import { CodecRegistry } from './encoding/registry.ts';
 import { checkOptions } from './options/rules.ts';
 
 export type { Client, ClientStats } from './client/client.ts';
+export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
 export type { Response } from './client/response.ts';
 export type { Transport } from './connection/connection.ts';
+export type { ByteSource, Bytes } from './wire/bytes.ts';
 export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
+export { type RecordOptions, records } from './wire/records.ts';
 
 /**
  * A client on a connected transport; resolves when the server has answered.

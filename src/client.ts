@@ -8,6 +8,7 @@ import './require-node.ts';
 
 export type { Client, ClientStats } from './client/client.ts';
 export { type ConnectOptions, connect } from './client/connect.ts';
+export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
 export type { Response } from './client/response.ts';
 export type {
@@ -20,5 +21,7 @@ export type {
 } from './encoding/codec.ts';
 export { extraCodecs } from './encoding/extra.ts';
 export { type PullOptions, pull } from './files/pull.ts';
+export type { ByteSource, Bytes } from './wire/bytes.ts';
 export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
 export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
+export { type RecordOptions, records } from './wire/records.ts';

@@ -44,6 +44,8 @@ export const Op = {
   renew: 13,
   /** Answer to `wantRoom`: the call may send as much again beside its bytes. */
   callRoom: 14,
+  /** Answer to `unencoded`: nothing more is handed in for that response. */
+  failureSeen: 15,
 
   /** A finished frame, header included; extra: payload bytes before encoding. Flags: {@link FrameFlag}. */
   frame: 32,
@@ -65,17 +67,22 @@ export const Op = {
    * the call's, or those of the `compress` record. Flags 1: there are none, producing it failed.
    */
   pieces: 38,
-  /** A call has read some of its command data; extra: what that cost to hold, in bytes. */
+  /** A call has read some of its command data; extra: how many bytes. */
   dataRead: 39,
   /**
-   * A handler threw something that was not meant for the peer; payload: {@link packPieces} of its command and of the
-   * text for the server's log. Its response may be over, and the request ID another's.
+   * A handler, or without a command an encoder, threw something that was not meant for the peer; payload: {@link packPieces} of its command and of the
+   * JSON of an `ErrorText` for the server's log. Its response may be over, and the request ID another's.
    */
   report: 40,
   /** The answer to every `callCancel`: the call's code has ended. */
   callEnded: 41,
   /** A call has sent as much text and progress as it may; it waits for `callRoom`. */
   wantRoom: 42,
+  /**
+   * Instead of a frame: its encoder has failed, and so has the response. Extra: payload bytes; flags: {@link FrameFlag}.beside
+   * or 0, and {@link FrameFlag}.last for the first of a response. Those that come after it are not encoded either.
+   */
+  unencoded: 43,
 } as const;
 
 /** Most handlers that a lane knows: a `call` record names its handler by index, in the 16 bits of `type`. */

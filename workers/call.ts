@@ -3,11 +3,13 @@
 import { deserialize } from 'node:v8';
 import type { CachedOutput, ProgressOutput, TextOutput } from '../src/reactor/command.ts';
 import type { FlushQueue } from '../src/reactor/flush-queue.ts';
+import { producedBy } from '../src/reactor/output.ts';
 import { DataQueue, HandlerRequest, NO_DATA } from '../src/reactor/request.ts';
 import { ResponsePump, type ResponseSink } from '../src/reactor/response.ts';
 import { CommandError } from '../src/wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '../src/wire/frame.ts';
 import { cutUtf8, decodeUtf8, encodeProgress, encodeTextOutput } from '../src/wire/payloads.ts';
+import { errorText } from '../src/wire/thrown.ts';
 import {
   type BatchReader,
   CallFlag,
@@ -71,8 +73,10 @@ export class Call implements ResponseSink {
     const args = new Map<string, Uint8Array>();
     for (let i = 0; i + 1 < rest.length; i += 2) args.set(decodeUtf8(rest[i]), rest[i + 1]);
     this.#sendsProgress = (record.flags & CallFlag.progress) !== 0;
-    if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((cost) => this.#dataRead(cost));
-    this.request = new HandlerRequest(decodeUtf8(command), args, this.data ?? NO_DATA);
+    if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((bytes) => this.#dataRead(bytes));
+    this.request = new HandlerRequest(decodeUtf8(command), args, this.data ?? NO_DATA, (error) =>
+      this.report(error),
+    );
     // An odd piece: what the command's schema has made of the arguments.
     if (rest.length % 2 === 1) this.request.input = deserialize(rest.pop() as Uint8Array);
     this.pump = new ResponsePump(this.request.command, this, encoders.frameSize(this.slot));
@@ -179,8 +183,7 @@ export class Call implements ResponseSink {
   }
 
   report(error: unknown): void {
-    const told = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    const pieces = [this.request.command, told].map((each) => utf8.encode(each));
+    const pieces = [this.request.command, JSON.stringify(errorText(error))].map((each) => utf8.encode(each));
     this.#output.add(Op.report, this.slot, this.requestId, 0, packPieces(pieces));
     this.#output.flushSoon();
   }
@@ -203,28 +206,27 @@ export class Call implements ResponseSink {
   }
 
   async #produce(output: CachedOutput, answer: number, then: (bytes?: Uint8Array) => void): Promise<void> {
-    let bytes: Uint8Array;
     this.#produces = true;
     try {
-      bytes = await output.produce();
-      if (!(bytes instanceof Uint8Array)) throw new TypeError('cached output must be a Uint8Array');
+      const bytes = await producedBy(output);
+      if (answer === LookupAnswer.stream) then(bytes);
+      else this.#fillCache(bytes, then);
     } catch (error) {
       if (answer === LookupAnswer.produce) this.#add(Op.pieces, 1, NOTHING);
       this.pump.fail(error);
-      return;
     } finally {
       this.#produces = false;
       this.#codeEnded();
     }
-    if (answer === LookupAnswer.stream) {
-      then(bytes);
-      return;
-    }
+  }
+
+  #fillCache(bytes: Uint8Array, then: (bytes?: Uint8Array) => void): void {
+    const pieces = this.#calls.compress(bytes);
     this.#lookup = (spliced) => {
       if (spliced === LookupAnswer.spliced) then();
       else then(bytes);
     };
-    this.#add(Op.pieces, 0, this.#calls.compress(bytes), bytes.length);
+    this.#add(Op.pieces, 0, pieces, bytes.length);
   }
 
   #sendBeside(type: number, payload: Uint8Array): void {
@@ -243,8 +245,8 @@ export class Call implements ResponseSink {
     resume?.();
   }
 
-  #dataRead(cost: number): void {
-    this.#add(Op.dataRead, 0, NOTHING, cost);
+  #dataRead(bytes: number): void {
+    this.#add(Op.dataRead, 0, NOTHING, bytes);
   }
 
   /** After the end nothing may be said of the request: its ID may be another's by then. */

@@ -4,6 +4,7 @@ import type { Handler } from '../src/reactor/command.ts';
 import { FlushQueue } from '../src/reactor/flush-queue.ts';
 import { IdTable } from '../src/reactor/id-table.ts';
 import { decodeUtf8 } from '../src/wire/payloads.ts';
+import { asError } from '../src/wire/thrown.ts';
 import { type BatchReader, Op } from './batch.ts';
 import { Call, type CallOwner } from './call.ts';
 import type { LaneEncoders } from './lane-encoders.ts';
@@ -61,7 +62,7 @@ export class Calls implements CallOwner {
       try {
         await this.#loadOnce(index);
       } catch (error) {
-        return `command '${commands[0]}' cannot run: ${error instanceof Error ? error.message : error}`;
+        return `command '${commands[0]}' cannot run: ${asError(error).message}`;
       }
     }
     return '';
@@ -151,8 +152,9 @@ export class Calls implements CallOwner {
   }
 
   #run(call: Call, loaded: Handler | Record<string, Handler>): void {
-    const handler = typeof loaded === 'function' ? loaded : loaded[call.request.command];
-    call.pump.start(handler, call.request);
+    const { request, pump } = call;
+    // What a module exports is its user's: even to look at it may throw.
+    pump.start(typeof loaded === 'function' ? loaded : (asked) => loaded[asked.command](asked), request);
   }
 
   async #load(index: number): Promise<Handler | Record<string, Handler>> {

@@ -1,19 +1,22 @@
 /** The encoder contexts of a lane, by slot: payloads become finished frames of their slot's stream. */
 
+import { checkedBound, checkedLength, closeQuietly } from '../src/encoding/checked.ts';
 import { type Codec, type Encoder, type EncoderOptions, FINISH_BOUND } from '../src/encoding/codec.ts';
 import type { CodecRegistry } from '../src/encoding/registry.ts';
 import { BytesResponseFlag, FrameType, HEADER_SIZE, StreamFlag, writeHeader } from '../src/wire/frame.ts';
-import { encodeStreamSettings } from '../src/wire/payloads.ts';
-import { type BatchWriter, type EncoderSetup, FrameFlag, Op } from './batch.ts';
+import { encodeStreamSettings, encodeUtf8 } from '../src/wire/payloads.ts';
+import { errorText } from '../src/wire/thrown.ts';
+import { type BatchWriter, type EncoderSetup, FrameFlag, Op, packPieces } from './batch.ts';
 import type { LaneOutput } from './lane-output.ts';
 
 interface EncoderSlot {
   readonly streamId: number;
   readonly profile: string;
-  readonly settings: Uint8Array;
   /** Undefined for `identity`. */
-  encoder: Encoder | undefined;
-  readonly makeEncoder: () => Encoder | undefined;
+  context: Context | undefined;
+  readonly makeContext: () => Context | undefined;
+  /** Requests that an encoder has failed, while more of theirs may still come. */
+  readonly failed: Set<number>;
   readonly frameSize: number;
   readonly perRequest: boolean;
   begun: boolean;
@@ -21,6 +24,14 @@ interface EncoderSlot {
   renew: boolean;
   seconds: number;
 }
+
+/** An encoder, and what a stream says of it when it begins. */
+interface Context {
+  readonly encoder: Encoder;
+  readonly settings: Uint8Array;
+}
+
+const NOTHING = new Uint8Array(0);
 
 export class LaneEncoders {
   readonly #codecs: CodecRegistry;
@@ -36,22 +47,74 @@ export class LaneEncoders {
     const { streamId, profile, frameSize, perRequest, level, windowLog, tuning } = setup;
     const codec = profile === 'identity' ? undefined : this.#codecs.get(profile);
     const asked = { level, windowLog, tuning };
-    const { encoder, options } = encoderOf(codec, asked);
+    const makeContext = () => this.#makeContext(slot, codec, asked);
     this.#slots.set(slot, {
       streamId,
       profile,
       frameSize,
       perRequest,
-      settings: codec?.settings(options) ?? new Uint8Array(0),
-      encoder,
-      makeEncoder: () => encoderOf(codec, asked).encoder,
+      context: makeContext(),
+      makeContext,
+      failed: new Set(),
       begun: false,
       renew: false,
       seconds: 0,
     });
   }
 
-  /** Encodes `payload` on the slot's context into a finished frame; `origin`: {@link FrameFlag}.call, .beside or 0. */
+  /** A codec may be its user's: where it makes no encoder, responses go out as they are. */
+  #makeContext(slotId: number, codec: Codec | undefined, asked: EncoderOptions): Context | undefined {
+    try {
+      return codec && contextOf(codec, asked);
+    } catch (error) {
+      this.#report(slotId, error);
+      return undefined;
+    }
+  }
+
+  /**
+   * {@link encode} or {@link pass}, by `encoded`, for a handler on the main thread. Where the encoder fails it is told so, and
+   * nothing of the response comes after that.
+   */
+  serve(
+    slotId: number,
+    requestId: number,
+    type: number,
+    flags: number,
+    payload: Uint8Array,
+    encoded: boolean,
+  ): void {
+    const failed = this.#slots.get(slotId)?.failed;
+    const origin = encoded ? 0 : FrameFlag.beside;
+    try {
+      if (failed?.has(requestId)) this.#unencoded(slotId, requestId, origin, payload.length);
+      else if (encoded) this.encode(slotId, requestId, type, flags, payload, origin);
+      else this.pass(slotId, requestId, type, flags, payload, payload.length, origin);
+    } catch (error) {
+      failed?.add(requestId);
+      this.#report(slotId, error);
+      this.#unencoded(slotId, requestId, origin | FrameFlag.last, payload.length);
+    }
+  }
+
+  #unencoded(slotId: number, requestId: number, flags: number, length: number): void {
+    this.#output.add(Op.unencoded, slotId, requestId, flags, NOTHING, length);
+  }
+
+  /** Nothing more is handed in for a response that an encoder has failed: its ID may be another's from now on. */
+  failureSeen(slotId: number, requestId: number): void {
+    this.#slots.get(slotId)?.failed.delete(requestId);
+  }
+
+  #report(slotId: number, error: unknown): void {
+    const told = packPieces([NOTHING, encodeUtf8(JSON.stringify(errorText(error)))]);
+    this.#output.add(Op.report, slotId, 0, 0, told);
+  }
+
+  /**
+   * Encodes `payload` on the slot's context into a finished frame; `origin`: {@link FrameFlag}.call, .beside or 0.
+   * @throws whatever the encoder does; the stream then begins afresh with its next frame.
+   */
   encode(
     slotId: number,
     requestId: number,
@@ -62,17 +125,26 @@ export class LaneEncoders {
   ): void {
     const slot = this.#slots.get(slotId);
     if (slot === undefined) return;
-    const { encoder } = slot;
+    const encoder = slot.context?.encoder;
     // Nothing encodes to nothing, and a flush of nothing may make no bytes at all.
     if (encoder === undefined || payload.length === 0) {
       this.pass(slotId, requestId, type, flags, payload, payload.length, origin);
       return;
     }
     this.#begin(slotId, slot);
-    const writer = this.#output.room(HEADER_SIZE + encoder.bound(payload.length) + FINISH_BOUND);
-    const started = performance.now();
-    const length = encoder.encode(payload, writer.bytes, writer.end + HEADER_SIZE);
-    slot.seconds += (performance.now() - started) / 1000;
+    let writer: BatchWriter;
+    let length: number;
+    try {
+      const room = checkedBound(encoder, payload.length) + FINISH_BOUND;
+      writer = this.#output.room(HEADER_SIZE + room);
+      const started = performance.now();
+      length = checkedLength(encoder.encode(payload, writer.bytes, writer.end + HEADER_SIZE), room);
+      slot.seconds += (performance.now() - started) / 1000;
+    } catch (error) {
+      slot.begun = false;
+      this.#beginAfresh(slot);
+      throw error;
+    }
     const header = { requestId, streamFlags: StreamFlag.encoded, type, flags };
     this.#frame(writer, slotId, slot, header, length, payload.length, origin);
   }
@@ -105,7 +177,7 @@ export class LaneEncoders {
 
   /** Frees the slot's context. */
   close(slotId: number): void {
-    this.#slots.get(slotId)?.encoder?.close();
+    closeQuietly(this.#slots.get(slotId)?.context?.encoder);
     this.#slots.delete(slotId);
   }
 
@@ -121,8 +193,8 @@ export class LaneEncoders {
 
   /** The first frame of an encoded stream names its profile (protocol A5). */
   #begin(slotId: number, slot: EncoderSlot): void {
-    if (slot.begun || slot.encoder === undefined) return;
-    const settings = encodeStreamSettings(slot.profile, slot.settings);
+    if (slot.begun || slot.context === undefined) return;
+    const settings = encodeStreamSettings(slot.profile, slot.context.settings);
     const writer = this.#output.room(HEADER_SIZE + settings.length);
     writer.bytes.set(settings, writer.end + HEADER_SIZE);
     const header = { requestId: 0, streamFlags: 0, type: FrameType.streamSettings, flags: 0 };
@@ -155,27 +227,28 @@ export class LaneEncoders {
   /** The slot's stream ends with the next response that ends on it, and begins afresh. */
   renew(slotId: number): void {
     const slot = this.#slots.get(slotId);
-    if (slot?.encoder !== undefined) slot.renew = slot.begun;
+    if (slot?.context !== undefined) slot.renew = slot.begun;
   }
 
-  /** The stream has ended: a new context, before the old one's memory could be missed. */
+  /** The stream has ended, or its encoder has failed: a new context, before the old one's memory could be missed. */
   #beginAfresh(slot: EncoderSlot): void {
     slot.renew = false;
-    slot.encoder?.close();
-    slot.encoder = slot.makeEncoder();
+    closeQuietly(slot.context?.encoder);
+    slot.context = slot.makeContext();
   }
 }
 
 /** The server's level and window are meant for one profile; where they are out of another's range it takes its own. */
-function encoderOf(
-  codec: Codec | undefined,
-  options: EncoderOptions,
-): { encoder: Encoder | undefined; options: EncoderOptions } {
+function contextOf(codec: Codec, asked: EncoderOptions): Context | undefined {
+  let options = asked;
+  let encoder: Encoder | undefined;
   try {
-    return { encoder: codec?.createEncoder?.(options), options };
+    encoder = codec.createEncoder?.(options);
   } catch {
-    return { encoder: codec?.createEncoder?.(), options: {} };
+    options = {};
+    encoder = codec.createEncoder?.();
   }
+  return encoder && { encoder, settings: codec.settings(options) };
 }
 
 function endsResponse(type: number, flags: number): boolean {

@@ -6,12 +6,20 @@
  */
 
 import type { MessagePort } from 'node:worker_threads';
-import type { Codec, CodecModule, Decoder, DecoderLimits } from '../src/encoding/codec.ts';
+import { checkedDecode, closeQuietly } from '../src/encoding/checked.ts';
+import {
+  type Codec,
+  type CodecModule,
+  DecodeError,
+  type Decoder,
+  type DecoderLimits,
+} from '../src/encoding/codec.ts';
 import { nativeCodecs } from '../src/encoding/native.ts';
 import { CodecRegistry } from '../src/encoding/registry.ts';
 import { compressWhole } from '../src/encoding/whole.ts';
 import { decodeUtf8 } from '../src/wire/payloads.ts';
-import { BatchReader, type DecoderSetup, FrameFlag, type LaneMessage, Op, packPieces } from './batch.ts';
+import { asError } from '../src/wire/thrown.ts';
+import { BatchReader, type DecoderSetup, type LaneMessage, Op, packPieces } from './batch.ts';
 import { Calls, type HandlerModule } from './calls.ts';
 import { LaneEncoders } from './lane-encoders.ts';
 import { LaneOutput } from './lane-output.ts';
@@ -42,7 +50,7 @@ export class LaneThread {
   readonly #encoders: LaneEncoders;
   /** Slots to be closed once the code of their calls has ended. */
   readonly #closing = new Set<number>();
-  readonly #decoders = new Map<number, { decoder: Decoder; seconds: number }>();
+  readonly #decoders = new Map<number, { decoder: Decoder; limits: DecoderLimits; seconds: number }>();
 
   constructor(task: LaneTask) {
     this.#port = task.port;
@@ -94,17 +102,11 @@ export class LaneThread {
     const { op, slot, requestId, type, flags } = record;
     switch (op) {
       case Op.encode:
-        return this.#encoders.encode(slot, requestId, type, flags, record.payload, 0);
+        return this.#encoders.serve(slot, requestId, type, flags, record.payload, true);
       case Op.pass:
-        return this.#encoders.pass(
-          slot,
-          requestId,
-          type,
-          flags,
-          record.payload,
-          record.length,
-          FrameFlag.beside,
-        );
+        return this.#encoders.serve(slot, requestId, type, flags, record.payload, false);
+      case Op.failureSeen:
+        return this.#encoders.failureSeen(slot, requestId);
       case Op.decode:
         return this.#decode(slot, requestId, record.payload);
       case Op.openEncoder:
@@ -126,7 +128,7 @@ export class LaneThread {
     const limits: DecoderLimits = setup;
     const codec = codecs.get(setup.profile);
     if (codec === undefined) return;
-    this.#decoders.set(slot, { decoder: decoderOf(codec, limits, setup.settings), seconds: 0 });
+    this.#decoders.set(slot, { decoder: decoderOf(codec, limits, setup.settings), limits, seconds: 0 });
   }
 
   #decode(slot: number, requestId: number, payload: Uint8Array): void {
@@ -134,18 +136,18 @@ export class LaneThread {
     try {
       if (entry === undefined) throw new Error('no decoder');
       const started = performance.now();
-      const decoded = entry.decoder.decode(payload);
+      const decoded = checkedDecode(entry.decoder, payload, entry.limits);
       entry.seconds += (performance.now() - started) / 1000;
       this.#output.add(Op.decoded, slot, requestId, 0, decoded);
     } catch (error) {
-      const { code, message } = error as { code?: string; message: string };
-      this.#output.add(Op.failed, slot, requestId, code === 'limit' ? 1 : 0, utf8.encode(message));
+      const isLimit = error instanceof DecodeError && error.code === 'limit';
+      this.#output.add(Op.failed, slot, requestId, isLimit ? 1 : 0, utf8.encode(asError(error).message));
     }
   }
 
   #close(slot: number): void {
     this.#encoders.close(slot);
-    this.#decoders.get(slot)?.decoder.close();
+    closeQuietly(this.#decoders.get(slot)?.decoder);
     this.#decoders.delete(slot);
     this.#calls.dropSlot(slot);
     if (this.#calls.busy(slot)) this.#closing.add(slot);

@@ -1,8 +1,10 @@
 /** A connection as its client uses it: sends commands, performs what the reactor says, and owns the open requests. */
 
 import { Connection, type FrameOwner, type Transport } from '../connection/connection.ts';
+import { CreditSender } from '../connection/credit-sender.ts';
 import { KeepAlive } from '../connection/keepalive.ts';
 import { LocalDecoders } from '../connection/local-decoders.ts';
+import { Pace } from '../connection/pace.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { given } from '../options/rules.ts';
 import { type ClientAction, ClientReactor } from '../reactor/client.ts';
@@ -11,7 +13,8 @@ import { CommandError, ConnectionError } from '../wire/errors.ts';
 import { type Frame, FrameType, HEADER_SIZE, PingFlag } from '../wire/frame.ts';
 import { commandFrames } from '../wire/frames.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
-import { EXTENSIONS, encodeCredit, encodeSenderSettings, type SenderSettings } from '../wire/payloads.ts';
+import { EXTENSIONS, encodeSenderSettings, type SenderSettings } from '../wire/payloads.ts';
+import { asError } from '../wire/thrown.ts';
 import type { ClientStats } from './client.ts';
 import { argumentsOf } from './command.ts';
 import { DataSender } from './command-data.ts';
@@ -50,11 +53,15 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   readonly #reactor: ClientReactor<ClientRequest>;
   readonly #actions: ClientAction<ClientRequest>[] = [];
   /** Requests that wait until the server takes more. */
-  readonly #queued: ClientRequest[] = [];
+  readonly #queued = new Set<ClientRequest>();
+  readonly #credits: CreditSender;
+  readonly #cancels = new Pace(DEFAULT_LIMITS.maxCancels);
   /** Why nothing new is sent any more. */
   #refuseReason: Error | undefined;
   #framesReceived = 0;
   #ending = false;
+  /** Looks after the responses that a connection which ends waits for. */
+  #endWatch: ReturnType<typeof setInterval> | undefined;
   #resolveClosed: () => void = () => undefined;
 
   constructor(transport: Transport, codecs: CodecRegistry, options: ClientOptions) {
@@ -66,6 +73,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     this.server = new ServerSettings(!options.plain);
     this.#unread = new UnreadBytes(options.maxUnread ?? DEFAULT_MAX_UNREAD);
     this.#connection = new Connection(transport, limits, PLAIN_STREAM);
+    this.#credits = new CreditSender(this.#connection);
     this.#connectionWindow =
       connectionWindow === undefined
         ? undefined
@@ -88,13 +96,10 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   /** Sends a command, at once or when its turn has come. Never throws: a failure is in the request. */
   call(command: string, asked: CallOptions): ClientRequest {
     const mistake = mistakeOf(command, asked);
-    const options = mistake === undefined ? asked : {};
-    const { signal } = options;
-    const request = new ClientRequest(this, command, options);
-    const refused = mistake ?? this.#refuseReason ?? (signal?.aborted ? abortError(signal) : undefined);
+    const request = new ClientRequest(this, command, mistake === undefined ? asked : {});
+    const refused = mistake ?? this.#refuseReason;
     if (refused !== undefined) request.fail(refused);
-    else if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.push(request);
-    else this.#send(request);
+    else this.#begin(request);
     return request;
   }
 
@@ -125,7 +130,16 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     this.#refuseReason ??= new ConnectionError('the client is closed');
     this.#ending = true;
     this.#endIfDone();
+    if (this.#connection.open) this.#watchEnd();
     return this.closed;
+  }
+
+  /** A response that nobody reads on would keep the connection for ever. */
+  #watchEnd(): void {
+    this.#endWatch ??= setInterval(() => {
+      for (const request of this.#reactor.requests()) if (request.stands()) request.drop(unread());
+    }, this.#connection.limits.idleTimeout);
+    (this.#endWatch as { unref?: () => void }).unref?.();
   }
 
   /** Drops the connection now; requests in flight fail. */
@@ -139,15 +153,30 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     return this.server.speaks('credit');
   }
 
-  cancel(requestId: number): void {
+  cancel(request: ClientRequest): void {
+    const { requestId } = request;
+    this.#queued.delete(request);
+    if (requestId === 0 || this.#reactor.get(requestId) !== request) return this.#endIfEnding();
     this.#reactor.forget(requestId);
     this.#data.forget(requestId);
-    if (this.server.speaks('cancel')) this.#connection.sendPlain(requestId, FrameType.cancel, 0);
+    this.#credits.forget(requestId);
+    if (this.server.awaited)
+      this.server.arrival.then(() => this.#sendCancel(requestId)).catch(() => undefined);
+    else this.#sendCancel(requestId);
+  }
+
+  /** At once, or when the server takes more of them; not when the request has been answered by then. */
+  #sendCancel(requestId: number): void {
+    if (!this.server.speaks('cancel')) return;
+    const send = () => {
+      if (this.#reactor.isForgotten(requestId)) this.#connection.sendPlain(requestId, FrameType.cancel, 0);
+    };
+    if (this.#cancels.take()) send();
+    else this.#cancels.wait(send);
   }
 
   credit(requestId: number, bytes: number): void {
-    if (!this.creditCounts || !this.#connection.open) return;
-    this.#connection.sendPlain(requestId, FrameType.credit, 0, encodeCredit(bytes));
+    if (this.creditCounts) this.#credits.send(requestId, bytes);
   }
 
   /** Windows hold a server that has announced them; for any other there is a bound. */
@@ -163,13 +192,24 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   // ---------------------------------------------------------------------------------------- sending
 
+  #begin(request: ClientRequest): void {
+    try {
+      request.begin();
+    } catch (error) {
+      request.fail(asError(error));
+    }
+    if (request.over) return;
+    if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.add(request);
+    else this.#send(request);
+  }
+
   #send(request: ClientRequest): void {
-    const { command, options } = request;
+    const { options } = request;
     const requestId = this.#reactor.freeId();
     try {
-      this.#sendCommand(requestId, command, options);
+      this.#sendCommand(requestId, request);
     } catch (error) {
-      request.fail(error as Error);
+      request.fail(asError(error));
       return;
     }
     request.requestId = requestId;
@@ -179,14 +219,15 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   /** Sends requests that had to wait, as far as the server takes more now. */
   #sendQueued(): void {
-    while (this.#queued.length > 0 && this.#reactor.openRequests < this.server.maxConcurrentRequests) {
-      const request = this.#queued.shift() as ClientRequest;
-      if (!request.over) this.#send(request);
+    for (const request of this.#queued) {
+      if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) return;
+      this.#queued.delete(request);
+      this.#send(request);
     }
   }
 
-  #sendCommand(requestId: number, command: string, options: CallOptions): void {
-    const args = argumentsOf(options, this.#options.authorization);
+  #sendCommand(requestId: number, { command, options, remainingMs }: ClientRequest): void {
+    const args = argumentsOf(options, this.#options.authorization, remainingMs);
     const hasData = options.data !== undefined;
     commandFrames(command, args, hasData, this.server.frameSize, (type, flags, payload) =>
       this.#connection.sendPlain(requestId, type, flags, payload),
@@ -205,9 +246,10 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     this.#connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(settings));
   }
 
-  /** A server that holds much command data reads nothing more, or keeps its replies, until handlers have read it. */
+  /** Without windows a server that holds much command data reads nothing more, or keeps its replies, until it is read. */
   #answersPings(): boolean {
     if (!this.server.speaks('ping')) return false;
+    if (this.server.speaks('data-credit')) return true;
     return this.#reactor.requests().every(({ options }) => options.data === undefined);
   }
 
@@ -226,8 +268,8 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       for (let i = 0; i < actions.length; i++) this.#act(actions[i]);
       actions.length = 0;
     }
-    if (this.#queued.length > 0) this.#sendQueued();
-    if (this.#ending) this.#endIfDone();
+    if (this.#queued.size > 0) this.#sendQueued();
+    this.#endIfEnding();
   }
 
   get midCommand(): boolean {
@@ -249,11 +291,14 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   onClosed(reason: Error | undefined): void {
     const error = this.#explain(reason);
     this.#refuseReason ??= error;
-    for (const request of [...this.#reactor.requests(), ...this.#queued.splice(0)]) request.fail(error);
+    for (const request of [...this.#reactor.requests(), ...this.#takeQueued()]) request.fail(error);
     this.server.fail(error);
     this.pings.fail(error);
     this.#reactor.stop();
     this.#data.close();
+    this.#credits.close();
+    this.#cancels.close();
+    clearInterval(this.#endWatch);
     this.#keepAlive.stop();
     this.#resolveClosed();
   }
@@ -262,19 +307,22 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     switch (action.kind) {
       case 'bytes':
         this.#released(action.bytes.length);
-        if (action.last) this.#data.finish(action.request.requestId);
+        if (action.last) this.#finish(action.request.requestId);
         return action.request.push(action.bytes, action.last);
       case 'unwanted':
         return this.#released(action.bytes);
       case 'error':
         return this.#fail(action.request, new CommandError(action.message));
       case 'text':
-        return action.request.options.onText?.(action.text);
+        return action.request.tell(action.request.options.onText, action.text);
       case 'progress':
-        return action.request.options.onProgress?.(action.progress);
+        return action.request.tell(action.request.options.onProgress, action.progress);
       case 'settings':
         this.#connection.peerTakes(action.settings.maxFrameSize);
-        return this.server.take(action.settings);
+        this.server.take(action.settings);
+        return this.#data.announced(action.settings);
+      case 'credit':
+        return this.#data.credit(action.requestId, action.bytes);
       case 'ping':
         return this.#connection.sendPlain(0, FrameType.ping, PingFlag.reply, action.payload);
       case 'pong':
@@ -286,8 +334,13 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     }
   }
 
+  #finish(requestId: number): void {
+    this.#data.finish(requestId);
+    this.#credits.forget(requestId);
+  }
+
   #fail(request: ClientRequest, error: CommandError): void {
-    this.#data.finish(request.requestId);
+    this.#finish(request.requestId);
     if (request.options.data !== undefined) this.#data.renewStream();
     request.fail(error);
   }
@@ -295,7 +348,13 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   /** The server takes nothing new: requests that wait for their turn never get it (protocol C5). */
   #goAway(reason: ConnectionError): void {
     this.#refuseReason ??= reason;
-    for (const request of this.#queued.splice(0)) request.fail(reason);
+    for (const request of this.#takeQueued()) request.fail(reason);
+  }
+
+  #takeQueued(): ClientRequest[] {
+    const queued = [...this.#queued];
+    this.#queued.clear();
+    return queued;
   }
 
   /** The connection's window is for what has arrived, read or not: the request windows bound what waits. */
@@ -317,12 +376,19 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     return new ConnectionError(`${remote} closed the connection`);
   }
 
+  #endIfEnding(): void {
+    if (this.#ending) this.#endIfDone();
+  }
+
   #endIfDone(): void {
-    if (this.#reactor.openRequests === 0 && this.#queued.length === 0)
+    for (const request of this.#reactor.requests()) if (request.abandoned) request.drop(unread());
+    if (this.#reactor.openRequests === 0 && this.#queued.size === 0)
       this.#connection.end(this.#connection.limits.idleTimeout);
   }
 }
 
-function abortError({ reason }: AbortSignal): Error {
-  return reason instanceof Error ? reason : new CommandError('cancelled');
+function unread(): CommandError {
+  return new CommandError('cancelled: nobody reads the response, and the client is closed', {
+    code: 'cancelled',
+  });
 }

@@ -26,7 +26,7 @@ export interface Client<Commands = AnyCommands> {
   readonly serverSettings: SenderSettings | undefined;
   /**
    * Sends a command; the response arrives while it is read. Never throws: a failure is in the response.
-   * Calls past the server's limit on concurrent requests wait here for their turn.
+   * Calls past the server's limit on concurrent requests wait here for their turn, but not past their deadline.
    */
   call<Name extends CommandName<Commands>>(
     command: Name,
@@ -37,7 +37,11 @@ export interface Client<Commands = AnyCommands> {
   /** Sends a ping; resolves with the milliseconds until the reply. @throws ConnectionError when none can come. */
   ping(): Promise<number>;
   stats(): ClientStats;
-  /** Ends the connection once the requests in flight are answered; a server that does not close it then is left. */
+  /**
+   * Ends the connection once the requests in flight are answered; a server that does not close it then is left. What
+   * comes of a response may be read before or after. But one that is larger than its window and that nobody has begun to
+   * read is cancelled, and so is one of which nobody has read more for `limits.idleTimeout`: it would never end.
+   */
   close(): Promise<void>;
   /** Drops the connection now; requests in flight fail with `reason`. */
   destroy(reason?: Error): void;

@@ -1,17 +1,21 @@
 /** The command data of a client's requests: cut into frames, encoded on a stream of its own, held to what is read. */
 
 import type { Connection } from '../connection/connection.ts';
+import { Pace } from '../connection/pace.ts';
+import { checkedBound, checkedLength, closeQuietly } from '../encoding/checked.ts';
 import type { Encoder } from '../encoding/codec.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { CommandDataFlag, FrameType, HEADER_SIZE, StreamFlag, writeHeader } from '../wire/frame.ts';
 import { commandDataFrames } from '../wire/frames.ts';
-import { encodeStreamSettings, encodeUtf8 } from '../wire/payloads.ts';
+import { DEFAULT_LIMITS } from '../wire/limits.ts';
+import { encodeStreamSettings, type SenderSettings } from '../wire/payloads.ts';
+import { asError } from '../wire/thrown.ts';
+import { type CommandData, checkIntact, frameSized, isWhole } from './data-pieces.ts';
+import { DataWindows } from './data-window.ts';
 import type { ServerSettings } from './negotiation.ts';
-import type { CallOptions, ClientOptions } from './options.ts';
+import type { ClientOptions } from './options.ts';
 import type { Pings } from './pings.ts';
 import type { ClientRequest } from './request.ts';
-
-type Data = NonNullable<CallOptions['data']>;
 
 /** What the sender of command data needs of its connection's client. */
 export interface DataOwner {
@@ -35,6 +39,8 @@ export class DataSender {
   readonly #owner: DataOwner;
   #encoder: Encoder | undefined;
   #streamBegun = false;
+  readonly #begins = new Pace(DEFAULT_LIMITS.maxStreamBegins);
+  readonly #windows = new DataWindows();
   /** Requests whose command data is not whole yet. */
   readonly #unfinished = new Set<number>();
   /** Command data sent since the last mark, and the pings that mark what has been read, oldest first. */
@@ -49,37 +55,54 @@ export class DataSender {
   }
 
   /** Sends all of `data` after the command, as fast as it is made and read; what fails cancels the request. */
-  async send(request: ClientRequest, data: Data): Promise<void> {
+  async send(request: ClientRequest, data: CommandData): Promise<void> {
     const { requestId } = request;
-    const open = () => this.#owner.takesData(request);
     this.#unfinished.add(requestId);
     try {
-      if (this.#options.encodeData !== undefined) await this.#owner.server.arrival;
-      // What is at hand can say with its last piece that it ends; what is still being made must not wait for that.
-      const whole = typeof data === 'string' || data instanceof Uint8Array;
-      let held: Uint8Array = NOTHING;
-      for await (const piece of frameSized(data, this.#owner.server.frameSize)) {
-        if (held.length > 0 && open()) this.#sendPiece(request, held, false);
-        if (whole) held = piece;
-        else if (open()) this.#sendPiece(request, piece, false);
-        await this.#room();
-        if (!open()) return;
-      }
-      if (!open()) return;
-      this.#unfinished.delete(requestId);
-      this.#sendPiece(request, held, true);
+      // What it decodes, and how much it takes before its handlers read, the server says in its settings.
+      if (this.#owner.server.awaited) await this.#owner.server.arrival;
+      if (!this.#owner.takesData(request)) return;
+      this.#windows.open(requestId);
+      await this.#sendAll(request, data);
     } catch (error) {
-      request.cancel(error);
+      request.cancel(asError(error));
     }
+  }
+
+  async #sendAll(request: ClientRequest, data: CommandData): Promise<void> {
+    const open = () => this.#owner.takesData(request);
+    // What is at hand can say with its last piece that it ends; what is still being made must not wait for that.
+    const whole = isWhole(data);
+    let held: Uint8Array = NOTHING;
+    for await (const piece of frameSized(data, this.#owner.server.frameSize)) {
+      await this.#sendPiece(request, whole ? held : piece);
+      if (whole) held = piece;
+      if (!open()) return;
+      await this.#room();
+      if (!open()) return;
+    }
+    if (open()) await this.#sendLast(request, held);
+  }
+
+  /** The server has sent its settings. */
+  announced(settings: SenderSettings): void {
+    if (this.#owner.server.speaks('data-credit')) this.#windows.announced(settings);
+  }
+
+  /** The server takes more command data. @throws ProtocolError when that takes a window too far (protocol C4). */
+  credit(requestId: number, bytes: number): void {
+    this.#windows.credit(requestId, bytes);
   }
 
   /** The request was cancelled: the rest of its data is not owed any more. */
   forget(requestId: number): void {
     this.#unfinished.delete(requestId);
+    this.#windows.close(requestId);
   }
 
   /** The response is whole: the server must not wait for the rest of the data, nor find its ID in use. */
   finish(requestId: number): void {
+    this.#windows.close(requestId);
     if (!this.#unfinished.delete(requestId)) return;
     this.#connection.sendPlain(requestId, FrameType.commandData, CommandDataFlag.eos);
   }
@@ -93,23 +116,52 @@ export class DataSender {
 
   /** Frees the encoder; nothing more is sent. */
   close(): void {
-    this.#encoder?.close();
+    closeQuietly(this.#encoder);
+    this.#windows.wake();
   }
 
-  #sendPiece(request: ClientRequest, piece: Uint8Array, last: boolean): void {
+  /** Sends `piece`, waiting where the server's windows are used up; without an end, when the request is over. */
+  async #sendPiece(request: ClientRequest, piece: Uint8Array): Promise<void> {
+    const { length } = piece;
+    for (let at = 0; at < length && this.#owner.takesData(request); ) {
+      checkIntact(piece, length);
+      const next = this.#windows.available(request.requestId, length - at);
+      if (next > 0) this.#sendFrames(request, piece.subarray(at, at + next), false);
+      else await this.#windows.change();
+      at += next;
+    }
+  }
+
+  /** The last piece says that it is the last, where all of it may go at once. */
+  async #sendLast(request: ClientRequest, piece: Uint8Array): Promise<void> {
+    const { requestId } = request;
+    let last = piece;
+    if (this.#windows.available(requestId, piece.length) < piece.length) {
+      await this.#sendPiece(request, piece);
+      last = NOTHING;
+    }
+    if (!this.#owner.takesData(request)) return;
+    this.#unfinished.delete(requestId);
+    this.#sendFrames(request, last, true);
+    this.#windows.close(requestId);
+  }
+
+  #sendFrames(request: ClientRequest, piece: Uint8Array, last: boolean): void {
     this.#unmarked += piece.length;
+    this.#windows.take(request.requestId, piece.length);
     commandDataFrames(piece, last, this.#owner.server.frameSize, (type, flags, payload) =>
       this.#sendFrame(request, type, flags, payload),
     );
   }
 
   /**
-   * Waits while too much command data is on its way. A server reads no further than its handlers do, so credit that
-   * we grant would arrive only after all data before it: pings show how much has been read.
+   * Waits while too much command data is on its way. A server without `data-credit` reads no further than its handlers
+   * do, so credit that we grant would arrive only after all data before it: pings show how much has been read.
    */
   async #room(): Promise<void> {
     const { output } = this.#connection.flow;
-    if (this.#unmarked >= DATA_MARK && this.#owner.server.speaks('ping')) {
+    if (this.#windows.limited) this.#unmarked = 0;
+    else if (this.#unmarked >= DATA_MARK && this.#owner.server.speaks('ping')) {
       this.#unmarked = 0;
       // A lost connection fails the response itself.
       const read = () => void this.#marks.shift();
@@ -127,16 +179,28 @@ export class DataSender {
       this.#connection.sendPlain(requestId, type, flags, payload);
       return;
     }
-    const frame = new Uint8Array(HEADER_SIZE + encoder.bound(payload.length));
-    const length = encoder.encode(payload, frame, HEADER_SIZE);
+    const frame = new Uint8Array(HEADER_SIZE + checkedBound(encoder, payload.length));
+    const length = this.#encode(encoder, payload, frame);
     writeHeader(frame, 0, length, requestId, DATA_STREAM, StreamFlag.encoded, type, flags);
     this.#connection.writer.send(frame.subarray(0, HEADER_SIZE + length));
+  }
+
+  /** A codec may be its user's: one that fails has lost its context, and the next data begins the stream afresh. */
+  #encode(encoder: Encoder, payload: Uint8Array, frame: Uint8Array): number {
+    try {
+      return checkedLength(encoder.encode(payload, frame, HEADER_SIZE), frame.length - HEADER_SIZE);
+    } catch (error) {
+      this.renewStream();
+      throw error;
+    }
   }
 
   #encoderForData(): Encoder | undefined {
     const { encodeData, level } = this.#options;
     if (encodeData === undefined || !this.#owner.server.decodes(encodeData)) return undefined;
     if (this.#streamBegun) return this.#encoder;
+    // A server takes so many begins in a second, not more: data goes unencoded until the next one may come.
+    if (!this.#begins.take()) return undefined;
     this.#streamBegun = true;
     const codec = this.#codecs.get(encodeData);
     this.#encoder = codec?.createEncoder?.({ level });
@@ -151,13 +215,5 @@ export class DataSender {
       settings,
     );
     return this.#encoder;
-  }
-}
-
-/** Command data in pieces of at most one frame. */
-async function* frameSized(data: Data, frameSize: number): AsyncGenerator<Uint8Array> {
-  const pieces = typeof data === 'string' ? [encodeUtf8(data)] : data instanceof Uint8Array ? [data] : data;
-  for await (const piece of pieces) {
-    for (let at = 0; at < piece.length; at += frameSize) yield piece.subarray(at, at + frameSize);
   }
 }

@@ -20,8 +20,11 @@ import {
   signal,
   string,
 } from '../options/rules.ts';
+import type { Bytes } from '../wire/bytes.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import type { Progress } from '../wire/payloads.ts';
+import { asError } from '../wire/thrown.ts';
+import type { CommandData } from './data-pieces.ts';
 
 export interface ClientOptions {
   /** Profiles to decode, best first; default: all that the codecs decode. An empty list: identity only. */
@@ -46,8 +49,9 @@ export interface ClientOptions {
   authorization?: string;
   /**
    * Milliseconds of silence after which a server that speaks ping is asked for a sign of life; after as many again without
-   * one the connection is given up, and its calls fail. Not while a call with command data is open: what comes after
-   * data may be read only when its handler has read that. For TCP it is the keepalive time, too. 0: never; default 30 000.
+   * one the connection is given up, and its calls fail. Not while a call with command data is open at a server without
+   * `data-credit`, which may read what comes after data only when its handler has read that. For TCP it is the keepalive
+   * time, too. 0: never; default 30 000.
    */
   keepAliveInterval?: number;
   limits?: Partial<Limits>;
@@ -55,18 +59,24 @@ export interface ClientOptions {
 
 export interface CallOptions {
   /** Argument values by name; strings go out as UTF-8. */
-  args?: Readonly<Record<string, string | Uint8Array>>;
-  /** Command data. */
-  data?: Uint8Array | string | AsyncIterable<Uint8Array>;
+  args?: Readonly<Record<string, string | Bytes>>;
+  /**
+   * Command data: bytes in any buffer or view, a string, a Blob, a stream, or an iterable of such pieces. It has no
+   * boundaries: the handler may get it cut in other places. Who needs messages sends {@link records}.
+   */
+  data?: CommandData;
   /** Cancels the request when it fires. */
   signal?: AbortSignal;
   /** What the server's authorize hook is shown (protocol C6); never logged there. Default: the client's. */
   authorization?: string;
   /** Keeps the response out of every shared context (protocol C6), and the command's data with it. */
   sensitive?: boolean;
-  /** The server cancels the request after so many milliseconds (protocol C6). */
+  /**
+   * Milliseconds from the call on, those that it waits for its turn among them, after which it fails with the code
+   * `deadline-exceeded`; the server stops it by then, whether it hears from us or not (protocol C6).
+   */
   deadlineMs?: number;
-  /** Lines for people that come with the response. */
+  /** Lines for people that come with the response. A callback that throws, or whose promise rejects, fails its call. */
   onText?: (text: string) => void;
   onProgress?: (progress: Progress) => void;
 }
@@ -97,13 +107,14 @@ export const CALL_RULES: Rules<CallOptions> = {
 };
 
 /** What is wrong with a call, so that its response fails with it: call() itself never throws. */
-export function mistakeOf(command: unknown, options: unknown): TypeError | undefined {
+export function mistakeOf(command: unknown, options: unknown): Error | undefined {
   try {
     checkOptions(options, CALL_RULES, 'call');
     if (typeof command === 'string') return undefined;
     return new TypeError(`a command's name is a string, not ${shown(command)}`);
   } catch (error) {
-    return error as TypeError;
+    // A getter of theirs may have thrown it.
+    return asError(error);
   }
 }
 

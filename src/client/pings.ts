@@ -1,20 +1,28 @@
-/** The pings of a client that wait for their replies (protocol C3). */
+/** The pings of a client that wait for their replies (protocol C). */
 
 import type { Connection } from '../connection/connection.ts';
+import { Pace } from '../connection/pace.ts';
 import { FrameType } from '../wire/frame.ts';
+import { DEFAULT_LIMITS } from '../wire/limits.ts';
 
 interface Waiting {
-  readonly sentMs: number;
+  sentMs: number;
   resolve(roundTripMs: number): void;
   reject(error: Error): void;
 }
 
 const PING_SIZE = 8;
+/** Pings that may be without a reply: what the network holds up must not arrive as more than a server takes at once. */
+const MAX_WAITING = 1000;
 
 export class Pings {
   readonly #connection: Connection;
   /** By payload. */
   readonly #waiting = new Map<string, Waiting>();
+  /** Not sent yet. */
+  readonly #queued: Waiting[] = [];
+  readonly #pace = new Pace(DEFAULT_LIMITS.maxPings);
+  #paced = false;
   #count = 0;
   #failure: Error | undefined;
 
@@ -22,15 +30,15 @@ export class Pings {
     this.#connection = connection;
   }
 
-  /** Resolves with the milliseconds until the reply; rejects with the error that {@link fail} is given. */
+  /**
+   * Resolves with the milliseconds from when it is sent, which is at once unless there are thousands, until the reply;
+   * rejects with the error that {@link fail} is given.
+   */
   send(): Promise<number> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    const payload = new Uint8Array(PING_SIZE);
-    new DataView(payload.buffer).setUint32(0, ++this.#count);
-    const sentMs = performance.now();
-    this.#connection.sendPlain(0, FrameType.ping, 0, payload);
     return new Promise((resolve, reject) => {
-      this.#waiting.set(payload.join(), { sentMs, resolve, reject });
+      this.#queued.push({ sentMs: 0, resolve, reject });
+      this.#sendQueued();
     });
   }
 
@@ -41,12 +49,40 @@ export class Pings {
     if (ping === undefined) return;
     this.#waiting.delete(key);
     ping.resolve(performance.now() - ping.sentMs);
+    this.#sendQueued();
   }
 
   /** No reply will come any more. */
   fail(error: Error): void {
     this.#failure = error;
-    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#pace.close();
+    for (const { reject } of [...this.#waiting.values(), ...this.#queued.splice(0)]) reject(error);
     this.#waiting.clear();
+  }
+
+  #sendQueued(): void {
+    while (this.#queued.length > 0 && this.#waiting.size < MAX_WAITING && !this.#paced) {
+      if (this.#pace.take()) this.#sendNext();
+      else {
+        this.#paced = true;
+        this.#pace.wait(this.#turn);
+      }
+    }
+  }
+
+  readonly #turn = (): void => {
+    this.#paced = false;
+    if (this.#waiting.size < MAX_WAITING) this.#sendNext();
+    this.#sendQueued();
+  };
+
+  #sendNext(): void {
+    const ping = this.#queued.shift();
+    if (ping === undefined) return;
+    const payload = new Uint8Array(PING_SIZE);
+    new DataView(payload.buffer).setUint32(0, ++this.#count);
+    ping.sentMs = performance.now();
+    this.#waiting.set(payload.join(), ping);
+    this.#connection.sendPlain(0, FrameType.ping, 0, payload);
   }
 }

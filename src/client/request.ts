@@ -1,20 +1,26 @@
 /** One request of a client: what has come of its response, what may still come, and how it ended. */
 
+import { PieceQueue } from '../reactor/piece-queue.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
 import { CommandError, ProtocolError } from '../wire/errors.ts';
+import { asError, describe, isError, watchRejection } from '../wire/thrown.ts';
 import type { CallOptions } from './options.ts';
-import { PieceQueue, type UnreadResponse } from './unread.ts';
+import type { UnreadResponse } from './unread.ts';
 
 /** What a request needs of its connection. */
 export interface RequestOwner {
   readonly requestWindow: number;
   /** Whether the server has promised to keep to windows. */
   readonly creditCounts: boolean;
-  cancel(requestId: number): void;
+  /** The request has been given up, sent or not. */
+  cancel(request: ClientRequest): void;
   credit(requestId: number, bytes: number): void;
   /** `bytes` more of a response wait for their reader; fewer when negative. */
   unread(response: UnreadResponse, bytes: number): void;
 }
+
+/** Longest time that a timer takes. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class ClientRequest implements UnreadResponse {
   /** 0 until the command is sent. */
@@ -29,22 +35,56 @@ export class ClientRequest implements UnreadResponse {
   #wake: (() => void) | undefined;
   #wantedWhole = false;
   #taken = false;
+  #signal: AbortSignal | undefined;
+  /** Whether some of it was read since the last look at whether it {@link stands}. */
+  #readOn = true;
   #onAbort: (() => void) | undefined;
+  readonly #sinceMs = performance.now();
+  #deadline: ReturnType<typeof setTimeout> | undefined;
 
   constructor(owner: RequestOwner, command: string, options: CallOptions) {
     this.#owner = owner;
     this.command = command;
     this.options = options;
     this.#window = new ReceiveWindow(owner.requestWindow, (bytes) => owner.credit(this.requestId, bytes));
-    const { signal } = options;
+  }
+
+  /** Ends at its deadline and with its signal from now on. @throws whatever a signal does that is none. */
+  begin(): void {
+    const { signal, deadlineMs } = this.options;
+    if (deadlineMs !== undefined && !Number.isNaN(deadlineMs)) this.#expireAfter(deadlineMs);
     if (signal === undefined) return;
+    this.#signal = signal;
     this.#onAbort = () => this.cancel(signal.reason);
     signal.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal.aborted) this.#onAbort();
   }
 
   /** True when nothing more will come. */
   get over(): boolean {
     return this.#ended || this.#error !== undefined;
+  }
+
+  /** Milliseconds until its deadline, if it has one. */
+  get remainingMs(): number | undefined {
+    const { deadlineMs } = this.options;
+    return deadlineMs === undefined ? undefined : deadlineMs - (performance.now() - this.#sinceMs);
+  }
+
+  /** True when nobody has begun to read it, and the server may send no more before somebody does. */
+  get abandoned(): boolean {
+    return !this.#taken && this.#stalled;
+  }
+
+  /** Whether it waits for its reader, and has since the last time that this was asked. */
+  stands(): boolean {
+    const stands = this.#stalled && !this.#readOn;
+    this.#readOn = false;
+    return stands;
+  }
+
+  get #stalled(): boolean {
+    return !this.over && this.requestId !== 0 && this.#owner.creditCounts && this.#window.available <= 0;
   }
 
   /** Bytes that have come and that nobody has asked for: who wants the whole response has asked for all of it. */
@@ -85,10 +125,19 @@ export class ClientRequest implements UnreadResponse {
   }
 
   /** Tells the server to stop; the response ends with `reason` as its error. */
-  cancel(reason: unknown = new CommandError('cancelled')): void {
+  cancel(reason: unknown = new CommandError('cancelled', { code: 'cancelled' })): void {
     if (this.over) return;
-    if (this.requestId !== 0) this.#owner.cancel(this.requestId);
-    this.fail(reason instanceof Error ? reason : new CommandError(String(reason)));
+    this.fail(errorOfReason(reason));
+    this.#owner.cancel(this);
+  }
+
+  #expireAfter(delayMs: number): void {
+    const expire = () => {
+      const notStarted = this.requestId === 0;
+      this.cancel(new CommandError('deadline exceeded', { code: 'deadline-exceeded', notStarted }));
+    };
+    this.#deadline = setTimeout(expire, Math.min(Math.max(0, delayMs), MAX_TIMER_MS));
+    (this.#deadline as { unref?: () => void }).unref?.();
   }
 
   // -------------------------------------------------------------------------------------- its connection
@@ -98,6 +147,7 @@ export class ClientRequest implements UnreadResponse {
    * @throws ProtocolError when the server has sent more than it was allowed (protocol C4).
    */
   push(bytes: Uint8Array, last: boolean): void {
+    if (this.over) return;
     if (!this.#window.receive(bytes.length) && this.#owner.creditCounts) {
       const window = `${this.#window.size} bytes of request ${this.requestId}`;
       throw new ProtocolError('limit', `requestWindow: the server has passed the window of ${window}`);
@@ -107,6 +157,17 @@ export class ClientRequest implements UnreadResponse {
     if (!this.#wantedWhole) this.#owner.unread(this, bytes.length);
     else if (!last) this.#release(bytes.length);
     this.#wake?.();
+  }
+
+  /** A line for people has come, or word of how far the command is. What the caller's code does wrong is its own. */
+  tell<T>(callback: ((told: T) => unknown) | undefined, told: T): void {
+    if (this.over) return;
+    const failed = (error: unknown) => this.drop(asError(error));
+    try {
+      watchRejection(callback?.(told), failed);
+    } catch (error) {
+      failed(error);
+    }
   }
 
   /** Nothing more will come. */
@@ -133,6 +194,7 @@ export class ClientRequest implements UnreadResponse {
   }
 
   #read(bytes: number): void {
+    this.#readOn = true;
     if (bytes > 0) this.#owner.unread(this, -bytes);
     this.#release(bytes);
   }
@@ -147,7 +209,13 @@ export class ClientRequest implements UnreadResponse {
   }
 
   #detach(): void {
-    if (this.#onAbort !== undefined) this.options.signal?.removeEventListener('abort', this.#onAbort);
+    clearTimeout(this.#deadline);
+    if (this.#onAbort === undefined) return;
+    try {
+      this.#signal?.removeEventListener('abort', this.#onAbort);
+    } catch {
+      // A signal that is none: its call is over all the same.
+    }
   }
 
   #arrival(): Promise<void> {
@@ -155,6 +223,13 @@ export class ClientRequest implements UnreadResponse {
       this.#wake = resolve;
     });
   }
+}
+
+/** Why a request was given up, as an error: reasons may be anything. */
+function errorOfReason(reason: unknown): Error {
+  if (isError(reason)) return reason;
+  const message = reason === undefined ? 'cancelled' : describe(reason);
+  return new CommandError(message, { code: 'cancelled', cause: reason });
 }
 
 function concat(chunks: readonly Uint8Array[]): Uint8Array {

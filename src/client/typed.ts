@@ -1,5 +1,6 @@
 /** What a client knows of its server's commands when it is given their type. */
 
+import type { Bytes } from '../wire/bytes.ts';
 import type { CallOptions } from './options.ts';
 
 /** Commands that nothing is known of. */
@@ -20,8 +21,8 @@ export type CommandName<Commands> = (keyof Commands & string) | BuiltInCommand;
 
 /** A value as it travels: text or bytes. A schema that takes numbers only has to coerce them. */
 type Travels<Value> = unknown extends Value
-  ? string | Uint8Array
-  : Extract<Value, string | Uint8Array> | Extract<Value, undefined>;
+  ? string | Bytes
+  : Extract<Value, string | Bytes> | Extract<Value, undefined>;
 
 /** The arguments of a command whose schema takes `Input`. */
 export type ArgumentsOf<Input> = { readonly [Name in keyof Input]: Travels<Input[Name]> };

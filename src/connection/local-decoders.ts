@@ -1,5 +1,6 @@
 /** Decoders on this thread. */
 
+import { checkedDecode, closeQuietly } from '../encoding/checked.ts';
 import type { Decoder } from '../encoding/codec.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import type { Decoders, Ticket } from '../reactor/incoming.ts';
@@ -42,13 +43,13 @@ export class LocalDecoders implements Decoders {
   decode(streamId: number, ticket: Ticket): Uint8Array {
     const decoder = this.#open.get(streamId);
     if (decoder === undefined) throw new Error(`no decoder for stream ${streamId}`);
-    const bytes = decoder.decode(ticket.frame.payload);
+    const bytes = checkedDecode(decoder, ticket.frame.payload, this.#limits);
     this.figure(streamId).bytes += bytes.length - ticket.frame.payload.length;
     return bytes;
   }
 
   close(streamId: number): void {
-    this.#open.get(streamId)?.close();
+    closeQuietly(this.#open.get(streamId));
     this.#open.delete(streamId);
   }
 

@@ -67,7 +67,7 @@ class BrotliCheck implements PayloadCheck {
   before(payload: Uint8Array): void {
     if (this.#started) return;
     this.#started = true;
-    const windowSize = 2 ** brotliWindowLog(payload[0]!);
+    const windowSize = 2 ** brotliWindowLog(payload[0]);
     if (windowSize > this.#maxWindowSize) {
       throw new DecodeError(
         'limit',

@@ -56,7 +56,7 @@ class MinizlibContext implements Context {
   #drain(target: Uint8Array): number {
     let moved = 0;
     while (this.#pending.length > 0 && moved < target.length) {
-      const chunk = this.#pending[0]!;
+      const chunk = this.#pending[0];
       const part = chunk.subarray(0, target.length - moved);
       target.set(part, moved);
       moved += part.length;

@@ -60,11 +60,11 @@ export class HandleContext implements Context {
   }
 
   get roomLeft(): number {
-    return this.#state[0]!;
+    return this.#state[0];
   }
 
   get inputLeft(): number {
-    return this.#state[1]!;
+    return this.#state[1];
   }
 
   write(

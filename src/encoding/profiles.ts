@@ -147,7 +147,7 @@ export function zstdSettings(options?: EncoderOptions): Uint8Array {
  */
 export function zstdWalker(limits: DecoderLimits, settings: Uint8Array = NO_SETTINGS): ZstdWalker {
   if (settings.length > 1) throw new DecodeError('corrupt', `${ZSTD} has at most one settings byte`);
-  if (settings.length === 1 && 2 ** settings[0]! > limits.maxWindowSize) {
+  if (settings.length === 1 && 2 ** settings[0] > limits.maxWindowSize) {
     throw new DecodeError(
       'limit',
       `maxWindowSize: a window of 2^${settings[0]} bytes, over ${limits.maxWindowSize}`,
@@ -191,14 +191,14 @@ class ZlibCheck implements PayloadCheck {
     if (this.#started) return;
     this.#started = true;
     if (payload.length < 2) throw new DecodeError('corrupt', 'the payload ends inside the zlib header');
-    const windowSize = 2 ** (8 + (payload[0]! >> 4));
+    const windowSize = 2 ** (8 + (payload[0] >> 4));
     if (windowSize > this.#maxWindowSize) {
       throw new DecodeError(
         'limit',
         `maxWindowSize: a window of ${windowSize} bytes, over ${this.#maxWindowSize}`,
       );
     }
-    if (payload[1]! & 0x20) throw new DecodeError('corrupt', 'a zlib stream that needs a dictionary');
+    if (payload[1] & 0x20) throw new DecodeError('corrupt', 'a zlib stream that needs a dictionary');
   }
 
   endsAtFlush(payload: Uint8Array): boolean {

@@ -68,7 +68,7 @@ export class ZstdWalker {
   /** Three bytes, little endian: bit 0 last block, bits 1–2 type, then 21 bits of size. */
   #block(payload: Uint8Array, at: number): number {
     if (at + 3 > payload.length) throw truncated();
-    const header = payload[at]! | (payload[at + 1]! << 8) | (payload[at + 2]! << 16);
+    const header = payload[at] | (payload[at + 1] << 8) | (payload[at + 2] << 16);
     const type = (header >> 1) & 3;
     const size = header >> 3;
     if (type === 3) throw new DecodeError('corrupt', 'a zstd block of a reserved type');
@@ -92,10 +92,10 @@ export class ZstdWalker {
 
   /** Descriptor: bits 6–7 content size field, 5 single segment, 3 reserved, 2 checksum, 0–1 dictionary ID field. */
   #header(payload: Uint8Array, at: number): number {
-    const descriptor = payload[at]!;
+    const descriptor = payload[at];
     const single = (descriptor >> 5) & 1;
     const dictionaryAt = at + 2 - single;
-    const contentSizeAt = dictionaryAt + DICTIONARY_ID_BYTES[descriptor & 3]!;
+    const contentSizeAt = dictionaryAt + DICTIONARY_ID_BYTES[descriptor & 3];
     const contentSizeCode = descriptor >> 6;
     const contentSizeBytes = contentSizeCode === 0 ? single : 1 << contentSizeCode;
     const end = contentSizeAt + contentSizeBytes;
@@ -106,7 +106,7 @@ export class ZstdWalker {
     }
     this.windowSize = single
       ? readUint(payload, contentSizeAt, contentSizeBytes) + (contentSizeCode === 1 ? 256 : 0)
-      : windowSize(payload[at + 1]!);
+      : windowSize(payload[at + 1]);
     if (this.windowSize > this.#maxWindowSize) {
       throw new DecodeError(
         'limit',
@@ -130,7 +130,7 @@ function windowSize(descriptor: number): number {
 
 function readUint(bytes: Uint8Array, at: number, length: number): number {
   let value = 0;
-  for (let i = length - 1; i >= 0; i--) value = value * 256 + bytes[at + i]!;
+  for (let i = length - 1; i >= 0; i--) value = value * 256 + bytes[at + i];
   return value;
 }
 

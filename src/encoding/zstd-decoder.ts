@@ -67,7 +67,7 @@ class Code {
   }
 
   get table(): FseTable {
-    return this.#current!;
+    return this.#current as FseTable;
   }
 
   /** Takes the table that `mode` says, reading its description at `at`; returns where that ends. */
@@ -78,7 +78,7 @@ class Code {
         return at;
       case 1:
         if (at >= end) throw corrupt('a sequences section that is cut off');
-        this.#own.repeat(bytes[at]!);
+        this.#own.repeat(bytes[at]);
         this.#current = this.#own;
         return at + 1;
       case 2:
@@ -134,12 +134,12 @@ export class ZstdBlockDecoder {
    * @throws DecodeError when it is corrupt; the decoder is then unusable.
    */
   decode(bytes: Uint8Array, at: number, end: number): Uint8Array {
-    const header = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16);
+    const header = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16);
     const type = (header >> 1) & 3;
     const dataAt = at + 3;
     const start = this.#makeRoom();
     if (type === RAW) this.#append(bytes, dataAt, end);
-    else if (type === RUN) this.#appendRun(bytes[dataAt]!, header >> 3);
+    else if (type === RUN) this.#appendRun(bytes[dataAt], header >> 3);
     else this.#sequences(bytes, this.#readLiterals(bytes, dataAt, end), end);
     return this.#history.subarray(start, this.#end);
   }
@@ -175,7 +175,7 @@ export class ZstdBlockDecoder {
 
   /** The literals section (RFC 8878, 3.1.1.3.1); returns where it ends. */
   #readLiterals(bytes: Uint8Array, at: number, end: number): number {
-    const first = at < end ? bytes[at]! : 0;
+    const first = at < end ? bytes[at] : 0;
     const type = first & 3;
     const format = (first >> 2) & 3;
     if (type > RUN) return this.#readHuffmanLiterals(bytes, at, end, type === 2, format);
@@ -185,7 +185,7 @@ export class ZstdBlockDecoder {
     const dataEnd = dataAt + (type === RAW ? size : 1);
     if (dataEnd > end || size > this.#maxBlock) throw corrupt('literals that do not fit their block');
     if (type === RAW) this.#setLiterals(bytes, dataAt, size);
-    else this.#setLiterals(this.#literalsRoom(size).fill(bytes[dataAt]!, 0, size), 0, size);
+    else this.#setLiterals(this.#literalsRoom(size).fill(bytes[dataAt], 0, size), 0, size);
     return dataEnd;
   }
 
@@ -212,8 +212,8 @@ export class ZstdBlockDecoder {
       throw corrupt('a repeated table that was never sent');
     }
     const target = this.#literalsRoom(size);
-    if (format === 0) this.#huffman!.decode(bytes, from, to, target, 0, size);
-    else decodeFourStreams(this.#huffman!, bytes, from, to, target, size);
+    if (format === 0) (this.#huffman as HuffmanTable).decode(bytes, from, to, target, 0, size);
+    else decodeFourStreams(this.#huffman as HuffmanTable, bytes, from, to, target, size);
     this.#setLiterals(target, 0, size);
     return to;
   }
@@ -231,17 +231,17 @@ export class ZstdBlockDecoder {
 
   /** The sequences section (RFC 8878, 3.1.1.3.2): each copies literals, then a match out of the history. */
   #sequences(bytes: Uint8Array, at: number, end: number): void {
-    const first = at < end ? bytes[at]! : 0;
+    const first = at < end ? bytes[at] : 0;
     const countSize = first < 128 ? 1 : first < 255 ? 2 : 3;
     let from = at + countSize;
     if (from > end) throw corrupt('a sequences section that is cut off');
     let count = first;
-    if (countSize === 2) count = ((first - 128) << 8) + bytes[at + 1]!;
-    else if (countSize === 3) count = bytes[at + 1]! + (bytes[at + 2]! << 8) + 0x7f00;
+    if (countSize === 2) count = ((first - 128) << 8) + bytes[at + 1];
+    else if (countSize === 3) count = bytes[at + 1] + (bytes[at + 2] << 8) + 0x7f00;
     if (count === 0) {
       if (from !== end) throw corrupt('bytes behind the last sequence');
     } else {
-      const modes = from < end ? bytes[from++]! : 3;
+      const modes = from < end ? bytes[from++] : 3;
       if (modes & 3) throw corrupt('a reserved mode of sequences');
       from = this.#literalLengths.select(modes >> 6, bytes, from, end);
       from = this.#offsets.select((modes >> 4) & 3, bytes, from, end);
@@ -268,12 +268,12 @@ export class ZstdBlockDecoder {
     let matchState = bits.read(matchLengths.log);
 
     for (let left = count; left > 0; left--) {
-      const offsetCode = offsets.symbols[offsetState]!;
-      const matchCode = matchLengths.symbols[matchState]!;
-      const literalCode = literalLengths.symbols[literalState]!;
+      const offsetCode = offsets.symbols[offsetState];
+      const matchCode = matchLengths.symbols[matchState];
+      const literalCode = literalLengths.symbols[literalState];
       const offsetValue = 2 ** offsetCode + readWide(bits, offsetCode);
-      const matchLength = MATCH_LENGTH_BASES[matchCode]! + bits.read(MATCH_LENGTH_BITS[matchCode]!);
-      const literalLength = LITERAL_LENGTH_BASES[literalCode]! + bits.read(LITERAL_LENGTH_BITS[literalCode]!);
+      const matchLength = MATCH_LENGTH_BASES[matchCode] + bits.read(MATCH_LENGTH_BITS[matchCode]);
+      const literalLength = LITERAL_LENGTH_BASES[literalCode] + bits.read(LITERAL_LENGTH_BITS[literalCode]);
       const offset = this.#offsetOf(offsetValue, literalLength);
       const matchAt = out + literalLength;
       // Every bound that the copies below rely on. The history holds at least the window, once so much was decoded.
@@ -292,9 +292,9 @@ export class ZstdBlockDecoder {
       literalsAt += literalLength;
       out = matchAt + matchLength;
       if (left > 1) {
-        literalState = literalLengths.bases[literalState]! + bits.read(literalLengths.bits[literalState]!);
-        matchState = matchLengths.bases[matchState]! + bits.read(matchLengths.bits[matchState]!);
-        offsetState = offsets.bases[offsetState]! + bits.read(offsets.bits[offsetState]!);
+        literalState = literalLengths.bases[literalState] + bits.read(literalLengths.bits[literalState]);
+        matchState = matchLengths.bases[matchState] + bits.read(matchLengths.bits[matchState]);
+        offsetState = offsets.bases[offsetState] + bits.read(offsets.bits[offsetState]);
       }
     }
     if (bits.left !== 0) throw corrupt('sequences that do not fit their bits');
@@ -347,7 +347,7 @@ function copy(source: Uint8Array, at: number, target: Uint8Array, to: number, le
     target.set(source.subarray(at, at + length), to);
     return;
   }
-  for (let i = 0; i < length; i++) target[to + i] = source[at + i]!;
+  for (let i = 0; i < length; i++) target[to + i] = source[at + i];
 }
 
 /** Up to 31 bits; BackwardBits.read() has at most 25. */

@@ -20,7 +20,7 @@ export class BackwardBits {
 
   /** @throws DecodeError without a marker. */
   open(bytes: Uint8Array, start: number, end: number): void {
-    const last = end > start ? bytes[end - 1]! : 0;
+    const last = end > start ? bytes[end - 1] : 0;
     if (last === 0) throw corrupt('a bit stream without an end mark');
     this.#bytes = bytes;
     this.#start = start;
@@ -33,7 +33,7 @@ export class BackwardBits {
     if (this.left < 0) return 0;
     const bytes = this.#bytes;
     const at = this.#start + (this.left >> 3);
-    const word = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+    const word = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
     return (word >>> (this.left & 7)) & ((1 << count) - 1);
   }
 }
@@ -67,7 +67,7 @@ export class FseTable {
 
   /** From a description in `bytes[at .. end)` (RFC 8878, 4.1.1). @throws DecodeError */
   read(bytes: Uint8Array, at: number, end: number): End {
-    const log = (at < end ? bytes[at]! & 15 : 15) + 5;
+    const log = (at < end ? bytes[at] & 15 : 15) + 5;
     if (log > this.#maxLog) throw corrupt('an FSE table over its maximum size');
     let position = at * 8 + 4;
     let remaining = 1 << log;
@@ -103,21 +103,21 @@ export class FseTable {
     const size = 1 << log;
     let high = size - 1;
     for (let symbol = 0; symbol < frequencies.length; symbol++) {
-      const frequency = frequencies[symbol]!;
+      const frequency = frequencies[symbol];
       if (frequency === -1) symbols[high--] = symbol;
       NEXT[symbol] = Math.abs(frequency);
     }
     const step = (size >> 1) + (size >> 3) + 3;
     let position = 0;
     for (let symbol = 0; symbol < frequencies.length; symbol++) {
-      for (let i = frequencies[symbol]!; i > 0; i--) {
+      for (let i = frequencies[symbol]; i > 0; i--) {
         symbols[position] = symbol;
         do position = (position + step) & (size - 1);
         while (position > high);
       }
     }
     for (let state = 0; state < size; state++) {
-      const next = NEXT[symbols[state]!]!++;
+      const next = NEXT[symbols[state]]++;
       const width = log - highBit(next);
       bits[state] = width;
       bases[state] = (next << width) - size;
@@ -133,7 +133,7 @@ const NEXT = new Uint16Array(256);
 /** `count` ≤ 16 bits at bit `position` of `bytes`, lowest first; zeros behind the end. */
 function forwardBits(bytes: Uint8Array, position: number, count: number): number {
   const at = position >> 3;
-  const word = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16);
+  const word = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16);
   return (word >>> (position & 7)) & ((1 << count) - 1);
 }
 
@@ -147,7 +147,7 @@ export class HuffmanTable {
 
   /** From a description in `bytes[at .. end)` (RFC 8878, 4.2.1). @throws DecodeError */
   read(bytes: Uint8Array, at: number, end: number): End {
-    const header = at < end ? bytes[at]! : 0;
+    const header = at < end ? bytes[at] : 0;
     const packed = header >= 128;
     const dataAt = at + 1 + (packed ? (header - 126) >> 1 : header);
     if (dataAt > end) throw corrupt('a Huffman table that is cut off');
@@ -168,17 +168,17 @@ export class HuffmanTable {
     while (out < to && left >= maxBits) {
       const low = left - maxBits;
       const at = start + (low >> 3);
-      const word = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16);
+      const word = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16);
       const index = (word >>> (low & 7)) & mask;
-      target[out++] = symbols[index]!;
-      left -= bits[index]!;
+      target[out++] = symbols[index];
+      left -= bits[index];
     }
     // The last symbols' codes may be shorter than an index: zeros fill it up.
     while (out < to && left > 0) {
-      const word = bytes[start]! | (bytes[start + 1]! << 8);
+      const word = bytes[start] | (bytes[start + 1] << 8);
       const index = ((word & ((1 << left) - 1)) << (maxBits - left)) & mask;
-      target[out++] = symbols[index]!;
-      left -= bits[index]!;
+      target[out++] = symbols[index];
+      left -= bits[index];
     }
     if (out !== to || left !== 0) throw corrupt('Huffman data that does not fit its size');
   }
@@ -208,7 +208,7 @@ const WEIGHTS_TABLE = new FseTable(6, 12);
 /** `count` weights of four bits, the first in the higher half of its byte. */
 function unpackWeights(bytes: Uint8Array, at: number, count: number): number {
   for (let i = 0; i < count; i++) {
-    const pair = bytes[at + (i >> 1)]!;
+    const pair = bytes[at + (i >> 1)];
     WEIGHTS[i] = i & 1 ? pair & 15 : pair >> 4;
   }
   return count;
@@ -225,12 +225,12 @@ function decodeWeights(bytes: Uint8Array, at: number, end: number): number {
   // The bound is not only for the array: a table of a single symbol takes no bits and would go on forever.
   while (STREAM.left >= 0) {
     if (count > 253) throw corrupt('too many Huffman weights');
-    WEIGHTS[count++] = table.symbols[state]!;
-    const next = table.bases[state]! + STREAM.read(table.bits[state]!);
+    WEIGHTS[count++] = table.symbols[state];
+    const next = table.bases[state] + STREAM.read(table.bits[state]);
     state = other;
     other = next;
   }
-  WEIGHTS[count++] = table.symbols[state]!;
+  WEIGHTS[count++] = table.symbols[state];
   return count;
 }
 
@@ -249,7 +249,7 @@ function completeWeights(count: number): number {
 /** Indexes that the first `count` symbols take. */
 function totalOf(count: number): number {
   let total = 0;
-  for (let i = 0; i < count; i++) if (WEIGHTS[i]! > 0) total += 1 << (WEIGHTS[i]! - 1);
+  for (let i = 0; i < count; i++) if (WEIGHTS[i] > 0) total += 1 << (WEIGHTS[i] - 1);
   return total;
 }
 

@@ -78,7 +78,8 @@ export async function pull(client: PullClient, dest: string, options: PullOption
     await job.run();
     const { files } = job.progress;
     const failed = [...plan.failed, ...job.failed];
-    const wireBytes = bytesBefore === undefined ? undefined : client.stats!().bytesRead - bytesBefore;
+    const bytesAfter = client.stats?.().bytesRead ?? 0;
+    const wireBytes = bytesBefore === undefined ? undefined : bytesAfter - bytesBefore;
     return { files, bytes: job.fetchedBytes, skipped, failed, notes, wireBytes };
   } finally {
     destination.close();

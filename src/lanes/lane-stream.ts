@@ -12,6 +12,7 @@ import type { Connection } from '../connection/connection.ts';
 import type { Writer } from '../connection/writer.ts';
 import { Backlog, type ConnectionFlow } from '../reactor/flow.ts';
 import { IdTable } from '../reactor/id-table.ts';
+import { errorOf } from '../wire/thrown.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { WaitProbe } from './adaptive.ts';
 import type { ContextBudget, IdleContext } from './budget.ts';
@@ -23,10 +24,12 @@ export interface StreamEvents {
   onFrame(requestId: number, last: boolean, rawLength: number): void;
   /** A record about a call in a lane: `want`, `wantRoom`, `lookup`, `pieces` or `dataRead`. */
   onCallRecord(record: BatchReader): void;
-  /** A handler of `command` threw something that is not meant for the peer. */
-  report(error: string, command: string): void;
+  /** A handler of `command`, or an encoder, threw something that is not meant for the peer. */
+  report(error: Error, command: string | undefined): void;
   /** `handlers` more, or fewer if negative, are at work although their response is over; so are bytes of arguments held. */
   linger(handlers: number, argumentBytes: number): void;
+  /** The response cannot be encoded, and what has come of it is all. */
+  onUnencoded(requestId: number): void;
   /** A stream is gone with its lane, in the middle of the responses to these requests. */
   onLost(requests: Iterable<number>, reason: string): void;
 }
@@ -49,6 +52,7 @@ export class LaneStream implements SlotOwner, IdleContext {
   readonly #cost: number;
   readonly #events: StreamEvents;
   readonly #over: (stream: LaneStream, ended: boolean) => void;
+  readonly #perRequest: boolean;
   /** Requests whose response is on its way here. */
   readonly requests = new IdTable<true>();
   /** Bytes handed in and not yet encoded; handlers wait when there are many. */
@@ -79,6 +83,7 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.usedAt = budget.tick();
     this.lane = lane;
     this.id = setup.streamId;
+    this.#perRequest = setup.perRequest;
     this.profile = setup.profile;
     this.writer = connection.writer;
     this.#flow = connection.flow;
@@ -164,15 +169,37 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.#flow.output.give(rawLength);
   }
 
+  /** The encoder failed: what was handed in never reaches the peer, and uses up none of its window. */
+  #unencoded({ requestId, flags, extra: rawLength }: BatchReader): void {
+    const credited = (flags & FrameFlag.beside) === 0;
+    this.backlog.leave(rawLength, credited);
+    this.#probe?.left(this, rawLength);
+    if ((flags & FrameFlag.last) !== 0) {
+      this.requests.delete(requestId);
+      this.#events.onUnencoded(requestId);
+      this.tell(Op.failureSeen, requestId, 0);
+    }
+    this.#flow.output.give(rawLength);
+    if (credited) this.#flow.refund(rawLength);
+    if (this.#perRequest) this.#giveUpAll();
+  }
+
+  /** The stream is nobody else's, and will end with no frame: what is still on its way to the encoder is lost. */
+  #giveUpAll(): void {
+    this.#over(this, false);
+    this.#flow.lose(this.backlog);
+  }
+
   onRecord(record: BatchReader): void {
     if (record.op === Op.callEnded) this.#callEnded(record.requestId);
     else if (record.op === Op.report) this.#report(record);
+    else if (record.op === Op.unencoded) this.#unencoded(record);
     else this.#events.onCallRecord(record);
   }
 
   #report(record: BatchReader): void {
     const [command, error] = unpackPieces(record.payload).map(decodeUtf8);
-    this.#events.report(error, command);
+    this.#events.report(errorOf(JSON.parse(error)), command || undefined);
   }
 
   #callEnded(requestId: number): void {

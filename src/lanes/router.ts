@@ -7,6 +7,7 @@ import type { Connection } from '../connection/connection.ts';
 import type { Tuning } from '../encoding/codec.ts';
 import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType } from '../wire/frame.ts';
+import { describe, watchRejection } from '../wire/thrown.ts';
 import { Ladder, LinkProbe, ladderOf, RUNG_STREAMS, type Rung, WaitProbe } from './adaptive.ts';
 import { CacheStreams } from './cache-stream.ts';
 import { addFigures, figuresOf, type StreamFigures } from './figures.ts';
@@ -71,7 +72,8 @@ export class Router {
   readonly #ids = new OutgoingStreamIds('server');
   readonly cacheStreams: CacheStreams;
   #options: RouterOptions;
-  #places: Place[] = [];
+  /** Frozen, because policies of users are given them. */
+  #places: readonly Place[] = [];
   #rungs: readonly Rung[] = [];
   /** Under `adaptive`. */
   #ladder: Ladder | undefined;
@@ -114,7 +116,7 @@ export class Router {
     this.#options = options;
     const { adaptive, profile, streams, level } = options;
     if (!adaptive) {
-      this.#places = Array.from({ length: streams }, (_, index) => new Place(index, level));
+      this.#places = Object.freeze(Array.from({ length: streams }, (_, index) => new Place(index, level)));
       return;
     }
     this.#rungs = ladderOf(profile);
@@ -203,7 +205,8 @@ export class Router {
     const index = this.#options.policy(query, this.#places);
     const place = Number.isInteger(index) ? this.#places[index] : undefined;
     if (place === undefined) {
-      throw new RangeError(`the policy chose stream ${String(index)} of ${this.#places.length}`);
+      watchRejection(index, () => undefined);
+      throw new RangeError(`the policy chose stream ${describe(index)} of ${this.#places.length}`);
     }
     return place;
   }

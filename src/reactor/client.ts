@@ -21,6 +21,7 @@ import {
 } from '../wire/payloads.ts';
 import { IdTable } from './id-table.ts';
 import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
+import { Rate } from './rate.ts';
 
 /** What the owner of a {@link ClientReactor} has to do. */
 export type ClientAction<T> =
@@ -33,6 +34,8 @@ export type ClientAction<T> =
   | { readonly kind: 'text'; readonly request: T; readonly text: string }
   | { readonly kind: 'progress'; readonly request: T; readonly progress: Progress }
   | { readonly kind: 'settings'; readonly settings: SenderSettings }
+  /** The server takes more command data: of one request, or with ID 0 of the connection (protocol C4). */
+  | { readonly kind: 'credit'; readonly requestId: number; readonly bytes: number }
   | { readonly kind: 'ping'; readonly payload: Uint8Array }
   | { readonly kind: 'pong'; readonly payload: Uint8Array }
   /** The server will answer requests up to `lastRequestId` and no new ones (protocol C5). */
@@ -48,12 +51,18 @@ export class ClientReactor<T> {
   readonly #frames: IncomingFrames;
   /** Busy IDs; undefined for cancelled requests whose last frame has not come yet. */
   readonly #requests = new IdTable<T | undefined>();
+  readonly #now: () => number;
+  readonly #pings: Rate;
+  readonly #credits: Rate;
   #actions: ClientAction<T>[] = [];
   #nextId = 1;
   #errored = false;
   #framesSeen = false;
 
   constructor(limits: Limits, decoders: Decoders, now: () => number = () => performance.now()) {
+    this.#now = now;
+    this.#pings = new Rate(limits, 'maxPings', 'pings');
+    this.#credits = new Rate(limits, 'maxCredits', 'credit frames');
     this.#frames = new IncomingFrames('server', limits, decoders, this.#receive, now);
   }
 
@@ -93,6 +102,11 @@ export class ClientReactor<T> {
   /** Stop caring about a request that the server has been told to cancel; its ID stays busy until it has answered. */
   forget(requestId: number): void {
     if (this.#requests.has(requestId)) this.#requests.set(requestId, undefined);
+  }
+
+  /** Whether a request was given up whose last frame has not come. */
+  isForgotten(requestId: number): boolean {
+    return this.#requests.has(requestId) && this.#requests.get(requestId) === undefined;
   }
 
   /**
@@ -204,10 +218,11 @@ export class ClientReactor<T> {
         this.#actions.push({ kind: 'settings', settings: decodeSenderSettings(payload) });
         return;
       case FrameType.credit:
-        // Credit counts response bytes; a server grants it for nothing that we send.
-        decodeCredit(payload);
+        this.#credits.count(this.#now());
+        this.#actions.push({ kind: 'credit', requestId: frame.requestId, bytes: decodeCredit(payload) });
         return;
       case FrameType.ping:
+        this.#pings.count(this.#now());
         this.#actions.push({
           kind: (frame.flags & PingFlag.reply) === 0 ? 'ping' : 'pong',
           payload: decodePing(payload).slice(),

@@ -1,5 +1,6 @@
 /** What a command's handler is given and what it may yield: the contract between millrace and its users. */
 
+import { type ByteSource, type Bytes, kindOf } from '../wire/bytes.ts';
 import type { TextAtom } from '../wire/payloads.ts';
 
 /** One command as its handler sees it. */
@@ -11,17 +12,27 @@ export interface CommandRequest<Input = undefined> {
   readonly input: Input;
   /** The argument as UTF-8 text, or undefined when it was not given. */
   text(name: string): string | undefined;
-  /** Command data as it arrives; empty when the command has none. Can be iterated once. */
+  /**
+   * Command data as it arrives; empty when the command has none. Can be iterated once. Its pieces are cut as it came, not as
+   * the client gave it: for messages use {@link records}.
+   */
   readonly data: AsyncIterable<Uint8Array>;
-  /** Fires when the request is cancelled, its deadline passes or the connection ends. */
+  /**
+   * Fires when the request is cancelled, its deadline passes or the connection ends. What its listeners throw goes to the
+   * server's `onError`.
+   */
   readonly signal: AbortSignal;
 }
 
-/** A line for the person at the other end, rendered there (protocol A3). */
+/** Lines for the person at the other end, rendered there (protocol A3); at most 32 768 bytes. */
 export class TextOutput {
   readonly atoms: readonly TextAtom[];
-  constructor(...atoms: TextAtom[]) {
-    this.atoms = atoms;
+
+  /** A string is shown as it is: its `%` means nothing. A line ends with a newline of its own. */
+  constructor(...atoms: (TextAtom | string)[]) {
+    this.atoms = atoms.map((atom) =>
+      typeof atom === 'string' ? { format: '%s', labels: [], args: [atom] } : atom,
+    );
   }
 }
 
@@ -43,12 +54,19 @@ export class ProgressOutput {
   }
 }
 
+/** Makes the bytes of cached output. */
+export type Produce = () => Bytes | Promise<Bytes>;
+
 /** Bytes that many responses share: compressed once, then spliced into any connection (see {@link cached}). */
 export class CachedOutput {
   readonly key: string;
-  readonly produce: () => Uint8Array | Promise<Uint8Array>;
+  readonly produce: Produce;
 
-  constructor(key: string, produce: () => Uint8Array | Promise<Uint8Array>) {
+  constructor(key: string, produce: Produce) {
+    if (typeof key !== 'string')
+      throw new TypeError(`the key of cached output is a string, not ${kindOf(key)}`);
+    if (typeof produce !== 'function')
+      throw new TypeError(`cached output is produced by a function, not ${kindOf(produce)}`);
     this.key = key;
     this.produce = produce;
   }
@@ -58,16 +76,24 @@ export class CachedOutput {
  * Output that a handler yields instead of bytes when many requests share it. The first request for `key` runs
  * `produce` and compresses its bytes once; later ones cost neither. The key must change when the bytes do.
  */
-export function cached(key: string, produce: () => Uint8Array | Promise<Uint8Array>): CachedOutput {
+export function cached(key: string, produce: Produce): CachedOutput {
   return new CachedOutput(key, produce);
 }
 
-/** What a handler may yield. Bytes belong to millrace once yielded; strings go out as UTF-8. */
-export type Output = Uint8Array | string | TextOutput | ProgressOutput | CachedOutput;
+/**
+ * What a handler may yield. Bytes, in any buffer or view, belong to millrace once yielded; strings go out as UTF-8; a
+ * Blob or a stream goes out as the pieces that it gives.
+ *
+ * The bytes of a response have no boundaries: what was yielded as one piece may arrive as several, and several as one.
+ * Who needs messages yields {@link records}.
+ */
+export type Output = Bytes | string | ByteSource | TextOutput | ProgressOutput | CachedOutput;
 
 /**
- * A command's code: an async generator of output, or for short answers just the output.
- * A thrown CommandError reaches the peer with its message; anything else as an internal error without details.
+ * A command's code: an async generator of output, or for short answers just the output. Each `yield` adds to the bytes of
+ * the response, which have no boundaries: for messages, `yield* records(…)`.
+ * A thrown CommandError reaches the peer with its message; anything else as an internal error without details, and the
+ * server's `onError` as an Error. Whatever a handler throws, returns or yields, it fails its own request and no other.
  */
 // biome-ignore lint/suspicious/noExplicitAny: a handler of any input is one.
 export type Handler<Input = any> = (

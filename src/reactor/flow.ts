@@ -6,6 +6,7 @@
  * output that waits anywhere on our side of the connection; and what waits for the encoder of its stream.
  */
 
+import { ConnectionData, RequestData } from './data-flow.ts';
 import { SendWindow } from './window.ts';
 
 /** What a gate may hold of its shared one's level whatever the others hold, in bytes. */
@@ -144,7 +145,8 @@ export class ConnectionFlow {
   listener: FlowListener = NOBODY;
   #window = new SendWindow(undefined);
   #requestWindow: number | undefined;
-  #unreadData = 0;
+  /** Command data that comes. */
+  readonly data = new ConnectionData(() => this.listener.dataRead());
   /** By request, each with how it goes on: one that is over must not stay here until credit comes, for it may never. */
   readonly #creditWaiters = new Map<RequestFlow, () => void>();
 
@@ -230,24 +232,6 @@ export class ConnectionFlow {
     this.#creditWaiters.clear();
     return waiters;
   }
-
-  // ------------------------------------------------------------------------------------- what has come
-
-  /** What the command data costs to hold that has come and has not been read, in bytes. */
-  get unreadData(): number {
-    return this.#unreadData;
-  }
-
-  /** For {@link RequestFlow}. */
-  dataCame(cost: number): void {
-    this.#unreadData += cost;
-  }
-
-  /** For {@link RequestFlow}. */
-  dataRead(cost: number): void {
-    this.#unreadData -= cost;
-    this.listener.dataRead();
-  }
 }
 
 /** Room for output lets pieces shrink to this, not further: dribbles cost more than they bring. */
@@ -266,13 +250,15 @@ export class RequestFlow {
   readonly #window: SendWindow;
   /** What waits for the stream's encoder, where the response is handed to one from this thread. */
   backlog: Backlog | undefined;
+  /** Its command data that comes. */
+  readonly data: RequestData;
   #reserved = 0;
-  #unreadData = 0;
 
-  constructor(connection: ConnectionFlow, owner: FlowOwner) {
+  constructor(connection: ConnectionFlow, owner: FlowOwner, requestId: number) {
     this.#connection = connection;
     this.#owner = owner;
     this.#window = new SendWindow(connection.requestWindow);
+    this.data = new RequestData(connection.data, requestId);
   }
 
   /** The request cannot go on, because of what it waits for or makes us hold. */
@@ -362,29 +348,10 @@ export class RequestFlow {
     this.#connection.refund(bytes);
   }
 
-  // ----------------------------------------------------------------------------------------- receiving
-
-  /** What its command data costs to hold that has come and has not been read, in bytes. */
-  get unreadData(): number {
-    return this.#unreadData;
-  }
-
-  /** Command data has come; `cost`: what it takes to hold it, in bytes. */
-  dataCame(cost: number): void {
-    this.#unreadData += cost;
-    this.#connection.dataCame(cost);
-  }
-
-  /** The handler has taken, or will never take, command data that cost this to hold. */
-  dataRead(cost: number): void {
-    this.#unreadData -= cost;
-    this.#connection.dataRead(cost);
-  }
-
   /** The request is over: it waits for nothing, and what it held is there for others. */
   close(): void {
     if (this.#reserved !== 0) this.refund(this.#reserved);
     this.#connection.stopWaiting(this);
-    if (this.#unreadData > 0) this.dataRead(this.#unreadData);
+    this.data.close();
   }
 }

@@ -56,6 +56,11 @@ export class IncomingFrames {
     return this.#heldBytes;
   }
 
+  /** True while frames of the request wait for a decoder. */
+  holds(requestId: number): boolean {
+    return this.#held.has(requestId);
+  }
+
   /** True while some frame waits for a decoder. */
   get waiting(): boolean {
     return this.#held.size > 0;
@@ -103,10 +108,16 @@ export class IncomingFrames {
   }
 
   #pass(frame: Frame): void {
-    if (this.#held.size > 0 && this.#held.has(frame.requestId)) {
+    if (this.#held.size > 0 && this.#held.has(frame.requestId) && !this.#overtakes(frame)) {
       const kept = compact(frame);
       this.#hold({ frame: kept, payload: kept.payload, lost: undefined, cost: 0 });
     } else this.#receive(frame, frame.payload, undefined);
+  }
+
+  /** Cancel and credit wait for no data; but for the name of their command, without which they mean nothing. */
+  #overtakes({ type, requestId }: Frame): boolean {
+    if (type !== FrameType.cancel && type !== FrameType.credit) return false;
+    return !this.#held.get(requestId)?.some(({ frame }) => frame.type === FrameType.commandName);
   }
 
   #hold(ticket: Ticket): void {

@@ -1,34 +1,31 @@
 /** The handler's side of a request: arguments, command data as it arrives, and the signal that it is over. */
 
-import { PIECE_COST } from '../wire/limits.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { CommandRequest } from './command.ts';
+import { PieceQueue } from './piece-queue.ts';
+import { guardedController } from './signal.ts';
 
 /** Pieces up to this size are copied out of what arrived, so that they do not keep a whole input chunk alive. */
 const COPY_BELOW = 32 * 1024;
 
-/** What a piece of command data costs while it waits to be read, in bytes (protocol B-limits, `maxBufferedInput`). */
-export function costOf(piece: Uint8Array): number {
-  return piece.length + PIECE_COST;
-}
-
 /** Command data between the reactor, which pushes, and the handler, which iterates. */
 export class DataQueue implements AsyncIterable<Uint8Array> {
-  readonly #onRead: (cost: number) => void;
-  #pieces: Uint8Array[] = [];
+  readonly #onRead: (bytes: number) => void;
+  readonly #pieces = new PieceQueue();
   #ended = false;
   #error: Error | undefined;
   #wake: (() => void) | undefined;
   #dropped = false;
 
-  /** `onRead` is told what the pieces cost that the handler has taken, or will never take: {@link costOf}. */
-  constructor(onRead: (cost: number) => void) {
+  /** `onRead` is told how many bytes the handler has taken, or will never take. */
+  constructor(onRead: (bytes: number) => void) {
     this.#onRead = onRead;
   }
 
   push(bytes: Uint8Array, last: boolean): void {
-    if (this.#dropped || bytes.length === 0) this.#onRead(costOf(bytes));
-    else this.#pieces.push(bytes.length < COPY_BELOW ? bytes.slice() : bytes);
+    if (this.#dropped) this.#read(bytes.length);
+    else if (bytes.length < COPY_BELOW) this.#pieces.push(bytes);
+    else this.#pieces.pushOwn(bytes);
     if (last) this.#ended = true;
     this.#wake?.();
   }
@@ -42,9 +39,9 @@ export class DataQueue implements AsyncIterable<Uint8Array> {
   /** The handler is over: what is queued, and all that still arrives, counts as read. */
   drop(): void {
     this.#dropped = true;
-    const cost = this.#pieces.reduce((sum, piece) => sum + costOf(piece), 0);
-    this.#pieces = [];
-    if (cost > 0) this.#onRead(cost);
+    const { length } = this.#pieces;
+    this.#pieces.takeAll();
+    this.#read(length);
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
@@ -52,11 +49,15 @@ export class DataQueue implements AsyncIterable<Uint8Array> {
       if (this.#error !== undefined) throw this.#error;
       const piece = this.#pieces.shift();
       if (piece !== undefined) {
-        this.#onRead(costOf(piece));
+        this.#read(piece.length);
         yield piece;
       } else if (this.#ended) return;
       else await this.#arrival();
     }
+  }
+
+  #read(bytes: number): void {
+    if (bytes > 0) this.#onRead(bytes);
   }
 
   #arrival(): Promise<void> {
@@ -72,10 +73,18 @@ export class HandlerRequest implements CommandRequest {
   readonly command: string;
   readonly args: ReadonlyMap<string, Uint8Array>;
   readonly data: AsyncIterable<Uint8Array>;
+  readonly #report: (error: unknown) => void;
   #controller: AbortController | undefined;
   #aborted: Error | undefined;
 
-  constructor(command: string, args: ReadonlyMap<string, Uint8Array>, data: AsyncIterable<Uint8Array>) {
+  /** `report` is told what listeners of the signal throw. */
+  constructor(
+    command: string,
+    args: ReadonlyMap<string, Uint8Array>,
+    data: AsyncIterable<Uint8Array>,
+    report: (error: unknown) => void,
+  ) {
+    this.#report = report;
     this.command = command;
     this.args = args;
     this.data = data;
@@ -90,7 +99,7 @@ export class HandlerRequest implements CommandRequest {
   /** Made when it is first asked for: most handlers never do. */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
-      this.#controller = new AbortController();
+      this.#controller = guardedController(this.#report);
       if (this.#aborted !== undefined) this.#controller.abort(this.#aborted);
     }
     return this.#controller.signal;

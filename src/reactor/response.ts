@@ -5,15 +5,29 @@
  * goes on, so that the last frame of a response can say that it is the last; the end of the tick releases them.
  */
 
+import { bytesOrTextOf, kindOf } from '../wire/bytes.ts';
 import { CommandError } from '../wire/errors.ts';
+import { asError } from '../wire/thrown.ts';
 import {
   CachedOutput,
   type CommandRequest,
+  cached,
   type Handler,
   type Output,
   ProgressOutput,
   TextOutput,
 } from './command.ts';
+import {
+  isPromise,
+  isSpecial,
+  iteratorOf,
+  nestedIteratorOf,
+  type Step,
+  settle,
+  stepOf,
+  type UserIterator,
+} from './output.ts';
+import { PendingBytes } from './pending-bytes.ts';
 
 /** Where the frames of one response go. */
 export interface ResponseSink {
@@ -44,19 +58,13 @@ export interface ResponseSink {
   ended(): void;
 }
 
-type AnyIterator = AsyncIterator<Output> | Iterator<Output>;
-
-const utf8 = new TextEncoder();
-/** No chunks; never added to. */
-const NONE: Uint8Array[] = [];
-
 export class ResponsePump {
   readonly #sink: ResponseSink;
   readonly #command: string;
   readonly #frameSize: number;
-  #iterator: AnyIterator | undefined;
-  #chunks: Uint8Array[] = NONE;
-  #length = 0;
+  /** The handler's, and those of what it has yielded that comes in pieces itself; the innermost last. */
+  readonly #iterators: UserIterator[] = [];
+  readonly #bytes = new PendingBytes();
   #cached: CachedOutput | undefined;
   /** What goes on once the bytes in hand have been sent far enough; set while we wait for allowance. */
   #blocked: (() => void) | undefined;
@@ -79,29 +87,34 @@ export class ResponsePump {
       this.#codeEnded();
       return;
     }
-    let output: ReturnType<Handler>;
     try {
-      output = handler(request);
-      this.#iterator = iteratorOf(output);
+      const output = handler(request);
+      const iterator = iteratorOf(output);
+      if (iterator !== undefined) this.#iterate(iterator, this.#handlerEnds);
+      else if (isPromise(output)) settle(output, this.#returned, this.#threw);
+      else this.#returned(output as Output | undefined);
     } catch (error) {
       this.#threw(error);
-      return;
     }
-    if (this.#iterator !== undefined) this.#step();
-    else if (isPromise(output)) {
-      output.then(
-        (value) => this.#returned(value),
-        (error) => this.#threw(error),
-      );
-    } else this.#returned(output as Output | undefined);
   }
 
   /** Sends what is held, because the tick ends before the handler has gone on. */
   flush(): void {
     this.#flushPlanned = false;
     if (this.#over || this.#blocked !== undefined) return;
-    if (this.#cached !== undefined) this.#sendCached(false, () => undefined);
-    else this.#drain(0, () => undefined);
+    this.#enter(() => {
+      if (this.#cached !== undefined) this.#sendCached(false, () => undefined);
+      else this.#drain(0, () => undefined);
+    });
+  }
+
+  /** Goes on from outside: nobody there could deal with what goes wrong, and it is this response's alone. */
+  #enter(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   /** Stops the handler; nothing more is sent but `message` as an application error, if given. */
@@ -115,12 +128,18 @@ export class ResponsePump {
 
   /** Lets a handler that is not at its end run its finally blocks: in the middle of an await, when that is over. */
   #unwind(): void {
-    const iterator = this.#iterator;
-    if (iterator === undefined || !this.#codeRuns) return;
-    new Promise((resolve) => resolve(iterator.return?.()))
-      .catch((error) => this.#sink.report(error))
-      .then(() => this.#codeEnded());
+    if (this.#iterators.length === 0 || !this.#codeRuns) return;
+    const ends = this.#iterators.splice(0).reverse().map(this.#return);
+    Promise.all(ends).then(() => this.#codeEnded());
   }
+
+  readonly #return = async (iterator: UserIterator): Promise<void> => {
+    try {
+      await iterator.return?.();
+    } catch (error) {
+      this.#sink.report(error);
+    }
+  };
 
   #codeEnded(): void {
     if (!this.#codeRuns) return;
@@ -128,65 +147,110 @@ export class ResponsePump {
     this.#sink.ended();
   }
 
-  #threw(error: unknown): void {
-    this.#codeEnded();
+  readonly #threw = (error: unknown): void => {
+    this.#iterators.pop();
+    if (this.#iterators.length === 0) this.#codeEnded();
     this.fail(error);
-  }
+  };
 
-  #returned(output: Output | undefined): void {
+  readonly #returned = (output: Output | undefined): void => {
+    try {
+      this.#takeReturned(output);
+    } catch (error) {
+      this.#threw(error);
+    }
+  };
+
+  #takeReturned(output: Output | undefined): void {
+    const bytes = bytesOrTextOf(output);
+    const iterator = bytes === undefined && !isSpecial(output) ? nestedIteratorOf(output) : undefined;
+    if (iterator !== undefined) {
+      this.#iterate(iterator, this.#handlerEnds);
+      return;
+    }
     this.#codeEnded();
     if (this.#over) return;
     if (output === undefined) this.#finish();
-    else if (!this.#sendWhole(output)) this.#take(output, () => this.#finish());
+    else if (bytes === undefined) this.#takeOther(output, () => this.#finish());
+    else if (!this.#sendWhole(bytes)) this.#append(bytes, () => this.#finish());
   }
 
   /** A response that is there at once and fits one frame needs nothing of what follows. */
-  #sendWhole(output: Output): boolean {
-    if (!(output instanceof Uint8Array) || output.length > this.#frameSize) return false;
-    if (this.#sink.allowance(output.length) < output.length) return false;
-    this.#sink.sendBytes(output, true);
+  #sendWhole(bytes: Uint8Array): boolean {
+    if (bytes.length > this.#frameSize || this.#sink.allowance(bytes.length) < bytes.length) return false;
+    this.#sink.sendBytes(bytes, true);
     this.#close();
     return true;
   }
 
-  #step(): void {
+  readonly #handlerEnds = (): void => {
+    this.#codeEnded();
+    this.#finish();
+  };
+
+  /** Takes all that `iterator` gives; then `end`. */
+  #iterate(iterator: UserIterator, end: () => void): void {
+    this.#iterators.push(iterator);
+    if (this.#over) this.#unwind();
+    else this.#step(iterator, end);
+  }
+
+  #step(iterator: UserIterator, end: () => void): void {
     if (this.#over) return;
     try {
-      const result = (this.#iterator as AnyIterator).next();
-      (result instanceof Promise ? result : Promise.resolve(result)).then(
-        (step) => this.#stepped(step),
-        (error) => this.#threw(error),
-      );
+      settle(iterator.next(), (result) => this.#stepped(iterator, result, end), this.#threw);
     } catch (error) {
       this.#threw(error);
     }
   }
 
-  #stepped(result: IteratorResult<Output>): void {
-    if (result.done) this.#codeEnded();
-    if (this.#over) return;
-    if (this.#blocked !== undefined) {
-      this.#parked = () => this.#stepped(result);
+  #stepped(iterator: UserIterator, result: unknown, end: () => void): void {
+    let step: Step;
+    try {
+      step = stepOf(result);
+    } catch (error) {
+      this.#threw(error);
       return;
     }
-    if (result.done) this.#finish();
-    else this.#take(result.value, () => this.#step());
+    if (step.done) this.#iterators.pop();
+    if (step.done && this.#iterators.length === 0) this.#codeEnded();
+    if (!this.#over)
+      this.#goOn(() => (step.done ? end() : this.#take(step.value, () => this.#step(iterator, end))));
+  }
+
+  /** Goes on with a step of the handler, now or when what is in hand has been sent far enough. */
+  #goOn(run: () => void): void {
+    if (this.#blocked !== undefined) this.#parked = run;
+    else this.#enter(run);
   }
 
   #take(output: Output, then: () => void): void {
-    if (this.#cached !== undefined) this.#sendCached(false, () => this.#take(output, then));
-    else if (output instanceof Uint8Array) this.#append(output, then);
-    else if (typeof output === 'string') this.#append(utf8.encode(output), then);
-    else if (output instanceof CachedOutput) {
-      this.#drain(0, () => {
-        this.#cached = output;
-        this.#planFlush();
-        then();
-      });
-    } else if (output instanceof TextOutput || output instanceof ProgressOutput) {
+    if (this.#cached !== undefined) {
+      this.#sendCached(false, () => this.#take(output, then));
+      return;
+    }
+    const bytes = bytesOrTextOf(output);
+    if (bytes !== undefined) this.#append(bytes, then);
+    else this.#takeOther(output, then);
+  }
+
+  #takeOther(output: unknown, then: () => void): void {
+    if (output instanceof CachedOutput) this.#takeCached(cached(output.key, output.produce), then);
+    else if (output instanceof TextOutput || output instanceof ProgressOutput)
       this.#drain(0, () => this.#sendBeside(output, then));
-    } else
-      this.fail(new TypeError('a handler may yield Uint8Array, string, text, progress or cached output'));
+    else {
+      const iterator = nestedIteratorOf(output);
+      if (iterator === undefined) throw noOutput(output);
+      this.#iterate(iterator, then);
+    }
+  }
+
+  #takeCached(output: CachedOutput, then: () => void): void {
+    this.#drain(0, () => {
+      this.#cached = output;
+      this.#planFlush();
+      then();
+    });
   }
 
   #sendBeside(output: TextOutput | ProgressOutput, then: () => void): void {
@@ -194,21 +258,14 @@ export class ResponsePump {
       this.#wait(() => this.#sendBeside(output, then));
       return;
     }
-    try {
-      if (output instanceof TextOutput) this.#sink.sendText(output);
-      else this.#sink.sendProgress(output);
-    } catch (error) {
-      this.fail(error);
-      return;
-    }
+    if (output instanceof TextOutput) this.#sink.sendText(output);
+    else this.#sink.sendProgress(output);
     then();
   }
 
   #append(bytes: Uint8Array, then: () => void): void {
     if (bytes.length > 0) {
-      if (this.#chunks === NONE) this.#chunks = [];
-      this.#chunks.push(bytes);
-      this.#length += bytes.length;
+      this.#bytes.add(bytes);
       this.#planFlush();
     }
     this.#drain(this.#frameSize, then);
@@ -221,26 +278,26 @@ export class ResponsePump {
       return;
     }
     this.#drain(this.#frameSize, () => {
-      const allowed = this.#sink.allowance(this.#length);
-      if (allowed < this.#length) {
-        if (allowed > 0) this.#sink.sendBytes(this.#gather(allowed), false);
+      const allowed = this.#sink.allowance(this.#bytes.length);
+      if (allowed < this.#bytes.length) {
+        if (allowed > 0) this.#sink.sendBytes(this.#bytes.take(allowed), false);
         this.#wait(() => this.#finish());
         return;
       }
-      this.#sink.sendBytes(this.#gather(this.#length), true);
+      this.#sink.sendBytes(this.#bytes.take(this.#bytes.length), true);
       this.#close();
     });
   }
 
   /** Sends whole frames until at most `keep` bytes are left, waiting where it must, then goes on with `then`. */
   #drain(keep: number, then: () => void): void {
-    while (this.#length > keep) {
-      const allowed = this.#sink.allowance(Math.min(this.#length, this.#frameSize));
+    while (this.#bytes.length > keep) {
+      const allowed = this.#sink.allowance(Math.min(this.#bytes.length, this.#frameSize));
       if (allowed === 0) {
         this.#wait(() => this.#drain(keep, then));
         return;
       }
-      this.#sink.sendBytes(this.#gather(allowed), false);
+      this.#sink.sendBytes(this.#bytes.take(allowed), false);
     }
     then();
   }
@@ -252,9 +309,11 @@ export class ResponsePump {
     this.#sink.sendCached(output, last, (bytes) => {
       if (this.#over) return;
       this.#blocked = undefined;
-      if (bytes === undefined) then();
-      else this.#append(bytes, last ? () => this.#finish() : then);
-      this.#unpark();
+      this.#enter(() => {
+        if (bytes === undefined) then();
+        else this.#append(bytes, last ? () => this.#finish() : then);
+        this.#unpark();
+      });
     });
   }
 
@@ -263,10 +322,12 @@ export class ResponsePump {
     this.#sink.wait(() => {
       if (this.#over || this.#blocked !== then) return;
       this.#blocked = undefined;
-      then();
-      this.#unpark();
-      // The flush of the tick that they came in found us blocked, and the handler may take its time.
-      if (this.#length > 0) this.#planFlush();
+      this.#enter(() => {
+        then();
+        this.#unpark();
+        // The flush of the tick that they came in found us blocked, and the handler may take its time.
+        if (this.#bytes.length > 0) this.#planFlush();
+      });
     });
   }
 
@@ -275,29 +336,6 @@ export class ResponsePump {
     if (parked === undefined || this.#blocked !== undefined) return;
     this.#parked = undefined;
     parked();
-  }
-
-  /** The oldest `length` bytes in hand, in one piece. */
-  #gather(length: number): Uint8Array {
-    this.#length -= length;
-    const first = this.#chunks[0];
-    if (first === undefined) return new Uint8Array(0);
-    if (first.length > length) {
-      this.#chunks[0] = first.subarray(length);
-      return first.subarray(0, length);
-    }
-    if (first.length === length) return this.#chunks.shift() as Uint8Array;
-    const gathered = new Uint8Array(length);
-    let filled = 0;
-    while (filled < length) {
-      const chunk = this.#chunks[0];
-      const part = chunk.subarray(0, length - filled);
-      gathered.set(part, filled);
-      filled += part.length;
-      if (part.length === chunk.length) this.#chunks.shift();
-      else this.#chunks[0] = chunk.subarray(part.length);
-    }
-    return gathered;
   }
 
   #planFlush(): void {
@@ -310,8 +348,9 @@ export class ResponsePump {
   fail(error: unknown): void {
     if (this.#over) return;
     this.#end();
-    if (!(error instanceof CommandError)) this.#sink.report(error);
-    this.#sink.sendError(publicMessage(this.#command, error));
+    const shown = asError(error);
+    if (!(shown instanceof CommandError)) this.#sink.report(shown);
+    this.#sink.sendError(publicMessage(this.#command, shown));
     this.#sink.done();
     this.#unwind();
   }
@@ -323,36 +362,19 @@ export class ResponsePump {
 
   #end(): void {
     this.#over = true;
-    this.#chunks = NONE;
-    this.#length = 0;
+    this.#bytes.clear();
     this.#cached = undefined;
     this.#parked = undefined;
     this.#blocked = undefined;
   }
 }
 
-function iteratorOf(value: unknown): AnyIterator | undefined {
-  if (typeof value !== 'object' || value === null || isOutput(value)) return undefined;
-  if (Symbol.asyncIterator in value) return (value as AsyncIterable<Output>)[Symbol.asyncIterator]();
-  if (Symbol.iterator in value) return (value as Iterable<Output>)[Symbol.iterator]();
-  return undefined;
-}
-
-function isPromise(value: unknown): value is Promise<Output | undefined> {
-  return typeof (value as Promise<unknown> | null | undefined)?.then === 'function';
-}
-
-function isOutput(value: unknown): value is Output {
-  return (
-    value instanceof Uint8Array ||
-    typeof value === 'string' ||
-    value instanceof CachedOutput ||
-    value instanceof TextOutput ||
-    value instanceof ProgressOutput
-  );
+function noOutput(output: unknown): TypeError {
+  const possible = 'bytes, strings, streams of these, text, progress or cached output';
+  return new TypeError(`a handler may yield ${possible}, not ${kindOf(output)}`);
 }
 
 /** What the peer is told; details of anything but a CommandError stay on this side. */
-function publicMessage(command: string, error: unknown): string {
+function publicMessage(command: string, error: Error): string {
   return error instanceof CommandError ? error.message : `command '${command}' failed: internal error`;
 }

@@ -18,6 +18,10 @@ export type ServerAction =
   | { readonly kind: 'run'; readonly command: ReceivedCommand }
   /** A piece of command data; the bytes are a view on what arrived: copy what must live on. */
   | { readonly kind: 'data'; readonly requestId: number; readonly bytes: Uint8Array; readonly last: boolean }
+  /** Command data has come of a request that does not wait for it; a client may have used up credit for it. */
+  | { readonly kind: 'unwanted'; readonly bytes: number }
+  /** A frame of command data was lost with its decoder; how many bytes it had is not known. */
+  | { readonly kind: 'lost-data' }
   /** Input ended before the command was whole: stop it, answer nothing (protocol B7). */
   | { readonly kind: 'abandon'; readonly requestId: number }
   /** The request cannot go on through our own fault; answer with an application error. */

@@ -69,19 +69,29 @@ export class ServerReactor {
     const running = this.#running;
     if (this.#receiving.size === 0) return running.size;
     const receivingOnly = this.#receiving.values().filter(({ requestId }) => !running.has(requestId));
-    return receivingOnly.length + running.size;
+    return receivingOnly.filter((request) => !this.#isOverForPeer(request)).length + running.size;
+  }
+
+  /** A request that is answered, and whose last frames wait for our decoder: the peer may have ended it by now. */
+  #isOverForPeer({ answered, requestId }: IncomingCommand): boolean {
+    return answered && this.#frames.holds(requestId);
   }
 
   /**
    * The command that has been arriving for too long at `nowMs`, if there is one: its arguments as a whole
-   * (`commandTimeout`) or its next frame (`idleTimeout`).
+   * (`commandTimeout`) or its next frame (`idleTimeout`). `waitsForUs`: whether the peer owes nothing of this request.
    */
-  overdue(nowMs: number): ProtocolError | undefined {
+  overdue(
+    nowMs: number,
+    waitsForUs: (requestId: number) => boolean = () => false,
+  ): ProtocolError | undefined {
     // Frames that wait for our own decoder are no delay of the peer's.
     if (this.#frames.heldBytes > 0) return undefined;
     const { commandTimeout, idleTimeout } = this.#limits;
-    for (const { requestId, expectsArguments, sinceMs, newestMs } of this.#receiving.values()) {
-      if (nowMs - newestMs >= idleTimeout) {
+    for (const command of this.#receiving.values()) {
+      const { requestId, expectsArguments, sinceMs, newestMs } = command;
+      if (waitsForUs(requestId)) command.newestMs = nowMs;
+      else if (nowMs - newestMs >= idleTimeout) {
         const text = `idleTimeout: request ${requestId} was idle for ${idleTimeout} ms in the middle of a command`;
         return new ProtocolError('timeout', text);
       }
@@ -253,7 +263,7 @@ export class ServerReactor {
     const id = frame.requestId;
     const request = this.#receiving.get(id);
     if (request === undefined) {
-      if (this.#cancelled.has(id)) return;
+      if (this.#cancelled.has(id)) return this.#unwanted(frame, payload);
       throw this.#unexpected(frame);
     }
     request.newestMs = this.#now();
@@ -292,6 +302,11 @@ export class ServerReactor {
     const last = request.takeData(frame, payload, this.#limits);
     if (last) this.#receiving.delete(requestId);
     if (this.#running.has(requestId)) this.#actions.push({ kind: 'data', requestId, bytes: payload, last });
+    else this.#unwanted(frame, payload);
+  }
+
+  #unwanted({ type }: Frame, { length: bytes }: Uint8Array): void {
+    if (type === FrameType.commandData && bytes > 0) this.#actions.push({ kind: 'unwanted', bytes });
   }
 
   #run(request: IncomingCommand): void {
@@ -303,6 +318,7 @@ export class ServerReactor {
   /** Our own decoder died. */
   #loseFrame(frame: Frame, message: string): void {
     const id = frame.requestId;
+    if (frame.type === FrameType.commandData) this.#actions.push({ kind: 'lost-data' });
     const isName = frame.type === FrameType.commandName;
     if (isName) this.#checkFree(id);
     const request = isName ? new IncomingCommand(id, '', false, false, this.#now()) : this.#stopReceiving(id);

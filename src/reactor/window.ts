@@ -1,6 +1,6 @@
 /**
  * The two ends of a window, as arithmetic alone (protocol C2, C4). Bytes are counted before encoding. For a response the
- * server has the sending end and the client the receiving one; for command data it would be the other way round.
+ * server has the sending end and the client the receiving one; for command data it is the other way round.
  */
 
 import { ProtocolError } from '../wire/errors.ts';
@@ -57,8 +57,14 @@ export class ReceiveWindow {
   /** Bytes that were released, and not granted again yet. */
   #released = 0;
 
-  /** `grant` sends credit: that the peer may send `bytes` more. */
-  constructor(size: number, grant: (bytes: number) => void) {
+  readonly #shared: boolean;
+
+  /**
+   * `grant` sends credit: that the peer may send `bytes` more. `shared`: some may hold much of the window for long, and
+   * the others must get by with what is left of it.
+   */
+  constructor(size: number, grant: (bytes: number) => void, shared = false) {
+    this.#shared = shared;
     this.size = size;
     this.#available = size;
     this.#grant = grant;
@@ -75,10 +81,17 @@ export class ReceiveWindow {
     return this.#available >= 0;
   }
 
+  /** Lets the peer send `bytes` more than the window's size. */
+  extend(bytes: number): void {
+    this.#available += bytes;
+    this.#grant(bytes);
+  }
+
   /** `bytes` need not be held any more. Credit goes for half a window: a frame for every piece costs more than it brings. */
   release(bytes: number): void {
     this.#released += bytes;
-    if (this.#released < this.size / 2) return;
+    const enough = this.#shared ? Math.min(this.size / 2, this.#available) : this.size / 2;
+    if (this.#released < enough) return;
     const released = this.#released;
     this.#released = 0;
     this.#available += released;

@@ -2,9 +2,12 @@
 
 import { inputOf } from '../options/schema.ts';
 import type { ReceivedCommand } from '../reactor/server-action.ts';
+import { kindOf } from '../wire/bytes.ts';
 import { CommandError } from '../wire/errors.ts';
 import { decodeUtf8 } from '../wire/payloads.ts';
+import { watchRejection } from '../wire/thrown.ts';
 import type { Admission } from './authorize.ts';
+import type { Command } from './commands.ts';
 import { ServedRequest } from './request.ts';
 import { type Asked, splitArguments } from './reserved.ts';
 import type { Session } from './session.ts';
@@ -51,7 +54,7 @@ export class Dispatch {
     const { name, mode } = request.command;
     const authorization = asked.authorization && decodeUtf8(asked.authorization);
     request.workBegins();
-    const refusal = await admission.ask({ command: name, mode, args: request.args, authorization });
+    const refusal = await admission.ask({ command: name, mode, args: new Map(request.args), authorization });
     request.workEnds();
     if (request.state === 'over') return;
     if (refusal === undefined) this.#validate(request, sensitive);
@@ -86,11 +89,19 @@ export class Dispatch {
     const { id, command, args } = request;
     const inLane = command.handler === undefined;
     try {
-      const query = { command: command.name, key: command.affinityKey?.(args) };
+      const query = { command: command.name, key: keyOf(command, args) };
       this.#session.router.acquire(id, query, sensitive, inLane, (stream) => request.start(stream));
     } catch (error) {
       this.#session.report(error, command.name);
       request.stop('internal error: no stream for the response');
     }
   }
+}
+
+/** What the user's code says belongs together. @throws TypeError when that is no text, and whatever it throws. */
+function keyOf({ affinityKey }: Command, args: ReadonlyMap<string, Uint8Array>): string | undefined {
+  const key: unknown = affinityKey?.(new Map(args)) ?? undefined;
+  if (key === undefined || typeof key === 'string') return key;
+  watchRejection(key, () => undefined);
+  throw new TypeError(`affinityKey gave ${kindOf(key)} instead of a string`);
 }

@@ -3,6 +3,7 @@
 import { compressOnLane } from '../lanes/compress.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
 import type { CachedOutput, Handler, ProgressOutput, TextOutput } from '../reactor/command.ts';
+import { producedBy } from '../reactor/output.ts';
 import { DataQueue, HandlerRequest, NO_DATA } from '../reactor/request.ts';
 import { ResponsePump, type ResponseSink } from '../reactor/response.ts';
 import { CommandError } from '../wire/errors.ts';
@@ -28,7 +29,7 @@ export class HandlerRun implements Run, ResponseSink {
   constructor(request: ServedRequest, handler: Handler) {
     this.#request = request;
     this.#handler = handler;
-    if (request.hasData) this.#data = new DataQueue((cost) => request.flow.dataRead(cost));
+    if (request.hasData) this.#data = new DataQueue((bytes) => request.flow.data.read(bytes));
   }
 
   start(stream: LaneStream | undefined): void {
@@ -36,7 +37,9 @@ export class HandlerRun implements Run, ResponseSink {
     const { name } = request.command;
     this.#stream = stream;
     request.flow.backlog = stream?.backlog;
-    this.#handlerRequest = new HandlerRequest(name, request.args, this.#data ?? NO_DATA);
+    this.#handlerRequest = new HandlerRequest(name, request.args, this.#data ?? NO_DATA, (error) =>
+      this.report(error),
+    );
     this.#handlerRequest.input = request.input as undefined;
     request.workBegins();
     this.#pump = new ResponsePump(name, this, request.session.frameSize);
@@ -178,8 +181,7 @@ export class HandlerRun implements Run, ResponseSink {
     const request = this.#request;
     request.workBegins();
     try {
-      const bytes = await output.produce();
-      if (!(bytes instanceof Uint8Array)) throw new TypeError('cached output must be a Uint8Array');
+      const bytes = await producedBy(output);
       if (request.state !== 'over') then(bytes);
     } catch (error) {
       this.#pump?.fail(error);

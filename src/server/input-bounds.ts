@@ -76,7 +76,7 @@ export class InputBounds implements FlowListener {
     if (!this.#source.wanted) return;
     const soft = this.#soft;
     const held = this.#held;
-    this.#source.holdDecoders(held > soft + STUCK_ROOM);
+    this.#source.holdDecoders(!this.#dataLimited && held > soft + STUCK_ROOM);
     if (this.#waitsForEver) this.#failForOutput();
     else if (this.#outputOverfull) this.#pauseForOutput();
     else if (held <= soft) {
@@ -87,7 +87,8 @@ export class InputBounds implements FlowListener {
 
   /** Answers a ping, at once or when less command data is unread. */
   pong(payload: Uint8Array): void {
-    if (this.#held <= this.#soft || this.#heldPongs.length >= MAX_HELD_PONGS) this.#sendPong(payload);
+    if (this.#dataLimited || this.#held <= this.#soft || this.#heldPongs.length >= MAX_HELD_PONGS)
+      this.#sendPong(payload);
     else this.#heldPongs.push(payload);
   }
 
@@ -96,7 +97,12 @@ export class InputBounds implements FlowListener {
   }
 
   get #held(): number {
-    return this.#flow.unreadData + this.#source.heldBytes;
+    return (this.#dataLimited ? 0 : this.#flow.data.unread) + this.#source.heldBytes;
+  }
+
+  /** What its handlers leave unread keeps nothing else of the peer from being read: windows bound it (protocol C4). */
+  get #dataLimited(): boolean {
+    return this.#flow.data.windows !== undefined;
   }
 
   get #outputOverfull(): boolean {
@@ -118,8 +124,8 @@ export class InputBounds implements FlowListener {
   }
 
   #checkStuck(held: number, soft: number): void {
-    const stuck = this.#dependOnCredit().filter(({ unreadData }) => unreadData > 0);
-    const stuckBytes = stuck.reduce((sum, { unreadData }) => sum + unreadData, 0);
+    const stuck = this.#dataLimited ? [] : this.#dependOnCredit().filter(({ data }) => data.unread > 0);
+    const stuckBytes = stuck.reduce((sum, { data }) => sum + data.unread, 0);
     if (held - stuckBytes > soft) this.#connection.pause();
     else if (held <= soft + STUCK_ROOM) this.#connection.resume();
     else for (const flow of stuck) flow.stop('too much command data for a response that is not read');

@@ -4,6 +4,7 @@ import { serialize } from 'node:v8';
 import { type BatchReader, CallFlag, LookupAnswer, Op, unpackPieces } from '../../workers/batch.ts';
 import type { CacheEntry } from '../lanes/cache.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
+import { PieceQueue } from '../reactor/piece-queue.ts';
 import { decodeUtf8, encodeUtf8 } from '../wire/payloads.ts';
 import type { CacheSplice } from './cache-splice.ts';
 import type { Run, ServedRequest } from './request.ts';
@@ -11,12 +12,18 @@ import type { Run, ServedRequest } from './request.ts';
 /** Bytes that a call may send before it hears from us again: at first, and at most for a long response. */
 const FIRST_GRANT = 64 * 1024;
 const MAX_GRANT = 512 * 1024;
+/** Pieces of command data that may be unread in the lane: what waits here takes little beside its bytes, however small. */
+const MAX_DATA_THERE = 64;
+const NOTHING = new Uint8Array(0);
 
 export class LaneCall implements Run {
   readonly #request: ServedRequest;
   #stream: LaneStream | undefined;
-  /** Command data that came before the call was started. */
-  #early: { bytes: Uint8Array; last: boolean }[] | undefined;
+  /** Command data that the lane has not got yet, and whether its end is in it. */
+  readonly #data = new PieceQueue();
+  #dataEnded = false;
+  /** Bytes of the pieces that the lane has and has not read to the end, oldest first. */
+  readonly #there: number[] = [];
   /** Bytes that a call of a long response should have left. */
   #grantTarget = FIRST_GRANT;
   /** Bytes that the call has asked for and not been granted. */
@@ -45,14 +52,14 @@ export class LaneCall implements Run {
       this.#request.fail('internal error: what the schema has made cannot be cloned for a worker');
       return;
     }
-    this.#stream = stream;
     const packed = [...args].flatMap(([key, value]) => [encodeUtf8(key), value]);
     if (packedInput !== undefined) packed.push(packedInput);
     // A call that may be idle must not keep what others need of the connection's window.
     if (!session.flow.limited) flow.reserve(flow.available(FIRST_GRANT));
     stream.call(command.laneHandler, id, encodeUtf8(command.name), packed, this.#flags, flow.reserved);
-    for (const { bytes, last } of this.#early ?? []) this.push(bytes, last);
-    this.#early = undefined;
+    // Only now: what hooks have done to the arguments may have thrown, and then no lane answers.
+    this.#stream = stream;
+    this.#sendData();
   }
 
   get #flags(): number {
@@ -61,12 +68,39 @@ export class LaneCall implements Run {
   }
 
   push(bytes: Uint8Array, last: boolean): void {
-    if (this.#stream !== undefined) {
-      this.#tell(Op.callData, last ? 1 : 0, bytes);
-      return;
+    this.#dataEnded = last;
+    if (this.#stream !== undefined && this.#data.length === 0 && this.#there.length < MAX_DATA_THERE)
+      this.#sendPiece(bytes, last);
+    else {
+      this.#data.push(bytes);
+      this.#sendData();
     }
-    this.#early ??= [];
-    this.#early.push({ bytes: bytes.slice(), last });
+  }
+
+  /** Hands on what waits, as far as the lane has read what it has. */
+  #sendData(): void {
+    if (this.#stream === undefined) return;
+    while (this.#data.length > 0 && this.#there.length < MAX_DATA_THERE) {
+      const piece = this.#data.shift() as Uint8Array;
+      this.#sendPiece(piece, this.#dataEnded && this.#data.length === 0);
+    }
+    if (this.#dataEnded && this.#data.length === 0) this.#sendPiece(NOTHING, true);
+  }
+
+  #sendPiece(bytes: Uint8Array, last: boolean): void {
+    if (last) this.#dataEnded = false;
+    if (bytes.length > 0) this.#there.push(bytes.length);
+    this.#tell(Op.callData, last ? 1 : 0, bytes);
+  }
+
+  /** The lane puts small pieces together: what it reads at a time may be several, or a part of the newest. */
+  #dataRead(bytes: number): void {
+    const there = this.#there;
+    let left = bytes;
+    while (there.length > 0 && left >= there[0]) left -= there.shift() as number;
+    if (there.length > 0) there[0] -= left;
+    this.#request.flow.data.read(bytes);
+    this.#sendData();
   }
 
   /** The lane answers, after the frames that are on their way. */
@@ -107,12 +141,12 @@ export class LaneCall implements Run {
       case Op.pieces:
         return this.#pieces(record);
       case Op.dataRead:
-        return this.#request.flow.dataRead(record.extra);
+        return this.#dataRead(record.extra);
     }
   }
 
   end(): void {
-    this.#early = undefined;
+    this.#data.takeAll();
   }
 
   // ------------------------------------------------------------------------------------------- grants

@@ -101,7 +101,7 @@ export interface ServerOptions {
    * Told of handlers' exceptions, broken connections, dead workers and a recording that failed; default: console.error is,
    * once a second at most, with the number of those left out.
    */
-  onError?: (error: unknown, about: ErrorContext) => void;
+  onError?: (error: Error, about: ErrorContext) => void;
 }
 
 /** What an error happened to. */

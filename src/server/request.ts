@@ -3,7 +3,6 @@
 import type { BatchReader } from '../../workers/batch.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
 import { type FlowOwner, RequestFlow } from '../reactor/flow.ts';
-import { costOf } from '../reactor/request.ts';
 import { CacheSplice } from './cache-splice.ts';
 import type { Command } from './commands.ts';
 import { HandlerRun } from './handler-run.ts';
@@ -45,6 +44,8 @@ export class ServedRequest implements FlowOwner {
   readonly session: Session;
   readonly args: ReadonlyMap<string, Uint8Array>;
   readonly hasData: boolean;
+  /** What its arguments took when they came, in bytes: handlers and hooks may do to them what they like. */
+  readonly argumentBytes: number;
   readonly flow: RequestFlow;
   /** What the command's schema has made of the arguments. */
   input: unknown;
@@ -68,8 +69,9 @@ export class ServedRequest implements FlowOwner {
     this.command = command;
     this.id = id;
     this.args = args;
+    this.argumentBytes = bytesIn(args);
     this.hasData = hasData;
-    this.flow = new RequestFlow(session.flow, this);
+    this.flow = new RequestFlow(session.flow, this, id);
     const { handler } = command;
     this.#run = handler === undefined ? new LaneCall(this) : new HandlerRun(this, handler);
   }
@@ -104,7 +106,7 @@ export class ServedRequest implements FlowOwner {
 
   /** A piece of command data; copied when it has to be kept. */
   pushData(bytes: Uint8Array, last: boolean): void {
-    this.flow.dataCame(costOf(bytes));
+    this.flow.data.came(bytes.length);
     this.#run.push(bytes, last);
   }
 
@@ -160,13 +162,6 @@ export class ServedRequest implements FlowOwner {
     if (--this.#atWork === 0 && this.#state === 'over') this.session.linger(-1, -this.argumentBytes);
   }
 
-  /** What its arguments take, in bytes. */
-  get argumentBytes(): number {
-    let bytes = 0;
-    for (const [name, value] of this.args) bytes += name.length + value.length;
-    return bytes;
-  }
-
   /** Ends with an error of ours that no lane sends, or without one. */
   fail(message: string | undefined): void {
     if (message !== undefined) this.session.sendError(this.id, message, this.session.frameSize);
@@ -188,4 +183,10 @@ export class ServedRequest implements FlowOwner {
     this.flow.close();
     this.session.finished(this, lingers ? this.argumentBytes : undefined);
   }
+}
+
+function bytesIn(args: ReadonlyMap<string, Uint8Array>): number {
+  let bytes = 0;
+  for (const [name, value] of args) bytes += name.length + value.length;
+  return bytes;
 }

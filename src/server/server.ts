@@ -12,13 +12,14 @@ import { placeOf } from '../options/place.ts';
 import { given } from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
+import { asError, describe, watchRejection } from '../wire/thrown.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
 import { commandTable } from './built-in.ts';
 import type { CommandTable } from './commands.ts';
 import { encoderOptions } from './encoder-options.ts';
 import { ErrorLog } from './error-log.ts';
 import { type Address, type ListenAddress, Listener } from './listener.ts';
-import { type CheckedOptions, checkOptions, type ServerOptions } from './options.ts';
+import { type CheckedOptions, checkOptions, type ErrorContext, type ServerOptions } from './options.ts';
 import { Session, type SessionContext } from './session.ts';
 import { Sessions } from './sessions.ts';
 import { type ServerStats, statsOf } from './stats.ts';
@@ -60,7 +61,7 @@ export function makeServer(options: ServerOptions, lanes?: LanePool): Server {
   return new LaneServer(checkOptions(options), lanes);
 }
 
-type Report = NonNullable<ServerOptions['onError']>;
+type Report = (error: unknown, about: ErrorContext) => void;
 
 const DEFAULT_GRACE_MS = 5000;
 /** How long each forced step of a shutdown may take. */
@@ -244,12 +245,13 @@ function openLanes(options: CheckedOptions, commands: CommandTable, report: Repo
 }
 
 /** What an error hook itself throws must not meet the code that reports. */
-function reporter(onError: Report): Report {
+function reporter(onError: NonNullable<ServerOptions['onError']>): Report {
+  const failed = (thrown: unknown) => process.emitWarning(`onError threw: ${describe(thrown)}`);
   return (error, about) => {
     try {
-      onError(error, about);
+      watchRejection(onError(asError(error), about), failed);
     } catch (thrown) {
-      process.emitWarning(`onError threw: ${thrown}`);
+      failed(thrown);
     }
   };
 }

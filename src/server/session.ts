@@ -2,6 +2,7 @@
 
 import type { BatchReader } from '../../workers/batch.ts';
 import type { Connection, FrameOwner } from '../connection/connection.ts';
+import { CreditSender } from '../connection/credit-sender.ts';
 import { KeepAlive } from '../connection/keepalive.ts';
 import type { DecodeError } from '../encoding/codec.ts';
 import type { ResponseCache } from '../lanes/cache.ts';
@@ -44,6 +45,12 @@ export interface SessionContext extends Offer {
   readonly closed: (session: Session) => void;
 }
 
+/** How soon after the first probe of a peer that has ended its side the second one follows, and how late the last one. */
+const FIRST_PROBE_MS = 10;
+const LAST_PROBE_MS = 10_000;
+
+type DataWindowSizes = Pick<SenderSettings, 'requestWindow' | 'connectionWindow'>;
+
 /** A request whose last frame is with the writer. */
 interface Leaving {
   readonly requestId: number;
@@ -70,11 +77,13 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   /** Nothing is read any more. */
   #stopped = false;
   #inputEnded = false;
+  #nextProbe: ReturnType<typeof setTimeout> | undefined;
   #sendFailure: (() => void) | undefined;
   readonly #admission: Admission | undefined;
   #admitted: boolean;
   readonly #keepAlive: KeepAlive;
   readonly #input: InputBounds;
+  readonly #credits: CreditSender;
 
   /** `admission`: who has to be asked before anything is read, and for every command. */
   constructor(connection: Connection, shared: SessionContext, admission?: Admission) {
@@ -85,6 +94,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#negotiation = new Negotiation(shared);
     this.#keepAlive = new KeepAlive(connection, () => this.#negotiation.speaks('ping'));
     this.#input = new InputBounds(connection, this);
+    this.#credits = new CreditSender(connection);
     this.flushes = new FlushQueue(shared.coalesceMs, (run) => connection.endOfTick(run));
     const { limits } = connection;
     this.#decoders = new LaneDecoders(shared.pool, limits, new Set(shared.decodable), this.#decoded);
@@ -129,8 +139,12 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   }
 
   overdue(nowMs: number): ProtocolError | undefined {
-    return this.#input.peerWaits ? undefined : this.#reactor.overdue(nowMs);
+    return this.#input.peerWaits ? undefined : this.#reactor.overdue(nowMs, this.#owesCredit);
   }
+
+  /** The peer may be waiting until a handler has read what it has. */
+  readonly #owesCredit = (requestId: number): boolean =>
+    this.#requests.get(requestId)?.flow.data.owed ?? false;
 
   onEnd(): void {
     this.#inputEnded = true;
@@ -138,6 +152,18 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#reactor.endOfInput(this.#actions);
     this.#perform();
     this.#endIfDone();
+    this.#probeEnded();
+  }
+
+  /**
+   * A process that was killed has closed its side, like a peer that sends no more and waits for its answers. What we send
+   * tells them apart: the first is answered with a reset, which the second sending finds.
+   */
+  #probeEnded(againMs = FIRST_PROBE_MS): void {
+    if (this.#requests.size === 0 || !this.connection.open || againMs > LAST_PROBE_MS) return;
+    this.#probe();
+    this.#nextProbe = setTimeout(() => this.#probeEnded(againMs * 4), againMs);
+    (this.#nextProbe as { unref?: () => void }).unref?.();
   }
 
   onFailed(sendError: () => void): void {
@@ -148,11 +174,13 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   }
 
   onClosed(reason: Error | undefined): void {
+    clearTimeout(this.#nextProbe);
     this.#reactor.stop();
     this.#decoders.closeAll();
     for (const request of this.#requests.values()) request.stop(undefined);
     this.#requests.clear();
     this.router.close();
+    this.#credits.close();
     this.flow.output.wake();
     if (reason !== undefined) this.shared.report(reason, { remote: this.connection.remote });
     this.shared.closed(this);
@@ -232,7 +260,11 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
         if (this.#draining) return this.refuse(this.#highestId, 'server is shutting down');
         return this.#dispatch.run(action.command);
       case 'data':
-        return this.#requests.get(action.requestId)?.pushData(action.bytes, action.last);
+        return this.#takeData(action.requestId, action.bytes, action.last);
+      case 'unwanted':
+        return this.flow.data.unwanted(action.bytes);
+      case 'lost-data':
+        return this.flow.data.lost();
       case 'cancel':
         return this.#cancel(action.requestId, 'cancelled');
       case 'fail':
@@ -253,6 +285,12 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     }
   }
 
+  #takeData(requestId: number, bytes: Uint8Array, last: boolean): void {
+    const request = this.#requests.get(requestId);
+    if (request === undefined) this.flow.data.unwanted(bytes.length);
+    else request.pushData(bytes, last);
+  }
+
   #cancel(requestId: number, message: string): void {
     const request = this.#requests.get(requestId);
     if (request !== undefined) request.stop(message);
@@ -265,16 +303,28 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.flow.announced(settings.requestWindow, settings.connectionWindow);
     this.router.configure(this.#negotiation.routerOptions());
     if (this.#negotiation.speaks('ping')) this.router.peerAnswersPings();
-    this.connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(this.#ourSettings()));
+    const windows = this.#limitData();
+    const ours = this.#ourSettings(windows);
+    this.connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(ours));
   }
 
-  #ourSettings(): SenderSettings {
+  /** Windows for command data (protocol C4). Half duplex there are none: credit would go out when all has come (protocol A6). */
+  #limitData(): DataWindowSizes | undefined {
+    if (this.shared.halfDuplex || !this.#negotiation.speaks('data-credit')) return undefined;
+    const { maxRequestData: requestWindow, maxConnectionData: connectionWindow } = this.connection.limits;
+    const grant = (requestId: number, bytes: number) => this.#credits.send(requestId, bytes);
+    this.flow.data.limit({ requestWindow, connectionWindow, grant });
+    return { requestWindow, connectionWindow };
+  }
+
+  #ourSettings(windows: DataWindowSizes | undefined): SenderSettings {
     const { limits } = this.connection;
     return {
       contentEncodings: [...this.shared.decodable],
       maxFrameSize: limits.maxPayload,
       maxConcurrentRequests: limits.maxConcurrentRequests,
-      extensions: [...EXTENSIONS],
+      ...windows,
+      extensions: EXTENSIONS.filter((name) => name !== 'data-credit' || windows !== undefined),
     };
   }
 
@@ -319,14 +369,16 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   finished(request: ServedRequest, lingers: number | undefined): void {
     const { id: requestId } = request;
     if (this.#requests.get(requestId) === request) this.#requests.delete(requestId);
+    this.#credits.forget(requestId);
     this.#freeWhenHandedOver({ requestId, lingers });
     this.#failIfDone();
   }
 
   // ------------------------------------------------------------------------ what lanes say (StreamEvents)
 
-  report(error: unknown, command: string): void {
-    this.shared.report(error, { command, remote: this.connection.remote });
+  report(error: unknown, command: string | undefined): void {
+    const { remote } = this.connection;
+    this.shared.report(error, command === undefined ? { remote } : { command, remote });
   }
 
   linger(handlers: number, argumentBytes: number): void {
@@ -342,12 +394,18 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   }
 
   onLost(requests: Iterable<number>, reason: string): void {
-    for (const requestId of requests) {
-      const request = this.#requests.get(requestId);
-      if (request === undefined) continue;
-      this.sendError(requestId, reason);
-      request.lose(reason);
-    }
+    for (const requestId of requests) this.#lose(requestId, reason);
+  }
+
+  onUnencoded(requestId: number): void {
+    this.#lose(requestId, 'internal error: the response could not be encoded');
+  }
+
+  #lose(requestId: number, reason: string): void {
+    const request = this.#requests.get(requestId);
+    if (request === undefined) return;
+    this.sendError(requestId, reason);
+    request.lose(reason);
   }
 
   // ----------------------------------------------------------------------------- when to read (InputSource)

@@ -12,6 +12,7 @@ export const EXTENSIONS: readonly string[] = [
   'credit',
   'ping',
   'goaway',
+  'data-credit',
 ];
 
 /** How far a command is (protocol C, type 7). */
@@ -91,7 +92,7 @@ export interface SenderSettings {
   readonly maxFrameSize?: number;
   /** Requests that it lets be in flight. */
   readonly maxConcurrentRequests?: number;
-  /** Response bytes before encoding that may be sent for each request without credit (protocol C4); missing: no limit. */
+  /** Bytes before encoding that we may send for each request without credit (protocol C4); missing: no limit. */
   readonly requestWindow?: number;
   /** The same for the whole connection. */
   readonly connectionWindow?: number;

@@ -37,8 +37,15 @@ export interface Limits {
   commandTimeout: number;
   /** Bytes of output that one connection may hold before its handlers wait; default 16 MiB. */
   maxBufferedOutput: number;
-  /** Bytes of command data that one connection may hold before we stop reading; default 1 MiB. */
+  /**
+   * Bytes of command data that one connection may hold before we stop reading, where the client does not speak
+   * `data-credit`; for all, of frames that wait for a decoder; default 1 MiB.
+   */
   maxBufferedInput: number;
+  /** Bytes of one request's command data that a client may send before its handler reads (protocol C4); default 512 KiB. */
+  maxRequestData: number;
+  /** The same for all requests of a connection together; default 16 MiB. */
+  maxConnectionData: number;
   /** Empty frames of command data, or of an argument that goes on, in a row; default 100. */
   maxEmptyDataFrames: number;
   /** Stream begins per second; default 1 000. */
@@ -69,6 +76,8 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   commandTimeout: 60_000,
   maxBufferedOutput: 16 << 20,
   maxBufferedInput: 1 << 20,
+  maxRequestData: 512 << 10,
+  maxConnectionData: 16 << 20,
   maxEmptyDataFrames: 100,
   maxStreamBegins: 1000,
   maxPings: 10_000,

@@ -3,8 +3,8 @@
 import type { Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
-import { PieceQueue } from '../../src/client/unread.ts';
 import type { ConnectOptions } from '../../src/index.ts';
+import { PieceQueue } from '../../src/reactor/piece-queue.ts';
 import { FrameType } from '../../src/wire/frame.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
 import { heldBytes } from '../helpers/gc.ts';

@@ -87,7 +87,7 @@ async function take(answer: Answer, output: Output): Promise<void> {
   if (output instanceof TextOutput) answer.lines.push(renderTextOutput(output.atoms));
   else if (output instanceof CachedOutput) {
     answer.cacheKeys.push(output.key);
-    answer.bytes = Buffer.concat([answer.bytes, await output.produce()]);
+    answer.bytes = Buffer.concat([answer.bytes, (await output.produce()) as Uint8Array]);
   } else if (typeof output === 'string' || output instanceof Uint8Array) {
     answer.bytes = Buffer.concat([answer.bytes, Buffer.from(output as Uint8Array)]);
   }

@@ -7,7 +7,8 @@ import type { ExecutionContext } from 'ava';
 /** The timers and the clock of this thread; sockets, other threads and ava go by their own. */
 export class Clock {
   readonly #realNow = performance.now.bind(performance);
-  #now = this.#realNow();
+  /** Whole, so that milliseconds add up to what they should. */
+  #now = Math.ceil(this.#realNow());
 
   constructor() {
     mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: Date.now() });

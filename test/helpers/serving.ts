@@ -81,8 +81,8 @@ export async function serve(options: ServerOptions = {}): Promise<Serving> {
     ...options,
     onError: (error, about) => {
       reports.push({ error, about });
-      options.onError?.(error, about);
       watch.changed();
+      return options.onError?.(error, about);
     },
   });
   const address = (await server.listen()) as Address & { host: string; port: number };

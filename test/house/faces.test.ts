@@ -77,11 +77,13 @@ test('what the package exports at run time makes these, and lets nobody build th
     'defineCommands',
     'extraCodecs',
     'pull',
+    'records',
   ]);
   t.deepEqual(Object.keys(browser).sort(), [
     'CommandError',
     'ConnectionError',
     'ProtocolError',
     'connectOver',
+    'records',
   ]);
 });

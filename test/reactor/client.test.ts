@@ -98,7 +98,7 @@ const CLOSED: Record<string, string> = {
   'stream-settings': 'nothing',
   'sender-settings': 'error settings-not-first',
   cancel: 'error wrong-direction',
-  credit: 'nothing',
+  credit: 'credit',
   ping: 'ping',
   pong: 'pong',
   goaway: 'goaway',
@@ -256,7 +256,7 @@ test('client: responses whose frames come over several streams keep their order'
   t.deepEqual(seen(), ['onea', 'oneb', 'text', 'onec']);
 });
 
-test('client: credit from the server is checked, and changes nothing', (t) => {
+test('client: credit from the server is checked', (t) => {
   const { r } = reactor();
   const actions: Actions = [];
   t.is(

@@ -14,7 +14,9 @@ function connection({ window, requestWindow, output = OUTPUT, shared }: Setup = 
   flow.announced(requestWindow, window);
   const request = () => {
     const stopped: string[] = [];
-    return Object.assign(new RequestFlow(flow, { stop: (reason) => void stopped.push(reason) }), { stopped });
+    return Object.assign(new RequestFlow(flow, { stop: (reason) => void stopped.push(reason) }, 1), {
+      stopped,
+    });
   };
   return { flow, request };
 }
@@ -346,13 +348,13 @@ test('command data counts for its request and its connection until it is read or
   let told = 0;
   flow.listener = { creditAwaited: () => t.fail(), dataRead: () => told++ };
   const [one, other] = [request(), request()];
-  one.dataCame(100);
-  other.dataCame(10);
-  t.deepEqual([one.unreadData, flow.unreadData, told], [100, 110, 0]);
-  one.dataRead(60);
-  t.deepEqual([one.unreadData, flow.unreadData, told], [40, 50, 1]);
+  one.data.came(100);
+  other.data.came(10);
+  t.deepEqual([one.data.unread, flow.data.unread, told], [100, 110, 0]);
+  one.data.read(60);
+  t.deepEqual([one.data.unread, flow.data.unread, told], [40, 50, 1]);
   one.close();
-  t.deepEqual([one.unreadData, flow.unreadData, told], [0, 10, 2]);
+  t.deepEqual([one.data.unread, flow.data.unread, told], [0, 10, 2]);
 });
 
 // ----------------------------------------------------------------- a model of one connection's requests
@@ -446,12 +448,12 @@ const STEPS = fc.oneof(
     books.requests[i].window += bytes;
   }),
   step((books, { requests }, i, bytes) => {
-    requests[i].dataCame(bytes);
+    requests[i].data.came(bytes);
     books.requests[i].unread += bytes;
   }),
   step((books, { requests }, i, wanted) => {
     const bytes = Math.min(wanted, books.requests[i].unread);
-    requests[i].dataRead(bytes);
+    requests[i].data.read(bytes);
     books.requests[i].unread -= bytes;
   }),
   // A request ends, and another one takes its place.
@@ -461,7 +463,7 @@ const STEPS = fc.oneof(
     books.window += reserved;
     books.output -= reserved;
     books.requests[i] = { window: WINDOW, reserved: 0, unread: 0 };
-    world.requests[i] = new RequestFlow(world.flow, { stop: () => {} });
+    world.requests[i] = new RequestFlow(world.flow, { stop: () => {} }, 1);
   }),
 );
 
@@ -485,10 +487,10 @@ test('whatever requests do, the books balance: no byte is sent that no window al
         t.is(flow.output.used, books.output);
         t.is(backlog.used, books.backlog);
         t.deepEqual(
-          world.requests.map(({ credit, reserved, unreadData }) => [credit, reserved, unreadData]),
+          world.requests.map(({ credit, reserved, data }) => [credit, reserved, data.unread]),
           books.requests.map(({ window, reserved, unread }) => [window, reserved, unread]),
         );
-        t.is(flow.unreadData, sum(books.requests.map(({ unread }) => unread)));
+        t.is(flow.data.unread, sum(books.requests.map(({ unread }) => unread)));
         t.true(flow.credit >= 0 && world.requests.every(({ credit }) => credit >= 0));
         // A promise leaves room for a piece, each time that it is asked for.
         t.true(backlog.used <= 30_000 + 4096);

@@ -210,12 +210,13 @@ const EXPECTED: Record<string, Record<string, string>> = {
     ...RECEIVING,
     ...each(NAMES, 'error request-already-received'),
     ...each(ARGS, 'error not-expecting-arguments'),
-    ...each(['data more', 'data eos'], 'nothing'),
+    ...each(['data more', 'data eos'], 'unwanted'),
     ...each(['data -', 'data both'], 'error data-missing-flags'),
   },
   'the request was cancelled while data was due': {
     ...BETWEEN,
-    ...each([...ARGS, ...DATA], 'nothing'),
+    ...each(ARGS, 'nothing'),
+    ...each(DATA, 'unwanted'),
   },
   'data of another request is due': {
     ...RECEIVING,
@@ -421,7 +422,9 @@ test('server: a lost decoder fails the requests whose frames it had, and no othe
     r.decoded(ticket, actions);
   }
   t.deepEqual(actions, [
+    { kind: 'lost-data' },
     { kind: 'fail', requestId: 1, message: 'gone' },
+    { kind: 'unwanted', bytes: 1 },
     { kind: 'fail', requestId: 5, message: 'gone' },
   ]);
   t.true(r.isRunning(1) && r.isRunning(5), 'their IDs are busy until the errors are sent');
@@ -448,7 +451,7 @@ test('server: a lost decoder says nothing of a request that was answered already
   ticket.lost = 'gone';
   t.is(
     outcome(actions, () => r.decoded(ticket, actions)),
-    'nothing',
+    'lost-data',
   );
 });
 

@@ -437,7 +437,7 @@ test('credit cannot come after the end of input: who needs it is told so', async
 test('connect() to a half-duplex server fails in the end, and says why', async (t) => {
   const own = await serving(t, { halfDuplex: true });
   const error = await failure(connect(own.address, { timeoutMs: 300 }));
-  t.regex(error.message, /no answer within 300 ms/);
+  t.regex(error.message, /it sent nothing within 300 ms/);
   t.false(error.message.includes('\n'));
 });
 

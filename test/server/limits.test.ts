@@ -96,6 +96,10 @@ function zstd(windowLog: number): Frames {
   return encodedEcho('zstd-8mb', new Uint8Array(0), target.subarray(0, length));
 }
 
+const WITH_CREDIT = HELLO.replace('"goaway"', '"data-credit"');
+const data = (request: number, size: number) =>
+  `${request} 1 0 command-data continuation ${'x'.repeat(size)}`;
+
 const CASES: Case[] = [
   {
     limit: 'maxPayload',
@@ -160,6 +164,22 @@ const CASES: Case[] = [
     make: (n) => [HELLO, ...many(n, () => '0 1 0 credit 0 \\x00\\x00\\x00\\x00')],
   },
   { limit: 'maxCancels', value: 5, make: (n) => [HELLO, ...many(n, () => '1 1 0 cancel 0 ')] },
+  {
+    limit: 'maxRequestData',
+    value: 5,
+    make: (n) => [WITH_CREDIT, '1 1 0 command-name have-data hang', data(1, n)],
+  },
+  {
+    limit: 'maxConnectionData',
+    value: 8,
+    make: (n) => [
+      WITH_CREDIT,
+      '1 1 0 command-name have-data hang',
+      '3 1 0 command-name have-data hang',
+      data(1, 4),
+      data(3, n - 4),
+    ],
+  },
   {
     limit: 'minFrameSize',
     value: 512,

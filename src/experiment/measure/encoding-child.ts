@@ -113,7 +113,7 @@ function measureContexts(total: number): number {
 
 function encoder(): Encoder {
   const { level, windowLog, tuning } = task;
-  return codec.createEncoder!({ level, windowLog, tuning });
+  return (codec.createEncoder as NonNullable<Codec['createEncoder']>)({ level, windowLog, tuning });
 }
 
 /** Gives a context all frames, or the first `bytes` of them. */
