@@ -14,9 +14,20 @@ export type { Client, ClientStats } from './client/client.ts';
 export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
 export type { Response } from './client/response.ts';
+export type * from './client/typed.ts';
 export type { Transport } from './connection/connection.ts';
+export type { ReceivedStream } from './connection/local-decoders.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
-export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
+export {
+  CommandError,
+  type CommandErrorOptions,
+  ConnectionError,
+  type ConnectionErrorCode,
+  ProtocolError,
+  type ProtocolErrorCode,
+} from './wire/errors.ts';
+export type { Limits } from './wire/limits.ts';
+export type { Progress, SenderSettings } from './wire/payloads.ts';
 export { type RecordOptions, records } from './wire/records.ts';
 
 /**

@@ -11,6 +11,8 @@ export { type ConnectOptions, connect } from './client/connect.ts';
 export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
 export type { Response } from './client/response.ts';
+export type * from './client/typed.ts';
+export type { ReceivedStream } from './connection/local-decoders.ts';
 export type {
   Codec,
   CodecModule,
@@ -18,10 +20,28 @@ export type {
   DecoderLimits,
   Encoder,
   EncoderOptions,
+  Tuning,
 } from './encoding/codec.ts';
+export { DecodeError, FINISH_BOUND } from './encoding/codec.ts';
 export { extraCodecs } from './encoding/extra.ts';
-export { type PullOptions, pull } from './files/pull.ts';
+export type { PlanLimits, PullFailure } from './files/plan.ts';
+export {
+  type PullClient,
+  type PullOptions,
+  type PullProgress,
+  type PullResult,
+  pull,
+} from './files/pull.ts';
+export type { FetchOptions } from './files/pull-job.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
-export { CommandError, ConnectionError, ProtocolError } from './wire/errors.ts';
+export {
+  CommandError,
+  type CommandErrorOptions,
+  ConnectionError,
+  type ConnectionErrorCode,
+  ProtocolError,
+  type ProtocolErrorCode,
+} from './wire/errors.ts';
 export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
+export type { Progress, SenderSettings } from './wire/payloads.ts';
 export { type RecordOptions, records } from './wire/records.ts';

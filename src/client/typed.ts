@@ -20,20 +20,22 @@ export type BuiltInCommand =
 export type CommandName<Commands> = (keyof Commands & string) | BuiltInCommand;
 
 /** A value as it travels: text or bytes. A schema that takes numbers only has to coerce them. */
-type Travels<Value> = unknown extends Value
+export type Travels<Value> = unknown extends Value
   ? string | Bytes
   : Extract<Value, string | Bytes> | Extract<Value, undefined>;
 
 /** The arguments of a command whose schema takes `Input`. */
 export type ArgumentsOf<Input> = { readonly [Name in keyof Input]: Travels<Input[Name]> };
 
-type InputOf<Commands, Name> = Name extends keyof Commands
+/** What the schema of a command takes; undefined without one. */
+export type InputOf<Commands, Name> = Name extends keyof Commands
   ? Commands[Name] extends { readonly '~input'?: infer Input }
     ? Input
     : undefined
   : undefined;
 
-type TypedOptions<Input> = Omit<CallOptions, 'args'> & { args: ArgumentsOf<Input> };
+/** The options of a call whose arguments are known. */
+export type TypedOptions<Input> = Omit<CallOptions, 'args'> & { args: ArgumentsOf<Input> };
 
 /** The options of a call: they may be left out where no argument has to be given. */
 export type CallArguments<Commands, Name> =

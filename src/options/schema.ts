@@ -3,11 +3,9 @@
 import { CommandError } from '../wire/errors.ts';
 import { rule } from './rules.ts';
 
-// biome-ignore lint/suspicious/noExplicitAny: of what is not known yet, both ways must fit.
-type Any = any;
-
 /** A schema by the contract of standardschema.dev, version 1. */
-export interface StandardSchema<Input = Any, Output = Any> {
+// biome-ignore lint/suspicious/noExplicitAny: of what is not known yet, both ways must fit.
+export interface StandardSchema<Input = any, Output = any> {
   readonly '~standard': {
     readonly version: 1;
     readonly vendor: string;
@@ -61,6 +59,8 @@ function describe({ message, path = [] }: SchemaIssue): string {
 }
 
 /** What a schema takes; without one: undefined. */
-export type SchemaInput<Schema> = Schema extends StandardSchema<infer Input, Any> ? Input : undefined;
+// biome-ignore lint/suspicious/noExplicitAny: of what is not known yet, both ways must fit.
+export type SchemaInput<Schema> = Schema extends StandardSchema<infer Input, any> ? Input : undefined;
 /** What a schema gives; without one: undefined. */
-export type SchemaOutput<Schema> = Schema extends StandardSchema<Any, infer Output> ? Output : undefined;
+// biome-ignore lint/suspicious/noExplicitAny: of what is not known yet, both ways must fit.
+export type SchemaOutput<Schema> = Schema extends StandardSchema<any, infer Output> ? Output : undefined;

@@ -68,6 +68,8 @@ test('what the package exports at run time makes these, and lets nobody build th
     'CommandError',
     'ConnectionError',
     'DEFAULT_LIMITS',
+    'DecodeError',
+    'FINISH_BOUND',
     'ProgressOutput',
     'ProtocolError',
     'TextOutput',
