@@ -5,18 +5,29 @@
 
 import { type Client, makeClient } from './client/client.ts';
 import { CLIENT_RULES, type ClientOptions } from './client/options.ts';
-import type { Transport } from './connection/connection.ts';
+import type { AnyCommands } from './client/typed.ts';
+import type { Transport } from './connection/transport.ts';
 import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 import { checkOptions } from './options/rules.ts';
 
-export type { Client, ClientStats } from './client/client.ts';
+export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
 export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
+export {
+  createPool,
+  type Pool,
+  type PoolEvents,
+  type PoolState,
+  type PoolStats,
+} from './client/pool.ts';
+export type { PoolCallOptions, PoolOptions } from './client/pool-options.ts';
 export type { Response } from './client/response.ts';
 export type * from './client/typed.ts';
-export type { Transport } from './connection/connection.ts';
+export type { CloseOptions } from './connection/grace.ts';
 export type { ReceivedStream } from './connection/local-decoders.ts';
+export type { Transport } from './connection/transport.ts';
+export { memoryPair } from './transport/memory.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
 export {
   CommandError,
@@ -34,9 +45,12 @@ export { type RecordOptions, records } from './wire/records.ts';
  * A client on a connected transport; resolves when the server has answered.
  * @throws ConnectionError when it does not speak the protocol, TypeError that names the option which is wrong.
  */
-export async function connectOver(transport: Transport, options: ClientOptions = {}): Promise<Client> {
+export async function connectOver<Commands = AnyCommands>(
+  transport: Transport,
+  options: ClientOptions = {},
+): Promise<Client<Commands>> {
   checkOptions(options, CLIENT_RULES, 'connectOver');
   const client = makeClient(transport, new CodecRegistry(portableCodecs()), options);
   await client.ready();
-  return client;
+  return client as Client<Commands>;
 }

@@ -6,13 +6,25 @@
 // Before all others: what they do may fail on an old Node in less clear ways.
 import './require-node.ts';
 
-export type { Client, ClientStats } from './client/client.ts';
+export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
 export { type ConnectOptions, connect } from './client/connect.ts';
+export { type ConnectOverOptions, connectOver } from './client/connect-over.ts';
+export { type ConnectPoolOptions, connectPool } from './client/connect-pool.ts';
 export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
+export {
+  createPool,
+  type Pool,
+  type PoolEvents,
+  type PoolState,
+  type PoolStats,
+} from './client/pool.ts';
+export type { PoolCallOptions, PoolOptions } from './client/pool-options.ts';
 export type { Response } from './client/response.ts';
 export type * from './client/typed.ts';
+export type { CloseOptions } from './connection/grace.ts';
 export type { ReceivedStream } from './connection/local-decoders.ts';
+export type { Transport } from './connection/transport.ts';
 export type {
   Codec,
   CodecModule,
@@ -33,6 +45,7 @@ export {
   pull,
 } from './files/pull.ts';
 export type { FetchOptions } from './files/pull-job.ts';
+export { memoryPair } from './transport/memory.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
 export {
   CommandError,

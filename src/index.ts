@@ -36,6 +36,12 @@ export type { CommandDefinition, CommandRules, LaneCommand, MainCommand } from '
 export { type DefinedCommands, type DefinitionOf, defineCommands } from './server/define-commands.ts';
 export type { ListenAddress } from './server/listener.ts';
 export type { ErrorContext, ServerOptions } from './server/options.ts';
-export { type Address, createServer, type Server, type ServerStats } from './server/server.ts';
+export {
+  type AcceptInfo,
+  type Address,
+  createServer,
+  type Server,
+  type ServerStats,
+} from './server/server.ts';
 export type { LaneRow, StreamRow } from './server/stats.ts';
 export type { TextAtom } from './wire/payloads.ts';

@@ -26,13 +26,13 @@ export const Op = {
   decode: 6,
   /**
    * Runs a handler whose output is encoded on the slot. Type: the handler's index; flags: {@link CallFlag}; extra:
-   * the first grant; payload: {@link packPieces} of command, name, value, name, value … and perhaps the input, by
-   * node:v8
+   * the first grant; payload: {@link packPieces} of command, {@link packSerial}, name, value, name, value … and perhaps
+   * the input, by node:v8
    */
   call: 7,
   /** Payload: a piece of the call's command data; flags 1: the last. */
   callData: 8,
-  /** Stops a call; payload: the reason in UTF-8. Answered by `callEnded`. */
+  /** Stops a call; payload: {@link packFailure}. Answered by `callEnded`. */
   callCancel: 9,
   /** extra: response bytes that the call may send on. */
   callGrant: 10,
@@ -44,8 +44,12 @@ export const Op = {
   renew: 13,
   /** Answer to `wantRoom`: the call may send as much again beside its bytes. */
   callRoom: 14,
+  /** Whose calls those are that follow on the slot; payload: {@link packPieces} of remote, connection ID, principal. */
+  caller: 15,
   /** Answer to `unencoded`: nothing more is handed in for that response. */
-  failureSeen: 15,
+  failureSeen: 16,
+  /** The server has begun to drain; payload: why, in UTF-8. */
+  callDrain: 17,
 
   /** A finished frame, header included; extra: payload bytes before encoding. Flags: {@link FrameFlag}. */
   frame: 32,
@@ -53,7 +57,10 @@ export const Op = {
   closed: 33,
   /** Decoded bytes of the slot's oldest undecoded frame. */
   decoded: 34,
-  /** The slot's oldest undecoded frame cannot be decoded; payload: why, in UTF-8; flags 1: a limit was passed. */
+  /**
+   * The slot's oldest undecoded frame cannot be decoded; payload: {@link packPieces} of why, for the peer and for the
+   * server's log; flags 1: a limit was passed.
+   */
   failed: 35,
   /** A call wants to send `extra` more bytes than it has been granted. */
   want: 36,
@@ -106,6 +113,10 @@ export const CallFlag = {
   data: 1,
   /** The peer takes progress frames. */
   progress: 2,
+  /** The peer takes error codes. */
+  errorCodes: 4,
+  /** The peer takes error codes and data. */
+  errorData: 8,
 } as const;
 
 /** What a call should do with cached output. */
@@ -325,4 +336,30 @@ export function unpackPieces(packed: Uint8Array): Uint8Array[] {
     offset += length;
   }
   return pieces;
+}
+
+/** A request's number within its connection, 0 … 2^53. */
+export function packSerial(serial: number): Uint8Array {
+  const packed = new Uint8Array(8);
+  new DataView(packed.buffer).setFloat64(0, serial);
+  return packed;
+}
+
+export function unpackSerial(packed: Uint8Array): number {
+  return new DataView(packed.buffer, packed.byteOffset, packed.byteLength).getFloat64(0);
+}
+
+const utf8 = new TextEncoder();
+const fromUtf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+
+/** What the peer is told when a call is stopped; nothing for undefined. */
+export function packFailure(failure: { code: string; message: string } | undefined): Uint8Array {
+  return utf8.encode(failure === undefined ? '' : `${failure.code}\0${failure.message}`);
+}
+
+/** The other way round. */
+export function unpackFailure(packed: Uint8Array): { code: string; message: string } | undefined {
+  const text = fromUtf8.decode(packed);
+  const end = text.indexOf('\0');
+  return end < 0 ? undefined : { code: text.slice(0, end), message: text.slice(end + 1) };
 }

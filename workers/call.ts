@@ -4,11 +4,18 @@ import { deserialize } from 'node:v8';
 import type { CachedOutput, ProgressOutput, TextOutput } from '../src/reactor/command.ts';
 import type { FlushQueue } from '../src/reactor/flush-queue.ts';
 import { producedBy } from '../src/reactor/output.ts';
-import { DataQueue, HandlerRequest, NO_DATA } from '../src/reactor/request.ts';
+import { type Caller, DataQueue, HandlerRequest, NO_DATA } from '../src/reactor/request.ts';
 import { ResponsePump, type ResponseSink } from '../src/reactor/response.ts';
 import { CommandError } from '../src/wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '../src/wire/frame.ts';
-import { cutUtf8, decodeUtf8, encodeProgress, encodeTextOutput } from '../src/wire/payloads.ts';
+import {
+  decodeUtf8,
+  ErrorDetail,
+  encodeFailure,
+  encodeProgress,
+  encodeTextOutput,
+  type Failure,
+} from '../src/wire/payloads.ts';
 import { errorText } from '../src/wire/thrown.ts';
 import {
   type BatchReader,
@@ -18,6 +25,7 @@ import {
   Op,
   packPieces,
   unpackPieces,
+  unpackSerial,
 } from './batch.ts';
 import type { LaneEncoders } from './lane-encoders.ts';
 import type { LaneOutput } from './lane-output.ts';
@@ -38,6 +46,8 @@ export interface CallOwner {
 const ROOM = 16 * 1024;
 const NOTHING = new Uint8Array(0);
 const utf8 = new TextEncoder();
+/** What a handler hears whose peer is gone. */
+const GONE: Failure = { code: 'cancelled', message: 'connection closed' };
 
 /** One handler at work. */
 export class Call implements ResponseSink {
@@ -50,6 +60,8 @@ export class Call implements ResponseSink {
   readonly #encoders: LaneEncoders;
   readonly #output: LaneOutput;
   readonly #sendsProgress: boolean;
+  /** What the peer takes of an error. */
+  readonly #errorDetail: number;
   #grant: number;
   #wanted = 0;
   #room = ROOM;
@@ -62,20 +74,32 @@ export class Call implements ResponseSink {
   #lookup: ((answer: number) => void) | undefined;
   #over = false;
 
-  constructor(calls: CallOwner, encoders: LaneEncoders, output: LaneOutput, record: BatchReader) {
+  constructor(
+    calls: CallOwner,
+    encoders: LaneEncoders,
+    output: LaneOutput,
+    caller: Caller,
+    record: BatchReader,
+  ) {
     this.#calls = calls;
     this.#encoders = encoders;
     this.#output = output;
     this.slot = record.slot;
     this.requestId = record.requestId;
     this.#grant = record.extra;
-    const [command, ...rest] = unpackPieces(record.payload);
+    const [command, serial, ...rest] = unpackPieces(record.payload);
     const args = new Map<string, Uint8Array>();
     for (let i = 0; i + 1 < rest.length; i += 2) args.set(decodeUtf8(rest[i]), rest[i + 1]);
     this.#sendsProgress = (record.flags & CallFlag.progress) !== 0;
+    this.#errorDetail = errorDetailOf(record.flags);
     if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((bytes) => this.#dataRead(bytes));
-    this.request = new HandlerRequest(decodeUtf8(command), args, this.data ?? NO_DATA, (error) =>
-      this.report(error),
+    this.request = new HandlerRequest(
+      decodeUtf8(command),
+      args,
+      this.data ?? NO_DATA,
+      caller,
+      unpackSerial(serial),
+      (error) => this.report(error),
     );
     // An odd piece: what the command's schema has made of the arguments.
     if (rest.length % 2 === 1) this.request.input = deserialize(rest.pop() as Uint8Array);
@@ -109,10 +133,10 @@ export class Call implements ResponseSink {
   }
 
   /** Stops the handler because the main thread says so, which wants to know when its code has ended. */
-  cancel(reason: string): void {
+  cancel(failure: Failure | undefined): void {
     this.#mustTell = true;
     const ended = !this.codeRuns;
-    this.stop(reason);
+    this.stop(failure);
     if (ended) this.tellEnded();
   }
 
@@ -121,11 +145,12 @@ export class Call implements ResponseSink {
     this.#output.flushSoon();
   }
 
-  /** Stops the handler; the peer is told `reason`, or nothing when it is empty. */
-  stop(reason: string): void {
-    this.request.abort(new CommandError(reason || 'connection closed'));
-    this.data?.fail(new CommandError(reason || 'connection closed'));
-    this.pump.stop(reason || undefined);
+  /** Stops the handler; the peer is told `failure`, or nothing. */
+  stop(failure: Failure | undefined): void {
+    const { message, code } = failure ?? GONE;
+    this.request.abort(new CommandError(message, { code }));
+    this.data?.fail(new CommandError(message, { code }));
+    this.pump.stop(failure);
   }
 
   allowance(wanted: number): number {
@@ -163,8 +188,8 @@ export class Call implements ResponseSink {
     if (this.#sendsProgress) this.#sendBeside(FrameType.progress, encodeProgress(output));
   }
 
-  sendError(message: string): void {
-    const payload = cutUtf8(message, this.#encoders.frameSize(this.slot));
+  sendError(failure: Failure): void {
+    const payload = encodeFailure(failure, this.#errorDetail, this.#encoders.frameSize(this.slot));
     this.#pass(FrameType.errorResponse, ErrorResponseFlag.application, payload);
   }
 
@@ -255,4 +280,9 @@ export class Call implements ResponseSink {
     this.#output.add(op, this.slot, this.requestId, flags, payload, extra);
     this.#output.flushSoon();
   }
+}
+
+function errorDetailOf(flags: number): number {
+  if ((flags & CallFlag.errorData) !== 0) return ErrorDetail.data;
+  return (flags & CallFlag.errorCodes) !== 0 ? ErrorDetail.code : ErrorDetail.message;
 }

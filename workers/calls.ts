@@ -3,10 +3,11 @@
 import type { Handler } from '../src/reactor/command.ts';
 import { FlushQueue } from '../src/reactor/flush-queue.ts';
 import { IdTable } from '../src/reactor/id-table.ts';
-import { decodeUtf8 } from '../src/wire/payloads.ts';
 import { asError } from '../src/wire/thrown.ts';
-import { type BatchReader, Op } from './batch.ts';
+import { decodeUtf8 } from '../src/wire/utf8.ts';
+import { type BatchReader, Op, unpackFailure } from './batch.ts';
 import { Call, type CallOwner } from './call.ts';
+import { LaneCaller } from './lane-caller.ts';
 import type { LaneEncoders } from './lane-encoders.ts';
 import type { LaneOutput } from './lane-output.ts';
 
@@ -43,6 +44,8 @@ export class Calls implements CallOwner {
   readonly #running = new Map<number, IdTable<Call>>();
   /** Calls by slot whose response is over and whose code is not. */
   readonly #lingering = new Map<number, Set<Call>>();
+  /** Whose the calls on a slot are. */
+  readonly #callers = new Map<number, LaneCaller>();
   readonly #slotFree: CallsOptions['slotFree'];
   readonly compress: CallsOptions['compress'];
   readonly flushes: FlushQueue;
@@ -73,6 +76,10 @@ export class Calls implements CallOwner {
       this.#start(record);
       return;
     }
+    if (record.op === Op.caller) {
+      this.#callers.set(record.slot, new LaneCaller(record.payload));
+      return;
+    }
     const call = this.#running.get(record.slot)?.get(record.requestId);
     if (call === undefined) {
       // Its response ended while this was on its way.
@@ -83,7 +90,9 @@ export class Calls implements CallOwner {
       case Op.callData:
         return call.data?.push(record.payload.slice(), (record.flags & 1) !== 0);
       case Op.callCancel:
-        return call.cancel(decodeUtf8(record.payload));
+        return call.cancel(unpackFailure(record.payload));
+      case Op.callDrain:
+        return call.request.drain(decodeUtf8(record.payload));
       case Op.callGrant:
         return call.granted(record.extra);
       case Op.callRoom:
@@ -95,8 +104,9 @@ export class Calls implements CallOwner {
 
   /** The slot's stream is gone: its calls stop, and nothing of theirs is sent. */
   dropSlot(slot: number): void {
-    for (const call of this.#running.get(slot)?.values() ?? []) call.stop('');
+    for (const call of this.#running.get(slot)?.values() ?? []) call.stop(undefined);
     this.#running.delete(slot);
+    this.#callers.delete(slot);
   }
 
   /** True while code of the slot's calls runs. */
@@ -126,7 +136,8 @@ export class Calls implements CallOwner {
 
   #start(record: BatchReader): void {
     const index = record.type;
-    const call = new Call(this, this.#encoders, this.#output, record);
+    const caller = this.#callers.get(record.slot) as LaneCaller;
+    const call = new Call(this, this.#encoders, this.#output, caller, record);
     let calls = this.#running.get(call.slot);
     if (calls === undefined) {
       calls = new IdTable();

@@ -5,6 +5,7 @@
  * made of them goes back in batches of its own.
  */
 
+import { inspect } from 'node:util';
 import type { MessagePort } from 'node:worker_threads';
 import { checkedDecode, closeQuietly } from '../src/encoding/checked.ts';
 import {
@@ -14,6 +15,7 @@ import {
   type Decoder,
   type DecoderLimits,
 } from '../src/encoding/codec.ts';
+import { foreign } from '../src/encoding/foreign.ts';
 import { nativeCodecs } from '../src/encoding/native.ts';
 import { CodecRegistry } from '../src/encoding/registry.ts';
 import { compressWhole } from '../src/encoding/whole.ts';
@@ -140,8 +142,8 @@ export class LaneThread {
       entry.seconds += (performance.now() - started) / 1000;
       this.#output.add(Op.decoded, slot, requestId, 0, decoded);
     } catch (error) {
-      const isLimit = error instanceof DecodeError && error.code === 'limit';
-      this.#output.add(Op.failed, slot, requestId, isLimit ? 1 : 0, utf8.encode(asError(error).message));
+      const limit = error instanceof DecodeError && error.code === 'limit';
+      this.#output.add(Op.failed, slot, requestId, limit ? 1 : 0, packPieces(reasonsOf(error)));
     }
   }
 
@@ -178,6 +180,23 @@ export class LaneThread {
   }
 }
 
+/** Why, for the peer and for the log: only what is said of the peer's bytes is for the peer. */
+function reasonsOf(error: unknown): Uint8Array[] {
+  const isTold = error instanceof DecodeError;
+  const cause = isTold ? error.cause : error;
+  const told = isTold ? error.message : 'the decoder has failed';
+  return [utf8.encode(told), utf8.encode(cause === undefined ? '' : shown(cause))];
+}
+
+/** In all detail, unless how it is to be shown is the user's code and fails. */
+function shown(cause: unknown): string {
+  try {
+    return inspect(cause);
+  } catch {
+    return asError(cause).message;
+  }
+}
+
 /** Settings come from the peer: what is wrong with them shows with the first frame, which has an answer. */
 function decoderOf(codec: Codec, limits: DecoderLimits, settings: readonly number[]): Decoder {
   try {
@@ -198,5 +217,5 @@ export default async function lane(task: LaneTask): Promise<void> {
 
 async function register({ url, export: name }: Pick<CodecModule, 'url' | 'export'>): Promise<void> {
   const module: CodecModule = (await import(url))[name];
-  for (const codec of module.codecs) codecs.register(codec);
+  for (const codec of module.codecs) codecs.register(foreign(codec));
 }

@@ -6,7 +6,7 @@
 
 import { createWriteStream, openSync, type WriteStream } from 'node:fs';
 import { LocalDecoders } from '../connection/local-decoders.ts';
-import type { Transport } from '../connection/writer.ts';
+import type { Transport } from '../connection/transport.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { decoderCost } from '../lanes/budget.ts';
 import { ClientReactor } from '../reactor/client.ts';

@@ -2,6 +2,8 @@
 
 import type { SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
+import type { Client } from '../client/client.ts';
+import type { Pool } from '../client/pool.ts';
 import type { PullProgress, PullResult } from '../files/pull.ts';
 import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
@@ -23,7 +25,12 @@ interface PullCommandOptions extends ClientTlsOptions {
   path?: string;
   inFlight: number;
   json?: boolean;
+  retry: number;
 }
+
+/** Milliseconds until the first try to connect again, and the most that a timer takes. */
+const RETRY_AFTER_MS = 250;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Lines about single files that are printed; the others are counted. */
 const MAX_FAILURE_LINES = 20;
@@ -36,6 +43,12 @@ export function addPull(program: Command, io: Io): void {
     .argument('<dest>', 'the folder; made where it is missing', notEmpty)
     .option('--path <path>', 'fetch only this part of the tree, to the same path below DEST')
     .option('--in-flight <n>', 'requests in flight at a time', wholeNumber(1, 10_000), 64)
+    .option(
+      '--retry <n>',
+      'connect again when the connection is lost, up to so many times in a row',
+      wholeNumber(0, 1000),
+      0,
+    )
     .option('--json', 'print one JSON object instead')
     .addHelpText('after', EXAMPLES)
     .action((target: Target, dest: string, options: PullCommandOptions) =>
@@ -46,11 +59,8 @@ export function addPull(program: Command, io: Io): void {
 
 async function pullCommand(target: Target, dest: string, options: PullCommandOptions, io: Io): Promise<void> {
   const tls = clientTls(options);
-  const [{ connect }, { pull }] = await Promise.all([
-    import('../client/connect.ts'),
-    import('../files/pull.ts'),
-  ]);
-  const client = await connect(target, { tls });
+  const { pull } = await import('../files/pull.ts');
+  const client = await connectTo(target, tls, options.retry);
   const { signal, release } = stopSignal(undefined, io.signals);
   const meter = await makeMeter(!options.json && io.stderr.isTTY === true, io);
   const started = performance.now();
@@ -61,7 +71,7 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
       progress = now;
       meter.update(now);
     };
-    const result = await pull(client, dest, { path, inFlight, signal, onProgress });
+    const result = await pull(client, dest, { path, inFlight, signal, onProgress, retries: options.retry });
     meter.stop();
     const seconds = (performance.now() - started) / 1000;
     if (options.json) io.print(JSON.stringify({ ...result, seconds }));
@@ -75,6 +85,22 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
     release();
     client.destroy();
   }
+}
+
+/** A client, or with `retries` a pool of one connection, which is made again when it is lost. */
+async function connectTo(
+  target: Target,
+  tls: ReturnType<typeof clientTls>,
+  retries: number,
+): Promise<Client | Pool> {
+  if (retries === 0) return (await import('../client/connect.ts')).connect(target, { tls });
+  const { connectPool } = await import('../client/connect-pool.ts');
+  return connectPool(target, {
+    connect: { tls },
+    minBackoffMs: RETRY_AFTER_MS,
+    circuitFailures: retries + 1,
+    maxWaitMs: MAX_TIMER_MS,
+  });
 }
 
 function printResult(result: PullResult, seconds: number, io: Io): void {

@@ -13,13 +13,21 @@ import { CommandError, ConnectionError } from '../wire/errors.ts';
 import { type Frame, FrameType, HEADER_SIZE, PingFlag } from '../wire/frame.ts';
 import { commandFrames } from '../wire/frames.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
-import { EXTENSIONS, encodeSenderSettings, type SenderSettings } from '../wire/payloads.ts';
+import {
+  EXTENSIONS,
+  encodeSenderSettings,
+  type ReceivedFailure,
+  type SenderSettings,
+  saysNotStarted,
+} from '../wire/payloads.ts';
 import { asError } from '../wire/thrown.ts';
-import type { ClientStats } from './client.ts';
+import type { ClientEvents, ClientState, ClientStats } from './client.ts';
 import { argumentsOf } from './command.ts';
 import { DataSender } from './command-data.ts';
+import { Listeners } from './listeners.ts';
 import { ServerSettings } from './negotiation.ts';
-import { type CallOptions, type ClientOptions, mistakeOf } from './options.ts';
+import { closedByUs, notStarted, reportedBy } from './no-more.ts';
+import { type CallOptions, type ClientOptions, checkCall } from './options.ts';
 import { Pings } from './pings.ts';
 import { ClientRequest, type RequestOwner } from './request.ts';
 import { UnreadBytes, type UnreadResponse } from './unread.ts';
@@ -41,6 +49,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   readonly requestWindow: number;
   readonly server: ServerSettings;
   readonly pings: Pings;
+  readonly events = new Listeners<ClientEvents>();
   readonly #connection: Connection;
   readonly #codecs: CodecRegistry;
   readonly #options: ClientOptions;
@@ -58,8 +67,14 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   readonly #cancels = new Pace(DEFAULT_LIMITS.maxCancels);
   /** Why nothing new is sent any more. */
   #refuseReason: Error | undefined;
+  /** Requests sent so far, and the ID of the newest. */
+  #turns = 0;
+  #newestId = 0;
   #framesReceived = 0;
   #ending = false;
+  #closeReason: Error | undefined;
+  /** Runs out once what close() has let go on must end. */
+  #graceTimer: ReturnType<typeof setTimeout> | undefined;
   /** Looks after the responses that a connection which ends waits for. */
   #endWatch: ReturnType<typeof setInterval> | undefined;
   #resolveClosed: () => void = () => undefined;
@@ -94,12 +109,9 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   // ---------------------------------------------------------------------------------------- its user
 
   /** Sends a command, at once or when its turn has come. Never throws: a failure is in the request. */
-  call(command: string, asked: CallOptions): ClientRequest {
-    const mistake = mistakeOf(command, asked);
-    const request = new ClientRequest(this, command, mistake === undefined ? asked : {});
-    const refused = mistake ?? this.#refuseReason;
-    if (refused !== undefined) request.fail(refused);
-    else this.#begin(request);
+  call(command: string, options: CallOptions): ClientRequest {
+    const request = new ClientRequest(this, command, options);
+    this.#begin(request);
     return request;
   }
 
@@ -112,11 +124,25 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   /** Resolves with the milliseconds until the reply. @throws ConnectionError when none can come. */
   ping(): Promise<number> {
     if (this.#connection.open) return this.pings.send();
-    return Promise.reject(this.#refuseReason ?? new ConnectionError('the connection has failed'));
+    return Promise.reject(
+      this.#refuseReason ?? new ConnectionError('the connection has failed', { code: 'lost' }),
+    );
+  }
+
+  get state(): ClientState {
+    if (this.#closeReason !== undefined) return 'closed';
+    if (this.#refuseReason !== undefined) return 'draining';
+    return this.server.awaited ? 'connecting' : 'open';
+  }
+
+  /** Why the connection is gone; undefined while it is not. */
+  get closeReason(): Error | undefined {
+    return this.#closeReason;
   }
 
   stats(): ClientStats {
     return {
+      calls: { waiting: this.#queued.size, inFlight: this.#reactor.openRequests },
       bytesRead: this.#connection.bytesRead,
       bytesWritten: this.#connection.writer.bytesWritten,
       streams: [...this.#decoders.figures.values()]
@@ -125,11 +151,16 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     };
   }
 
-  /** Ends the connection once the requests in flight are answered; a server that does not close it then is left. */
-  close(): Promise<void> {
-    this.#refuseReason ??= new ConnectionError('the client is closed');
+  /**
+   * Ends the connection once the requests in flight are answered; a server that does not close it then is left.
+   * `graceMs`: what is not answered by then is cancelled.
+   */
+  close(graceMs?: number): Promise<void> {
+    this.#refuseReason ??= closedByUs();
     this.#ending = true;
     this.#endIfDone();
+    if (graceMs !== undefined && this.#closeReason === undefined)
+      this.#afterGrace(graceMs, () => this.#cutShort(graceMs));
     if (this.#connection.open) this.#watchEnd();
     return this.closed;
   }
@@ -143,8 +174,23 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   }
 
   /** Drops the connection now; requests in flight fail. */
-  destroy(reason: Error = new ConnectionError('the client is closed')): void {
+  destroy(reason: Error = closedByUs()): void {
     this.#connection.destroy(reason);
+  }
+
+  /** The server is told what it need not answer any more; one that does not end the connection then is left. */
+  #cutShort(graceMs: number): void {
+    const reason = closedByUs(`the client was closed, and this was not answered within ${graceMs} ms`);
+    for (const request of this.#takeQueued()) request.cancel(notStarted(reason));
+    for (const request of this.#reactor.requests()) request.cancel(reason);
+    this.#connection.end();
+    this.#afterGrace(LINGER_MS, () => this.destroy());
+  }
+
+  #afterGrace(delayMs: number, run: () => void): void {
+    clearTimeout(this.#graceTimer);
+    this.#graceTimer = setTimeout(run, delayMs);
+    (this.#graceTimer as { unref?: () => void }).unref?.();
   }
 
   // ------------------------------------------------------------------- what requests need (RequestOwner)
@@ -194,12 +240,14 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   #begin(request: ClientRequest): void {
     try {
+      checkCall(request.command, request.options);
       request.begin();
     } catch (error) {
       request.fail(asError(error));
     }
     if (request.over) return;
-    if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.add(request);
+    if (this.#refuseReason !== undefined) request.fail(notStarted(this.#refuseReason));
+    else if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.add(request);
     else this.#send(request);
   }
 
@@ -213,6 +261,8 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       return;
     }
     request.requestId = requestId;
+    request.turn = ++this.#turns;
+    this.#newestId = requestId;
     this.#reactor.open(requestId, request);
     if (options.data !== undefined) this.#data.send(request, options.data);
   }
@@ -279,7 +329,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   overdue(): undefined {}
 
   onEnd(): void {
-    this.#refuseReason ??= new ConnectionError('the server has closed the connection');
+    this.#refuseReason ??= new ConnectionError('the server has closed the connection', { code: 'lost' });
     // It answers nothing any more, and need not read what we have still to send.
     this.#connection.end(LINGER_MS);
   }
@@ -291,7 +341,11 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   onClosed(reason: Error | undefined): void {
     const error = this.#explain(reason);
     this.#refuseReason ??= error;
-    for (const request of [...this.#reactor.requests(), ...this.#takeQueued()]) request.fail(error);
+    this.#closeReason = error;
+    clearTimeout(this.#graceTimer);
+    for (const request of this.#takeQueued()) request.fail(notStarted(error));
+    for (const request of this.#reactor.requests())
+      request.fail(request.refused ? notStarted(this.#refuseReason as Error) : error);
     this.server.fail(error);
     this.pings.fail(error);
     this.#reactor.stop();
@@ -301,6 +355,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     clearInterval(this.#endWatch);
     this.#keepAlive.stop();
     this.#resolveClosed();
+    this.events.emit('closed', { reason: error });
   }
 
   #act(action: ClientAction<ClientRequest>): void {
@@ -312,7 +367,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       case 'unwanted':
         return this.#released(action.bytes);
       case 'error':
-        return this.#fail(action.request, new CommandError(action.message));
+        return this.#fail(action.request, errorOf(action.request, action.failure));
       case 'text':
         return action.request.tell(action.request.options.onText, action.text);
       case 'progress':
@@ -328,9 +383,9 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       case 'pong':
         return this.pings.pong(action.payload);
       case 'goaway':
-        return this.#goAway(new ConnectionError(`the server is going away: ${action.reason}`));
+        return this.#goAway(action.lastRequestId, action.reason);
       case 'peer-error':
-        return this.#connection.destroy(new ConnectionError(`the server reports: ${action.message}`));
+        return this.#connection.destroy(reportedBy(action.message));
     }
   }
 
@@ -346,9 +401,26 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   }
 
   /** The server takes nothing new: requests that wait for their turn never get it (protocol C5). */
-  #goAway(reason: ConnectionError): void {
+  #goAway(lastRequestId: number, why: string): void {
+    const reason = new ConnectionError(`the server is going away: ${why}`, { code: 'shutting-down' });
     this.#refuseReason ??= reason;
-    for (const request of this.#takeQueued()) request.fail(reason);
+    for (const request of this.#takeQueued()) request.fail(notStarted(reason));
+    this.#refuseAfter(lastRequestId);
+    this.events.emit('goaway', { reason });
+  }
+
+  /**
+   * The server runs none of what was sent after the request that its goaway names. IDs come round: what is still open
+   * from an earlier round was sent before, whatever its ID.
+   */
+  #refuseAfter(lastRequestId: number): void {
+    const distance = (requestId: number) => (requestId - lastRequestId) & 0xffff;
+    const furthest = distance(this.#newestId);
+    for (const request of this.#reactor.requests()) {
+      const { requestId, turn } = request;
+      const isNew = this.#turns - turn < furthest / 2;
+      request.refused = isNew && requestId !== lastRequestId && distance(requestId) <= furthest;
+    }
   }
 
   #takeQueued(): ClientRequest[] {
@@ -370,10 +442,13 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       const why = reason instanceof ConnectionError ? ` (${reason.message})` : '';
       const end = bytesRead === 0 ? ' closed the connection without an answer: it' : '';
       const message = `${remote}${end} does not speak the millrace protocol${why}`;
-      return new ConnectionError(message, { cause: reason });
+      // One that says nothing at all may be too busy for us, and another time is not.
+      const code = bytesRead === 0 ? 'lost' : 'protocol-error';
+      return new ConnectionError(message, { code, cause: reason });
     }
     if (reason !== undefined) return reason;
-    return new ConnectionError(`${remote} closed the connection`);
+    if (this.#refuseReason !== undefined && this.#reactor.openRequests === 0) return this.#refuseReason;
+    return new ConnectionError(`${remote} closed the connection`, { code: 'lost' });
   }
 
   #endIfEnding(): void {
@@ -391,4 +466,10 @@ function unread(): CommandError {
   return new CommandError('cancelled: nobody reads the response, and the client is closed', {
     code: 'cancelled',
   });
+}
+
+/** The error with which a server answers. One that goes away need not say with each refusal that nothing has run. */
+function errorOf({ refused }: ClientRequest, { code, message, data }: ReceivedFailure): CommandError {
+  if (refused) return new CommandError(message, { code: 'shutting-down', data, notStarted: true });
+  return new CommandError(message, { code, data, notStarted: saysNotStarted(code) });
 }

@@ -4,15 +4,36 @@
  */
 
 import type { Transport } from '../connection/connection.ts';
+import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import type { ReceivedStream } from '../connection/local-decoders.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
+import type { ConnectionError } from '../wire/errors.ts';
 import type { SenderSettings } from '../wire/payloads.ts';
 import { ClientConnection } from './client-connection.ts';
 import { type CallOptions, type ClientOptions, checkProfiles } from './options.ts';
 import { RequestResponse, type Response } from './response.ts';
 import type { AnyCommands, CallArguments, CommandName } from './typed.ts';
 
+/** How far a connection is; it only moves on. */
+export type ClientState =
+  /** The server's settings are still to come. Calls are sent all the same. */
+  | 'connecting'
+  | 'open'
+  /** Takes no new calls, because of close(), or because the server is going away; those in flight are answered. */
+  | 'draining'
+  | 'closed';
+
+/** What {@link Client.on} can tell, and what each event brings. */
+export interface ClientEvents {
+  /** The server takes no new requests (protocol C5); those in flight are answered, and then it ends the connection. */
+  goaway: { readonly reason: ConnectionError };
+  /** The connection is gone: once, after all its calls have ended. `reason` has the code `closed` when we did it. */
+  closed: { readonly reason: Error };
+}
+
 export interface ClientStats {
+  /** Calls that wait for their turn, and those that are sent and not answered; cancelled ones until they are. */
+  calls: { waiting: number; inFlight: number };
   bytesRead: number;
   bytesWritten: number;
   streams: ReceivedStream[];
@@ -22,6 +43,9 @@ export interface ClientStats {
 export interface Client<Commands = AnyCommands> {
   /** Resolves when the connection is gone; rejects never. */
   readonly closed: Promise<void>;
+  readonly state: ClientState;
+  /** Why the connection is gone; undefined while it is not. */
+  readonly closeReason: Error | undefined;
   /** Settings of the server, once they have come; undefined for one that knows no extensions. */
   readonly serverSettings: SenderSettings | undefined;
   /**
@@ -37,14 +61,22 @@ export interface Client<Commands = AnyCommands> {
   /** Sends a ping; resolves with the milliseconds until the reply. @throws ConnectionError when none can come. */
   ping(): Promise<number>;
   stats(): ClientStats;
+  /** Calls `listener` at every `event` from now on; the function that is returned ends that. */
+  on<Name extends keyof ClientEvents>(
+    event: Name,
+    listener: (detail: ClientEvents[Name]) => void,
+  ): () => void;
   /**
    * Ends the connection once the requests in flight are answered; a server that does not close it then is left. What
    * comes of a response may be read before or after. But one that is larger than its window and that nobody has begun to
    * read is cancelled, and so is one of which nobody has read more for `limits.idleTimeout`: it would never end.
+   * `graceMs`: what is not answered within so many milliseconds is cancelled, its error's code `closed`; default: no limit.
    */
-  close(): Promise<void>;
+  close(options?: CloseOptions): Promise<void>;
   /** Drops the connection now; requests in flight fail with `reason`. */
   destroy(reason?: Error): void;
+  /** {@link close} with a `graceMs` of 5000, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
@@ -88,8 +120,27 @@ class ConnectionClient implements Client {
     return this.#connection.stats();
   }
 
-  close(): Promise<void> {
-    return this.#connection.close();
+  get state(): ClientState {
+    return this.#connection.state;
+  }
+
+  get closeReason(): Error | undefined {
+    return this.#connection.closeReason;
+  }
+
+  on<Name extends keyof ClientEvents>(
+    event: Name,
+    listener: (detail: ClientEvents[Name]) => void,
+  ): () => void {
+    return this.#connection.events.on(event, listener);
+  }
+
+  close(options: CloseOptions = {}): Promise<void> {
+    return this.#connection.close(graceOf(options));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close({ graceMs: DISPOSE_GRACE_MS });
   }
 
   destroy(reason?: Error): void {

@@ -3,15 +3,16 @@
 import { createConnection, type Socket } from 'node:net';
 import type { ConnectionOptions as TlsConnectOptions } from 'node:tls';
 import type { CodecModule } from '../encoding/codec.ts';
+import { foreign } from '../encoding/foreign.ts';
 import { nativeCodecs } from '../encoding/native.ts';
 import { portableCodecs } from '../encoding/portable.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { codecModule } from '../options/codecs.ts';
 import { placeOf } from '../options/place.ts';
-import { arrayOf, checkOptions, milliseconds, oneOf, type Rules } from '../options/rules.ts';
+import { arrayOf, checkOptions, milliseconds, oneOf, type Rules, signal } from '../options/rules.ts';
 import { clientTls } from '../options/tls.ts';
 import { SocketTransport } from '../transport/socket.ts';
-import { ConnectionError } from '../wire/errors.ts';
+import { ConnectionError, type ConnectionErrorCode } from '../wire/errors.ts';
 import { type Client, makeClient } from './client.ts';
 import { CLIENT_RULES, type ClientOptions } from './options.ts';
 import type { AnyCommands } from './typed.ts';
@@ -25,14 +26,17 @@ export interface ConnectOptions extends ClientOptions {
   extraCodecs?: readonly CodecModule[];
   /** Milliseconds until the server must have answered; default 10 000. */
   timeoutMs?: number;
+  /** Gives up when it fires before the server has answered, with its reason; afterwards it does nothing. */
+  signal?: AbortSignal;
 }
 
-const RULES: Rules<ConnectOptions> = {
+export const CONNECT_RULES: Rules<ConnectOptions> = {
   ...CLIENT_RULES,
   codecs: oneOf(['native', 'portable']),
   tls: clientTls,
   extraCodecs: arrayOf(codecModule, 'codec modules'),
   timeoutMs: milliseconds,
+  signal,
 };
 
 /** Connected, and not answered within the time limit. */
@@ -47,9 +51,10 @@ export async function connect<Commands = AnyCommands>(
   where: { host?: string; port: number } | { path: string },
   options: ConnectOptions = {},
 ): Promise<Client<Commands>> {
-  checkOptions(options, RULES, 'connect');
-  const { timeoutMs = 10_000, tls } = options;
+  checkOptions(options, CONNECT_RULES, 'connect');
   const { path, host = '127.0.0.1', port = 0 } = placeOf(where, 'connect', 1);
+  const { timeoutMs = 10_000, tls, signal } = options;
+  signal?.throwIfAborted();
   const target = path === undefined ? { host, port } : { path };
   const name = path ?? nameOf({ host, port });
   const socket: Socket =
@@ -57,8 +62,10 @@ export async function connect<Commands = AnyCommands>(
       ? createConnection({ ...target, allowHalfOpen: true })
       : (await import('node:tls')).connect({ ...tls, ...target, ...{ allowHalfOpen: true } });
   let client: Client | undefined;
+  const giveUp = () => (client ?? socket).destroy(signal?.reason);
+  signal?.addEventListener('abort', giveUp, { once: true });
   const timer = setTimeout(() => {
-    if (client === undefined) socket.destroy(new Error(notOpenWithin(timeoutMs, socket)));
+    if (client === undefined) socket.destroy(notOpenWithin(timeoutMs, socket));
     else client.destroy(silentFor(timeoutMs, name, client));
   }, timeoutMs);
   try {
@@ -71,17 +78,18 @@ export async function connect<Commands = AnyCommands>(
     await client.ready();
     return client as Client<Commands>;
   } catch (error) {
-    throw client === undefined || error instanceof SilenceError
-      ? error
-      : whyNot(error as Error, client, tls !== undefined);
+    signal?.throwIfAborted();
+    if (client === undefined || error instanceof SilenceError) throw error;
+    throw whyNot(error as ConnectionError, client, tls !== undefined);
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener('abort', giveUp);
   }
 }
 
-function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
+export function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
   const registry = new CodecRegistry(codecs === 'portable' ? portableCodecs() : nativeCodecs());
-  for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(codec);
+  for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(foreign(codec));
   return registry;
 }
 
@@ -94,28 +102,30 @@ function opened(socket: Socket, name: string, isTls: boolean): Promise<void> {
 }
 
 /** What the other end did instead of sending its settings, and what it may have wanted. */
-function whyNot(error: Error, client: Client, isTls: boolean): Error {
+function whyNot(error: ConnectionError, client: Client, isTls: boolean): Error {
   const { bytesRead } = client.stats();
-  if (isTls) return bytesRead === 0 ? orNoCertificate(error) : error;
-  return endsAsTls(error, bytesRead) ? orWantsTls(error) : error;
+  if (isTls && bytesRead === 0) return orNoCertificate(error);
+  if (!isTls && endsAsTls(error, bytesRead)) return orWantsTls(error);
+  return error instanceof ConnectionError ? reworded(error, error.message) : error;
 }
 
 /** What the time limit ended: reaching the other end, or the TLS handshake with it. */
-function notOpenWithin(timeoutMs: number, socket: Socket): string {
+function notOpenWithin(timeoutMs: number, socket: Socket): ConnectionError {
   const step = socket.connecting ? 'no connection' : 'its TLS handshake was not over';
-  return `${step} within ${timeoutMs} ms`;
+  return new ConnectionError(`${step} within ${timeoutMs} ms`, { code: 'connect-timeout' });
 }
 
 /** What the time limit ended once there was a connection: that says nothing of the protocol which it speaks. */
-function silentFor(timeoutMs: number, name: string, client: Client): SilenceError {
+function silentFor(timeoutMs: number, name: string, client: Client): ConnectionError {
   const { bytesRead } = client.stats();
   const sent = bytesRead === 0 ? 'nothing' : `${bytesRead} bytes, not its settings,`;
-  return new SilenceError(`connected to ${name}, but it sent ${sent} within ${timeoutMs} ms`);
+  const text = `connected to ${name}, but it sent ${sent} within ${timeoutMs} ms`;
+  return new SilenceError(text, { code: 'connect-timeout', notStarted: true });
 }
 
 /** With TLS 1.3 a client's handshake is over before the server has looked at its certificate. */
-function orNoCertificate({ message, cause }: Error): ConnectionError {
-  return new ConnectionError(`${message}, or wants a certificate that it knows`, { cause });
+function orNoCertificate(error: Error): ConnectionError {
+  return reworded(error, `${error.message}, or wants a certificate that it knows`);
 }
 
 /** Bytes of a TLS alert: a record's header, level and description. */
@@ -127,8 +137,13 @@ function endsAsTls({ cause }: Error, bytesRead: number): boolean {
   return isPlainEnd && (bytesRead === 0 || bytesRead === TLS_ALERT);
 }
 
-function orWantsTls({ message, cause }: Error): ConnectionError {
-  return new ConnectionError(`${message}, or wants TLS`, { cause });
+function orWantsTls(error: Error): ConnectionError {
+  return reworded(error, `${error.message}, or wants TLS`);
+}
+
+function reworded(error: Error, message: string): ConnectionError {
+  const code = error instanceof ConnectionError ? error.code : 'protocol-error';
+  return new ConnectionError(message, { code, notStarted: true, cause: error.cause });
 }
 
 function nameOf({ host, port }: { host: string; port: number }): string {
@@ -155,7 +170,11 @@ const REASONS: Readonly<Record<string, string>> = {
 
 function cannotConnect(name: string, error: NodeJS.ErrnoException, isTls: boolean): ConnectionError {
   const during = isTls && error.code === 'ECONNRESET' ? ' during the TLS handshake' : '';
-  return new ConnectionError(`cannot connect to ${name}: ${reasonOf(error)}${during}`, { cause: error });
+  return new ConnectionError(`cannot connect to ${name}: ${reasonOf(error)}${during}`, {
+    code: connectCode(error),
+    notStarted: true,
+    cause: error,
+  });
 }
 
 /** A host of several addresses fails for each by itself, and the error of them all says nothing. */
@@ -172,4 +191,9 @@ function reasonOf(error: Error): string {
 
 function reasonOfOne({ code, message, name }: NodeJS.ErrnoException): string {
   return REASONS[code ?? ''] ?? (message || code || name);
+}
+
+function connectCode(error: NodeJS.ErrnoException): ConnectionErrorCode {
+  if (error.code === 'connect-timeout' || error.code === 'ETIMEDOUT') return 'connect-timeout';
+  return error.code === 'ERR_SSL_WRONG_VERSION_NUMBER' ? 'protocol-error' : 'connect-failed';
 }

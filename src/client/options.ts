@@ -23,7 +23,6 @@ import {
 import type { Bytes } from '../wire/bytes.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import type { Progress } from '../wire/payloads.ts';
-import { asError } from '../wire/thrown.ts';
 import type { CommandData } from './data-pieces.ts';
 
 export interface ClientOptions {
@@ -94,8 +93,11 @@ export const CLIENT_RULES: Rules<ClientOptions> = {
   limits: nested(same(DEFAULT_LIMITS, count)),
 };
 
-/** Checked at every call: what `args` and `data` hold is looked at where they are sent. */
-export const CALL_RULES: Rules<CallOptions> = {
+/**
+ * Checked at every call: what `args` and `data` hold is looked at where they are sent. A client knows what only a pool
+ * needs: whoever is given one or the other asks both alike.
+ */
+export const CALL_RULES: Rules<CallOptions & { idempotent: boolean }> = {
   args: object,
   data: anything,
   signal,
@@ -104,18 +106,13 @@ export const CALL_RULES: Rules<CallOptions> = {
   deadlineMs: finite,
   onText: callable,
   onProgress: callable,
+  idempotent: boolean,
 };
 
-/** What is wrong with a call, so that its response fails with it: call() itself never throws. */
-export function mistakeOf(command: unknown, options: unknown): Error | undefined {
-  try {
-    checkOptions(options, CALL_RULES, 'call');
-    if (typeof command === 'string') return undefined;
-    return new TypeError(`a command's name is a string, not ${shown(command)}`);
-  } catch (error) {
-    // A getter of theirs may have thrown it.
-    return asError(error);
-  }
+/** @throws TypeError that says what is wrong with a call; whatever a getter of its options throws. */
+export function checkCall(command: unknown, options: unknown): void {
+  checkOptions(options, CALL_RULES, 'call');
+  if (typeof command !== 'string') throw new TypeError(`a command's name is a string, not ${shown(command)}`);
 }
 
 /** @throws TypeError when `profiles` or `encodeData` names a profile that `codecs` do not have. */

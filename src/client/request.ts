@@ -25,6 +25,10 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 export class ClientRequest implements UnreadResponse {
   /** 0 until the command is sent. */
   requestId = 0;
+  /** How many requests of its connection had been sent when it was; itself among them. */
+  turn = 0;
+  /** The server has said, by its goaway, that it will not run this. */
+  refused = false;
   readonly command: string;
   readonly options: CallOptions;
   readonly #owner: RequestOwner;
@@ -39,6 +43,8 @@ export class ClientRequest implements UnreadResponse {
   /** Whether some of it was read since the last look at whether it {@link stands}. */
   #readOn = true;
   #onAbort: (() => void) | undefined;
+  /** Made when it is first asked for. */
+  #whenEnded: PromiseWithResolvers<Error | undefined> | undefined;
   readonly #sinceMs = performance.now();
   #deadline: ReturnType<typeof setTimeout> | undefined;
 
@@ -63,6 +69,13 @@ export class ClientRequest implements UnreadResponse {
   /** True when nothing more will come. */
   get over(): boolean {
     return this.#ended || this.#error !== undefined;
+  }
+
+  /** Resolves when nothing more will come, read or not: with the error that the response ends with, if it does. */
+  get ended(): Promise<Error | undefined> {
+    this.#whenEnded ??= Promise.withResolvers();
+    if (this.over) this.#whenEnded.resolve(this.#error);
+    return this.#whenEnded.promise;
   }
 
   /** Milliseconds until its deadline, if it has one. */
@@ -120,14 +133,15 @@ export class ClientRequest implements UnreadResponse {
         else await this.#arrival();
       }
     } finally {
-      if (!this.over || this.unread > 0) this.drop(new CommandError('response not read to its end'));
+      if (!this.over || this.unread > 0)
+        this.drop(new CommandError('response not read to its end', { code: 'cancelled' }));
     }
   }
 
   /** Tells the server to stop; the response ends with `reason` as its error. */
-  cancel(reason: unknown = new CommandError('cancelled', { code: 'cancelled' })): void {
+  cancel(reason?: unknown): void {
     if (this.over) return;
-    this.fail(errorOfReason(reason));
+    this.fail(errorOfReason(reason, this.requestId === 0));
     this.#owner.cancel(this);
   }
 
@@ -209,6 +223,7 @@ export class ClientRequest implements UnreadResponse {
   }
 
   #detach(): void {
+    this.#whenEnded?.resolve(this.#error);
     clearTimeout(this.#deadline);
     if (this.#onAbort === undefined) return;
     try {
@@ -226,10 +241,10 @@ export class ClientRequest implements UnreadResponse {
 }
 
 /** Why a request was given up, as an error: reasons may be anything. */
-function errorOfReason(reason: unknown): Error {
+function errorOfReason(reason: unknown, notStarted: boolean): Error {
   if (isError(reason)) return reason;
   const message = reason === undefined ? 'cancelled' : describe(reason);
-  return new CommandError(message, { code: 'cancelled', cause: reason });
+  return new CommandError(message, { code: 'cancelled', notStarted, cause: reason });
 }
 
 function concat(chunks: readonly Uint8Array[]): Uint8Array {

@@ -1,7 +1,6 @@
 /** What users hold of one call: the response as they read it. */
 
 import { decodeUtf8 } from '../wire/utf8.ts';
-import type { ClientRequest } from './request.ts';
 
 /** A response as it arrives. Iterate it, or take it whole with bytes() or text(): once. */
 export interface Response extends AsyncIterable<Uint8Array> {
@@ -10,6 +9,8 @@ export interface Response extends AsyncIterable<Uint8Array> {
   readonly requestId: number;
   /** True when nothing more will come. */
   readonly over: boolean;
+  /** Resolves when nothing more will come, read or not: with the error that the response ends with, or undefined. */
+  readonly ended: Promise<Error | undefined>;
   /** The whole response. @throws CommandError when the command failed, ConnectionError when the connection did. */
   bytes(): Promise<Uint8Array>;
   /** The whole response as UTF-8 text. @throws as {@link bytes} does. */
@@ -22,11 +23,17 @@ export interface Response extends AsyncIterable<Uint8Array> {
   cancel(reason?: unknown): void;
 }
 
+/** What a response is shown of: a request on a connection, or a call that may make several. */
+export interface Responding extends Pick<Response, 'command' | 'requestId' | 'over' | 'ended' | 'cancel'> {
+  whole(): Promise<Uint8Array>;
+  pieces(): AsyncGenerator<Uint8Array, void, undefined>;
+}
+
 /** Shows of a request what its caller may see. */
 export class RequestResponse implements Response {
-  readonly #request: ClientRequest;
+  readonly #request: Responding;
 
-  constructor(request: ClientRequest) {
+  constructor(request: Responding) {
     this.#request = request;
   }
 
@@ -40,6 +47,10 @@ export class RequestResponse implements Response {
 
   get over(): boolean {
     return this.#request.over;
+  }
+
+  get ended(): Promise<Error | undefined> {
+    return this.#request.ended;
   }
 
   bytes(): Promise<Uint8Array> {

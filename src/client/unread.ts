@@ -34,6 +34,6 @@ export class UnreadBytes {
       if (largest === undefined || each.unread > largest.unread) largest = each;
     }
     const text = `maxUnread: the responses of this connection have more than ${this.#limit} bytes that nobody reads`;
-    largest?.drop(new CommandError(text));
+    largest?.drop(new CommandError(text, { code: 'limit' }));
   }
 }

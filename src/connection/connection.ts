@@ -10,9 +10,10 @@ import { ErrorResponseFlag, type Frame, FrameType, StreamFlag } from '../wire/fr
 import type { Limits } from '../wire/limits.ts';
 import { cutUtf8 } from '../wire/payloads.ts';
 import { Splitter } from '../wire/splitter.ts';
-import { type Transport, Writer } from './writer.ts';
+import type { Transport } from './transport.ts';
+import { Writer } from './writer.ts';
 
-export type { Transport } from './writer.ts';
+export type { Transport } from './transport.ts';
 
 /** Whoever owns the reactor: the server's side of a client, or the client itself. */
 export interface FrameOwner {
@@ -252,7 +253,8 @@ export class Connection {
     this.#stopWatch();
     clearTimeout(this.#dropTimer);
     this.writer.close();
-    const reason = this.#reason ?? (error && new ConnectionError(error.message, { cause: error }));
+    const reason =
+      this.#reason ?? (error && new ConnectionError(error.message, { code: 'lost', cause: error }));
     this.#owner?.onClosed(reason);
   }
 
@@ -332,7 +334,8 @@ export class Connection {
 function toProtocolError(error: unknown): ProtocolError | undefined {
   if (error instanceof ProtocolError) return error;
   if (error instanceof DecodeError) {
-    return new ProtocolError(error.code === 'limit' ? 'limit' : 'corrupt-frame', error.message);
+    const { message, cause } = error;
+    return new ProtocolError(error.code === 'limit' ? 'limit' : 'corrupt-frame', message, { cause });
   }
   return undefined;
 }

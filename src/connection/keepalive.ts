@@ -49,7 +49,8 @@ export class KeepAlive {
       writer.flush();
       this.#asked = writer.bytesWritten;
     } else if (writer.bytesWritten === this.#asked) {
-      this.#connection.destroy(new ConnectionError(`keepAliveInterval: ${remote} gives no sign of life`));
+      const text = `keepAliveInterval: ${remote} gives no sign of life`;
+      this.#connection.destroy(new ConnectionError(text, { code: 'keepalive-timeout' }));
     } else this.#asked = undefined;
   };
 }

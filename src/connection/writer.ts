@@ -5,31 +5,7 @@
 
 import type { Gate } from '../reactor/flow.ts';
 import { HEADER_SIZE, writeHeader } from '../wire/frame.ts';
-
-/** A two-way byte channel: a socket, or something like one. */
-export interface Transport {
-  /**
-   * Hands `chunks` on in order; `written` is called when they need not be kept any more, with an error where they did
-   * not all go out.
-   */
-  write(chunks: Uint8Array[], written: (error?: Error | null) => void): void;
-  /** Stops, and starts again, the arrival of data. */
-  pause(): void;
-  resume(): void;
-  /** Says that we shall send no more, after what was written. */
-  end(): void;
-  /** Drops the channel at once. */
-  destroy(): void;
-  /** Calls `run` once everything that arrived in this tick has been dealt with. */
-  endOfTick(run: () => void): void;
-  /** Set by the connection. */
-  onData: (chunk: Uint8Array) => void;
-  onEnd: () => void;
-  /** The channel is gone; `error` says why if it was not asked for. Called once. */
-  onClose: (error: Error | undefined) => void;
-  /** The other end, for messages. */
-  readonly remote: string;
-}
+import type { Transport } from './transport.ts';
 
 const SCRATCH_SIZE = 64 * 1024;
 /** Payloads up to this size are copied next to their header; larger ones travel as a chunk of their own. */

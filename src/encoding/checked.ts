@@ -1,7 +1,6 @@
 /** What codecs say, checked: they may be their user's, and what one does wrong must not become another's. */
 
 import { MAX_PAYLOAD_LENGTH } from '../wire/frame.ts';
-import { describe } from '../wire/thrown.ts';
 import { DecodeError, type Decoder, type DecoderLimits, type Encoder } from './codec.ts';
 import { mostDecoded } from './output.ts';
 
@@ -43,7 +42,8 @@ export function closeQuietly(context: { close(): void } | undefined): void {
   }
 }
 
+/** What it has thrown is not meant for the peer. */
 function decodeError(error: unknown): DecodeError {
   if (error instanceof DecodeError) return error;
-  return new DecodeError('corrupt', `the decoder failed: ${describe(error)}`);
+  return new DecodeError('corrupt', 'the decoder has failed', { cause: error });
 }

@@ -92,8 +92,8 @@ export class DecodeError extends Error {
   override readonly name = 'DecodeError';
   readonly code: 'corrupt' | 'limit';
 
-  constructor(code: 'corrupt' | 'limit', message: string) {
-    super(message);
+  constructor(code: 'corrupt' | 'limit', message: string, options?: ErrorOptions) {
+    super(message, options);
     this.code = code;
   }
 }

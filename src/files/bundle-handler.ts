@@ -23,7 +23,8 @@ export function* bundle(files: OpenFiles, request: CommandRequest): Generator<Ui
     }
     try {
       const { size } = file.stats;
-      if (size === 0 && files.hasContent(file)) throw new FileError('it has no size before it is read', path);
+      if (size === 0 && files.hasContent(file))
+        throw new FileError('it has no size before it is read', path, { code: 'internal' });
       pieces.addText(sizeLine(size));
       for (let at = 0; at < size; ) {
         if (pieces.room === 0) yield pieces.take();

@@ -34,6 +34,8 @@ export function encodePaths(paths: readonly string[]): string {
   return JSON.stringify(paths);
 }
 
+const BAD_ARGUMENT = { code: 'invalid-argument' };
+
 /** @throws CommandError when it is not a list of 1 to {@link MAX_BUNDLE_FILES} strings. */
 export function decodePaths(text: string | undefined): string[] {
   let value: unknown;
@@ -43,9 +45,9 @@ export function decodePaths(text: string | undefined): string[] {
     // It is reported below.
   }
   if (!Array.isArray(value) || value.length === 0 || value.some((path) => typeof path !== 'string'))
-    throw new CommandError('files.bundle needs the argument paths, a JSON array of strings');
+    throw new CommandError('files.bundle needs the argument paths, a JSON array of strings', BAD_ARGUMENT);
   if (value.length > MAX_BUNDLE_FILES)
-    throw new CommandError(`files.bundle takes no more than ${MAX_BUNDLE_FILES} paths`);
+    throw new CommandError(`files.bundle takes no more than ${MAX_BUNDLE_FILES} paths`, BAD_ARGUMENT);
   return value;
 }
 

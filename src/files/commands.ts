@@ -23,6 +23,8 @@ export interface FilesOptions {
   readonly root: string;
 }
 
+const BAD_ARGUMENT = { code: 'invalid-argument' };
+
 /** Bytes of the pieces in which a long file or listing is handed on: one frame each. */
 const PIECE_SIZE = DEFAULT_FRAME_SIZE;
 
@@ -140,7 +142,7 @@ function get(
 ): Output | Iterable<Output> {
   checkArguments(request, ['path', 'offset', 'length']);
   const path = pathArgument(request);
-  if (path === undefined) throw new CommandError('files.get needs the argument path');
+  if (path === undefined) throw new CommandError('files.get needs the argument path', BAD_ARGUMENT);
   const file = files.open(path);
   const { stats } = file;
   let mustClose = true;
@@ -174,7 +176,7 @@ function rangeOf(request: CommandRequest, size: number, path: string): Range {
   if (start > Math.min(size, Number.MAX_SAFE_INTEGER)) {
     const has = Number.isFinite(size) ? ` has ${size} bytes` : '';
     const offset = shownPath(request.text('offset') ?? '');
-    throw new CommandError(`offset ${offset} is past the end: ${shownPath(path)}${has}`);
+    throw new CommandError(`offset ${offset} is past the end: ${shownPath(path)}${has}`, BAD_ARGUMENT);
   }
   return { start, end: Math.min(size, start + length) };
 }
@@ -265,6 +267,7 @@ function checkArguments(request: CommandRequest, known: readonly string[]): void
     if (!known.includes(name)) {
       throw new CommandError(
         `${request.command} takes no argument ${shownPath(name)}, only ${known.join(', ')}`,
+        BAD_ARGUMENT,
       );
     }
   }
@@ -281,5 +284,5 @@ function decimalArgument(request: CommandRequest, name: string): number | undefi
   const text = request.text(name);
   if (text === undefined) return undefined;
   if (/^\d+$/.test(text)) return Number(text);
-  throw new CommandError(`${name} is not a decimal number of bytes: ${shownPath(text)}`);
+  throw new CommandError(`${name} is not a decimal number of bytes: ${shownPath(text)}`, BAD_ARGUMENT);
 }

@@ -3,6 +3,7 @@
 import { resolve } from 'node:path';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import { stemOf } from './paths.ts';
+import { realPath, realPathsOfBundle } from './real-paths.ts';
 
 /** Where the handlers are: beside this file, whether as source or compiled. */
 const MODULE = new URL(import.meta.url.endsWith('.ts') ? './commands.ts' : './commands.js', import.meta.url);
@@ -13,17 +14,20 @@ export interface FileCommand {
   readonly export: string;
   readonly options: { readonly root: string };
   readonly mode: 'ro';
+  readonly realPaths: (args: ReadonlyMap<string, Uint8Array>) => Promise<readonly string[]>;
   readonly affinityKey?: (args: ReadonlyMap<string, Uint8Array>) => string | undefined;
 }
 
 /** The commands files.list, files.get, files.bundle and files.stat for the tree below `root`. */
 export function fileCommands(root: string): Record<string, FileCommand> {
   const options = { root: resolve(root) };
-  const command: FileCommand = { module: MODULE, export: 'create', options, mode: 'ro' };
+  const realPaths: FileCommand['realPaths'] = (args) => realPath(options.root, args);
+  const command: FileCommand = { module: MODULE, export: 'create', options, mode: 'ro', realPaths };
+  const bundlePaths: FileCommand['realPaths'] = (args) => realPathsOfBundle(options.root, args);
   return {
     'files.list': command,
     'files.get': { ...command, affinityKey },
-    'files.bundle': { ...command, affinityKey: bundleKey },
+    'files.bundle': { ...command, affinityKey: bundleKey, realPaths: bundlePaths },
     'files.stat': command,
   };
 }

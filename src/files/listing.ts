@@ -91,7 +91,7 @@ export function statPath(root: Root, path: string): Found {
   const folder = root.openFolder(parent);
   try {
     const found = root.find(folder, parent, path.slice(cut + 1));
-    if (found === undefined) throw new FileError('no such file', path);
+    if (found === undefined) throw new FileError('no such file', path, { code: 'not-found' });
     return found;
   } finally {
     folder.close();

@@ -23,7 +23,7 @@ export class Omissions {
   /** @throws CommandError when `form`, the argument `omitted` of files.list, is none. */
   constructor(form: string | undefined) {
     if (form !== undefined && form !== 'lines')
-      throw new CommandError(`omitted can only be lines: ${shownPath(form)}`);
+      throw new CommandError(`omitted can only be lines: ${shownPath(form)}`, { code: 'invalid-argument' });
     this.#asLines = form === 'lines';
   }
 

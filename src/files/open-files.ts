@@ -57,7 +57,7 @@ export class OpenFiles {
   }
 
   changed({ path }: ServedFile): CommandError {
-    return new FileError('changed while it was read', path);
+    return new FileError('changed while it was read', path, { code: 'internal' });
   }
 
   /** What the file is by now. */

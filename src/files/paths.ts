@@ -106,6 +106,21 @@ export function fsProblem(error: unknown): string {
   return FS_PROBLEMS[code] ?? `the file system says ${code}`;
 }
 
+const FS_CODES: Record<string, string> = {
+  ENOENT: 'not-found',
+  ENOTDIR: 'not-found',
+  EISDIR: 'invalid-argument',
+  ELOOP: 'invalid-argument',
+  ENAMETOOLONG: 'invalid-argument',
+  EACCES: 'not-authorized',
+  EPERM: 'not-authorized',
+};
+
+/** What the code of a file system's error is for a peer's programs (protocol C11). */
+export function fsErrorCode(code: string): string {
+  return Object.hasOwn(FS_CODES, code) ? FS_CODES[code] : 'internal';
+}
+
 /** What any error means, for people: the file system's as above, another one by its message. */
 export function problemOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);

@@ -13,7 +13,13 @@ import { linesOf, type PullFailure, parseEntry } from './plan.ts';
 export interface PullClient {
   call(
     command: string,
-    options: { args?: Record<string, string>; signal?: AbortSignal; onText?(line: string): void },
+    options: {
+      args?: Record<string, string>;
+      signal?: AbortSignal;
+      onText?(line: string): void;
+      /** All that is asked for may be asked for again: a pool does so by itself. */
+      idempotent: true;
+    },
   ): AsyncIterable<Uint8Array>;
   stats?(): { readonly bytesRead: number };
   /** What the server has said of itself, if it has. */
@@ -135,7 +141,7 @@ export class PullJob {
     let something = false;
     try {
       const args = { paths: encodePaths(entries.map(({ path }) => path)) };
-      for await (const chunk of this.#client.call('files.bundle', { args, signal: this.#stop.signal })) {
+      for await (const chunk of this.#ask('files.bundle', args)) {
         something = true;
         if (!reader.push(chunk)) break;
       }
@@ -186,8 +192,7 @@ export class PullJob {
     let now: ReturnType<typeof parseEntry>;
     try {
       const args = { path: entry.path };
-      for await (const line of linesOf(this.#client.call('files.stat', { args, signal: this.#stop.signal })))
-        now ??= parseEntry(line);
+      for await (const line of linesOf(this.#ask('files.stat', args))) now ??= parseEntry(line);
     } catch (error) {
       if (isFatal(error) || this.#stop.signal.aborted) throw error;
       return undefined;
@@ -201,7 +206,7 @@ export class PullJob {
   async #fetchAs(entry: FileEntry, length?: number): Promise<number> {
     const receipt = new Receipt(entry, this.progress, Math.min(MAX_UNSIZED, this.#spareBytes));
     const args = { path: entry.path, ...(length ? { length: String(length) } : {}) };
-    const ask = () => this.#client.call('files.get', { args, signal: this.#stop.signal });
+    const ask = () => this.#ask('files.get', args);
     try {
       await (isLong(entry) ? this.#fetchPieces(receipt, ask) : this.#fetchWhole(receipt, ask()));
     } catch (error) {
@@ -211,6 +216,10 @@ export class PullJob {
     }
     this.#spend(receipt.received - entry.size);
     return receipt.received;
+  }
+
+  #ask(command: string, args: Record<string, string>): AsyncIterable<Uint8Array> {
+    return this.#client.call(command, { args, signal: this.#stop.signal, idempotent: true });
   }
 
   #succeeded(entry: FileEntry, size: number): void {
@@ -332,7 +341,7 @@ class Receipt {
 }
 
 /** Whether no other file can come either. */
-function isFatal(error: unknown): boolean {
+export function isFatal(error: unknown): boolean {
   return error instanceof ConnectionError || error instanceof ProtocolError;
 }
 

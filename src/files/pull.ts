@@ -6,23 +6,29 @@ import {
   checkOptions,
   count,
   filledString,
+  integer,
   numeric,
   type Rules,
   signal,
   string,
 } from '../options/rules.ts';
-import { CommandError } from '../wire/errors.ts';
+import { CommandError, ConnectionError } from '../wire/errors.ts';
 import { Destination } from './destination.ts';
 import type { FileEntry } from './listing.ts';
 import { tidyPath } from './paths.ts';
 import { DEFAULT_PLAN_LIMITS, linesOf, Plan, type PlanLimits, type PullFailure } from './plan.ts';
-import { type FetchOptions, type PullClient, PullJob, reasonOf } from './pull-job.ts';
+import { type FetchOptions, isFatal, type PullClient, PullJob, reasonOf } from './pull-job.ts';
 
 export type { PullClient, PullProgress } from './pull-job.ts';
 
 export interface PullOptions extends Partial<PlanLimits>, FetchOptions {
   /** The part of the tree to fetch, to the same path below the destination; missing or `.`: all of it. */
   readonly path?: string;
+  /**
+   * How often to go on with what is missing when the connection is lost and nothing has come since the last time;
+   * default 0. It takes a `client` that connects again: a pool.
+   */
+  readonly retries?: number;
 }
 
 export interface PullResult {
@@ -44,6 +50,7 @@ const RULES: Rules<PullOptions> = {
   inFlight: count,
   signal,
   onProgress: callable,
+  retries: integer(0),
   maxEntries: numeric(0, Number.POSITIVE_INFINITY),
   maxBytes: numeric(0, Number.POSITIVE_INFINITY),
 };
@@ -67,20 +74,56 @@ const LOOKS = 256;
 export async function pull(client: PullClient, dest: string, options: PullOptions = {}): Promise<PullResult> {
   checkOptions(options, RULES, 'pull');
   filledString(dest, 'dest');
+  const bytesBefore = client.stats?.().bytesRead;
+  const fetched: Fetched = { files: 0, bytes: 0 };
+  const { retries = 0 } = options;
+  for (let left = retries; ; left--) {
+    const before = fetched.files;
+    try {
+      const rest = await pullRest(client, dest, options, fetched);
+      const bytesAfter = client.stats?.().bytesRead ?? 0;
+      const wireBytes = bytesBefore === undefined ? undefined : bytesAfter - bytesBefore;
+      return { ...rest, ...fetched, skipped: rest.skipped - before, wireBytes };
+    } catch (error) {
+      if (fetched.files > before) left = retries;
+      if (left <= 0 || !mayGoOn(error)) throw error;
+    }
+  }
+}
+
+/** What has come so far, of all tries. */
+interface Fetched {
+  files: number;
+  bytes: number;
+}
+
+/** Whether the next try may have better luck: what connects again has not given up. */
+function mayGoOn(error: unknown): boolean {
+  if (!(error instanceof ConnectionError)) return isFatal(error);
+  return error.code === 'lost' || error.code === 'shutting-down' || error.code === 'keepalive-timeout';
+}
+
+/** Fetches what is not there yet. */
+async function pullRest(
+  client: PullClient,
+  dest: string,
+  options: PullOptions,
+  fetched: Fetched,
+): Promise<Pick<PullResult, 'skipped' | 'failed' | 'notes'>> {
   options.signal?.throwIfAborted();
   const destination = new Destination(dest);
   try {
-    const bytesBefore = client.stats?.().bytesRead;
     const notes: string[] = [];
     const plan = await readPlan(client, destination, options, notes);
     const { missing, skipped } = await findMissing(plan, destination, options.signal);
     const job = new PullJob(client, destination, missing, plan.spareBytes, options);
-    await job.run();
-    const { files } = job.progress;
-    const failed = [...plan.failed, ...job.failed];
-    const bytesAfter = client.stats?.().bytesRead ?? 0;
-    const wireBytes = bytesBefore === undefined ? undefined : bytesAfter - bytesBefore;
-    return { files, bytes: job.fetchedBytes, skipped, failed, notes, wireBytes };
+    try {
+      await job.run();
+    } finally {
+      fetched.files += job.progress.files;
+      fetched.bytes += job.fetchedBytes;
+    }
+    return { skipped, failed: [...plan.failed, ...job.failed], notes };
   } finally {
     destination.close();
   }
@@ -101,7 +144,7 @@ async function readPlan(
     else if (notes.length < MAX_NOTES) notes.push(line.trimEnd());
   };
   const read = async (more: Record<string, string>) => {
-    const asked = { args: { ...args, ...more }, signal: options.signal, onText };
+    const asked = { args: { ...args, ...more }, signal: options.signal, onText, idempotent: true as const };
     for await (const line of linesOf(client.call('files.list', asked))) {
       plan.add(line);
       if (plan.isFull) break;

@@ -17,7 +17,7 @@ import {
 } from 'node:fs';
 import { sep } from 'node:path';
 import { CommandError } from '../wire/errors.ts';
-import { fsProblem, nameOf, pathProblem, shownPath } from './paths.ts';
+import { fsErrorCode, fsProblem, nameOf, pathProblem, shownPath } from './paths.ts';
 import { isUnfinished } from './unfinished.ts';
 
 // O_NONBLOCK: opening a FIFO must not wait for its writer. Missing flags are Windows's.
@@ -49,8 +49,10 @@ export class FileError extends CommandError {
   /** The file system's code, where the error is of its making. */
   readonly fsCode: string | undefined;
 
-  constructor(why: string, path: string, fsCode?: string) {
-    super(`${why}: ${shownPath(path === '' ? '.' : path)}`);
+  /** `code`: of protocol C11; default: that of `fsCode`, or `invalid-argument`. */
+  constructor(why: string, path: string, { fsCode, code }: { fsCode?: string; code?: string } = {}) {
+    const found = fsCode === undefined ? 'invalid-argument' : fsErrorCode(fsCode);
+    super(`${why}: ${shownPath(path === '' ? '.' : path)}`, { code: code ?? found });
     this.why = why;
     this.path = path;
     this.fsCode = fsCode;
@@ -98,7 +100,8 @@ export class Root {
    */
   openFile(path: string): OpenFile {
     checkPath(path);
-    if (isUnfinished(nameOf(path))) throw new FileError('a pull has not finished it', path);
+    if (isUnfinished(nameOf(path)))
+      throw new FileError('a pull has not finished it', path, { code: 'not-found' });
     try {
       return this.#hasProc ? this.#openPlace(path) : this.#openResolved(path);
     } catch (error) {
@@ -144,7 +147,7 @@ export class Root {
     try {
       target = realpathSync(this.#full(link));
     } catch (error) {
-      if (isMissing(error)) throw new FileError('the link leads nowhere', link);
+      if (isMissing(error)) throw new FileError('the link leads nowhere', link, { code: 'not-found' });
       throw error;
     }
     if (!this.#isInside(target)) throw outside(link);
@@ -233,7 +236,7 @@ export function checkPath(path: string): void {
 }
 
 function outside(path: string): FileError {
-  return new FileError('outside the served folder', path);
+  return new FileError('outside the served folder', path, { code: 'not-found' });
 }
 
 function notAFile(path: string): FileError {
@@ -248,5 +251,6 @@ function isMissing(error: unknown): boolean {
 /** The error for the peer: what happened and the path as the peer gave it, nothing of ours. */
 export function asCommandError(error: unknown, path: string): CommandError {
   if (error instanceof CommandError) return error;
-  return new FileError(fsProblem(error), path, (error as NodeJS.ErrnoException).code);
+  const fsCode = (error as NodeJS.ErrnoException).code;
+  return new FileError(fsProblem(error), path, fsCode === undefined ? { code: 'internal' } : { fsCode });
 }

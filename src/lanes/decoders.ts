@@ -1,18 +1,23 @@
 /** Decoders of a client's streams, each pinned to a lane. */
 
-import { type BatchReader, type DecoderSetup, Op } from '../../workers/batch.ts';
+import { type BatchReader, type DecoderSetup, Op, unpackPieces } from '../../workers/batch.ts';
 import { DecodeError } from '../encoding/codec.ts';
 import { mostDecoded } from '../encoding/output.ts';
 import { ZSTD } from '../encoding/profiles.ts';
 import { ZstdWalker } from '../encoding/zstd-blocks.ts';
 import type { Decoders, Ticket } from '../reactor/incoming.ts';
+import type { Failure } from '../wire/failure.ts';
 import type { Limits } from '../wire/limits.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import { type ContextBudget, decoderCost } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { LanePool } from './pool.ts';
 
-const NO_MEMORY = 'contextMemory: the server has no memory left for another decoder';
+const NO_MEMORY: Failure = {
+  code: 'overloaded',
+  message: 'contextMemory: the server has no memory left for another decoder',
+};
+const NO_LANE: Failure = { code: 'overloaded', message: 'no worker to decode on' };
 
 /** One incoming stream's decoder; without a lane, or without memory, it is lost from the start. */
 class LaneDecoder implements SlotOwner {
@@ -27,7 +32,7 @@ class LaneDecoder implements SlotOwner {
   readonly #walker: ZstdWalker | undefined;
   readonly #tickets: Ticket[] = [];
   readonly #settle: (ticket: Ticket, error: DecodeError | undefined) => void;
-  #lost: string | undefined;
+  #lost: Failure | undefined;
   #closed = false;
 
   constructor(
@@ -42,7 +47,7 @@ class LaneDecoder implements SlotOwner {
     this.#settle = settle;
     this.#slot = lane?.open(this) ?? -1;
     if (setup.profile === ZSTD) this.#walker = new ZstdWalker(setup.maxWindowSize);
-    if (lane === undefined) this.#lost = 'no worker to decode on';
+    if (lane === undefined) this.#lost = NO_LANE;
     else {
       this.#account(this.#walker === undefined ? setup.maxWindowSize : 0);
       if (this.#lost === undefined) lane.addJson(Op.openDecoder, this.#slot, setup);
@@ -53,7 +58,7 @@ class LaneDecoder implements SlotOwner {
     this.#tickets.push(ticket);
     if (this.#lost === undefined) this.#look(ticket.frame.payload);
     if (this.#lost === undefined) this.#lane?.add(Op.decode, this.#slot, 0, 0, 0, ticket.frame.payload);
-    else queueMicrotask(() => this.onLost(this.#lost as string));
+    else queueMicrotask(() => this.onLost(this.#lost as Failure));
   }
 
   /** Results still on their way are of frames that came before the end: they have to arrive. */
@@ -73,17 +78,18 @@ class LaneDecoder implements SlotOwner {
       ticket.payload = record.payload.slice();
       this.#settle(ticket, undefined);
     } else {
-      const message = decodeUtf8(record.payload);
-      const where = `stream ${ticket.frame.streamId}: ${message}`;
-      this.#settle(ticket, new DecodeError(record.flags === 1 ? 'limit' : 'corrupt', where));
+      const [told, cause] = unpackPieces(record.payload).map(decodeUtf8);
+      const options = cause === '' ? undefined : { cause };
+      const where = `stream ${ticket.frame.streamId}: ${told}`;
+      this.#settle(ticket, new DecodeError(record.flags === 1 ? 'limit' : 'corrupt', where, options));
     }
   }
 
-  onLost(reason: string): void {
+  onLost(failure: Failure): void {
     this.#giveBack();
-    this.#lost = reason;
+    this.#lost = failure;
     for (const ticket of this.#tickets.splice(0)) {
-      ticket.lost = reason;
+      ticket.lost = failure;
       this.#settle(ticket, undefined);
     }
   }

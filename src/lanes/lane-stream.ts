@@ -5,18 +5,27 @@ import {
   type EncoderSetup,
   FrameFlag,
   Op,
+  packFailure,
   packPieces,
+  packSerial,
   unpackPieces,
 } from '../../workers/batch.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Writer } from '../connection/writer.ts';
 import { Backlog, type ConnectionFlow } from '../reactor/flow.ts';
 import { IdTable } from '../reactor/id-table.ts';
+import type { Failure } from '../wire/failure.ts';
 import { errorOf } from '../wire/thrown.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { WaitProbe } from './adaptive.ts';
 import type { ContextBudget, IdleContext } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
+
+/** Whose calls run on a stream. */
+export interface PackedCaller {
+  /** The payload of a `caller` record. @throws Error when it cannot be cloned. */
+  packed(): Uint8Array;
+}
 
 /** What streams tell the owner of the requests. */
 export interface StreamEvents {
@@ -31,11 +40,10 @@ export interface StreamEvents {
   /** The response cannot be encoded, and what has come of it is all. */
   onUnencoded(requestId: number): void;
   /** A stream is gone with its lane, in the middle of the responses to these requests. */
-  onLost(requests: Iterable<number>, reason: string): void;
+  onLost(requests: Iterable<number>, failure: Failure): void;
 }
 
 const NOTHING = new Uint8Array(0);
-const utf8 = new TextEncoder();
 
 /** What one stream may have waiting for its encoder, in bytes: enough to keep the lane busy, little to hold. */
 const MAX_BACKLOG = 1024 * 1024;
@@ -61,6 +69,8 @@ export class LaneStream implements SlotOwner, IdleContext {
   readonly #probe: WaitProbe | undefined;
   /** Calls that were told to stop and have not said yet that their code has ended. */
   #stopping: { readonly requestId: number; readonly argumentBytes: number }[] = [];
+  /** Whom the lane knows as the caller. */
+  #caller: PackedCaller | undefined;
   usedAt: number;
   frames = 0;
   bytesIn = 0;
@@ -138,8 +148,17 @@ export class LaneStream implements SlotOwner, IdleContext {
     args: readonly Uint8Array[],
     flags: number,
     grant: number,
+    serial: number,
   ): void {
-    this.lane.add(Op.call, this.slot, requestId, handler, flags, packPieces([command, ...args]), grant);
+    const packed = packPieces([command, packSerial(serial), ...args]);
+    this.lane.add(Op.call, this.slot, requestId, handler, flags, packed, grant);
+  }
+
+  /** Says whose the calls are that follow, unless the lane knows. @throws Error when the principal cannot be cloned. */
+  callFor(caller: PackedCaller): void {
+    if (caller === this.#caller) return;
+    this.lane.add(Op.caller, this.slot, 0, 0, 0, caller.packed());
+    this.#caller = caller;
   }
 
   /** Sends a record about a call. */
@@ -147,10 +166,10 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.lane.add(op, this.slot, requestId, 0, flags, payload, extra);
   }
 
-  /** Stops a call; the peer is told `reason`, or nothing when it is empty. */
-  cancelCall(requestId: number, reason: string, argumentBytes: number): void {
+  /** Stops a call; the peer is told `failure`, or nothing. */
+  cancelCall(requestId: number, failure: Failure | undefined, argumentBytes: number): void {
     this.#stopping.push({ requestId, argumentBytes });
-    this.tell(Op.callCancel, requestId, 0, utf8.encode(reason));
+    this.tell(Op.callCancel, requestId, 0, packFailure(failure));
   }
 
   onFrame(requestId: number, frameFlags: number, rawLength: number, wireLength: number): void {
@@ -217,10 +236,10 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.#budget.give(this.#cost);
   }
 
-  onLost(reason: string): void {
+  onLost(failure: Failure): void {
     this.#over(this, false);
     for (const { requestId } of [...this.#stopping]) this.#callEnded(requestId);
-    this.#events.onLost(this.requests.ids(), reason);
+    this.#events.onLost(this.requests.ids(), failure);
     // Only now: a request that wakes as another one ends still hands in what it has.
     this.#flow.lose(this.backlog);
   }

@@ -14,6 +14,7 @@ import {
   Op,
 } from '../../workers/batch.ts';
 import type { Writer } from '../connection/writer.ts';
+import type { Failure } from '../wire/failure.ts';
 
 /** Who holds a slot of a lane: a response stream's encoder or an incoming stream's decoder. */
 export interface SlotOwner {
@@ -23,8 +24,8 @@ export interface SlotOwner {
   onFrame(requestId: number, frameFlags: number, rawLength: number, wireLength: number): void;
   /** Any other record; its payload is gone after the call. */
   onRecord(record: BatchReader): void;
-  /** The lane is dead, and the context with it. */
-  onLost(reason: string): void;
+  /** The lane is dead, and the context with it: what peers may know of it, and what it died of. */
+  onLost(failure: Failure, cause: Error | undefined): void;
 }
 
 /** Batches that may be on their way to the worker; while they are, the next one grows. */
@@ -155,17 +156,18 @@ export class Lane {
     this.#port.postMessage({ ask: 'end' } satisfies LaneMessage);
   }
 
-  /** The worker is gone: every slot's owner is told, once. */
-  lose(reason: string): void {
+  /** The worker is gone: every slot's owner is told, once, what its peers may know of it. */
+  lose(failure: Failure, cause?: Error): void {
     if (!this.#alive) return;
     this.#alive = false;
     this.#port.close();
     this.#full = [];
     this.#writer = undefined;
     for (const tell of this.#statsWaiters) tell(undefined as unknown as LaneStats);
-    for (const tell of this.#loadWaiters.splice(0)) tell(reason);
+    const why = cause === undefined ? failure.message : `${failure.message}: ${cause.message}`;
+    for (const tell of this.#loadWaiters.splice(0)) tell(why);
     const owners = this.#slots.splice(0);
-    for (const owner of owners) owner?.onLost(reason);
+    for (const owner of owners) owner?.onLost(failure, cause);
   }
 
   #room(length: number): BatchWriter {

@@ -6,6 +6,7 @@ import { Piscina } from 'piscina';
 import type { HandlerModule } from '../../workers/calls.ts';
 import type { LaneTask } from '../../workers/lane.ts';
 import type { CodecModule } from '../encoding/codec.ts';
+import type { Failure } from '../wire/failure.ts';
 import { type BudgetOptions, ContextBudget, encoderCost } from './budget.ts';
 import { Lane } from './lane.ts';
 import { within } from './within.ts';
@@ -42,6 +43,9 @@ const BEATS = 4;
 const LOAD_TIME_MS = 30_000;
 /** How long lanes may take to end before their workers are ended for them, in milliseconds. */
 const END_TIME_MS = 1000;
+
+/** A lane that is ended in the middle of a request did not die; some of the request has run, so it is not said to be safe. */
+const CLOSED: Failure = { code: 'cancelled', message: 'server is shutting down' };
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const LANE_FILE = fileURLToPath(new URL(`../../workers/lane.${EXTENSION}`, import.meta.url));
@@ -167,11 +171,11 @@ export class LanePool {
     const error = cause instanceof Error ? cause : new Error(String(cause));
     this.#lanes[lane.index] = undefined;
     this.#killers.delete(lane);
-    // A lane that is ended in the middle of a request, or before it has begun, did not die.
-    const died = `worker of lane ${lane.index} died: ${error.message}`;
-    lane.lose(this.#closing ? 'server is shutting down' : died);
+    // What it died of is for our log: it may hold what other peers have sent.
+    const died = { code: 'worker-died', message: `worker of lane ${lane.index} died` };
+    lane.lose(this.#closing ? CLOSED : died, error);
     if (this.#closing) return;
-    this.#lastDeath = died;
+    this.#lastDeath = `${died.message}: ${error.message}`;
     this.#options.onLost(lane.index, error);
     const young = Date.now() - openedAtMs < YOUNG_MS;
     const delayMs = young ? Math.min(50 * 2 ** deaths, MAX_DELAY_MS) : 0;

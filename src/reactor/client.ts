@@ -9,13 +9,18 @@ import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType, PingFlag }
 import type { Limits } from '../wire/limits.ts';
 import {
   decodeCredit,
+  decodeFailure,
   decodeGoaway,
   decodePing,
   decodeProgress,
   decodeSenderSettings,
   decodeTextOutput,
   decodeUtf8,
+  ErrorDetail,
+  errorDetailFor,
+  type Failure,
   type Progress,
+  type ReceivedFailure,
   renderTextOutput,
   type SenderSettings,
 } from '../wire/payloads.ts';
@@ -30,7 +35,7 @@ export type ClientAction<T> =
   /** Response bytes of a request that was forgotten: nobody reads them, but they have used up credit. */
   | { readonly kind: 'unwanted'; readonly bytes: number }
   /** The request failed; it is over. */
-  | { readonly kind: 'error'; readonly request: T; readonly message: string }
+  | { readonly kind: 'error'; readonly request: T; readonly failure: ReceivedFailure }
   | { readonly kind: 'text'; readonly request: T; readonly text: string }
   | { readonly kind: 'progress'; readonly request: T; readonly progress: Progress }
   | { readonly kind: 'settings'; readonly settings: SenderSettings }
@@ -58,6 +63,8 @@ export class ClientReactor<T> {
   #nextId = 1;
   #errored = false;
   #framesSeen = false;
+  /** What the server's application errors hold. */
+  #errorDetail: number = ErrorDetail.message;
 
   constructor(limits: Limits, decoders: Decoders, now: () => number = () => performance.now()) {
     this.#now = now;
@@ -139,10 +146,10 @@ export class ClientReactor<T> {
     }
   }
 
-  readonly #receive = (frame: Frame, payload: Uint8Array, lost: string | undefined): void => {
+  readonly #receive = (frame: Frame, payload: Uint8Array, lost: Failure | undefined): void => {
     const first = !this.#framesSeen;
     this.#framesSeen = true;
-    if (lost !== undefined) throw new ProtocolError('corrupt-frame', lost);
+    if (lost !== undefined) throw new ProtocolError('corrupt-frame', lost.message);
     switch (frame.type) {
       case FrameType.bytesResponse:
         return this.#bytes(frame, payload);
@@ -185,14 +192,14 @@ export class ClientReactor<T> {
     if (flags !== ErrorResponseFlag.protocol && flags !== ErrorResponseFlag.application) {
       throw new ProtocolError('error-flags', `error-response of request ${requestId} needs exactly one flag`);
     }
-    const message = decodeUtf8(payload);
     if (flags === ErrorResponseFlag.protocol) {
-      this.#actions.push({ kind: 'peer-error', message });
+      this.#actions.push({ kind: 'peer-error', message: decodeUtf8(payload) });
       return;
     }
     const request = this.#request(frame);
     this.#requests.delete(requestId);
-    if (request !== undefined) this.#actions.push({ kind: 'error', request, message });
+    if (request === undefined) return;
+    this.#actions.push({ kind: 'error', request, failure: decodeFailure(payload, this.#errorDetail) });
   }
 
   #act(frame: Frame, action: (request: T) => ClientAction<T>): void {
@@ -211,12 +218,16 @@ export class ClientReactor<T> {
     return request;
   }
 
+  #settings(settings: SenderSettings): void {
+    this.#errorDetail = errorDetailFor(settings.extensions);
+    this.#actions.push({ kind: 'settings', settings });
+  }
+
   #control(frame: Frame, payload: Uint8Array, first: boolean): void {
     switch (frame.type) {
       case FrameType.senderSettings:
         if (!first) throw new ProtocolError('settings-not-first', 'sender-settings must be the first frame');
-        this.#actions.push({ kind: 'settings', settings: decodeSenderSettings(payload) });
-        return;
+        return this.#settings(decodeSenderSettings(payload));
       case FrameType.credit:
         this.#credits.count(this.#now());
         this.#actions.push({ kind: 'credit', requestId: frame.requestId, bytes: decodeCredit(payload) });

@@ -22,6 +22,20 @@ export interface CommandRequest<Input = undefined> {
    * server's `onError`.
    */
   readonly signal: AbortSignal;
+  /**
+   * Who the authorize hook has said that this is; undefined: it has not. In a lane it is a structured clone of that.
+   * Not to be changed: what else runs for the connection may have the same object.
+   */
+  readonly principal: unknown;
+  /** Address of the other end: `host:port`, or `unix`. */
+  readonly remote: string;
+  /** For logs: no other request to this process has the same. */
+  readonly requestId: string;
+  /**
+   * Fires when the server begins to drain, its reason the error that says so. The request goes on for the server's grace
+   * time: a response that has no end of its own can come to a good one now.
+   */
+  readonly draining: AbortSignal;
 }
 
 /** Lines for the person at the other end, rendered there (protocol A3); at most 32 768 bytes. */

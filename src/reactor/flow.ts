@@ -6,6 +6,7 @@
  * output that waits anywhere on our side of the connection; and what waits for the encoder of its stream.
  */
 
+import type { Failure } from '../wire/failure.ts';
 import { ConnectionData, RequestData } from './data-flow.ts';
 import { SendWindow } from './window.ts';
 
@@ -222,8 +223,8 @@ export class ConnectionFlow {
   }
 
   /** No credit comes any more: who waits for it is stopped. */
-  stopCreditWaiters(reason: string): void {
-    for (const [flow] of this.#takeCreditWaiters()) flow.stop(reason);
+  stopCreditWaiters(failure: Failure): void {
+    for (const [flow] of this.#takeCreditWaiters()) flow.stop(failure);
   }
 
   #takeCreditWaiters(): [RequestFlow, () => void][] {
@@ -240,7 +241,7 @@ const SMALLEST_PIECE = 4096;
 /** Whose flow it is. */
 export interface FlowOwner {
   /** It cannot go on. */
-  stop(reason: string): void;
+  stop(failure: Failure): void;
 }
 
 /** The flow of one request, both ways: its response going out, its command data coming in. */
@@ -262,8 +263,8 @@ export class RequestFlow {
   }
 
   /** The request cannot go on, because of what it waits for or makes us hold. */
-  stop(reason: string): void {
-    this.#owner.stop(reason);
+  stop(failure: Failure): void {
+    this.#owner.stop(failure);
   }
 
   // ------------------------------------------------------------------------------------------- sending

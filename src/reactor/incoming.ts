@@ -6,6 +6,7 @@
  */
 
 import { ProtocolError } from '../wire/errors.ts';
+import type { Failure } from '../wire/failure.ts';
 import { type Frame, FrameType, StreamFlag } from '../wire/frame.ts';
 import { type Limits, PIECE_COST } from '../wire/limits.ts';
 import { IncomingStreams, type Side, type StreamDecoders } from './streams.ts';
@@ -16,7 +17,7 @@ export interface Ticket {
   /** The decoded payload, once it is there. */
   payload: Uint8Array | undefined;
   /** Why the context is gone through no fault of the peer; the frame's request fails, the connection goes on. */
-  lost: string | undefined;
+  lost: Failure | undefined;
   /** Bytes that it counts for while it is held. */
   cost: number;
 }
@@ -32,7 +33,7 @@ export interface Decoders extends StreamDecoders {
 }
 
 /** Takes frames in clear, in order per request. `lost` says why the payload could not be had. */
-export type FrameReceiver = (frame: Frame, payload: Uint8Array, lost: string | undefined) => void;
+export type FrameReceiver = (frame: Frame, payload: Uint8Array, lost: Failure | undefined) => void;
 
 const NOTHING = new Uint8Array(0);
 /** A frame may keep memory alive up to this multiple of its own bytes. */

@@ -1,5 +1,6 @@
 /** The handler's side of a request: arguments, command data as it arrives, and the signal that it is over. */
 
+import { CommandError } from '../wire/errors.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { CommandRequest } from './command.ts';
 import { PieceQueue } from './piece-queue.ts';
@@ -67,6 +68,14 @@ export class DataQueue implements AsyncIterable<Uint8Array> {
   }
 }
 
+/** Whose requests the requests of one connection are. */
+export interface Caller {
+  readonly remote: string;
+  /** No other connection of this process has the same. */
+  readonly connectionId: number;
+  readonly principal: unknown;
+}
+
 export class HandlerRequest implements CommandRequest {
   /** Set before the handler runs; only its definition knows the type. */
   input: undefined;
@@ -74,20 +83,43 @@ export class HandlerRequest implements CommandRequest {
   readonly args: ReadonlyMap<string, Uint8Array>;
   readonly data: AsyncIterable<Uint8Array>;
   readonly #report: (error: unknown) => void;
-  #controller: AbortController | undefined;
-  #aborted: Error | undefined;
+  /** Both are made when they are first asked for: most handlers never do. */
+  #over: AbortController | undefined;
+  #draining: AbortController | undefined;
+  #abortReason: Error | undefined;
+  #drainReason: Error | undefined;
+  readonly #caller: Caller;
+  readonly #serial: number;
 
-  /** `report` is told what listeners of the signal throw. */
+  /**
+   * `serial`: no other request of its connection has the same. `report` is told what listeners of the signal throw.
+   */
   constructor(
     command: string,
     args: ReadonlyMap<string, Uint8Array>,
     data: AsyncIterable<Uint8Array>,
+    caller: Caller,
+    serial: number,
     report: (error: unknown) => void,
   ) {
     this.#report = report;
     this.command = command;
     this.args = args;
     this.data = data;
+    this.#caller = caller;
+    this.#serial = serial;
+  }
+
+  get principal(): unknown {
+    return this.#caller.principal;
+  }
+
+  get remote(): string {
+    return this.#caller.remote;
+  }
+
+  get requestId(): string {
+    return requestIdOf(this.#caller, this.#serial);
   }
 
   /** Bound, because handlers like to take their request apart. */
@@ -96,19 +128,38 @@ export class HandlerRequest implements CommandRequest {
     return value && decodeUtf8(value);
   };
 
-  /** Made when it is first asked for: most handlers never do. */
   get signal(): AbortSignal {
-    if (this.#controller === undefined) {
-      this.#controller = guardedController(this.#report);
-      if (this.#aborted !== undefined) this.#controller.abort(this.#aborted);
-    }
-    return this.#controller.signal;
+    this.#over ??= this.#controller(this.#abortReason);
+    return this.#over.signal;
+  }
+
+  get draining(): AbortSignal {
+    this.#draining ??= this.#controller(this.#drainReason);
+    return this.#draining.signal;
+  }
+
+  /** `reason`: it has fired already. */
+  #controller(reason: Error | undefined): AbortController {
+    const controller = guardedController(this.#report);
+    if (reason !== undefined) controller.abort(reason);
+    return controller;
   }
 
   abort(reason: Error): void {
-    this.#aborted ??= reason;
-    this.#controller?.abort(reason);
+    this.#abortReason ??= reason;
+    this.#over?.abort(reason);
   }
+
+  /** The server has begun to drain, and says why. */
+  drain(reason: string): void {
+    this.#drainReason ??= new CommandError(reason, { code: 'shutting-down' });
+    this.#draining?.abort(this.#drainReason);
+  }
+}
+
+/** A request's name for logs. */
+export function requestIdOf({ connectionId }: Caller, serial: number): string {
+  return `${connectionId}-${serial}`;
 }
 
 /** Command data of a command that has none. */

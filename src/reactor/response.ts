@@ -7,6 +7,7 @@
 
 import { bytesOrTextOf, kindOf } from '../wire/bytes.ts';
 import { CommandError } from '../wire/errors.ts';
+import { type Failure, isErrorCode } from '../wire/failure.ts';
 import { asError } from '../wire/thrown.ts';
 import {
   CachedOutput,
@@ -42,7 +43,7 @@ export interface ResponseSink {
   /** @throws RangeError when the output does not fit its frame. */
   sendText(output: TextOutput): void;
   sendProgress(output: ProgressOutput): void;
-  sendError(message: string): void;
+  sendError(failure: Failure): void;
   /**
    * Sends cached output, as the end of the response when `last`; then calls `then`, with the bytes if they have to
    * go the ordinary way after all.
@@ -117,11 +118,11 @@ export class ResponsePump {
     }
   }
 
-  /** Stops the handler; nothing more is sent but `message` as an application error, if given. */
-  stop(message?: string): void {
+  /** Stops the handler; nothing more is sent but `failure` as an application error, if given. */
+  stop(failure?: Failure): void {
     if (this.#over) return;
     this.#end();
-    if (message !== undefined) this.#sink.sendError(message);
+    if (failure !== undefined) this.#sink.sendError(failure);
     this.#sink.done();
     this.#unwind();
   }
@@ -348,11 +349,30 @@ export class ResponsePump {
   fail(error: unknown): void {
     if (this.#over) return;
     this.#end();
-    const shown = asError(error);
-    if (!(shown instanceof CommandError)) this.#sink.report(shown);
-    this.#sink.sendError(publicMessage(this.#command, shown));
+    this.#sink.sendError(this.#failureOf(asError(error)));
     this.#sink.done();
     this.#unwind();
+  }
+
+  /** What the peer is told; anything but a CommandError stays on this side. */
+  #failureOf(error: unknown): Failure {
+    try {
+      if (error instanceof CommandError) return { ...codeAndMessage(error), data: this.#dataOf(error) };
+      this.#sink.report(error);
+    } catch (broken) {
+      this.#sink.report(broken);
+    }
+    return { code: 'internal', message: `command '${this.#command}' failed: internal error` };
+  }
+
+  /** Undefined for what JSON has no word for, such as a function or a circle. */
+  #dataOf({ data }: CommandError): string | undefined {
+    try {
+      return data === undefined ? undefined : JSON.stringify(data);
+    } catch (error) {
+      this.#sink.report(error);
+      return undefined;
+    }
   }
 
   #close(): void {
@@ -374,7 +394,8 @@ function noOutput(output: unknown): TypeError {
   return new TypeError(`a handler may yield ${possible}, not ${kindOf(output)}`);
 }
 
-/** What the peer is told; details of anything but a CommandError stay on this side. */
-function publicMessage(command: string, error: Error): string {
-  return error instanceof CommandError ? error.message : `command '${command}' failed: internal error`;
+/** @throws TypeError when its code was changed to what is none. */
+function codeAndMessage({ code, message }: CommandError): Failure {
+  if (!isErrorCode(code)) throw new TypeError('the code of a CommandError is none');
+  return { code, message: String(message) };
 }

@@ -1,5 +1,6 @@
 /** What a {@link ServerReactor} tells its owner to do. */
 
+import type { Failure } from '../wire/failure.ts';
 import type { ControlAction } from './control.ts';
 
 /** A command whose name and arguments are complete. */
@@ -25,7 +26,7 @@ export type ServerAction =
   /** Input ended before the command was whole: stop it, answer nothing (protocol B7). */
   | { readonly kind: 'abandon'; readonly requestId: number }
   /** The request cannot go on through our own fault; answer with an application error. */
-  | { readonly kind: 'fail'; readonly requestId: number; readonly message: string }
+  | { readonly kind: 'fail'; readonly requestId: number; readonly failure: Failure }
   | ControlAction
   /** Half duplex: input has ended, output may go (protocol A6). */
   | { readonly kind: 'release-output' };

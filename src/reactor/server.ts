@@ -7,6 +7,7 @@
  */
 
 import { ProtocolError } from '../wire/errors.ts';
+import { type Failure, saysNotStarted } from '../wire/failure.ts';
 import { CommandNameFlag, type Frame, FrameType } from '../wire/frame.ts';
 import { type Limits, overLimit } from '../wire/limits.ts';
 import { decodeAscii } from '../wire/utf8.ts';
@@ -203,7 +204,7 @@ export class ServerReactor {
     return error;
   }
 
-  readonly #receive = (frame: Frame, payload: Uint8Array, lost: string | undefined): void => {
+  readonly #receive = (frame: Frame, payload: Uint8Array, lost: Failure | undefined): void => {
     const first = !this.#framesSeen;
     this.#framesSeen = true;
     if (lost !== undefined) return this.#loseFrame(frame, lost);
@@ -241,7 +242,8 @@ export class ServerReactor {
     if (this.openRequests + this.#lingering >= maxConcurrentRequests) {
       // How long those take that it has cancelled a peer cannot know: that is no reason to end its connection.
       const message = `maxConcurrentRequests: ${this.#lingering} cancelled requests are still at work`;
-      return this.#refuse(new IncomingCommand(id, '', false, false, this.#now()), message);
+      const refused = new IncomingCommand(id, '', false, false, this.#now());
+      return this.#refuse(refused, { code: 'overloaded', message });
     }
     this.#cancelled.delete(id);
     const name = decodeAscii(payload, 0, payload.length) ?? latin1.decode(payload);
@@ -316,21 +318,23 @@ export class ServerReactor {
   }
 
   /** Our own decoder died. */
-  #loseFrame(frame: Frame, message: string): void {
+  #loseFrame(frame: Frame, lost: Failure): void {
     const id = frame.requestId;
     if (frame.type === FrameType.commandData) this.#actions.push({ kind: 'lost-data' });
     const isName = frame.type === FrameType.commandName;
     if (isName) this.#checkFree(id);
     const request = isName ? new IncomingCommand(id, '', false, false, this.#now()) : this.#stopReceiving(id);
-    if (request !== undefined) this.#refuse(request, message);
+    if (request === undefined) return;
+    const runs = this.#running.has(id) && saysNotStarted(lost.code);
+    this.#refuse(request, runs ? { ...lost, code: 'internal' } : lost);
   }
 
   /** Only this request fails, and what else arrives of its command is passed over. */
-  #refuse(request: IncomingCommand, message: string): void {
+  #refuse(request: IncomingCommand, failure: Failure): void {
     const { requestId } = request;
     this.#remember(requestId);
     this.#answer(request);
-    this.#actions.push({ kind: 'fail', requestId, message });
+    this.#actions.push({ kind: 'fail', requestId, failure });
   }
 
   /** Commands that are only being received are gone; running ones free their arguments when they are answered. */

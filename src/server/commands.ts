@@ -31,6 +31,8 @@ export interface CommandRules<Schema extends StandardSchema = StandardSchema> {
   readonly sensitive?: boolean;
   /** What the authorize hook is told of the command; default `rw`: it may change state. */
   readonly mode?: CommandMode;
+  /** What the authorize hook is told as `paths`: the files that the arguments name, as they really are. */
+  readonly realPaths?: (args: ReadonlyMap<string, Uint8Array>) => Promise<readonly string[]>;
 }
 
 /** A command whose handler runs on the main thread. */
@@ -52,6 +54,7 @@ const COMMON: Rules<CommandRules> = {
   affinityKey: callable,
   sensitive: boolean,
   mode: oneOf(['ro', 'rw']),
+  realPaths: callable,
 };
 
 const ON_MAIN: Rules<MainCommand> = { ...COMMON, handler: callable };
@@ -107,8 +110,8 @@ export class CommandTable {
       return;
     }
     checkDefinition(name, definition);
-    const { args, affinityKey, sensitive, mode = 'rw' } = definition;
-    const rules = { name, args, affinityKey, sensitive, mode };
+    const { args, affinityKey, sensitive, mode = 'rw', realPaths } = definition;
+    const rules = { name, args, affinityKey, sensitive, mode, realPaths };
     if ('module' in definition && definition.module !== undefined)
       this.#commands.set(name, { ...rules, handler: undefined, laneHandler: this.#module(name, definition) });
     else

@@ -4,13 +4,23 @@ import { inputOf } from '../options/schema.ts';
 import type { ReceivedCommand } from '../reactor/server-action.ts';
 import { kindOf } from '../wire/bytes.ts';
 import { CommandError } from '../wire/errors.ts';
-import { decodeUtf8 } from '../wire/payloads.ts';
+import { decodeUtf8, type Failure } from '../wire/payloads.ts';
 import { watchRejection } from '../wire/thrown.ts';
-import type { Admission } from './authorize.ts';
+import type { Admission, AuthorizeQuery } from './authorize.ts';
 import type { Command } from './commands.ts';
 import { ServedRequest } from './request.ts';
 import { type Asked, splitArguments } from './reserved.ts';
 import type { Session } from './session.ts';
+
+const NO_DEADLINE: Failure = {
+  code: 'invalid-argument',
+  message: ':deadline-ms is not a decimal number',
+};
+const NO_STREAM: Failure = { code: 'internal', message: 'internal error: no stream for the response' };
+const NO_INPUT: Failure = {
+  code: 'internal',
+  message: 'internal error: the schema of the arguments failed',
+};
 
 export class Dispatch {
   readonly #session: Session;
@@ -26,39 +36,48 @@ export class Dispatch {
   run(received: ReceivedCommand): void {
     const session = this.#session;
     const { requestId, hasData } = received;
-    const command = session.shared.commands.get(received.command);
-    if (command === undefined) {
-      session.refuse(requestId, `unknown command '${received.command}'`);
-      return;
-    }
     const { args, asked } = splitArguments(received);
     if (Number.isNaN(asked.deadlineMs)) {
-      session.refuse(requestId, ':deadline-ms is not a decimal number');
+      session.refuse(requestId, NO_DEADLINE);
       return;
     }
-    const request = new ServedRequest(session, command, requestId, args, hasData);
+    const command = session.shared.commands.get(received.command);
+    if (command === undefined && this.#admission === undefined) {
+      session.refuse(requestId, unknownCommand(received.command));
+      return;
+    }
+    const request = new ServedRequest(
+      session,
+      command ?? noCommand(received.command),
+      requestId,
+      args,
+      hasData,
+    );
     session.add(request);
     if (asked.deadlineMs !== undefined) request.expireAfter(asked.deadlineMs);
-    const sensitive = asked.sensitive || command.sensitive === true;
+    const sensitive = asked.sensitive || command?.sensitive === true;
     if (this.#admission === undefined) this.#validate(request, sensitive);
     else this.#authorize(this.#admission, request, asked, sensitive);
   }
 
-  /** Nothing is encoded for a command before the hook has said yes to it (protocol D). */
+  /**
+   * Nothing is encoded for a command before the hook has said yes to it (protocol D); nor does one that it forbids learn
+   * whether there is such a command.
+   */
   async #authorize(
     admission: Admission,
     request: ServedRequest,
     asked: Asked,
     sensitive: boolean,
   ): Promise<void> {
-    const { name, mode } = request.command;
-    const authorization = asked.authorization && decodeUtf8(asked.authorization);
     request.workBegins();
-    const refusal = await admission.ask({ command: name, mode, args: new Map(request.args), authorization });
+    const refusal = await admission.ask(questionOf(request, asked));
     request.workEnds();
     if (request.state === 'over') return;
-    if (refusal === undefined) this.#validate(request, sensitive);
-    else request.stop(refusal);
+    if (refusal !== undefined) request.stop(refusal);
+    else if (request.command === this.#session.shared.commands.get(request.command.name))
+      this.#validate(request, sensitive);
+    else request.stop(unknownCommand(request.command.name));
   }
 
   /** Arguments are held to the command's schema on this thread, before a stream or a lane is asked for. */
@@ -76,9 +95,10 @@ export class Dispatch {
           if (request.state !== 'over') this.#route(request, sensitive);
         },
         (error) => {
-          if (error instanceof CommandError) return request.stop(error.message);
+          if (error instanceof CommandError)
+            return request.stop({ code: error.code, message: error.message });
           this.#session.report(error, name);
-          request.stop('internal error: the schema of the arguments failed');
+          request.stop(NO_INPUT);
         },
       )
       .finally(() => request.workEnds());
@@ -93,9 +113,30 @@ export class Dispatch {
       this.#session.router.acquire(id, query, sensitive, inLane, (stream) => request.start(stream));
     } catch (error) {
       this.#session.report(error, command.name);
-      request.stop('internal error: no stream for the response');
+      request.stop(NO_STREAM);
     }
   }
+}
+
+function unknownCommand(name: string): Failure {
+  return { code: 'unknown-command', message: `unknown command '${name}'` };
+}
+
+/** Stands for a command that there is none of while the hook is asked about it. */
+function noCommand(name: string): Command {
+  return { name, handler: () => undefined, laneHandler: -1, mode: 'rw' };
+}
+
+type Question = Omit<AuthorizeQuery, 'connection'>;
+
+/** What the hook is asked; where paths have to be looked up first, a function that does. */
+function questionOf(request: ServedRequest, asked: Asked): Question | (() => Promise<Question>) {
+  const { command, args, requestId } = request;
+  const { name, mode, realPaths } = command;
+  const authorization = asked.authorization && decodeUtf8(asked.authorization);
+  const question = { command: name, mode, args: new Map(args), authorization, requestId };
+  if (realPaths === undefined) return question;
+  return async () => ({ ...question, paths: await realPaths(args) });
 }
 
 /** What the user's code says belongs together. @throws TypeError when that is no text, and whatever it throws. */

@@ -8,9 +8,12 @@ import { DataQueue, HandlerRequest, NO_DATA } from '../reactor/request.ts';
 import { ResponsePump, type ResponseSink } from '../reactor/response.ts';
 import { CommandError } from '../wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType } from '../wire/frame.ts';
-import { cutUtf8, encodeProgress, encodeTextOutput } from '../wire/payloads.ts';
+import { encodeFailure, encodeProgress, encodeTextOutput, type Failure } from '../wire/payloads.ts';
 import type { CacheSplice } from './cache-splice.ts';
 import type { Run, ServedRequest } from './request.ts';
+
+/** What a handler hears whose peer is gone. */
+const GONE: Failure = { code: 'cancelled', message: 'connection closed' };
 
 export class HandlerRun implements Run, ResponseSink {
   readonly #request: ServedRequest;
@@ -21,6 +24,8 @@ export class HandlerRun implements Run, ResponseSink {
   /** Both once it is started. */
   #pump: ResponsePump | undefined;
   #handlerRequest: HandlerRequest | undefined;
+  /** Why the server drains, where it began to before the handler did. */
+  #drainReason: string | undefined;
   /** Frames handed to the stream's lane and not yet back. */
   #framesInLane = 0;
   /** What goes on once those are back. */
@@ -37,10 +42,16 @@ export class HandlerRun implements Run, ResponseSink {
     const { name } = request.command;
     this.#stream = stream;
     request.flow.backlog = stream?.backlog;
-    this.#handlerRequest = new HandlerRequest(name, request.args, this.#data ?? NO_DATA, (error) =>
-      this.report(error),
+    this.#handlerRequest = new HandlerRequest(
+      name,
+      request.args,
+      this.#data ?? NO_DATA,
+      request.session.caller,
+      request.serial,
+      (error) => this.report(error),
     );
     this.#handlerRequest.input = request.input as undefined;
+    if (this.#drainReason !== undefined) this.#handlerRequest.drain(this.#drainReason);
     request.workBegins();
     this.#pump = new ResponsePump(name, this, request.session.frameSize);
     this.#pump.start(this.#handler, this.#handlerRequest);
@@ -50,18 +61,23 @@ export class HandlerRun implements Run, ResponseSink {
     this.#data?.push(bytes, last);
   }
 
-  stop(message: string | undefined): void {
+  stop(failure: Failure | undefined): void {
     if (this.#pump === undefined) {
-      this.#request.fail(message);
+      this.#request.fail(failure);
       return;
     }
-    this.#abort(message ?? 'connection closed');
-    this.#pump.stop(message);
+    this.#abort(failure ?? GONE);
+    this.#pump.stop(failure);
   }
 
-  lose(reason: string): void {
+  drain(reason: string): void {
+    this.#drainReason = reason;
+    this.#handlerRequest?.drain(reason);
+  }
+
+  lose(failure: Failure): void {
     this.#stream = undefined;
-    this.#abort(reason);
+    this.#abort(failure);
     this.#pump?.stop();
   }
 
@@ -79,9 +95,9 @@ export class HandlerRun implements Run, ResponseSink {
     this.#data?.drop();
   }
 
-  #abort(reason: string): void {
-    this.#handlerRequest?.abort(new CommandError(reason));
-    this.#data?.fail(new CommandError(reason));
+  #abort({ message, code }: Failure): void {
+    this.#handlerRequest?.abort(new CommandError(message, { code }));
+    this.#data?.fail(new CommandError(message, { code }));
   }
 
   // -------------------------------------------------------------------------- output (ResponseSink)
@@ -119,9 +135,10 @@ export class HandlerRun implements Run, ResponseSink {
     if (this.#request.session.sendsProgress) this.#sendBeside(FrameType.progress, 0, encodeProgress(output));
   }
 
-  sendError(message: string): void {
+  sendError(failure: Failure): void {
     if (this.#stream !== undefined) this.#request.sent();
-    const payload = cutUtf8(message, this.#request.session.frameSize);
+    const { errorDetail, frameSize } = this.#request.session;
+    const payload = encodeFailure(failure, errorDetail, frameSize);
     this.#sendBeside(FrameType.errorResponse, ErrorResponseFlag.application, payload);
   }
 

@@ -5,6 +5,7 @@
 
 import type { Connection } from '../connection/connection.ts';
 import type { ConnectionFlow, FlowListener, RequestFlow } from '../reactor/flow.ts';
+import type { Failure } from '../wire/failure.ts';
 import { FrameType, PingFlag } from '../wire/frame.ts';
 import { overLimit } from '../wire/limits.ts';
 
@@ -25,6 +26,15 @@ const SHORT_ANSWERS = 256 * 1024;
 /** Command data past maxBufferedInput that we hold while its handlers wait for credit, in bytes. */
 const STUCK_ROOM = 8 << 20;
 const MAX_HELD_PONGS = 64;
+
+const NO_MORE_CREDIT: Failure = {
+  code: 'cancelled',
+  message: 'the response waits for credit, and the input has ended',
+};
+const TOO_MUCH_DATA: Failure = {
+  code: 'cancelled',
+  message: 'too much command data for a response that is not read',
+};
 
 export class InputBounds implements FlowListener {
   readonly #connection: Connection;
@@ -63,7 +73,7 @@ export class InputBounds implements FlowListener {
   }
 
   #stopCreditWaiters(): void {
-    this.#flow.stopCreditWaiters('the response waits for credit, and the input has ended');
+    this.#flow.stopCreditWaiters(NO_MORE_CREDIT);
   }
 
   /**
@@ -128,7 +138,7 @@ export class InputBounds implements FlowListener {
     const stuckBytes = stuck.reduce((sum, { data }) => sum + data.unread, 0);
     if (held - stuckBytes > soft) this.#connection.pause();
     else if (held <= soft + STUCK_ROOM) this.#connection.resume();
-    else for (const flow of stuck) flow.stop('too much command data for a response that is not read');
+    else for (const flow of stuck) flow.stop(TOO_MUCH_DATA);
   }
 
   /** Requests that wait for credit, and those that wait for the streams of these. */

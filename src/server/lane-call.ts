@@ -5,7 +5,7 @@ import { type BatchReader, CallFlag, LookupAnswer, Op, unpackPieces } from '../.
 import type { CacheEntry } from '../lanes/cache.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
 import { PieceQueue } from '../reactor/piece-queue.ts';
-import { decodeUtf8, encodeUtf8 } from '../wire/payloads.ts';
+import { decodeUtf8, ErrorDetail, encodeUtf8, type Failure } from '../wire/payloads.ts';
 import type { CacheSplice } from './cache-splice.ts';
 import type { Run, ServedRequest } from './request.ts';
 
@@ -16,9 +16,24 @@ const MAX_GRANT = 512 * 1024;
 const MAX_DATA_THERE = 64;
 const NOTHING = new Uint8Array(0);
 
+/** Nothing of the request has run. */
+const NO_WORKER: Failure = { code: 'overloaded', message: 'no worker to run the command on' };
+
+const NO_CLONE: Failure = {
+  code: 'internal',
+  message: 'internal error: what the authorize hook gave as principal cannot be cloned for a worker',
+};
+
+const NO_INPUT_CLONE: Failure = {
+  code: 'internal',
+  message: 'internal error: what the schema has made cannot be cloned for a worker',
+};
+
 export class LaneCall implements Run {
   readonly #request: ServedRequest;
   #stream: LaneStream | undefined;
+  /** Why the server drains, where it began to before the call was started. */
+  #drainReason: string | undefined;
   /** Command data that the lane has not got yet, and whether its end is in it. */
   readonly #data = new PieceQueue();
   #dataEnded = false;
@@ -39,9 +54,16 @@ export class LaneCall implements Run {
 
   /** Runs the handler in the lane of `stream`, its output going out there. */
   start(stream: LaneStream | undefined): void {
-    const { id, command, args, input, flow, session } = this.#request;
+    const { id, serial, command, args, input, flow, session } = this.#request;
     if (stream === undefined) {
-      this.#request.fail('no worker to run the command on');
+      this.#request.fail(NO_WORKER);
+      return;
+    }
+    try {
+      stream.callFor(session.caller);
+    } catch (error) {
+      session.report(error, command.name);
+      this.#request.fail(NO_CLONE);
       return;
     }
     let packedInput: Uint8Array | undefined;
@@ -49,22 +71,30 @@ export class LaneCall implements Run {
       packedInput = command.args && serialize(input);
     } catch (error) {
       session.report(error, command.name);
-      this.#request.fail('internal error: what the schema has made cannot be cloned for a worker');
+      this.#request.fail(NO_INPUT_CLONE);
       return;
     }
     const packed = [...args].flatMap(([key, value]) => [encodeUtf8(key), value]);
     if (packedInput !== undefined) packed.push(packedInput);
     // A call that may be idle must not keep what others need of the connection's window.
     if (!session.flow.limited) flow.reserve(flow.available(FIRST_GRANT));
-    stream.call(command.laneHandler, id, encodeUtf8(command.name), packed, this.#flags, flow.reserved);
+    const name = encodeUtf8(command.name);
+    stream.call(command.laneHandler, id, name, packed, this.#flags, flow.reserved, serial);
     // Only now: what hooks have done to the arguments may have thrown, and then no lane answers.
     this.#stream = stream;
     this.#sendData();
+    if (this.#drainReason !== undefined) this.drain(this.#drainReason);
   }
 
   get #flags(): number {
     const { hasData, session } = this.#request;
-    return (hasData ? CallFlag.data : 0) | (session.sendsProgress ? CallFlag.progress : 0);
+    const { sendsProgress, errorDetail } = session;
+    return (
+      (hasData ? CallFlag.data : 0) |
+      (sendsProgress ? CallFlag.progress : 0) |
+      (errorDetail === ErrorDetail.code ? CallFlag.errorCodes : 0) |
+      (errorDetail === ErrorDetail.data ? CallFlag.errorData : 0)
+    );
   }
 
   push(bytes: Uint8Array, last: boolean): void {
@@ -103,17 +133,22 @@ export class LaneCall implements Run {
     this.#sendData();
   }
 
+  drain(reason: string): void {
+    if (this.#stream === undefined) this.#drainReason = reason;
+    else this.#tell(Op.callDrain, 0, encodeUtf8(reason));
+  }
+
   /** The lane answers, after the frames that are on their way. */
-  stop(message: string | undefined): void {
-    const laneAnswers = this.#cancel(message ?? '');
-    if (message === undefined || !laneAnswers) this.#request.fail(message);
+  stop(failure: Failure | undefined): void {
+    const laneAnswers = this.#cancel(failure);
+    if (failure === undefined || !laneAnswers) this.#request.fail(failure);
   }
 
   /** The lane says when the call's code has ended. False: no lane runs it. */
-  #cancel(reason: string): boolean {
+  #cancel(failure: Failure | undefined): boolean {
     const { id, state, argumentBytes } = this.#request;
     if (!this.#stream?.lane.alive) return false;
-    if (state !== 'stopping') this.#stream.cancelCall(id, reason, argumentBytes);
+    if (state !== 'stopping') this.#stream.cancelCall(id, failure, argumentBytes);
     this.#request.stopping();
     return true;
   }

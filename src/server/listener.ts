@@ -5,6 +5,8 @@ import { createServer as createNetServer, type Server as NetServer, type Socket 
 import { createServer as createTlsServer, TLSSocket, type TlsOptions } from 'node:tls';
 import type { Transport } from '../connection/connection.ts';
 import type { Place } from '../options/place.ts';
+import { readProxyHeader } from '../transport/proxied-socket.ts';
+import type { ProxyFacts } from '../transport/proxy-header.ts';
 import { SocketTransport } from '../transport/socket.ts';
 import type { ConnectionInfo } from './authorize.ts';
 
@@ -16,9 +18,11 @@ export type ListenAddress = { host?: string; port?: number } | { path: string };
 
 export interface ListenerOptions {
   readonly tls: TlsOptions | undefined;
+  /** Connections begin with a PROXY header, before TLS. */
+  readonly proxyProtocol: boolean;
   /** Connections at a time; further ones are dropped at once. */
   readonly maxConnections: number;
-  /** How long a TLS handshake may take. */
+  /** How long a TLS handshake may take, and a PROXY header. */
   readonly handshakeMs: number;
   /** Silence after which the system asks whether the other end is still there; 0: never. */
   readonly keepAliveMs: number;
@@ -28,9 +32,16 @@ export interface ListenerOptions {
   readonly report: (error: Error, about: { remote?: string }) => void;
 }
 
+/** Nothing is read, and no end is answered, but by us. */
+const SOCKET_OPTIONS = { allowHalfOpen: true, pauseOnConnect: true };
+
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #net: NetServer;
+  /** Where connections that begin with a PROXY header go on; undefined without those. */
+  readonly #inner: NetServer | undefined;
+  /** What their proxies have said of sockets. */
+  readonly #proxies = new WeakMap<Socket, ProxyFacts>();
   /** All sockets, those whose handshake is not over yet among them. */
   readonly #sockets = new Set<Socket>();
   #address: Address | undefined;
@@ -43,9 +54,11 @@ export class Listener {
   /** @throws Error when the TLS options are none. */
   constructor(options: ListenerOptions) {
     this.#options = options;
-    this.#net = this.#makeServer();
+    const server = this.#makeServer();
+    server.on('tlsClientError', (error, socket: Socket) => this.#failHandshake(error, socket));
+    this.#inner = options.proxyProtocol ? server : undefined;
+    this.#net = options.proxyProtocol ? this.#makeOuter() : server;
     this.#net.maxConnections = options.maxConnections;
-    this.#net.on('tlsClientError', (error, socket: Socket) => this.#failHandshake(error, socket));
     this.#net.on('connection', (socket: Socket) => {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
@@ -95,10 +108,26 @@ export class Listener {
 
   #makeServer(): NetServer {
     const { tls, handshakeMs } = this.#options;
-    const options = { allowHalfOpen: true, pauseOnConnect: true };
     const accept = (socket: Socket) => this.#accept(socket);
-    if (tls === undefined) return createNetServer(options, accept);
-    return createTlsServer({ handshakeTimeout: handshakeMs, ...options, ...tls }, accept);
+    if (tls === undefined) return createNetServer(SOCKET_OPTIONS, accept);
+    return createTlsServer({ handshakeTimeout: handshakeMs, ...SOCKET_OPTIONS, ...tls }, accept);
+  }
+
+  #makeOuter(): NetServer {
+    return createNetServer(SOCKET_OPTIONS, (socket) => this.#readHeader(socket));
+  }
+
+  async #readHeader(socket: Socket): Promise<void> {
+    const proxy = remoteOf(socket);
+    // What else goes wrong with it shows where it is used.
+    socket.on('error', () => undefined);
+    try {
+      const header = await readProxyHeader(socket, this.#options.handshakeMs);
+      this.#proxies.set(socket, { proxy, ...header });
+      this.#inner?.emit('connection', socket);
+    } catch (error) {
+      this.#options.report(error as Error, { remote: proxy });
+    }
   }
 
   #accept(socket: Socket): void {
@@ -106,14 +135,30 @@ export class Listener {
       socket.destroy();
       return;
     }
-    const { keepAliveMs, accept } = this.#options;
-    const info = infoOf(socket);
+    const { keepAliveMs, accept, proxyProtocol, report } = this.#options;
+    const proxies = this.#proxiesOf(socket);
+    if (proxyProtocol && proxies.length === 0) {
+      // Never served under the proxy's own address, which the hook may trust.
+      socket.destroy();
+      report(new Error('the PROXY header of a connection is lost'), {});
+      return;
+    }
+    const info = infoOf(socket, proxies);
     accept(new SocketTransport(socket, info.remote, keepAliveMs), info);
   }
 
+  /** Of a TLS socket, what came before TLS. */
+  #proxiesOf(socket: Socket): ProxyFacts[] {
+    const beneath = (socket as { _parent?: Socket | null })._parent ?? socket;
+    const facts = this.#proxies.get(beneath);
+    return facts === undefined ? [] : [facts];
+  }
+
   #failHandshake(error: Error, socket: Socket): void {
+    const [facts] = this.#proxiesOf(socket);
     // One that has gone no longer says where it was.
-    this.#options.report(error, socket.remoteAddress === undefined ? {} : { remote: remoteOf(socket) });
+    const remote = facts?.source ?? (socket.remoteAddress === undefined ? undefined : remoteOf(socket));
+    this.#options.report(error, remote === undefined ? {} : { remote });
     // Node leaves a handshake that has timed out, or was broken off, as it is.
     socket.destroy();
   }
@@ -123,11 +168,11 @@ function remoteOf(socket: Socket): string {
   return socket.remoteAddress === undefined ? 'unix' : `${socket.remoteAddress}:${socket.remotePort}`;
 }
 
-function infoOf(socket: Socket): ConnectionInfo {
-  const remote = remoteOf(socket);
-  if (!(socket instanceof TLSSocket)) return { remote, certificateVerified: false };
+function infoOf(socket: Socket, proxies: readonly ProxyFacts[]): ConnectionInfo {
+  const remote = proxies[0]?.source ?? remoteOf(socket);
+  if (!(socket instanceof TLSSocket)) return { remote, proxies, certificateVerified: false };
   const peerCertificate = socket.getPeerCertificate();
   // Without a certificate it is an empty object.
   const has = peerCertificate !== null && Object.keys(peerCertificate).length > 0;
-  return { remote, certificateVerified: socket.authorized, ...(has && { peerCertificate }) };
+  return { remote, proxies, certificateVerified: socket.authorized, ...(has && { peerCertificate }) };
 }

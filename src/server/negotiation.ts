@@ -3,7 +3,7 @@
 import type { ContextShape } from '../lanes/budget.ts';
 import type { RouterOptions } from '../lanes/router.ts';
 import { frameSizeWithin } from '../wire/frame.ts';
-import type { SenderSettings } from '../wire/payloads.ts';
+import { ErrorDetail, errorDetailFor, type SenderSettings } from '../wire/payloads.ts';
 
 /** What a server has to offer to all its peers. */
 export interface Offer {
@@ -24,6 +24,8 @@ export interface Offer {
 export class Negotiation {
   readonly #offer: Offer;
   #announced: SenderSettings = {};
+  /** What the peer takes of an error (protocol C11). */
+  errorDetail: number = ErrorDetail.message;
 
   constructor(offer: Offer) {
     this.#offer = offer;
@@ -32,6 +34,7 @@ export class Negotiation {
   /** The peer has announced its settings. */
   take(announced: SenderSettings): void {
     this.#announced = announced;
+    this.errorDetail = errorDetailFor(announced.extensions);
   }
 
   speaks(extension: string): boolean {

@@ -95,8 +95,15 @@ export interface ServerOptions {
   keepAliveInterval?: number;
   /** Serve TLS, with node:tls's options; `requestCert` and `ca` make it mutual. */
   tls?: TlsOptions;
+  /**
+   * True: every connection begins with a header of the PROXY protocol, version 1 or 2, which says who is behind the proxy,
+   * and one without is dropped. Only for a server that nobody but the proxy can reach: the header is believed. Default false.
+   */
+  proxyProtocol?: boolean;
   /** Says who gets in; asked for every connection before anything is read from it, and for every command. */
   authorize?: Authorize;
+  /** Milliseconds that `authorize` may take for an answer; after that it is no; default 10 000. */
+  authorizeTimeout?: number;
   /**
    * Told of handlers' exceptions, broken connections, dead workers and a recording that failed; default: console.error is,
    * once a second at most, with the number of those left out.
@@ -147,7 +154,9 @@ const RULES: Rules<ServerOptions> = {
   resourceLimits: nested(RESOURCE_LIMITS),
   keepAliveInterval: millisecondsOr0,
   tls: serverTls,
+  proxyProtocol: boolean,
   authorize: callable,
+  authorizeTimeout: milliseconds,
   onError: callable,
 };
 
@@ -170,6 +179,8 @@ function defaults() {
     streamLifetime: 3_600_000,
     laneTimeout: 10_000,
     keepAliveInterval: 30_000,
+    proxyProtocol: false,
+    authorizeTimeout: 10_000,
   } satisfies ServerOptions;
 }
 

@@ -3,6 +3,8 @@
 import type { BatchReader } from '../../workers/batch.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
 import { type FlowOwner, RequestFlow } from '../reactor/flow.ts';
+import { requestIdOf } from '../reactor/request.ts';
+import type { Failure } from '../wire/payloads.ts';
 import { CacheSplice } from './cache-splice.ts';
 import type { Command } from './commands.ts';
 import { HandlerRun } from './handler-run.ts';
@@ -15,10 +17,12 @@ export interface Run {
   start(stream: LaneStream | undefined): void;
   /** A piece of command data, perhaps before {@link start}; copied when it has to be kept. */
   push(bytes: Uint8Array, last: boolean): void;
-  /** Stops the handler, and ends the request with `message` as an application error, or with nothing. */
-  stop(message: string | undefined): void;
+  /** Stops the handler, and ends the request with `failure` as an application error, or with nothing. */
+  stop(failure: Failure | undefined): void;
+  /** The server has begun to drain: the handler is told, perhaps before it is started. */
+  drain(reason: string): void;
   /** The stream is gone with its lane: stops the handler, and sends nothing more. */
-  lose(reason: string): void;
+  lose(failure: Failure): void;
   /** A frame of the response has come out of its lane. */
   onFrame(last: boolean, rawLength: number): void;
   /** A record about the call. */
@@ -38,8 +42,12 @@ export type RequestState =
   | 'sent'
   | 'over';
 
+const EXPIRED: Failure = { code: 'deadline-exceeded', message: 'deadline exceeded' };
+
 export class ServedRequest implements FlowOwner {
   readonly id: number;
+  /** No other request of the connection has the same. */
+  readonly serial: number;
   readonly command: Command;
   readonly session: Session;
   readonly args: ReadonlyMap<string, Uint8Array>;
@@ -68,12 +76,18 @@ export class ServedRequest implements FlowOwner {
     this.session = session;
     this.command = command;
     this.id = id;
+    this.serial = session.nextSerial();
     this.args = args;
     this.argumentBytes = bytesIn(args);
     this.hasData = hasData;
     this.flow = new RequestFlow(session.flow, this, id);
     const { handler } = command;
     this.#run = handler === undefined ? new LaneCall(this) : new HandlerRun(this, handler);
+  }
+
+  /** Its name for logs. */
+  get requestId(): string {
+    return requestIdOf(this.session.caller, this.serial);
   }
 
   get state(): RequestState {
@@ -100,7 +114,7 @@ export class ServedRequest implements FlowOwner {
   /** Stops the request when `delayMs` have passed (protocol C6). */
   expireAfter(delayMs: number): void {
     if (this.#state === 'over') return;
-    this.#deadline = setTimeout(() => this.stop('deadline exceeded'), delayMs);
+    this.#deadline = setTimeout(() => this.stop(EXPIRED), delayMs);
     (this.#deadline as { unref?: () => void }).unref?.();
   }
 
@@ -110,17 +124,22 @@ export class ServedRequest implements FlowOwner {
     this.#run.push(bytes, last);
   }
 
-  /** Stops the handler; the peer gets `message` as an application error, or nothing at all. */
-  stop(message: string | undefined): void {
-    if (this.#state !== 'over') this.#run.stop(message);
+  /** Stops the handler; the peer gets `failure` as an application error, or nothing at all. */
+  stop(failure: Failure | undefined): void {
+    if (this.#state !== 'over') this.#run.stop(failure);
+  }
+
+  /** The server has begun to drain: the handler may come to an end of its own. */
+  drain(reason: string): void {
+    if (this.open) this.#run.drain(reason);
   }
 
   /** The stream died with its lane: what was sent stands; the rest is an error, said on the plain stream. */
-  lose(reason: string): void {
+  lose(failure: Failure): void {
     if (this.#state === 'over') return;
     this.#stream = undefined;
     this.flow.backlog = undefined;
-    this.#run.lose(reason);
+    this.#run.lose(failure);
     this.end();
   }
 
@@ -163,8 +182,8 @@ export class ServedRequest implements FlowOwner {
   }
 
   /** Ends with an error of ours that no lane sends, or without one. */
-  fail(message: string | undefined): void {
-    if (message !== undefined) this.session.sendError(this.id, message, this.session.frameSize);
+  fail(failure: Failure | undefined): void {
+    if (failure !== undefined) this.session.sendError(this.id, failure, this.session.frameSize);
     this.end();
   }
 

@@ -1,7 +1,9 @@
 /** The server: listens, owns the lanes, the commands and the cache, and makes a session of every connection. */
 
 import { Recorder, type RecordFigures } from '../capture/recorder.ts';
-import { Connection, type Transport } from '../connection/connection.ts';
+import { Connection } from '../connection/connection.ts';
+import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
+import type { Transport } from '../connection/transport.ts';
 import type { EncoderOptions } from '../encoding/codec.ts';
 import { nativeCodecs } from '../encoding/native.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
@@ -41,12 +43,24 @@ export interface Server {
    */
   listen(where?: ListenAddress): Promise<Address>;
   /**
-   * Stops: accepts nothing new, lets requests in flight finish for `graceMs` (default 5000), then ends what is left.
-   * Calling it again returns the same promise.
+   * Stops: accepts nothing new, lets requests in flight finish for `grace` milliseconds, or `{ graceMs }` (default 5000),
+   * their `draining` signals fired at once, then ends what is left. Calling it again returns the same promise.
    */
-  close(graceMs?: number): Promise<void>;
+  close(grace?: number | CloseOptions): Promise<void>;
+  /**
+   * Serves a connection that is not the listener's: over a transport of the caller's own (its contract: {@link Transport}),
+   * or one end of a `memoryPair()`. It counts and ends like any other, and needs no {@link listen}. `info` is what
+   * `authorize` is told of it; `remote` is the transport's own unless it is given. One that comes while the server is
+   * closing, or has `maxConnections`, is destroyed at once. @throws TypeError when it is no transport.
+   */
+  accept(transport: Transport, info?: AcceptInfo): void;
   stats(): Promise<ServerStats>;
+  /** {@link close} with the default grace time, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
+
+/** What is known of a connection that `server.accept()` gets. */
+export type AcceptInfo = Partial<Omit<ConnectionInfo, 'principal'>>;
 
 /** Makes a server; it serves once {@link Server.listen} is called. @throws Error that names the option which is wrong. */
 export function createServer(options: ServerOptions = {}): Server {
@@ -63,12 +77,13 @@ export function makeServer(options: ServerOptions, lanes?: LanePool): Server {
 
 type Report = (error: unknown, about: ErrorContext) => void;
 
-const DEFAULT_GRACE_MS = 5000;
+const DEFAULT_GRACE_MS = DISPOSE_GRACE_MS;
 /** How long each forced step of a shutdown may take. */
 const FORCE_MS = 1000;
 const CLOSING = 'server is shutting down';
 /** The server's stream for what no context touches. */
 const PLAIN_STREAM = 2;
+const TRANSPORT_METHODS = ['write', 'pause', 'resume', 'end', 'destroy', 'endOfTick'] as const;
 
 class LaneServer implements Server {
   readonly #options: CheckedOptions;
@@ -122,9 +137,22 @@ class LaneServer implements Server {
     return this.#listener.listen(place);
   }
 
-  close(graceMs: number = DEFAULT_GRACE_MS): Promise<void> {
+  accept(transport: Transport, info: AcceptInfo = {}): void {
+    const lacking = TRANSPORT_METHODS.find((name) => typeof transport?.[name] !== 'function');
+    if (lacking !== undefined) throw new TypeError(`the transport has no method ${lacking}()`);
+    if (this.#closing !== undefined || this.#sessions.count >= this.#options.maxConnections)
+      transport.destroy();
+    else this.#serve(transport, { remote: transport.remote, certificateVerified: false, ...info });
+  }
+
+  close(grace: number | CloseOptions = {}): Promise<void> {
+    const graceMs = graceOf(typeof grace === 'number' ? { graceMs: grace } : grace) ?? DEFAULT_GRACE_MS;
     this.#closing ??= this.#shutDown(graceMs);
     return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   stats(): Promise<ServerStats> {
@@ -143,9 +171,10 @@ class LaneServer implements Server {
   }
 
   #makeListener(): Listener {
-    const { tls, maxConnections, keepAliveInterval } = this.#options;
+    const { tls, maxConnections, keepAliveInterval, proxyProtocol } = this.#options;
     return new Listener({
       tls,
+      proxyProtocol,
       maxConnections,
       handshakeMs: this.#limits.idleTimeout,
       keepAliveMs: keepAliveInterval,
@@ -203,9 +232,10 @@ class LaneServer implements Server {
   }
 
   #admission(info: ConnectionInfo): Admission | undefined {
-    const { authorize } = this.#options;
+    const { authorize, authorizeTimeout: timeoutMs } = this.#options;
     if (authorize === undefined) return undefined;
-    return new Admission(authorize, info, (error) => this.#report(error, { remote: info.remote }));
+    const report = (error: unknown) => this.#report(error, { remote: info.remote });
+    return new Admission(info, { authorize, timeoutMs, report });
   }
 
   /**

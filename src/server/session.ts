@@ -19,13 +19,15 @@ import type { ServerAction } from '../reactor/server-action.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType } from '../wire/frame.ts';
 import {
-  cutUtf8,
   EXTENSIONS,
+  encodeFailure,
   encodeGoaway,
   encodeSenderSettings,
+  type Failure,
   type SenderSettings,
 } from '../wire/payloads.ts';
 import type { Admission } from './authorize.ts';
+import { ConnectionCaller } from './caller.ts';
 import type { CommandTable } from './commands.ts';
 import { Dispatch } from './dispatch.ts';
 import { InputBounds, type InputSource } from './input-bounds.ts';
@@ -58,6 +60,13 @@ interface Leaving {
   readonly lingers: number | undefined;
 }
 
+const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled' };
+const UNENCODED: Failure = {
+  code: 'internal',
+  message: 'internal error: the response could not be encoded',
+};
+const SHUTTING_DOWN: Failure = { code: 'shutting-down', message: 'server is shutting down' };
+
 export class Session implements FrameOwner, InputSource, StreamEvents {
   readonly connection: Connection;
   readonly router: Router;
@@ -81,6 +90,8 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   #sendFailure: (() => void) | undefined;
   readonly #admission: Admission | undefined;
   #admitted: boolean;
+  #caller: ConnectionCaller;
+  #newestSerial = 0;
   readonly #keepAlive: KeepAlive;
   readonly #input: InputBounds;
   readonly #credits: CreditSender;
@@ -90,6 +101,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#admission = admission;
     this.#admitted = admission === undefined;
     this.connection = connection;
+    this.#caller = new ConnectionCaller(connection.remote);
     this.shared = shared;
     this.#negotiation = new Negotiation(shared);
     this.#keepAlive = new KeepAlive(connection, () => this.#negotiation.speaks('ping'));
@@ -115,7 +127,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   async #admit(): Promise<void> {
     const refusal = await this.#admission?.ask();
     if (refusal !== undefined) {
-      this.connection.fail(new ProtocolError('not-authorized', refusal));
+      this.connection.fail(new ProtocolError('not-authorized', refusal.message));
       return;
     }
     this.#admitted = true;
@@ -193,6 +205,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     if (this.#negotiation.speaks('goaway')) {
       this.connection.sendPlain(0, FrameType.goaway, 0, encodeGoaway(this.#highestId, reason));
     }
+    for (const request of this.#requests.values()) request.drain(reason);
     this.#endIfDone();
   }
 
@@ -206,9 +219,14 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#endIfDone();
   }
 
-  /** Stops the requests whose last frame is not on its way. */
+  /** Stops the requests whose last frame is not on its way; they are told `message`, or nothing. */
   #stopRequests(message: string | undefined): void {
-    for (const request of this.#requests.values()) if (request.state !== 'sent') request.stop(message);
+    for (const request of this.#requests.values()) {
+      if (request.state === 'sent') continue;
+      // Only what has not run at all is safe to be asked for again (protocol C11).
+      const code = request.state === 'waiting' ? 'shutting-down' : 'cancelled';
+      request.stop(message === undefined ? undefined : { code, message });
+    }
   }
 
   /** To be called once in a while; drops a peer that has gone without a word (see {@link KeepAlive}). */
@@ -257,7 +275,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     switch (action.kind) {
       case 'run':
         this.#highestId = action.command.requestId;
-        if (this.#draining) return this.refuse(this.#highestId, 'server is shutting down');
+        if (this.#draining) return this.refuse(this.#highestId, SHUTTING_DOWN);
         return this.#dispatch.run(action.command);
       case 'data':
         return this.#takeData(action.requestId, action.bytes, action.last);
@@ -266,9 +284,9 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
       case 'lost-data':
         return this.flow.data.lost();
       case 'cancel':
-        return this.#cancel(action.requestId, 'cancelled');
+        return this.#cancel(action.requestId, CANCELLED);
       case 'fail':
-        return this.#cancel(action.requestId, action.message);
+        return this.#cancel(action.requestId, action.failure);
       case 'abandon':
         return this.#requests.get(action.requestId)?.stop(undefined);
       case 'settings':
@@ -291,10 +309,10 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     else request.pushData(bytes, last);
   }
 
-  #cancel(requestId: number, message: string): void {
+  #cancel(requestId: number, failure: Failure): void {
     const request = this.#requests.get(requestId);
-    if (request !== undefined) request.stop(message);
-    else if (this.#reactor.isRunning(requestId)) this.refuse(requestId, message);
+    if (request !== undefined) request.stop(failure);
+    else if (this.#reactor.isRunning(requestId)) this.refuse(requestId, failure);
   }
 
   #takeSettings(settings: SenderSettings): void {
@@ -343,21 +361,37 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     return this.#negotiation.speaks('progress');
   }
 
+  /** Who its requests come from. */
+  get caller(): ConnectionCaller {
+    const principal = this.#admission?.principal;
+    if (principal !== this.#caller.principal) this.#caller = this.#caller.as(principal);
+    return this.#caller;
+  }
+
+  nextSerial(): number {
+    return ++this.#newestSerial;
+  }
+
+  /** What the peer takes of an error (protocol C11). */
+  get errorDetail(): number {
+    return this.#negotiation.errorDetail;
+  }
+
   /** The profile of cached entries, or undefined when this peer cannot take them. */
   get cacheProfile(): string | undefined {
     const { profile, perRequest } = this.router.options;
     return profile === 'zstd-8mb' && !perRequest ? profile : undefined;
   }
 
-  /** Sends an application error on the plain stream, its message cut to `most` bytes. */
-  sendError(requestId: number, message: string, most = this.connection.maxErrorSize): void {
-    const payload = cutUtf8(message, most);
+  /** Sends an application error of at most `most` bytes on the plain stream. */
+  sendError(requestId: number, failure: Failure, most = this.connection.maxErrorSize): void {
+    const payload = encodeFailure(failure, this.errorDetail, most);
     this.connection.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.application, payload);
   }
 
   /** Answers with an application error without running anything. */
-  refuse(requestId: number, message: string): void {
-    this.sendError(requestId, message);
+  refuse(requestId: number, failure: Failure): void {
+    this.sendError(requestId, failure);
     this.#freeWhenHandedOver({ requestId, lingers: undefined });
   }
 
@@ -393,19 +427,19 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#requests.get(record.requestId)?.onRecord(record);
   }
 
-  onLost(requests: Iterable<number>, reason: string): void {
-    for (const requestId of requests) this.#lose(requestId, reason);
+  onLost(requests: Iterable<number>, failure: Failure): void {
+    for (const requestId of requests) this.#lose(requestId, failure);
   }
 
   onUnencoded(requestId: number): void {
-    this.#lose(requestId, 'internal error: the response could not be encoded');
+    this.#lose(requestId, UNENCODED);
   }
 
-  #lose(requestId: number, reason: string): void {
+  #lose(requestId: number, failure: Failure): void {
     const request = this.#requests.get(requestId);
     if (request === undefined) return;
-    this.sendError(requestId, reason);
-    request.lose(reason);
+    this.sendError(requestId, failure);
+    request.lose(failure);
   }
 
   // ----------------------------------------------------------------------------- when to read (InputSource)

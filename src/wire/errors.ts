@@ -1,5 +1,7 @@
 /** Errors that this library throws or reports; each carries a stable `code` and one line for people. */
 
+import { isErrorCode } from './failure.ts';
+
 /** Codes of protocol errors. The first group is what the conformance vectors call them (protocol A, B). */
 export type ProtocolErrorCode =
   | 'even-stream-id'
@@ -48,8 +50,8 @@ export class ProtocolError extends Error {
   override readonly name = 'ProtocolError';
   readonly code: ProtocolErrorCode;
 
-  constructor(code: ProtocolErrorCode, message: string) {
-    super(message);
+  constructor(code: ProtocolErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
     this.code = code;
   }
 }
@@ -73,10 +75,15 @@ export class CommandError extends Error {
   /** Nothing of the request has run: it is safe to make it again. */
   readonly notStarted: boolean;
 
+  /** @throws TypeError when the code is none. */
   constructor(
     message: string,
     { code = 'internal', data, notStarted = false, ...rest }: CommandErrorOptions = {},
   ) {
+    if (!isErrorCode(code))
+      throw new TypeError(
+        `error code ${typeof code === 'string' ? JSON.stringify(code) : typeof code} is not 1 to 64 characters of a-z, 0-9 and -`,
+      );
     super(message, rest);
     this.code = code;
     this.data = data;

@@ -12,6 +12,8 @@ export const EXTENSIONS: readonly string[] = [
   'credit',
   'ping',
   'goaway',
+  'error-codes',
+  'error-data',
   'data-credit',
 ];
 

@@ -10,6 +10,7 @@ import { badPayload, checkSize, readU16, writeU16 } from './fields.ts';
 import { decodeAscii, isAscii } from './utf8.ts';
 
 export * from './extensions.ts';
+export * from './failure.ts';
 export {
   decodeTextOutput,
   encodeTextOutput,

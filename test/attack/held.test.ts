@@ -99,7 +99,6 @@ test.serial(
     t.teardown(() => release(latch));
     const { port, server } = await serving(t, {
       workers: 2,
-      laneTimeout: 600_000,
       policy: 'single',
       commands: {
         busy: {

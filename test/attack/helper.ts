@@ -117,6 +117,7 @@ export class Target {
     for (;;) {
       const stats = await this.server.stats();
       if (stats.connections === 1) return stats;
+      if (this.witness.ended) throw new Error(`the witness was dropped: ${this.witness.summary()}`);
       await turn();
     }
   }

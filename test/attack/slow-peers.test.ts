@@ -13,7 +13,7 @@ const IDLE = 400;
 const WHOLE = 1000;
 /** Between two bytes of a peer that trickles. */
 const TRICKLE = 40;
-/** What passes in one turn of the event loop; a byte takes a few turns to arrive. */
+/** What passes in a round trip of the witness, in which what a peer has sent arrives. */
 const STEP = 4;
 
 let clock: Clock;
@@ -29,7 +29,7 @@ test.after.always(async () => {
 });
 
 async function refused(peer: Client): Promise<string> {
-  await clock.advanceUntil(() => peer.ended, STEP);
+  await clock.advanceWhile(peer.untilEnded(), STEP, () => target.witness.ping(Buffer.from('are you?')));
   const [error] = peer.protocolErrors;
   peer.close();
   return error?.payload.toString() ?? 'closed without a word';

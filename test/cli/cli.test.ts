@@ -225,6 +225,16 @@ test.serial('more requests than the server allows are not sent at once', async (
   t.deepEqual(contents(dest), contents(dir));
 });
 
+test.serial('--retry: over a connection that is made again; it ends where there never is one', async (t) => {
+  const { dir, dest, address } = await serve(t, TREE);
+  const { code, err } = await millrace('pull', address, dest, '--retry', '2');
+  t.is(code, 0, err);
+  t.deepEqual(contents(dest), contents(dir));
+  const nowhere = join(dir, 'no.sock');
+  const failed = await millrace('pull', `unix:${nowhere}`, dest, '--retry', '1');
+  isOneLine(t, failed, 1, /no server can be reached: cannot connect to .*no\.sock: there is no such socket/);
+});
+
 test.serial('--limit changes limits of the whole server, too', async (t) => {
   const { address } = await serve(t, TREE, '--limit', 'maxConnections=1', '--limit', 'keepAliveInterval=0');
   const first = connect(Number(address.split(':')[1]), '127.0.0.1');

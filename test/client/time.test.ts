@@ -2,6 +2,7 @@
 
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
 import ava from 'ava';
 import { ConnectionError, connect } from '../../src/index.ts';
 import { encodeFrame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
@@ -52,6 +53,22 @@ for (const [what, talk, sent] of SILENT) {
     t.is(error.message, `connected to 127.0.0.1:${where.port}, but ${sent} within 10000 ms`);
   });
 }
+
+test('connect() to a half-duplex server fails in the end, and says why', async (t) => {
+  const clock = stoppedClock(t);
+  const accepted = Promise.withResolvers<void>();
+  const { port } = await serving(t, {
+    halfDuplex: true,
+    authorize: () => {
+      accepted.resolve();
+      return true;
+    },
+  });
+  const failed = failure(connect({ port }, { timeoutMs: 300 }));
+  await accepted.promise;
+  const error = await clock.advanceWhile(failed, 10, turn);
+  t.is(error.message, `connected to 127.0.0.1:${port}, but it sent nothing within 300 ms`);
+});
 
 test('connect() with TLS to what says nothing: the time limit, and that it was the handshake', async (t) => {
   const clock = stoppedClock(t);

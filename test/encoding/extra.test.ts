@@ -3,19 +3,17 @@
 import test from 'ava';
 import { extraCodecs } from '../../src/encoding/extra.ts';
 import { isSound } from '../../src/encoding/self-check.ts';
-import { connect, createServer } from '../../src/index.ts';
+import { dial, serving } from '../helpers/serving.ts';
 
 test('brotli and deflate serve a client that has them, and not one that has not', async (t) => {
   for (const { profile } of extraCodecs.codecs) {
     const text = 'all work and no play makes jack a dull boy\n'.repeat(2000);
-    const server = createServer({ codecs: [extraCodecs], profile, commands: { get: () => text } });
-    t.teardown(() => server.close(0));
-    const address = (await server.listen()) as { host: string; port: number };
-    const able = await connect(address, { extraCodecs: [extraCodecs] });
+    const { address } = await serving(t, { codecs: [extraCodecs], profile, commands: { get: () => text } });
+    const able = await dial(t, address, { extraCodecs: [extraCodecs] });
     t.is(await able.call('get').text(), text);
     t.true(able.stats().streams.some((stream) => stream.profile === profile));
     t.true(able.stats().bytesRead < 5000);
-    const unable = await connect(address);
+    const unable = await dial(t, address);
     t.is(await unable.call('get').text(), text);
     t.false(unable.stats().streams.some((stream) => stream.profile === profile));
     await Promise.all([able.close(), unable.close()]);

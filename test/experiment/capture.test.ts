@@ -2,23 +2,28 @@
 
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
 import { readCapture } from '../../src/capture/format.ts';
 import { readSources } from '../../src/experiment/traffic/sources.ts';
-import { connect, createServer } from '../../src/index.ts';
+import { createServer } from '../../src/index.ts';
 import { tempFolder } from '../files/helper.ts';
+import { stoppedClock } from '../helpers/clock.ts';
+import { dial, serving } from '../helpers/serving.ts';
 import { collect } from './helper.ts';
 
 const OPTIONS = { maxBytes: 1 << 20, seed: 1 };
 
 test('a recording has what was answered, and nothing that is sensitive', async (t) => {
   const path = join(tempFolder(t), 'capture');
-  const server = createServer({
+  const oneCame = Promise.withResolvers<void>();
+  const { server, address } = await serving(t, {
     record: { path },
     commands: {
       get: { handler: (request) => `answer ${request.text('n')}`.repeat(100), affinityKey: () => 'k' },
       slow: async function* () {
         yield 'one';
+        await oneCame.promise;
         await new Promise((resolve) => setTimeout(resolve, 20));
         yield 'two';
       },
@@ -28,11 +33,10 @@ test('a recording has what was answered, and nothing that is sensitive', async (
       },
     },
   });
-  const address = (await server.listen()) as { host: string; port: number };
-  const clients = [await connect(address), await connect(address)];
+  const clients = [await dial(t, address), await dial(t, address)];
   await clients[0].call('get', { args: { n: '1', password: 'swordfish' } }).bytes();
   await clients[1].call('get', { args: { n: '2' } }).bytes();
-  await clients[1].call('slow').bytes();
+  for await (const _ of clients[1].call('slow')) oneCame.resolve();
   await clients[0].call('secret').bytes();
   await clients[0].call('get', { args: { n: '3' }, sensitive: true }).bytes();
   await t.throwsAsync(clients[0].call('fails').bytes());
@@ -61,8 +65,7 @@ test('a recording has what was answered, and nothing that is sensitive', async (
 test('a recording keeps no more than 64 MiB of responses that are not whole: others are left out', async (t) => {
   const path = join(tempFolder(t), 'capture');
   const ends = Array.from({ length: 5 }, () => Promise.withResolvers<void>());
-  const server = createServer({
-    workers: 1,
+  const { server, address } = await serving(t, {
     // What has been kept need not be written.
     record: { path, maxBytes: 1000 },
     commands: {
@@ -73,9 +76,7 @@ test('a recording keeps no more than 64 MiB of responses that are not whole: oth
       },
     },
   });
-  t.teardown(() => server.close(0));
-  const client = await connect((await server.listen()) as { port: number }, { requestWindow: 16 << 20 });
-  t.teardown(() => client.destroy());
+  const client = await dial(t, address, { requestWindow: 16 << 20 });
   const answers: Promise<Uint8Array>[] = [];
   for (let n = 0; n < 5; n++) {
     const response = client.call('large', { args: { n: String(n) } });
@@ -94,11 +95,9 @@ test('a recording keeps no more than 64 MiB of responses that are not whole: oth
 
 test('a recording has 128 MiB of decoders for uploads: connections past that are served, and not recorded', async (t) => {
   const path = join(tempFolder(t), 'capture');
-  const server = createServer({ workers: 1, record: { path } });
-  t.teardown(() => server.close(0));
-  const address = (await server.listen()) as { port: number };
+  const { server, address } = await serving(t, { record: { path } });
   const upload = async () => {
-    const client = await connect(address, { encodeData: 'zstd-8mb' });
+    const client = await dial(t, address, { encodeData: 'zstd-8mb' });
     t.is(await client.call('echo', { data: 'x'.repeat(1000) }).text(), 'x'.repeat(1000));
     return client;
   };
@@ -107,18 +106,18 @@ test('a recording has 128 MiB of decoders for uploads: connections past that are
   const fit = server.recorded?.responses ?? 0;
   t.true(fit >= 10 && fit < 16, `${fit} recorded`);
   for (const client of clients) await client.close();
+  while ((await server.stats()).connections > 0) await turn();
   await (await upload()).close();
   t.is(server.recorded?.responses, fit + 1);
 });
 
 test('a recording stops at its size, and the server goes on', async (t) => {
   const path = join(tempFolder(t), 'capture');
-  const server = createServer({
+  const { server, address } = await serving(t, {
     record: { path, maxBytes: 5000 },
     commands: { get: () => 'x'.repeat(1000) },
   });
-  const address = (await server.listen()) as { host: string; port: number };
-  const client = await connect(address);
+  const client = await dial(t, address);
   for (let i = 0; i < 20; i++) t.is((await client.call('get').bytes()).length, 1000);
   await client.close();
   await server.close();
@@ -145,9 +144,10 @@ test('a capture whose last line was cut off is read up to there; another break i
   await t.throwsAsync(collect(readCapture(path)), { message: /line 2 is not of a capture/ });
 });
 
-test('pieces that a handler makes within coalesceMs go out as one frame', async (t) => {
+test.serial('pieces that a handler makes within coalesceMs go out as one frame', async (t) => {
+  const clock = stoppedClock(t);
   const frames = async (coalesceMs: number) => {
-    const server = createServer({
+    const { server, address } = await serving(t, {
       coalesceMs,
       commands: {
         drip: async function* () {
@@ -158,9 +158,9 @@ test('pieces that a handler makes within coalesceMs go out as one frame', async 
         },
       },
     });
-    t.teardown(() => server.close(0));
-    const client = await connect((await server.listen()) as { host: string; port: number });
-    t.is(await client.call('drip').text(), 'piece 0piece 1piece 2piece 3piece 4');
+    const client = await dial(t, address);
+    const answer = client.call('drip').text();
+    t.is(await clock.advanceWhile(answer, 1, () => client.ping()), 'piece 0piece 1piece 2piece 3piece 4');
     const { streams } = await server.stats();
     await client.close();
     return streams.reduce((sum, stream) => sum + stream.frames, 0);

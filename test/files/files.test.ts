@@ -187,7 +187,8 @@ test.serial('a listing without descriptors waits for them', async (t) => {
   const { openFolder } = Root.prototype;
   let refusals = 0;
   Root.prototype.openFolder = function (path) {
-    if (path === 'b' && refusals++ < 3) throw new FileError('too many files are open', path, 'EMFILE');
+    if (path === 'b' && refusals++ < 3)
+      throw new FileError('too many files are open', path, { fsCode: 'EMFILE' });
     return openFolder.call(this, path);
   };
   t.teardown(() => {

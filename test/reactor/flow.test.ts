@@ -4,6 +4,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { Backlog, ConnectionFlow, Gate, RequestFlow } from '../../src/reactor/flow.ts';
 import { MAX_WINDOW, ReceiveWindow, SendWindow } from '../../src/reactor/window.ts';
+import type { Failure } from '../../src/wire/failure.ts';
 
 const OUTPUT = 1 << 20;
 const KIB = 1024;
@@ -14,9 +15,8 @@ function connection({ window, requestWindow, output = OUTPUT, shared }: Setup = 
   flow.announced(requestWindow, window);
   const request = () => {
     const stopped: string[] = [];
-    return Object.assign(new RequestFlow(flow, { stop: (reason) => void stopped.push(reason) }, 1), {
-      stopped,
-    });
+    const owner = { stop: ({ message }: Failure) => void stopped.push(message) };
+    return Object.assign(new RequestFlow(flow, owner, 1), { stopped });
   };
   return { flow, request };
 }
@@ -294,7 +294,7 @@ test('a response that is over waits for nothing', (t) => {
   response.close();
   t.deepEqual(flow.creditWaiters, []);
   flow.addCredit(1);
-  flow.stopCreditWaiters('too late');
+  flow.stopCreditWaiters({ code: 'cancelled', message: 'too late' });
   t.deepEqual(response.stopped, []);
 });
 
@@ -303,7 +303,7 @@ test('when no credit can come any more, those that wait for it are stopped and n
   const [waiting, sending] = [request(), request()];
   waiting.take(10);
   waiting.wait(() => t.fail());
-  flow.stopCreditWaiters('the input has ended');
+  flow.stopCreditWaiters({ code: 'cancelled', message: 'the input has ended' });
   t.deepEqual(waiting.stopped, ['the input has ended']);
   t.deepEqual(sending.stopped, []);
   t.deepEqual(flow.creditWaiters, []);

@@ -1,6 +1,7 @@
 import test from 'ava';
 import { ServerReactor } from '../../src/reactor/server.ts';
 import type { ServerAction } from '../../src/reactor/server-action.ts';
+import type { Failure } from '../../src/wire/failure.ts';
 import { type Frame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits, PIECE_COST } from '../../src/wire/limits.ts';
 import { encodeArgumentHead, encodeStreamSettings } from '../../src/wire/payloads.ts';
@@ -8,6 +9,7 @@ import { encodeFake, FakeDecoders, frame, outcome, PAYLOADS } from '../helpers/r
 
 const begin = { streamFlags: StreamFlag.begin };
 const encoded = { streamFlags: StreamFlag.encoded };
+const GONE: Failure = { code: 'worker-died', message: 'gone' };
 
 function reactor(limits: Partial<Limits> = {}, now = () => 0) {
   const decoders = new FakeDecoders();
@@ -418,14 +420,14 @@ test('server: a lost decoder fails the requests whose frames it had, and no othe
   r.receive(frame(3, 2, 'b', { requestId: 1 }), actions);
   actions.length = 0;
   for (const { ticket } of decoders.waiting.splice(0)) {
-    ticket.lost = 'gone';
+    ticket.lost = GONE;
     r.decoded(ticket, actions);
   }
   t.deepEqual(actions, [
     { kind: 'lost-data' },
-    { kind: 'fail', requestId: 1, message: 'gone' },
+    { kind: 'fail', requestId: 1, failure: GONE },
     { kind: 'unwanted', bytes: 1 },
-    { kind: 'fail', requestId: 5, message: 'gone' },
+    { kind: 'fail', requestId: 5, failure: GONE },
   ]);
   t.true(r.isRunning(1) && r.isRunning(5), 'their IDs are busy until the errors are sent');
   r.receive(frame(3, 2, 'x', { requestId: 3 }), actions);
@@ -448,7 +450,7 @@ test('server: a lost decoder says nothing of a request that was answered already
   r.finishResponse(1);
   actions.length = 0;
   const [{ ticket }] = decoders.waiting;
-  ticket.lost = 'gone';
+  ticket.lost = GONE;
   t.is(
     outcome(actions, () => r.decoded(ticket, actions)),
     'lost-data',

@@ -1,4 +1,7 @@
 // Who gets in: the authorize hook per connection and per command; and contexts that two secrets' owners never share.
+import { symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
 import {
@@ -10,6 +13,7 @@ import {
 } from '../../src/index.ts';
 import { FrameType } from '../../src/wire/frame.ts';
 import { fill, tempFolder } from '../files/helper.ts';
+import { roles, who } from '../fixtures/codes.ts';
 import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { dial, reach, serving } from '../helpers/serving.ts';
 
@@ -45,6 +49,13 @@ test('nothing is read from a connection before the hook has said yes to it', asy
   t.deepEqual(ran, ['note']);
 });
 
+/** What `onError` hears of a no that the hook did not mean. */
+const REASONS: [RegExp, RegExp][] = [
+  [/throws$|rejects/, /the hook is broken/],
+  [/never answers/, /^Error: authorizeTimeout: authorize has not answered within 50 ms$/],
+  [/^answers/, /^TypeError: authorize answered with .*: neither a boolean nor \{ principal \} alone/],
+];
+
 for (const [how, authorize] of [
   ['says no', () => false],
   ['says no later', async () => sleep(50, false)],
@@ -55,10 +66,38 @@ for (const [how, authorize] of [
     },
   ],
   ['answers nonsense', () => 'yes' as never],
+  ['answers nothing', () => undefined as never],
+  ['answers 1', () => 1 as never],
+  ['answers with an array', () => [] as never],
+  ['answers with { allowed: false }', () => ({ allowed: false }) as never],
+  ['answers with { allowed: true }', () => ({ allowed: true }) as never],
+  ['answers with nobody', () => ({ principal: undefined })],
+  ['answers with null', () => ({ principal: null })],
+  ["answers with ''", () => ({ principal: '' })],
+  ['answers with false', () => ({ principal: false })],
+  ['answers with more than a principal', () => ({ principal: 'alice', allowed: false }) as never],
+  ['answers with a principal that is inherited', () => Object.create({ principal: 'alice' }) as never],
+  ['answers with an object of a class', () => Object.assign(new Map(), { principal: 'alice' }) as never],
+  ['answers with a function', () => Object.assign(() => true, { principal: 'alice' }) as never],
+  ['answers with a true of a box', () => new Boolean(true) as never],
+  ['rejects', async () => Promise.reject(new Error('the hook is broken'))],
+  ['never answers', () => new Promise<never>(() => undefined)],
+  [
+    'answers with a getter that throws',
+    () => ({
+      get principal(): string {
+        throw new Error('the hook is broken');
+      },
+    }),
+  ],
 ] as [string, Authorize][]) {
   test(`a connection to which the hook ${how} is told so and closed, and nothing of it runs`, async (t) => {
     let ran = 0;
-    const { server, port, reports } = await serving(t, { authorize, commands: { note: () => void ran++ } });
+    const { server, port, reports } = await serving(t, {
+      authorize,
+      authorizeTimeout: 50,
+      commands: { note: () => void ran++ },
+    });
     const peer = await RawPeer.connect(t, port);
     peer.send(HELLO, '1 1 0 command-name eos note');
     t.is(await peer.protocolError(), 'protocol error (not-authorized): not authorized');
@@ -66,7 +105,8 @@ for (const [how, authorize] of [
     t.is(peer.frames.length, 1);
     t.is(ran, 0);
     t.is((await server.stats()).lanes[0].openStreams, 0);
-    if (how === 'throws') t.true(reports.some(({ error }) => /the hook is broken/.test(String(error))));
+    const about = REASONS.find(([which]) => which.test(how))?.[1];
+    t.deepEqual(reports.filter(({ error }) => about?.test(String(error))).length > 0, about !== undefined);
     await t.throwsAsync(reach({ port }), { message: /not authorized/ });
   });
 }
@@ -124,6 +164,87 @@ test('what the hook reads as one path, the handler does not read as another', as
   t.is(await get('\ufeffsecret'), '\ufeffno secret');
 });
 
+test('the hook judges files by where they really are, whatever they are called', async (t) => {
+  const root = tempFolder(t);
+  fill(root, { 'secret/key': 'the secret', 'open/text': 'open', 'open/deep/er': 'open' });
+  symlinkSync('../secret', join(root, 'open/way'));
+  symlinkSync('secret/key', join(root, 'also'));
+  symlinkSync('open', join(root, 'opened'));
+  symlinkSync(tmpdir(), join(root, 'outside'));
+  const told: unknown[] = [];
+  const { port } = await serving(t, {
+    root,
+    authorize: ({ command, paths }) => {
+      if (command !== undefined) told.push(paths);
+      return paths?.every((path) => path !== 'secret' && !path.startsWith('secret/')) ?? true;
+    },
+  });
+  const client = await dial(t, { port });
+  const ask = (command: string, args: Record<string, string>) => client.call(command, { args }).text();
+  for (const path of ['secret/key', 'open/way/key', 'opened/way/key', 'also', 'opened/way/none']) {
+    await t.throwsAsync(ask('files.get', { path }), { message: 'not authorized', code: 'not-authorized' });
+    await t.throwsAsync(ask('files.stat', { path }), { message: 'not authorized' });
+    const paths = JSON.stringify(['open/text', path]);
+    await t.throwsAsync(ask('files.bundle', { paths }), { message: 'not authorized' });
+  }
+  await t.throwsAsync(ask('files.list', { path: 'opened/way' }), { message: 'not authorized' });
+  told.length = 0;
+  t.is(await ask('files.get', { path: 'opened/text' }), 'open');
+  t.is(await ask('files.get', { path: 'opened/deep/er' }), 'open');
+  t.regex(await ask('files.stat', { path: '.' }), /folder/);
+  await ask('files.list', { path: 'opened/deep' });
+  await t.throwsAsync(ask('files.get', { path: 'opened/none/at/all' }), { code: 'not-found' });
+  await t.throwsAsync(ask('files.list', { path: 'outside' }), { code: 'not-found' });
+  await t.throwsAsync(ask('files.get', { path: '../x' }), { code: 'invalid-argument' });
+  await ask('echo', { value: 'x' });
+  t.deepEqual(told, [
+    ['open/text'],
+    ['open/deep/er'],
+    [''],
+    ['open/deep'],
+    ['open/none/at/all'],
+    ['outside'],
+    ['../x'],
+    undefined,
+  ]);
+});
+
+test('who may not use a command does not learn whether there is one', async (t) => {
+  const asked: (string | undefined)[] = [];
+  const { port } = await serving(t, {
+    authorize: ({ command, mode, authorization }) => {
+      if (command !== undefined) asked.push(`${command} ${mode}`);
+      return command === undefined || authorization === 'friend';
+    },
+    commands: { known: () => 'it is' },
+  });
+  const client = await dial(t, { port });
+  const refused = { message: 'not authorized', code: 'not-authorized' };
+  for (const command of ['known', 'none']) {
+    await t.throwsAsync(client.call(command).text(), refused);
+    await t.throwsAsync(client.call(command, { data: 'x'.repeat(100_000) }).text(), refused);
+  }
+  const unknown = client.call('none', { authorization: 'friend', data: 'x'.repeat(100_000) }).text();
+  await t.throwsAsync(unknown, { message: "unknown command 'none'", code: 'unknown-command' });
+  t.is(await client.call('known', { authorization: 'friend' }).text(), 'it is');
+  t.deepEqual(asked, ['known rw', 'known rw', 'none rw', 'none rw', 'none rw', 'known rw']);
+});
+
+test('an answer that comes too late is no, and its request no longer counts', async (t) => {
+  const { port, reported } = await serving(t, {
+    limits: { maxConcurrentRequests: 2 },
+    authorizeTimeout: 50,
+    authorize: ({ command }) => command !== 'slow' || new Promise(() => undefined),
+    commands: { slow: () => 'never' },
+  });
+  const client = await dial(t, { port });
+  for (let round = 0; round < 3; round++) {
+    await t.throwsAsync(client.call('slow').text(), { message: 'not authorized', code: 'not-authorized' });
+  }
+  t.is(await client.call('echo', { args: { value: 'x' } }).text(), 'x');
+  await reported(({ error }) => /authorizeTimeout/.test(String(error)));
+});
+
 test('a command that is refused does not run, its data goes nowhere, and its connection lives on', async (t) => {
   let ran = 0;
   const { port } = await serving(t, {
@@ -152,6 +273,59 @@ test('a connection belongs to one principal', async (t) => {
   t.is(await ask('alice'), 'x');
   await t.throwsAsync(ask('mallory'), { message: /another principal/ });
   t.is(await ask('alice'), 'x');
+});
+
+for (const thread of ['main', 'lane']) {
+  test(`handlers know who is calling, from where, and a name for it in logs: ${thread}`, async (t) => {
+    const module = new URL('../fixtures/codes.ts', import.meta.url);
+    const command = thread === 'main' ? who : { module, export: 'who' };
+    const alice = { name: 'alice', roles: new Set(['miller']), since: new Date(0) };
+    const ids: (string | undefined)[] = [];
+    const { port } = await serving(t, {
+      commands: { who: command, roles: thread === 'main' ? roles : { module, export: 'roles' } },
+      authorize: ({ command, authorization, requestId }) => {
+        if (command === 'who') ids.push(requestId);
+        // Made anew for each answer, and the same all the same.
+        return authorization === 'alice' ? { principal: { ...alice } } : true;
+      },
+    });
+    const client = await dial(t, { port });
+    const tell = async (authorization?: string) =>
+      JSON.parse(await client.call('who', { authorization }).text());
+    const before = await tell();
+    t.is(before.principal, null);
+    t.regex(before.remote, /^127\.0\.0\.1:\d+$/);
+    t.is((await tell('alice')).principal.name, 'alice');
+    t.is((await tell()).principal.name, 'alice', 'the connection is hers');
+    t.is(await client.call('roles').text(), 'miller 1970');
+    const other = await dial(t, { port });
+    const seen = [before.requestId, ...(await Promise.all([tell(), tell(), tell()])).map((x) => x.requestId)];
+    const others = JSON.parse(await other.call('who').text());
+    t.is(others.principal, null);
+    t.is(new Set([...seen, others.requestId]).size, 5);
+    for (const id of [...seen, others.requestId]) t.true(ids.includes(id), id);
+  });
+}
+
+test('a principal that cannot be cloned fails the commands of lanes, and says why at home', async (t) => {
+  const module = new URL('../fixtures/codes.ts', import.meta.url);
+  const principal = { name: 'alice', secretOf: () => 'the marker' };
+  const { port, reports } = await serving(t, {
+    commands: {
+      main: ({ principal }) => (principal as { name: string }).name,
+      lane: { module, export: 'who' },
+    },
+    authorize: () => ({ principal }),
+  });
+  const client = await dial(t, { port });
+  t.is(await client.call('main').text(), 'alice');
+  await t.throwsAsync(client.call('lane').text(), {
+    code: 'internal',
+    message: 'internal error: what the authorize hook gave as principal cannot be cloned for a worker',
+  });
+  t.is(await client.call('main').text(), 'alice');
+  t.deepEqual([reports.length, reports[0].about.command], [1, 'lane']);
+  t.regex(String(reports[0].error), /could not be cloned/);
 });
 
 test('requests that wait for the hook count, and can be cancelled', async (t) => {

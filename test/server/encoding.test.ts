@@ -1,11 +1,5 @@
 import ava, { type ExecutionContext } from 'ava';
-import {
-  type ConnectOptions,
-  connect,
-  createServer,
-  extraCodecs,
-  type ServerOptions,
-} from '../../src/index.ts';
+import { type ConnectOptions, createServer, extraCodecs, type ServerOptions } from '../../src/index.ts';
 import { BytesResponseFlag, type Frame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { decodeThreeWays, livesOf, recording } from '../helpers/recorder.ts';
@@ -432,13 +426,6 @@ test('credit cannot come after the end of input: who needs it is told so', async
     await client.untilEnded();
     t.deepEqual(client.violations, []);
   }
-});
-
-test('connect() to a half-duplex server fails in the end, and says why', async (t) => {
-  const own = await serving(t, { halfDuplex: true });
-  const error = await failure(connect(own.address, { timeoutMs: 300 }));
-  t.regex(error.message, /it sent nothing within 300 ms/);
-  t.false(error.message.includes('\n'));
 });
 
 test('frames that are not encoded share a stream with frames that are', async (t) => {

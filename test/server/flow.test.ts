@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import ava from 'ava';
 import { type Client, CommandError, ConnectionError, connect, createServer } from '../../src/index.ts';
 import { CommandDataFlag, FrameType } from '../../src/wire/frame.ts';
+import { stoppedClock } from '../helpers/clock.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { recording } from '../helpers/recorder.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, failure, type Serving, serve, serving } from '../helpers/serving.ts';
+import { dial, failure, LONG, type Serving, serve, serving } from '../helpers/serving.ts';
 import { Client as RawClient, Type } from '../independent/client.ts';
 
 // One after the other: most have a server of their own, and so threads.
@@ -315,6 +316,8 @@ test('a client closes when what it has asked for is answered', async (t) => {
 });
 
 test('a server that closes finishes what is in flight, and tells clients to go elsewhere', async (t) => {
+  // However long that takes, the grace does not pass.
+  stoppedClock(t);
   const own = await serving(t, { commands: commands() });
   const c = await dial(t, own.address);
   const idle = await dial(t, own.address);
@@ -387,7 +390,7 @@ test('a port in use is an error of listen()', async (t) => {
 
 test('a Unix socket serves as TCP does', async (t) => {
   const path = join(tmpdir(), `millrace-${process.pid}-${Date.now()}.sock`);
-  const server = createServer({ workers: 1, commands: commands() });
+  const server = createServer({ workers: 1, laneTimeout: LONG, commands: commands() });
   t.teardown(async () => {
     await server.close(0);
     rmSync(path, { force: true });

@@ -71,7 +71,13 @@ test('calls of a client whose server gives no sign of life fail, and say so', as
     t.is(error.message, `keepAliveInterval: 127.0.0.1:${where.port} gives no sign of life`);
   }
   await client.closed;
-  t.is(await failure(client.call('three').text()), errors[0], 'later calls fail for the same reason');
+  const later = (await failure(client.call('three').text())) as ConnectionError;
+  const { message, code } = errors[0] as ConnectionError;
+  t.deepEqual(
+    [later.message, later.code, later.notStarted],
+    [message, code, true],
+    'later calls fail for the same reason',
+  );
 });
 
 test('a client that closes does not wait for a dead server', async (t) => {

@@ -13,7 +13,7 @@ import { tempFolder } from '../files/helper.ts';
 import { arrived, makeLatch } from '../fixtures/latch.ts';
 import { stoppedClock } from '../helpers/clock.ts';
 import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
-import { dial, halted, reach, serving, Watch } from '../helpers/serving.ts';
+import { dial, halted, LONG, reach, serving, Watch } from '../helpers/serving.ts';
 
 const test = ava.serial;
 const lane = (name: string) => ({
@@ -40,8 +40,6 @@ function halves() {
   };
 }
 const WHOLE = 'half '.repeat(2000) + 'whole '.repeat(2000);
-/** Milliseconds: more than any test takes. */
-const LONG = 600_000;
 
 test('close() lets requests in flight finish, tells peers, and takes no new ones', async (t) => {
   const { slow, goOn, begun } = halves();
@@ -112,7 +110,7 @@ const ENDLESS: Record<string, ServerOptions['commands']> = {
 for (const [where, commands] of Object.entries(ENDLESS)) {
   test(`after the grace time a handler ${where} is ended, and its peer told`, async (t) => {
     const clock = stoppedClock(t);
-    const { server, port } = await serving(t, { commands, laneTimeout: LONG });
+    const { server, port } = await serving(t, { commands });
     const peer = await RawPeer.connect(t, port);
     peer.send('1 1 stream-begin command-name eos endless', '3 1 0 command-name have-args endless');
     if (where === 'that holds its lane') await arrived(held, 1);

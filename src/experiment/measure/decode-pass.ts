@@ -3,6 +3,7 @@
 import { LaneDecoders } from '../../lanes/decoders.ts';
 import type { LanePool } from '../../lanes/pool.ts';
 import { IncomingFrames } from '../../reactor/incoming.ts';
+import type { Failure } from '../../wire/failure.ts';
 import type { Frame } from '../../wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../wire/limits.ts';
 import { Splitter } from '../../wire/splitter.ts';
@@ -32,7 +33,7 @@ class Decoding {
       this.#seconds += 1;
       return 1000 * this.#seconds;
     };
-    const receive = (frame: Frame, payload: Uint8Array, lost: string | undefined) =>
+    const receive = (frame: Frame, payload: Uint8Array, lost: Failure | undefined) =>
       this.#receive(frame, payload, lost);
     this.#frames = new IncomingFrames('server', DEFAULT_LIMITS, decoders, receive, now);
   }
@@ -63,9 +64,9 @@ class Decoding {
     return after - before;
   }
 
-  #receive(frame: Frame, payload: Uint8Array, lost: string | undefined): void {
+  #receive(frame: Frame, payload: Uint8Array, lost: Failure | undefined): void {
     const expected = this.#expected.get(frame.requestId)?.pop();
-    if (lost !== undefined) this.#failure ??= new Error(lost);
+    if (lost !== undefined) this.#failure ??= new Error(lost.message);
     else if (expected === undefined || Buffer.compare(payload, expected) !== 0) {
       this.#failure ??= new Error(
         `a frame of request ${frame.requestId} does not decode to what was encoded`,

@@ -4,11 +4,13 @@
  */
 
 import { type BatchReader, FrameFlag, Op } from '../../../workers/batch.ts';
-import { type Transport, Writer } from '../../connection/writer.ts';
+import type { Transport } from '../../connection/transport.ts';
+import { Writer } from '../../connection/writer.ts';
 import type { Lane, SlotOwner } from '../../lanes/lane.ts';
 import { defaultStreams } from '../../lanes/policy.ts';
 import type { LanePool } from '../../lanes/pool.ts';
 import { Gate } from '../../reactor/flow.ts';
+import type { Failure } from '../../wire/failure.ts';
 import { BytesResponseFlag, FrameType } from '../../wire/frame.ts';
 import type { Cell } from '../grid/cell.ts';
 import type { Plan, PlannedStream } from '../simulate/frame-plan.ts';
@@ -80,8 +82,8 @@ class CountedStream implements SlotOwner {
 
   onRecord(_record: BatchReader): void {}
 
-  onLost(reason: string): void {
-    this.#pass.fail(new Error(reason));
+  onLost({ message }: Failure, cause: Error | undefined): void {
+    this.#pass.fail(new Error(cause === undefined ? message : `${message}: ${cause.message}`));
   }
 }
 

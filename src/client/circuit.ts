@@ -1,0 +1,66 @@
+/** When an address that fails is tried again: arithmetic and state, without timers. */
+
+/**
+ * `closed`: it is used. `open`: it has failed again and again, and is left alone for a while. `half-open`: one
+ * connection and one call at a time try it.
+ */
+export type CircuitState = 'closed' | 'open' | 'half-open';
+
+export interface CircuitOptions {
+  /** Milliseconds after the first failure; twice as many after each further one, up to `maxBackoffMs`. */
+  readonly minBackoffMs: number;
+  readonly maxBackoffMs: number;
+  /** Failures in a row that open it. */
+  readonly circuitFailures: number;
+  /** Milliseconds for which it then stays open. */
+  readonly circuitOpenMs: number;
+}
+
+export class Circuit {
+  readonly #options: CircuitOptions;
+  readonly #random: () => number;
+  #state: CircuitState = 'closed';
+  #failures = 0;
+
+  /** `random`: from 0 to below 1. */
+  constructor(options: CircuitOptions, random: () => number = Math.random) {
+    this.#options = options;
+    this.#random = random;
+  }
+
+  get state(): CircuitState {
+    return this.#state;
+  }
+
+  /** Failures since it last worked. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** It has failed. Milliseconds until it should be tried again. */
+  failed(): number {
+    const { minBackoffMs, maxBackoffMs, circuitFailures, circuitOpenMs } = this.#options;
+    this.#failures++;
+    if (this.#state !== 'closed' || this.#failures >= circuitFailures) {
+      this.#state = 'open';
+      return jittered(circuitOpenMs, this.#random);
+    }
+    return jittered(Math.min(maxBackoffMs, minBackoffMs * 2 ** (this.#failures - 1)), this.#random);
+  }
+
+  /** The time to try it again has come. */
+  tryAgain(): void {
+    if (this.#state === 'open') this.#state = 'half-open';
+  }
+
+  /** It works. */
+  succeeded(): void {
+    this.#failures = 0;
+    this.#state = 'closed';
+  }
+}
+
+/** From half of `delayMs` to all of it: clients that have lost the same server do not come back as one. */
+export function jittered(delayMs: number, random: () => number = Math.random): number {
+  return Math.ceil(delayMs * (0.5 + random() / 2));
+}

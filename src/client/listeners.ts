@@ -1,0 +1,32 @@
+/**
+ * Who wants to hear of what happens. Not the platform's EventTarget: its events carry no types of their own, an object
+ * that is one shows its machinery, and what a listener throws there ends a Node process.
+ */
+
+/** Listeners by event; `Events` says what each event brings. */
+export class Listeners<Events extends object> {
+  readonly #byEvent = new Map<keyof Events, Set<(detail: never) => void>>();
+
+  /** Calls `listener` at every `event` from now on, until the function that is returned is called. */
+  on<Name extends keyof Events>(event: Name, listener: (detail: Events[Name]) => void): () => void {
+    if (typeof listener !== 'function')
+      throw new TypeError(`the listener for '${String(event)}' is no function`);
+    const listeners = this.#byEvent.get(event) ?? new Set();
+    this.#byEvent.set(event, listeners);
+    // A function of its own: the same listener may be added twice, and taken away once.
+    const added = (detail: Events[Name]) => listener(detail);
+    listeners.add(added);
+    return () => void listeners.delete(added);
+  }
+
+  /** What a listener throws is its own affair: the others are called, and who emits goes on. */
+  emit<Name extends keyof Events>(event: Name, detail: Events[Name]): void {
+    for (const listener of [...(this.#byEvent.get(event) ?? [])]) {
+      try {
+        (listener as (detail: Events[Name]) => void)(detail);
+      } catch (error) {
+        console.error(`millrace: a listener for '${String(event)}' threw:`, error);
+      }
+    }
+  }
+}

@@ -1,0 +1,302 @@
+/** One call of a pool: it waits for a connection, is sent, and perhaps sent again, until its response has ended. */
+
+import { isBytes, sourceOf } from '../wire/bytes.ts';
+import { CommandError, ConnectionError, ProtocolError } from '../wire/errors.ts';
+import type { Client } from './client.ts';
+import type { CallOptions } from './options.ts';
+import type { PoolCallOptions } from './pool-options.ts';
+import type { Responding, Response } from './response.ts';
+
+/** What a call needs of its pool, and tells it. */
+export interface CallOwner {
+  readonly maxAttempts: number;
+  /** Sends the call as soon as a connection takes it; that is {@link PoolCall.start}. */
+  wait(call: PoolCall): void;
+  /** How long to wait after so many refusals before a server that refuses is asked again. */
+  pauseMs(refusals: number): number;
+  /** The call has ended. */
+  over(call: PoolCall): void;
+}
+
+/** Timers take no more. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+export class PoolCall implements Responding {
+  readonly command: string;
+  /** What it takes to keep it waiting, in bytes. */
+  readonly cost: number;
+  readonly #owner: CallOwner;
+  readonly #options: PoolCallOptions;
+  readonly #data: ResendableData;
+  readonly #ended = Promise.withResolvers<Error | undefined>();
+  /** Resolves with the response to read, once the call is sent: made afresh when it is to be sent again. */
+  #turn = Promise.withResolvers<Response>();
+  /** Where it was sent, and is to be answered. */
+  #client: Client | undefined;
+  #response: Response | undefined;
+  #attempts = 0;
+  /** The latest error after which something of the call may have run. */
+  #ranError: Error | undefined;
+  #handedOut = false;
+  #taken = false;
+  #isOver = false;
+  #error: Error | undefined;
+  #deadlineAtMs = Number.POSITIVE_INFINITY;
+  #deadline: ReturnType<typeof setTimeout> | undefined;
+  #pause: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(owner: CallOwner, command: string, options: PoolCallOptions) {
+    this.#owner = owner;
+    this.command = command;
+    this.#options = options;
+    this.#data = new ResendableData(options.data);
+    this.cost = costOf(command, options);
+    // Whoever reads is told; nobody has to.
+    this.#turn.promise.catch(() => undefined);
+    this.#expireAfter(options.deadlineMs);
+    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (options.signal?.aborted) this.#onAbort();
+  }
+
+  /** On its present connection; 0 while it waits for one. */
+  get requestId(): number {
+    return this.#response?.requestId ?? 0;
+  }
+
+  get over(): boolean {
+    return this.#isOver;
+  }
+
+  get ended(): Promise<Error | undefined> {
+    return this.#ended.promise;
+  }
+
+  /** True when a connection has had it before. */
+  get wasSent(): boolean {
+    return this.#client !== undefined;
+  }
+
+  // ------------------------------------------------------------------------------------------ its reader
+
+  async whole(): Promise<Uint8Array> {
+    this.#readOnce();
+    for (;;) {
+      const response = await this.#turn.promise;
+      try {
+        const bytes = await response.bytes();
+        this.#attemptEnded(response, undefined);
+        return bytes;
+      } catch (error) {
+        if (!this.#isSentAgain(response, error as Error)) throw this.#error ?? error;
+      }
+    }
+  }
+
+  async *pieces(): AsyncGenerator<Uint8Array, void, undefined> {
+    this.#readOnce();
+    try {
+      for (;;) {
+        const response = await this.#turn.promise;
+        try {
+          yield* this.#handOut(response);
+          this.#attemptEnded(response, undefined);
+          return;
+        } catch (error) {
+          if (!this.#isSentAgain(response, error as Error)) throw this.#error ?? error;
+        }
+      }
+    } finally {
+      this.cancel(new CommandError('response not read to its end', { code: 'cancelled' }));
+    }
+  }
+
+  async *#handOut(response: Response): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const piece of response) {
+      this.#handedOut = true;
+      yield piece;
+    }
+  }
+
+  cancel(reason: unknown = new CommandError('cancelled', { code: 'cancelled' })): void {
+    if (this.#isOver) return;
+    const error = reason instanceof Error ? reason : new CommandError(String(reason), { code: 'cancelled' });
+    this.#end(error);
+    this.#response?.cancel(error);
+  }
+
+  #readOnce(): void {
+    if (this.#taken) throw new Error(`the response of '${this.command}' has been read: it can be read once`);
+    this.#taken = true;
+  }
+
+  // -------------------------------------------------------------------------------------------- its pool
+
+  /** Sends the call. The promise resolves when its connection is free of it: whether the server has answered. */
+  start(client: Client): Promise<boolean> {
+    let response: Response;
+    try {
+      response = client.call(this.command, this.#callOptions());
+    } catch (error) {
+      // A function that was to make the data has thrown.
+      this.#end(error as Error);
+      return Promise.resolve(false);
+    }
+    this.#response = response;
+    this.#client = client;
+    this.#turn.resolve(response);
+    return response.ended.then((error) => {
+      const isAnswer = error === undefined || (error instanceof CommandError && !this.#isOver);
+      this.#attemptEnded(response, error);
+      return isAnswer;
+    });
+  }
+
+  /** Ends it because it cannot be sent: with `error`, or with what may have run before. */
+  giveUp(error: Error): void {
+    this.#end(error);
+  }
+
+  #callOptions(): CallOptions {
+    const { idempotent: _, signal: __, onText, ...options } = this.#options;
+    const leftMs = this.#deadlineAtMs - performance.now();
+    return {
+      ...options,
+      data: this.#data.take(),
+      ...(Number.isFinite(leftMs) && { deadlineMs: Math.max(0, Math.ceil(leftMs)) }),
+      ...(onText && { onText: (text) => this.#handOutText(text, onText) }),
+    };
+  }
+
+  #handOutText(text: string, onText: (text: string) => void): void {
+    this.#handedOut = true;
+    onText(text);
+  }
+
+  // ------------------------------------------------------------------------------------------ its attempts
+
+  /** A response has ended. Sends the call again where that is safe; otherwise this was its end. */
+  #attemptEnded(response: Response, error: Error | undefined): void {
+    if (this.#isOver || response !== this.#response) return;
+    if (error === undefined) return this.#end(undefined);
+    const wasSent = response.requestId !== 0;
+    if (wasSent) this.#attempts++;
+    if (wasSent && !hasNotStarted(error)) this.#ranError = error;
+    if (!this.#maySendAgain(error, wasSent)) return this.#end(error);
+    this.#response = undefined;
+    this.#turn = Promise.withResolvers();
+    this.#turn.promise.catch(() => undefined);
+    // A server that goes on has refused it because it has too much to do.
+    if (wasSent && this.#client?.state === 'open') this.#waitAfter(this.#owner.pauseMs(this.#attempts));
+    else this.#owner.wait(this);
+  }
+
+  #maySendAgain(error: Error, wasSent: boolean): boolean {
+    if (this.#handedOut) return false;
+    if (!wasSent) return isOfConnection(error) || hasNotStarted(error);
+    if (this.#attempts >= this.#owner.maxAttempts || !this.#data.isThere) return false;
+    return hasNotStarted(error) || (this.#options.idempotent === true && isOfConnection(error));
+  }
+
+  /** For a reader whose `response` has failed, and who may know of that before {@link #attemptEnded} does. */
+  #isSentAgain(response: Response, error: Error): boolean {
+    this.#attemptEnded(response, error);
+    return response !== this.#response && !(this.#isOver && this.#error !== undefined);
+  }
+
+  #waitAfter(delayMs: number): void {
+    this.#pause = setTimeout(() => this.#owner.wait(this), delayMs);
+  }
+
+  #end(error: Error | undefined): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    // What may have run once does not become safe to repeat because a later attempt was refused.
+    this.#error = error !== undefined && hasNotStarted(error) ? (this.#ranError ?? error) : error;
+    clearTimeout(this.#deadline);
+    clearTimeout(this.#pause);
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    if (this.#error !== undefined) this.#turn.reject(this.#error);
+    this.#ended.resolve(this.#error);
+    this.#owner.over(this);
+  }
+
+  readonly #onAbort = (): void => this.cancel(this.#options.signal?.reason);
+
+  #expireAfter(deadlineMs: number | undefined): void {
+    if (deadlineMs === undefined) return;
+    if (!(deadlineMs >= 0)) return this.#end(new TypeError(`option deadlineMs: ${deadlineMs} is no time`));
+    this.#deadlineAtMs = performance.now() + deadlineMs;
+    const expire = () => this.cancel(expired(this.#attempts === 0 && this.#response === undefined));
+    this.#deadline = setTimeout(expire, Math.min(deadlineMs, MAX_TIMER_MS));
+    (this.#deadline as { unref?: () => void }).unref?.();
+  }
+}
+
+/** Command data as far as it can be sent again. */
+class ResendableData {
+  readonly #data: PoolCallOptions['data'];
+  #isUsedUp = false;
+
+  constructor(data: PoolCallOptions['data']) {
+    this.#data = data;
+  }
+
+  /** Whether it can be sent, once more. */
+  get isThere(): boolean {
+    return !this.#isUsedUp;
+  }
+
+  /** For one attempt. */
+  take(): CallOptions['data'] {
+    const data = this.#data;
+    if (typeof data === 'function') return data();
+    return isOneTime(data) ? this.#once(data) : data;
+  }
+
+  /** An attempt that is never sent asks for nothing. */
+  async *#once(data: object): AsyncGenerator<unknown> {
+    this.#isUsedUp = true;
+    yield* sourceOf(data) ?? (data as Iterable<unknown>);
+  }
+}
+
+/** Whether it may be gone once it was iterated: unlike bytes, text, a Blob or an array of them. */
+function isOneTime(data: unknown): data is object {
+  if (typeof data !== 'object' || data === null || isBytes(data) || Array.isArray(data)) return false;
+  return !(typeof Blob !== 'undefined' && data instanceof Blob) && canBeIterated(data);
+}
+
+function canBeIterated(data: object): boolean {
+  const { getReader } = data as Partial<ReadableStream>;
+  return Symbol.asyncIterator in data || Symbol.iterator in data || typeof getReader === 'function';
+}
+
+function costOf(command: string, { args = {}, data }: PoolCallOptions): number {
+  let bytes = command.length;
+  for (const [name, value] of Object.entries(args)) bytes += name.length + sizeOf(value);
+  return bytes + sizeOf(data);
+}
+
+/** Bytes, or characters, that are at hand. */
+function sizeOf(value: unknown): number {
+  if (typeof value === 'string') return value.length;
+  return isBytes(value) ? value.byteLength : 0;
+}
+
+function hasNotStarted(error: Error): boolean {
+  return (error as Partial<CommandError>).notStarted === true;
+}
+
+/** Codes with which a server says that it was not the command's fault; `cancelled`, where we have not asked for it. */
+const NOT_ITS_FAULT = new Set(['worker-died', 'shutting-down', 'overloaded', 'cancelled']);
+
+/** Whether another connection, or another worker, may have better luck. */
+function isOfConnection(error: Error): boolean {
+  if (error instanceof ConnectionError) return error.code !== 'not-authorized' && error.code !== 'closed';
+  if (error instanceof CommandError) return NOT_ITS_FAULT.has(error.code);
+  return error instanceof ProtocolError;
+}
+
+function expired(notStarted: boolean): CommandError {
+  return new CommandError('deadline exceeded', { code: 'deadline-exceeded', notStarted });
+}

@@ -1,0 +1,549 @@
+// A pool: where its calls go, what becomes of them when connections are lost, what may wait, how it ends.
+
+import { setImmediate as turn } from 'node:timers/promises';
+import ava, { type ExecutionContext } from 'ava';
+import {
+  type CommandDefinition,
+  CommandError,
+  ConnectionError,
+  connectPool,
+  createPool,
+  createServer,
+  type Pool,
+  type PoolEvents,
+} from '../../src/index.ts';
+import { stoppedClock } from '../helpers/clock.ts';
+import { pooling, QUICK, Site } from '../helpers/pools.ts';
+import { digest, sample } from '../helpers/samples.ts';
+import { failure, serving, Watch } from '../helpers/serving.ts';
+
+// Some stop the clock.
+const test = ava.serial;
+/** Milliseconds: more than any test takes. */
+const LONG = 600_000;
+
+/** Calls that are answered when the test says so, and how often each command has run. */
+class Work {
+  readonly watch = new Watch();
+  /** Names of the sites where calls run or ran, in order. */
+  readonly ran: string[] = [];
+  readonly #gates: PromiseWithResolvers<string>[] = [];
+
+  commands(site: string): Record<string, CommandDefinition> {
+    return {
+      where: () => site,
+      held: () => {
+        this.ran.push(site);
+        const gate = Promise.withResolvers<string>();
+        this.#gates.push(gate);
+        this.watch.changed();
+        return gate.promise;
+      },
+      fail: () => {
+        this.ran.push(site);
+        throw new CommandError('no');
+      },
+      halves: async function* (this: void) {
+        yield 'half';
+        await new Promise(() => undefined);
+      },
+      upload: async ({ data }) => {
+        let bytes = 0;
+        for await (const piece of data) bytes += piece.length;
+        this.ran.push(`${site} ${bytes}`);
+        this.watch.changed();
+        if (this.ran.length === 1) await new Promise(() => undefined);
+        return String(bytes);
+      },
+    };
+  }
+
+  begun(count: number): Promise<true> {
+    return this.watch.until(() => this.ran.length >= count || undefined);
+  }
+
+  release(): void {
+    for (const gate of this.#gates.splice(0)) gate.resolve('done');
+  }
+}
+
+async function sitesOf(t: ExecutionContext, work: Work, ...names: string[]): Promise<Site[]> {
+  const servers = await Promise.all(names.map((name) => serving(t, { commands: work.commands(name) })));
+  return names.map((name, i) => new Site(name, servers[i].server));
+}
+
+const errorOf = (response: { text(): Promise<string> }) => failure(response.text()) as Promise<CommandError>;
+
+/** The next event of a kind. */
+function next<Name extends keyof PoolEvents<Site>>(
+  pool: Pool<Site>,
+  event: Name,
+): Promise<PoolEvents<Site>[Name]> {
+  return new Promise((resolve) => {
+    const off = pool.on(event, (detail) => {
+      off();
+      resolve(detail);
+    });
+  });
+}
+
+async function connected(pool: Pool<Site>, count: number): Promise<void> {
+  const watch = new Watch();
+  pool.on('connected', () => watch.changed());
+  await watch.until(() => {
+    const { addresses } = pool.stats();
+    return addresses.reduce((sum, { connections }) => sum + connections, 0) >= count || undefined;
+  });
+}
+
+test('round robin: each connection in turn; least in flight: the one with the fewest', async (t) => {
+  const work = new Work();
+  const sites = await sitesOf(t, work, 'a', 'b');
+  const inTurn = pooling(t, sites, { ...QUICK, balance: 'round-robin' });
+  await connected(inTurn, 2);
+  const answers: string[] = [];
+  for (let i = 0; i < 6; i++) answers.push(await inTurn.call('where').text());
+  t.deepEqual(answers.slice(2), answers.slice(0, 4));
+  t.deepEqual(answers.slice(0, 2).sort(), ['a', 'b']);
+
+  const fewest = pooling(t, sites);
+  await connected(fewest, 2);
+  const held = [fewest.call('held'), fewest.call('held')].map((each) => each.text());
+  await work.begun(2);
+  t.deepEqual(work.ran.sort(), ['a', 'b']);
+  const { calls, addresses } = fewest.stats();
+  t.deepEqual(calls, { waiting: 0, inFlight: 2 });
+  t.deepEqual(
+    addresses.map(({ inFlight }) => inFlight),
+    [1, 1],
+  );
+  work.release();
+  t.deepEqual(await Promise.all(held), ['done', 'done']);
+});
+
+test('size: so many connections to each address, over sockets too', async (t) => {
+  const { server, address } = await serving(t, { commands: { hi: () => 'hi' } });
+  const pool = connectPool([address, address], { size: 3, connect: { codecs: 'portable' } });
+  t.teardown(() => pool.destroy());
+  const watch = new Watch();
+  pool.on('connected', () => watch.changed());
+  const count = () => pool.stats().addresses.reduce((sum, { connections }) => sum + connections, 0);
+  await watch.until(() => count() === 6 || undefined);
+  t.is((await server.stats()).connections, 6);
+  t.is(await pool.call('hi').text(), 'hi');
+  t.is(pool.state, 'open');
+  await pool.close();
+  t.is(pool.state, 'closed');
+});
+
+test('more calls than the servers take at a time wait in the pool, and all are answered', async (t) => {
+  const { server } = await serving(t, { commands: { hi: () => 'hi' }, limits: { maxConcurrentRequests: 2 } });
+  const pool = pooling(t, [new Site('a', server)]);
+  const answers = Array.from({ length: 50 }, () => pool.call('hi').text());
+  t.deepEqual(pool.stats().calls, { waiting: 50, inFlight: 0 });
+  t.deepEqual(new Set(await Promise.all(answers)), new Set(['hi']));
+});
+
+test('responses that nobody reads take no place from the calls that come after', async (t) => {
+  const commands = { big: () => sample(200_000, 1) };
+  const { server } = await serving(t, { commands, limits: { maxConcurrentRequests: 1 } });
+  const pool = pooling(t, [new Site('a', server)]);
+  const unread = [pool.call('big'), pool.call('big')];
+  t.is(digest(await pool.call('big').bytes()), digest(sample(200_000, 1)));
+  for (const each of unread) t.is(digest(await each.bytes()), digest(sample(200_000, 1)));
+});
+
+test('calls wait until a server is there', async (t) => {
+  const work = new Work();
+  const [there] = await sitesOf(t, work, 'a');
+  const site = new Site('a');
+  const pool = pooling(t, [site], { ...QUICK, circuitFailures: 1_000_000 });
+  const answer = pool.call('where').text();
+  await site.watch.until(() => site.attempts > 3 || undefined);
+  t.is(pool.state, 'connecting');
+  site.server = there.server;
+  await pool.ready();
+  t.is(await answer, 'a');
+});
+
+test('a call whose connection is lost runs once at most; one that is idempotent is sent again', async (t) => {
+  const work = new Work();
+  const [site] = await sitesOf(t, work, 'a');
+  const pool = pooling(t, [site]);
+  const once = errorOf(pool.call('held'));
+  const again = pool.call('held', { idempotent: true }).text();
+  await work.begun(2);
+  const lost = next(pool, 'lost');
+  site.cut();
+  const error = (await once) as unknown as ConnectionError;
+  t.true(error instanceof ConnectionError);
+  t.deepEqual([error.code, error.notStarted], ['lost', false]);
+  t.is((await lost).address, site);
+  await work.begun(3);
+  work.release();
+  t.is(await again, 'done');
+  t.is(work.ran.length, 3);
+});
+
+test('an idempotent call whose connections are lost again and again ends with the last error', async (t) => {
+  const work = new Work();
+  const [site] = await sitesOf(t, work, 'a');
+  const pool = pooling(t, [site], { ...QUICK, maxAttempts: 3, circuitFailures: 100 });
+  const error = errorOf(pool.call('held', { idempotent: true }));
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    await work.begun(attempt);
+    site.cut();
+  }
+  t.is((await error).code, 'lost');
+  t.false((await error).notStarted);
+  t.is(work.ran.length, 3);
+});
+
+test('a response of which something was handed out is not begun again; as a whole it is', async (t) => {
+  const [site] = await sitesOf(t, new Work(), 'a');
+  const pool = pooling(t, [site]);
+  const pieces = pool.call('halves', { idempotent: true })[Symbol.asyncIterator]();
+  t.is(Buffer.from((await pieces.next()).value as Uint8Array).toString(), 'half');
+  const whole = pool.call('halves', { idempotent: true });
+  const bytes = failure(whole.bytes());
+  await pool.call('where').text();
+  site.cut();
+  t.is(((await failure(pieces.next())) as ConnectionError).code, 'lost');
+  // It is at it again, and waits for the second half.
+  await pool.call('where').text();
+  t.false(whole.over);
+  whole.cancel();
+  t.is((await bytes).message, 'cancelled');
+});
+
+test('data that is at hand, or that a function makes, is sent again; what an iterable gave is not', async (t) => {
+  let made = 0;
+  const make = () => {
+    made++;
+    return (async function* () {
+      yield sample(1000, 1);
+    })();
+  };
+  for (const [data, outcome] of [
+    ['x'.repeat(1000), '1000'],
+    [sample(1000, 1), '1000'],
+    [make, '1000'],
+    [make(), 'lost'],
+  ] as const) {
+    const work = new Work();
+    const [site] = await sitesOf(t, work, 'a');
+    const pool = pooling(t, [site]);
+    const call = pool.call('upload', { data, idempotent: true });
+    const ended = call.text().catch(({ code }) => code);
+    await work.begun(1);
+    site.cut();
+    t.is(await ended, outcome);
+    t.is(work.ran.length, outcome === 'lost' ? 1 : 2);
+  }
+  t.is(made, 3);
+});
+
+test('an iterable that was not asked for anything can still be sent, and a function that throws fails its call', async (t) => {
+  const work = new Work();
+  const [site] = await sitesOf(t, work, 'a');
+  work.ran.push('before');
+  const pool = pooling(t, [site]);
+  const data = (async function* () {
+    yield sample(10, 1);
+  })();
+  t.is(await pool.call('upload', { data }).text(), '10');
+  const error = await errorOf(
+    pool.call('upload', {
+      data: () => {
+        throw new Error('mine');
+      },
+    }),
+  );
+  t.is(error.message, 'mine');
+  t.is(await pool.call('where').text(), 'a');
+});
+
+test('a server that goes away: no call fails, those in flight are answered there, the others elsewhere', async (t) => {
+  const work = new Work();
+  const sites = await sitesOf(t, work, 'a', 'b');
+  const pool = pooling(t, sites);
+  await connected(pool, 2);
+  const inFlight = Array.from({ length: 4 }, () => pool.call('held').text());
+  await work.begun(4);
+  const away = next(pool, 'goaway');
+  const closed = sites[0].server?.close({ graceMs: LONG });
+  // They go out before the pool can know.
+  const sentMeanwhile = Array.from({ length: 20 }, () => pool.call('where').text());
+  t.is((await away).address, sites[0]);
+  for (const answer of await Promise.all(sentMeanwhile)) t.regex(answer, /^[ab]$/);
+  for (let i = 0; i < 5; i++) t.is(await pool.call('where').text(), 'b');
+  work.release();
+  t.deepEqual(new Set(await Promise.all(inFlight)), new Set(['done']));
+  await closed;
+});
+
+test('the error of a handler is the answer, also to a call that may be sent again', async (t) => {
+  const work = new Work();
+  const [site] = await sitesOf(t, work, 'a');
+  const pool = pooling(t, [site], { ...QUICK, maxAttempts: 4 });
+  t.is((await errorOf(pool.call('fail', { idempotent: true }))).message, 'no');
+  t.is(work.ran.length, 1);
+});
+
+test('what may wait is bounded: calls, bytes, and time', async (t) => {
+  const clock = stoppedClock(t);
+  const pool = pooling(t, [new Site('nowhere')], {
+    ...QUICK,
+    circuitFailures: 1_000_000,
+    maxWaiting: 2,
+    maxWaitingBytes: 1000,
+    maxWaitMs: 50,
+  });
+  const outcomes: Promise<CommandError>[] = [];
+  outcomes.push(errorOf(pool.call('c', { data: new Uint8Array(900) })));
+  const tooMuch = await errorOf(pool.call('c', { args: { a: 'x'.repeat(100) } }));
+  t.deepEqual([tooMuch.code, tooMuch.notStarted], ['overloaded', true]);
+  t.regex(tooMuch.message, /maxWaitingBytes/);
+  outcomes.push(errorOf(pool.call('c')));
+  t.is(pool.stats().waitingBytes, 902);
+  const tooMany = await errorOf(pool.call('c'));
+  t.deepEqual([tooMany.code, tooMany.notStarted], ['overloaded', true]);
+  t.regex(tooMany.message, /maxWaiting:/);
+  clock.advance(50);
+  for (const error of await Promise.all(outcomes)) {
+    t.deepEqual([error.code, error.notStarted], ['overloaded', true]);
+    t.regex(error.message, /maxWaitMs/);
+  }
+  t.deepEqual([pool.stats().calls.waiting, pool.stats().waitingBytes], [0, 0]);
+});
+
+test('deadlines, aborts and cancels reach calls that wait, and take them from the queue', async (t) => {
+  const clock = stoppedClock(t);
+  const pool = pooling(t, [new Site('nowhere')], { ...QUICK, circuitFailures: 1_000_000 });
+  const controller = new AbortController();
+  const late = errorOf(pool.call('c', { deadlineMs: 20 }));
+  const aborted = errorOf(pool.call('c', { signal: controller.signal }));
+  const response = pool.call('c');
+  const cancelled = errorOf(response);
+  const left = failure(pool.call('c')[Symbol.asyncIterator]().next());
+  t.is(pool.stats().calls.waiting, 4);
+  controller.abort(new Error('my reason'));
+  t.is((await aborted).message, 'my reason');
+  response.cancel();
+  t.is((await cancelled).message, 'cancelled');
+  t.true(response.over);
+  clock.advance(20);
+  const expired = await late;
+  t.deepEqual([expired.code, expired.notStarted], ['deadline-exceeded', true]);
+  t.is(pool.stats().calls.waiting, 1);
+  t.is(
+    (await errorOf(pool.call('c', { signal: AbortSignal.abort(new Error('too late')) }))).message,
+    'too late',
+  );
+  t.is((await errorOf(pool.call('c', { deadlineMs: Number.NaN }))).name, 'TypeError');
+  pool.destroy(new Error('over'));
+  t.is((await left).message, 'over');
+});
+
+test('a deadline counts the time in the queue: the server is given what is left of it', async (t) => {
+  const clock = stoppedClock(t);
+  const work = new Work();
+  const [there] = await sitesOf(t, work, 'a');
+  const site = new Site('a');
+  const pool = pooling(t, [site], { ...QUICK, circuitFailures: 1_000_000 });
+  const error = errorOf(pool.call('held', { deadlineMs: 100 }));
+  clock.advance(60);
+  site.server = there.server;
+  await clock.advanceUntil(() => work.ran.length === 1);
+  const began = performance.now();
+  let isOver = false;
+  void error.then(() => {
+    isOver = true;
+  });
+  await clock.advanceUntil(() => isOver);
+  t.true(performance.now() - began <= 41);
+  t.regex((await error).message, /deadline exceeded/);
+});
+
+test('a response can be read once, and one that is left early is cancelled', async (t) => {
+  const [site] = await sitesOf(t, new Work(), 'a');
+  const pool = pooling(t, [site]);
+  const response = pool.call('halves');
+  for await (const piece of response) {
+    t.is(Buffer.from(piece).toString(), 'half');
+    break;
+  }
+  t.true(response.over);
+  t.true((await response.ended) instanceof Error);
+  await t.throwsAsync(response.text(), { message: /can be read once/ });
+  const read = pool.call('where');
+  t.is(await read.text(), 'a');
+  t.true(read.over);
+  t.is(await read.ended, undefined);
+});
+
+test('the circuit of an address opens after failures, calls fail at once, and it closes when one is answered', async (t) => {
+  const clock = stoppedClock(t);
+  const work = new Work();
+  const [there] = await sitesOf(t, work, 'a');
+  const site = new Site('a');
+  const pool = pooling(t, [site], {
+    minBackoffMs: 10,
+    maxBackoffMs: 20,
+    circuitFailures: 3,
+    circuitOpenMs: 1000,
+    size: 2,
+  });
+  const tries: PoolEvents<Site>['reconnecting'][] = [];
+  pool.on('reconnecting', (detail) => tries.push(detail));
+  const waiting = errorOf(pool.call('where')) as Promise<unknown> as Promise<ConnectionError>;
+  const ready = failure(pool.ready());
+  await clock.advanceUntil(() => pool.stats().addresses[0].circuit === 'open');
+  t.deepEqual(
+    tries.map(({ failures, circuit }) => [failures, circuit]),
+    [
+      [1, 'closed'],
+      [2, 'closed'],
+      [3, 'open'],
+    ],
+  );
+  t.deepEqual(
+    tries.map(({ delayMs }, i) => delayMs >= [5, 10, 500][i] && delayMs <= [10, 20, 1000][i]),
+    [true, true, true],
+  );
+  const error = await waiting;
+  t.deepEqual([error.code, error.notStarted], ['connect-failed', true]);
+  t.regex(error.message, /no server can be reached: nobody is at a/);
+  t.is((await ready).message, error.message);
+  t.is((await errorOf(pool.call('where'))).message, error.message);
+
+  site.server = there.server;
+  await clock.advanceUntil(() => pool.state === 'open', 10);
+  t.is(pool.stats().addresses[0].circuit, 'half-open');
+  t.is(pool.stats().addresses[0].connections, 1);
+  const probe = pool.call('held').text();
+  const other = pool.call('where').text();
+  await work.begun(1);
+  t.deepEqual(pool.stats().calls, { waiting: 1, inFlight: 1 }, 'one call tries it');
+  work.release();
+  t.is(await probe, 'done');
+  t.is(await other, 'a');
+  t.is(pool.stats().addresses[0].circuit, 'closed');
+  await clock.advanceUntil(() => pool.stats().addresses[0].connections === 2);
+});
+
+test('a server that connects and breaks at once, over and over, opens its circuit as well', async (t) => {
+  const work = new Work();
+  const [site] = await sitesOf(t, work, 'a');
+  const pool = pooling(t, [site], {
+    ...QUICK,
+    maxBackoffMs: 600_000,
+    circuitFailures: 3,
+    circuitOpenMs: 600_000,
+  });
+  pool.on('connected', () => site.cut());
+  const watch = new Watch();
+  pool.on('reconnecting', () => watch.changed());
+  await watch.until(() => pool.stats().addresses[0].circuit === 'open' || undefined);
+  t.is(site.attempts, 3);
+});
+
+test('one address that is down costs the calls to the others nothing', async (t) => {
+  const [site] = await sitesOf(t, new Work(), 'a');
+  const pool = pooling(t, [new Site('nowhere'), site], { ...QUICK, circuitFailures: 1, circuitOpenMs: LONG });
+  for (let i = 0; i < 20; i++) t.is(await pool.call('where').text(), 'a');
+});
+
+test('close() lets calls end, waiting ones among them, and takes no new ones', async (t) => {
+  const work = new Work();
+  const [there] = await sitesOf(t, work, 'a');
+  const site = new Site('a');
+  const pool = pooling(t, [site], { ...QUICK, circuitFailures: 1_000_000 });
+  const heard: string[] = [];
+  pool.on('closed', ({ reason }) => heard.push((reason as ConnectionError).code));
+  pool.on('lost', () => heard.push('lost'));
+  const waiting = pool.call('held').text();
+  const closed = pool.close();
+  t.is(pool.state, 'draining');
+  const refused = await errorOf(pool.call('where'));
+  t.deepEqual([refused.code, refused.notStarted], ['closed', true]);
+  site.server = there.server;
+  await work.begun(1);
+  work.release();
+  t.is(await waiting, 'done');
+  await closed;
+  t.is(pool.state, 'closed');
+  t.deepEqual(heard, ['closed']);
+  await t.throwsAsync(pool.ready(), { message: /closed/ });
+});
+
+test('close() with a grace time cancels what is left after it', async (t) => {
+  const clock = stoppedClock(t);
+  const work = new Work();
+  const [site] = await sitesOf(t, work, 'a');
+  const pool = pooling(t, [site]);
+  const error = errorOf(pool.call('held', { idempotent: true }));
+  await work.begun(1);
+  const closed = pool.close({ graceMs: 100 });
+  clock.advance(100);
+  t.is((await error).code, 'closed');
+  await clock.advanceWhile(closed, 1, turn);
+  t.is(work.ran.length, 1);
+});
+
+test('destroy() ends all at once, also what is still being connected', async (t) => {
+  let given: AbortSignal | undefined;
+  const pool = createPool(['a'], (_, signal) => {
+    given = signal;
+    return new Promise(() => undefined);
+  });
+  const error = errorOf(pool.call('c'));
+  pool.destroy(new Error('enough'));
+  t.is((await error).message, 'enough');
+  await pool.closed;
+  t.true(given?.aborted);
+});
+
+test('await using closes a pool', async (t) => {
+  const { address } = await serving(t, { commands: { hi: () => 'hi' } });
+  let mine: Pool;
+  {
+    await using pool = connectPool(address);
+    mine = pool;
+    t.is(await pool.call('hi').text(), 'hi');
+  }
+  t.is(mine.state, 'closed');
+});
+
+test('what is wrong with the options is said by name', (t) => {
+  const connect = () => new Promise<never>(() => undefined);
+  const wrong: [object, RegExp][] = [
+    [{ size: 0 }, /option size: 0/],
+    [{ siez: 1 }, /no option siez/],
+    [{ constructor: 1 }, /no option constructor/],
+    [{ balance: 'random' }, /option balance: 'random'/],
+    [{ maxWaitMs: Number.POSITIVE_INFINITY }, /option maxWaitMs/],
+    [{ minBackoffMs: '5' }, /option minBackoffMs/],
+  ];
+  for (const [options, message] of wrong)
+    t.throws(() => createPool(['a'], connect, options), { instanceOf: TypeError, message });
+  t.throws(() => createPool([], connect), { message: /needs an address/ });
+  t.throws(() => createPool(['a'], undefined as never), { message: /no function/ });
+});
+
+test('a server that is closed and made again on its port is found again', async (t) => {
+  const make = () => createServer({ workers: 1, commands: { hi: () => 'hi' } });
+  let server = make();
+  const address = (await server.listen()) as { host: string; port: number };
+  const pool = connectPool(address, { ...QUICK, circuitFailures: 1_000_000 });
+  t.teardown(() => {
+    pool.destroy();
+    return server.close(0);
+  });
+  t.is(await pool.call('hi').text(), 'hi');
+  await server.close();
+  const waiting = pool.call('hi').text();
+  server = make();
+  await server.listen(address);
+  t.is(await waiting, 'hi');
+});

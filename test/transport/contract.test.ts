@@ -1,0 +1,207 @@
+// What every transport keeps to (src/connection/transport.ts): sockets, and the pair within one program, side by side.
+
+import { once } from 'node:events';
+import { connect as connectSocket, createServer, type Socket } from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
+import test, { type ExecutionContext } from 'ava';
+import type { Transport } from '../../src/connection/transport.ts';
+import { memoryPair } from '../../src/index.ts';
+import { SocketTransport } from '../../src/transport/socket.ts';
+import { sample } from '../helpers/samples.ts';
+import { halted, listening, Watch } from '../helpers/serving.ts';
+
+type Pair = [Transport, Transport];
+
+async function sockets(t: ExecutionContext): Promise<Pair> {
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
+  const port = await listening(server);
+  const near = connectSocket({ port, host: '127.0.0.1', allowHalfOpen: true });
+  const [[far]] = (await Promise.all([once(server, 'connection'), once(near, 'connect')])) as [
+    [Socket],
+    unknown,
+  ];
+  t.teardown(() => {
+    near.destroy();
+    far.destroy();
+    server.close();
+  });
+  return [new SocketTransport(near, 'far'), new SocketTransport(far, 'near')];
+}
+
+const PAIRS: Record<string, (t: ExecutionContext) => Promise<Pair>> = {
+  sockets,
+  'memoryPair()': async () => memoryPair(),
+};
+
+/** What one end was told, in order. */
+class Ear {
+  readonly watch = new Watch();
+  readonly told: string[] = [];
+  bytes: Uint8Array[] = [];
+  error: Error | undefined;
+
+  constructor(transport: Transport) {
+    transport.onData = (chunk) => {
+      this.bytes.push(chunk);
+      this.#tell('data');
+    };
+    transport.onEnd = () => this.#tell('end');
+    transport.onClose = (error) => {
+      this.error = error;
+      this.#tell('close');
+    };
+  }
+
+  #tell(what: string): void {
+    if (this.told.at(-1) !== what || what !== 'data') this.told.push(what);
+    this.watch.changed();
+  }
+
+  get text(): string {
+    return Buffer.concat(this.bytes).toString();
+  }
+
+  heard(what: string): Promise<true> {
+    return this.watch.until(() => this.told.includes(what) || undefined);
+  }
+}
+
+const utf8 = (text: string) => new TextEncoder().encode(text);
+const send = (transport: Transport, ...texts: string[]) =>
+  new Promise<Error | undefined>((resolve) =>
+    transport.write(texts.map(utf8), (error) => resolve(error ?? undefined)),
+  );
+
+for (const [name, makePair] of Object.entries(PAIRS)) {
+  test(`${name}: what is written comes in order, however it was cut, and the writer is told`, async (t) => {
+    const [one, other] = await makePair(t);
+    const ear = new Ear(other);
+    other.resume();
+    t.is(await send(one, 'a', 'bc', 'def'), undefined);
+    t.is(await send(one, 'g'), undefined);
+    await ear.watch.until(() => ear.text.length === 7 || undefined);
+    t.is(ear.text, 'abcdefg');
+  });
+
+  test(`${name}: bytes that their owner uses again after they were written arrive as they were`, async (t) => {
+    const [one, other] = await makePair(t);
+    const ear = new Ear(other);
+    const lent = utf8('first');
+    await new Promise<void>((resolve) => one.write([lent], () => resolve()));
+    lent.fill(0x78);
+    other.resume();
+    await ear.watch.until(() => ear.text.length === 5 || undefined);
+    t.is(ear.text, 'first');
+  });
+
+  test(`${name}: nothing arrives before resume(), nor after pause(), not even the end`, async (t) => {
+    const [one, other] = await makePair(t);
+    const ear = new Ear(other);
+    await send(one, 'before');
+    await halted(() => ear.told.length, turn);
+    t.deepEqual(ear.told, []);
+    other.resume();
+    await ear.heard('data');
+    other.pause();
+    await send(one, 'after');
+    one.end();
+    await halted(() => ear.told.length, turn);
+    t.is(ear.text, 'before');
+    other.resume();
+    await ear.heard('end');
+    t.is(ear.text, 'beforeafter');
+  });
+
+  test(`${name}: a reader that pauses holds the writer back, and lets go of it`, async (t) => {
+    const [one, other] = await makePair(t);
+    const piece = sample(256 * 1024, 1);
+    let written = 0;
+    const whole = (async () => {
+      for (; written < 64; written++)
+        await new Promise<void>((resolve) => one.write([piece], () => resolve()));
+    })();
+    const stuck = await halted(() => written, turn);
+    t.true(stuck < 64, `${stuck} pieces of 64 were taken from the writer of a reader that reads nothing`);
+    let bytes = 0;
+    other.onData = (chunk) => {
+      bytes += chunk.length;
+    };
+    const ended = new Promise<void>((resolve) => {
+      other.onEnd = resolve;
+    });
+    other.resume();
+    await whole;
+    one.end();
+    await ended;
+    t.is(bytes, 64 * piece.length);
+  });
+
+  test(`${name}: one end may go on sending after the other has ended; both close once, last, and without an error`, async (t) => {
+    const [one, other] = await makePair(t);
+    const [near, far] = [new Ear(one), new Ear(other)];
+    one.resume();
+    other.resume();
+    await send(one, 'question');
+    one.end();
+    await far.heard('end');
+    t.deepEqual(far.told, ['data', 'end']);
+    t.is(await send(other, 'answer'), undefined);
+    other.end();
+    await Promise.all([near.heard('close'), far.heard('close')]);
+    t.is(near.text, 'answer');
+    t.deepEqual(near.told, ['data', 'end', 'close']);
+    t.deepEqual(far.told, ['data', 'end', 'close']);
+    t.deepEqual([near.error, far.error], [undefined, undefined]);
+  });
+
+  test(`${name}: destroy() is no error to who calls it, and one to the other end; again, it does nothing`, async (t) => {
+    const [one, other] = await makePair(t);
+    const [near, far] = [new Ear(one), new Ear(other)];
+    one.resume();
+    other.resume();
+    one.destroy();
+    t.deepEqual(near.told, [], 'nothing is told from within a method');
+    one.destroy();
+    await Promise.all([near.heard('close'), far.heard('close')]);
+    t.is(near.error, undefined);
+    t.true(far.error instanceof Error);
+    await halted(() => near.told.length + far.told.length, turn);
+    t.deepEqual([near.told, far.told], [['close'], ['close']]);
+  });
+
+  test(`${name}: destroy() after end() lets the other end have what was sent before`, async (t) => {
+    const [one, other] = await makePair(t);
+    const far = new Ear(other);
+    new Ear(one);
+    one.resume();
+    await send(one, 'the last words');
+    one.end();
+    await turn();
+    one.destroy();
+    other.resume();
+    await far.heard('end');
+    t.is(far.text, 'the last words');
+    other.end();
+    await far.heard('close');
+  });
+
+  test(`${name}: a write that is out when the channel is destroyed does not pass for sent`, async (t) => {
+    const [one, other] = await makePair(t);
+    new Ear(one);
+    new Ear(other);
+    const outcome = new Promise((resolve) => one.write([sample(32 << 20, 1)], (error) => resolve(error)));
+    other.destroy();
+    t.true((await outcome) instanceof Error);
+  });
+}
+
+test('memoryPair(): a highWaterMark holds back earlier, and one that is none is refused', async (t) => {
+  const [one] = memoryPair({ highWaterMark: 1 });
+  let isWritten = false;
+  one.write([utf8('more than one byte')], () => {
+    isWritten = true;
+  });
+  await halted(() => Number(isWritten), turn);
+  t.false(isWritten);
+  t.throws(() => memoryPair({ highWaterMark: 0 }), { message: /highWaterMark/ });
+});
