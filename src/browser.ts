@@ -11,6 +11,7 @@ import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 import { checkOptions } from './options/rules.ts';
 
+export type { CircuitOptions, CircuitState } from './client/circuit.ts';
 export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
 export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
@@ -21,13 +22,14 @@ export {
   type PoolState,
   type PoolStats,
 } from './client/pool.ts';
-export type { PoolCallOptions, PoolOptions } from './client/pool-options.ts';
+export type { EndpointFigures } from './client/pool-endpoint.ts';
+export type { Balance, PoolCallOptions, PoolOptions } from './client/pool-options.ts';
 export type { Response } from './client/response.ts';
 export type * from './client/typed.ts';
 export type { CloseOptions } from './connection/grace.ts';
 export type { ReceivedStream } from './connection/local-decoders.ts';
 export type { Transport } from './connection/transport.ts';
-export { memoryPair } from './transport/memory.ts';
+export { type MemoryPairOptions, memoryPair } from './transport/memory.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
 export {
   CommandError,

@@ -6,8 +6,9 @@
 // Before all others: what they do may fail on an old Node in less clear ways.
 import './require-node.ts';
 
+export type { CircuitOptions, CircuitState } from './client/circuit.ts';
 export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
-export { type ConnectOptions, connect } from './client/connect.ts';
+export { type ConnectAddress, type ConnectOptions, connect } from './client/connect.ts';
 export { type ConnectOverOptions, connectOver } from './client/connect-over.ts';
 export { type ConnectPoolOptions, connectPool } from './client/connect-pool.ts';
 export type { CommandData } from './client/data-pieces.ts';
@@ -19,7 +20,8 @@ export {
   type PoolState,
   type PoolStats,
 } from './client/pool.ts';
-export type { PoolCallOptions, PoolOptions } from './client/pool-options.ts';
+export type { EndpointFigures } from './client/pool-endpoint.ts';
+export type { Balance, PoolCallOptions, PoolOptions } from './client/pool-options.ts';
 export type { Response } from './client/response.ts';
 export type * from './client/typed.ts';
 export type { CloseOptions } from './connection/grace.ts';
@@ -45,7 +47,7 @@ export {
   pull,
 } from './files/pull.ts';
 export type { FetchOptions } from './files/pull-job.ts';
-export { memoryPair } from './transport/memory.ts';
+export { type MemoryPairOptions, memoryPair } from './transport/memory.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
 export {
   CommandError,

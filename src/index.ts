@@ -44,4 +44,5 @@ export {
   type ServerStats,
 } from './server/server.ts';
 export type { LaneRow, StreamRow } from './server/stats.ts';
+export type { ProxyFact, ProxyFacts } from './transport/proxy-header.ts';
 export type { TextAtom } from './wire/payloads.ts';

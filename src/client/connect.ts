@@ -17,6 +17,9 @@ import { type Client, makeClient } from './client.ts';
 import { CLIENT_RULES, type ClientOptions } from './options.ts';
 import type { AnyCommands } from './typed.ts';
 
+/** Where to connect to; default host: 127.0.0.1. */
+export type ConnectAddress = { host?: string; port: number } | { path: string };
+
 export interface ConnectOptions extends ClientOptions {
   /** Contexts of node:zlib, or those that also run in a browser; default: native. */
   codecs?: 'native' | 'portable';
@@ -48,7 +51,7 @@ class SilenceError extends ConnectionError {}
  *   TypeError that names the option which is wrong.
  */
 export async function connect<Commands = AnyCommands>(
-  where: { host?: string; port: number } | { path: string },
+  where: ConnectAddress,
   options: ConnectOptions = {},
 ): Promise<Client<Commands>> {
   checkOptions(options, CONNECT_RULES, 'connect');

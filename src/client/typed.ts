@@ -35,14 +35,14 @@ export type InputOf<Commands, Name> = Name extends keyof Commands
   : undefined;
 
 /** The options of a call whose arguments are known. */
-export type TypedOptions<Input> = Omit<CallOptions, 'args'> & { args: ArgumentsOf<Input> };
+export type TypedOptions<Input, Options = CallOptions> = Omit<Options, 'args'> & { args: ArgumentsOf<Input> };
 
 /** The options of a call: they may be left out where no argument has to be given. */
-export type CallArguments<Commands, Name> =
+export type CallArguments<Commands, Name, Options = CallOptions> =
   unknown extends InputOf<Commands, Name>
-    ? [options?: CallOptions]
+    ? [options?: Options]
     : [InputOf<Commands, Name>] extends [undefined]
-      ? [options?: CallOptions]
+      ? [options?: Options]
       : object extends ArgumentsOf<InputOf<Commands, Name>>
-        ? [options?: Partial<TypedOptions<InputOf<Commands, Name>>>]
-        : [options: TypedOptions<InputOf<Commands, Name>>];
+        ? [options?: Partial<TypedOptions<InputOf<Commands, Name>, Options>>]
+        : [options: TypedOptions<InputOf<Commands, Name>, Options>];

@@ -11,7 +11,15 @@ import { ResponseCache } from '../lanes/cache.ts';
 import { defaultStreams, MAX_STREAMS, makePolicy } from '../lanes/policy.ts';
 import { LanePool } from '../lanes/pool.ts';
 import { placeOf } from '../options/place.ts';
-import { given } from '../options/rules.ts';
+import {
+  arrayOf,
+  boolean,
+  checkOptions as checkAgainst,
+  given,
+  object,
+  type Rules,
+  string,
+} from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { asError, describe, watchRejection } from '../wire/thrown.ts';
@@ -51,7 +59,7 @@ export interface Server {
    * Serves a connection that is not the listener's: over a transport of the caller's own (its contract: {@link Transport}),
    * or one end of a `memoryPair()`. It counts and ends like any other, and needs no {@link listen}. `info` is what
    * `authorize` is told of it; `remote` is the transport's own unless it is given. One that comes while the server is
-   * closing, or has `maxConnections`, is destroyed at once. @throws TypeError when it is no transport.
+   * closing, or has `maxConnections`, is destroyed at once. @throws TypeError when it is no transport, or names what is wrong in `info`.
    */
   accept(transport: Transport, info?: AcceptInfo): void;
   stats(): Promise<ServerStats>;
@@ -83,6 +91,12 @@ const FORCE_MS = 1000;
 const CLOSING = 'server is shutting down';
 /** The server's stream for what no context touches. */
 const PLAIN_STREAM = 2;
+const ACCEPT_RULES: Rules<AcceptInfo> = {
+  remote: string,
+  proxies: arrayOf(object, 'what proxies have said'),
+  peerCertificate: object,
+  certificateVerified: boolean,
+};
 const TRANSPORT_METHODS = ['write', 'pause', 'resume', 'end', 'destroy', 'endOfTick'] as const;
 
 class LaneServer implements Server {
@@ -140,9 +154,10 @@ class LaneServer implements Server {
   accept(transport: Transport, info: AcceptInfo = {}): void {
     const lacking = TRANSPORT_METHODS.find((name) => typeof transport?.[name] !== 'function');
     if (lacking !== undefined) throw new TypeError(`the transport has no method ${lacking}()`);
+    checkAgainst(info, ACCEPT_RULES, 'accept');
     if (this.#closing !== undefined || this.#sessions.count >= this.#options.maxConnections)
       transport.destroy();
-    else this.#serve(transport, { remote: transport.remote, certificateVerified: false, ...info });
+    else this.#serve(transport, { remote: transport.remote, certificateVerified: false, ...given(info) });
   }
 
   close(grace: number | CloseOptions = {}): Promise<void> {

@@ -4,9 +4,12 @@ import test from 'ava';
 import { connectOver } from '../../src/browser.ts';
 import {
   type ConnectOptions,
+  type ConnectPoolOptions,
   connect,
+  connectPool,
   createServer,
   DEFAULT_LIMITS,
+  memoryPair,
   pull,
   type ServerOptions,
 } from '../../src/index.ts';
@@ -137,6 +140,40 @@ test('connectOver has the rules of connect, but for what only Node.js has', asyn
   });
 });
 
+const POOL: [string, unknown, unknown, RegExp][] = [
+  ['a typo', where, { siez: 1 }, /^option siez: connectPool takes no such option, did you mean 'size'\?/],
+  ['a bound', where, { size: 1025 }, /^option size: 1025 is not allowed, only an integer from 1 to 1024$/],
+  [
+    'its connections',
+    where,
+    { connect: { timeout: 5 } },
+    /^option connect\.timeout: .* did you mean 'timeoutMs'\?/,
+  ],
+  ['a signal', where, { connect: { signal: AbortSignal.abort() } }, /^option connect\.signal: /],
+  ['an address', [where, { prot: 1 }], {}, /^option prot: connectPool .* did you mean 'port'\?/],
+];
+
+for (const [name, place, options, message] of POOL) {
+  test(`connectPool: ${name}`, (t) => {
+    const error = t.throws(() => connectPool(place as typeof where, options as ConnectPoolOptions), {
+      instanceOf: TypeError,
+    });
+    t.regex(error.message, message);
+  });
+}
+
+test('close(), accept() and memoryPair() refuse what they do not know', async (t) => {
+  const { server, address } = await serving(t);
+  const [near] = memoryPair();
+  t.throws(() => server.accept(near, { remot: 'x' } as never), { message: /did you mean 'remote'\?/ });
+  t.throws(() => server.accept(near, { remote: 5 } as never), { message: /^option remote: 5/ });
+  t.throws(() => server.accept(near, { principal: 'me' } as never), { message: /^option principal: / });
+  t.throws(() => memoryPair({ highWatermark: 1 } as never), { message: /did you mean 'highWaterMark'\?/ });
+  const client = await dial(t, address);
+  t.throws(() => client.close({ grace: 5 } as never), { message: /did you mean 'graceMs'\?/ });
+  t.throws(() => server.close({ graceMs: '5' } as never), { message: /^option graceMs: '5'/ });
+});
+
 const CALLS: [string, unknown, RegExp][] = [
   ['a typo', { sensetive: true }, /^option sensetive: call takes no such option, did you mean 'sensitive'\?/],
   ['a switch as text', { sensitive: 'yes' }, /^option sensitive: 'yes' is not allowed/],
@@ -162,6 +199,30 @@ test('call() never throws: a mistake in its options is in the response, and noth
   await t.throwsAsync(client.call(undefined as never).text(), { message: /name is a string, not undefined/ });
   const fine = { args: undefined, signal: undefined, sensitive: undefined, deadlineMs: 60_000 };
   t.is(await client.call('count', fine).text(), '1');
+});
+
+test('a mistake in the options of a call fails it alone in a pool, too', async (t) => {
+  let calls = 0;
+  const { address } = await serving(t, { commands: { count: () => String(++calls) } });
+  const pool = connectPool(address);
+  t.teardown(() => pool.destroy());
+  const broken = {
+    get sensitive(): boolean {
+      throw new TypeError('option sensitive: theirs');
+    },
+  };
+  const mistakes: typeof CALLS = [
+    ...CALLS,
+    ['a getter that throws', broken, /theirs$/],
+    ['again', { idempotent: 1 }, /^option idempotent: 1 is not allowed/],
+  ];
+  for (const [name, options, message] of mistakes) {
+    const error = await t.throwsAsync(pool.call('count', options as never).text(), undefined, name);
+    t.regex(error.message, message, name);
+  }
+  await t.throwsAsync(pool.call(undefined as never).text(), { message: /name is a string, not undefined/ });
+  t.is(pool.stats().calls.waiting, 0);
+  t.is(await pool.call('count', { idempotent: true }).text(), '1');
 });
 
 test('a secret is in no message, even when it is no text', async (t) => {
@@ -199,6 +260,7 @@ test('pull() refuses what it does not know before it touches anything', async (t
   const refused = (options: unknown) => t.throwsAsync(pull(client, '/nowhere/at/all', options as never));
   t.regex((await refused({ inflight: 5 })).message, /^option inflight: .* did you mean 'inFlight'\?/);
   t.regex((await refused({ maxBytes: '5' })).message, /^option maxBytes: '5'/);
+  t.regex((await refused({ retries: -1 })).message, /^option retries: -1 is not allowed/);
   t.regex((await refused({ path: 5 })).message, /^option path: 5 is not allowed, only a string$/);
   await t.throwsAsync(pull(client, undefined as never), { message: /^option dest: undefined/ });
 });

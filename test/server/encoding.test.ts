@@ -298,7 +298,7 @@ const BAD_OPTIONS: [ServerOptions, RegExp][] = [
   [{ limits: { maxPayload: -5 } }, /^option limits\.maxPayload: /],
   [{ limits: { nonsense: 5 } as never }, /nonsense/],
   [{ colour: 'red' } as never, /colour/],
-  [{ commands: { broken: {} as never } }, /commands\.broken/],
+  [{ commands: { broken: {} as never } }, /command 'broken'/],
   [{ commands: { broken: { handler: 'x' } as never } }, /commands\.broken/],
 ];
 
