@@ -4,11 +4,14 @@
  */
 
 import { type Client, makeClient } from './client/client.ts';
-import type { ClientOptions } from './client/options.ts';
+import { CLIENT_RULES, type ClientOptions } from './client/options.ts';
+import type { AnyCommands } from './client/typed.ts';
 import type { Transport } from './connection/transport.ts';
 import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
+import { checkOptions } from './options/rules.ts';
 
+export type { CircuitOptions, CircuitState } from './client/circuit.ts';
 export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
 export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
@@ -19,11 +22,14 @@ export {
   type PoolState,
   type PoolStats,
 } from './client/pool.ts';
-export type { PoolCallOptions, PoolOptions } from './client/pool-options.ts';
+export type { EndpointFigures } from './client/pool-endpoint.ts';
+export type { Balance, PoolCallOptions, PoolOptions } from './client/pool-options.ts';
 export type { Response } from './client/response.ts';
+export type * from './client/typed.ts';
 export type { CloseOptions } from './connection/grace.ts';
+export type { ReceivedStream } from './connection/local-decoders.ts';
 export type { Transport } from './connection/transport.ts';
-export { memoryPair } from './transport/memory.ts';
+export { type MemoryPairOptions, memoryPair } from './transport/memory.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
 export {
   CommandError,
@@ -31,15 +37,22 @@ export {
   ConnectionError,
   type ConnectionErrorCode,
   ProtocolError,
+  type ProtocolErrorCode,
 } from './wire/errors.ts';
+export type { Limits } from './wire/limits.ts';
+export type { Progress, SenderSettings } from './wire/payloads.ts';
 export { type RecordOptions, records } from './wire/records.ts';
 
 /**
  * A client on a connected transport; resolves when the server has answered.
- * @throws ConnectionError when it does not speak the protocol.
+ * @throws ConnectionError when it does not speak the protocol, TypeError that names the option which is wrong.
  */
-export async function connectOver(transport: Transport, options: ClientOptions = {}): Promise<Client> {
+export async function connectOver<Commands = AnyCommands>(
+  transport: Transport,
+  options: ClientOptions = {},
+): Promise<Client<Commands>> {
+  checkOptions(options, CLIENT_RULES, 'connectOver');
   const client = makeClient(transport, new CodecRegistry(portableCodecs()), options);
   await client.ready();
-  return client;
+  return client as Client<Commands>;
 }

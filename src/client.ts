@@ -6,8 +6,9 @@
 // Before all others: what they do may fail on an old Node in less clear ways.
 import './require-node.ts';
 
+export type { CircuitOptions, CircuitState } from './client/circuit.ts';
 export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
-export { type ConnectOptions, connect } from './client/connect.ts';
+export { type ConnectAddress, type ConnectOptions, connect } from './client/connect.ts';
 export { type ConnectOverOptions, connectOver } from './client/connect-over.ts';
 export { type ConnectPoolOptions, connectPool } from './client/connect-pool.ts';
 export type { CommandData } from './client/data-pieces.ts';
@@ -19,9 +20,12 @@ export {
   type PoolState,
   type PoolStats,
 } from './client/pool.ts';
-export type { PoolCallOptions, PoolOptions } from './client/pool-options.ts';
+export type { EndpointFigures } from './client/pool-endpoint.ts';
+export type { Balance, PoolCallOptions, PoolOptions } from './client/pool-options.ts';
 export type { Response } from './client/response.ts';
+export type * from './client/typed.ts';
 export type { CloseOptions } from './connection/grace.ts';
+export type { ReceivedStream } from './connection/local-decoders.ts';
 export type { Transport } from './connection/transport.ts';
 export type {
   Codec,
@@ -30,10 +34,20 @@ export type {
   DecoderLimits,
   Encoder,
   EncoderOptions,
+  Tuning,
 } from './encoding/codec.ts';
+export { DecodeError, FINISH_BOUND } from './encoding/codec.ts';
 export { extraCodecs } from './encoding/extra.ts';
-export { type PullOptions, pull } from './files/pull.ts';
-export { memoryPair } from './transport/memory.ts';
+export type { PlanLimits, PullFailure } from './files/plan.ts';
+export {
+  type PullClient,
+  type PullOptions,
+  type PullProgress,
+  type PullResult,
+  pull,
+} from './files/pull.ts';
+export type { FetchOptions } from './files/pull-job.ts';
+export { type MemoryPairOptions, memoryPair } from './transport/memory.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
 export {
   CommandError,
@@ -41,6 +55,8 @@ export {
   ConnectionError,
   type ConnectionErrorCode,
   ProtocolError,
+  type ProtocolErrorCode,
 } from './wire/errors.ts';
 export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
+export type { Progress, SenderSettings } from './wire/payloads.ts';
 export { type RecordOptions, records } from './wire/records.ts';

@@ -9,18 +9,32 @@
 // Before all others: what they do may fail on an old Node in less clear ways.
 import './require-node.ts';
 
+// `RecordOptions` are those of records().
+export type { RecordFigures, RecordOptions as CaptureOptions } from './capture/recorder.ts';
 export * from './client.ts';
+export type { StreamFigures } from './lanes/figures.ts';
 export type { Policy, PolicyName, RouteQuery, StreamView } from './lanes/policy.ts';
+export type {
+  SchemaInput,
+  SchemaIssue,
+  SchemaOutput,
+  SchemaResult,
+  StandardSchema,
+} from './options/schema.ts';
 export {
+  type CachedOutput,
   type CommandRequest,
   cached,
   type Handler,
   type Output,
+  type Produce,
   ProgressOutput,
   TextOutput,
 } from './reactor/command.ts';
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './server/authorize.ts';
-export type { CommandDefinition, LaneCommand, MainCommand } from './server/commands.ts';
+export type { CommandDefinition, CommandRules, LaneCommand, MainCommand } from './server/commands.ts';
+export { type DefinedCommands, type DefinitionOf, defineCommands } from './server/define-commands.ts';
+export type { ListenAddress } from './server/listener.ts';
 export type { ErrorContext, ServerOptions } from './server/options.ts';
 export {
   type AcceptInfo,
@@ -29,3 +43,6 @@ export {
   type Server,
   type ServerStats,
 } from './server/server.ts';
+export type { LaneRow, StreamRow } from './server/stats.ts';
+export type { ProxyFact, ProxyFacts } from './transport/proxy-header.ts';
+export type { TextAtom } from './wire/payloads.ts';

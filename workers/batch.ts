@@ -26,7 +26,8 @@ export const Op = {
   decode: 6,
   /**
    * Runs a handler whose output is encoded on the slot. Type: the handler's index; flags: {@link CallFlag}; extra:
-   * the first grant; payload: {@link packPieces} of command, {@link packSerial}, name, value, name, value …
+   * the first grant; payload: {@link packPieces} of command, {@link packSerial}, name, value, name, value … and perhaps
+   * the input, by node:v8
    */
   call: 7,
   /** Payload: a piece of the call's command data; flags 1: the last. */
@@ -157,11 +158,13 @@ export interface LaneMessage {
   batch?: ArrayBuffer;
   /** An emptied batch, on its way home. */
   spare?: ArrayBuffer;
-  /** Main thread → lane: report figures / give a sign of life / end the lane. */
-  ask?: 'stats' | 'beat' | 'end';
+  /** Main thread → lane: report figures / give a sign of life / load all handlers / end the lane. */
+  ask?: 'stats' | 'beat' | 'load' | 'end';
   /** Lane → main thread: a sign of life. */
   alive?: true;
   stats?: LaneStats;
+  /** Lane → main thread: what is wrong with the handlers' modules; empty: they are loaded. */
+  loaded?: string;
 }
 
 /** Figures of one lane since it opened. */

@@ -1,5 +1,6 @@
 /** One handler at work in a lane: its bytes go straight into the lane's encoder. */
 
+import { deserialize } from 'node:v8';
 import type { CachedOutput, ProgressOutput, TextOutput } from '../src/reactor/command.ts';
 import type { FlushQueue } from '../src/reactor/flush-queue.ts';
 import { producedBy } from '../src/reactor/output.ts';
@@ -88,7 +89,7 @@ export class Call implements ResponseSink {
     this.#grant = record.extra;
     const [command, serial, ...rest] = unpackPieces(record.payload);
     const args = new Map<string, Uint8Array>();
-    for (let i = 0; i < rest.length; i += 2) args.set(decodeUtf8(rest[i]), rest[i + 1]);
+    for (let i = 0; i + 1 < rest.length; i += 2) args.set(decodeUtf8(rest[i]), rest[i + 1]);
     this.#sendsProgress = (record.flags & CallFlag.progress) !== 0;
     this.#errorDetail = errorDetailOf(record.flags);
     if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((bytes) => this.#dataRead(bytes));
@@ -100,6 +101,8 @@ export class Call implements ResponseSink {
       unpackSerial(serial),
       (error) => this.report(error),
     );
+    // An odd piece: what the command's schema has made of the arguments.
+    if (rest.length % 2 === 1) this.request.input = deserialize(rest.pop() as Uint8Array);
     this.pump = new ResponsePump(this.request.command, this, encoders.frameSize(this.slot));
   }
 

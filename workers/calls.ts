@@ -3,6 +3,7 @@
 import type { Handler } from '../src/reactor/command.ts';
 import { FlushQueue } from '../src/reactor/flush-queue.ts';
 import { IdTable } from '../src/reactor/id-table.ts';
+import { asError } from '../src/wire/thrown.ts';
 import { decodeUtf8 } from '../src/wire/utf8.ts';
 import { type BatchReader, Op, unpackFailure } from './batch.ts';
 import { Call, type CallOwner } from './call.ts';
@@ -18,6 +19,8 @@ export interface HandlerModule {
   readonly export: string;
   /** Structured-clonable argument for the factory. */
   readonly options?: unknown;
+  /** The commands that it is to run. */
+  readonly commands: readonly string[];
 }
 
 export interface CallsOptions {
@@ -54,6 +57,18 @@ export class Calls implements CallOwner {
     this.#slotFree = options.slotFree;
     this.compress = options.compress;
     this.flushes = new FlushQueue(options.coalesceMs, setImmediate);
+  }
+
+  /** Loads all handlers before they are asked for. Resolves with what is wrong with one of them; empty: nothing. */
+  async load(): Promise<string> {
+    for (const [index, { commands }] of this.#handlers.entries()) {
+      try {
+        await this.#loadOnce(index);
+      } catch (error) {
+        return `command '${commands[0]}' cannot run: ${asError(error).message}`;
+      }
+    }
+    return '';
   }
 
   record(record: BatchReader): void {
@@ -132,8 +147,7 @@ export class Calls implements CallOwner {
     const loaded = this.#loaded[index];
     if (loaded !== undefined) this.#run(call, loaded);
     else {
-      this.#loading[index] ??= this.#load(index);
-      this.#loading[index].then(
+      this.#loadOnce(index).then(
         (handler) => this.#run(call, handler),
         (error) =>
           call.pump.start(() => {
@@ -143,6 +157,11 @@ export class Calls implements CallOwner {
     }
   }
 
+  #loadOnce(index: number): Promise<Handler | Record<string, Handler>> {
+    this.#loading[index] ??= this.#load(index);
+    return this.#loading[index];
+  }
+
   #run(call: Call, loaded: Handler | Record<string, Handler>): void {
     const { request, pump } = call;
     // What a module exports is its user's: even to look at it may throw.
@@ -150,11 +169,18 @@ export class Calls implements CallOwner {
   }
 
   async #load(index: number): Promise<Handler | Record<string, Handler>> {
-    const { module, export: name, options } = this.#handlers[index];
+    const { module, export: name, options, commands } = this.#handlers[index];
     const exported = (await import(module))[name];
     if (typeof exported !== 'function') throw new TypeError(`${module} has no function '${name}' to export`);
-    const loaded = options === undefined ? exported : exported(options);
+    const loaded = options === undefined ? exported : await exported(options);
+    const missing = commands.find((command) => typeof handlerOf(loaded, command) !== 'function');
+    if (missing !== undefined)
+      throw new TypeError(`${module}: what '${name}' returns has no handler '${missing}'`);
     this.#loaded[index] = loaded;
     return loaded;
   }
+}
+
+function handlerOf(loaded: Handler | Record<string, Handler> | undefined, command: string): unknown {
+  return typeof loaded === 'function' ? loaded : loaded?.[command];
 }

@@ -74,10 +74,16 @@ export class LaneThread {
         if (message.batch !== undefined) this.#work(message.batch);
         if (message.ask === 'stats') this.#reportStats();
         if (message.ask === 'beat') this.#port.postMessage({ alive: true } satisfies LaneMessage);
+        if (message.ask === 'load') this.#load();
         if (message.ask === 'end') this.#end(resolve);
       });
       this.#port.on('close', resolve);
     });
+  }
+
+  async #load(): Promise<void> {
+    const loaded = await this.#calls.load();
+    this.#port.postMessage({ loaded } satisfies LaneMessage);
   }
 
   /** `bytes` compressed once for the cache, as the payload of a `pieces` record. */

@@ -6,6 +6,7 @@ import { KeepAlive } from '../connection/keepalive.ts';
 import { LocalDecoders } from '../connection/local-decoders.ts';
 import { Pace } from '../connection/pace.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
+import { given } from '../options/rules.ts';
 import { type ClientAction, ClientReactor } from '../reactor/client.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
 import { CommandError, ConnectionError } from '../wire/errors.ts';
@@ -26,7 +27,7 @@ import { DataSender } from './command-data.ts';
 import { Listeners } from './listeners.ts';
 import { ServerSettings } from './negotiation.ts';
 import { closedByUs, notStarted, reportedBy } from './no-more.ts';
-import type { CallOptions, ClientOptions } from './options.ts';
+import { type CallOptions, type ClientOptions, checkCall } from './options.ts';
 import { Pings } from './pings.ts';
 import { ClientRequest, type RequestOwner } from './request.ts';
 import { UnreadBytes, type UnreadResponse } from './unread.ts';
@@ -79,7 +80,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   #resolveClosed: () => void = () => undefined;
 
   constructor(transport: Transport, codecs: CodecRegistry, options: ClientOptions) {
-    const limits = { ...DEFAULT_LIMITS, maxStreamBegins: MAX_STREAM_BEGINS, ...options.limits };
+    const limits = { ...DEFAULT_LIMITS, maxStreamBegins: MAX_STREAM_BEGINS, ...given(options.limits ?? {}) };
     const { connectionWindow } = options;
     this.#codecs = codecs;
     this.#options = options;
@@ -239,6 +240,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   #begin(request: ClientRequest): void {
     try {
+      checkCall(request.command, request.options);
       request.begin();
     } catch (error) {
       request.fail(asError(error));

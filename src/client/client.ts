@@ -10,8 +10,9 @@ import type { CodecRegistry } from '../encoding/registry.ts';
 import type { ConnectionError } from '../wire/errors.ts';
 import type { SenderSettings } from '../wire/payloads.ts';
 import { ClientConnection } from './client-connection.ts';
-import type { CallOptions, ClientOptions } from './options.ts';
+import { type CallOptions, type ClientOptions, checkProfiles } from './options.ts';
 import { RequestResponse, type Response } from './response.ts';
+import type { AnyCommands, CallArguments, CommandName } from './typed.ts';
 
 /** How far a connection is; it only moves on. */
 export type ClientState =
@@ -39,7 +40,7 @@ export interface ClientStats {
 }
 
 /** A connection to a server, as its user sees it. */
-export interface Client {
+export interface Client<Commands = AnyCommands> {
   /** Resolves when the connection is gone; rejects never. */
   readonly closed: Promise<void>;
   readonly state: ClientState;
@@ -51,7 +52,10 @@ export interface Client {
    * Sends a command; the response arrives while it is read. Never throws: a failure is in the response.
    * Calls past the server's limit on concurrent requests wait here for their turn, but not past their deadline.
    */
-  call(command: string, options?: CallOptions): Response;
+  call<Name extends CommandName<Commands>>(
+    command: Name,
+    ...options: CallArguments<Commands, Name>
+  ): Response;
   /** Resolves when the server has sent its settings. @throws ConnectionError when it never will. */
   ready(): Promise<void>;
   /** Sends a ping; resolves with the milliseconds until the reply. @throws ConnectionError when none can come. */
@@ -75,8 +79,12 @@ export interface Client {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** `transport` is connected; `codecs` are those of the runtime. Sends our settings at once (protocol C2). */
+/**
+ * `transport` is connected; `codecs` are those of the runtime. Sends our settings at once (protocol C2).
+ * @throws TypeError when an option names a profile that the codecs do not have.
+ */
 export function makeClient(transport: Transport, codecs: CodecRegistry, options: ClientOptions = {}): Client {
+  checkProfiles(options, codecs);
   return new ConnectionClient(new ClientConnection(transport, codecs, options));
 }
 

@@ -1,17 +1,26 @@
 /** A client over a transport of one's own, with the codecs of Node.js. */
 
 import type { Transport } from '../connection/transport.ts';
+import { checkOptions, type Rules } from '../options/rules.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { type Client, makeClient } from './client.ts';
-import { type ConnectOptions, codecsOf } from './connect.ts';
+import { CONNECT_RULES, type ConnectOptions, codecsOf } from './connect.ts';
+import type { AnyCommands } from './typed.ts';
 
 export type ConnectOverOptions = Omit<ConnectOptions, 'tls'>;
 
+const { tls: _, ...RULES } = CONNECT_RULES;
+
 /**
  * A client on a connected transport; resolves when the server has answered.
- * @throws ConnectionError when it does not speak the protocol, or has not answered within `timeoutMs`.
+ * @throws ConnectionError when it does not speak the protocol, or has not answered within `timeoutMs`; TypeError that
+ *   names the option which is wrong.
  */
-export async function connectOver(transport: Transport, options: ConnectOverOptions = {}): Promise<Client> {
+export async function connectOver<Commands = AnyCommands>(
+  transport: Transport,
+  options: ConnectOverOptions = {},
+): Promise<Client<Commands>> {
+  checkOptions(options, RULES satisfies Rules<ConnectOverOptions>, 'connectOver');
   const { timeoutMs = 10_000, signal } = options;
   const client = makeClient(transport, codecsOf(options), options);
   const timer = setTimeout(() => client.destroy(silentFor(timeoutMs, transport)), timeoutMs);
@@ -20,7 +29,7 @@ export async function connectOver(transport: Transport, options: ConnectOverOpti
   if (signal?.aborted) giveUp();
   try {
     await client.ready();
-    return client;
+    return client as Client<Commands>;
   } catch (error) {
     signal?.throwIfAborted();
     throw error;

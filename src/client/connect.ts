@@ -7,10 +7,18 @@ import { foreign } from '../encoding/foreign.ts';
 import { nativeCodecs } from '../encoding/native.ts';
 import { portableCodecs } from '../encoding/portable.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
+import { codecModule } from '../options/codecs.ts';
+import { placeOf } from '../options/place.ts';
+import { arrayOf, checkOptions, milliseconds, oneOf, type Rules, signal } from '../options/rules.ts';
+import { clientTls } from '../options/tls.ts';
 import { SocketTransport } from '../transport/socket.ts';
 import { ConnectionError, type ConnectionErrorCode } from '../wire/errors.ts';
 import { type Client, makeClient } from './client.ts';
-import type { ClientOptions } from './options.ts';
+import { CLIENT_RULES, type ClientOptions } from './options.ts';
+import type { AnyCommands } from './typed.ts';
+
+/** Where to connect to; default host: 127.0.0.1. */
+export type ConnectAddress = { host?: string; port: number } | { path: string };
 
 export interface ConnectOptions extends ClientOptions {
   /** Contexts of node:zlib, or those that also run in a browser; default: native. */
@@ -25,21 +33,33 @@ export interface ConnectOptions extends ClientOptions {
   signal?: AbortSignal;
 }
 
+export const CONNECT_RULES: Rules<ConnectOptions> = {
+  ...CLIENT_RULES,
+  codecs: oneOf(['native', 'portable']),
+  tls: clientTls,
+  extraCodecs: arrayOf(codecModule, 'codec modules'),
+  timeoutMs: milliseconds,
+  signal,
+};
+
 /** Connected, and not answered within the time limit. */
 class SilenceError extends ConnectionError {}
 
 /**
  * Connects over TCP or a Unix socket and waits until the server has shown that it speaks the protocol.
  * @throws ConnectionError when nothing listens there, something else does, or `timeoutMs` have passed; it says which.
+ *   TypeError that names the option which is wrong.
  */
-export async function connect(
-  where: { host?: string; port: number } | { path: string },
+export async function connect<Commands = AnyCommands>(
+  where: ConnectAddress,
   options: ConnectOptions = {},
-): Promise<Client> {
+): Promise<Client<Commands>> {
+  checkOptions(options, CONNECT_RULES, 'connect');
+  const { path, host = '127.0.0.1', port = 0 } = placeOf(where, 'connect', 1);
   const { timeoutMs = 10_000, tls, signal } = options;
   signal?.throwIfAborted();
-  const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port };
-  const name = 'path' in target ? target.path : nameOf(target);
+  const target = path === undefined ? { host, port } : { path };
+  const name = path ?? nameOf({ host, port });
   const socket: Socket =
     tls === undefined
       ? createConnection({ ...target, allowHalfOpen: true })
@@ -59,7 +79,7 @@ export async function connect(
       options,
     );
     await client.ready();
-    return client;
+    return client as Client<Commands>;
   } catch (error) {
     signal?.throwIfAborted();
     if (client === undefined || error instanceof SilenceError) throw error;

@@ -1,7 +1,27 @@
 /** What a client and its calls can be asked for, with the defaults. */
 
+import type { CodecRegistry } from '../encoding/registry.ts';
+import {
+  anything,
+  arrayOf,
+  boolean,
+  callable,
+  checkOptions,
+  count,
+  finite,
+  integer,
+  millisecondsOr0,
+  nested,
+  object,
+  oneOf,
+  type Rules,
+  same,
+  shown,
+  signal,
+  string,
+} from '../options/rules.ts';
 import type { Bytes } from '../wire/bytes.ts';
-import type { Limits } from '../wire/limits.ts';
+import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import type { Progress } from '../wire/payloads.ts';
 import type { CommandData } from './data-pieces.ts';
 
@@ -58,4 +78,45 @@ export interface CallOptions {
   /** Lines for people that come with the response. A callback that throws, or whose promise rejects, fails its call. */
   onText?: (text: string) => void;
   onProgress?: (progress: Progress) => void;
+}
+
+export const CLIENT_RULES: Rules<ClientOptions> = {
+  profiles: arrayOf(string, 'names of profiles'),
+  plain: boolean,
+  encodeData: string,
+  level: integer(Number.MIN_SAFE_INTEGER),
+  requestWindow: count,
+  connectionWindow: count,
+  maxUnread: count,
+  authorization: string,
+  keepAliveInterval: millisecondsOr0,
+  limits: nested(same(DEFAULT_LIMITS, count)),
+};
+
+/**
+ * Checked at every call: what `args` and `data` hold is looked at where they are sent. A client knows what only a pool
+ * needs: whoever is given one or the other asks both alike.
+ */
+export const CALL_RULES: Rules<CallOptions & { idempotent: boolean }> = {
+  args: object,
+  data: anything,
+  signal,
+  authorization: string,
+  sensitive: boolean,
+  deadlineMs: finite,
+  onText: callable,
+  onProgress: callable,
+  idempotent: boolean,
+};
+
+/** @throws TypeError that says what is wrong with a call; whatever a getter of its options throws. */
+export function checkCall(command: unknown, options: unknown): void {
+  checkOptions(options, CALL_RULES, 'call');
+  if (typeof command !== 'string') throw new TypeError(`a command's name is a string, not ${shown(command)}`);
+}
+
+/** @throws TypeError when `profiles` or `encodeData` names a profile that `codecs` do not have. */
+export function checkProfiles({ profiles, encodeData }: ClientOptions, codecs: CodecRegistry): void {
+  if (profiles !== undefined) arrayOf(oneOf(codecs.profiles()), 'names of profiles')(profiles, 'profiles');
+  if (encodeData !== undefined) oneOf(codecs.profiles())(encodeData, 'encodeData');
 }

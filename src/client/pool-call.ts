@@ -1,5 +1,6 @@
 /** One call of a pool: it waits for a connection, is sent, and perhaps sent again, until its response has ended. */
 
+import { MAX_TIMER_MS } from '../options/rules.ts';
 import { isBytes, sourceOf } from '../wire/bytes.ts';
 import { CommandError, ConnectionError, ProtocolError } from '../wire/errors.ts';
 import type { Client } from './client.ts';
@@ -17,9 +18,6 @@ export interface CallOwner {
   /** The call has ended. */
   over(call: PoolCall): void;
 }
-
-/** Timers take no more. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class PoolCall implements Responding {
   readonly command: string;

@@ -1,5 +1,6 @@
 /** What a pool can be asked for, with the defaults. */
 
+import { checkOptions, count, given, integer, milliseconds, oneOf, type Rules } from '../options/rules.ts';
 import type { CircuitOptions } from './circuit.ts';
 import type { CallOptions } from './options.ts';
 
@@ -42,9 +43,6 @@ export interface PoolCallOptions extends Omit<CallOptions, 'data'> {
   idempotent?: boolean;
 }
 
-/** Timers take no more. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
 const DEFAULTS: CheckedPoolOptions = {
   size: 1,
   balance: 'least-in-flight',
@@ -58,33 +56,21 @@ const DEFAULTS: CheckedPoolOptions = {
   circuitOpenMs: 10_000,
 };
 
-const BOUNDS: Record<Exclude<keyof PoolOptions, 'balance'>, readonly [least: number, most: number]> = {
-  size: [1, 1024],
-  maxAttempts: [1, Number.MAX_SAFE_INTEGER],
-  maxWaiting: [0, Number.MAX_SAFE_INTEGER],
-  maxWaitingBytes: [0, Number.MAX_SAFE_INTEGER],
-  maxWaitMs: [1, MAX_TIMER_MS],
-  minBackoffMs: [1, MAX_TIMER_MS],
-  maxBackoffMs: [1, MAX_TIMER_MS],
-  circuitFailures: [1, Number.MAX_SAFE_INTEGER],
-  circuitOpenMs: [1, MAX_TIMER_MS],
+export const POOL_RULES: Rules<PoolOptions> = {
+  size: integer(1, 1024),
+  balance: oneOf(['least-in-flight', 'round-robin']),
+  maxAttempts: count,
+  maxWaiting: integer(0),
+  maxWaitingBytes: integer(0),
+  maxWaitMs: milliseconds,
+  minBackoffMs: milliseconds,
+  maxBackoffMs: milliseconds,
+  circuitFailures: count,
+  circuitOpenMs: milliseconds,
 };
 
 /** The options with their defaults. @throws TypeError that names the option which is wrong. */
 export function checkPoolOptions(options: PoolOptions): CheckedPoolOptions {
-  const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  for (const [name, value] of given) checkOption(name, value);
-  return { ...DEFAULTS, ...Object.fromEntries(given) };
-}
-
-function checkOption(name: string, value: unknown): void {
-  if (name === 'balance') {
-    if (value === 'least-in-flight' || value === 'round-robin') return;
-    throw new TypeError(`option balance: '${value}' is neither 'least-in-flight' nor 'round-robin'`);
-  }
-  const bounds = Object.hasOwn(BOUNDS, name) ? BOUNDS[name as keyof typeof BOUNDS] : undefined;
-  if (bounds === undefined) throw new TypeError(`a pool has no option ${name}`);
-  const [least, most] = bounds;
-  if (!Number.isInteger(value) || (value as number) < least || (value as number) > most)
-    throw new TypeError(`option ${name}: ${value} is not a whole number from ${least} to ${most}`);
+  checkOptions(options, POOL_RULES, 'createPool');
+  return { ...DEFAULTS, ...given(options) };
 }

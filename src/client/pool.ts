@@ -5,10 +5,12 @@
 
 import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import { ConnectionError } from '../wire/errors.ts';
+import { asError } from '../wire/thrown.ts';
 import { type CircuitState, jittered } from './circuit.ts';
 import type { Client } from './client.ts';
 import { Listeners } from './listeners.ts';
 import { closedByUs, notStarted } from './no-more.ts';
+import { checkCall } from './options.ts';
 import { type CallOwner, PoolCall } from './pool-call.ts';
 import { Endpoint, type EndpointFigures, type EndpointOwner, type PoolConnection } from './pool-endpoint.ts';
 import {
@@ -18,6 +20,7 @@ import {
   type PoolOptions,
 } from './pool-options.ts';
 import { RequestResponse, type Response } from './response.ts';
+import type { AnyCommands, CallArguments, CommandName } from './typed.ts';
 import { WaitingCalls } from './waiting-calls.ts';
 
 /** How a pool is; `connecting`: no connection takes calls now. */
@@ -55,7 +58,7 @@ export interface PoolStats<Address> {
 }
 
 /** Connections to servers that do the same, as their user sees them. */
-export interface Pool<Address = unknown> {
+export interface Pool<Address = unknown, Commands = AnyCommands> {
   /** Resolves when the pool is closed and its connections are gone; rejects never. */
   readonly closed: Promise<void>;
   readonly state: PoolState;
@@ -63,7 +66,10 @@ export interface Pool<Address = unknown> {
    * Sends a command on a connection that takes it, or waits for one. Never throws: a failure is in the response. It is
    * sent again only when nothing of it has run, or when it is `idempotent` and its connection was lost.
    */
-  call(command: string, options?: PoolCallOptions): Response;
+  call<Name extends CommandName<Commands>>(
+    command: Name,
+    ...options: CallArguments<Commands, Name, PoolCallOptions>
+  ): Response;
   /** Resolves when a connection takes calls. @throws Error when every circuit is open, or the pool is closed. */
   ready(): Promise<void>;
   stats(): PoolStats<Address>;
@@ -87,14 +93,15 @@ export interface Pool<Address = unknown> {
  * A pool of connections that `connect` makes to each of `addresses`; it should give up when `signal` fires. It begins to
  * connect at once. @throws TypeError that names the option which is wrong.
  */
-export function createPool<Address>(
+export function createPool<Address, Commands = AnyCommands>(
   addresses: readonly Address[],
   connect: (address: Address, signal: AbortSignal) => Promise<Client>,
   options: PoolOptions = {},
-): Pool<Address> {
+): Pool<Address, Commands> {
   if (!Array.isArray(addresses) || addresses.length === 0) throw new TypeError('a pool needs an address');
   if (typeof connect !== 'function') throw new TypeError('connect is no function');
-  return new PoolFace(new ConnectionPool(addresses, connect, checkPoolOptions(options)));
+  const pool: Pool<Address> = new PoolFace(new ConnectionPool(addresses, connect, checkPoolOptions(options)));
+  return pool as Pool<Address, Commands>;
 }
 
 /** Shows of a pool what its user may see. */
@@ -197,7 +204,14 @@ class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address> {
   }
 
   call(command: string, options: PoolCallOptions): PoolCall {
-    const call = new PoolCall(this, command, options);
+    let call: PoolCall;
+    try {
+      checkCall(command, options);
+      call = new PoolCall(this, command, { ...options });
+    } catch (error) {
+      call = new PoolCall(this, typeof command === 'string' ? command : '', {});
+      call.giveUp(asError(error));
+    }
     if (call.over) return call;
     this.#calls.add(call);
     if (this.#refuseReason === undefined) this.wait(call);

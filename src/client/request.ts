@@ -1,5 +1,6 @@
 /** One request of a client: what has come of its response, what may still come, and how it ended. */
 
+import { MAX_TIMER_MS } from '../options/rules.ts';
 import { PieceQueue } from '../reactor/piece-queue.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
 import { CommandError, ProtocolError } from '../wire/errors.ts';
@@ -18,9 +19,6 @@ export interface RequestOwner {
   /** `bytes` more of a response wait for their reader; fewer when negative. */
   unread(response: UnreadResponse, bytes: number): void;
 }
-
-/** Longest time that a timer takes. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class ClientRequest implements UnreadResponse {
   /** 0 until the command is sent. */

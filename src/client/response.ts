@@ -15,6 +15,8 @@ export interface Response extends AsyncIterable<Uint8Array> {
   bytes(): Promise<Uint8Array>;
   /** The whole response as UTF-8 text. @throws as {@link bytes} does. */
   text(): Promise<string>;
+  /** The whole response, parsed as JSON; `T` is believed. @throws as {@link bytes} does, SyntaxError when it is none. */
+  json<T = unknown>(): Promise<T>;
   /** Pieces as they come; leaving the loop early cancels the request. @throws as {@link bytes} does. */
   [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined>;
   /** Tells the server to stop; the response ends with `reason` as its error. */
@@ -57,6 +59,15 @@ export class RequestResponse implements Response {
 
   async text(): Promise<string> {
     return decodeUtf8(await this.#request.whole());
+  }
+
+  async json<T = unknown>(): Promise<T> {
+    const text = await this.text();
+    try {
+      return JSON.parse(text);
+    } catch (error) {
+      throw new SyntaxError(`the response of '${this.command}' is not JSON: ${(error as Error).message}`);
+    }
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {

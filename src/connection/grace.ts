@@ -1,5 +1,7 @@
 /** How long what is in flight may go on when a client, a pool or a server is closed. */
 
+import { checkOptions, MAX_TIMER_MS, numeric, type Rules } from '../options/rules.ts';
+
 export interface CloseOptions {
   /** Milliseconds, up to 2^31 − 1. */
   graceMs?: number;
@@ -8,16 +10,11 @@ export interface CloseOptions {
 /** What `await using` gives what is in flight at the end of its block. */
 export const DISPOSE_GRACE_MS = 5000;
 
-/** Timers take no more. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+const RULES: Rules<CloseOptions> = { graceMs: numeric(0, Number.POSITIVE_INFINITY) };
 
 /** The grace time that was asked for. @throws TypeError when it is none, or the options have something else. */
 export function graceOf(options: CloseOptions): number | undefined {
-  const unknown = Object.keys(options).find((name) => name !== 'graceMs');
-  if (unknown !== undefined) throw new TypeError(`close has no option ${unknown}`);
+  checkOptions(options, RULES, 'close');
   const { graceMs } = options;
-  if (graceMs === undefined) return undefined;
-  if (typeof graceMs !== 'number' || !(graceMs >= 0))
-    throw new TypeError(`option graceMs: ${graceMs} is no time`);
-  return Math.min(graceMs, MAX_TIMER_MS);
+  return graceMs === undefined ? undefined : Math.min(graceMs, MAX_TIMER_MS);
 }

@@ -10,8 +10,8 @@
  * Choices of parameters that no level has. `records`: for many small responses that are alike; `zstd-8mb` then looks
  * for long matches far back, by one large table, which takes 5.3 MiB.
  */
-export const TUNINGS = ['records'] as const;
-export type Tuning = (typeof TUNINGS)[number];
+export type Tuning = 'records';
+export const TUNINGS = ['records'] as const satisfies readonly Tuning[];
 
 export interface EncoderOptions {
   /** Compression level in the profile's own scale; missing: the profile's default. */

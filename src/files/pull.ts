@@ -1,6 +1,17 @@
 /** Fetches a served tree over one connection: list, leave what is there already, fetch the rest side by side. */
 
 import { setImmediate as turn } from 'node:timers/promises';
+import {
+  callable,
+  checkOptions,
+  count,
+  filledString,
+  integer,
+  numeric,
+  type Rules,
+  signal,
+  string,
+} from '../options/rules.ts';
 import { CommandError, ConnectionError } from '../wire/errors.ts';
 import { Destination } from './destination.ts';
 import type { FileEntry } from './listing.ts';
@@ -34,6 +45,16 @@ export interface PullResult {
   readonly wireBytes?: number;
 }
 
+const RULES: Rules<PullOptions> = {
+  path: string,
+  inFlight: count,
+  signal,
+  onProgress: callable,
+  retries: integer(0),
+  maxEntries: numeric(0, Number.POSITIVE_INFINITY),
+  maxBytes: numeric(0, Number.POSITIVE_INFINITY),
+};
+
 const MAX_NOTES = 1000;
 
 /** How servers begin what they say for people about what they left out, if they do not do so in lines of the listing. */
@@ -48,9 +69,11 @@ const LOOKS = 256;
  * is by then. What cannot be had is in the result's `failed`.
  * @throws ConnectionError or ProtocolError when the connection fails, CommandError when the server cannot list,
  *   the signal's reason when it fires, what the file system throws when `dest` cannot be used. Files that were
- *   whole by then stay.
+ *   whole by then stay. TypeError that names the option which is wrong.
  */
 export async function pull(client: PullClient, dest: string, options: PullOptions = {}): Promise<PullResult> {
+  checkOptions(options, RULES, 'pull');
+  filledString(dest, 'dest');
   const bytesBefore = client.stats?.().bytesRead;
   const fetched: Fetched = { files: 0, bytes: 0 };
   const { retries = 0 } = options;

@@ -54,6 +54,8 @@ export class Lane {
   #heard = false;
   #unansweredBeats = 0;
   #statsWaiters: ((stats: LaneStats) => void)[] = [];
+  /** Who waits for the handlers' modules is told what is wrong with them; empty: nothing. */
+  #loadWaiters: ((problem: string) => void)[] = [];
   /** Response frames that came out of this lane, and their bytes before and after encoding. */
   readonly totals = { frames: 0, bytesIn: 0, bytesOut: 0 };
 
@@ -128,6 +130,15 @@ export class Lane {
     });
   }
 
+  /** Resolves when the thread has loaded the modules of its handlers. @throws Error that says why it cannot. */
+  async load(): Promise<void> {
+    const problem = await new Promise<string>((resolve) => {
+      this.#loadWaiters.push(resolve);
+      this.#port.postMessage({ ask: 'load' } satisfies LaneMessage);
+    });
+    if (problem !== '') throw new Error(problem);
+  }
+
   /**
    * Asks the thread for a sign of life, unless the last asking is still unanswered; returns how often this was called
    * since that one. A thread that has never given one may still be starting: then it returns 0.
@@ -153,6 +164,8 @@ export class Lane {
     this.#full = [];
     this.#writer = undefined;
     for (const tell of this.#statsWaiters) tell(undefined as unknown as LaneStats);
+    const why = cause === undefined ? failure.message : `${failure.message}: ${cause.message}`;
+    for (const tell of this.#loadWaiters.splice(0)) tell(why);
     const owners = this.#slots.splice(0);
     for (const owner of owners) owner?.onLost(failure, cause);
   }
@@ -219,6 +232,7 @@ export class Lane {
       this.#heard = true;
       this.#unansweredBeats = 0;
     }
+    if (message.loaded !== undefined) this.#loadWaiters.shift()?.(message.loaded);
     if (message.stats !== undefined) this.#statsWaiters.shift()?.(message.stats);
   }
 

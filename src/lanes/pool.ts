@@ -39,6 +39,8 @@ const YOUNG_MS = 1000;
 const MAX_DELAY_MS = 5000;
 /** Askings for a sign of life within `laneTimeout`: a process that was stopped itself asks but once. */
 const BEATS = 4;
+/** How long all lanes may take to start and to load the modules of commands, in milliseconds. */
+const LOAD_TIME_MS = 30_000;
 /** How long lanes may take to end before their workers are ended for them, in milliseconds. */
 const END_TIME_MS = 1000;
 
@@ -61,6 +63,8 @@ export class LanePool {
   readonly #tasks = new Set<Promise<void>>();
   /** Timers of lanes that died and are not open again. */
   readonly #reopening = new Set<ReturnType<typeof setTimeout>>();
+  /** Why the newest lane that died did so. */
+  #lastDeath = '';
   #closing = false;
 
   constructor(options: LanePoolOptions) {
@@ -100,6 +104,21 @@ export class LanePool {
       if (lane !== undefined && (best === undefined || lane.openSlots < best.openSlots)) best = lane;
     }
     return best;
+  }
+
+  /**
+   * Resolves when every lane has all the modules that it may need.
+   * @throws Error that says which cannot be loaded, and why; the lanes go on.
+   */
+  async load(): Promise<void> {
+    const { handlers, codecs = [], workers } = this.#options;
+    if (handlers.length === 0 && codecs.length === 0) return;
+    const { lanes } = this;
+    if (lanes.length < workers) throw new Error(this.#lastDeath);
+    const loading = Promise.all(lanes.map((lane) => lane.load()));
+    if (!(await within(loading, LOAD_TIME_MS)))
+      throw new Error(`the modules of commands were not loaded within ${LOAD_TIME_MS} ms`);
+    await loading;
   }
 
   /** Ends all lanes and their threads; one that does not answer is ended all the same. */
@@ -156,6 +175,7 @@ export class LanePool {
     const died = { code: 'worker-died', message: `worker of lane ${lane.index} died` };
     lane.lose(this.#closing ? CLOSED : died, error);
     if (this.#closing) return;
+    this.#lastDeath = `${died.message}: ${error.message}`;
     this.#options.onLost(lane.index, error);
     const young = Date.now() - openedAtMs < YOUNG_MS;
     const delayMs = young ? Math.min(50 * 2 ** deaths, MAX_DELAY_MS) : 0;

@@ -4,10 +4,12 @@ import { type ByteSource, type Bytes, kindOf } from '../wire/bytes.ts';
 import type { TextAtom } from '../wire/payloads.ts';
 
 /** One command as its handler sees it. */
-export interface CommandRequest {
+export interface CommandRequest<Input = undefined> {
   readonly command: string;
   /** Argument values by name; reserved names (protocol C6) are taken out. */
   readonly args: ReadonlyMap<string, Uint8Array>;
+  /** What the definition's schema has made of the arguments; undefined without one. In a lane a structured clone of it. */
+  readonly input: Input;
   /** The argument as UTF-8 text, or undefined when it was not given. */
   text(name: string): string | undefined;
   /**
@@ -107,6 +109,7 @@ export type Output = Bytes | string | ByteSource | TextOutput | ProgressOutput |
  * A thrown CommandError reaches the peer with its message; anything else as an internal error without details, and the
  * server's `onError` as an Error. Whatever a handler throws, returns or yields, it fails its own request and no other.
  */
-export type Handler = (
-  request: CommandRequest,
+// biome-ignore lint/suspicious/noExplicitAny: a handler of any input is one.
+export type Handler<Input = any> = (
+  request: CommandRequest<Input>,
 ) => AsyncIterable<Output> | Iterable<Output> | Promise<Output | undefined> | Output | undefined;

@@ -77,6 +77,8 @@ export interface Caller {
 }
 
 export class HandlerRequest implements CommandRequest {
+  /** Set before the handler runs; only its definition knows the type. */
+  input: undefined;
   readonly command: string;
   readonly args: ReadonlyMap<string, Uint8Array>;
   readonly data: AsyncIterable<Uint8Array>;

@@ -2,11 +2,29 @@
 
 import { MAX_HANDLERS } from '../../workers/batch.ts';
 import type { HandlerModule } from '../../workers/calls.ts';
+import {
+  anything,
+  boolean,
+  callable,
+  filledString,
+  nested,
+  oneOf,
+  type Rules,
+  rule,
+  shown,
+} from '../options/rules.ts';
+import { type StandardSchema, schema } from '../options/schema.ts';
 import type { Handler } from '../reactor/command.ts';
 import type { CommandMode } from './authorize.ts';
 
 /** Rules that hold wherever the handler runs. */
-interface CommandRules {
+export interface CommandRules<Schema extends StandardSchema = StandardSchema> {
+  /**
+   * Holds the arguments to a schema before the handler runs, on the main thread, wherever that is: arguments that it does
+   * not take fail the request with the code `invalid-argument`. It is given an object of text, or of bytes for what is no
+   * UTF-8; the handler gets what it makes of it as `request.input`.
+   */
+  readonly args?: Schema;
   /** What belongs together under the policy `affinity`; without it, the command's name. */
   readonly affinityKey?: (args: ReadonlyMap<string, Uint8Array>) => string | undefined;
   /** Responses stay out of every shared context (protocol D). */
@@ -23,12 +41,46 @@ export interface MainCommand extends CommandRules {
 }
 
 /** A command whose handler runs in the lanes: the export of a module, or with `options` what that export makes. */
-export interface LaneCommand extends CommandRules {
+export interface LaneCommand<Schema extends StandardSchema = StandardSchema> extends CommandRules<Schema> {
   readonly module: URL | string;
   /** Missing: `default`. */
   readonly export?: string;
   /** Structured-clonable; given to the export, which returns a Handler or a record of Handlers by command. */
   readonly options?: unknown;
+}
+
+const COMMON: Rules<CommandRules> = {
+  args: schema,
+  affinityKey: callable,
+  sensitive: boolean,
+  mode: oneOf(['ro', 'rw']),
+  realPaths: callable,
+};
+
+const ON_MAIN: Rules<MainCommand> = { ...COMMON, handler: callable };
+
+const IN_LANES: Rules<LaneCommand> = {
+  ...COMMON,
+  module: rule('a URL', (value) => typeof value === 'string' || value instanceof URL),
+  export: filledString,
+  options: anything,
+};
+
+/** @throws TypeError that names the command, and what its definition has wrong. */
+function checkDefinition(name: string, definition: unknown): void {
+  const who = `command '${name}'`;
+  if (typeof definition !== 'object' || definition === null)
+    throw new TypeError(
+      `${who} is neither a function nor names a handler or a module, but ${shown(definition)}`,
+    );
+  const { handler, module } = definition as Partial<MainCommand & LaneCommand>;
+  if (handler !== undefined && module !== undefined)
+    throw new TypeError(`${who} names a handler and a module: it is one or the other`);
+  const rules =
+    handler !== undefined ? ON_MAIN : module !== undefined ? IN_LANES : { ...IN_LANES, ...ON_MAIN };
+  nested(rules)(definition, `commands.${name}`);
+  if (handler === undefined && module === undefined)
+    throw new TypeError(`${who} is neither a function nor names a handler or a module`);
 }
 
 export type CommandDefinition = Handler | MainCommand | LaneCommand;
@@ -46,32 +98,24 @@ export interface Command extends CommandRules {
 /** All commands of a server, and the modules that its lanes have to know. */
 export class CommandTable {
   readonly #commands = new Map<string, Command>();
-  readonly modules: HandlerModule[] = [];
+  readonly modules: (HandlerModule & { readonly commands: string[] })[] = [];
   /** Places in {@link modules}, by export and module, then by options. */
   readonly #indices = new Map<string, Map<unknown, number>>();
 
   /** @throws TypeError when a definition is none; RangeError when it is one module too many for the lanes. */
   add(name: string, definition: CommandDefinition): void {
+    if (name === '') throw new TypeError('a command has no name');
     if (typeof definition === 'function') {
       this.#commands.set(name, { name, handler: definition, laneHandler: -1, mode: 'rw' });
       return;
     }
-    const { affinityKey, sensitive, mode = 'rw', realPaths } = definition;
-    if ('handler' in definition && typeof definition.handler === 'function') {
-      this.#commands.set(name, {
-        name,
-        handler: definition.handler,
-        laneHandler: -1,
-        affinityKey,
-        sensitive,
-        mode,
-        realPaths,
-      });
-    } else if ('module' in definition) {
-      const laneHandler = this.#module(definition);
-      const handler = undefined;
-      this.#commands.set(name, { name, handler, laneHandler, affinityKey, sensitive, mode, realPaths });
-    } else throw new TypeError(`command '${name}' is neither a function nor names a handler or a module`);
+    checkDefinition(name, definition);
+    const { args, affinityKey, sensitive, mode = 'rw', realPaths } = definition;
+    const rules = { name, args, affinityKey, sensitive, mode, realPaths };
+    if ('module' in definition && definition.module !== undefined)
+      this.#commands.set(name, { ...rules, handler: undefined, laneHandler: this.#module(name, definition) });
+    else
+      this.#commands.set(name, { ...rules, handler: (definition as MainCommand).handler, laneHandler: -1 });
   }
 
   get(name: string): Command | undefined {
@@ -83,13 +127,17 @@ export class CommandTable {
   }
 
   /** Several commands may come from one module: it is loaded once per lane. */
-  #module(definition: LaneCommand): number {
+  #module(command: string, definition: LaneCommand): number {
     const { options } = definition;
-    const module = { module: String(definition.module), export: definition.export ?? 'default', options };
+    const place = { module: String(definition.module), export: definition.export ?? 'default', options };
+    const module = { ...place, commands: [command] };
     const name = `${module.export} ${module.module}`;
     const byOptions = this.#indices.get(name) ?? new Map<unknown, number>();
     const known = byOptions.get(options);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.modules[known].commands.push(command);
+      return known;
+    }
     if (this.modules.length === MAX_HANDLERS)
       throw new RangeError(
         `at most ${MAX_HANDLERS} modules, exports or options can be in the lanes' commands`,

@@ -1,7 +1,9 @@
 /** From a command that has come to a request that runs: what it asks for, whether it may, and where it is answered. */
 
+import { inputOf } from '../options/schema.ts';
 import type { ReceivedCommand } from '../reactor/server-action.ts';
 import { kindOf } from '../wire/bytes.ts';
+import { CommandError } from '../wire/errors.ts';
 import { decodeUtf8, type Failure } from '../wire/payloads.ts';
 import { watchRejection } from '../wire/thrown.ts';
 import type { Admission, AuthorizeQuery } from './authorize.ts';
@@ -15,6 +17,10 @@ const NO_DEADLINE: Failure = {
   message: ':deadline-ms is not a decimal number',
 };
 const NO_STREAM: Failure = { code: 'internal', message: 'internal error: no stream for the response' };
+const NO_INPUT: Failure = {
+  code: 'internal',
+  message: 'internal error: the schema of the arguments failed',
+};
 
 export class Dispatch {
   readonly #session: Session;
@@ -50,7 +56,7 @@ export class Dispatch {
     session.add(request);
     if (asked.deadlineMs !== undefined) request.expireAfter(asked.deadlineMs);
     const sensitive = asked.sensitive || command?.sensitive === true;
-    if (this.#admission === undefined) this.#route(request, sensitive);
+    if (this.#admission === undefined) this.#validate(request, sensitive);
     else this.#authorize(this.#admission, request, asked, sensitive);
   }
 
@@ -70,8 +76,32 @@ export class Dispatch {
     if (request.state === 'over') return;
     if (refusal !== undefined) request.stop(refusal);
     else if (request.command === this.#session.shared.commands.get(request.command.name))
-      this.#route(request, sensitive);
+      this.#validate(request, sensitive);
     else request.stop(unknownCommand(request.command.name));
+  }
+
+  /** Arguments are held to the command's schema on this thread, before a stream or a lane is asked for. */
+  #validate(request: ServedRequest, sensitive: boolean): void {
+    const { args: by, name } = request.command;
+    if (by === undefined) {
+      this.#route(request, sensitive);
+      return;
+    }
+    request.workBegins();
+    inputOf(by, request.args)
+      .then(
+        (input) => {
+          request.input = input;
+          if (request.state !== 'over') this.#route(request, sensitive);
+        },
+        (error) => {
+          if (error instanceof CommandError)
+            return request.stop({ code: error.code, message: error.message });
+          this.#session.report(error, name);
+          request.stop(NO_INPUT);
+        },
+      )
+      .finally(() => request.workEnds());
   }
 
   /** Policies and affinity keys are the user's code: what they throw fails the request, nothing else. */

@@ -50,6 +50,7 @@ export class HandlerRun implements Run, ResponseSink {
       request.serial,
       (error) => this.report(error),
     );
+    this.#handlerRequest.input = request.input as undefined;
     if (this.#drainReason !== undefined) this.#handlerRequest.drain(this.#drainReason);
     request.workBegins();
     this.#pump = new ResponsePump(name, this, request.session.frameSize);

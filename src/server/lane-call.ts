@@ -1,5 +1,6 @@
 /** A request whose handler runs in a lane, as the main thread sees it: what its call may send, asks for and is told. */
 
+import { serialize } from 'node:v8';
 import { type BatchReader, CallFlag, LookupAnswer, Op, unpackPieces } from '../../workers/batch.ts';
 import type { CacheEntry } from '../lanes/cache.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
@@ -21,6 +22,11 @@ const NO_WORKER: Failure = { code: 'overloaded', message: 'no worker to run the 
 const NO_CLONE: Failure = {
   code: 'internal',
   message: 'internal error: what the authorize hook gave as principal cannot be cloned for a worker',
+};
+
+const NO_INPUT_CLONE: Failure = {
+  code: 'internal',
+  message: 'internal error: what the schema has made cannot be cloned for a worker',
 };
 
 export class LaneCall implements Run {
@@ -48,7 +54,7 @@ export class LaneCall implements Run {
 
   /** Runs the handler in the lane of `stream`, its output going out there. */
   start(stream: LaneStream | undefined): void {
-    const { id, serial, command, args, flow, session } = this.#request;
+    const { id, serial, command, args, input, flow, session } = this.#request;
     if (stream === undefined) {
       this.#request.fail(NO_WORKER);
       return;
@@ -60,7 +66,16 @@ export class LaneCall implements Run {
       this.#request.fail(NO_CLONE);
       return;
     }
+    let packedInput: Uint8Array | undefined;
+    try {
+      packedInput = command.args && serialize(input);
+    } catch (error) {
+      session.report(error, command.name);
+      this.#request.fail(NO_INPUT_CLONE);
+      return;
+    }
     const packed = [...args].flatMap(([key, value]) => [encodeUtf8(key), value]);
+    if (packedInput !== undefined) packed.push(packedInput);
     // A call that may be idle must not keep what others need of the connection's window.
     if (!session.flow.limited) flow.reserve(flow.available(FIRST_GRANT));
     const name = encodeUtf8(command.name);

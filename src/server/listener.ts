@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, TLSSocket, type TlsOptions } from 'node:tls';
 import type { Transport } from '../connection/connection.ts';
+import type { Place } from '../options/place.ts';
 import { readProxyHeader } from '../transport/proxied-socket.ts';
 import type { ProxyFacts } from '../transport/proxy-header.ts';
 import { SocketTransport } from '../transport/socket.ts';
@@ -74,9 +75,9 @@ export class Listener {
   }
 
   /** @throws Error of the system, such as EADDRINUSE, or when it was stopped. */
-  async listen(where: ListenAddress): Promise<Address> {
+  async listen({ path, host = '127.0.0.1', port }: Place): Promise<Address> {
     if (this.#stopped) throw new Error('the server is closed');
-    const target = 'path' in where ? where : { host: where.host ?? '127.0.0.1', port: where.port ?? 0 };
+    const target = path === undefined ? { host, port } : { path };
     this.#net.listen(target);
     this.#starting = once(this.#net, 'listening');
     await this.#starting;

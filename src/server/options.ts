@@ -3,11 +3,31 @@
 import { availableParallelism } from 'node:os';
 import type { TlsOptions } from 'node:tls';
 import type { ResourceLimits } from 'node:worker_threads';
-import { z } from 'zod';
 import type { RecordOptions } from '../capture/recorder.ts';
 import { type CodecModule, TUNINGS, type Tuning } from '../encoding/codec.ts';
 import { availableMemory } from '../lanes/memory.ts';
 import { MAX_STREAMS, POLICY_NAMES, type Policy, type PolicyName } from '../lanes/policy.ts';
+import { codecModule } from '../options/codecs.ts';
+import {
+  arrayOf,
+  boolean,
+  callable,
+  checkOptions as checkAgainst,
+  count,
+  filledString,
+  given,
+  integer,
+  milliseconds,
+  millisecondsOr0,
+  nested,
+  numeric,
+  object,
+  oneOf,
+  type Rules,
+  same,
+  string,
+} from '../options/rules.ts';
+import { serverTls } from '../options/tls.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import type { Authorize } from './authorize.ts';
@@ -84,7 +104,10 @@ export interface ServerOptions {
   authorize?: Authorize;
   /** Milliseconds that `authorize` may take for an answer; after that it is no; default 10 000. */
   authorizeTimeout?: number;
-  /** Told of handlers' exceptions, broken connections, dead workers and a recording that failed; default: nobody is. */
+  /**
+   * Told of handlers' exceptions, broken connections, dead workers and a recording that failed; default: console.error is,
+   * once a second at most, with the number of those left out.
+   */
   onError?: (error: Error, about: ErrorContext) => void;
 }
 
@@ -96,61 +119,75 @@ export interface ErrorContext {
   recording?: true;
 }
 
-const MAX_TIMER_MS = 2 ** 31 - 1;
-const count = z.int().min(1);
-const milliseconds = count.max(MAX_TIMER_MS);
-const callable = <T>() => z.custom<T>((value) => typeof value === 'function').optional();
-const object = <T>() => z.custom<T>((value) => typeof value === 'object' && value !== null).optional();
+/** Memory bounds as node:worker_threads knows them. */
+const RESOURCE_LIMITS: Rules<ResourceLimits> = {
+  codeRangeSizeMb: numeric(0, Number.MAX_VALUE),
+  maxOldGenerationSizeMb: numeric(0, Number.MAX_VALUE),
+  maxYoungGenerationSizeMb: numeric(0, Number.MAX_VALUE),
+  stackSizeMb: numeric(0, Number.MAX_VALUE),
+};
 
-const OPTIONS = z.strictObject({
-  commands: z.record(z.string().min(1), z.any()).default({}),
-  root: z.string().optional(),
-  workers: count.max(256).default(availableParallelism()),
-  policy: z
-    .union([z.enum(POLICY_NAMES), z.custom<Policy>((value) => typeof value === 'function')])
-    .default('shared'),
-  streams: count.max(MAX_STREAMS).optional(),
-  profile: z.string().optional(),
-  codecs: z
-    .array(z.custom<CodecModule>((value) => typeof (value as CodecModule)?.url === 'string'))
-    .default([]),
-  level: z.int().optional(),
-  windowLog: z.int().min(9).max(23).optional(),
-  tuning: z.enum(TUNINGS).optional(),
-  cacheBytes: z
-    .int()
-    .min(0)
-    .default(64 << 20),
-  cacheLevel: z.int().min(1).max(19).default(9),
-  frameSize: count.max(DEFAULT_FRAME_SIZE).default(DEFAULT_FRAME_SIZE),
-  coalesceMs: z.number().min(0).max(1000).default(0),
-  record: z.strictObject({ path: z.string().min(1), maxBytes: count.optional() }).optional(),
-  halfDuplex: z.boolean().default(false),
-  limits: z
-    .strictObject(Object.fromEntries(Object.keys(DEFAULT_LIMITS).map((name) => [name, count.optional()])))
-    .default({}),
-  maxConnections: count.default(10_000),
-  contextMemory: count.optional(),
-  outputMemory: count.default(() => Math.floor(availableMemory() / 8)),
-  streamIdleTimeout: milliseconds.default(300_000),
-  streamLifetime: milliseconds.default(3_600_000),
-  laneTimeout: milliseconds.default(10_000),
-  resourceLimits: object<ResourceLimits>(),
-  keepAliveInterval: z.int().min(0).max(MAX_TIMER_MS).default(30_000),
-  tls: object<TlsOptions>(),
-  proxyProtocol: z.boolean().default(false),
-  authorize: callable<Authorize>(),
-  authorizeTimeout: milliseconds.default(10_000),
-  onError: callable<NonNullable<ServerOptions['onError']>>(),
-});
+const RULES: Rules<ServerOptions> = {
+  commands: object,
+  root: string,
+  workers: integer(1, 256),
+  policy: oneOf(POLICY_NAMES, { what: 'a function', accepts: (value) => typeof value === 'function' }),
+  streams: integer(1, MAX_STREAMS),
+  profile: string,
+  codecs: arrayOf(codecModule, 'codec modules'),
+  level: integer(Number.MIN_SAFE_INTEGER),
+  windowLog: integer(9, 23),
+  tuning: oneOf(TUNINGS),
+  cacheBytes: integer(0),
+  cacheLevel: integer(1, 19),
+  frameSize: integer(1, DEFAULT_FRAME_SIZE),
+  coalesceMs: numeric(0, 1000),
+  record: nested({ path: filledString, maxBytes: count }, 'path'),
+  halfDuplex: boolean,
+  limits: nested(same(DEFAULT_LIMITS, count)),
+  maxConnections: count,
+  contextMemory: count,
+  outputMemory: count,
+  streamIdleTimeout: milliseconds,
+  streamLifetime: milliseconds,
+  laneTimeout: milliseconds,
+  resourceLimits: nested(RESOURCE_LIMITS),
+  keepAliveInterval: millisecondsOr0,
+  tls: serverTls,
+  proxyProtocol: boolean,
+  authorize: callable,
+  authorizeTimeout: milliseconds,
+  onError: callable,
+};
 
-export type CheckedOptions = z.output<typeof OPTIONS>;
+/** What holds for an option that is not given; the others are off then, or up to what they are about. */
+function defaults() {
+  return {
+    commands: {},
+    workers: availableParallelism(),
+    policy: 'shared',
+    codecs: [],
+    cacheBytes: 64 << 20,
+    cacheLevel: 9,
+    frameSize: DEFAULT_FRAME_SIZE,
+    coalesceMs: 0,
+    halfDuplex: false,
+    limits: {},
+    maxConnections: 10_000,
+    outputMemory: Math.floor(availableMemory() / 8),
+    streamIdleTimeout: 300_000,
+    streamLifetime: 3_600_000,
+    laneTimeout: 10_000,
+    keepAliveInterval: 30_000,
+    proxyProtocol: false,
+    authorizeTimeout: 10_000,
+  } satisfies ServerOptions;
+}
 
-/** The options with their defaults. @throws Error that names the option which is wrong. */
+export type CheckedOptions = ServerOptions & Required<Pick<ServerOptions, keyof ReturnType<typeof defaults>>>;
+
+/** The options with their defaults. @throws TypeError that names the option which is wrong. */
 export function checkOptions(options: ServerOptions): CheckedOptions {
-  const result = OPTIONS.safeParse(options);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const at = issue.path.length > 0 ? `option ${issue.path.join('.')}: ` : '';
-  throw new Error(`${at}${issue.message}`);
+  checkAgainst(options, RULES, 'createServer');
+  return { ...defaults(), ...given(options) };
 }

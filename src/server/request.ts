@@ -55,6 +55,8 @@ export class ServedRequest implements FlowOwner {
   /** What its arguments took when they came, in bytes: handlers and hooks may do to them what they like. */
   readonly argumentBytes: number;
   readonly flow: RequestFlow;
+  /** What the command's schema has made of the arguments. */
+  input: unknown;
   readonly #run: Run;
   #state: RequestState = 'waiting';
   #stream: LaneStream | undefined;

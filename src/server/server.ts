@@ -10,6 +10,16 @@ import { CodecRegistry } from '../encoding/registry.ts';
 import { ResponseCache } from '../lanes/cache.ts';
 import { defaultStreams, MAX_STREAMS, makePolicy } from '../lanes/policy.ts';
 import { LanePool } from '../lanes/pool.ts';
+import { placeOf } from '../options/place.ts';
+import {
+  arrayOf,
+  boolean,
+  checkOptions as checkAgainst,
+  given,
+  object,
+  type Rules,
+  string,
+} from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { asError, describe, watchRejection } from '../wire/thrown.ts';
@@ -17,6 +27,7 @@ import { Admission, type ConnectionInfo } from './authorize.ts';
 import { commandTable } from './built-in.ts';
 import type { CommandTable } from './commands.ts';
 import { encoderOptions } from './encoder-options.ts';
+import { ErrorLog } from './error-log.ts';
 import { type Address, type ListenAddress, Listener } from './listener.ts';
 import { type CheckedOptions, checkOptions, type ErrorContext, type ServerOptions } from './options.ts';
 import { Session, type SessionContext } from './session.ts';
@@ -34,7 +45,9 @@ export interface Server {
   readonly recorded: RecordFigures | undefined;
   /**
    * Listens on TCP (`host` 127.0.0.1 unless given; `port` 0, the default: a free one) or on a Unix socket.
-   * @throws Error of the system, such as EADDRINUSE, or when the server is closed.
+   * Before that every worker loads the modules of its commands and codecs, within 30 seconds.
+   * @throws TypeError that names the option which is wrong; Error of the system, such as EADDRINUSE, or when the server
+   *   is closed. When a module cannot be loaded or lacks its export, the error says which, and the server is closed.
    */
   listen(where?: ListenAddress): Promise<Address>;
   /**
@@ -46,7 +59,7 @@ export interface Server {
    * Serves a connection that is not the listener's: over a transport of the caller's own (its contract: {@link Transport}),
    * or one end of a `memoryPair()`. It counts and ends like any other, and needs no {@link listen}. `info` is what
    * `authorize` is told of it; `remote` is the transport's own unless it is given. One that comes while the server is
-   * closing, or has `maxConnections`, is destroyed at once. @throws TypeError when it is no transport.
+   * closing, or has `maxConnections`, is destroyed at once. @throws TypeError when it is no transport, or names what is wrong in `info`.
    */
   accept(transport: Transport, info?: AcceptInfo): void;
   stats(): Promise<ServerStats>;
@@ -78,12 +91,20 @@ const FORCE_MS = 1000;
 const CLOSING = 'server is shutting down';
 /** The server's stream for what no context touches. */
 const PLAIN_STREAM = 2;
+const ACCEPT_RULES: Rules<AcceptInfo> = {
+  remote: string,
+  proxies: arrayOf(object, 'what proxies have said'),
+  peerCertificate: object,
+  certificateVerified: boolean,
+};
 const TRANSPORT_METHODS = ['write', 'pause', 'resume', 'end', 'destroy', 'endOfTick'] as const;
 
 class LaneServer implements Server {
   readonly #options: CheckedOptions;
   readonly #limits: Limits;
   readonly #report: Report;
+  /** Where errors go without `onError`. */
+  readonly #log = new ErrorLog();
   readonly #listener: Listener;
   readonly #pool: LanePool;
   readonly #ownsLanes: boolean;
@@ -97,8 +118,8 @@ class LaneServer implements Server {
 
   constructor(options: CheckedOptions, lanes: LanePool | undefined) {
     this.#options = options;
-    this.#limits = { ...DEFAULT_LIMITS, ...options.limits } as Limits;
-    this.#report = reporter(options.onError);
+    this.#limits = { ...DEFAULT_LIMITS, ...given(options.limits) } as Limits;
+    this.#report = reporter(options.onError ?? this.#log.report);
     this.#allOutput = new Gate(options.outputMemory);
     this.#cache = new ResponseCache(options.cacheBytes);
     this.#sessions = new Sessions(options.keepAliveInterval);
@@ -124,16 +145,19 @@ class LaneServer implements Server {
     return this.#recorder?.figures;
   }
 
-  listen(where: ListenAddress = {}): Promise<Address> {
-    return this.#listener.listen(where);
+  async listen(where: ListenAddress = {}): Promise<Address> {
+    const place = placeOf(where, 'listen', 0);
+    if (this.#closing === undefined) await this.#load();
+    return this.#listener.listen(place);
   }
 
   accept(transport: Transport, info: AcceptInfo = {}): void {
     const lacking = TRANSPORT_METHODS.find((name) => typeof transport?.[name] !== 'function');
     if (lacking !== undefined) throw new TypeError(`the transport has no method ${lacking}()`);
+    checkAgainst(info, ACCEPT_RULES, 'accept');
     if (this.#closing !== undefined || this.#sessions.count >= this.#options.maxConnections)
       transport.destroy();
-    else this.#serve(transport, { remote: transport.remote, certificateVerified: false, ...info });
+    else this.#serve(transport, { remote: transport.remote, certificateVerified: false, ...given(info) });
   }
 
   close(grace: number | CloseOptions = {}): Promise<void> {
@@ -148,6 +172,17 @@ class LaneServer implements Server {
 
   stats(): Promise<ServerStats> {
     return statsOf(this.#pool, this.#cache, this.#sessions);
+  }
+
+  /** Commands that cannot run are found before anybody can ask for them. */
+  async #load(): Promise<void> {
+    try {
+      await this.#pool.load();
+    } catch (error) {
+      const wasClosed = this.#closing !== undefined;
+      await this.close(0);
+      if (!wasClosed) throw error;
+    }
   }
 
   #makeListener(): Listener {
@@ -230,6 +265,7 @@ class LaneServer implements Server {
     if (!gone) await this.#sessions.allGone(FORCE_MS);
     await this.#listener.drop();
     await this.#recorder?.close();
+    this.#log.close();
   }
 }
 
@@ -254,11 +290,11 @@ function openLanes(options: CheckedOptions, commands: CommandTable, report: Repo
 }
 
 /** What an error hook itself throws must not meet the code that reports. */
-function reporter(onError: ServerOptions['onError']): Report {
+function reporter(onError: NonNullable<ServerOptions['onError']>): Report {
   const failed = (thrown: unknown) => process.emitWarning(`onError threw: ${describe(thrown)}`);
   return (error, about) => {
     try {
-      watchRejection(onError?.(asError(error), about), failed);
+      watchRejection(onError(asError(error), about), failed);
     } catch (thrown) {
       failed(thrown);
     }

@@ -1,6 +1,7 @@
 /** Two ends of a channel within one program: a client and a server that need no socket. Runs in browsers, too. */
 
 import type { Transport } from '../connection/transport.ts';
+import { checkOptions, type Rules, rule, string } from '../options/rules.ts';
 
 export interface MemoryPairOptions {
   /** Bytes that may be on their way in each direction before the sender waits; default 65 536. */
@@ -9,16 +10,22 @@ export interface MemoryPairOptions {
   remote?: string;
 }
 
+const RULES: Rules<MemoryPairOptions> = {
+  highWaterMark: rule('a number above 0', (value) => typeof value === 'number' && value > 0),
+  remote: string,
+};
+
 const HIGH_WATER_MARK = 64 * 1024;
 const GONE = 'the other end has closed';
 
 /**
  * A connected pair of transports: one for `server.accept()`, the other for `connectOver()`. It has what sockets have:
  * pieces that come in later turns, backpressure, pausing, half-close, an error at the other end of a destroyed one.
+ * @throws TypeError that names the option which is wrong.
  */
 export function memoryPair(options: MemoryPairOptions = {}): [Transport, Transport] {
+  checkOptions(options, RULES, 'memoryPair');
   const { highWaterMark = HIGH_WATER_MARK, remote = 'memory' } = options;
-  if (!(highWaterMark > 0)) throw new TypeError(`option highWaterMark: ${highWaterMark} is not above 0`);
   const there = new MemoryPipe(highWaterMark);
   const back = new MemoryPipe(highWaterMark);
   const one = new MemoryTransport(there, back, remote);

@@ -519,8 +519,8 @@ test('what is wrong with the options is said by name', (t) => {
   const connect = () => new Promise<never>(() => undefined);
   const wrong: [object, RegExp][] = [
     [{ size: 0 }, /option size: 0/],
-    [{ siez: 1 }, /no option siez/],
-    [{ constructor: 1 }, /no option constructor/],
+    [{ siez: 1 }, /option siez: createPool takes no such option, did you mean 'size'/],
+    [{ constructor: 1 }, /option constructor: createPool takes no such option/],
     [{ balance: 'random' }, /option balance: 'random'/],
     [{ maxWaitMs: Number.POSITIVE_INFINITY }, /option maxWaitMs/],
     [{ minBackoffMs: '5' }, /option minBackoffMs/],

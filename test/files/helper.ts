@@ -54,6 +54,7 @@ export function request(command: string, args: Readonly<Record<string, string>> 
   return {
     command,
     args: encoded,
+    input: undefined,
     text: (name) => encoded.get(name)?.toString(),
     data: (async function* () {})(),
     signal: new AbortController().signal,

@@ -7,7 +7,7 @@ import { codeOf, type Import, importsOf, loadedBy, modulesBelow, ROOT } from '..
 /** The house (ARCHITECTURE.md): which floor a module is on. Imports point down, or stay on their floor. */
 const FLOORS: readonly [floor: number, where: RegExp][] = [
   [0, /^src\/wire\//],
-  [1, /^src\/(reactor|encoding)\//],
+  [1, /^src\/(reactor|encoding|options)\//],
   [2, /^src\/connection\/|^workers\//],
   [3, /^src\/(transport|lanes)\//],
   [4, /^src\/(server|client|files|capture)\//],

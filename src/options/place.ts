@@ -1,0 +1,23 @@
+/** Where to listen, or to connect to. */
+
+import { checkOptions, filledString, integer } from './rules.ts';
+
+export type Place =
+  | { readonly path: string; readonly host?: undefined; readonly port?: undefined }
+  | { readonly path?: undefined; readonly host?: string; readonly port: number };
+
+/**
+ * `where` as a port (from `leastPort` on; missing, it is that one where 0 is allowed) or the path of a Unix socket.
+ * @throws TypeError that names the option which is wrong; `who` takes them.
+ */
+export function placeOf(where: unknown, who: string, leastPort: 0 | 1): Place {
+  checkOptions(where, { host: filledString, port: integer(leastPort, 65_535), path: filledString }, who);
+  const { host, port, path } = where as { host?: string; port?: number; path?: string };
+  if (path !== undefined) {
+    if (host === undefined && port === undefined) return { path };
+    throw new TypeError('option path: a Unix socket has neither host nor port');
+  }
+  if (port === undefined && leastPort > 0)
+    throw new TypeError(`option port: missing, ${who} takes a port or a path`);
+  return { host, port: port ?? 0 };
+}

@@ -1,0 +1,73 @@
+/**
+ * The options of node:tls that can be given, by name: it takes any other without a word, and a misspelt `requestCert` lets
+ * everybody in. Their values are its own affair, apart from switches. What is missing here is set by us.
+ */
+
+import type { CommonConnectionOptions, ConnectionOptions, SecureContextOptions, TlsOptions } from 'node:tls';
+import { anything, boolean, millisecondsOr0, nested, type Rule, type Rules, string } from './rules.ts';
+
+const CONTEXT: Rules<SecureContextOptions> = {
+  ALPNCallback: anything,
+  allowPartialTrustChain: boolean,
+  ca: anything,
+  cert: anything,
+  certificateCompression: anything,
+  ciphers: anything,
+  clientCertEngine: anything,
+  crl: anything,
+  dhparam: anything,
+  ecdhCurve: anything,
+  honorCipherOrder: boolean,
+  key: anything,
+  maxVersion: anything,
+  minVersion: anything,
+  passphrase: anything,
+  pfx: anything,
+  privateKeyEngine: anything,
+  privateKeyIdentifier: anything,
+  secureOptions: anything,
+  secureProtocol: anything,
+  sessionIdContext: anything,
+  sessionTimeout: anything,
+  sigalgs: anything,
+  ticketKeys: anything,
+};
+
+const COMMON: Rules<SecureContextOptions & CommonConnectionOptions> = {
+  ...CONTEXT,
+  ALPNProtocols: anything,
+  SNICallback: anything,
+  enableTrace: boolean,
+  rejectUnauthorized: boolean,
+  requestCert: boolean,
+  requestOCSP: boolean,
+  secureContext: anything,
+};
+
+type ServerNames = Omit<TlsOptions, keyof typeof COMMON | 'allowHalfOpen' | 'pauseOnConnect'>;
+type ClientNames = Omit<ConnectionOptions, keyof typeof COMMON | 'host' | 'port' | 'path' | 'allowHalfOpen'>;
+
+const SERVER: Rules<ServerNames> = {
+  blockList: anything,
+  handshakeTimeout: millisecondsOr0,
+  highWaterMark: anything,
+  keepAlive: boolean,
+  keepAliveInitialDelay: anything,
+  noDelay: boolean,
+  pskCallback: anything,
+  pskIdentityHint: anything,
+};
+
+const CLIENT: Rules<ClientNames> = {
+  checkServerIdentity: anything,
+  lookup: anything,
+  minDHSize: anything,
+  pskCallback: anything,
+  servername: string,
+  session: anything,
+  socket: anything,
+  timeout: anything,
+};
+
+export const serverTls: Rule = nested({ ...COMMON, ...SERVER });
+export const clientTls: Rule = nested({ ...COMMON, ...CLIENT });

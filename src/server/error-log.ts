@@ -1,0 +1,55 @@
+/** Where errors go that nobody has asked to be told of: the console, not faster than it can be read. */
+
+import type { ErrorContext } from './options.ts';
+
+const PERIOD_MS = 1000;
+
+export class ErrorLog {
+  /** Runs while the last line is younger than the period. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #leftOut = 0;
+  /** The newest of those. */
+  #last: { error: unknown; about: ErrorContext } | undefined;
+
+  /** Writes it down, or only counts it: one a second is written. */
+  readonly report = (error: unknown, about: ErrorContext): void => {
+    if (this.#timer === undefined) {
+      this.#write(error, about, '');
+      return;
+    }
+    this.#leftOut++;
+    this.#last = { error, about };
+  };
+
+  /** Writes what waits. */
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#writeLast();
+    clearTimeout(this.#timer);
+  }
+
+  #write(error: unknown, about: ErrorContext, also: string): void {
+    this.#timer = setTimeout(() => this.#writeLast(), PERIOD_MS).unref();
+    console.error(`millrace: ${placeOf(about)}`, error, also);
+  }
+
+  #writeLast(): void {
+    this.#timer = undefined;
+    if (this.#last === undefined) return;
+    const { error, about } = this.#last;
+    const others = this.#leftOut - 1;
+    this.#last = undefined;
+    this.#leftOut = 0;
+    this.#write(error, about, others > 0 ? `(and ${others} more errors in the last second)` : '');
+  }
+}
+
+function placeOf({ command, lane, remote, recording }: ErrorContext): string {
+  const words = [
+    command === undefined ? '' : `command '${command}'`,
+    lane === undefined ? '' : `lane ${lane}`,
+    remote === undefined ? '' : `connection of ${remote}`,
+    recording ? 'recording' : '',
+  ];
+  return words.filter((word) => word !== '').join(', ') || 'server';
+}

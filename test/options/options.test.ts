@@ -1,0 +1,301 @@
+/** An option that is misspelt or of the wrong kind is an error that says so, wherever options are given. */
+
+import test from 'ava';
+import { connectOver } from '../../src/browser.ts';
+import {
+  type ConnectOptions,
+  type ConnectPoolOptions,
+  connect,
+  connectPool,
+  createServer,
+  DEFAULT_LIMITS,
+  memoryPair,
+  pull,
+  type ServerOptions,
+} from '../../src/index.ts';
+import { nearest } from '../../src/options/nearest.ts';
+import { dial, serving } from '../helpers/serving.ts';
+
+const where = { port: 1 };
+const call = () => undefined;
+
+const SERVER: [string, unknown, RegExp][] = [
+  ['policy', { policy: 'foo' }, /^option policy: 'foo' is not allowed, only 'shared', .* or a function$/],
+  ['policy, nearly', { policy: 'afinity' }, /did you mean 'affinity'\?/],
+  ['no object', 'fast', /^createServer takes an object with options, not 'fast'$/],
+  ['null', null, /^createServer takes an object/],
+  [
+    'an unknown name',
+    { worker: 2 },
+    /^option worker: createServer takes no such option, did you mean 'workers'\?/,
+  ],
+  [
+    'null for a value',
+    { workers: null },
+    /^option workers: null is not allowed, only an integer from 1 to 256$/,
+  ],
+  ['a number as text', { workers: '2' }, /^option workers: '2' is not/],
+  ['NaN', { coalesceMs: Number.NaN }, /^option coalesceMs: NaN/],
+  ['a switch as text', { halfDuplex: 'no' }, /^option halfDuplex: 'no' is not allowed, only true or false$/],
+  ['a limit', { limits: { maxPayloads: 5 } }, /^option limits\.maxPayloads: .* did you mean 'maxPayload'\?/],
+  ['record', { record: { path: 'a', maxByte: 5 } }, /^option record\.maxByte: .*'maxBytes'/],
+  ['record without a path', { record: {} }, /^option record\.path: missing$/],
+  [
+    'resourceLimits',
+    { resourceLimits: { maxOldGenerationSize: 5 } },
+    /did you mean 'maxOldGenerationSizeMb'\?/,
+  ],
+  ['tls', { tls: { requestCerts: true } }, /^option tls\.requestCerts: .* did you mean 'requestCert'\?/],
+  ['a switch of tls', { tls: { requestCert: 'yes' } }, /^option tls\.requestCert: 'yes' is not allowed/],
+  ['what tls must leave to us', { tls: { pauseOnConnect: false } }, /^option tls\.pauseOnConnect: /],
+  ['a codec module', { codecs: [{ url: 'x', export: 'y' }] }, /^option codecs\.0\.codecs: missing$/],
+  ['codecs', { codecs: {} }, /^option codecs: an object is not allowed, only an array of codec modules$/],
+  ['authorize', { authorize: true }, /^option authorize: true is not allowed, only a function$/],
+  [
+    'a command',
+    { commands: { a: 5 } },
+    /^command 'a' is neither a function nor names a handler or a module, but 5$/,
+  ],
+  [
+    'a command with a typo',
+    { commands: { a: { handler: call, sensetive: true } } },
+    /^option commands\.a\.sensetive: commands\.a takes no such option, did you mean 'sensitive'\?/,
+  ],
+  [
+    'a handler with a typo',
+    { commands: { a: { handlr: call } } },
+    /^option commands\.a\.handlr: commands\.a .* did you mean 'handler'\?/,
+  ],
+  [
+    'a mode',
+    { commands: { a: { handler: call, mode: 'r' } } },
+    /^option commands\.a\.mode: 'r' is not allowed, only 'ro', 'rw'/,
+  ],
+  [
+    'an export of a handler',
+    { commands: { a: { handler: call, export: 'b' } } },
+    /^option commands\.a\.export: /,
+  ],
+  ['a handler and a module', { commands: { a: { handler: call, module: 'b' } } }, /one or the other$/],
+  ['a command without a name', { commands: { '': call } }, /no name/],
+];
+
+for (const [name, options, message] of SERVER) {
+  test(`createServer: ${name}`, (t) => {
+    const error = t.throws(() => createServer(options as ServerOptions), { instanceOf: TypeError });
+    t.regex(error.message, message);
+  });
+}
+
+const CONNECT: [string, unknown, unknown, RegExp][] = [
+  ['no place', undefined, {}, /^connect takes an object with options, not undefined$/],
+  ['no port', { host: 'here' }, {}, /^option port: missing/],
+  [
+    'a port as text',
+    { port: '80' },
+    {},
+    /^option port: '80' is not allowed, only an integer from 1 to 65535$/,
+  ],
+  ['a port that is none', { port: 65_536 }, {}, /^option port: /],
+  ['a port and a path', { port: 1, path: 'x' }, {}, /^option path: /],
+  ['a place with a typo', { hots: 'x', port: 1 }, {}, /^option hots: .* did you mean 'host'\?/],
+  ['a unit forgotten', where, { timeout: 5 }, /^option timeout: .* did you mean 'timeoutMs'\?/],
+  [
+    'profiles',
+    where,
+    { profiles: ['zstd-8m'] },
+    /^option profiles\.0: 'zstd-8m' .* did you mean 'zstd-8mb'\?/,
+  ],
+  ['encodeData', where, { encodeData: 'zstd' }, /^option encodeData: 'zstd' .* did you mean 'zstd-8mb'\?/],
+  ['codecs', where, { codecs: 'natve' }, /^option codecs: 'natve' .* did you mean 'native'\?/],
+  ['a window', where, { requestWindow: 0 }, /^option requestWindow: 0 is not allowed/],
+  [
+    'limits',
+    where,
+    { limits: { maxpayload: 1 } },
+    /^option limits\.maxpayload: .* did you mean 'maxPayload'\?/,
+  ],
+  ['tls', where, { tls: { rejectUnauthorised: false } }, /did you mean 'rejectUnauthorized'\?/],
+  ['tls with a place', where, { tls: { host: 'x' } }, /^option tls\.host: /],
+  ['tls as a switch', where, { tls: true }, /^option tls: true is not allowed, only an object$/],
+];
+
+for (const [name, place, options, message] of CONNECT) {
+  test(`connect: ${name}`, async (t) => {
+    // Where an option needs codecs to be judged, there has to be a server.
+    const { address } = await serving(t);
+    const target = place === where ? address : place;
+    const error = await t.throwsAsync(connect(target as typeof where, options as ConnectOptions), {
+      instanceOf: TypeError,
+    });
+    t.regex(error.message, message);
+  });
+}
+
+test('connectOver has the rules of connect, but for what only Node.js has', async (t) => {
+  const transport = {} as never;
+  await t.throwsAsync(connectOver(transport, { tls: {} } as never), { message: /^option tls: connectOver/ });
+  await t.throwsAsync(connectOver(transport, { palin: true } as never), {
+    message: /did you mean 'plain'\?/,
+  });
+});
+
+const POOL: [string, unknown, unknown, RegExp][] = [
+  ['a typo', where, { siez: 1 }, /^option siez: connectPool takes no such option, did you mean 'size'\?/],
+  ['a bound', where, { size: 1025 }, /^option size: 1025 is not allowed, only an integer from 1 to 1024$/],
+  [
+    'its connections',
+    where,
+    { connect: { timeout: 5 } },
+    /^option connect\.timeout: .* did you mean 'timeoutMs'\?/,
+  ],
+  ['a signal', where, { connect: { signal: AbortSignal.abort() } }, /^option connect\.signal: /],
+  ['an address', [where, { prot: 1 }], {}, /^option prot: connectPool .* did you mean 'port'\?/],
+];
+
+for (const [name, place, options, message] of POOL) {
+  test(`connectPool: ${name}`, (t) => {
+    const error = t.throws(() => connectPool(place as typeof where, options as ConnectPoolOptions), {
+      instanceOf: TypeError,
+    });
+    t.regex(error.message, message);
+  });
+}
+
+test('close(), accept() and memoryPair() refuse what they do not know', async (t) => {
+  const { server, address } = await serving(t);
+  const [near] = memoryPair();
+  t.throws(() => server.accept(near, { remot: 'x' } as never), { message: /did you mean 'remote'\?/ });
+  t.throws(() => server.accept(near, { remote: 5 } as never), { message: /^option remote: 5/ });
+  t.throws(() => server.accept(near, { principal: 'me' } as never), { message: /^option principal: / });
+  t.throws(() => memoryPair({ highWatermark: 1 } as never), { message: /did you mean 'highWaterMark'\?/ });
+  const client = await dial(t, address);
+  t.throws(() => client.close({ grace: 5 } as never), { message: /did you mean 'graceMs'\?/ });
+  t.throws(() => server.close({ graceMs: '5' } as never), { message: /^option graceMs: '5'/ });
+});
+
+const CALLS: [string, unknown, RegExp][] = [
+  ['a typo', { sensetive: true }, /^option sensetive: call takes no such option, did you mean 'sensitive'\?/],
+  ['a switch as text', { sensitive: 'yes' }, /^option sensitive: 'yes' is not allowed/],
+  ['a signal that is none', { signal: new AbortController() }, /^option signal: .* only an AbortSignal$/],
+  ['a deadline as text', { deadlineMs: '5' }, /^option deadlineMs: '5'/],
+  ['a deadline that is none', { deadlineMs: Number.NaN }, /^option deadlineMs: NaN/],
+  ['a callback', { onText: 'log' }, /^option onText: 'log' is not allowed, only a function$/],
+  ['arguments', { args: [['a', 'b']] }, /^option args: an array/],
+  ['no object', 'x', /^call takes an object with options, not 'x'$/],
+  ['null', null, /^call takes an object with options, not null$/],
+];
+
+test('call() never throws: a mistake in its options is in the response, and nothing is sent', async (t) => {
+  let calls = 0;
+  const { address } = await serving(t, { commands: { count: () => String(++calls) } });
+  const client = await dial(t, address);
+  for (const [name, options, message] of CALLS) {
+    const response = client.call('count', options as never);
+    const error = await t.throwsAsync(response.text(), { instanceOf: TypeError }, name);
+    t.regex(error.message, message, name);
+    t.is(response.requestId, 0);
+  }
+  await t.throwsAsync(client.call(undefined as never).text(), { message: /name is a string, not undefined/ });
+  const fine = { args: undefined, signal: undefined, sensitive: undefined, deadlineMs: 60_000 };
+  t.is(await client.call('count', fine).text(), '1');
+});
+
+test('a mistake in the options of a call fails it alone in a pool, too', async (t) => {
+  let calls = 0;
+  const { address } = await serving(t, { commands: { count: () => String(++calls) } });
+  const pool = connectPool(address);
+  t.teardown(() => pool.destroy());
+  const broken = {
+    get sensitive(): boolean {
+      throw new TypeError('option sensitive: theirs');
+    },
+  };
+  const mistakes: typeof CALLS = [
+    ...CALLS,
+    ['a getter that throws', broken, /theirs$/],
+    ['again', { idempotent: 1 }, /^option idempotent: 1 is not allowed/],
+  ];
+  for (const [name, options, message] of mistakes) {
+    const error = await t.throwsAsync(pool.call('count', options as never).text(), undefined, name);
+    t.regex(error.message, message, name);
+  }
+  await t.throwsAsync(pool.call(undefined as never).text(), { message: /name is a string, not undefined/ });
+  t.is(pool.stats().calls.waiting, 0);
+  t.is(await pool.call('count', { idempotent: true }).text(), '1');
+});
+
+test('a secret is in no message, even when it is no text', async (t) => {
+  const { address } = await serving(t);
+  const authorization = Buffer.from('secret') as never;
+  const error = await t.throwsAsync(connect(address, { authorization }), {
+    message: /^option authorization: /,
+  });
+  t.notRegex(error.message, /secret/);
+});
+
+const PLACES: [unknown, RegExp][] = [
+  [{ fd: 3 }, /^option fd: listen takes no such option; there are host, port, path$/],
+  [{ port: '7711' }, /^option port: '7711' is not allowed, only an integer from 0 to 65535$/],
+  [{ port: -1 }, /^option port: /],
+  [{ hostname: '::1' }, /^option hostname: .* did you mean 'host'\?/],
+  [{ path: '' }, /^option path: /],
+  [{ path: 'x', port: 0 }, /^option path: /],
+  [7711, /^listen takes an object/],
+];
+
+test('listen() refuses what it does not know, and can be asked again', async (t) => {
+  const server = createServer({ workers: 1 });
+  t.teardown(() => server.close());
+  for (const [place, message] of PLACES) {
+    const error = await t.throwsAsync(server.listen(place as never), { instanceOf: TypeError });
+    t.regex(error.message, message);
+    t.is(server.address, undefined);
+  }
+  t.true('port' in (await server.listen({ port: 0 })));
+});
+
+test('pull() refuses what it does not know before it touches anything', async (t) => {
+  const client = { call: () => t.fail() } as never;
+  const refused = (options: unknown) => t.throwsAsync(pull(client, '/nowhere/at/all', options as never));
+  t.regex((await refused({ inflight: 5 })).message, /^option inflight: .* did you mean 'inFlight'\?/);
+  t.regex((await refused({ maxBytes: '5' })).message, /^option maxBytes: '5'/);
+  t.regex((await refused({ retries: -1 })).message, /^option retries: -1 is not allowed/);
+  t.regex((await refused({ path: 5 })).message, /^option path: 5 is not allowed, only a string$/);
+  await t.throwsAsync(pull(client, undefined as never), { message: /^option dest: undefined/ });
+});
+
+test('an option that is undefined is one that is not given', async (t) => {
+  const options = { workers: 1, policy: undefined, limits: { maxPayload: undefined }, tls: undefined };
+  const { address } = await serving(t, options as ServerOptions);
+  const client = await dial(t, address, { tls: undefined, profiles: undefined } as ConnectOptions);
+  t.is(client.serverSettings?.maxFrameSize, DEFAULT_LIMITS.maxPayload);
+});
+
+test('the name that was meant is near, or has another unit', (t) => {
+  const known = ['workers', 'keepAliveInterval', 'timeoutMs', 'tls', 'sensitive'];
+  const meant = [
+    'worker',
+    'wrokers',
+    'KEEPALIVEINTERVAL',
+    'keepAlive',
+    'timeout',
+    'tsl',
+    'sensetive',
+    'colour',
+  ];
+  t.deepEqual(
+    meant.map((name) => nearest(name, known)),
+    [
+      'workers',
+      'workers',
+      'keepAliveInterval',
+      'keepAliveInterval',
+      'timeoutMs',
+      'tls',
+      'sensitive',
+      undefined,
+    ],
+  );
+  t.is(nearest('x'.repeat(1e6), known), undefined);
+});

@@ -1,0 +1,28 @@
+/** Errors that nobody has asked for are on the console, as far as it can be read. */
+
+import { mock } from 'node:test';
+import test from 'ava';
+import { ErrorLog } from '../../src/server/error-log.ts';
+
+test.serial('one error a second is written, the newest, with the number of the others', (t) => {
+  const written: string[] = [];
+  const console = mock.method(globalThis.console, 'error', (...parts: unknown[]) => {
+    written.push(parts.map(String).join(' ').trim());
+  });
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.teardown(() => {
+    console.mock.restore();
+    mock.timers.reset();
+  });
+  const log = new ErrorLog();
+  log.report(new Error('one'), { command: 'x' });
+  for (const each of ['two', 'three', 'four']) log.report(new Error(each), { lane: 1 });
+  t.deepEqual(written, ["millrace: command 'x' Error: one"]);
+  mock.timers.tick(1000);
+  t.deepEqual(written.slice(1), ['millrace: lane 1 Error: four (and 2 more errors in the last second)']);
+  mock.timers.tick(1000);
+  log.report(new Error('five'), {});
+  log.report(new Error('six'), { remote: 'here' });
+  log.close();
+  t.deepEqual(written.slice(2), ['millrace: server Error: five', 'millrace: connection of here Error: six']);
+});
