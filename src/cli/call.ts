@@ -18,7 +18,8 @@ Examples:
   millrace call 127.0.0.1:7711 files.get path=readme.txt offset=100 length=20
   tar c . | millrace call unix:/run/millrace.sock echo --data - > copy.tar`;
 
-type CallArguments = Record<string, string>;
+/** Commander gives an empty array where there are none. */
+type CallArguments = Record<string, string> | [];
 
 interface CallCommandOptions extends ClientTlsOptions {
   data?: string;
@@ -41,7 +42,7 @@ export function addCall(program: Command, io: Io): void {
     )
     .option('--sensitive', 'keep the response out of every shared compression context')
     .addHelpText('after', EXAMPLES)
-    .action((target: Target, command: string, args: CallArguments | undefined, options: CallCommandOptions) =>
+    .action((target: Target, command: string, args: CallArguments, options: CallCommandOptions) =>
       callCommand(target, command, args, options, io),
     );
   addClientTls(call);
@@ -50,7 +51,7 @@ export function addCall(program: Command, io: Io): void {
 async function callCommand(
   target: Target,
   command: string,
-  args: CallArguments | undefined,
+  args: CallArguments,
   options: CallCommandOptions,
   io: Io,
 ): Promise<void> {
@@ -67,7 +68,7 @@ async function callCommand(
   });
   try {
     const response = client.call(command, {
-      args,
+      args: Array.isArray(args) ? {} : args,
       data,
       signal,
       deadlineMs: options.deadline,
