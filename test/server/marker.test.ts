@@ -99,14 +99,6 @@ for (const name of ['throwsWhereNobodyWaits', 'rejectsWhereNobodyWaits']) {
   });
 }
 
-test('modules of handlers that cannot be loaded, or have no such export', async (t) => {
-  const broken = { module: new URL('../fixtures/marker-broken.ts', import.meta.url) };
-  const now = await scene(t, { commands: { waits, broken } });
-  now.peer.send('1 1 0 command-name eos broken');
-  t.is(await now.peer.answer(1), "error: internal\0command 'broken' failed: internal error\0");
-  await hushed(t, now);
-});
-
 for (const [what, options] of Object.entries({
   'an affinity key': { commands: { waits, broken: { handler: () => 'x', affinityKey: throws } } },
   'a policy': {
