@@ -8,32 +8,17 @@ import { figure, GOALS } from '../../bench/figures.ts';
 import { asHtml } from '../../bench/html.ts';
 import { Load } from '../../bench/load.ts';
 import { describeMachine } from '../../bench/machine.ts';
-import { makePayloads, PAYLOAD_NAMES } from '../../bench/payloads.ts';
+import { makePayloads } from '../../bench/payloads.ts';
 import type { Connection } from '../../bench/peers/peer.ts';
 import { asJson, asText, failedRun, makeReport } from '../../bench/report.ts';
 import { Latency, pairedRatio, spread } from '../../bench/stats.ts';
 import { reasonIn } from '../../src/experiment/process/run.ts';
 import { median } from '../../src/experiment/results/statistics.ts';
 import { isOneLine, run } from '../cli/helper.ts';
-import { isCounted } from './helper.ts';
+import { checkPayloads, isCounted } from './helper.ts';
 
-const MIB = 1024 * 1024;
-
-for (const name of PAYLOAD_NAMES) {
-  test(`${name}: the seed decides the bytes, and no payload comes twice within 8 MiB`, (t) => {
-    const payloads = makePayloads({ name, seed: 7 });
-    t.is(makePayloads({ name, seed: 7 }).sha256, payloads.sha256);
-    t.not(makePayloads({ name, seed: 8 }).sha256, payloads.sha256);
-    t.true(payloads.bytes >= 16 * MIB);
-    const seen = new Set<string>();
-    for (let i = 0; i < payloads.count; i++) seen.add(payloads.get(i).toString('latin1'));
-    t.is(seen.size, payloads.count);
-  });
-}
-
-test('a pool for more streams is larger by as much', (t) => {
-  t.true(makePayloads({ name: 'text32k', seed: 1, streams: 2 }).bytes >= 32 * MIB);
-});
+test('the seed decides the bytes of payloads, and none comes twice within 8 MiB', (t) =>
+  checkPayloads(t, 'text32k'));
 
 test('a corpus that is smaller than the window is refused, with the reason', (t) => {
   const name = `corpus:${join(import.meta.dirname, '../..', 'package.json')}`;

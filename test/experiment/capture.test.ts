@@ -4,7 +4,7 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
-import { readCapture } from '../../src/capture/format.ts';
+import { readCapture } from '../../src/capture/read.ts';
 import { readSources } from '../../src/experiment/traffic/sources.ts';
 import { createServer } from '../../src/index.ts';
 import { tempFolder } from '../files/helper.ts';
