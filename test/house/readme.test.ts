@@ -7,13 +7,7 @@ import { promisify } from 'node:util';
 import test from 'ava';
 import { createServer } from '../../src/index.ts';
 import { ROOT } from '../helpers/imports.ts';
-
-const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
-
-/** The code blocks of one language, in order. */
-function blocks(language: string): string[] {
-  return [...README.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map(([, code]) => code);
-}
+import { blocks, README } from '../helpers/readme.ts';
 
 test('the sample on the first screen runs as it stands and prints what it says', async (t) => {
   const [sample] = blocks('ts');
@@ -27,30 +21,6 @@ test('the sample on the first screen runs as it stands and prints what it says',
   const { stdout, stderr } = await promisify(execFile)(process.execPath, [file], { cwd: folder });
   t.is(stdout, 'hello river\n');
   t.is(stderr, '');
-});
-
-test('the sample passes the strictest check of types, with nothing set up', async (t) => {
-  // Below the checkout, so that types of Node.js are found as beside an installed package.
-  const folder = mkdtempSync(join(ROOT, 'node_modules/.millrace-types-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  const tsc = (...args: string[]) =>
-    promisify(execFile)(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), ...args], {
-      cwd: folder,
-    }).catch(({ stdout }) => t.fail(stdout));
-  await tsc('-p', join(ROOT, 'tsconfig.build.json'), '--emitDeclarationOnly', '--outDir', 'dist');
-  writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
-  writeFileSync(join(folder, 'sample.ts'), blocks('ts')[0].replace("'millrace'", "'./dist/src/index.js'"));
-  await tsc(
-    '--strict',
-    '--noEmit',
-    '--ignoreConfig',
-    '--module',
-    'nodenext',
-    '--target',
-    'es2023',
-    'sample.ts',
-  );
-  t.pass();
 });
 
 test('every npm script that the README names exists', (t) => {
