@@ -30,7 +30,7 @@ export class ErrorLog {
 
   #write(error: unknown, about: ErrorContext, also: string): void {
     this.#timer = setTimeout(() => this.#writeLast(), PERIOD_MS).unref();
-    console.error(`millrace: ${placeOf(about)}`, error, also);
+    console.error(`millrace: ${placeOf(about)}`, shown(error, about), also);
   }
 
   #writeLast(): void {
@@ -42,6 +42,12 @@ export class ErrorLog {
     this.#leftOut = 0;
     this.#write(error, about, others > 0 ? `(and ${others} more errors in the last second)` : '');
   }
+}
+
+/** What a peer did to its own connection is a line, made safe for a terminal; what is ours to mend has its stack. */
+function shown(error: unknown, { remote, command }: ErrorContext): unknown {
+  if (remote === undefined || command !== undefined || !(error instanceof Error)) return error;
+  return `${error.name}: ${error.message.replace(/\p{C}+/gu, ' ')}`;
 }
 
 function placeOf({ command, lane, remote, recording }: ErrorContext): string {

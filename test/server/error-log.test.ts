@@ -26,3 +26,15 @@ test.serial('one error a second is written, the newest, with the number of the o
   log.close();
   t.deepEqual(written.slice(2), ['millrace: server Error: five', 'millrace: connection of here Error: six']);
 });
+
+test.serial('what a peer did to its own connection is one line that cannot steer a terminal', (t) => {
+  const written: unknown[] = [];
+  const console = mock.method(globalThis.console, 'error', (...parts: unknown[]) => {
+    written.push(...parts);
+  });
+  t.teardown(() => console.mock.restore());
+  const log = new ErrorLog();
+  log.report(new RangeError('no command\u001b[2J\n\u202etxt'), { remote: 'here' });
+  log.close();
+  t.deepEqual(written, ['millrace: connection of here', 'RangeError: no command [2J txt', '']);
+});
