@@ -53,6 +53,7 @@ export interface ClientOptions {
    * time, too. 0: never; default 30 000.
    */
   keepAliveInterval?: number;
+  /** What the server may make us hold or do (protocol B-limits). */
   limits?: Partial<Limits>;
 }
 
@@ -77,6 +78,7 @@ export interface CallOptions {
   deadlineMs?: number;
   /** Lines for people that come with the response. A callback that throws, or whose promise rejects, fails its call. */
   onText?: (text: string) => void;
+  /** How far the handler is, as it says. A callback that throws, or whose promise rejects, fails its call. */
   onProgress?: (progress: Progress) => void;
 }
 

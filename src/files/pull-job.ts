@@ -39,6 +39,7 @@ export interface PullProgress {
 export interface FetchOptions {
   /** Requests in flight at a time, as far as the server allows. Missing: 64. */
   readonly inFlight?: number;
+  /** Stops the pull; what is not whole by then is removed. */
   readonly signal?: AbortSignal;
   /** Called whenever bytes have come or a file is done. */
   onProgress?(progress: Readonly<PullProgress>): void;

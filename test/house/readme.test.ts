@@ -8,6 +8,7 @@ import test from 'ava';
 import { createServer } from '../../src/index.ts';
 import { ROOT } from '../helpers/imports.ts';
 import { blocks, README } from '../helpers/readme.ts';
+import { reference } from '../helpers/reference.ts';
 
 test('the sample on the first screen runs as it stands and prints what it says', async (t) => {
   const [sample] = blocks('ts');
@@ -21,6 +22,11 @@ test('the sample on the first screen runs as it stands and prints what it says',
   const { stdout, stderr } = await promisify(execFile)(process.execPath, [file], { cwd: folder });
   t.is(stdout, 'hello river\n');
   t.is(stderr, '');
+});
+
+test('docs/options.md is what the docstrings say; npm run reference makes it', (t) => {
+  t.is(readFileSync(join(ROOT, 'docs/options.md'), 'utf8'), reference());
+  for (const [, text] of reference().matchAll(/^\| `\w+` \| (.*) \|$/gm)) t.not(text, '');
 });
 
 test('every npm script that the README names exists', (t) => {

@@ -1,0 +1,59 @@
+/** docs/options.md: every public option with what its docstring says, so that the two cannot differ. */
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from './imports.ts';
+
+/** Interfaces of options, in the order of the page: who takes them, where they are, what they are called. */
+const PARTS: readonly [title: string, module: string, name: string][] = [
+  ['createServer(options)', 'src/server/options.ts', 'ServerOptions'],
+  ['options.limits, on either side', 'src/wire/limits.ts', 'Limits'],
+  ['options.commands, per command', 'src/server/commands.ts', 'CommandRules'],
+  ['connect(address, options)', 'src/client/connect.ts', 'ConnectOptions'],
+  ['connect, connectOver and a pool’s connections', 'src/client/options.ts', 'ClientOptions'],
+  ['client.call(command, options)', 'src/client/options.ts', 'CallOptions'],
+  ['connectPool(addresses, options)', 'src/client/connect-pool.ts', 'ConnectPoolOptions'],
+  ['createPool(addresses, connect, options)', 'src/client/pool-options.ts', 'PoolOptions'],
+  ['pool.call(command, options)', 'src/client/pool-options.ts', 'PoolCallOptions'],
+  ['pull(client, dest, options)', 'src/files/pull.ts', 'PullOptions'],
+  ['pull, how it fetches', 'src/files/pull-job.ts', 'FetchOptions'],
+];
+
+interface Option {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** The members of an interface that have a docstring or stand alone, in their order. */
+export function optionsOf(module: string, name: string): Option[] {
+  const source = readFileSync(join(ROOT, module), 'utf8');
+  const body = new RegExp(`export interface ${name}\\b[^{]*\\{\\n(.*?)\\n\\}`, 's').exec(source)?.[1];
+  if (body === undefined) throw new Error(`${module} has no interface ${name}`);
+  const member = /^ {2}(?:\/\*\*(?<doc>(?:(?!\*\/)[\s\S])*)\*\/\n {2})?(?:readonly )?(?<name>\w+)\??[:(]/gm;
+  return [...body.matchAll(member)].map(({ groups = {} }) => ({
+    name: groups.name as string,
+    text: textOf(groups.doc ?? ''),
+  }));
+}
+
+/** A docstring as one line of Markdown. */
+function textOf(doc: string): string {
+  return doc
+    .replace(/^ *\* ?/gm, '')
+    .replace(/\{@link ([\w.]+)\}/g, '`$1`')
+    .replace(/\s+/g, ' ')
+    .replace(/\|/g, '\\|')
+    .trim();
+}
+
+export function reference(): string {
+  const parts = PARTS.map(([title, module, name]) => {
+    const rows = optionsOf(module, name).map((option) => `| \`${option.name}\` | ${option.text} |`);
+    return `## ${title}\n\n| option | |\n|---|---|\n${rows.join('\n')}\n`;
+  });
+  return `# Options
+
+Made from the docstrings by \`npm run reference\`. An option that is not here is an error, with the name that was meant.
+
+${parts.join('\n')}`;
+}
