@@ -111,7 +111,7 @@ test('traffic that only gets larger has a recommendation even if nothing plain w
   writeFileSync(file, '{"a":1}\n');
   const read = await readSources([file], OPTIONS);
   const cells = parseGrids([{ level: [1, 3], policy: 'single' }]);
-  const { results } = await run(read, { cells, out: join(file, '../..', 'out') });
+  const { results } = await run(read, { cells, out: join(tempFolder(t), 'out') });
   t.is(results.recommendations.length, 3);
 });
 
