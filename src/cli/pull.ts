@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import type { Client } from '../client/client.ts';
 import type { Pool } from '../client/pool.ts';
 import type { PullProgress, PullResult } from '../files/pull.ts';
+import { MAX_TIMER_MS } from '../options/rules.ts';
 import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
@@ -28,9 +29,8 @@ interface PullCommandOptions extends ClientTlsOptions {
   retry: number;
 }
 
-/** Milliseconds until the first try to connect again, and the most that a timer takes. */
+/** Milliseconds until the first try to connect again. */
 const RETRY_AFTER_MS = 250;
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Lines about single files that are printed; the others are counted. */
 const MAX_FAILURE_LINES = 20;
