@@ -41,7 +41,7 @@ export interface FetchOptions {
   readonly inFlight?: number;
   /** Stops the pull; what is not whole by then is removed. */
   readonly signal?: AbortSignal;
-  /** Called whenever bytes have come or a file is done. */
+  /** Called when it is known what there is to fetch, and whenever bytes have come or a file is done. */
   onProgress?(progress: Readonly<PullProgress>): void;
 }
 
@@ -112,6 +112,7 @@ export class PullJob {
     signal?.addEventListener('abort', onAbort);
     try {
       signal?.throwIfAborted();
+      this.#report();
       await this.#sideBySide([...bundlesOf(this.#left)], (entries) => this.#fetchBundle(entries));
       // The large ones, and whatever bundles have not brought: each has its own request, and its own error.
       await this.#sideBySide([...this.#left], (entry) => this.#fetch(entry));

@@ -155,6 +155,14 @@ test('64 requests are in flight unless told otherwise, those for files of one na
   t.is(few.mostInFlight, 3);
 });
 
+test('progress is told before a byte is there: who stops a pull at once hears how far it came', async (t) => {
+  const { dest } = destination(t);
+  const seen: object[] = [];
+  const onProgress = ({ ...progress }) => void (existsSync(join(dest, 'a')) || seen.push(progress));
+  await pull(new FakeClient([{ path: 'a', content: 'aaa' }]), dest, { onProgress });
+  t.deepEqual(seen, [{ files: 0, bytes: 0, totalFiles: 1, totalBytes: 3 }]);
+});
+
 test('progress goes up to the totals', async (t) => {
   const { dest } = destination(t);
   const seen: { files: number; bytes: number }[] = [];
