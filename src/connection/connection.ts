@@ -5,6 +5,7 @@
 
 import { DecodeError } from '../encoding/codec.ts';
 import { ConnectionFlow, Gate } from '../reactor/flow.ts';
+import type { InputBudget } from '../reactor/input-budget.ts';
 import { ConnectionError, ProtocolError } from '../wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, StreamFlag } from '../wire/frame.ts';
 import type { Limits } from '../wire/limits.ts';
@@ -34,6 +35,14 @@ export interface FrameOwner {
 /** After a protocol error: how long we go on swallowing input, so that the peer can read why before it is reset. */
 const LINGER_MS = 1000;
 
+/** What connections have in common. */
+export interface SharedMemory {
+  /** The level of their output. */
+  readonly output: Gate;
+  /** What their peers make us hold on the way in. */
+  readonly input: InputBudget;
+}
+
 const MAX_ERROR_SIZE = 1024;
 const NOTHING = new Uint8Array(0);
 
@@ -62,16 +71,18 @@ export class Connection {
   #reason: Error | undefined;
   #maxErrorSize = MAX_ERROR_SIZE;
   bytesRead = 0;
+  /** Bytes that are held of the frame that is not whole yet. */
+  #partial = 0;
 
   /**
-   * `plainStreamId` is the stream for frames that are never encoded: 1 for a client, 2 for a server. `allOutput`: the
-   * level of output that connections have in common.
+   * `plainStreamId` is the stream for frames that are never encoded: 1 for a client, 2 for a server. `shared`: what it has
+   * in common with others.
    */
-  constructor(transport: Transport, limits: Limits, plainStreamId: number, allOutput?: Gate) {
+  constructor(transport: Transport, limits: Limits, plainStreamId: number, shared?: SharedMemory) {
     this.#transport = transport;
     this.limits = limits;
     this.#plainStreamId = plainStreamId;
-    this.flow = new ConnectionFlow(new Gate(limits.maxBufferedOutput, allOutput));
+    this.flow = new ConnectionFlow(new Gate(limits.maxBufferedOutput, shared?.output), shared?.input.open());
     this.writer = new Writer(transport, this.flow.output);
     this.#splitter = new Splitter({ maxPayload: limits.maxPayload, onFrame: this.#onFrame });
     transport.onData = (chunk) => this.#onData(chunk);
@@ -226,11 +237,23 @@ export class Connection {
       this.fail(error);
       return;
     }
+    this.#countPartial();
     if (!this.#splitter.midFrame) this.#frameSinceMs = undefined;
     else if (this.#current !== undefined) this.#frameSinceMs = this.#inputTimeMs;
     else this.#frameSinceMs ??= this.#inputTimeMs;
     this.#current = undefined;
     this.#startWatch();
+  }
+
+  /** A frame that is not whole yet cannot be let go of: where there is no room for it, nor can be, the connection ends. */
+  #countPartial(): void {
+    const { held } = this.#splitter;
+    if (held === this.#partial) return;
+    const { input } = this.flow;
+    input.take(held - this.#partial);
+    this.#partial = held;
+    if (held > input.own && !input.makeRoom(0))
+      this.fail(new ProtocolError('limit', 'inputMemory: no memory is left for the rest of a frame'));
   }
 
   #onEnd(): void {
@@ -253,6 +276,7 @@ export class Connection {
     this.#stopWatch();
     clearTimeout(this.#dropTimer);
     this.writer.close();
+    this.flow.input.close();
     const reason =
       this.#reason ?? (error && new ConnectionError(error.message, { code: 'lost', cause: error }));
     this.#owner?.onClosed(reason);

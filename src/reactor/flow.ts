@@ -8,6 +8,7 @@
 
 import type { Failure } from '../wire/failure.ts';
 import { ConnectionData, RequestData } from './data-flow.ts';
+import { type InputShare, unbounded } from './input-budget.ts';
 import { SendWindow } from './window.ts';
 
 /** What a gate may hold of its shared one's level whatever the others hold, in bytes. */
@@ -143,16 +144,20 @@ const NOBODY: FlowListener = { dataRead: () => undefined, creditAwaited: () => u
 export class ConnectionFlow {
   /** Output that waits anywhere on our side: in lanes, in the writer, in the transport. */
   readonly output: Gate;
+  /** What is held of all that the peer has sent. */
+  readonly input: InputShare;
   listener: FlowListener = NOBODY;
   #window = new SendWindow(undefined);
   #requestWindow: number | undefined;
   /** Command data that comes. */
-  readonly data = new ConnectionData(() => this.listener.dataRead());
+  readonly data: ConnectionData;
   /** By request, each with how it goes on: one that is over must not stay here until credit comes, for it may never. */
   readonly #creditWaiters = new Map<RequestFlow, () => void>();
 
-  constructor(output: Gate) {
+  constructor(output: Gate, input: InputShare = unbounded()) {
     this.output = output;
+    this.input = input;
+    this.data = new ConnectionData(input, () => this.listener.dataRead());
   }
 
   /** The peer has announced its windows in bytes, undefined for no flow control (protocol C2); for use before the first request. */

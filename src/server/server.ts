@@ -1,7 +1,7 @@
 /** The server: listens, owns the lanes, the commands and the cache, and makes a session of every connection. */
 
 import { Recorder, type RecordFigures } from '../capture/recorder.ts';
-import { Connection } from '../connection/connection.ts';
+import { Connection, type SharedMemory } from '../connection/connection.ts';
 import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import type { Transport } from '../connection/transport.ts';
 import type { EncoderOptions } from '../encoding/codec.ts';
@@ -21,6 +21,7 @@ import {
   string,
 } from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
+import { InputBudget } from '../reactor/input-budget.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { asError, describe, watchRejection } from '../wire/thrown.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
@@ -112,15 +113,15 @@ class LaneServer implements Server {
   readonly #recorder: Recorder | undefined;
   readonly #sessions: Sessions;
   readonly #context: SessionContext;
-  /** Output that waits on any connection. */
-  readonly #allOutput: Gate;
+  /** Output that waits, and input that is held, on any connection. */
+  readonly #memory: SharedMemory;
   #closing: Promise<void> | undefined;
 
   constructor(options: CheckedOptions, lanes: LanePool | undefined) {
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...given(options.limits) } as Limits;
     this.#report = reporter(options.onError ?? this.#log.report);
-    this.#allOutput = new Gate(options.outputMemory);
+    this.#memory = { output: new Gate(options.outputMemory), input: new InputBudget(options.inputMemory) };
     this.#cache = new ResponseCache(options.cacheBytes);
     this.#sessions = new Sessions(options.keepAliveInterval);
     const codecs = new CodecRegistry([
@@ -171,7 +172,7 @@ class LaneServer implements Server {
   }
 
   stats(): Promise<ServerStats> {
-    return statsOf(this.#pool, this.#cache, this.#sessions);
+    return statsOf(this.#pool, this.#cache, this.#sessions, this.#memory.input);
   }
 
   /** Commands that cannot run are found before anybody can ask for them. */
@@ -240,7 +241,7 @@ class LaneServer implements Server {
   /** Makes a session of a connection: of a socket's, or of any other transport. */
   #serve(transport: Transport, info: ConnectionInfo): void {
     const watched = this.#recorder?.watch(transport) ?? transport;
-    const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#allOutput);
+    const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#memory);
     const session = new Session(connection, this.#context, this.#admission(info));
     this.#sessions.add(session);
     session.start();

@@ -31,6 +31,7 @@ import { ConnectionCaller } from './caller.ts';
 import type { CommandTable } from './commands.ts';
 import { Dispatch } from './dispatch.ts';
 import { InputBounds, type InputSource } from './input-bounds.ts';
+import { letGoOfLargest } from './let-go.ts';
 import { Negotiation, type Offer } from './negotiation.ts';
 import type { ServedRequest } from './request.ts';
 
@@ -111,7 +112,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     const { limits } = connection;
     this.#decoders = new LaneDecoders(shared.pool, limits, new Set(shared.decodable), this.#decoded);
     const now = () => connection.inputTimeMs;
-    this.#reactor = new ServerReactor(limits, this.#decoders, shared.halfDuplex, now);
+    this.#reactor = new ServerReactor(limits, this.#decoders, shared.halfDuplex, now, this.flow.input);
     if (this.#reactor.holdsOutput) connection.writer.hold();
     this.router = new Router(shared.pool, connection, this.#negotiation.routerOptions(), this);
     this.#dispatch = new Dispatch(this, admission);
@@ -454,6 +455,12 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
 
   get withoutStream(): RequestFlow[] {
     return this.router.waiting.flatMap((requestId) => this.#requests.get(requestId)?.flow ?? []);
+  }
+
+  letGo(): boolean {
+    const has = letGoOfLargest(this.#reactor, this.#requests.values(), this.#actions, this.flow.input.counts);
+    this.#perform();
+    return has;
   }
 
   holdDecoders(hold: boolean): void {
