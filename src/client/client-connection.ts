@@ -21,6 +21,7 @@ import {
   saysNotStarted,
 } from '../wire/payloads.ts';
 import { asError } from '../wire/thrown.ts';
+import { after, every, unref } from '../wire/timers.ts';
 import type { ClientEvents, ClientState, ClientStats } from './client.ts';
 import { argumentsOf } from './command.ts';
 import { DataSender } from './command-data.ts';
@@ -167,10 +168,11 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   /** A response that nobody reads on would keep the connection for ever. */
   #watchEnd(): void {
-    this.#endWatch ??= setInterval(() => {
-      for (const request of this.#reactor.requests()) if (request.stands()) request.drop(unread());
-    }, this.#connection.limits.idleTimeout);
-    (this.#endWatch as { unref?: () => void }).unref?.();
+    this.#endWatch ??= unref(
+      every(this.#connection.limits.idleTimeout, () => {
+        for (const request of this.#reactor.requests()) if (request.stands()) request.drop(unread());
+      }),
+    );
   }
 
   /** Drops the connection now; requests in flight fail. */
@@ -189,8 +191,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   #afterGrace(delayMs: number, run: () => void): void {
     clearTimeout(this.#graceTimer);
-    this.#graceTimer = setTimeout(run, delayMs);
-    (this.#graceTimer as { unref?: () => void }).unref?.();
+    this.#graceTimer = unref(after(delayMs, run));
   }
 
   // ------------------------------------------------------------------- what requests need (RequestOwner)

@@ -11,6 +11,7 @@ import { ErrorResponseFlag, type Frame, FrameType, StreamFlag } from '../wire/fr
 import type { Limits } from '../wire/limits.ts';
 import { cutUtf8 } from '../wire/payloads.ts';
 import { Splitter } from '../wire/splitter.ts';
+import { after, every, unref } from '../wire/timers.ts';
 import type { Transport } from './transport.ts';
 import { Writer } from './writer.ts';
 
@@ -290,8 +291,7 @@ export class Connection {
   #startWatch(): void {
     if (this.#watch !== undefined || !this.#midway) return;
     this.#nextLookMs = performance.now() + this.#watchPeriodMs;
-    this.#watch = setInterval(this.#checkTimes, this.#watchPeriodMs);
-    (this.#watch as { unref?: () => void }).unref?.();
+    this.#watch = unref(every(this.#watchPeriodMs, this.#checkTimes));
   }
 
   get #watchPeriodMs(): number {
@@ -345,8 +345,7 @@ export class Connection {
 
   #dropAfter(delayMs: number): void {
     clearTimeout(this.#dropTimer);
-    this.#dropTimer = setTimeout(() => this.#transport.destroy(), delayMs);
-    (this.#dropTimer as { unref?: () => void }).unref?.();
+    this.#dropTimer = unref(after(delayMs, () => this.#transport.destroy()));
   }
 
   #stopWatch(): void {

@@ -1,5 +1,7 @@
 /** Frames of one kind, sent no faster than a peer takes them: it ends the connection over too many in a second (protocol B-limits). */
 
+import { after, unref } from '../wire/timers.ts';
+
 /** How often tokens are looked for while somebody waits, in milliseconds. */
 const TICK_MS = 10;
 
@@ -43,8 +45,7 @@ export class Pace {
   }
 
   #plan(): void {
-    this.#timer ??= setTimeout(this.#tick, TICK_MS);
-    (this.#timer as { unref?: () => void }).unref?.();
+    this.#timer ??= unref(after(TICK_MS, this.#tick));
   }
 
   readonly #tick = (): void => {

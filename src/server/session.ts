@@ -26,6 +26,7 @@ import {
   type Failure,
   type SenderSettings,
 } from '../wire/payloads.ts';
+import { after, unref } from '../wire/timers.ts';
 import type { Admission } from './authorize.ts';
 import { ConnectionCaller } from './caller.ts';
 import type { CommandTable } from './commands.ts';
@@ -175,8 +176,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   #probeEnded(againMs = FIRST_PROBE_MS): void {
     if (this.#requests.size === 0 || !this.connection.open || againMs > LAST_PROBE_MS) return;
     this.#probe();
-    this.#nextProbe = setTimeout(() => this.#probeEnded(againMs * 4), againMs);
-    (this.#nextProbe as { unref?: () => void }).unref?.();
+    this.#nextProbe = unref(after(againMs, () => this.#probeEnded(againMs * 4)));
   }
 
   onFailed(sendError: () => void): void {
