@@ -6,10 +6,11 @@ import { after, unref } from '../wire/timers.ts';
 const TICK_MS = 10;
 
 export class Pace {
-  readonly #burst: number;
-  readonly #perMs: number;
+  #limit = Number.POSITIVE_INFINITY;
+  #burst = 0;
+  #perMs = 0;
   readonly #waiting: (() => void)[] = [];
-  #tokens: number;
+  #tokens = 0;
   #filledMs = performance.now();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -18,9 +19,17 @@ export class Pace {
    * for what a stalled network delivers later than it was sent.
    */
   constructor(limit: number) {
+    this.atMost(limit);
+    this.#tokens = this.#burst;
+  }
+
+  /** The peer takes so many in a second, where that is fewer; undefined: it has not said. */
+  atMost(limit = Number.POSITIVE_INFINITY): void {
+    if (limit >= this.#limit) return;
+    this.#limit = limit;
     this.#burst = Math.max(1, limit / 4);
     this.#perMs = limit / 2 / 1000;
-    this.#tokens = this.#burst;
+    this.#tokens = Math.min(this.#tokens, this.#burst);
   }
 
   /** Whether one may go now. */

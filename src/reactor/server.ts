@@ -44,8 +44,9 @@ export class ServerReactor {
   #answered = 0;
 
   /**
-   * `halfDuplex`: the transport cannot answer while it is still reading (protocol A6). `now`: milliseconds, by which rates and
-   * the time that a command takes are counted. `input`: where what is held counts.
+   * `halfDuplex`: the transport cannot answer while it is still reading (protocol A6). `now`: milliseconds, by which the
+   * time that a command takes is counted. `input`: where what is held counts. `rateNow`: milliseconds for rates, which must
+   * not stand still while we do not read: what has come meanwhile was not sent at once.
    */
   constructor(
     limits: Limits,
@@ -53,14 +54,15 @@ export class ServerReactor {
     halfDuplex = false,
     now = () => performance.now(),
     input: InputShare = unbounded(),
+    rateNow = now,
   ) {
     this.#limits = limits;
     this.#arguments = new HeldArguments(limits, input);
     this.#hold = (command, announced, taken) => this.#arguments.hold(command, announced, taken);
     this.#now = now;
-    this.#controls = new ControlFrames(limits, now);
+    this.#controls = new ControlFrames(limits, rateNow);
     this.#holdsOutput = halfDuplex;
-    this.#frames = new IncomingFrames('client', limits, decoders, this.#receive, now, input);
+    this.#frames = new IncomingFrames('client', limits, decoders, this.#receive, rateNow, input);
   }
 
   /** Bytes held until a decoder answers. */
