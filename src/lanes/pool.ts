@@ -5,6 +5,7 @@ import { MessageChannel, type ResourceLimits } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { HandlerModule } from '../../workers/calls.ts';
 import type { LaneTask } from '../../workers/lane.ts';
+import { Turns } from '../connection/turns.ts';
 import type { CodecModule } from '../encoding/codec.ts';
 import type { Failure } from '../wire/failure.ts';
 import { type BudgetOptions, ContextBudget, encoderCost } from './budget.ts';
@@ -28,6 +29,8 @@ export interface LanePoolOptions extends BudgetOptions {
   readonly laneTimeout?: number;
   /** Memory bounds of each worker's JavaScript heap. */
   readonly resourceLimits?: ResourceLimits;
+  /** When what comes from lanes is dealt with; missing: turns of their own. */
+  readonly turns?: Turns;
   /** A lane died and was replaced, or could not be. */
   readonly onLost: (lane: number, error: Error) => void;
   /** A worker failed while no lane ran on it. */
@@ -53,6 +56,7 @@ const LANE_FILE = fileURLToPath(new URL(`../../workers/lane.${EXTENSION}`, impor
 export class LanePool {
   /** The memory of all contexts on these lanes. */
   readonly budget: ContextBudget;
+  readonly #turns: Turns;
   readonly #sweeper: ReturnType<typeof setInterval>;
   readonly #watchdog: ReturnType<typeof setInterval> | undefined;
   /** Ends the worker of a lane. */
@@ -69,6 +73,7 @@ export class LanePool {
 
   constructor(options: LanePoolOptions) {
     this.#options = options;
+    this.#turns = options.turns ?? new Turns(setImmediate);
     // A payload for the cache is compressed on a context of its own, one at a time on each lane.
     const cacheContexts = options.workers * encoderCost('zstd-8mb', { level: options.cacheLevel });
     this.budget = new ContextBudget(options, options.caching ? cacheContexts : 0);
@@ -146,7 +151,8 @@ export class LanePool {
   #open(index: number, deaths: number): void {
     const { port1, port2 } = new MessageChannel();
     const { handlers, cacheLevel, codecs = [], coalesceMs = 0 } = this.#options;
-    const lane = new Lane(index, port1, (error) => this.kill(lane, `its answers broke: ${error}`));
+    const broken = (error: unknown) => this.kill(lane, `its answers broke: ${error}`);
+    const lane = new Lane(index, port1, broken, this.#turns);
     const killer = new AbortController();
     this.#killers.set(lane, killer);
     const openedAtMs = Date.now();

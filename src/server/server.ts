@@ -4,6 +4,7 @@ import { Recorder, type RecordFigures } from '../capture/recorder.ts';
 import { Connection } from '../connection/connection.ts';
 import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import type { Transport } from '../connection/transport.ts';
+import { Turns } from '../connection/turns.ts';
 import type { EncoderOptions } from '../encoding/codec.ts';
 import { nativeCodecs } from '../encoding/native.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
@@ -112,6 +113,8 @@ class LaneServer implements Server {
   readonly #recorder: Recorder | undefined;
   readonly #sessions: Sessions;
   readonly #context: SessionContext;
+  /** The time of this thread, which all connections share. */
+  readonly #turns = new Turns(setImmediate);
   /** Output that waits on any connection. */
   readonly #allOutput: Gate;
   #closing: Promise<void> | undefined;
@@ -121,7 +124,7 @@ class LaneServer implements Server {
     this.#limits = { ...DEFAULT_LIMITS, ...given(options.limits) } as Limits;
     this.#report = reporter(options.onError ?? this.#log.report);
     this.#allOutput = new Gate(options.outputMemory);
-    this.#cache = new ResponseCache(options.cacheBytes);
+    this.#cache = new ResponseCache(options.cacheBytes, this.#turns);
     this.#sessions = new Sessions(options.keepAliveInterval);
     const codecs = new CodecRegistry([
       ...nativeCodecs(),
@@ -133,7 +136,7 @@ class LaneServer implements Server {
     this.#recorder = this.#makeRecorder(commands, codecs);
     // What can be wrong with the options is found before the workers are started, which would outlive the error.
     this.#ownsLanes = lanes === undefined;
-    this.#pool = lanes ?? openLanes(options, commands, this.#report);
+    this.#pool = lanes ?? openLanes(options, commands, this.#report, this.#turns);
     this.#context = this.#makeContext(commands, codecs, encoders);
   }
 
@@ -193,6 +196,7 @@ class LaneServer implements Server {
       maxConnections,
       handshakeMs: this.#limits.idleTimeout,
       keepAliveMs: keepAliveInterval,
+      turns: this.#turns,
       accept: (transport, info) => this.#serve(transport, info),
       report: this.#report,
     });
@@ -240,7 +244,7 @@ class LaneServer implements Server {
   /** Makes a session of a connection: of a socket's, or of any other transport. */
   #serve(transport: Transport, info: ConnectionInfo): void {
     const watched = this.#recorder?.watch(transport) ?? transport;
-    const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#allOutput);
+    const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#allOutput, this.#turns);
     const session = new Session(connection, this.#context, this.#admission(info));
     this.#sessions.add(session);
     session.start();
@@ -269,7 +273,7 @@ class LaneServer implements Server {
   }
 }
 
-function openLanes(options: CheckedOptions, commands: CommandTable, report: Report): LanePool {
+function openLanes(options: CheckedOptions, commands: CommandTable, report: Report, turns: Turns): LanePool {
   const { workers, codecs, coalesceMs, cacheLevel, cacheBytes } = options;
   const { contextMemory, streamIdleTimeout, streamLifetime, laneTimeout, resourceLimits } = options;
   return new LanePool({
@@ -284,6 +288,7 @@ function openLanes(options: CheckedOptions, commands: CommandTable, report: Repo
     streamLifetime,
     laneTimeout,
     resourceLimits,
+    turns,
     onLost: (lane, error) => report(error, { lane }),
     onError: (error) => report(error, {}),
   });
