@@ -1,9 +1,9 @@
 /** `millrace call`: one command, its response on standard output. */
 
 import { once } from 'node:events';
-import { createReadStream } from 'node:fs';
 import type { Command } from 'commander';
 import { fsProblem } from '../files/paths.ts';
+import { streamRegularFile } from '../options/regular-file.ts';
 import { pairs, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import type { Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
@@ -95,7 +95,7 @@ async function writeOut(chunks: AsyncIterable<Uint8Array>, { stdout }: Io): Prom
 /** The bytes of a file or of standard input. */
 async function* readData(name: string, { stdin }: Io): AsyncGenerator<Uint8Array> {
   try {
-    yield* name === '-' ? stdin : createReadStream(name);
+    yield* name === '-' ? stdin : streamRegularFile(name);
   } catch (error) {
     throw new Error(`cannot read ${name === '-' ? 'standard input' : name}: ${fsProblem(error)}`);
   }

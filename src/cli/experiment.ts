@@ -12,6 +12,7 @@ import { checkText } from '../experiment/report/recommend.ts';
 import type { Results } from '../experiment/results/results.ts';
 import type { ExperimentSettings } from '../experiment/run.ts';
 import type { ReadSources } from '../experiment/traffic/sources.ts';
+import { checkRegularFile } from '../options/regular-file.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
 import { makeMeter } from './experiment-meter.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
@@ -182,13 +183,18 @@ function hasGrid(options: ExperimentOptions): boolean {
 export async function loadCodecs(modules: readonly string[] = []): Promise<CodecModule[]> {
   const { extraCodecs } = await import('../encoding/extra.ts');
   const loaded = modules.map(async (path): Promise<CodecModule> => {
-    const { codecs } = await import(pathToFileURL(path).href).catch((error) => {
+    const { codecs } = await loadModule(path).catch((error) => {
       throw new UsageError(`cannot load ${path}: ${messageOf(error)}`);
     });
     if (Array.isArray(codecs?.codecs)) return codecs;
     throw new UsageError(`${path} has no export 'codecs' with codecs in it`);
   });
   return [extraCodecs, ...(await Promise.all(loaded))];
+}
+
+async function loadModule(path: string): Promise<{ codecs?: CodecModule }> {
+  checkRegularFile(path);
+  return import(pathToFileURL(path).href);
 }
 
 function print(results: Results, { out, json }: ExperimentOptions, io: Io): void {

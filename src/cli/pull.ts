@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import type { Client } from '../client/client.ts';
 import type { Pool } from '../client/pool.ts';
 import type { PullProgress, PullResult } from '../files/pull.ts';
-import { MAX_TIMER_MS } from '../options/rules.ts';
+import { MAX_TIMER_MS } from '../wire/timers.ts';
 import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
 import { stopSignal } from './outcome.ts';

@@ -7,6 +7,7 @@ import { LocalDecoders } from '../connection/local-decoders.ts';
 import { Pace } from '../connection/pace.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { given } from '../options/rules.ts';
+import { announcedOf, windowOf } from '../reactor/announced.ts';
 import { type ClientAction, ClientReactor } from '../reactor/client.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
 import { CommandError, ConnectionError } from '../wire/errors.ts';
@@ -21,6 +22,7 @@ import {
   saysNotStarted,
 } from '../wire/payloads.ts';
 import { asError } from '../wire/thrown.ts';
+import { after, every, unref } from '../wire/timers.ts';
 import type { ClientEvents, ClientState, ClientStats } from './client.ts';
 import { argumentsOf } from './command.ts';
 import { DataSender } from './command-data.ts';
@@ -72,6 +74,8 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   #newestId = 0;
   #framesReceived = 0;
   #ending = false;
+  /** The server has said that it takes nothing new. */
+  #goneAway = false;
   #closeReason: Error | undefined;
   /** Runs out once what close() has let go on must end. */
   #graceTimer: ReturnType<typeof setTimeout> | undefined;
@@ -81,10 +85,10 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   constructor(transport: Transport, codecs: CodecRegistry, options: ClientOptions) {
     const limits = { ...DEFAULT_LIMITS, maxStreamBegins: MAX_STREAM_BEGINS, ...given(options.limits ?? {}) };
-    const { connectionWindow } = options;
+    const connectionWindow = options.connectionWindow && windowOf(options.connectionWindow);
     this.#codecs = codecs;
     this.#options = options;
-    this.requestWindow = options.requestWindow ?? DEFAULT_REQUEST_WINDOW;
+    this.requestWindow = windowOf(options.requestWindow ?? DEFAULT_REQUEST_WINDOW);
     this.server = new ServerSettings(!options.plain);
     this.#unread = new UnreadBytes(options.maxUnread ?? DEFAULT_MAX_UNREAD);
     this.#connection = new Connection(transport, limits, PLAIN_STREAM);
@@ -167,10 +171,11 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   /** A response that nobody reads on would keep the connection for ever. */
   #watchEnd(): void {
-    this.#endWatch ??= setInterval(() => {
-      for (const request of this.#reactor.requests()) if (request.stands()) request.drop(unread());
-    }, this.#connection.limits.idleTimeout);
-    (this.#endWatch as { unref?: () => void }).unref?.();
+    this.#endWatch ??= unref(
+      every(this.#connection.limits.idleTimeout, () => {
+        for (const request of this.#reactor.requests()) if (request.stands()) request.drop(unread());
+      }),
+    );
   }
 
   /** Drops the connection now; requests in flight fail. */
@@ -189,8 +194,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   #afterGrace(delayMs: number, run: () => void): void {
     clearTimeout(this.#graceTimer);
-    this.#graceTimer = setTimeout(run, delayMs);
-    (this.#graceTimer as { unref?: () => void }).unref?.();
+    this.#graceTimer = unref(after(delayMs, run));
   }
 
   // ------------------------------------------------------------------- what requests need (RequestOwner)
@@ -247,6 +251,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     }
     if (request.over) return;
     if (this.#refuseReason !== undefined) request.fail(notStarted(this.#refuseReason));
+    else if (this.server.maxConcurrentRequests === 0) request.fail(takesNone());
     else if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.add(request);
     else this.#send(request);
   }
@@ -288,7 +293,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     const { profiles = this.#codecs.profiles(), connectionWindow } = this.#options;
     const settings: SenderSettings = {
       contentEncodings: [...profiles],
-      maxFrameSize: limits.maxPayload,
+      ...announcedOf(limits),
       requestWindow: this.requestWindow,
       ...(connectionWindow === undefined ? {} : { connectionWindow }),
       extensions: [...EXTENSIONS],
@@ -374,6 +379,9 @@ export class ClientConnection implements FrameOwner, RequestOwner {
         return action.request.tell(action.request.options.onProgress, action.progress);
       case 'settings':
         this.#connection.peerTakes(action.settings.maxFrameSize);
+        this.#cancels.atMost(action.settings.maxCancels);
+        this.#credits.atMost(action.settings.maxCredits);
+        this.pings.atMost(action.settings.maxPings);
         this.server.take(action.settings);
         return this.#data.announced(action.settings);
       case 'credit':
@@ -406,7 +414,8 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     this.#refuseReason ??= reason;
     for (const request of this.#takeQueued()) request.fail(notStarted(reason));
     this.#refuseAfter(lastRequestId);
-    this.events.emit('goaway', { reason });
+    if (!this.#goneAway) this.events.emit('goaway', { reason });
+    this.#goneAway = true;
   }
 
   /**
@@ -465,6 +474,14 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 function unread(): CommandError {
   return new CommandError('cancelled: nobody reads the response, and the client is closed', {
     code: 'cancelled',
+  });
+}
+
+/** Nobody waits for a turn that cannot come: settings are sent once. */
+function takesNone(): CommandError {
+  return new CommandError('maxConcurrentRequests: the server takes no requests', {
+    code: 'overloaded',
+    notStarted: true,
   });
 }
 

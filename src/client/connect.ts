@@ -13,6 +13,7 @@ import { arrayOf, checkOptions, milliseconds, oneOf, type Rules, signal } from '
 import { clientTls } from '../options/tls.ts';
 import { SocketTransport } from '../transport/socket.ts';
 import { ConnectionError, type ConnectionErrorCode } from '../wire/errors.ts';
+import { after } from '../wire/timers.ts';
 import { type Client, makeClient } from './client.ts';
 import { CLIENT_RULES, type ClientOptions } from './options.ts';
 import type { AnyCommands } from './typed.ts';
@@ -67,10 +68,10 @@ export async function connect<Commands = AnyCommands>(
   let client: Client | undefined;
   const giveUp = () => (client ?? socket).destroy(signal?.reason);
   signal?.addEventListener('abort', giveUp, { once: true });
-  const timer = setTimeout(() => {
+  const timer = after(timeoutMs, () => {
     if (client === undefined) socket.destroy(notOpenWithin(timeoutMs, socket));
     else client.destroy(silentFor(timeoutMs, name, client));
-  }, timeoutMs);
+  });
   try {
     await opened(socket, name, tls !== undefined);
     client = makeClient(

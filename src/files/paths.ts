@@ -5,6 +5,8 @@
  * A path is relative, its parts separated by '/', and names something strictly below the folder it is relative to.
  */
 
+import { NOT_A_FILE } from '../options/regular-file.ts';
+
 /** Longest path, in UTF-16 units; systems with a limit of their own have it at 4 096 bytes or below. */
 export const MAX_PATH_LENGTH = 4096;
 
@@ -81,6 +83,7 @@ const FS_PROBLEMS: Record<string, string> = {
   ENOENT: 'no such file',
   ENOTDIR: 'no such file',
   EISDIR: 'not a file',
+  [NOT_A_FILE]: 'not a file',
   EACCES: 'permission denied',
   EPERM: 'permission denied',
   ELOOP: 'too many links on the way',

@@ -130,7 +130,8 @@ export class PullJob {
     const loop = async () => {
       while (next < work.length && !this.#stop.signal.aborted) await run(work[next++]);
     };
-    const loops = Math.min(inFlight, maxConcurrentRequests, work.length);
+    // A server that takes none says so to the one that asks.
+    const loops = Math.min(inFlight, Math.max(1, maxConcurrentRequests), work.length);
     // No loop rejects: all have let go of their files when this resolves.
     await Promise.all(Array.from({ length: loops }, loop));
     this.#stop.signal.throwIfAborted();

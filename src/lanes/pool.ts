@@ -8,6 +8,7 @@ import type { LaneTask } from '../../workers/lane.ts';
 import { Turns } from '../connection/turns.ts';
 import type { CodecModule } from '../encoding/codec.ts';
 import type { Failure } from '../wire/failure.ts';
+import { after, every } from '../wire/timers.ts';
 import { type BudgetOptions, ContextBudget, encoderCost } from './budget.ts';
 import { Lane } from './lane.ts';
 import { within } from './within.ts';
@@ -77,7 +78,7 @@ export class LanePool {
     // A payload for the cache is compressed on a context of its own, one at a time on each lane.
     const cacheContexts = options.workers * encoderCost('zstd-8mb', { level: options.cacheLevel });
     this.budget = new ContextBudget(options, options.caching ? cacheContexts : 0);
-    this.#sweeper = setInterval(() => this.budget.sweep(performance.now()), this.budget.sweepPeriodMs);
+    this.#sweeper = every(this.budget.sweepPeriodMs, () => this.budget.sweep(performance.now()));
     this.#sweeper.unref();
     this.#piscina = new Piscina<LaneTask, void>({
       filename: LANE_FILE,
@@ -92,7 +93,7 @@ export class LanePool {
     });
     this.#piscina.on('error', (error) => options.onError?.(error));
     if (options.laneTimeout !== undefined) {
-      this.#watchdog = setInterval(() => this.#checkBeats(), options.laneTimeout / BEATS).unref();
+      this.#watchdog = every(options.laneTimeout / BEATS, () => this.#checkBeats()).unref();
     }
     for (let index = 0; index < options.workers; index++) this.#open(index, 0);
   }
@@ -185,10 +186,10 @@ export class LanePool {
     this.#options.onLost(lane.index, error);
     const young = Date.now() - openedAtMs < YOUNG_MS;
     const delayMs = young ? Math.min(50 * 2 ** deaths, MAX_DELAY_MS) : 0;
-    const reopening = setTimeout(() => {
+    const reopening = after(delayMs, () => {
       this.#reopening.delete(reopening);
       this.#open(lane.index, young ? deaths + 1 : 0);
-    }, delayMs);
+    });
     this.#reopening.add(reopening);
   }
 }

@@ -1,5 +1,6 @@
 /** Where errors go that nobody has asked to be told of: the console, not faster than it can be read. */
 
+import { after } from '../wire/timers.ts';
 import type { ErrorContext } from './options.ts';
 
 const PERIOD_MS = 1000;
@@ -29,7 +30,7 @@ export class ErrorLog {
   }
 
   #write(error: unknown, about: ErrorContext, also: string): void {
-    this.#timer = setTimeout(() => this.#writeLast(), PERIOD_MS).unref();
+    this.#timer = after(PERIOD_MS, () => this.#writeLast()).unref();
     console.error(`millrace: ${placeOf(about)}`, shown(error, about), also);
   }
 

@@ -3,7 +3,7 @@
 import type { ContextShape } from '../lanes/budget.ts';
 import type { RouterOptions } from '../lanes/router.ts';
 import { frameSizeWithin } from '../wire/frame.ts';
-import { ErrorDetail, errorDetailFor, type SenderSettings } from '../wire/payloads.ts';
+import { ErrorDetail, EXTENSIONS, errorDetailFor, type SenderSettings } from '../wire/payloads.ts';
 
 /** What a server has to offer to all its peers. */
 export interface Offer {
@@ -33,7 +33,12 @@ export class Negotiation {
 
   /** The peer has announced its settings. */
   take(announced: SenderSettings): void {
-    this.#announced = announced;
+    // Of its lists what we know is kept: they may hold a thousand names.
+    this.#announced = {
+      ...announced,
+      contentEncodings: announced.contentEncodings?.filter((name) => this.#offer.encodable.includes(name)),
+      extensions: announced.extensions?.filter((name) => EXTENSIONS.includes(name)),
+    };
     this.errorDetail = errorDetailFor(announced.extensions);
   }
 

@@ -1,7 +1,7 @@
 /** The server: listens, owns the lanes, the commands and the cache, and makes a session of every connection. */
 
 import { Recorder, type RecordFigures } from '../capture/recorder.ts';
-import { Connection } from '../connection/connection.ts';
+import { Connection, type Shared } from '../connection/connection.ts';
 import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import type { Transport } from '../connection/transport.ts';
 import { Turns } from '../connection/turns.ts';
@@ -22,6 +22,7 @@ import {
   string,
 } from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
+import { InputBudget } from '../reactor/input-budget.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { asError, describe, watchRejection } from '../wire/thrown.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
@@ -113,18 +114,18 @@ class LaneServer implements Server {
   readonly #recorder: Recorder | undefined;
   readonly #sessions: Sessions;
   readonly #context: SessionContext;
-  /** The time of this thread, which all connections share. */
-  readonly #turns = new Turns(setImmediate);
-  /** Output that waits on any connection. */
-  readonly #allOutput: Gate;
+  /** The time of this thread, and memory for what waits to be written and what has been read. */
+  readonly #shared: Shared;
   #closing: Promise<void> | undefined;
 
   constructor(options: CheckedOptions, lanes: LanePool | undefined) {
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...given(options.limits) } as Limits;
     this.#report = reporter(options.onError ?? this.#log.report);
-    this.#allOutput = new Gate(options.outputMemory);
-    this.#cache = new ResponseCache(options.cacheBytes, this.#turns);
+    const turns = new Turns(setImmediate);
+    const output = new Gate(options.outputMemory);
+    this.#shared = { turns, output, input: new InputBudget(options.inputMemory) };
+    this.#cache = new ResponseCache(options.cacheBytes, turns);
     this.#sessions = new Sessions(options.keepAliveInterval);
     const codecs = new CodecRegistry([
       ...nativeCodecs(),
@@ -136,7 +137,7 @@ class LaneServer implements Server {
     this.#recorder = this.#makeRecorder(commands, codecs);
     // What can be wrong with the options is found before the workers are started, which would outlive the error.
     this.#ownsLanes = lanes === undefined;
-    this.#pool = lanes ?? openLanes(options, commands, this.#report, this.#turns);
+    this.#pool = lanes ?? openLanes(options, commands, this.#report, this.#shared.turns);
     this.#context = this.#makeContext(commands, codecs, encoders);
   }
 
@@ -174,7 +175,7 @@ class LaneServer implements Server {
   }
 
   stats(): Promise<ServerStats> {
-    return statsOf(this.#pool, this.#cache, this.#sessions);
+    return statsOf(this.#pool, this.#cache, this.#sessions, this.#shared.input);
   }
 
   /** Commands that cannot run are found before anybody can ask for them. */
@@ -196,7 +197,7 @@ class LaneServer implements Server {
       maxConnections,
       handshakeMs: this.#limits.idleTimeout,
       keepAliveMs: keepAliveInterval,
-      turns: this.#turns,
+      turns: this.#shared.turns,
       accept: (transport, info) => this.#serve(transport, info),
       report: this.#report,
     });
@@ -244,7 +245,7 @@ class LaneServer implements Server {
   /** Makes a session of a connection: of a socket's, or of any other transport. */
   #serve(transport: Transport, info: ConnectionInfo): void {
     const watched = this.#recorder?.watch(transport) ?? transport;
-    const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#allOutput, this.#turns);
+    const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#shared);
     const session = new Session(connection, this.#context, this.#admission(info));
     this.#sessions.add(session);
     session.start();

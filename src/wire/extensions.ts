@@ -100,7 +100,15 @@ export interface SenderSettings {
   readonly connectionWindow?: number;
   /** Names of frame types of part C that it takes. */
   readonly extensions?: readonly string[];
+  /** Frames of one kind that it takes in a second, where that is less than by default (protocol B-limits). */
+  readonly maxCancels?: number;
+  readonly maxCredits?: number;
+  readonly maxPings?: number;
+  readonly maxStreamBegins?: number;
 }
+
+/** What settings say of frames in a second. */
+export const RATES = ['maxCancels', 'maxCredits', 'maxPings', 'maxStreamBegins'] as const;
 
 /** Bytes of a sender-settings payload (protocol C2). */
 export const MAX_SENDER_SETTINGS = 4096;
@@ -128,6 +136,8 @@ export function decodeSenderSettings(payload: Uint8Array): SenderSettings {
     settings.connectionWindow = count(json, 'connectionWindow', 0, Number.MAX_SAFE_INTEGER);
   }
   if (json.extensions !== undefined) settings.extensions = nameList(json, 'extensions');
+  for (const rate of RATES)
+    if (json[rate] !== undefined) settings[rate] = count(json, rate, 1, Number.MAX_SAFE_INTEGER);
   return settings;
 }
 

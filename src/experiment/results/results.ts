@@ -3,9 +3,9 @@
  * thread, MB are 10^6 bytes. `version` changes when a reader has to.
  */
 
-import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { problemOf } from '../../files/paths.ts';
+import { readRegularFile } from '../../options/regular-file.ts';
 import { CELL, cellName } from '../grid/cell.ts';
 
 export const RESULTS_VERSION = 3;
@@ -213,7 +213,7 @@ export function doneCells(cells: readonly CellResult[]): DoneCell[] {
 export function readResults(path: string): Results {
   let content: unknown;
   try {
-    content = JSON.parse(readFileSync(path, 'utf8'));
+    content = JSON.parse(readRegularFile(path).toString());
   } catch (error) {
     throw new Error(`${path}: ${problemOf(error)}`, { cause: error });
   }
