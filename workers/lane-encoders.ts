@@ -8,6 +8,7 @@ import { encodeStreamSettings, encodeUtf8 } from '../src/wire/payloads.ts';
 import { errorText } from '../src/wire/thrown.ts';
 import { type BatchWriter, type EncoderSetup, FrameFlag, Op, packPieces } from './batch.ts';
 import type { LaneOutput } from './lane-output.ts';
+import type { TraceWriter } from './trace-writer.ts';
 
 interface EncoderSlot {
   readonly streamId: number;
@@ -22,6 +23,8 @@ interface EncoderSlot {
   begun: boolean;
   /** The stream is to end with the next response that ends on it. */
   renew: boolean;
+  /** Number of the encoder as what may end the thread. */
+  readonly suspect: number;
   seconds: number;
 }
 
@@ -36,18 +39,20 @@ const NOTHING = new Uint8Array(0);
 export class LaneEncoders {
   readonly #codecs: CodecRegistry;
   readonly #output: LaneOutput;
+  readonly #trace: TraceWriter;
   readonly #slots = new Map<number, EncoderSlot>();
 
-  constructor(codecs: CodecRegistry, output: LaneOutput) {
+  constructor(codecs: CodecRegistry, output: LaneOutput, trace: TraceWriter) {
+    this.#trace = trace;
     this.#codecs = codecs;
     this.#output = output;
   }
 
   open(slot: number, setup: EncoderSetup): void {
-    const { streamId, profile, frameSize, perRequest, level, windowLog, tuning } = setup;
+    const { streamId, profile, frameSize, perRequest, level, windowLog, tuning, suspect } = setup;
     const codec = profile === 'identity' ? undefined : this.#codecs.get(profile);
     const asked = { level, windowLog, tuning };
-    const makeContext = () => this.#makeContext(slot, codec, asked);
+    const makeContext = () => this.#trace.during(suspect, () => this.#makeContext(slot, codec, asked));
     this.#slots.set(slot, {
       streamId,
       profile,
@@ -58,6 +63,7 @@ export class LaneEncoders {
       failed: new Set(),
       begun: false,
       renew: false,
+      suspect,
       seconds: 0,
     });
   }
@@ -138,7 +144,11 @@ export class LaneEncoders {
       const room = checkedBound(encoder, payload.length) + FINISH_BOUND;
       writer = this.#output.room(HEADER_SIZE + room);
       const started = performance.now();
-      length = checkedLength(encoder.encode(payload, writer.bytes, writer.end + HEADER_SIZE), room);
+      const { bytes, end } = writer;
+      const encoded = this.#trace.during(slot.suspect, () =>
+        encoder.encode(payload, bytes, end + HEADER_SIZE),
+      );
+      length = checkedLength(encoded, room);
       slot.seconds += (performance.now() - started) / 1000;
     } catch (error) {
       slot.begun = false;

@@ -12,10 +12,15 @@ import { decodeUtf8 } from '../wire/utf8.ts';
 import { type ContextBudget, decoderCost } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { LanePool } from './pool.ts';
+import type { Pass, Quarantine } from './quarantine.ts';
 
 const NO_MEMORY: Failure = {
   code: 'overloaded',
   message: 'contextMemory: the server has no memory left for another decoder',
+};
+const HELD: Failure = {
+  code: 'overloaded',
+  message: 'quarantine: decoders of this encoding keep ending their workers',
 };
 const NO_LANE: Failure = { code: 'overloaded', message: 'no worker to decode on' };
 
@@ -31,6 +36,9 @@ class LaneDecoder implements SlotOwner {
   /** Finds that window before a lane takes memory for it; undefined where any profile has but one. */
   readonly #walker: ZstdWalker | undefined;
   readonly #tickets: Ticket[] = [];
+  /** Its leave to run; undefined: it has none. */
+  readonly #pass: Pass | undefined;
+  #decoded = false;
   readonly #settle: (ticket: Ticket, error: DecodeError | undefined) => void;
   #lost: Failure | undefined;
   #closed = false;
@@ -38,7 +46,7 @@ class LaneDecoder implements SlotOwner {
   constructor(
     lane: Lane | undefined,
     setup: DecoderSetup,
-    budget: ContextBudget,
+    { budget, quarantine }: { budget: ContextBudget; quarantine: Quarantine },
     settle: (ticket: Ticket, error?: DecodeError) => void,
   ) {
     this.#lane = lane;
@@ -47,7 +55,9 @@ class LaneDecoder implements SlotOwner {
     this.#settle = settle;
     this.#slot = lane?.open(this) ?? -1;
     if (setup.profile === ZSTD) this.#walker = new ZstdWalker(setup.maxWindowSize);
-    if (lane === undefined) this.#lost = NO_LANE;
+    this.#pass = quarantine.admit(setup.suspect);
+    if (this.#pass === undefined) this.#lost = HELD;
+    else if (lane === undefined) this.#lost = NO_LANE;
     else {
       this.#account(this.#walker === undefined ? setup.maxWindowSize : 0);
       if (this.#lost === undefined) lane.addJson(Op.openDecoder, this.#slot, setup);
@@ -66,6 +76,7 @@ class LaneDecoder implements SlotOwner {
     this.#giveBack();
     if (this.#closed) return;
     this.#closed = true;
+    this.#pass?.end(this.#decoded);
     this.#lane?.close(this.#slot, true);
   }
 
@@ -74,6 +85,7 @@ class LaneDecoder implements SlotOwner {
   onRecord(record: BatchReader): void {
     const ticket = this.#tickets.shift();
     if (ticket === undefined) return;
+    this.#decoded = true;
     if (record.op === Op.decoded) {
       ticket.payload = record.payload.slice();
       this.#settle(ticket, undefined);
@@ -166,10 +178,18 @@ export class LaneDecoders implements Decoders {
 
   open(streamId: number, profile: string, settings: Uint8Array): void {
     const { maxDecodedSize, maxDecodedRatio, maxWindowSize } = this.#limits;
-    const setup = { profile, settings: [...settings], maxDecodedSize, maxDecodedRatio, maxWindowSize };
+    const suspect = this.#pool.quarantine.numberOf('decoder', profile);
+    const setup = {
+      profile,
+      settings: [...settings],
+      maxDecodedSize,
+      maxDecodedRatio,
+      maxWindowSize,
+      suspect,
+    };
     this.#enqueue(0, () => {
       const lane = this.#pool.leastUsed();
-      this.#open.set(streamId, new LaneDecoder(lane, setup, this.#pool.budget, this.#settled));
+      this.#open.set(streamId, new LaneDecoder(lane, setup, this.#pool, this.#settled));
     });
   }
 

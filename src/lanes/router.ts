@@ -82,7 +82,7 @@ export class Router {
   #linkProbe: LinkProbe | undefined;
   /** Runs calls whose output is not encoded. */
   readonly #unencodedCalls = new Place(-1, undefined);
-  /** Requests that wait for a place, oldest first. */
+  /** Requests that wait for a place, or for a lane, oldest first. */
   readonly #waiting = new Map<number, () => void>();
   #closed = false;
   #pastStreams: StreamFigures[] = [];
@@ -155,6 +155,10 @@ export class Router {
     }
     // Without memory for a context the response is not encoded; a handler in a lane still needs a stream there.
     const stream = this.#streamAt(place) ?? (inLane ? this.#streamAt(this.#unencodedCalls) : undefined);
+    if (stream === undefined && inLane && this.#pool.whenOpen(this.#startWaiting)) {
+      this.#waiting.set(requestId, () => this.acquire(requestId, query, sensitive, inLane, use));
+      return;
+    }
     stream?.use(requestId);
     place.responses++;
     use(stream);
@@ -190,6 +194,7 @@ export class Router {
   close(): void {
     this.#closed = true;
     this.#waiting.clear();
+    this.#pool.stopWaiting(this.#startWaiting);
     this.cacheStreams.close();
     for (const place of [...this.#places, this.#unencodedCalls]) {
       if (place.stream === undefined) continue;
@@ -234,10 +239,17 @@ export class Router {
     if (lane === undefined) return undefined;
     const { windowLog, tuning, frameSize, perRequest } = this.#options;
     const profile = place === this.#unencodedCalls ? 'identity' : this.#options.profile;
-    const { budget } = this.#pool;
+    const { budget, quarantine } = this.#pool;
+    const suspect = quarantine.numberOf('encoder', profile);
+    const pass = quarantine.admit(suspect);
+    if (pass === undefined) return undefined;
     const context = budget.takeEncoder(profile, { level: place.level, windowLog, tuning });
-    if (context === undefined) return undefined;
+    if (context === undefined) {
+      pass.end(false);
+      return undefined;
+    }
     const setup = {
+      suspect,
       streamId: place.lostId ?? this.#ids.take(),
       profile,
       frameSize,
@@ -251,6 +263,7 @@ export class Router {
       setup,
       budget,
       context.cost,
+      pass,
       this.#events,
       (stream, ended) => this.#release(place, stream, ended),
       this.#laneProbe,
@@ -268,6 +281,13 @@ export class Router {
     else place.lostId = stream.id;
     this.#useFreePlaces();
   }
+
+  /** A lane has been opened. */
+  readonly #startWaiting = (): void => {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const [, start] of waiting) start();
+  };
 
   /** A request that finds no lane or no memory leaves its place free for the next one: nobody else would wake that. */
   #useFreePlaces(): void {

@@ -7,6 +7,7 @@ import type { RecordOptions } from '../capture/recorder.ts';
 import { type CodecModule, TUNINGS, type Tuning } from '../encoding/codec.ts';
 import { availableMemory } from '../lanes/memory.ts';
 import { MAX_STREAMS, POLICY_NAMES, type Policy, type PolicyName } from '../lanes/policy.ts';
+import type { QuarantineOptions } from '../lanes/quarantine.ts';
 import { codecModule } from '../options/codecs.ts';
 import {
   arrayOf,
@@ -86,6 +87,11 @@ export interface ServerOptions {
   streamLifetime?: number;
   /** Milliseconds that a worker may give no sign of life before it is ended, its streams with it; default 10 000. */
   laneTimeout?: number;
+  /**
+   * When a command whose calls keep ending their workers is held: its calls then fail at once, with the code `overloaded`,
+   * until it is tried again, one call at a time.
+   */
+  quarantine?: QuarantineOptions;
   /** Memory bounds of each worker's JavaScript heap, as node:worker_threads takes them; default: Node's own. */
   resourceLimits?: ResourceLimits;
   /**
@@ -117,6 +123,8 @@ export interface ErrorContext {
   remote?: string;
   lane?: number;
   recording?: true;
+  /** Of what a worker died, or what ran on it: `command 'x'`, `decoder 'zlib'`; one command is `command`, too. */
+  suspects?: string[];
 }
 
 /** Memory bounds as node:worker_threads knows them. */
@@ -151,6 +159,12 @@ const RULES: Rules<ServerOptions> = {
   streamIdleTimeout: milliseconds,
   streamLifetime: milliseconds,
   laneTimeout: milliseconds,
+  quarantine: nested({
+    deaths: integer(1, 1000),
+    withinMs: milliseconds,
+    firstMs: milliseconds,
+    mostMs: milliseconds,
+  } satisfies Rules<QuarantineOptions>),
   resourceLimits: nested(RESOURCE_LIMITS),
   keepAliveInterval: millisecondsOr0,
   tls: serverTls,

@@ -10,6 +10,7 @@ import { CodecRegistry } from '../encoding/registry.ts';
 import { ResponseCache } from '../lanes/cache.ts';
 import { defaultStreams, MAX_STREAMS, makePolicy } from '../lanes/policy.ts';
 import { LanePool } from '../lanes/pool.ts';
+import type { Suspect } from '../lanes/quarantine.ts';
 import { placeOf } from '../options/place.ts';
 import {
   arrayOf,
@@ -271,7 +272,8 @@ class LaneServer implements Server {
 
 function openLanes(options: CheckedOptions, commands: CommandTable, report: Report): LanePool {
   const { workers, codecs, coalesceMs, cacheLevel, cacheBytes } = options;
-  const { contextMemory, streamIdleTimeout, streamLifetime, laneTimeout, resourceLimits } = options;
+  const { contextMemory, streamIdleTimeout, streamLifetime, laneTimeout, quarantine, resourceLimits } =
+    options;
   return new LanePool({
     workers,
     handlers: commands.modules,
@@ -283,10 +285,19 @@ function openLanes(options: CheckedOptions, commands: CommandTable, report: Repo
     streamIdleTimeout,
     streamLifetime,
     laneTimeout,
+    quarantine: quarantine && given(quarantine),
     resourceLimits,
-    onLost: (lane, error) => report(error, { lane }),
+    onLost: (lane, error, suspects) => report(error, { lane, ...contextOf(suspects) }),
     onError: (error) => report(error, {}),
   });
+}
+
+/** What a worker died of, as error hooks are told. */
+function contextOf(suspects: readonly Suspect[]): ErrorContext {
+  if (suspects.length === 0) return {};
+  const [{ kind, name }] = suspects;
+  const names = { suspects: suspects.map((each) => `${each.kind} '${each.name}'`) };
+  return suspects.length === 1 && kind === 'command' ? { command: name, ...names } : names;
 }
 
 /** What an error hook itself throws must not meet the code that reports. */

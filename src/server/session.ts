@@ -65,6 +65,11 @@ const UNENCODED: Failure = {
   code: 'internal',
   message: 'internal error: the response could not be encoded',
 };
+/** Nothing of the request has run, but what was sent of its data is lost. */
+const NOT_BEGUN: Failure = {
+  code: 'overloaded',
+  message: 'the worker died before the command began',
+};
 const SHUTTING_DOWN: Failure = { code: 'shutting-down', message: 'server is shutting down' };
 
 export class Session implements FrameOwner, InputSource, StreamEvents {
@@ -438,8 +443,14 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   #lose(requestId: number, failure: Failure): void {
     const request = this.#requests.get(requestId);
     if (request === undefined) return;
-    this.sendError(requestId, failure);
-    request.lose(failure);
+    if (request.retract()) {
+      // Other streams of the connection may have been on that lane: they hear of it first.
+      queueMicrotask(() => this.#dispatch.again(request));
+      return;
+    }
+    const told = request.begun ? failure : NOT_BEGUN;
+    this.sendError(requestId, told);
+    request.lose(told);
   }
 
   // ----------------------------------------------------------------------------- when to read (InputSource)

@@ -3,6 +3,7 @@
 import type { ResponseCache } from '../lanes/cache.ts';
 import type { StreamFigures } from '../lanes/figures.ts';
 import type { LanePool } from '../lanes/pool.ts';
+import type { QuarantineRow } from '../lanes/quarantine.ts';
 import type { Sessions } from './sessions.ts';
 
 export interface ServerStats {
@@ -12,6 +13,8 @@ export interface ServerStats {
   connections: number;
   /** Encoding contexts: bytes they are accounted with, their budget, and how often it ran out. */
   contexts: { bytes: number; limit: number; givenUp: number; shrunk: number; refused: number };
+  /** What has ended workers: commands, or encoders and decoders of a profile. */
+  quarantine: QuarantineRow[];
 }
 
 /** Figures of one lane since it opened. */
@@ -49,6 +52,7 @@ export async function statsOf(
     cache: { entries, bytes, hits, misses },
     connections: sessions.count,
     contexts: { bytes: budget.used, limit: budget.limit, ...budget.counts },
+    quarantine: pool.quarantine.rows,
   };
 }
 
