@@ -12,7 +12,7 @@
 
 /** What a record asks for. Main thread → lane up to 31, lane → main thread from 32. */
 export const Op = {
-  /** Payload: JSON {@link EncoderSetup}. Slot gets an encoder. */
+  /** Payload: JSON {@link EncoderSetup}. Slot gets an encoder, in place of the one that it may have: the stream begins afresh. */
   openEncoder: 1,
   /** Payload is encoded on the slot and comes back as `frame`. */
   encode: 2,
@@ -141,6 +141,10 @@ export interface EncoderSetup {
   level?: number;
   windowLog?: number;
   tuning?: 'records';
+  /** ID of the dictionary, one of the lane's. */
+  dictionary?: string;
+  /** No context of its own: one encoder does for all slots that want the same. */
+  contextFree?: boolean;
   /** Number of the encoder as what may end the thread (trace.ts). */
   suspect: number;
 }

@@ -15,8 +15,9 @@ import {
   type Decoder,
   type DecoderLimits,
 } from '../src/encoding/codec.ts';
+import type { Dictionary } from '../src/encoding/dictionary.ts';
 import { foreign } from '../src/encoding/foreign.ts';
-import { nativeCodecs } from '../src/encoding/native.ts';
+import { nativeCodecs, nativeZstdDict } from '../src/encoding/native.ts';
 import { CodecRegistry } from '../src/encoding/registry.ts';
 import { compressWhole } from '../src/encoding/whole.ts';
 import { decodeUtf8 } from '../src/wire/payloads.ts';
@@ -39,6 +40,8 @@ export interface LaneTask {
   codecs: Pick<CodecModule, 'url' | 'export'>[];
   /** Milliseconds for which a call's output may wait for more of it; 0: until the end of the tick. */
   coalesceMs: number;
+  /** Dictionaries that encoders and decoders may name. */
+  dictionaries: readonly Dictionary[];
   /** Memory of the lane's {@link Trace}. */
   trace: SharedArrayBuffer;
 }
@@ -229,6 +232,8 @@ function decoderOf(codec: Codec, limits: DecoderLimits, settings: readonly numbe
 /** The pool task. */
 export default async function lane(task: LaneTask): Promise<void> {
   await Promise.all(task.codecs.map(register));
+  if (task.dictionaries.length > 0)
+    codecs.register(nativeZstdDict(new Map(task.dictionaries.map((each) => [each.id, each]))));
   await new LaneThread(task).run();
 }
 

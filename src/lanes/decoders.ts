@@ -2,10 +2,12 @@
 
 import { type BatchReader, type DecoderSetup, Op, unpackPieces } from '../../workers/batch.ts';
 import { DecodeError } from '../encoding/codec.ts';
+import { zstdNumberOf } from '../encoding/dictionary.ts';
 import { mostDecoded } from '../encoding/output.ts';
-import { ZSTD } from '../encoding/profiles.ts';
+import { dictionaryNamedIn, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import { ZstdWalker } from '../encoding/zstd-blocks.ts';
 import type { Decoders, Ticket } from '../reactor/incoming.ts';
+import { ProtocolError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
 import type { Limits } from '../wire/limits.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
@@ -46,6 +48,7 @@ class LaneDecoder implements SlotOwner {
   constructor(
     lane: Lane | undefined,
     setup: DecoderSetup,
+    walker: ZstdWalker | undefined,
     { budget, quarantine }: { budget: ContextBudget; quarantine: Quarantine },
     settle: (ticket: Ticket, error?: DecodeError) => void,
   ) {
@@ -54,7 +57,7 @@ class LaneDecoder implements SlotOwner {
     this.#budget = budget;
     this.#settle = settle;
     this.#slot = lane?.open(this) ?? -1;
-    if (setup.profile === ZSTD) this.#walker = new ZstdWalker(setup.maxWindowSize);
+    this.#walker = walker;
     this.#pass = quarantine.admit(setup.suspect);
     if (this.#pass === undefined) this.#lost = HELD;
     else if (lane === undefined) this.#lost = NO_LANE;
@@ -178,6 +181,7 @@ export class LaneDecoders implements Decoders {
 
   open(streamId: number, profile: string, settings: Uint8Array): void {
     const { maxDecodedSize, maxDecodedRatio, maxWindowSize } = this.#limits;
+    const walker = this.#walker(profile, settings);
     const suspect = this.#pool.quarantine.numberOf('decoder', profile);
     const setup = {
       profile,
@@ -189,8 +193,19 @@ export class LaneDecoders implements Decoders {
     };
     this.#enqueue(0, () => {
       const lane = this.#pool.leastUsed();
-      this.#open.set(streamId, new LaneDecoder(lane, setup, this.#pool, this.#settled));
+      this.#open.set(streamId, new LaneDecoder(lane, setup, walker, this.#pool, this.#settled));
     });
+  }
+
+  /** @throws ProtocolError when the stream names a dictionary that we do not hold (protocol C9). */
+  #walker(profile: string, settings: Uint8Array): ZstdWalker | undefined {
+    const { maxWindowSize } = this.#limits;
+    if (profile === ZSTD) return new ZstdWalker(maxWindowSize);
+    if (profile !== ZSTD_DICT) return undefined;
+    const dictionary = this.#pool.dictionaries.get(dictionaryNamedIn(settings));
+    if (dictionary === undefined)
+      throw new ProtocolError('unknown-dictionary', 'a stream with a dictionary that is not held here');
+    return new ZstdWalker(maxWindowSize, zstdNumberOf(dictionary.bytes));
   }
 
   decode(streamId: number, ticket: Ticket): undefined {

@@ -52,7 +52,9 @@ const MAX_BACKLOG = 1024 * 1024;
 export class LaneStream implements SlotOwner, IdleContext {
   readonly lane: Lane;
   readonly id: number;
-  readonly profile: string;
+  profile: string;
+  /** It keeps nothing from one payload to the next. */
+  readonly contextFree: boolean;
   readonly writer: Writer;
   readonly slot: number;
   readonly #flow: ConnectionFlow;
@@ -102,6 +104,7 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.id = setup.streamId;
     this.#perRequest = setup.perRequest;
     this.profile = setup.profile;
+    this.contextFree = setup.contextFree ?? false;
     this.writer = connection.writer;
     this.#flow = connection.flow;
     this.backlog = new Backlog(MAX_BACKLOG, connection.flow.output);
@@ -110,6 +113,12 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.slot = lane.open(this);
     lane.addJson(Op.openEncoder, this.slot, setup);
     if (cost > 0) budget.hold(this);
+  }
+
+  /** Takes another encoder without a context: that loses nothing, wherever a response is. */
+  changeEncoder(setup: EncoderSetup): void {
+    this.profile = setup.profile;
+    this.lane.addJson(Op.openEncoder, this.slot, setup);
   }
 
   /** The response to `requestId` goes out here. */

@@ -6,6 +6,7 @@ import { Piscina } from 'piscina';
 import type { HandlerModule } from '../../workers/calls.ts';
 import type { LaneTask } from '../../workers/lane.ts';
 import type { CodecModule } from '../encoding/codec.ts';
+import type { Dictionaries, Dictionary } from '../encoding/dictionary.ts';
 import type { Failure } from '../wire/failure.ts';
 import { type BudgetOptions, ContextBudget, encoderCost } from './budget.ts';
 import { Lane } from './lane.ts';
@@ -19,6 +20,8 @@ export interface LanePoolOptions extends BudgetOptions {
   readonly handlers: readonly HandlerModule[];
   /** Codecs beside the built-in ones. */
   readonly codecs?: readonly CodecModule[];
+  /** Dictionaries that streams may use, in either direction. */
+  readonly dictionaries?: readonly Dictionary[];
   /** As in {@link LaneTask}; default 0. */
   readonly coalesceMs?: number;
   /** zstd level for cached output. */
@@ -58,6 +61,8 @@ const LANE_FILE = fileURLToPath(new URL(`../../workers/lane.${EXTENSION}`, impor
 export class LanePool {
   /** The memory of all contexts on these lanes. */
   readonly budget: ContextBudget;
+  /** Those that streams may use. */
+  readonly dictionaries: Dictionaries;
   /** What ends workers. */
   readonly quarantine: Quarantine;
   readonly #sweeper: ReturnType<typeof setInterval>;
@@ -80,6 +85,7 @@ export class LanePool {
 
   constructor(options: LanePoolOptions) {
     this.#options = options;
+    this.dictionaries = new Map((options.dictionaries ?? []).map((each) => [each.id, each]));
     this.quarantine = new Quarantine(options.quarantine);
     // A payload for the cache is compressed on a context of its own, one at a time on each lane.
     const cacheContexts = options.workers * encoderCost('zstd-8mb', { level: options.cacheLevel });
@@ -174,7 +180,7 @@ export class LanePool {
 
   #open(index: number, deaths: number): void {
     const { port1, port2 } = new MessageChannel();
-    const { handlers, cacheLevel, codecs = [], coalesceMs = 0 } = this.#options;
+    const { handlers, cacheLevel, codecs = [], dictionaries = [], coalesceMs = 0 } = this.#options;
     const lane = new Lane(index, port1, (error) => this.kill(lane, `its answers broke: ${error}`));
     const killer = new AbortController();
     this.#killers.set(lane, killer);
@@ -190,6 +196,7 @@ export class LanePool {
         cacheLevel,
         codecs: places,
         coalesceMs,
+        dictionaries,
         trace: lane.trace.memory,
       },
       runOptions,

@@ -128,8 +128,9 @@ export class Dispatch {
       }
     }
     try {
+      const kind = this.#session.shared.kinds.of(command.name, command);
       const query = { command: command.name, key: keyOf(command, args) };
-      this.#session.router.acquire(id, query, sensitive, inLane, (stream) => request.start(stream));
+      this.#session.router.acquire(id, query, kind, sensitive, inLane, (stream) => request.start(stream));
     } catch (error) {
       this.#session.report(error, command.name);
       request.stop(NO_STREAM);

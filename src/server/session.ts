@@ -29,6 +29,7 @@ import {
 import type { Admission } from './authorize.ts';
 import { ConnectionCaller } from './caller.ts';
 import type { CommandTable } from './commands.ts';
+import type { StreamKinds } from './dictionaries.ts';
 import { Dispatch } from './dispatch.ts';
 import { InputBounds, type InputSource } from './input-bounds.ts';
 import { Negotiation, type Offer } from './negotiation.ts';
@@ -37,6 +38,8 @@ import type { ServedRequest } from './request.ts';
 /** What all sessions of one server share. */
 export interface SessionContext extends Offer {
   readonly commands: CommandTable;
+  /** Which kind of stream a command's responses go out on. */
+  readonly kinds: StreamKinds;
   readonly pool: LanePool;
   readonly cache: ResponseCache;
   readonly halfDuplex: boolean;
@@ -299,6 +302,9 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
       case 'credit':
         if (action.requestId === 0) return this.flow.addCredit(action.bytes);
         return this.#requests.get(action.requestId)?.flow.addCredit(action.bytes);
+      case 'dictionary-held':
+        this.#negotiation.hold(action.id);
+        return this.router.dictionaryHeld();
       case 'ping':
         return this.#input.pong(action.payload);
       case 'pong':
@@ -347,6 +353,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
       maxFrameSize: limits.maxPayload,
       maxConcurrentRequests: limits.maxConcurrentRequests,
       ...windows,
+      ...(this.#negotiation.takesDictionaries && { dictionaries: this.shared.dictionaries.offers }),
       extensions: EXTENSIONS.filter((name) => name !== 'data-credit' || windows !== undefined),
     };
   }

@@ -45,6 +45,7 @@ test('a lane hands on many finished frames while it works on, in order', async (
     cacheLevel: 3,
     codecs: [],
     coalesceMs: 0,
+    dictionaries: [],
     trace: new Trace().memory,
   });
   void lane.run();
