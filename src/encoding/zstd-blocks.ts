@@ -29,12 +29,17 @@ export class ZstdWalker {
   /** Bytes that one of its blocks may decode to. */
   maxBlock = 0;
   readonly #maxWindowSize: number;
+  readonly #dictionaryNumber: number;
   #expected: Expected = 'frame';
   #hasChecksum = false;
 
-  /** @param maxWindowSize bytes; a frame that asks for more is refused. */
-  constructor(maxWindowSize: number) {
+  /**
+   * @param maxWindowSize bytes; a frame that asks for more is refused.
+   * @param dictionaryNumber of the only dictionary that a frame may name, 0 for none.
+   */
+  constructor(maxWindowSize: number, dictionaryNumber = 0) {
     this.#maxWindowSize = maxWindowSize;
+    this.#dictionaryNumber = dictionaryNumber;
   }
 
   /**
@@ -101,8 +106,9 @@ export class ZstdWalker {
     const end = contentSizeAt + contentSizeBytes;
     if (end > payload.length) throw truncated();
     if (descriptor & 8) throw new DecodeError('corrupt', 'a reserved bit is set in a zstd header');
-    if (readUint(payload, dictionaryAt, contentSizeAt - dictionaryAt) !== 0) {
-      throw new DecodeError('corrupt', 'a zstd frame that needs a dictionary');
+    const dictionary = readUint(payload, dictionaryAt, contentSizeAt - dictionaryAt);
+    if (dictionary !== 0 && dictionary !== this.#dictionaryNumber) {
+      throw new DecodeError('corrupt', 'a zstd frame that needs a dictionary which the stream has not');
     }
     this.windowSize = single
       ? readUint(payload, contentSizeAt, contentSizeBytes) + (contentSizeCode === 1 ? 256 : 0)
