@@ -81,9 +81,9 @@ const FIRST_HISTORY = 16 << 10;
 /** Told of what blocks are made of, as they are decoded; for the trainer of dictionaries. */
 export interface BlockObserver {
   /** The literals of a compressed block; a view, valid during the call. */
-  literals(bytes: Uint8Array): void;
+  onLiterals(bytes: Uint8Array): void;
   /** The three codes of one sequence, and the offset that they come to. */
-  sequence(literalCode: number, offsetCode: number, matchCode: number, offset: number): void;
+  onSequence(literalCode: number, offsetCode: number, matchCode: number, offset: number): void;
 }
 
 export class ZstdBlockDecoder {
@@ -259,7 +259,7 @@ export class ZstdBlockDecoder {
     const countSize = first < 128 ? 1 : first < 255 ? 2 : 3;
     let from = at + countSize;
     if (from > end) throw corrupt('a sequences section that is cut off');
-    this.#observer?.literals(this.#literals.subarray(this.#literalsAt, this.#literalsEnd));
+    this.#observer?.onLiterals(this.#literals.subarray(this.#literalsAt, this.#literalsEnd));
     let count = first;
     if (countSize === 2) count = ((first - 128) << 8) + bytes[at + 1];
     else if (countSize === 3) count = bytes[at + 1] + (bytes[at + 2] << 8) + 0x7f00;
@@ -315,7 +315,7 @@ export class ZstdBlockDecoder {
       ) {
         throw corrupt('a sequence out of bounds');
       }
-      if (observer !== undefined) observer.sequence(literalCode, offsetCode, matchCode, offset);
+      if (observer !== undefined) observer.onSequence(literalCode, offsetCode, matchCode, offset);
       copy(literals, literalsAt, history, out, literalLength);
       copy(history, matchAt - offset, history, matchAt, matchLength);
       literalsAt += literalLength;
