@@ -82,8 +82,8 @@ const FIRST_HISTORY = 16 << 10;
 export interface BlockObserver {
   /** The literals of a compressed block; a view, valid during the call. */
   onLiterals(bytes: Uint8Array): void;
-  /** The three codes of one sequence, and the offset that they come to. */
-  onSequence(literalCode: number, offsetCode: number, matchCode: number, offset: number): void;
+  /** The three codes of one sequence. */
+  onSequence(literalCode: number, offsetCode: number, matchCode: number): void;
 }
 
 export class ZstdBlockDecoder {
@@ -315,7 +315,7 @@ export class ZstdBlockDecoder {
       ) {
         throw corrupt('a sequence out of bounds');
       }
-      if (observer !== undefined) observer.onSequence(literalCode, offsetCode, matchCode, offset);
+      if (observer !== undefined) observer.onSequence(literalCode, offsetCode, matchCode);
       copy(literals, literalsAt, history, out, literalLength);
       copy(history, matchAt - offset, history, matchAt, matchLength);
       literalsAt += literalLength;

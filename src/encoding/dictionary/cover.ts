@@ -3,17 +3,21 @@
  * is the idea of COVER (Liao, Petri, Moffat, Wirth: Effective construction of relative Lempel-Ziv dictionaries, 2016), with
  * hashes in place of a suffix array.
  *
- * A segment is worth, for each different run of d bytes in it, the number of samples which have that run; what has been
- * chosen once is worth nothing any more. The samples are gone through part by part, so that all of them get their turn.
+ * A segment is worth, for each different run of d bytes in it, how often the run comes up: in so many samples, or so many
+ * times in all. What has been chosen once is worth nothing any more. The samples are gone through part by part, so that all
+ * of them get their turn.
  */
 
-/** Bits of a bucket's number: twice as many buckets as there are bytes, so that few runs share one. */
+/** Bits of a bucket's number: twice as many buckets as there are bytes: runs that share one are worth what they are not. */
 const MIN_BUCKET_BITS = 16;
 const MAX_BUCKET_BITS = 22;
 /** How often each part is gone through. */
 const PASSES = 4;
 /** Parts are at least so many segments long. */
 const PART_SEGMENTS = 10;
+
+/** What of a run counts: the samples that have it, or all the places where it is. */
+export type RunCount = 'samples' | 'places';
 
 interface Segment {
   readonly start: number;
@@ -26,11 +30,11 @@ export class Cover {
   readonly #runBytes: number;
   /** Bucket of the run that begins at each byte. */
   readonly #buckets: Uint32Array;
-  /** Of each bucket, the number of samples that have a run of it. */
+  /** How often runs of each bucket come up. */
   readonly #worth: Uint32Array;
 
   /** `runBytes`: d, from 4 to 8. */
-  constructor(samples: readonly Uint8Array[], runBytes: number) {
+  constructor(samples: readonly Uint8Array[], runBytes: number, counted: RunCount) {
     this.#bytes = concatenated(samples);
     this.#runBytes = runBytes;
     const size = this.#bytes.length;
@@ -43,13 +47,12 @@ export class Cover {
       for (let at = start; at + runBytes <= start + length; at++) {
         const bucket = bucketOf(this.#bytes, at, runBytes, bits);
         this.#buckets[at] = bucket;
-        if (lastSample[bucket] === index + 1) continue;
+        if (counted === 'places' || lastSample[bucket] !== index + 1) this.#worth[bucket]++;
         lastSample[bucket] = index + 1;
-        this.#worth[bucket]++;
       }
       start += length;
     }
-    // What a single sample has will not come again.
+    // What was there once will not come again.
     for (let bucket = 0; bucket < this.#worth.length; bucket++) {
       if (this.#worth[bucket] === 1) this.#worth[bucket] = 0;
     }

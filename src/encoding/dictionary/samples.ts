@@ -8,30 +8,33 @@ import { type BlockObserver, ZstdBlockDecoder } from '../zstd-decoder.ts';
 import { parseDictionary, SEQUENCE_CODES, type SequenceCode } from './format.ts';
 import type { EntropyCounts } from './write.ts';
 
+const ZSTD_E_FLUSH = 1;
 const ZSTD_E_END = 2;
 /** Past what any level takes for a sample. */
 const MAX_WINDOW = 1 << 27;
 
-/**
- * Bytes of `samples` when each is a zstd frame of its own, made with `dictionary` at `level`. What `onFrame` is given is
- * valid during the call.
- */
-export function compressEach(
-  dictionary: Uint8Array,
+/** With a context over all samples, as a connection keeps it, or with none: each sample a zstd frame of its own. */
+export type SampleContexts = 'kept' | 'none';
+
+/** Bytes that `samples` come to at `level`, with `dictionary` or with none. What `onPayload` is given is valid during the call. */
+export function compressSamples(
+  dictionary: Uint8Array | undefined,
   samples: readonly Uint8Array[],
   level: number,
-  onFrame: (frame: Uint8Array) => void = () => undefined,
+  contexts: SampleContexts,
+  onPayload: (payload: Uint8Array) => void = () => undefined,
 ): number {
   const params = zstdParameters({ level });
   const context = new HandleContext(zlib.createZstdCompress({ chunkSize: 64, params, dictionary }));
+  const flush = contexts === 'kept' ? ZSTD_E_FLUSH : ZSTD_E_END;
   const longest = samples.reduce((most, { length }) => Math.max(most, length), 0);
   const target = new Uint8Array(longest + (longest >>> 8) + 128);
   let bytes = 0;
   try {
     for (const sample of samples) {
-      context.write(ZSTD_E_END, sample, 0, sample.length, target, 0, target.length);
+      context.write(flush, sample, 0, sample.length, target, 0, target.length);
       const length = target.length - context.roomLeft;
-      onFrame(target.subarray(0, length));
+      onPayload(target.subarray(0, length));
       bytes += length;
     }
   } finally {
@@ -41,49 +44,52 @@ export function compressEach(
 }
 
 /** What blocks are made of. */
-export class BlockCounts implements EntropyCounts, BlockObserver {
+class BlockCounts implements EntropyCounts, BlockObserver {
   readonly literals = zeros(256);
   readonly offsets = codes('offsets');
   readonly matchLengths = codes('matchLengths');
   readonly literalLengths = codes('literalLengths');
-  /** How many samples began with a match at this distance. */
-  readonly firstOffsets = new Map<number, number>();
-  #isFirst = true;
-
-  nextSample(): void {
-    this.#isFirst = true;
-  }
 
   onLiterals(bytes: Uint8Array): void {
     for (const byte of bytes) this.literals[byte]++;
   }
 
-  onSequence(literalCode: number, offsetCode: number, matchCode: number, offset: number): void {
+  onSequence(literalCode: number, offsetCode: number, matchCode: number): void {
     this.literalLengths[literalCode]++;
     this.offsets[offsetCode]++;
     this.matchLengths[matchCode]++;
-    if (!this.#isFirst) return;
-    this.#isFirst = false;
-    this.firstOffsets.set(offset, (this.firstOffsets.get(offset) ?? 0) + 1);
   }
 }
 
-/** What the blocks of `samples` are made of when `dictionary` is used for each. */
+/**
+ * What the blocks of `samples` are made of when `dictionary` is used for them. Codes are those of blocks without a context;
+ * under one only the first block has them. A table of literals stays for as long as a context is kept: they count both ways.
+ */
 export function countBlocks(
   dictionary: Uint8Array,
   samples: readonly Uint8Array[],
   level: number,
+): EntropyCounts {
+  const alone = countPayloads(dictionary, samples, level, 'none');
+  const kept = countPayloads(dictionary, samples, level, 'kept');
+  return { ...alone, literals: alone.literals.map((count, byte) => count + kept.literals[byte]) };
+}
+
+function countPayloads(
+  dictionary: Uint8Array,
+  samples: readonly Uint8Array[],
+  level: number,
+  contexts: SampleContexts,
 ): BlockCounts {
   const parsed = parseDictionary(dictionary);
   const counts = new BlockCounts();
   const walker = new ZstdWalker(MAX_WINDOW, parsed.zstdId);
   const blocks = new ZstdBlockDecoder(parsed, counts);
-  compressEach(dictionary, samples, level, (frame) => {
-    counts.nextSample();
-    for (let at = 0; at < frame.length; ) {
-      const end = walker.step(frame, at);
+  compressSamples(dictionary, samples, level, contexts, (payload) => {
+    for (let at = 0; at < payload.length; ) {
+      const end = walker.step(payload, at);
       if (walker.element === 'header') blocks.begin(walker.windowSize, walker.maxBlock);
-      else if (walker.element === 'block') blocks.decode(frame, at, end);
+      else if (walker.element === 'block') blocks.decode(payload, at, end);
       at = end;
     }
   });
@@ -91,7 +97,7 @@ export function countBlocks(
 }
 
 /** What is known before anything was compressed: the literals of whole samples, and nothing of their sequences. */
-export function countBytes(samples: readonly Uint8Array[]): BlockCounts {
+export function countBytes(samples: readonly Uint8Array[]): EntropyCounts {
   const counts = new BlockCounts();
   for (const sample of samples) counts.onLiterals(sample);
   return counts;

@@ -8,9 +8,9 @@
  */
 
 import { createHash } from 'node:crypto';
-import { Cover } from './cover.ts';
+import { Cover, type RunCount } from './cover.ts';
 import { MAX_DICTIONARY_BYTES } from './format.ts';
-import { compressEach, countBlocks, countBytes } from './samples.ts';
+import { compressSamples, countBlocks, countBytes } from './samples.ts';
 import { dictionaryHead, type EntropyCounts } from './write.ts';
 
 export interface TrainingOptions {
@@ -25,28 +25,29 @@ export const MIN_DICTIONARY_BYTES = 1024;
 export const DEFAULT_LEVEL = 3;
 /** Fewer samples than this say nothing about what the next one will be like. */
 export const MIN_SAMPLES = 16;
-/** Bytes of samples that are looked at, and of those the ones by which parameters are chosen. */
+/** Bytes of samples that are looked at. */
 const MAX_TRAINED_BYTES = 8 << 20;
+/** Bytes of those by which parameters are chosen and tables are made: so many for each byte of the dictionary, within bounds. */
+const SEARCH_SHARE = 16;
+const MIN_SEARCH_BYTES = 1 << 20;
 const MAX_SEARCH_BYTES = 2 << 20;
 /** A dictionary is for the beginning of a response: of longer samples this is looked at. */
 const MAX_SAMPLE_BYTES = 128 << 10;
 /** Shorter samples have no run that could be found again. */
 const MIN_SAMPLE_BYTES = 8;
-/** Every so many-th sample is held back from the search. */
-const HELD_BACK = 4;
-const RUN_BYTES = [6, 8];
+/** Of the samples by which parameters are chosen, two in four are for content, one for tables, and one for the choice. */
+const TABLES_TURN = 1;
+const CHOICE_TURN = 3;
+/** A dictionary that saves no more than this is none. */
+const WORTHWHILE = 0.98;
 const SEGMENT_BYTES = [24, 48, 96, 192, 384, 768, 1536];
 /** Slower levels find the same parameters. */
 const MAX_SEARCH_LEVEL = 6;
 /** zstd's numbers below are for a registry, and those from 2^31 on as well. */
 const FIRST_FREE_ID = 32_768;
 const MIN_CONTENT_BYTES = 64;
-/** All that is in front of the content, at most. */
-const MAX_HEAD_BYTES = 512;
-
-type RepeatOffsets = readonly [number, number, number];
-/** What zstd begins with where there is no dictionary. */
-const USUAL_OFFSETS: RepeatOffsets = [1, 4, 8];
+/** What zstd begins with where there is no dictionary. Where samples really begin was tried, and gained nothing. */
+const REPEAT_OFFSETS = [1, 4, 8] as const;
 
 /**
  * The dictionary's bytes.
@@ -67,76 +68,77 @@ export function trainDictionary(samples: readonly Uint8Array[], options: Trainin
     );
   }
   const heads = usable.map((sample) => sample.subarray(0, MAX_SAMPLE_BYTES));
-  const found = search(thinned(heads, MAX_SEARCH_BYTES), size, level);
   const all = thinned(heads, MAX_TRAINED_BYTES);
-  const content = new Cover(all, found.runBytes).choose(size, found.segmentBytes);
-  return finish(content, thinned(all, MAX_SEARCH_BYTES), size, level, found.ownOffsets);
+  const few = thinned(all, Math.min(MAX_SEARCH_BYTES, Math.max(MIN_SEARCH_BYTES, SEARCH_SHARE * size)));
+  const found = search(few, size, level);
+  const content = new Cover(all, found.runBytes, found.counted).choose(size, found.segmentBytes);
+  return join(content, found.counts, size);
 }
 
-interface Found {
+/** How content is chosen; `runBytes` and `segmentBytes` as {@link Cover} has them. */
+interface Parameters {
   readonly runBytes: number;
+  readonly counted: RunCount;
   readonly segmentBytes: number;
-  /** Whether repeat offsets of its own are better than the usual ones. */
-  readonly ownOffsets: boolean;
+}
+
+interface Found extends Parameters {
+  /**
+   * What the blocks of samples are made of which are not in the content: those that are in it have longer matches than
+   * any that is to come.
+   */
+  readonly counts: EntropyCounts;
 }
 
 /** The parameters under which samples that were held back take the fewest bytes. */
 function search(samples: readonly Uint8Array[], size: number, level: number): Found {
-  const heldBack = samples.filter((_, i) => i % HELD_BACK === HELD_BACK - 1);
-  const training = samples.filter((_, i) => i % HELD_BACK !== HELD_BACK - 1);
+  const turn = (wanted: number) => samples.filter((_, i) => i % 4 === wanted);
+  const [forTables, forChoice] = [turn(TABLES_TURN), turn(CHOICE_TURN)];
+  const forContent = samples.filter((_, i) => i % 2 === 0);
   const searchLevel = Math.min(level, MAX_SEARCH_LEVEL);
-  let best: (Found & { content: Uint8Array }) | undefined;
-  let least = Number.POSITIVE_INFINITY;
-  for (const runBytes of RUN_BYTES) {
-    const cover = new Cover(training, runBytes);
-    for (const segmentBytes of SEGMENT_BYTES.filter((bytes) => bytes <= size / 4)) {
+  const draft = countBytes(samples);
+  const bytesOf = (dictionary: Uint8Array | undefined) =>
+    compressSamples(dictionary, forChoice, searchLevel, 'none');
+  const count = (content: Uint8Array, counted: readonly Uint8Array[], atLevel: number) =>
+    countBlocks(join(content, draft, size), counted, atLevel);
+  let best: (Parameters & { content: Uint8Array }) | undefined;
+  let least = WORTHWHILE * bytesOf(undefined);
+  const tryAll = (runBytes: number, counted: RunCount, segments: readonly number[]) => {
+    const cover = new Cover(forContent, runBytes, counted);
+    for (const segmentBytes of segments) {
       const content = cover.choose(size, segmentBytes);
       if (content.length < MIN_CONTENT_BYTES) continue;
-      const bytes = compressEach(finish(content, training, size, searchLevel, false), heldBack, searchLevel);
+      const counts = count(content, forTables, searchLevel);
+      const bytes = bytesOf(join(content, counts, size));
       if (bytes >= least) continue;
       least = bytes;
-      best = { runBytes, segmentBytes, content, ownOffsets: false };
+      best = { runBytes, counted, segmentBytes, content };
     }
-  }
+  };
+  tryAll(8, 'samples', SEGMENT_BYTES);
+  // The rest only about the best so far.
+  tryAll(6, 'samples', around(best?.segmentBytes));
+  tryAll(best?.runBytes ?? 8, 'places', around(best?.segmentBytes));
   if (best === undefined) throw new Error('the samples have nothing in common that a dictionary could hold');
-  const own = finish(best.content, training, size, searchLevel, true);
-  return { ...best, ownOffsets: compressEach(own, heldBack, searchLevel) < least };
+  const counts = count(best.content, [...forTables, ...forChoice], level);
+  return { ...best, counts };
+}
+
+function around(segmentBytes: number | undefined): readonly number[] {
+  const index = segmentBytes === undefined ? 0 : SEGMENT_BYTES.indexOf(segmentBytes);
+  return SEGMENT_BYTES.slice(Math.max(0, index - 1), index + 2);
 }
 
 /** Content with its tables, the two together of at most `size` bytes; what is too much of the content goes from its front. */
-function finish(
-  content: Uint8Array,
-  samples: readonly Uint8Array[],
-  size: number,
-  level: number,
-  ownOffsets: boolean,
-): Uint8Array {
-  // First with tables that know nothing yet: they have little part in which matches are found.
-  const draft = join(content, countBytes(samples), USUAL_OFFSETS, size);
-  const counts = countBlocks(draft, samples, level);
-  const offsets = ownOffsets
-    ? commonest(counts.firstOffsets, Math.min(content.length, size - MAX_HEAD_BYTES))
-    : USUAL_OFFSETS;
-  return join(content, counts, offsets, size);
-}
-
-function join(content: Uint8Array, counts: EntropyCounts, offsets: RepeatOffsets, size: number): Uint8Array {
+function join(content: Uint8Array, counts: EntropyCounts, size: number): Uint8Array {
   const hash = createHash('sha256').update(content).digest().readUInt32LE(0);
   const zstdId = (hash % (2 ** 31 - FIRST_FREE_ID)) + FIRST_FREE_ID;
-  const head = dictionaryHead(zstdId, counts, offsets, content.length);
+  const head = dictionaryHead(zstdId, counts, REPEAT_OFFSETS, content.length);
   const kept = content.subarray(Math.max(0, content.length + head.length - size));
   const whole = new Uint8Array(head.length + kept.length);
   whole.set(head);
   whole.set(kept, head.length);
   return whole;
-}
-
-/** The three distances up to `most` at which most samples begin, the most frequent first. */
-function commonest(firstOffsets: ReadonlyMap<number, number>, most: number): RepeatOffsets {
-  const within = [...firstOffsets].filter(([offset]) => offset <= most);
-  const sorted = within.sort(([a, often], [b, more]) => more - often || a - b);
-  const [first, second, third] = [...sorted.map(([offset]) => offset), ...USUAL_OFFSETS];
-  return [first, second, third];
 }
 
 /** Samples from all over, of at most `maxBytes` together or about that. */
