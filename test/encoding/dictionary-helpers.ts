@@ -1,7 +1,8 @@
 /** What the tests of dictionaries share: native contexts with one, and what must hold for the portable decoder. */
 
 import zlib from 'node:zlib';
-import { parseDictionary } from '../../src/encoding/dictionary/format.ts';
+import fc from 'fast-check';
+import { DictionaryError, parseDictionary } from '../../src/encoding/dictionary/format.ts';
 import { HandleContext } from '../../src/encoding/native.ts';
 import { portableDictionaryDecoder } from '../../src/encoding/portable.ts';
 import { zstdParameters } from '../../src/encoding/profiles.ts';
@@ -68,4 +69,30 @@ export function comesBack(
   for (const [i, frame] of frames.entries()) {
     if (!decoded[i]?.equals(frame)) throw new Error(`${JSON.stringify(options)}: frame ${i} differs`);
   }
+}
+
+/**
+ * Changes bytes of a dictionary: it is refused, or does with frames what node:zlib does. @returns how many were taken.
+ * @throws Error
+ */
+export function damagedAgree(dictionary: Uint8Array, frames: readonly Uint8Array[], numRuns: number): number {
+  const headBytes = dictionary.length - parseDictionary(dictionary).content.length;
+  const change = fc.tuple(fc.integer({ min: 4, max: headBytes - 1 }), fc.nat(255));
+  let taken = 0;
+  fc.assert(
+    fc.property(fc.array(change, { minLength: 1, maxLength: 3 }), (changes) => {
+      const damaged = dictionary.slice();
+      for (const [at, byte] of changes) damaged[at] = byte;
+      try {
+        parseDictionary(damaged);
+      } catch (error) {
+        if (error instanceof DictionaryError) return;
+        throw error;
+      }
+      taken++;
+      comesBack(damaged, frames, { contexts: 'none' });
+    }),
+    { numRuns },
+  );
+  return taken;
 }

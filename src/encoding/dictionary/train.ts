@@ -119,7 +119,8 @@ function search(samples: readonly Uint8Array[], size: number, level: number): Fo
   // The rest only about the best so far.
   tryAll(6, 'samples', around(best?.segmentBytes));
   tryAll(best?.runBytes ?? 8, 'places', around(best?.segmentBytes));
-  if (best === undefined) throw new Error('the samples have nothing in common that a dictionary could hold');
+  if (best === undefined)
+    throw new Error('a dictionary would save nothing: the samples have too little in common');
   const counts = count(best.content, [...forTables, ...forChoice], level);
   return { ...best, counts };
 }
