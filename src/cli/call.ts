@@ -4,10 +4,10 @@ import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import type { Command } from 'commander';
 import { fsProblem } from '../files/paths.ts';
+import { visibleLines } from '../wire/visible.ts';
 import { pairs, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import type { Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
-import { harmless } from './show.ts';
 import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
 
 const EXAMPLES = `
@@ -73,7 +73,7 @@ async function callCommand(
       signal,
       deadlineMs: options.deadline,
       sensitive: options.sensitive,
-      onText: (text) => void io.stderr.write(harmless(text)),
+      onText: (text) => void io.stderr.write(visibleLines(text)),
     });
     await writeOut(response, io);
   } catch (error) {

@@ -4,8 +4,10 @@ import type { SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
 import type { Client } from '../client/client.ts';
 import type { Pool } from '../client/pool.ts';
+import { shownPath } from '../files/paths.ts';
 import type { PullProgress, PullResult } from '../files/pull.ts';
 import { MAX_TIMER_MS } from '../options/rules.ts';
+import { visibleJson } from '../wire/visible.ts';
 import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
@@ -74,7 +76,7 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
     const result = await pull(client, dest, { path, inFlight, signal, onProgress, retries: options.retry });
     meter.stop();
     const seconds = (performance.now() - started) / 1000;
-    if (options.json) io.print(JSON.stringify({ ...result, seconds }));
+    if (options.json) io.print(visibleJson({ ...result, seconds }));
     else printResult(result, seconds, io);
     if (result.failed.length > 0) io.exitCode = EXIT_FAILED;
     await client.close();
@@ -108,7 +110,7 @@ function printResult(result: PullResult, seconds: number, io: Io): void {
   for (const note of notes) io.complain(note);
   for (const { path, error } of failed.slice(0, MAX_FAILURE_LINES)) {
     // The server's own messages end in the path already.
-    io.complain(path === '' || error.endsWith(path) ? error : `${path}: ${error}`);
+    io.complain(path === '' || error.endsWith(shownPath(path)) ? error : `${path}: ${error}`);
   }
   const unsaid = failed.length - MAX_FAILURE_LINES;
   if (unsaid > 0) io.complain(`and ${unsaid} more`);

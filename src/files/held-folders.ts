@@ -101,8 +101,14 @@ export class HeldFolders {
 
   /** One step at a time: a link on the way would not be seen otherwise. */
   #openBelow(folder: string): Held {
-    const above = aboveOf(folder);
-    return this.in(above, (at) => this.#open(folder, at + folder.slice(above.length, -1)));
+    const above = this.#take(aboveOf(folder));
+    try {
+      const held = this.#open(folder, above.at + folder.slice(above.name.length, -1));
+      if (this.canBend) above.check();
+      return held;
+    } finally {
+      above.release();
+    }
   }
 
   #open(folder: string, path: string): Held {
