@@ -11,8 +11,8 @@ import { visibleJson } from '../wire/visible.ts';
 import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
+import { addReach, plainHint, type ReachOptions, reachOptions } from './reach.ts';
 import { bytes, duration, plural } from './show.ts';
-import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
 
 const EXAMPLES = `
 What is there already, as long and as old as the server's, is left alone. A file appears only when it is whole.
@@ -24,7 +24,7 @@ Examples:
   millrace pull docs.example:7711 ./copy --tls
   millrace pull unix:/run/millrace.sock ./copy --json`;
 
-interface PullCommandOptions extends ClientTlsOptions {
+interface PullCommandOptions extends ReachOptions {
   path?: string;
   inFlight: number;
   json?: boolean;
@@ -56,13 +56,15 @@ export function addPull(program: Command, io: Io): void {
     .action((target: Target, dest: string, options: PullCommandOptions) =>
       pullCommand(target, dest, options, io),
     );
-  addClientTls(command);
+  addReach(command);
 }
 
 async function pullCommand(target: Target, dest: string, options: PullCommandOptions, io: Io): Promise<void> {
-  const tls = clientTls(options);
+  const reach = reachOptions(options, target, io);
   const { pull } = await import('../files/pull.ts');
-  const client = await connectTo(target, tls, options.retry);
+  const client = await connectTo(target, reach, options.retry).catch((error) => {
+    throw plainHint(error, options);
+  });
   const { signal, release } = stopSignal(undefined, io.signals);
   const meter = await makeMeter(!options.json && io.stderr.isTTY === true, io);
   const started = performance.now();
@@ -82,7 +84,7 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
     await client.close();
   } catch (error) {
     meter.stop();
-    throw explained(error, progress);
+    throw explained(plainHint(error, options), progress);
   } finally {
     release();
     client.destroy();
@@ -92,13 +94,13 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
 /** A client, or with `retries` a pool of one connection, which is made again when it is lost. */
 async function connectTo(
   target: Target,
-  tls: ReturnType<typeof clientTls>,
+  reach: ReturnType<typeof reachOptions>,
   retries: number,
 ): Promise<Client | Pool> {
-  if (retries === 0) return (await import('../client/connect.ts')).connect(target, { tls });
+  if (retries === 0) return (await import('../client/connect.ts')).connect(target, reach);
   const { connectPool } = await import('../client/connect-pool.ts');
   return connectPool(target, {
-    connect: { tls },
+    connect: reach,
     minBackoffMs: RETRY_AFTER_MS,
     circuitFailures: retries + 1,
     maxWaitMs: MAX_TIMER_MS,
