@@ -5,17 +5,19 @@ import { CreditSender } from '../connection/credit-sender.ts';
 import { KeepAlive } from '../connection/keepalive.ts';
 import { LocalDecoders } from '../connection/local-decoders.ts';
 import { Pace } from '../connection/pace.ts';
+import { ZSTD_DICT } from '../encoding/profiles.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { given } from '../options/rules.ts';
 import { announcedOf, windowOf } from '../reactor/announced.ts';
 import { type ClientAction, ClientReactor } from '../reactor/client.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
-import { CommandError, ConnectionError } from '../wire/errors.ts';
+import { CommandError, ConnectionError, type ProtocolError } from '../wire/errors.ts';
 import { type Frame, FrameType, HEADER_SIZE, PingFlag } from '../wire/frame.ts';
 import { commandFrames } from '../wire/frames.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import {
   EXTENSIONS,
+  encodeDictionaryHeld,
   encodeSenderSettings,
   type ReceivedFailure,
   type SenderSettings,
@@ -26,6 +28,7 @@ import { after, every, unref } from '../wire/timers.ts';
 import type { ClientEvents, ClientState, ClientStats } from './client.ts';
 import { argumentsOf } from './command.ts';
 import { DataSender } from './command-data.ts';
+import { type DictionaryOwner, type DictionaryStore, HeldDictionaries } from './dictionaries.ts';
 import { Listeners } from './listeners.ts';
 import { ServerSettings } from './negotiation.ts';
 import { closedByUs, notStarted, reportedBy } from './no-more.ts';
@@ -45,7 +48,7 @@ const DEFAULT_KEEP_ALIVE_MS = 30_000;
 /** How long a server that has closed its side may take to read the rest of ours. */
 const LINGER_MS = 1000;
 
-export class ClientConnection implements FrameOwner, RequestOwner {
+export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwner {
   /** Resolves when the connection is gone; rejects never. */
   readonly closed: Promise<void>;
   readonly requestWindow: number;
@@ -55,6 +58,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   readonly #connection: Connection;
   readonly #codecs: CodecRegistry;
   readonly #options: ClientOptions;
+  readonly #dictionaries: HeldDictionaries;
   readonly #decoders: LocalDecoders;
   readonly #data: DataSender;
   readonly #keepAlive: KeepAlive;
@@ -83,7 +87,15 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   #endWatch: ReturnType<typeof setInterval> | undefined;
   #resolveClosed: () => void = () => undefined;
 
-  constructor(transport: Transport, codecs: CodecRegistry, options: ClientOptions) {
+  /** `store`: where dictionaries are kept from one connection to the next. */
+  constructor(
+    transport: Transport,
+    builtIn: CodecRegistry,
+    options: ClientOptions,
+    store: DictionaryStore | undefined,
+  ) {
+    this.#dictionaries = new HeldDictionaries(this, store);
+    const codecs = builtIn.withDictionaries(this.#dictionaries.held);
     const limits = { ...DEFAULT_LIMITS, maxStreamBegins: MAX_STREAM_BEGINS, ...given(options.limits ?? {}) };
     const connectionWindow = options.connectionWindow && windowOf(options.connectionWindow);
     this.#codecs = codecs;
@@ -122,7 +134,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   /** Resolves when the server has sent its settings. @throws ConnectionError when it never will. */
   ready(): Promise<void> {
     if (this.server.awaited && this.#refuseReason !== undefined) return Promise.reject(this.#refuseReason);
-    return this.server.arrival;
+    return this.server.arrival.then(() => this.#dictionaries.loaded);
   }
 
   /** Resolves with the milliseconds until the reply. @throws ConnectionError when none can come. */
@@ -149,6 +161,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       calls: { waiting: this.#queued.size, inFlight: this.#reactor.openRequests },
       bytesRead: this.#connection.bytesRead,
       bytesWritten: this.#connection.writer.bytesWritten,
+      dictionaries: [...this.heldDictionaries],
       streams: [...this.#decoders.figures.values()]
         .map((figures) => ({ ...figures }))
         .sort((a, b) => a.streamId - b.streamId),
@@ -195,6 +208,30 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   #afterGrace(delayMs: number, run: () => void): void {
     clearTimeout(this.#graceTimer);
     this.#graceTimer = unref(after(delayMs, run));
+  }
+
+  // ------------------------------------------------------------ what dictionaries need (DictionaryOwner)
+
+  get takesCalls(): boolean {
+    return this.#refuseReason === undefined;
+  }
+
+  fetch(id: string): AsyncIterable<Uint8Array> {
+    return this.call('dictionary', { args: { id } }).pieces();
+  }
+
+  announce(id: string): void {
+    if (!this.#connection.open || !this.server.speaks('dictionary')) return;
+    this.#connection.sendPlain(0, FrameType.dictionaryHeld, 0, encodeDictionaryHeld(id));
+  }
+
+  fail(error: ProtocolError): void {
+    this.#connection.fail(error);
+  }
+
+  /** IDs of the dictionaries that are held. */
+  get heldDictionaries(): readonly string[] {
+    return [...this.#dictionaries.held.keys()];
   }
 
   // ------------------------------------------------------------------- what requests need (RequestOwner)
@@ -289,10 +326,18 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     );
   }
 
+  get #profiles(): readonly string[] {
+    return this.#options.profiles ?? this.#codecs.profiles();
+  }
+
+  get #decodesDictionaries(): boolean {
+    return this.#profiles.includes(ZSTD_DICT) && this.server.speaks('dictionary');
+  }
+
   #sendSettings(limits: Limits): void {
-    const { profiles = this.#codecs.profiles(), connectionWindow } = this.#options;
+    const { connectionWindow } = this.#options;
     const settings: SenderSettings = {
-      contentEncodings: [...profiles],
+      contentEncodings: [...this.#profiles],
       ...announcedOf(limits),
       requestWindow: this.requestWindow,
       ...(connectionWindow === undefined ? {} : { connectionWindow }),
@@ -383,6 +428,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
         this.#credits.atMost(action.settings.maxCredits);
         this.pings.atMost(action.settings.maxPings);
         this.server.take(action.settings);
+        if (this.#decodesDictionaries) this.#dictionaries.offered(action.settings);
         return this.#data.announced(action.settings);
       case 'credit':
         return this.#data.credit(action.requestId, action.bytes);

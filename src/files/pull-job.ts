@@ -4,7 +4,8 @@ import { CommandError, ConnectionError, ProtocolError } from '../wire/errors.ts'
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { BundleReader, type BundleReceiver, encodePaths } from './bundle.ts';
 import { isOutOfDescriptors } from './descriptors.ts';
-import { type Destination, DestinationError } from './destination.ts';
+import type { Destination } from './destination.ts';
+import { DestinationError } from './held-folders.ts';
 import type { FileEntry } from './listing.ts';
 import { fsProblem, stemOf } from './paths.ts';
 import { linesOf, type PullFailure, parseEntry } from './plan.ts';

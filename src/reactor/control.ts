@@ -3,7 +3,14 @@
 import { ProtocolError } from '../wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, PingFlag } from '../wire/frame.ts';
 import type { Limits } from '../wire/limits.ts';
-import { decodeCancel, decodeCredit, decodePing, decodeUtf8, type SenderSettings } from '../wire/payloads.ts';
+import {
+  decodeCancel,
+  decodeCredit,
+  decodeDictionaryHeld,
+  decodePing,
+  decodeUtf8,
+  type SenderSettings,
+} from '../wire/payloads.ts';
 import { takeSettings } from './announced.ts';
 import { Rate } from './rate.ts';
 
@@ -17,6 +24,8 @@ export type ControlAction =
   | CancelAction
   | { readonly kind: 'settings'; readonly settings: SenderSettings }
   | { readonly kind: 'credit'; readonly requestId: number; readonly bytes: number }
+  /** The client holds a dictionary from now on (protocol C9). */
+  | { readonly kind: 'dictionary-held'; readonly id: string }
   | { readonly kind: 'ping' | 'pong'; readonly payload: Uint8Array };
 
 export class ControlFrames {
@@ -57,6 +66,9 @@ export class ControlFrames {
       case FrameType.credit:
         this.#count(frame, this.#credits);
         return { kind: 'credit', requestId, bytes: decodeCredit(payload) };
+      case FrameType.dictionaryHeld:
+        this.#count(frame);
+        return { kind: 'dictionary-held', id: decodeDictionaryHeld(payload) };
       case FrameType.ping:
         this.#count(frame, this.#pings);
         return {
@@ -68,13 +80,13 @@ export class ControlFrames {
     }
   }
 
-  #count(frame: Frame, rate: Rate): void {
+  #count(frame: Frame, rate?: Rate): void {
     if (!this.#settingsSeen) {
       throw new ProtocolError(
         'extension-without-settings',
         `frame type ${frame.type} before sender-settings`,
       );
     }
-    rate.count(this.#now());
+    rate?.count(this.#now());
   }
 }

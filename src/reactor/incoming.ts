@@ -158,7 +158,7 @@ function compact(frame: Frame): Frame {
 
 /** A frame of a type that the other side may not send (protocol B6). */
 export function wrongType(frame: Frame, from: Side): ProtocolError {
-  const known = frame.type >= FrameType.commandName && frame.type <= FrameType.goaway;
+  const known = frame.type >= FrameType.commandName && frame.type <= FrameType.dictionaryHeld;
   return known
     ? new ProtocolError('wrong-direction', `frame type ${frame.type} is not for the ${from} to send`)
     : new ProtocolError('unknown-type', `unknown frame type ${frame.type}`);

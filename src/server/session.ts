@@ -31,6 +31,7 @@ import { after, unref } from '../wire/timers.ts';
 import type { Admission } from './authorize.ts';
 import { ConnectionCaller } from './caller.ts';
 import type { CommandTable } from './commands.ts';
+import type { StreamKinds } from './dictionaries.ts';
 import { Dispatch } from './dispatch.ts';
 import { InputBounds, type InputSource } from './input-bounds.ts';
 import { letGoOfLargest } from './let-go.ts';
@@ -40,6 +41,8 @@ import type { ServedRequest } from './request.ts';
 /** What all sessions of one server share. */
 export interface SessionContext extends Offer {
   readonly commands: CommandTable;
+  /** Which kind of stream a command's responses go out on. */
+  readonly kinds: StreamKinds;
   readonly pool: LanePool;
   readonly cache: ResponseCache;
   readonly halfDuplex: boolean;
@@ -70,6 +73,11 @@ const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled' };
 const UNENCODED: Failure = {
   code: 'internal',
   message: 'internal error: the response could not be encoded',
+};
+/** Nothing of the request has run, but what was sent of its data is lost. */
+const NOT_BEGUN: Failure = {
+  code: 'overloaded',
+  message: 'the worker died before the command began',
 };
 const SHUTTING_DOWN: Failure = { code: 'shutting-down', message: 'server is shutting down' };
 
@@ -301,6 +309,9 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
       case 'credit':
         if (action.requestId === 0) return this.flow.addCredit(action.bytes);
         return this.#requests.get(action.requestId)?.flow.addCredit(action.bytes);
+      case 'dictionary-held':
+        this.#negotiation.hold(action.id);
+        return this.router.dictionaryHeld();
       case 'ping':
         return this.#input.pong(action.payload);
       case 'pong':
@@ -352,6 +363,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
       ...announcedOf(limits),
       maxConcurrentRequests: limits.maxConcurrentRequests,
       ...windows,
+      ...(this.#negotiation.takesDictionaries && { dictionaries: this.shared.dictionaries.offers }),
       extensions: EXTENSIONS.filter((name) => name !== 'data-credit' || windows !== undefined),
     };
   }
@@ -448,8 +460,14 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   #lose(requestId: number, failure: Failure): void {
     const request = this.#requests.get(requestId);
     if (request === undefined) return;
-    this.sendError(requestId, failure);
-    request.lose(failure);
+    if (request.retract()) {
+      // Other streams of the connection may have been on that lane: they hear of it first.
+      queueMicrotask(() => this.#dispatch.again(request));
+      return;
+    }
+    const told = request.begun ? failure : NOT_BEGUN;
+    this.sendError(requestId, told);
+    request.lose(told);
   }
 
   // ----------------------------------------------------------------------------- when to read (InputSource)

@@ -3,6 +3,7 @@
 import type { ResponseCache } from '../lanes/cache.ts';
 import type { StreamFigures } from '../lanes/figures.ts';
 import type { LanePool } from '../lanes/pool.ts';
+import type { QuarantineRow } from '../lanes/quarantine.ts';
 import type { InputBudget } from '../reactor/input-budget.ts';
 import type { Sessions } from './sessions.ts';
 
@@ -18,6 +19,8 @@ export interface ServerStats {
    * of them ran, or cancelled with their command data unread.
    */
   input: { bytes: number; limit: number; refused: number; cancelled: number };
+  /** What has ended workers: commands, or encoders and decoders of a profile. */
+  quarantine: QuarantineRow[];
 }
 
 /** Figures of one lane since it opened. */
@@ -57,6 +60,7 @@ export async function statsOf(
     connections: sessions.count,
     contexts: { bytes: budget.used, limit: budget.limit, ...budget.counts },
     input: { bytes: input.used, limit: input.limit, ...input.counts },
+    quarantine: pool.quarantine.rows,
   };
 }
 

@@ -8,6 +8,7 @@ import { MAX_STREAMS } from '../../lanes/policy.ts';
 import { readRegularFile } from '../../options/regular-file.ts';
 import { DEFAULT_FRAME_SIZE } from '../../wire/frame.ts';
 import { type Cell, cellKey, type Encoding, EXPERIMENT_POLICIES, normalise } from './cell.ts';
+import { firstIssue } from './issue.ts';
 
 /** More cells than anybody waits for are a slip of the pen. */
 const MAX_CELLS = 20_000;
@@ -167,9 +168,4 @@ function ascends(text: string): boolean {
 function rangeOf(text: string): { first: number; last: number; step: number } {
   const [, from, to, step] = /^(-?\d+)(?:\.\.(-?\d+))?(?:\/(\d+))?$/.exec(text) ?? [];
   return { first: Number(from), last: Number(to ?? from), step: Number(step ?? 1) };
-}
-
-function firstIssue({ issues }: z.ZodError): string {
-  const { path, message } = issues[0];
-  return path.length > 0 ? `${path.join('.')}: ${message}` : message;
 }
