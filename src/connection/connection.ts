@@ -5,11 +5,13 @@
 
 import { DecodeError } from '../encoding/codec.ts';
 import { ConnectionFlow, Gate } from '../reactor/flow.ts';
+import type { InputBudget } from '../reactor/input-budget.ts';
 import { ConnectionError, ProtocolError } from '../wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
 import type { Limits } from '../wire/limits.ts';
 import { cutUtf8 } from '../wire/payloads.ts';
 import { Splitter } from '../wire/splitter.ts';
+import { after, every, unref } from '../wire/timers.ts';
 import type { Transport } from './transport.ts';
 import { type Slice, TurnShare, Turns, Work } from './turns.ts';
 import { Writer } from './writer.ts';
@@ -34,6 +36,16 @@ export interface FrameOwner {
 
 /** After a protocol error: how long we go on swallowing input, so that the peer can read why before it is reset. */
 const LINGER_MS = 1000;
+
+/** What connections of one process have in common. */
+export interface Shared {
+  /** The time of their thread. */
+  readonly turns: Turns;
+  /** The level of their output. */
+  readonly output: Gate;
+  /** What their peers make us hold on the way in. */
+  readonly input: InputBudget;
+}
 
 const MAX_ERROR_SIZE = 1024;
 const NOTHING = new Uint8Array(0);
@@ -72,24 +84,23 @@ export class Connection {
   #reason: Error | undefined;
   #maxErrorSize = MAX_ERROR_SIZE;
   bytesRead = 0;
+  /** Bytes that are held of the frame that is not whole yet. */
+  #partial = 0;
 
   /**
-   * `plainStreamId` is the stream for frames that are never encoded: 1 for a client, 2 for a server. `allOutput`: the
-   * level of output that connections have in common. `turns`: those that connections have in common.
+   * `plainStreamId` is the stream for frames that are never encoded: 1 for a client, 2 for a server. `shared`: what it has
+   * in common with others.
    */
-  constructor(
-    transport: Transport,
-    limits: Limits,
-    plainStreamId: number,
-    allOutput?: Gate,
-    turns = new Turns((run) => transport.endOfTick(run)),
-  ) {
-    this.#turns = turns;
+  constructor(transport: Transport, limits: Limits, plainStreamId: number, shared?: Shared) {
+    this.#turns = shared?.turns ?? new Turns((run) => transport.endOfTick(run));
     this.#transport = transport;
     this.limits = limits;
     this.#plainStreamId = plainStreamId;
-    this.flow = new ConnectionFlow(new Gate(limits.maxBufferedOutput, allOutput), new TurnShare(turns));
-    this.writer = new Writer(transport, this.flow.output, new TurnShare(turns));
+    this.flow = new ConnectionFlow(new Gate(limits.maxBufferedOutput, shared?.output), {
+      share: new TurnShare(this.#turns),
+      input: shared?.input.open(),
+    });
+    this.writer = new Writer(transport, this.flow.output, new TurnShare(this.#turns));
     this.#splitter = new Splitter({ maxPayload: limits.maxPayload, onFrame: this.#onFrame });
     transport.onData = (chunk) => this.#onData(chunk);
     transport.onEnd = () => this.#onEnd();
@@ -290,11 +301,23 @@ export class Connection {
     if (this.#input.length === 0) return;
     if (taken < chunk.length) this.#input[0] = chunk.subarray(taken);
     else this.#input.shift();
+    this.#countPartial();
     if (!this.#splitter.midFrame) this.#frameSinceMs = undefined;
     else if (this.#current !== undefined) this.#frameSinceMs = this.#inputTimeMs;
     else this.#frameSinceMs ??= this.#inputTimeMs;
     this.#current = undefined;
     this.#startWatch();
+  }
+
+  /** A frame that is not whole yet cannot be let go of: where there is no room for it, nor can be, the connection ends. */
+  #countPartial(): void {
+    const { held } = this.#splitter;
+    if (held === this.#partial) return;
+    const { input } = this.flow;
+    input.take(held - this.#partial);
+    this.#partial = held;
+    if (held > input.own && !input.makeRoom(0))
+      this.fail(new ProtocolError('limit', 'inputMemory: no memory is left for the rest of a frame'));
   }
 
   #onEnd(): void {
@@ -320,6 +343,7 @@ export class Connection {
     this.#stopWatch();
     clearTimeout(this.#dropTimer);
     this.writer.close();
+    this.flow.input.close();
     const reason =
       this.#reason ?? (error && new ConnectionError(error.message, { code: 'lost', cause: error }));
     this.#owner?.onClosed(reason);
@@ -333,8 +357,7 @@ export class Connection {
   #startWatch(): void {
     if (this.#watch !== undefined || !this.#midway) return;
     this.#nextLookMs = performance.now() + this.#watchPeriodMs;
-    this.#watch = setInterval(this.#checkTimes, this.#watchPeriodMs);
-    (this.#watch as { unref?: () => void }).unref?.();
+    this.#watch = unref(every(this.#watchPeriodMs, this.#checkTimes));
   }
 
   get #watchPeriodMs(): number {
@@ -390,8 +413,7 @@ export class Connection {
 
   #dropAfter(delayMs: number): void {
     clearTimeout(this.#dropTimer);
-    this.#dropTimer = setTimeout(() => this.#transport.destroy(), delayMs);
-    (this.#dropTimer as { unref?: () => void }).unref?.();
+    this.#dropTimer = unref(after(delayMs, () => this.#transport.destroy()));
   }
 
   #stopWatch(): void {

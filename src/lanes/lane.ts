@@ -3,7 +3,7 @@
  * leaves at the end of the tick; finished frames come back in batches and go to their connections' writers.
  */
 
-import type { MessagePort } from 'node:worker_threads';
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import {
   BATCH_SIZE,
   BatchReader,
@@ -13,9 +13,11 @@ import {
   type LaneStats,
   Op,
 } from '../../workers/batch.ts';
+import { Trace } from '../../workers/trace.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { Writer } from '../connection/writer.ts';
 import type { Failure } from '../wire/failure.ts';
+import { CallMarks } from './call-marks.ts';
 
 /** Who holds a slot of a lane: a response stream's encoder or an incoming stream's decoder. */
 export interface SlotOwner {
@@ -37,6 +39,9 @@ const utf8 = new TextEncoder();
 
 export class Lane {
   readonly index: number;
+  /** What its thread is at. */
+  readonly trace = new Trace();
+  readonly marks = new CallMarks(this.trace);
   readonly #port: MessagePort;
   readonly #slots: (SlotOwner | undefined)[] = [];
   readonly #freeSlots: number[] = [];
@@ -164,7 +169,7 @@ export class Lane {
   /** The worker is gone: every slot's owner is told, once, what its peers may know of it. */
   lose(failure: Failure, cause?: Error): void {
     if (!this.#alive) return;
-    // What it had sent before stands.
+    this.#takeLast();
     for (const batch of this.#arrived.splice(0)) this.#deliverSafely(batch);
     this.#alive = false;
     this.#port.close();
@@ -175,6 +180,16 @@ export class Lane {
     for (const tell of this.#loadWaiters.splice(0)) tell(why);
     const owners = this.#slots.splice(0);
     for (const owner of owners) owner?.onLost(failure, cause);
+  }
+
+  /** What the thread had finished before it died counts. */
+  #takeLast(): void {
+    try {
+      for (let last = receiveMessageOnPort(this.#port); last; last = receiveMessageOnPort(this.#port))
+        this.#onMessage(last.message);
+    } catch {
+      // It may have died of what it says.
+    }
   }
 
   #room(length: number): BatchWriter {

@@ -8,6 +8,7 @@
 
 import type { Failure } from '../wire/failure.ts';
 import { ConnectionData, RequestData } from './data-flow.ts';
+import { type InputShare, unbounded } from './input-budget.ts';
 import { SendWindow } from './window.ts';
 
 /** What a gate may hold of its shared one's level whatever the others hold, in bytes. */
@@ -151,23 +152,33 @@ export interface FlowListener {
 
 const NOBODY: FlowListener = { dataRead: () => undefined, creditAwaited: () => undefined };
 
+/** What a connection has of what all have in common; missing: as much as it likes. */
+export interface FlowShares {
+  readonly share?: OutputShare;
+  readonly input?: InputShare;
+}
+
 /** The flow of one connection, both ways: what its requests share. */
 export class ConnectionFlow {
   /** Output that waits anywhere on our side: in lanes, in the writer, in the transport. */
   readonly output: Gate;
   readonly share: OutputShare;
+  /** What is held of all that the peer has sent. */
+  readonly input: InputShare;
   listener: FlowListener = NOBODY;
   #window = new SendWindow(undefined);
   #requestWindow: number | undefined;
   /** Command data that comes. */
-  readonly data = new ConnectionData(() => this.listener.dataRead());
+  readonly data: ConnectionData;
   /** By request, each with how it goes on: one that is over must not stay here until credit comes, for it may never. */
   readonly #creditWaiters = new Map<RequestFlow, () => void>();
 
-  /** `share`: of the time of this thread. */
-  constructor(output: Gate, share = UNSHARED) {
+  /** `share`: of the time of this thread. `input`: of the memory for what peers send. */
+  constructor(output: Gate, { share = UNSHARED, input = unbounded() }: FlowShares = {}) {
     this.output = output;
     this.share = share;
+    this.input = input;
+    this.data = new ConnectionData(input, () => this.listener.dataRead());
   }
 
   /** The peer has announced its windows in bytes, undefined for no flow control (protocol C2); for use before the first request. */

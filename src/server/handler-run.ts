@@ -81,6 +81,14 @@ export class HandlerRun implements Run, ResponseSink {
     this.#pump?.stop();
   }
 
+  get begun(): boolean {
+    return this.#pump !== undefined;
+  }
+
+  retract(): boolean {
+    return false;
+  }
+
   onFrame(): void {
     if (--this.#framesInLane > 0 || this.#whenLaneEmpty === undefined) return;
     // The frame is given to the writer in this very step.

@@ -9,6 +9,7 @@ import type { Place } from '../options/place.ts';
 import { readProxyHeader } from '../transport/proxied-socket.ts';
 import type { ProxyFacts } from '../transport/proxy-header.ts';
 import { SocketTransport } from '../transport/socket.ts';
+import { MAX_TIMER_MS } from '../wire/timers.ts';
 import type { ConnectionInfo } from './authorize.ts';
 
 /** Where a server listens. */
@@ -116,7 +117,10 @@ export class Listener {
     const { tls, handshakeMs } = this.#options;
     const accept = (socket: Socket) => this.#arrive(socket);
     if (tls === undefined) return createNetServer(SOCKET_OPTIONS, accept);
-    return createTlsServer({ handshakeTimeout: handshakeMs, ...SOCKET_OPTIONS, ...tls }, accept);
+    return createTlsServer(
+      { handshakeTimeout: Math.min(handshakeMs, MAX_TIMER_MS), ...SOCKET_OPTIONS, ...tls },
+      accept,
+    );
   }
 
   #makeOuter(): NetServer {

@@ -55,6 +55,11 @@ export class Splitter {
     return this.#headerFilled > 0;
   }
 
+  /** Bytes of memory for the payload that is not whole yet: as much as has come, and some room. */
+  get held(): number {
+    return this.#payload.length;
+  }
+
   /**
    * Takes the next bytes and hands on every frame that they complete, unless it is held. Returns how many it has taken:
    * what is left is to be pushed again, before anything else. After an error, or after `onFrame` returned false or threw,

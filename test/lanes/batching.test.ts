@@ -8,6 +8,7 @@ import { Lane } from '../../src/lanes/lane.ts';
 import { Gate } from '../../src/reactor/flow.ts';
 import { BatchReader, BatchWriter, EARLY_RECORDS, type LaneMessage, Op } from '../../workers/batch.ts';
 import { LaneThread } from '../../workers/lane.ts';
+import { Trace } from '../../workers/trace.ts';
 
 const NOTHING = new Uint8Array(0);
 const utf8 = new TextEncoder();
@@ -39,7 +40,15 @@ test('an idle lane gets many records before the tick ends, a busy one at its end
 test('a lane hands on many finished frames while it works on, in order', async (t) => {
   const { port1, port2 } = new MessageChannel();
   t.teardown(() => port2.close());
-  const lane = new LaneThread({ port: port1, handlers: [], cacheLevel: 3, codecs: [], coalesceMs: 0 });
+  const lane = new LaneThread({
+    port: port1,
+    handlers: [],
+    cacheLevel: 3,
+    codecs: [],
+    coalesceMs: 0,
+    dictionaries: [],
+    trace: new Trace().memory,
+  });
   void lane.run();
   const asked = new BatchWriter(BatchWriter.allocate());
   const add = (op: number, id: number, payload: Uint8Array) => {
