@@ -6,6 +6,7 @@ import { type Slice, TurnShare, Turns, Work } from '../../src/connection/turns.t
 import { Writer } from '../../src/connection/writer.ts';
 import { ResponseCache } from '../../src/lanes/cache.ts';
 import { Gate } from '../../src/reactor/flow.ts';
+import { InputBudget } from '../../src/reactor/input-budget.ts';
 import { type Frame, FrameType, HEADER_SIZE } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
@@ -216,7 +217,11 @@ interface Read {
 
 function reading(loop: Loop, onFrame: (frame: Frame) => void = () => undefined): Read {
   const transport = new StillTransport(loop);
-  const connection = new Connection(transport, DEFAULT_LIMITS, 2, undefined, loop.turns);
+  const connection = new Connection(transport, DEFAULT_LIMITS, 2, {
+    turns: loop.turns,
+    output: new Gate(1 << 30),
+    input: new InputBudget(1 << 30),
+  });
   const heard: string[] = [];
   const received: Frame[] = [];
   const owner: FrameOwner = {
