@@ -10,6 +10,9 @@ const SETTINGS = {
   MALLOC_MMAP_THRESHOLD_: String(32 * 1024),
 };
 
+/** How V8's heap is kept small after a storm: it is slow to give back what new objects once had, in MiB for each half. */
+export const HEAP_FLAGS: readonly string[] = ['--max-semi-space-size=8'];
+
 /** Whether somebody has set malloc up, be it ours. */
 export const isMallocSet = (env: NodeJS.ProcessEnv): boolean =>
   env.GLIBC_TUNABLES !== undefined || Object.keys(env).some((name) => name.startsWith('MALLOC_'));
