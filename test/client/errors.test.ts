@@ -370,7 +370,7 @@ test('what one client does wrong ends its own connection with a protocol error, 
       /expected-command/,
     ],
     [rawFrame({ request: 1, stream: 1, streamFlags: 1, type: 10, flags: 0 }), /extension-without-settings/],
-    [rawFrame({ request: 1, stream: 1, streamFlags: 1, type: 14, flags: 0 }), /unknown-type/],
+    [rawFrame({ request: 1, stream: 1, streamFlags: 1, type: 15, flags: 0 }), /unknown-type/],
     [Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'), /limit/],
   ];
   for (const [bytes, code] of wrongs) {
