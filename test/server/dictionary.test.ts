@@ -84,7 +84,7 @@ test('each command has its own dictionary, and what is sensitive has none', asyn
   );
   for (const request of [1, 3, 5]) await peer.until(() => isAnswered(peer, request));
   t.is(dictionaryOf(peer, 1), ID);
-  t.is(dictionaryOf(peer, 3), undefined, 'nothing to encode');
+  t.is(dictionaryOf(peer, 3), OTHER_ID);
   t.is(dictionaryOf(peer, 5), undefined);
   const secret = peer.frames.find(({ requestId }) => requestId === 5) as Frame;
   t.is(secret.streamFlags & StreamFlag.encoded, 0);
@@ -175,7 +175,7 @@ test('auto: where memory or caches have no room, responses go without a context 
   small.hold(idle);
   t.true(small.takeContext('zstd-dict', wanted, 'auto')?.shape.contextFree);
   const large = new ContextBudget({ contextMemory: 1 << 30, ...never });
-  const shapes = Array.from({ length: 100 }, () => {
+  const shapes = Array.from({ length: 200 }, () => {
     large.hold({ ...idle });
     return large.takeContext('zstd-dict', wanted, 'auto')?.shape;
   });
@@ -274,7 +274,7 @@ test('a dictionary that does not exist is not found', async (t) => {
   const { address } = await serving(t, mills);
   const client = await dial(t, address);
   await t.throwsAsync(client.call('dictionary', { args: { id: '00'.repeat(16) } }).bytes(), {
-    code: undefined,
+    code: 'not-found',
     message: /no such dictionary/,
   });
   t.deepEqual(new Uint8Array(await client.call('dictionary', { args: { id: ID } }).bytes()), BYTES);
@@ -326,7 +326,7 @@ test('a server may not offer more than 16, over 1 MiB, or what has no ID', async
     const where = await impostor(t, (socket) => {
       socket.write(frames(`0 2 stream-begin sender-settings 0 ${JSON.stringify({ dictionaries })}`));
     });
-    await t.throwsAsync(connect(where), { message: /bad-payload|dictionaries|dictionary/ });
+    await t.throwsAsync(connect(where), { message: /sender-settings/ });
   }
 });
 
