@@ -8,6 +8,7 @@ import { Pace } from '../connection/pace.ts';
 import { ZSTD_DICT } from '../encoding/profiles.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { given } from '../options/rules.ts';
+import { announcedOf, windowOf } from '../reactor/announced.ts';
 import { type ClientAction, ClientReactor } from '../reactor/client.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
 import { CommandError, ConnectionError, type ProtocolError } from '../wire/errors.ts';
@@ -23,6 +24,7 @@ import {
   saysNotStarted,
 } from '../wire/payloads.ts';
 import { asError } from '../wire/thrown.ts';
+import { after, every, unref } from '../wire/timers.ts';
 import type { ClientEvents, ClientState, ClientStats } from './client.ts';
 import { argumentsOf } from './command.ts';
 import { DataSender } from './command-data.ts';
@@ -76,6 +78,8 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
   #newestId = 0;
   #framesReceived = 0;
   #ending = false;
+  /** The server has said that it takes nothing new. */
+  #goneAway = false;
   #closeReason: Error | undefined;
   /** Runs out once what close() has let go on must end. */
   #graceTimer: ReturnType<typeof setTimeout> | undefined;
@@ -93,10 +97,10 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     this.#dictionaries = new HeldDictionaries(this, store);
     const codecs = builtIn.withDictionaries(this.#dictionaries.held);
     const limits = { ...DEFAULT_LIMITS, maxStreamBegins: MAX_STREAM_BEGINS, ...given(options.limits ?? {}) };
-    const { connectionWindow } = options;
+    const connectionWindow = options.connectionWindow && windowOf(options.connectionWindow);
     this.#codecs = codecs;
     this.#options = options;
-    this.requestWindow = options.requestWindow ?? DEFAULT_REQUEST_WINDOW;
+    this.requestWindow = windowOf(options.requestWindow ?? DEFAULT_REQUEST_WINDOW);
     this.server = new ServerSettings(!options.plain);
     this.#unread = new UnreadBytes(options.maxUnread ?? DEFAULT_MAX_UNREAD);
     this.#connection = new Connection(transport, limits, PLAIN_STREAM);
@@ -180,10 +184,11 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
 
   /** A response that nobody reads on would keep the connection for ever. */
   #watchEnd(): void {
-    this.#endWatch ??= setInterval(() => {
-      for (const request of this.#reactor.requests()) if (request.stands()) request.drop(unread());
-    }, this.#connection.limits.idleTimeout);
-    (this.#endWatch as { unref?: () => void }).unref?.();
+    this.#endWatch ??= unref(
+      every(this.#connection.limits.idleTimeout, () => {
+        for (const request of this.#reactor.requests()) if (request.stands()) request.drop(unread());
+      }),
+    );
   }
 
   /** Drops the connection now; requests in flight fail. */
@@ -202,8 +207,7 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
 
   #afterGrace(delayMs: number, run: () => void): void {
     clearTimeout(this.#graceTimer);
-    this.#graceTimer = setTimeout(run, delayMs);
-    (this.#graceTimer as { unref?: () => void }).unref?.();
+    this.#graceTimer = unref(after(delayMs, run));
   }
 
   // ------------------------------------------------------------ what dictionaries need (DictionaryOwner)
@@ -284,6 +288,7 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     }
     if (request.over) return;
     if (this.#refuseReason !== undefined) request.fail(notStarted(this.#refuseReason));
+    else if (this.server.maxConcurrentRequests === 0) request.fail(takesNone());
     else if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.add(request);
     else this.#send(request);
   }
@@ -333,7 +338,7 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     const { connectionWindow } = this.#options;
     const settings: SenderSettings = {
       contentEncodings: [...this.#profiles],
-      maxFrameSize: limits.maxPayload,
+      ...announcedOf(limits),
       requestWindow: this.requestWindow,
       ...(connectionWindow === undefined ? {} : { connectionWindow }),
       extensions: [...EXTENSIONS],
@@ -419,6 +424,9 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
         return action.request.tell(action.request.options.onProgress, action.progress);
       case 'settings':
         this.#connection.peerTakes(action.settings.maxFrameSize);
+        this.#cancels.atMost(action.settings.maxCancels);
+        this.#credits.atMost(action.settings.maxCredits);
+        this.pings.atMost(action.settings.maxPings);
         this.server.take(action.settings);
         if (this.#decodesDictionaries) this.#dictionaries.offered(action.settings);
         return this.#data.announced(action.settings);
@@ -452,7 +460,8 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     this.#refuseReason ??= reason;
     for (const request of this.#takeQueued()) request.fail(notStarted(reason));
     this.#refuseAfter(lastRequestId);
-    this.events.emit('goaway', { reason });
+    if (!this.#goneAway) this.events.emit('goaway', { reason });
+    this.#goneAway = true;
   }
 
   /**
@@ -511,6 +520,14 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
 function unread(): CommandError {
   return new CommandError('cancelled: nobody reads the response, and the client is closed', {
     code: 'cancelled',
+  });
+}
+
+/** Nobody waits for a turn that cannot come: settings are sent once. */
+function takesNone(): CommandError {
+  return new CommandError('maxConcurrentRequests: the server takes no requests', {
+    code: 'overloaded',
+    notStarted: true,
   });
 }
 

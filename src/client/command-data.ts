@@ -91,6 +91,7 @@ export class DataSender {
 
   /** The server has sent its settings. */
   announced(settings: SenderSettings): void {
+    this.#begins.atMost(settings.maxStreamBegins);
     if (this.#owner.server.speaks('data-credit')) this.#windows.announced(settings);
   }
 

@@ -3,6 +3,7 @@
 import type { Transport } from '../connection/transport.ts';
 import { checkOptions, type Rules } from '../options/rules.ts';
 import { ConnectionError } from '../wire/errors.ts';
+import { after } from '../wire/timers.ts';
 import { type Client, makeClient } from './client.ts';
 import { CONNECT_RULES, type ConnectOptions, codecsOf, storeOf } from './connect.ts';
 import type { AnyCommands } from './typed.ts';
@@ -23,7 +24,7 @@ export async function connectOver<Commands = AnyCommands>(
   checkOptions(options, RULES satisfies Rules<ConnectOverOptions>, 'connectOver');
   const { timeoutMs = 10_000, signal } = options;
   const client = makeClient(transport, codecsOf(options), options, storeOf(options));
-  const timer = setTimeout(() => client.destroy(silentFor(timeoutMs, transport)), timeoutMs);
+  const timer = after(timeoutMs, () => client.destroy(silentFor(timeoutMs, transport)));
   const giveUp = () => client.destroy(signal?.reason);
   signal?.addEventListener('abort', giveUp, { once: true });
   if (signal?.aborted) giveUp();

@@ -5,7 +5,7 @@ import type { ConnectionOptions as TlsConnectOptions } from 'node:tls';
 import type { CodecModule } from '../encoding/codec.ts';
 import { foreign } from '../encoding/foreign.ts';
 import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
-import { portableCodecs } from '../encoding/portable.ts';
+import { portableCodecs, portableZstdDict } from '../encoding/portable.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { codecModule } from '../options/codecs.ts';
 import { placeOf } from '../options/place.ts';
@@ -21,6 +21,7 @@ import {
 import { clientTls } from '../options/tls.ts';
 import { SocketTransport } from '../transport/socket.ts';
 import { ConnectionError, type ConnectionErrorCode } from '../wire/errors.ts';
+import { after } from '../wire/timers.ts';
 import { type Client, makeClient } from './client.ts';
 import type { DictionaryStore } from './dictionaries.ts';
 import { DictionaryFiles } from './dictionary-files.ts';
@@ -83,10 +84,10 @@ export async function connect<Commands = AnyCommands>(
   let client: Client | undefined;
   const giveUp = () => (client ?? socket).destroy(signal?.reason);
   signal?.addEventListener('abort', giveUp, { once: true });
-  const timer = setTimeout(() => {
+  const timer = after(timeoutMs, () => {
     if (client === undefined) socket.destroy(notOpenWithin(timeoutMs, socket));
     else client.destroy(silentFor(timeoutMs, name, client));
-  }, timeoutMs);
+  });
   try {
     await opened(socket, name, tls !== undefined);
     client = makeClient(
@@ -110,7 +111,7 @@ export async function connect<Commands = AnyCommands>(
 export function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
   const registry =
     codecs === 'portable'
-      ? new CodecRegistry(portableCodecs())
+      ? new CodecRegistry(portableCodecs(), portableZstdDict)
       : new CodecRegistry(nativeCodecs(), nativeDictionaryCodec());
   for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(foreign(codec));
   return registry;

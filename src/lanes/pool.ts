@@ -5,9 +5,11 @@ import { MessageChannel, type ResourceLimits } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { HandlerModule } from '../../workers/calls.ts';
 import type { LaneTask } from '../../workers/lane.ts';
+import { Turns } from '../connection/turns.ts';
 import type { CodecModule } from '../encoding/codec.ts';
 import type { Dictionaries, Dictionary } from '../encoding/dictionary.ts';
 import type { Failure } from '../wire/failure.ts';
+import { after, every } from '../wire/timers.ts';
 import { type BudgetOptions, ContextBudget, encoderCost } from './budget.ts';
 import { Lane } from './lane.ts';
 import { Quarantine, type QuarantineOptions, type Suspect } from './quarantine.ts';
@@ -32,6 +34,8 @@ export interface LanePoolOptions extends BudgetOptions {
   readonly laneTimeout?: number;
   /** Memory bounds of each worker's JavaScript heap. */
   readonly resourceLimits?: ResourceLimits;
+  /** When what comes from lanes is dealt with; missing: turns of their own. */
+  readonly turns?: Turns;
   /** When what keeps ending workers is held. */
   readonly quarantine?: QuarantineOptions;
   /** A lane died, and is opened again; `suspects`: of what, or what ran on it where that is not known. */
@@ -61,6 +65,7 @@ const LANE_FILE = fileURLToPath(new URL(`../../workers/lane.${EXTENSION}`, impor
 export class LanePool {
   /** The memory of all contexts on these lanes. */
   readonly budget: ContextBudget;
+  readonly #turns: Turns;
   /** Those that streams may use. */
   readonly dictionaries: Dictionaries;
   /** What ends workers. */
@@ -85,12 +90,13 @@ export class LanePool {
 
   constructor(options: LanePoolOptions) {
     this.#options = options;
+    this.#turns = options.turns ?? new Turns(setImmediate);
     this.dictionaries = new Map((options.dictionaries ?? []).map((each) => [each.id, each]));
     this.quarantine = new Quarantine(options.quarantine);
     // A payload for the cache is compressed on a context of its own, one at a time on each lane.
     const cacheContexts = options.workers * encoderCost('zstd-8mb', { level: options.cacheLevel });
     this.budget = new ContextBudget(options, options.caching ? cacheContexts : 0);
-    this.#sweeper = setInterval(() => this.budget.sweep(performance.now()), this.budget.sweepPeriodMs);
+    this.#sweeper = every(this.budget.sweepPeriodMs, () => this.budget.sweep(performance.now()));
     this.#sweeper.unref();
     this.#piscina = new Piscina<LaneTask, void>({
       filename: LANE_FILE,
@@ -105,7 +111,7 @@ export class LanePool {
     });
     this.#piscina.on('error', (error) => options.onError?.(error));
     if (options.laneTimeout !== undefined) {
-      this.#watchdog = setInterval(() => this.#checkBeats(), options.laneTimeout / BEATS).unref();
+      this.#watchdog = every(options.laneTimeout / BEATS, () => this.#checkBeats()).unref();
     }
     for (let index = 0; index < options.workers; index++) this.#open(index, 0);
   }
@@ -181,7 +187,8 @@ export class LanePool {
   #open(index: number, deaths: number): void {
     const { port1, port2 } = new MessageChannel();
     const { handlers, cacheLevel, codecs = [], dictionaries = [], coalesceMs = 0 } = this.#options;
-    const lane = new Lane(index, port1, (error) => this.kill(lane, `its answers broke: ${error}`));
+    const broken = (error: unknown) => this.kill(lane, `its answers broke: ${error}`);
+    const lane = new Lane(index, port1, broken, this.#turns);
     const killer = new AbortController();
     this.#killers.set(lane, killer);
     const openedAtMs = Date.now();
@@ -237,11 +244,11 @@ export class LanePool {
   /** `deaths`: how many lanes in a row have died young here. */
   #reopenLater(index: number, deaths: number): void {
     const delayMs = deaths > 0 ? Math.min(50 * 2 ** (deaths - 1), MAX_DELAY_MS) : 0;
-    const reopening = setTimeout(() => {
+    const reopening = after(delayMs, () => {
       this.#reopening.delete(reopening);
       this.#open(index, deaths);
       for (const then of [...this.#awaitLane]) if (this.#awaitLane.delete(then)) then();
-    }, delayMs);
+    });
     this.#reopening.set(reopening, performance.now() + delayMs);
   }
 }

@@ -2,16 +2,16 @@
 
 import { ProtocolError } from '../wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, PingFlag } from '../wire/frame.ts';
-import { type Limits, overLimit } from '../wire/limits.ts';
+import type { Limits } from '../wire/limits.ts';
 import {
   decodeCancel,
   decodeCredit,
   decodeDictionaryHeld,
   decodePing,
-  decodeSenderSettings,
   decodeUtf8,
   type SenderSettings,
 } from '../wire/payloads.ts';
+import { takeSettings } from './announced.ts';
 import { Rate } from './rate.ts';
 
 /** The peer wants the request stopped (protocol C3). */
@@ -58,7 +58,7 @@ export class ControlFrames {
       case FrameType.senderSettings:
         if (!first) throw new ProtocolError('settings-not-first', 'sender-settings must be the first frame');
         this.#settingsSeen = true;
-        return { kind: 'settings', settings: this.#checkedSettings(payload) };
+        return { kind: 'settings', settings: takeSettings(payload, this.#limits) };
       case FrameType.cancel:
         this.#count(frame, this.#cancels);
         decodeCancel(payload);
@@ -78,15 +78,6 @@ export class ControlFrames {
       default:
         return undefined;
     }
-  }
-
-  #checkedSettings(payload: Uint8Array): SenderSettings {
-    const settings = decodeSenderSettings(payload);
-    const { minFrameSize } = this.#limits;
-    if (settings.maxFrameSize !== undefined && settings.maxFrameSize < minFrameSize) {
-      throw overLimit('minFrameSize', `a maxFrameSize of ${settings.maxFrameSize}, under ${minFrameSize}`);
-    }
-    return settings;
   }
 
   #count(frame: Frame, rate?: Rate): void {

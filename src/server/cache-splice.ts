@@ -98,13 +98,14 @@ export class CacheSplice {
     if (!open || stream === undefined) return;
     for (let i = from; i < entry.pieces.length; i++) {
       const rawLength = Math.min(CACHED_PIECE, entry.rawLength - i * CACHED_PIECE);
-      if (flow.available(rawLength) < rawLength) {
+      if (flow.availableNow(rawLength) < rawLength) {
         flow.wait(() => this.#sendPieces(entry, i, last, then));
         return;
       }
       const final = last && i === entry.pieces.length - 1;
       const flags = final ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
       flow.take(rawLength);
+      flow.sentNow(rawLength);
       stream.send(session.cacheProfile as string, id, flags, entry.pieces[i], rawLength);
     }
     this.#release(stream, true);

@@ -5,7 +5,13 @@ import type { ContextShape } from '../lanes/budget.ts';
 import type { RouterOptions } from '../lanes/router.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import { frameSizeWithin } from '../wire/frame.ts';
-import { ErrorDetail, errorDetailFor, MAX_DICTIONARIES, type SenderSettings } from '../wire/payloads.ts';
+import {
+  ErrorDetail,
+  EXTENSIONS,
+  errorDetailFor,
+  MAX_DICTIONARIES,
+  type SenderSettings,
+} from '../wire/payloads.ts';
 import type { ServerDictionaries } from './dictionaries.ts';
 
 /** What a server has to offer to all its peers. */
@@ -41,7 +47,14 @@ export class Negotiation {
 
   /** The peer has announced its settings. */
   take(announced: SenderSettings): void {
-    this.#announced = announced;
+    // Of its lists what we know is kept: they may hold a thousand names.
+    this.#announced = {
+      ...announced,
+      contentEncodings: announced.contentEncodings?.filter(
+        (name) => name === ZSTD_DICT || this.#offer.encodable.includes(name),
+      ),
+      extensions: announced.extensions?.filter((name) => EXTENSIONS.includes(name)),
+    };
     this.errorDetail = errorDetailFor(announced.extensions);
     if (!this.takesDictionaries) return;
     // What it holds of other servers is nothing to us.

@@ -96,6 +96,12 @@ export interface ServerOptions {
    * that the process may use. Each connection may hold 128 KiB whatever the others do.
    */
   outputMemory?: number;
+  /**
+   * Bytes that all connections together may hold of what their peers have sent: arguments, frames that wait, unread command
+   * data; default an eighth of the memory that the process may use. Each connection may hold 64 KiB whatever the others do.
+   * Past it those that hold the most have requests refused or cancelled.
+   */
+  inputMemory?: number;
   /** Milliseconds that a response stream may be idle before its context is freed; default 300 000. */
   streamIdleTimeout?: number;
   /** Milliseconds after which a response stream is ended and begun afresh; default 3 600 000. */
@@ -180,6 +186,7 @@ const RULES: Rules<ServerOptions> = {
   maxConnections: count,
   contextMemory: count,
   outputMemory: count,
+  inputMemory: count,
   streamIdleTimeout: milliseconds,
   streamLifetime: milliseconds,
   laneTimeout: milliseconds,
@@ -214,6 +221,7 @@ function defaults() {
     limits: {},
     maxConnections: 10_000,
     outputMemory: Math.floor(availableMemory() / 8),
+    inputMemory: Math.floor(availableMemory() / 8),
     streamIdleTimeout: 300_000,
     streamLifetime: 3_600_000,
     laneTimeout: 10_000,

@@ -6,6 +6,7 @@ import type { Pass } from '../lanes/quarantine.ts';
 import { type FlowOwner, RequestFlow } from '../reactor/flow.ts';
 import { requestIdOf } from '../reactor/request.ts';
 import type { Failure } from '../wire/payloads.ts';
+import { after, unref } from '../wire/timers.ts';
 import { CacheSplice } from './cache-splice.ts';
 import type { Command } from './commands.ts';
 import { HandlerRun } from './handler-run.ts';
@@ -123,8 +124,7 @@ export class ServedRequest implements FlowOwner {
   /** Stops the request when `delayMs` have passed (protocol C6). */
   expireAfter(delayMs: number): void {
     if (this.#state === 'over') return;
-    this.#deadline = setTimeout(() => this.stop(EXPIRED), delayMs);
-    (this.#deadline as { unref?: () => void }).unref?.();
+    this.#deadline = unref(after(delayMs, () => this.stop(EXPIRED)));
   }
 
   /** A piece of command data; copied when it has to be kept. */

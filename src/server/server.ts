@@ -1,9 +1,10 @@
 /** The server: listens, owns the lanes, the commands and the cache, and makes a session of every connection. */
 
 import { Recorder, type RecordFigures } from '../capture/recorder.ts';
-import { Connection } from '../connection/connection.ts';
+import { Connection, type Shared } from '../connection/connection.ts';
 import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import type { Transport } from '../connection/transport.ts';
+import { Turns } from '../connection/turns.ts';
 import type { EncoderOptions } from '../encoding/codec.ts';
 import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
@@ -23,6 +24,7 @@ import {
   string,
 } from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
+import { InputBudget } from '../reactor/input-budget.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { asError, describe, watchRejection } from '../wire/thrown.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
@@ -115,16 +117,18 @@ class LaneServer implements Server {
   readonly #recorder: Recorder | undefined;
   readonly #sessions: Sessions;
   readonly #context: SessionContext;
-  /** Output that waits on any connection. */
-  readonly #allOutput: Gate;
+  /** The time of this thread, and memory for what waits to be written and what has been read. */
+  readonly #shared: Shared;
   #closing: Promise<void> | undefined;
 
   constructor(options: CheckedOptions, lanes: LanePool | undefined) {
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...given(options.limits) } as Limits;
     this.#report = reporter(options.onError ?? this.#log.report);
-    this.#allOutput = new Gate(options.outputMemory);
-    this.#cache = new ResponseCache(options.cacheBytes);
+    const turns = new Turns(setImmediate);
+    const output = new Gate(options.outputMemory);
+    this.#shared = { turns, output, input: new InputBudget(options.inputMemory) };
+    this.#cache = new ResponseCache(options.cacheBytes, turns);
     this.#sessions = new Sessions(options.keepAliveInterval);
     const codecs = new CodecRegistry(
       [...nativeCodecs(), ...options.codecs.flatMap((module) => module.codecs)],
@@ -140,7 +144,7 @@ class LaneServer implements Server {
     this.#recorder = this.#makeRecorder(commands, all);
     // What can be wrong with the options is found before the workers are started, which would outlive the error.
     this.#ownsLanes = lanes === undefined;
-    this.#pool = lanes ?? openLanes(options, commands, dictionaries, this.#report);
+    this.#pool = lanes ?? openLanes(options, commands, dictionaries, this.#report, turns);
     this.#context = {
       ...this.#makeContext(commands, kinds, encoders),
       dictionaries,
@@ -183,7 +187,7 @@ class LaneServer implements Server {
   }
 
   stats(): Promise<ServerStats> {
-    return statsOf(this.#pool, this.#cache, this.#sessions);
+    return statsOf(this.#pool, this.#cache, this.#sessions, this.#shared.input);
   }
 
   /** Commands that cannot run are found before anybody can ask for them. */
@@ -205,6 +209,7 @@ class LaneServer implements Server {
       maxConnections,
       handshakeMs: this.#limits.idleTimeout,
       keepAliveMs: keepAliveInterval,
+      turns: this.#shared.turns,
       accept: (transport, info) => this.#serve(transport, info),
       report: this.#report,
     });
@@ -252,7 +257,7 @@ class LaneServer implements Server {
   /** Makes a session of a connection: of a socket's, or of any other transport. */
   #serve(transport: Transport, info: ConnectionInfo): void {
     const watched = this.#recorder?.watch(transport) ?? transport;
-    const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#allOutput);
+    const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#shared);
     const session = new Session(connection, this.#context, this.#admission(info));
     this.#sessions.add(session);
     session.start();
@@ -305,6 +310,7 @@ function openLanes(
   commands: CommandTable,
   dictionaries: ServerDictionaries,
   report: Report,
+  turns: Turns,
 ): LanePool {
   const { workers, codecs, coalesceMs, cacheLevel, cacheBytes } = options;
   const { contextMemory, streamIdleTimeout, streamLifetime, laneTimeout, quarantine, resourceLimits } =
@@ -323,6 +329,7 @@ function openLanes(
     laneTimeout,
     quarantine: quarantine && given(quarantine),
     resourceLimits,
+    turns,
     onLost: (lane, error, suspects) => report(error, { lane, ...contextOf(suspects) }),
     onError: (error) => report(error, {}),
   });

@@ -101,9 +101,17 @@ export interface SenderSettings {
   readonly connectionWindow?: number;
   /** Names of frame types of part C that it takes. */
   readonly extensions?: readonly string[];
+  /** Frames of one kind that it takes in a second, where that is less than by default (protocol B-limits). */
+  readonly maxCancels?: number;
+  readonly maxCredits?: number;
+  readonly maxPings?: number;
+  readonly maxStreamBegins?: number;
   /** A server's: what it may use. A client's: IDs of what it holds (protocol C9). At most 16. */
   readonly dictionaries?: readonly (string | DictionaryOffer)[];
 }
+
+/** What settings say of frames in a second. */
+export const RATES = ['maxCancels', 'maxCredits', 'maxPings', 'maxStreamBegins'] as const;
 
 /** A dictionary that a server may use (protocol C9). */
 export interface DictionaryOffer {
@@ -146,6 +154,8 @@ export function decodeSenderSettings(payload: Uint8Array): SenderSettings {
     settings.connectionWindow = count(json, 'connectionWindow', 0, Number.MAX_SAFE_INTEGER);
   }
   if (json.extensions !== undefined) settings.extensions = nameList(json, 'extensions');
+  for (const rate of RATES)
+    if (json[rate] !== undefined) settings[rate] = count(json, rate, 1, Number.MAX_SAFE_INTEGER);
   if (json.dictionaries !== undefined) settings.dictionaries = dictionaryList(json.dictionaries);
   return settings;
 }

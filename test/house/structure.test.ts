@@ -144,3 +144,10 @@ test('nothing imports bench or demo but themselves, and nothing but command line
     [],
   );
 });
+
+test('all timers are those that take any time, however long', (t) => {
+  const direct = MODULES.filter(
+    (module) => module !== 'src/wire/timers.ts' && !/^(bench|demo)\//.test(module),
+  ).filter((module) => /\b(setTimeout|setInterval)\(/.test(codeOf(module)));
+  t.deepEqual(direct, []);
+});

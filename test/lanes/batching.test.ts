@@ -2,6 +2,7 @@ import { on } from 'node:events';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import test from 'ava';
 import type { Transport } from '../../src/connection/transport.ts';
+import { Turns } from '../../src/connection/turns.ts';
 import { Writer } from '../../src/connection/writer.ts';
 import { Lane } from '../../src/lanes/lane.ts';
 import { Gate } from '../../src/reactor/flow.ts';
@@ -29,7 +30,7 @@ const upTo = (count: number, from = 1) => Array.from({ length: count }, (_, i) =
 test('an idle lane gets many records before the tick ends, a busy one at its end', async (t) => {
   const { port1, port2 } = new MessageChannel();
   t.teardown(() => port1.close());
-  const lane = new Lane(0, port1, (error) => t.fail(String(error)));
+  const lane = new Lane(0, port1, (error) => t.fail(String(error)), new Turns(setImmediate));
   for (const id of upTo(3 * EARLY_RECORDS)) lane.add(Op.encode, 0, id, 0, 0, NOTHING);
   const batches: number[][] = [];
   for await (const records of batchesFrom(port2)) if (batches.push(ids(records)) === 2) break;
