@@ -146,7 +146,7 @@ async function experiment(sources: string[], options: ExperimentOptions, io: Io)
 /** Files of the sources that are named on the terminal; results.json names them all. */
 const MAX_SKIPPED_LINES = 20;
 
-function tellSkipped(skipped: ReadSources['skipped'], io: Io): void {
+export function tellSkipped(skipped: ReadSources['skipped'], io: Io): void {
   for (const { path, error } of skipped.slice(0, MAX_SKIPPED_LINES))
     io.complain(`left out: ${path}: ${error}`);
   const unsaid = skipped.length - MAX_SKIPPED_LINES;

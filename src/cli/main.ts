@@ -12,6 +12,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(program: Command, io: Io)
   call: async () => (await import('./call.ts')).addCall,
   frame: async () => (await import('./frame.ts')).addFrame,
   experiment: async () => (await import('./experiment.ts')).addExperiment,
+  dictionary: async () => (await import('./dictionary.ts')).addDictionary,
   'experiment-worker': async () => (await import('./experiment-worker.ts')).addExperimentWorker,
   bench: async () => (await import('./bench.ts')).addBench,
 };
