@@ -29,17 +29,17 @@ export class ZstdWalker {
   /** Bytes that one of its blocks may decode to. */
   maxBlock = 0;
   readonly #maxWindowSize: number;
-  readonly #dictionaryId: number;
+  readonly #dictionaryNumber: number;
   #expected: Expected = 'frame';
   #hasChecksum = false;
 
   /**
    * @param maxWindowSize bytes; a frame that asks for more is refused.
-   * @param dictionaryId zstd's number of the dictionary at hand, 0 for none; a frame that names another is refused.
+   * @param dictionaryNumber of the only dictionary that a frame may name, 0 for none.
    */
-  constructor(maxWindowSize: number, dictionaryId = 0) {
+  constructor(maxWindowSize: number, dictionaryNumber = 0) {
     this.#maxWindowSize = maxWindowSize;
-    this.#dictionaryId = dictionaryId;
+    this.#dictionaryNumber = dictionaryNumber;
   }
 
   /**
@@ -107,9 +107,9 @@ export class ZstdWalker {
     if (end > payload.length) throw truncated();
     if (descriptor & 8) throw new DecodeError('corrupt', 'a reserved bit is set in a zstd header');
     // An encoder may leave its number out; that a frame without it uses what the stream has named is protocol C9.
-    const dictionaryId = readUint(payload, dictionaryAt, contentSizeAt - dictionaryAt);
-    if (dictionaryId !== 0 && dictionaryId !== this.#dictionaryId) {
-      const needs = this.#dictionaryId === 0 ? 'a dictionary' : 'another dictionary';
+    const dictionaryNumber = readUint(payload, dictionaryAt, contentSizeAt - dictionaryAt);
+    if (dictionaryNumber !== 0 && dictionaryNumber !== this.#dictionaryNumber) {
+      const needs = this.#dictionaryNumber === 0 ? 'a dictionary' : 'another dictionary';
       throw new DecodeError('corrupt', `a zstd frame that needs ${needs}`);
     }
     this.windowSize = single
