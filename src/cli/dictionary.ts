@@ -1,12 +1,12 @@
 /** `millrace dictionary`: train one on traffic, and say what is in one. */
 
-import { createHash } from 'node:crypto';
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, extname } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Benefit, Cost, Costs } from '../experiment/measure/dictionary.ts';
 import type { WorkloadResponse } from '../experiment/traffic/workload.ts';
 import { fsProblem } from '../files/paths.ts';
+import { MAX_DICTIONARY_BYTES } from '../wire/extensions.ts';
 import { notEmpty, parseBytes, wholeNumber } from './arguments.ts';
 import { tellSkipped } from './experiment.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
@@ -22,9 +22,6 @@ Examples:
   millrace dictionary train today.capture --out today.dict && millrace serve DIR --dictionary today.dict
   millrace dictionary train replies.jsonl --command-field type --per-command --out replies.dict
   millrace dictionary show today.dict`;
-
-/** Bytes of a dictionary's ID (protocol C9). */
-const ID_BYTES = 16;
 
 interface TrainOptions {
   out: string;
@@ -133,6 +130,7 @@ async function trainGroup(
   options: TrainOptions,
 ): Promise<Trained> {
   const { trainDictionary } = await import('../encoding/dictionary/train.ts');
+  const { dictionaryIdNow } = await import('../encoding/read-dictionary.ts');
   const { measureBenefit } = await import('../experiment/measure/dictionary.ts');
   const { size, level } = options;
   const dictionary = trainDictionary(
@@ -149,7 +147,7 @@ async function trainGroup(
   return {
     file,
     ...(command !== undefined && { command }),
-    id: idOf(dictionary),
+    id: dictionaryIdNow(dictionary),
     bytes: dictionary.length,
     trainedOn: training.length,
     heldOut: heldOut.length,
@@ -247,12 +245,9 @@ function aligned(rows: readonly (readonly string[])[]): string[] {
   return rows.map((row) => row.map(padded).join('').trimEnd());
 }
 
-function idOf(dictionary: Uint8Array): string {
-  return createHash('sha256').update(dictionary).digest().subarray(0, ID_BYTES).toString('hex');
-}
-
 async function show(file: string, { json }: { json?: boolean }, io: Io): Promise<void> {
-  const { MAX_DICTIONARY_BYTES, parseDictionary } = await import('../encoding/dictionary/format.ts');
+  const { parseDictionary } = await import('../encoding/dictionary/format.ts');
+  const { dictionaryIdNow } = await import('../encoding/read-dictionary.ts');
   const { dictionaryFacts } = await import('../encoding/dictionary/describe.ts');
   const stats = statSync(file);
   if (!stats.isFile()) throw new Error(`${file}: not a file`);
@@ -262,7 +257,7 @@ async function show(file: string, { json }: { json?: boolean }, io: Io): Promise
   }
   const bytes = readFileSync(file);
   const facts = within(file, () => dictionaryFacts(parseDictionary(bytes)));
-  const id = idOf(bytes);
+  const id = dictionaryIdNow(bytes);
   if (json) {
     io.print(JSON.stringify({ id, ...facts }));
     return;
