@@ -7,6 +7,7 @@ import type { Benefit, Cost, Costs } from '../experiment/measure/dictionary.ts';
 import type { WorkloadResponse } from '../experiment/traffic/workload.ts';
 import { fsProblem } from '../files/paths.ts';
 import { MAX_DICTIONARY_BYTES } from '../wire/extensions.ts';
+import { visible, visibleJson } from '../wire/visible.ts';
 import { notEmpty, parseBytes, wholeNumber } from './arguments.ts';
 import { tellSkipped } from './experiment.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
@@ -114,14 +115,14 @@ async function train(sources: string[], options: TrainOptions, io: Io): Promise<
       io.complain(`no dictionary for '${group.command}': ${messageOf(error)}`);
     }
   }
-  if (json) io.print(JSON.stringify(done));
+  if (json) io.print(visibleJson(done));
   else for (const each of done) printTrained(each, options, io);
   if (done.length === 0) io.exitCode = EXIT_FAILED;
   else if (!json) {
     const flags = done.map(
       ({ file, command }) => `--dictionary ${command === undefined ? file : `${file}=${command}`}`,
     );
-    io.print(`\nmillrace serve DIR ${flags.join(' ')}`);
+    io.print(`\nmillrace serve DIR ${visible(flags.join(' '))}`);
   }
 }
 
@@ -206,7 +207,7 @@ function printTrained(
   { level }: TrainOptions,
   io: Io,
 ): void {
-  io.print(`${file}: ${bytes} bytes, id ${id}, trained on ${plural(trainedOn, 'response')}`);
+  io.print(`${visible(file)}: ${bytes} bytes, id ${id}, trained on ${plural(trainedOn, 'response')}`);
   io.print(`What it brings on ${plural(heldOut, 'response')} that it has not seen, zstd level ${level}:`);
   const rows = [
     ['', 'without', '', '', 'with', '', ''],
