@@ -169,6 +169,22 @@ export const GOALS: ReadonlyMap<string, Goal> = new Map([
     '×',
     'contexts none: worker CPU per response with 2 lanes against 1',
   ),
+  goal(
+    'dict.trainer_vs_zstd',
+    'dictionary-trainer',
+    'at least',
+    0.97,
+    '×',
+    "our trainer's ratio over zstd's, worst of six corpora, kept and without a context",
+  ),
+  goal(
+    'dict.browser_us',
+    'dictionary-trainer',
+    'at most',
+    15,
+    'µs',
+    '900 B with a dictionary: CPU of the portable decoder',
+  ),
   goal('latency.p99_half_load', 'latency', 'at most', 5, 'ms', '900 B: p99 at half of saturation'),
 ]);
 

@@ -3,6 +3,7 @@ import type { Bench } from '../bench.ts';
 import { cache } from './cache.ts';
 import { contexts } from './contexts.ts';
 import { dictionary } from './dictionary.ts';
+import { dictionaryTrainer } from './dictionary-trainer.ts';
 import { latency } from './latency.ts';
 import { limit } from './limit.ts';
 import { links } from './links.ts';
@@ -22,4 +23,5 @@ export const BENCHES: readonly Bench[] = [
   latency,
   tree,
   links,
+  dictionaryTrainer,
 ];
