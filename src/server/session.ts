@@ -15,7 +15,7 @@ import { FlushQueue } from '../reactor/flush-queue.ts';
 import { IdTable } from '../reactor/id-table.ts';
 import type { Ticket } from '../reactor/incoming.ts';
 import { ServerReactor } from '../reactor/server.ts';
-import type { ServerAction } from '../reactor/server-action.ts';
+import type { ReceivedCommand, ServerAction } from '../reactor/server-action.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType } from '../wire/frame.ts';
 import {
@@ -35,6 +35,18 @@ import { Negotiation, type Offer } from './negotiation.ts';
 import type { ServedRequest } from './request.ts';
 
 /** What all sessions of one server share. */
+/** What holds for one connection beside that. */
+export interface SessionRules {
+  /** The transport cannot answer while it is still reading (protocol A6); missing: as the server is told. */
+  readonly halfDuplex?: boolean;
+  /** Why a command may not come this way; undefined: it may. @throws ProtocolError when its coming breaks the protocol. */
+  readonly judge?: (command: string) => Failure | undefined;
+  /** The peer has announced its settings. @throws ProtocolError when it must not. */
+  readonly onSettings?: () => void;
+  /** A protocol error was found, and the peer is about to be told of it. */
+  readonly onFailed?: (error: ProtocolError) => void;
+}
+
 export interface SessionContext extends Offer {
   readonly commands: CommandTable;
   readonly pool: LanePool;
@@ -95,9 +107,18 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   readonly #keepAlive: KeepAlive;
   readonly #input: InputBounds;
   readonly #credits: CreditSender;
+  readonly #rules: SessionRules;
+  readonly #halfDuplex: boolean;
 
   /** `admission`: who has to be asked before anything is read, and for every command. */
-  constructor(connection: Connection, shared: SessionContext, admission?: Admission) {
+  constructor(
+    connection: Connection,
+    shared: SessionContext,
+    admission?: Admission,
+    rules: SessionRules = {},
+  ) {
+    this.#rules = rules;
+    this.#halfDuplex = rules.halfDuplex ?? shared.halfDuplex;
     this.#admission = admission;
     this.#admitted = admission === undefined;
     this.connection = connection;
@@ -111,7 +132,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     const { limits } = connection;
     this.#decoders = new LaneDecoders(shared.pool, limits, new Set(shared.decodable), this.#decoded);
     const now = () => connection.inputTimeMs;
-    this.#reactor = new ServerReactor(limits, this.#decoders, shared.halfDuplex, now);
+    this.#reactor = new ServerReactor(limits, this.#decoders, this.#halfDuplex, now);
     if (this.#reactor.holdsOutput) connection.writer.hold();
     this.router = new Router(shared.pool, connection, this.#negotiation.routerOptions(), this);
     this.#dispatch = new Dispatch(this, admission);
@@ -178,7 +199,8 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     (this.#nextProbe as { unref?: () => void }).unref?.();
   }
 
-  onFailed(sendError: () => void): void {
+  onFailed(sendError: () => void, error: ProtocolError): void {
+    this.#rules.onFailed?.(error);
     this.#reactor.stop();
     this.#sendFailure = sendError;
     this.#stopRequests(undefined);
@@ -275,8 +297,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     switch (action.kind) {
       case 'run':
         this.#highestId = action.command.requestId;
-        if (this.#draining) return this.refuse(this.#highestId, SHUTTING_DOWN);
-        return this.#dispatch.run(action.command);
+        return this.#run(action.command);
       case 'data':
         return this.#takeData(action.requestId, action.bytes, action.last);
       case 'unwanted':
@@ -303,6 +324,12 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     }
   }
 
+  #run(command: ReceivedCommand): void {
+    const refusal = this.#draining ? SHUTTING_DOWN : this.#rules.judge?.(command.command);
+    if (refusal === undefined) this.#dispatch.run(command);
+    else this.refuse(command.requestId, refusal);
+  }
+
   #takeData(requestId: number, bytes: Uint8Array, last: boolean): void {
     const request = this.#requests.get(requestId);
     if (request === undefined) this.flow.data.unwanted(bytes.length);
@@ -316,6 +343,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   }
 
   #takeSettings(settings: SenderSettings): void {
+    this.#rules.onSettings?.();
     this.#negotiation.take(settings);
     this.connection.peerTakes(settings.maxFrameSize);
     this.flow.announced(settings.requestWindow, settings.connectionWindow);
@@ -328,7 +356,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
 
   /** Windows for command data (protocol C4). Half duplex there are none: credit would go out when all has come (protocol A6). */
   #limitData(): DataWindowSizes | undefined {
-    if (this.shared.halfDuplex || !this.#negotiation.speaks('data-credit')) return undefined;
+    if (this.#halfDuplex || !this.#negotiation.speaks('data-credit')) return undefined;
     const { maxRequestData: requestWindow, maxConnectionData: connectionWindow } = this.connection.limits;
     const grant = (requestId: number, bytes: number) => this.#credits.send(requestId, bytes);
     this.flow.data.limit({ requestWindow, connectionWindow, grant });

@@ -43,6 +43,7 @@ export type ProtocolErrorCode =
   | 'timeout'
   | 'not-authorized'
   | 'frame-after-end'
+  | 'partial-message'
   | 'peer-reported';
 
 /** The peer broke the protocol (or a limit, code `limit`): the connection cannot go on (protocol B5). */

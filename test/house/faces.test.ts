@@ -52,6 +52,7 @@ const SERVER: Record<keyof node.Server, true> = {
   [Symbol.asyncDispose]: true,
   accept: true,
   address: true,
+  attach: true,
   close: true,
   listen: true,
   recorded: true,
