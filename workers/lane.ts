@@ -87,8 +87,8 @@ export class LaneThread {
   }
 
   /** `bytes` compressed once for the cache, as the payload of a `pieces` record. */
-  #compress(bytes: Uint8Array): Uint8Array {
-    return packPieces(compressWhole(wholeCodec, bytes, this.#cacheLevel));
+  #compress(bytes: Uint8Array, level = this.#cacheLevel): Uint8Array {
+    return packPieces(compressWhole(wholeCodec, bytes, level));
   }
 
   #work(batch: ArrayBuffer): void {
@@ -120,7 +120,14 @@ export class LaneThread {
       case Op.renew:
         return this.#encoders.renew(slot);
       case Op.compress:
-        return this.#output.add(Op.pieces, slot, requestId, 0, this.#compress(record.payload), record.length);
+        return this.#output.add(
+          Op.pieces,
+          slot,
+          requestId,
+          0,
+          this.#compress(record.payload, record.flags || undefined),
+          record.length,
+        );
       default:
         this.#calls.record(record);
     }

@@ -17,6 +17,8 @@ export interface DoorHost {
   serve(transport: Transport, info: ConnectionInfo, rules?: SessionRules): void;
   /** What the authorize hook says of somebody who has no session yet: why not, or undefined for yes. */
   ask(info: ConnectionInfo, question?: Omit<AuthorizeQuery, 'connection'>): Promise<Failure | undefined>;
+  /** `bytes` as one whole zstd frame, made in a lane; `then` gets undefined where there is none. */
+  compress(bytes: Uint8Array, level: number, then: (coded: Uint8Array | undefined) => void): void;
   report(error: unknown, about: { remote?: string }): void;
 }
 

@@ -15,15 +15,20 @@ import type { Doors } from '../server/listener.ts';
 import { WebSocketTransport } from '../transport/websocket.ts';
 import { SUBPROTOCOL } from '../wire/messages.ts';
 import { asksForWebSocket, attach, isBelow, type WebServer } from './attach.ts';
+import { framesRoute } from './frames-route.ts';
 import type { DoorHost } from './host.ts';
+import { openApiRoute } from './openapi.ts';
 import { visitorOf } from './origin.ts';
 import { plain, refuseUpgrade, send } from './reply.ts';
 import { Routes } from './routes.ts';
+import { rpcRoute } from './rpc-route.ts';
 
 /** Milliseconds for which a connection is kept open for a next request. */
 const KEEP_ALIVE_MS = 5000;
 /** Milliseconds that the other end of a WebSocket may take to answer its end. */
 const CLOSE_MS = 5000;
+/** What the reference implementation's own client asks (protocol A7). */
+const DEFAULT_PREFIX = 'api/exp-http-v2-0001';
 const CLOSING = 'the server is shutting down, or has too many connections';
 
 /** Where doors are, and which. */
@@ -50,6 +55,10 @@ export class WebDoors {
   constructor(host: DoorHost) {
     this.#host = host;
     const { maxMessage } = host.limits;
+    this.routes
+      .add('/rpc', openApiRoute(host))
+      .add('/rpc/', rpcRoute(host))
+      .add(`/${host.http.prefix ?? DEFAULT_PREFIX}/`, framesRoute(host));
     this.#webSockets = new WebSocketServer({
       noServer: true,
       clientTracking: false,

@@ -10,6 +10,7 @@ import type { EncoderOptions } from '../encoding/codec.ts';
 import { nativeCodecs } from '../encoding/native.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { ResponseCache } from '../lanes/cache.ts';
+import { compressOnLane } from '../lanes/compress.ts';
 import { defaultStreams, MAX_STREAMS, makePolicy } from '../lanes/policy.ts';
 import { LanePool } from '../lanes/pool.ts';
 import { placeOf } from '../options/place.ts';
@@ -248,6 +249,8 @@ class LaneServer implements Server {
       },
       serve: (transport, info, rules) => this.#serveIfTaken(transport, info, rules),
       ask: async (info, question) => this.#admission(info)?.ask(question),
+      compress: (bytes, level, then) =>
+        compressOnLane(this.#pool, bytes, (pieces) => then(pieces && Buffer.concat(pieces)), level),
       report: this.#report,
     });
   }

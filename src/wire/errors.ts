@@ -44,6 +44,7 @@ export type ProtocolErrorCode =
   | 'not-authorized'
   | 'frame-after-end'
   | 'partial-message'
+  | 'wrong-command'
   | 'peer-reported';
 
 /** The peer broke the protocol (or a limit, code `limit`): the connection cannot go on (protocol B5). */
