@@ -71,31 +71,33 @@ export function attach(server: WebServer, path: string, taker: Taker): () => voi
   };
 }
 
-/** Node.js upgrades nothing unless somebody asks for it. */
+/**
+ * Node.js upgrades nothing without a listener, and everything with one; since 24.9 it can be told which. What is not ours, and
+ * nobody else listens for, is answered as it would be without us: the server's way, without an upgrade.
+ */
 function allowUpgrades(server: WebServer, isOurs: (req: IncomingMessage) => boolean): () => void {
+  if (!server.listeners('upgrade').includes(answerInstead)) server.on('upgrade', answerInstead);
   const upgrading = server as Upgrading;
   const theirs = upgrading.shouldUpgradeCallback;
-  if (theirs === undefined) return allowAllUpgrades(server, isOurs);
-  const ours = (req: IncomingMessage) => (isOurs(req) ? asksForWebSocket(req) : theirs.call(server, req));
+  if (theirs === undefined) return () => undefined;
+  const ours = (req: IncomingMessage) =>
+    isOurs(req) ? asksForWebSocket(req) : othersUpgrade(server) && theirs.call(server, req);
   upgrading.shouldUpgradeCallback = ours;
   return () => {
     if (upgrading.shouldUpgradeCallback === ours) upgrading.shouldUpgradeCallback = theirs;
   };
 }
 
-/**
- * An older Node.js upgrades all or nothing, as there is a listener or not. Where ours is the only one, a request that is not
- * ours is answered as it would be without: the server's way, without an upgrade.
- */
-function allowAllUpgrades(server: WebServer, isOurs: (req: IncomingMessage) => boolean): () => void {
-  const listener = (req: IncomingMessage, socket: Socket) => {
-    if (isOurs(req) || server.listenerCount('upgrade') > 1) return;
-    const res = new ServerResponse(req);
-    res.shouldKeepAlive = false;
-    res.assignSocket(socket);
-    res.once('finish', () => socket.end());
-    server.emit('request', req, res);
-  };
-  server.on('upgrade', listener);
-  return () => server.off('upgrade', listener);
+function othersUpgrade(server: WebServer): boolean {
+  return server.listeners('upgrade').some((each) => each !== answerInstead);
+}
+
+/** What a Node.js that cannot be told has upgraded for nobody. */
+function answerInstead(this: WebServer, req: IncomingMessage, socket: Socket): void {
+  if (othersUpgrade(this)) return;
+  const res = new ServerResponse(req);
+  res.shouldKeepAlive = false;
+  res.assignSocket(socket);
+  res.once('finish', () => socket.end());
+  this.emit('request', req, res);
 }

@@ -20,6 +20,7 @@ import type { DoorHost } from './host.ts';
 import { openApiRoute } from './openapi.ts';
 import { visitorOf } from './origin.ts';
 import { plain, refuseUpgrade, send } from './reply.ts';
+import { hasBody } from './request-body.ts';
 import { Routes } from './routes.ts';
 import { rpcRoute } from './rpc-route.ts';
 
@@ -83,7 +84,7 @@ export class WebDoors {
     const detach = attach(server, site.base, {
       request: (req, res, awaitsContinue) =>
         this.#answer(req, res, site, infoOf(req.socket, []), awaitsContinue),
-      upgrade: (req, socket, head) => this.#upgrade(req, socket, head, site, infoOf(socket, [])),
+      upgrade: (req, socket, head) => this.#upgrade(req, socket, head, site, infoOf(req.socket, [])),
     });
     this.#detach.push(detach);
   }
@@ -120,7 +121,7 @@ export class WebDoors {
     server.on('request', (req, res) => answer(req, res, false));
     server.on('checkContinue', (req, res) => answer(req, res, true));
     server.on('upgrade', (req: IncomingMessage, socket: Socket, head: Buffer) => {
-      const { info, doors } = this.#callers.get(socket) as Caller;
+      const { info, doors } = this.#callers.get(req.socket) as Caller;
       this.#upgrade(req, socket, head, { base: '', doors }, info);
     });
     // It begins to watch over slow heads.
@@ -158,6 +159,7 @@ export class WebDoors {
     if (!doors.webSocket) return refuseUpgrade(socket, 404, 'no WebSockets here');
     if (visitorOf(req, http.origins) === 'refused') return refuseUpgrade(socket, 403, ORIGIN);
     if (!offers(req, SUBPROTOCOL)) return refuseUpgrade(socket, 400, `the subprotocol is ${SUBPROTOCOL}`);
+    if (hasBody(req)) return refuseUpgrade(socket, 400, 'a request for a WebSocket has no body');
     if (!takesConnections) return refuseUpgrade(socket, 503, CLOSING, { 'Retry-After': '1' });
     const info = { ...known, headers: req.headers };
     this.#webSockets.handleUpgrade(req, socket, head, (webSocket) => {
