@@ -8,6 +8,7 @@ import { TUNINGS, type Tuning } from '../encoding/codec.ts';
 import { problemOf } from '../files/paths.ts';
 import type { Address, PolicyName, Server, ServerOptions } from '../index.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
+import { after } from '../wire/timers.ts';
 import {
   checkFolder,
   DEFAULT_PORT,
@@ -32,6 +33,7 @@ import { addServerTls, type ServerTlsOptions, serverTls } from './tls.ts';
 const SERVER_LIMITS = [
   'maxConnections',
   'outputMemory',
+  'inputMemory',
   'streamIdleTimeout',
   'streamLifetime',
   'laneTimeout',
@@ -128,7 +130,7 @@ async function serve(dir: string, options: ServeOptions, io: Io): Promise<void> 
     io.print(`millrace serves ${oneLine(resolve(dir))} on ${showTarget(address)} (${how})`);
     await stopped;
     // Said only where somebody would wonder.
-    setTimeout(() => io.complain(FINISHING), 300).unref();
+    after(300, () => io.complain(FINISHING)).unref();
   } finally {
     await server.close();
     release();

@@ -3,7 +3,7 @@
 import type { ConnectionOptions as TlsConnectOptions } from 'node:tls';
 import type { CodecModule } from '../encoding/codec.ts';
 import { foreign } from '../encoding/foreign.ts';
-import { nativeCodecs } from '../encoding/native.ts';
+import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
 import { portableCodecs } from '../encoding/portable.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { codecModule } from '../options/codecs.ts';
@@ -11,6 +11,7 @@ import { placeOf } from '../options/place.ts';
 import {
   arrayOf,
   checkOptions,
+  filledString,
   milliseconds,
   object,
   oneOf,
@@ -20,7 +21,10 @@ import {
 } from '../options/rules.ts';
 import { clientTls } from '../options/tls.ts';
 import { ConnectionError } from '../wire/errors.ts';
+import { after } from '../wire/timers.ts';
 import { type Client, makeClient } from './client.ts';
+import type { DictionaryStore } from './dictionaries.ts';
+import { DictionaryFiles } from './dictionary-files.ts';
 import { openSocket } from './open-socket.ts';
 import { isWebSocketUrl, openWebSocket } from './open-websocket.ts';
 import type { Opening } from './opening.ts';
@@ -39,6 +43,11 @@ export interface ConnectOptions extends ClientOptions {
   headers?: Readonly<Record<string, string>>;
   /** Codecs beside the built-in ones; a server uses one when it is asked for by `profiles` or is its own choice. */
   extraCodecs?: readonly CodecModule[];
+  /**
+   * Folder in which dictionaries stay from one connection to the next, 32 MiB of them at most; what is there is checked
+   * before it is used. Default: each connection fetches those that its server offers.
+   */
+  dictionaryCache?: string;
   /** Milliseconds until the server must have answered; default 10 000. */
   timeoutMs?: number;
   /** Gives up when it fires before the server has answered, with its reason; afterwards it does nothing. */
@@ -51,6 +60,7 @@ export const CONNECT_RULES: Rules<ConnectOptions> = {
   tls: clientTls,
   headers: object,
   extraCodecs: arrayOf(codecModule, 'codec modules'),
+  dictionaryCache: filledString,
   timeoutMs: milliseconds,
   signal,
 };
@@ -76,12 +86,12 @@ export async function connect<Commands = AnyCommands>(
   const giveUp = () => (client ?? opening).destroy(signal?.reason);
   signal?.addEventListener('abort', giveUp, { once: true });
   if (signal?.aborted) giveUp();
-  const timer = setTimeout(() => {
+  const timer = after(timeoutMs, () => {
     if (client === undefined) opening.destroy(opening.tooLate(timeoutMs));
     else client.destroy(silentFor(timeoutMs, opening.name, client));
-  }, timeoutMs);
+  });
   try {
-    client = makeClient(await opening.transport, codecsOf(options), options);
+    client = makeClient(await opening.transport, codecsOf(options), options, storeOf(options));
     await client.ready();
     return client as Client<Commands>;
   } catch (error) {
@@ -107,9 +117,16 @@ function openingOf(where: ConnectAddress, options: ConnectOptions): Promise<Open
 }
 
 export function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
-  const registry = new CodecRegistry(codecs === 'portable' ? portableCodecs() : nativeCodecs());
+  const registry =
+    codecs === 'portable'
+      ? new CodecRegistry(portableCodecs())
+      : new CodecRegistry(nativeCodecs(), nativeDictionaryCodec());
   for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(foreign(codec));
   return registry;
+}
+
+export function storeOf({ dictionaryCache }: ConnectOptions): DictionaryStore | undefined {
+  return dictionaryCache === undefined ? undefined : new DictionaryFiles(dictionaryCache);
 }
 
 /** What the time limit ended once there was a connection: that says nothing of the protocol which it speaks. */

@@ -1,8 +1,10 @@
-/** The figures of a server: its lanes, its streams, its cache, its contexts. */
+/** The figures of a server: its lanes, its streams, its cache, its contexts, its input. */
 
 import type { ResponseCache } from '../lanes/cache.ts';
 import type { StreamFigures } from '../lanes/figures.ts';
 import type { LanePool } from '../lanes/pool.ts';
+import type { QuarantineRow } from '../lanes/quarantine.ts';
+import type { InputBudget } from '../reactor/input-budget.ts';
 import type { Sessions } from './sessions.ts';
 
 export interface ServerStats {
@@ -12,6 +14,13 @@ export interface ServerStats {
   connections: number;
   /** Encoding contexts: bytes they are accounted with, their budget, and how often it ran out. */
   contexts: { bytes: number; limit: number; givenUp: number; shrunk: number; refused: number };
+  /**
+   * What peers have sent and we hold: bytes, their budget, and for how many requests it had no room: refused before anything
+   * of them ran, or cancelled with their command data unread.
+   */
+  input: { bytes: number; limit: number; refused: number; cancelled: number };
+  /** What has ended workers: commands, or encoders and decoders of a profile. */
+  quarantine: QuarantineRow[];
 }
 
 /** Figures of one lane since it opened. */
@@ -39,6 +48,7 @@ export async function statsOf(
   pool: LanePool,
   cache: ResponseCache,
   sessions: Sessions,
+  input: InputBudget,
 ): Promise<ServerStats> {
   const { lanes, cpuOf } = await laneFigures(pool);
   const { entries, bytes, hits, misses } = cache;
@@ -49,6 +59,8 @@ export async function statsOf(
     cache: { entries, bytes, hits, misses },
     connections: sessions.count,
     contexts: { bytes: budget.used, limit: budget.limit, ...budget.counts },
+    input: { bytes: input.used, limit: input.limit, ...input.counts },
+    quarantine: pool.quarantine.rows,
   };
 }
 

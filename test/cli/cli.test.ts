@@ -29,7 +29,7 @@ test('numbers, sizes and times are shown as people read them', (t) => {
     '–',
   ]);
   t.is(plural(1, 'file'), '1 file');
-  t.is(oneLine(' a\r\n  b\x1b[2J\t'), 'a b\ufffd[2J');
+  t.is(oneLine(' a\r\n  b\tc\x1b[2J\u2028\u202etxt.exe\u200b\n'), 'a b c\\u001b[2J \\u202etxt.exe\\u200b');
 });
 
 test('addresses are HOST:PORT or unix:PATH', (t) => {
@@ -331,9 +331,17 @@ test.serial('a peer that does not speak the protocol is found out', async (t) =>
 
 test.serial('names and messages from a server cannot steer the terminal', async (t) => {
   const { address, dir, dest } = await serve(t, {});
-  writeFileSync(join(dir, 'x\x1b[2Jy'), 'x');
-  fill(dest, { 'x\x1b[2Jy/z': '' });
+  writeFileSync(join(dir, 'x\x1b[2Jy\u202etxt'), 'x');
+  fill(dest, { 'x\x1b[2Jy\u202etxt/z': '' });
   const { code, err } = await millrace('pull', address, dest);
   t.is(code, 1);
-  t.is(err, 'millrace: x\ufffd[2Jy: a folder is in its place\n');
+  t.is(err, 'millrace: x\\u001b[2Jy\\u202etxt: a folder is in its place\n');
+  const { out } = await millrace('pull', address, dest, '--json');
+  t.true(out.includes('x\\u001b[2Jy\\u202etxt'));
+  t.is(JSON.parse(out).failed[0].path, 'x\x1b[2Jy\u202etxt');
+  symlinkSync('nowhere', join(dir, 'gone\u2066'));
+  const listed = await millrace('call', address, 'files.list');
+  t.is(listed.err, 'left out: the link leads nowhere: gone\\u2066\n');
+  const asked = await millrace('call', address, 'files.get', 'path=\u202dx');
+  t.is(asked.err, 'millrace: no such file: \\u202dx\n');
 });
