@@ -5,6 +5,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Progress, ReceivedFailure } from '../wire/payloads.ts';
+import { after, type Timer, unref } from '../wire/timers.ts';
 import { json, send } from './reply.ts';
 import type { ResponseSink } from './rpc-call.ts';
 import { statusOf } from './status.ts';
@@ -20,7 +21,7 @@ export class EventSink implements ResponseSink {
   readonly #res: ServerResponse;
   readonly #utf8 = new TextDecoder();
   #line = '';
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #over = false;
 
   constructor(req: IncomingMessage, res: ServerResponse) {
@@ -36,7 +37,7 @@ export class EventSink implements ResponseSink {
     this.#line = lines.pop() ?? '';
     for (const line of lines) this.#send(line);
     if (last || this.#line.length > MAX_LINE) this.#sendLine();
-    else if (this.#line !== '') this.#timer = setTimeout(() => this.#sendLine(), PAUSE_MS).unref();
+    else if (this.#line !== '') this.#timer = unref(after(PAUSE_MS, () => this.#sendLine()));
     if (last) this.#end('end', '');
   }
 

@@ -2,6 +2,7 @@
 
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { after, unref } from '../wire/timers.ts';
 
 /** How long what still comes of a refused request is read and dropped, so that its sender gets to read why. */
 const LINGER_MS = 1000;
@@ -48,7 +49,7 @@ export function send(
     clearTimeout(timer);
     res.end();
   };
-  const timer = setTimeout(end, LINGER_MS).unref();
+  const timer = unref(after(LINGER_MS, end));
   req.removeAllListeners('data').once('end', end).once('close', end).resume();
 }
 

@@ -2,6 +2,7 @@
 
 import type { IncomingMessage } from 'node:http';
 import type { Limits } from '../wire/limits.ts';
+import { after, type Timer, unref } from '../wire/timers.ts';
 import { plain, type Reply } from './reply.ts';
 
 export interface BodyReader {
@@ -21,7 +22,7 @@ export class RequestBody {
   readonly #limits: BodyLimits;
   readonly #reader: BodyReader;
   #bytes = 0;
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #over = false;
 
   /** Nothing is read before {@link resume}. */
@@ -60,7 +61,7 @@ export class RequestBody {
     const { maxBytes, limitName } = this.#limits;
     this.#bytes += chunk.length;
     if (this.#bytes > maxBytes) return this.#fail(tooLarge(limitName, maxBytes));
-    this.#timer?.refresh();
+    (this.#timer as NodeJS.Timeout | undefined)?.refresh();
     this.#reader.onData(chunk);
   };
 
@@ -68,7 +69,7 @@ export class RequestBody {
     const { idleTimeout } = this.#limits;
     clearTimeout(this.#timer);
     const late = () => this.#fail(plain(408, `idleTimeout: nothing of the body came for ${idleTimeout} ms`));
-    this.#timer = setTimeout(late, idleTimeout).unref();
+    this.#timer = unref(after(idleTimeout, late));
   }
 
   #fail(reply: Reply): void {

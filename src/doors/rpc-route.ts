@@ -1,6 +1,7 @@
 /** `POST /rpc/COMMAND`: commands for whoever has nothing but HTTP. */
 
 import type { Argument } from '../wire/frames.ts';
+import { after, unref } from '../wire/timers.ts';
 import { BodySink } from './body-sink.ts';
 import { EVENT_STREAM, EventSink } from './event-sink.ts';
 import type { DoorHost } from './host.ts';
@@ -75,7 +76,7 @@ function textOf(host: DoorHost, { req, res, awaitsContinue }: Exchange): Promise
       onFailed: finish,
     });
     const late = () => finish(plain(408, `commandTimeout: the arguments took over ${commandTimeout} ms`));
-    const timer = setTimeout(late, commandTimeout).unref();
+    const timer = unref(after(commandTimeout, late));
     res.once('close', () => finish());
     body.resume();
   });

@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net';
 import { ProtocolError } from '../wire/errors.ts';
 import { HEADER_SIZE } from '../wire/frame.ts';
+import { after, type Timer, unref } from '../wire/timers.ts';
 
 /** Bytes that tell. */
 const ENOUGH = 3;
@@ -36,7 +37,7 @@ export function sniff(
   failed: (error: Error | undefined) => void,
 ): void {
   let bytes: Buffer = Buffer.alloc(0);
-  let timer: NodeJS.Timeout | undefined;
+  let timer: Timer | undefined;
   const stop = () => {
     clearTimeout(timer);
     socket.off('data', onData).off('end', onEnd).off('close', onClose);
@@ -46,15 +47,12 @@ export function sniff(
     socket.destroy();
     failed(error);
   };
+  const late = () => fail(new Error(`openingTimeout: no ${ENOUGH} bytes within ${timeoutMs} ms`));
   const onData = (chunk: Buffer) => {
     bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
     const speech = speechOf(bytes);
     if (speech !== undefined) finish(speech);
-    else
-      timer ??= setTimeout(
-        () => fail(new Error(`openingTimeout: no ${ENOUGH} bytes within ${timeoutMs} ms`)),
-        timeoutMs,
-      ).unref();
+    else timer ??= unref(after(timeoutMs, late));
   };
   const finish = (speech: Speech) => {
     stop();

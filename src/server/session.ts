@@ -427,6 +427,11 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     return this.#negotiation.errorDetail;
   }
 
+  /** Bytes of a cached entry whose window the peer takes. */
+  get maxCachedSize(): number {
+    return this.#negotiation.maxWholeSize;
+  }
+
   /** The profile of cached entries, or undefined when this peer cannot take them. */
   get cacheProfile(): string | undefined {
     const { profile, perRequest } = this.router.options;

@@ -5,6 +5,7 @@
 
 import type { Transport } from '../connection/transport.ts';
 import { messagesOf } from '../wire/messages.ts';
+import { after } from '../wire/timers.ts';
 import { Inbox } from './inbox.ts';
 import { later } from './later.ts';
 
@@ -96,7 +97,7 @@ export class BrowserWebSocketTransport implements Transport {
   #tellWritten(written: (error?: Error | null) => void, waited = false): void {
     const { readyState, bufferedAmount, OPEN } = this.#socket;
     if (readyState !== OPEN && !this.#ended) written(new Error('the WebSocket is closed'));
-    else if (bufferedAmount > HIGH_WATER_MARK) setTimeout(() => this.#tellWritten(written, true), LOOK_MS);
+    else if (bufferedAmount > HIGH_WATER_MARK) after(LOOK_MS, () => this.#tellWritten(written, true));
     else if (waited) later(() => this.#tellWritten(written));
     else written();
   }

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { createServer as createHttp, type Server as HttpServer } from 'node:http';
 import { createServer as createHttps } from 'node:https';
 import { connect as connectTls } from 'node:tls';
-import test, { type ExecutionContext } from 'ava';
+import ava, { type ExecutionContext } from 'ava';
 import { WebSocketServer, WebSocket as WsSocket } from 'ws';
 import { speechOf } from '../../src/doors/sniff.ts';
 import { type AuthorizeQuery, connect, connectPool, createServer } from '../../src/index.ts';
@@ -13,16 +13,29 @@ import { messagesOf } from '../../src/wire/messages.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { frame, frames, HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, failure, listening, rawSocket, serving } from '../helpers/serving.ts';
+import { dial, failure, listening, rawSocket, type Serving, serve, serving } from '../helpers/serving.ts';
 import { ask, upgradeStatus, WebPeer, Wire } from './helper.ts';
 
 const ECHO = '1 1 stream-begin command-name eos echo';
 const tls = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url));
 
+// One after the other: each server has threads of its own.
+const test = ava.serial;
+
+let shared: Promise<Serving> | undefined;
+
+/** The server of all tests that need nothing of their own. */
+function common(): Promise<Serving> {
+  shared ??= serve({ commands: commands() });
+  return shared;
+}
+
+ava.after.always(async () => (await shared)?.server.close(0));
+
 // ------------------------------------------------------------------------------------------- one port
 
 test('frames, HTTP and WebSockets come in at one port', async (t) => {
-  const { address, port } = await serving(t, { commands: commands() });
+  const { address, port } = await common();
   const url = `ws://127.0.0.1:${port}/`;
   const [raw, web] = [await dial(t, address), await dial(t, url)];
   t.is(await raw.call('generator').text(), 'one two three');
@@ -125,7 +138,7 @@ test('a server that is closed ends what has said nothing, and what waits for a n
 
 for (const thread of THREADS) {
   test(`responses, uploads and cancels over a WebSocket, handlers on the ${thread} thread`, async (t) => {
-    const { port } = await serving(t, { commands: commands() });
+    const { port } = await common();
     const client = await dial(t, `ws://127.0.0.1:${port}/`, { encodeData: 'zstd-8mb' });
     const size = 3 << 20;
     const answers = [1, 2, 3].map((seed) =>
@@ -143,7 +156,7 @@ for (const thread of THREADS) {
 }
 
 test('a WebSocket is refused by its origin and by its subprotocol, before there is one', async (t) => {
-  const { port } = await serving(t);
+  const { port } = await common();
   const from = (origin: string, host?: string) =>
     upgradeStatus(port, { headers: { origin, ...(host !== undefined && { host }) } });
   t.is(await upgradeStatus(port), 101, 'what says no origin is no page');
@@ -243,7 +256,7 @@ const UPGRADE = [
 ];
 
 test('a message in fragments with pings between is a message; permessage-deflate is not agreed to', async (t) => {
-  const { port } = await serving(t);
+  const { port } = await common();
   const wire = new Wire(t, port).send(...UPGRADE);
   const head = await wire.heard(/\r\n\r\n/);
   t.regex(head, /^HTTP\/1.1 101 /);
@@ -262,7 +275,7 @@ test('a message in fragments with pings between is a message; permessage-deflate
 });
 
 test('what breaks the rules of WebSockets ends with the code that says so', async (t) => {
-  const { port } = await serving(t);
+  const { port } = await common();
   const echo = frame(ECHO);
   const cases: [string, Buffer, number][] = [
     ['not masked', wsFrame(0x82, echo, { mask: false }), 1002],

@@ -7,13 +7,13 @@ import { createServer as createNetServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
-import test, { type ExecutionContext } from 'ava';
+import ava, { type ExecutionContext } from 'ava';
 import { z } from 'zod';
 import { CommandError, ProgressOutput, type ServerOptions, TextOutput } from '../../src/index.ts';
 import { FrameType } from '../../src/wire/frame.ts';
 import { frames } from '../helpers/raw-peer.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, listening, serving } from '../helpers/serving.ts';
+import { dial, listening, type Serving, serve, serving } from '../helpers/serving.ts';
 import { ask, askFrames, FRAMES, framesIn, PART_A, PREFIX, said, Wire } from './helper.ts';
 
 const ECHO = [
@@ -71,8 +71,21 @@ const commands: ServerOptions['commands'] = {
   },
 };
 
+// One after the other: each server has threads of its own.
+const test = ava.serial;
+
+let shared: Promise<Serving> | undefined;
+
+/** The server of all tests that need nothing of their own. */
+function common(): Promise<Serving> {
+  shared ??= serve({ commands });
+  return shared;
+}
+
+ava.after.always(async () => (await shared)?.server.close(0));
+
 test('every status of protocol A7', async (t) => {
-  const { port } = await serving(t, { commands });
+  const { port } = await common();
   const status = async (path: string, headers?: Record<string, string>, method?: string) =>
     (
       await ask(port, `${PREFIX}/${path}`, {
@@ -98,7 +111,7 @@ test('every status of protocol A7', async (t) => {
 });
 
 test('frames are answered with the media type that was asked for; ours permits extensions, part A alone does not', async (t) => {
-  const { port } = await serving(t, { commands });
+  const { port } = await common();
   const plain = await askFrames(port, 'ro/echo', ECHO);
   t.deepEqual([plain.status, plain.headers['content-type'], said(plain.body)], [200, PART_A, 'hi']);
   const ours = { accept: FRAMES, 'content-type': FRAMES };
@@ -146,7 +159,7 @@ test('one request carries the command of its URL, and one; multirequest any numb
 });
 
 test('nothing is answered before the end of the request, and a body that is broken off runs nothing', async (t) => {
-  const { port } = await serving(t, { commands });
+  const { port } = await common();
   const body = frames(...ECHO);
   const head = [`POST ${PREFIX}/ro/echo HTTP/1.1`, 'Host: x', `Accept: ${PART_A}`, `Content-Type: ${PART_A}`];
   const wire = new Wire(t, port).send(...head, 'Transfer-Encoding: chunked', 'Expect: 100-continue', '', '');
@@ -174,7 +187,7 @@ test('nothing is answered before the end of the request, and a body that is brok
 });
 
 test('/rpc takes arguments from the query, JSON and forms, and holds them to their schema', async (t) => {
-  const { port } = await serving(t, { commands });
+  const { port } = await common();
   const text = async (path: string, type?: string, body?: string) => {
     const { status, body: bytes } = await ask(port, `/rpc/${path}`, {
       body,
@@ -227,7 +240,7 @@ test('errors of /rpc are a status, a code, a message and data', async (t) => {
 });
 
 test('responses of /rpc are compressed as the client takes them, small ones and long ones', async (t) => {
-  const { port } = await serving(t, { commands });
+  const { port } = await common();
   const decoders = { zstd: zstdDecompressSync, gzip: gunzipSync } as const;
   for (const count of [20, 20_000]) {
     const expected = `${LINE}\n`.repeat(count);
@@ -256,7 +269,7 @@ test('responses of /rpc are compressed as the client takes them, small ones and 
 });
 
 test('events: lines, what is for people, progress, errors, and an end; an endless response ends with its listener', async (t) => {
-  const { port } = await serving(t, { commands });
+  const { port } = await common();
   const events = async (path: string, method = 'POST') =>
     (await ask(port, `/rpc/${path}`, { method, headers: { accept: 'text/event-stream' } })).body.toString();
   const progress = '{"position":1,"total":2,"topic":"topic","unit":"","item":""}';
@@ -299,7 +312,7 @@ test('uploads by HTTP are read as fast as their handler reads, and are bounded',
 });
 
 test('GET /rpc says what there is', async (t) => {
-  const { port } = await serving(t, { commands });
+  const { port } = await common();
   const { status, body } = await ask(port, '/rpc', { method: 'GET' });
   t.is(status, 200);
   const { openapi, paths } = JSON.parse(body.toString());
@@ -311,7 +324,7 @@ test('GET /rpc says what there is', async (t) => {
 });
 
 test('requests that two parsers could read in two ways are refused, and their connection is closed', async (t) => {
-  const { port } = await serving(t);
+  const { port } = await common();
   const cases: [string, string][] = [
     ['two lengths', 'Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!'],
     ['two equal lengths', 'Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello'],
@@ -420,7 +433,7 @@ async function nginx(t: ExecutionContext, port: number): Promise<number> {
 
 if (existsSync(NGINX))
   test('behind nginx: frames by POST, curl, events and a WebSocket', async (t) => {
-    const { port } = await serving(t, { commands });
+    const { port } = await common();
     const at = await nginx(t, port);
     t.is(said((await askFrames(at, 'ro/echo', ECHO)).body), 'hi');
     const body = sample(2 << 20, 1);
@@ -436,7 +449,7 @@ else test('behind nginx: not tried, there is none here (apt-get install nginx-li
 
 if (existsSync('/usr/bin/curl'))
   test('curl gets what it asks for', async (t) => {
-    const { port } = await serving(t, { commands });
+    const { port } = await common();
     const curl = (...args: string[]) =>
       new Promise<string>((resolve, reject) => {
         execFile('curl', ['-sS', ...args], (error, stdout) =>

@@ -1,0 +1,61 @@
+/** `zstd-8mb` and `zstd-dict` where there is no native code: our own decoder; nothing here can encode. */
+
+import { type Codec, DecodeError, type Decoder, type DecoderLimits } from './codec.ts';
+import type { ParsedDictionary } from './dictionary/format.ts';
+import { Output } from './output.ts';
+import { ZSTD, zstdSettings, zstdWalker } from './profiles.ts';
+import { ZstdWalker } from './zstd-blocks.ts';
+import { ZstdBlockDecoder } from './zstd-decoder.ts';
+
+class PortableZstdDecoder implements Decoder {
+  readonly #walker: ZstdWalker;
+  readonly #output: Output;
+  #blocks: ZstdBlockDecoder | undefined;
+
+  constructor(walker: ZstdWalker, limits: DecoderLimits, dictionary?: ParsedDictionary) {
+    this.#walker = walker;
+    this.#output = new Output(limits);
+    this.#blocks = new ZstdBlockDecoder(dictionary);
+  }
+
+  decode(payload: Uint8Array): Uint8Array {
+    const blocks = this.#blocks;
+    if (blocks === undefined) throw new DecodeError('corrupt', 'the decoder is closed');
+    this.#output.begin(payload.length);
+    try {
+      for (let at = 0; at < payload.length; ) {
+        const end = this.#walker.step(payload, at);
+        this.#element(blocks, payload, at, end);
+        at = end;
+      }
+      return this.#output.bytes();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#blocks = undefined;
+  }
+
+  /** One element at a time: a limit stops a frame between two blocks. Checksums are not checked. */
+  #element(blocks: ZstdBlockDecoder, payload: Uint8Array, at: number, end: number): void {
+    const { element, windowSize, maxBlock } = this.#walker;
+    if (element === 'header') blocks.begin(windowSize, maxBlock);
+    else if (element === 'block') this.#output.append(blocks.decode(payload, at, end));
+  }
+}
+
+/** A decoder of one stream under `zstd-dict` (protocol C9): every zstd frame begins with `dictionary`. */
+export function portableDictionaryDecoder(limits: DecoderLimits, dictionary: ParsedDictionary): Decoder {
+  return new PortableZstdDecoder(new ZstdWalker(limits.maxWindowSize, dictionary.zstdId), limits, dictionary);
+}
+
+/** `zstd-8mb`, decoding only. */
+export const portableZstd: Codec = {
+  profile: ZSTD,
+  implementation: 'portable',
+  createDecoder: (limits, settings) => new PortableZstdDecoder(zstdWalker(limits, settings), limits),
+  settings: zstdSettings,
+};
