@@ -2,6 +2,7 @@
 import type { Bench } from '../bench.ts';
 import { cache } from './cache.ts';
 import { contexts } from './contexts.ts';
+import { doors } from './doors.ts';
 import { latency } from './latency.ts';
 import { limit } from './limit.ts';
 import { links } from './links.ts';
@@ -20,4 +21,5 @@ export const BENCHES: readonly Bench[] = [
   latency,
   tree,
   links,
+  doors,
 ];
