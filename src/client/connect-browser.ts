@@ -49,9 +49,10 @@ export async function connect<Commands = AnyCommands>(
   let client: Client | undefined;
   const { promise: stopped, reject } = Promise.withResolvers<never>();
   const giveUp = (reason: Error) => {
+    // First, for closing it has errors of its own.
+    reject(reason);
     if (client === undefined) socket.close();
     else client.destroy(reason);
-    reject(reason);
   };
   const abort = () => giveUp(signal?.reason);
   signal?.addEventListener('abort', abort, { once: true });

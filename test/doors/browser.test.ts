@@ -69,7 +69,11 @@ test('a pool connects again when its server has come back', async (t) => {
   const commands = { where: () => 'here' };
   let server = createServer({ workers: 1, commands });
   const { port } = (await server.listen()) as { port: number };
-  const pool = connectPool(`http://127.0.0.1:${port}/`, { minBackoffMs: 1, maxBackoffMs: 20 });
+  const pool = connectPool(`http://127.0.0.1:${port}/`, {
+    minBackoffMs: 1,
+    maxBackoffMs: 20,
+    circuitFailures: 1_000_000,
+  });
   t.teardown(() => pool.destroy());
   t.is(await pool.call('where').text(), 'here');
   const lost = new Promise((resolve) => pool.on('lost', resolve));
