@@ -4,7 +4,6 @@
  */
 
 import type { Transport } from '../connection/transport.ts';
-import { later } from '../transport/later.ts';
 import {
   BytesResponseFlag,
   ErrorResponseFlag,
@@ -20,10 +19,10 @@ import {
   decodeProgress,
   decodeTextOutput,
   ErrorDetail,
-  encodeSenderSettings,
   type Progress,
   type ReceivedFailure,
   renderTextOutput,
+  type SenderSettings,
 } from '../wire/payloads.ts';
 import { Splitter } from '../wire/splitter.ts';
 import type { RequestBody } from './request-body.ts';
@@ -49,10 +48,11 @@ const REQUEST_ID = 1;
 const STREAM_ID = 1;
 /** Bytes of a frame of command data, and of arguments. */
 const FRAME_SIZE = 32_768;
-const SETTINGS = encodeSenderSettings({
+/** What a response is taken with, which goes without saying. */
+export const TAKES: SenderSettings = {
   contentEncodings: [],
-  extensions: ['sender-settings', 'progress', 'error-codes', 'error-data'],
-});
+  extensions: ['progress', 'error-codes', 'error-data'],
+};
 const NOTHING = new Uint8Array(0);
 const GIVEN_UP: ReceivedFailure = {
   code: 'shutting-down',
@@ -99,7 +99,7 @@ export class RpcCall implements Transport {
     if (this.#closed) return;
     if (this.#begun) this.body?.resume();
     else
-      later(() => {
+      setImmediate(() => {
         if (this.#paused || this.#begun || this.#closed) return;
         this.#begun = true;
         this.onData(commandBytes(this.#command));
@@ -150,7 +150,7 @@ export class RpcCall implements Transport {
     if (this.#answered) return;
     this.#answered = true;
     this.body?.stop();
-    later(() => {
+    setImmediate(() => {
       if (!this.#closed) this.onEnd();
     });
   }
@@ -160,7 +160,7 @@ export class RpcCall implements Transport {
     this.#closed = true;
     this.body?.stop();
     if (!this.#answered) this.#sink.fail(GIVEN_UP);
-    later(() => this.onClose(error));
+    setImmediate(() => this.onClose(error));
   }
 }
 
@@ -168,20 +168,12 @@ function frameOf(type: number, flags: number, payload: Uint8Array, streamFlags =
   return encodeFrame({ requestId: REQUEST_ID, streamId: STREAM_ID, streamFlags, type, flags, payload });
 }
 
-/** Settings, then the command; it stays out of shared contexts, because what it is answered with has one of its own. */
+/** The command; it stays out of shared contexts, because what it is answered with has one of its own. */
 function commandBytes({ name, args, hasData }: RpcCommand): Uint8Array {
-  const settings = encodeFrame({
-    requestId: 0,
-    streamId: STREAM_ID,
-    streamFlags: StreamFlag.begin,
-    type: FrameType.senderSettings,
-    flags: 0,
-    payload: SETTINGS,
-  });
-  const frames: Uint8Array[] = [settings];
+  const frames: Uint8Array[] = [];
   const all: Argument[] = [...args, [':sensitive', NOTHING]];
   commandFrames(name, all, hasData, FRAME_SIZE, (type, flags, payload) => {
-    frames.push(frameOf(type, flags, payload));
+    frames.push(frameOf(type, flags, payload, frames.length === 0 ? StreamFlag.begin : 0));
   });
-  return Buffer.concat(frames);
+  return frames.length === 1 ? frames[0] : Buffer.concat(frames);
 }

@@ -10,7 +10,7 @@ import { json, plain, type Reply, send } from './reply.ts';
 import { hasBody, RequestBody, refusedBySize } from './request-body.ts';
 import type { Exchange, Route } from './routes.ts';
 import { ArgumentsError, argumentsOf, DATA_TYPE, FORM_TYPE, JSON_TYPE } from './rpc-arguments.ts';
-import { RpcCall } from './rpc-call.ts';
+import { RpcCall, TAKES } from './rpc-call.ts';
 
 export function rpcRoute(host: DoorHost): Route {
   return async (exchange) => {
@@ -106,5 +106,8 @@ function call(host: DoorHost, exchange: Exchange, args: readonly Argument[], has
     const left = !res.writableFinished && !isEvents;
     rpc.lose(left ? new Error('the client has closed the connection') : undefined);
   });
-  host.serve(rpc, info, { onFailed: ({ code, message }) => sink.fail({ code, message, data: undefined }) });
+  host.serve(rpc, info, {
+    announced: TAKES,
+    onFailed: ({ code, message }) => sink.fail({ code, message, data: undefined }),
+  });
 }

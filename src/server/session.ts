@@ -42,6 +42,8 @@ import type { ServedRequest } from './request.ts';
 export interface SessionRules {
   /** The transport cannot answer while it is still reading (protocol A6); missing: as the server is told. */
   readonly halfDuplex?: boolean;
+  /** What the peer takes, where that is known without its saying so: it is not answered with settings of ours. */
+  readonly announced?: SenderSettings;
   /** Why a command may not come this way; undefined: it may. @throws ProtocolError when its coming breaks the protocol. */
   readonly judge?: (command: string) => Failure | undefined;
   /** The peer has announced its settings. @throws ProtocolError when it must not. */
@@ -139,6 +141,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#caller = new ConnectionCaller(connection.remote);
     this.shared = shared;
     this.#negotiation = new Negotiation(shared);
+    if (rules.announced !== undefined) this.#negotiation.take(rules.announced);
     this.#keepAlive = new KeepAlive(connection, () => this.#negotiation.speaks('ping'));
     this.#input = new InputBounds(connection, this);
     this.#credits = new CreditSender(connection);
