@@ -8,10 +8,17 @@ import { ROOT } from './imports.ts';
 const PARTS: readonly [title: string, module: string, name: string][] = [
   ['createServer(options)', 'src/server/options.ts', 'ServerOptions'],
   ['options.limits, on either side', 'src/wire/limits.ts', 'Limits'],
+  ['options.http', 'src/doors/host.ts', 'HttpOptions'],
+  [
+    'server.listen(address) and server.attach(httpServer, { path }): doors',
+    'src/server/listener.ts',
+    'Doors',
+  ],
   ['options.quarantine', 'src/lanes/quarantine.ts', 'QuarantineOptions'],
   ['options.commands, per command', 'src/server/commands.ts', 'CommandRules'],
   ['connect(address, options)', 'src/client/connect.ts', 'ConnectOptions'],
   ['connect, connectOver and a pool’s connections', 'src/client/options.ts', 'ClientOptions'],
+  ['millrace/browser: connect(url, options)', 'src/client/connect-browser.ts', 'BrowserConnectOptions'],
   ['client.call(command, options)', 'src/client/options.ts', 'CallOptions'],
   ['connectPool(addresses, options)', 'src/client/connect-pool.ts', 'ConnectPoolOptions'],
   ['createPool(addresses, connect, options)', 'src/client/pool-options.ts', 'PoolOptions'],
