@@ -459,7 +459,6 @@ test('limits are named when they are passed', async (t) => {
     workers: 1,
     commands: commands(),
     limits: {
-      maxConcurrentRequests: 2,
       maxCommandName: 20,
       maxArguments: 2,
       maxArgumentBytes: 1000,
@@ -467,7 +466,10 @@ test('limits are named when they are passed', async (t) => {
     },
   });
   const passes: [(client: RawClient) => unknown, RegExp][] = [
-    [(client) => ['a', 'b', 'c'].map(() => client.start('waiting')), /2 concurrent requests/],
+    [
+      (client) => Array.from({ length: 129 }, () => client.start('waiting')),
+      /more than 128 concurrent requests/,
+    ],
     [(client) => client.start('x'.repeat(21)), /maxCommandName: a name of 21 bytes, over 20/],
     [
       (client) =>
