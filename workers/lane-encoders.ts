@@ -26,7 +26,7 @@ interface EncoderSlot {
 }
 
 /** An encoder, and what a stream says of it when it begins. */
-interface Context {
+export interface Context {
   readonly encoder: Encoder;
   readonly settings: Uint8Array;
 }
@@ -239,7 +239,7 @@ export class LaneEncoders {
 }
 
 /** The server's level and window are meant for one profile; where they are out of another's range it takes its own. */
-function contextOf(codec: Codec, asked: EncoderOptions): Context | undefined {
+export function contextOf(codec: Codec, asked: EncoderOptions): Context | undefined {
   let options = asked;
   let encoder: Encoder | undefined;
   try {

@@ -25,6 +25,7 @@ import { BatchReader, type DecoderSetup, type LaneMessage, Op, packPieces } from
 import { Calls, type HandlerModule } from './calls.ts';
 import { LaneEncoders } from './lane-encoders.ts';
 import { LaneOutput } from './lane-output.ts';
+import { SharedEncoders } from './shared-encoders.ts';
 
 /** What the pool task is started with. */
 export interface LaneTask {
@@ -50,6 +51,7 @@ export class LaneThread {
   readonly #calls: Calls;
   readonly #cacheLevel: number;
   readonly #encoders: LaneEncoders;
+  readonly #shared: SharedEncoders;
   /** Slots to be closed once the code of their calls has ended. */
   readonly #closing = new Set<number>();
   readonly #decoders = new Map<number, { decoder: Decoder; limits: DecoderLimits; seconds: number }>();
@@ -59,6 +61,7 @@ export class LaneThread {
     this.#output = new LaneOutput(task.port);
     this.#cacheLevel = task.cacheLevel;
     this.#encoders = new LaneEncoders(codecs, this.#output);
+    this.#shared = new SharedEncoders(codecs, this.#output);
     this.#calls = new Calls(task.handlers, this.#encoders, this.#output, {
       coalesceMs: task.coalesceMs,
       compress: (bytes) => this.#compress(bytes),
@@ -117,6 +120,10 @@ export class LaneThread {
         return this.#openDecoder(slot, JSON.parse(decodeUtf8(record.payload)));
       case Op.close:
         return this.#close(slot);
+      case Op.openShared:
+        return this.#shared.open(slot, JSON.parse(decodeUtf8(record.payload)));
+      case Op.share:
+        return this.#shared.encode(slot, flags, record.payload);
       case Op.renew:
         return this.#encoders.renew(slot);
       case Op.compress:
@@ -149,6 +156,7 @@ export class LaneThread {
 
   #close(slot: number): void {
     this.#encoders.close(slot);
+    this.#shared.close(slot);
     closeQuietly(this.#decoders.get(slot)?.decoder);
     this.#decoders.delete(slot);
     this.#calls.dropSlot(slot);
@@ -165,7 +173,7 @@ export class LaneThread {
   #reportStats(): void {
     const cpu = process.threadCpuUsage();
     const decoders = [...this.#decoders].map(([slot, { seconds }]) => ({ slot, seconds }));
-    const slots = [...this.#encoders.figures, ...decoders];
+    const slots = [...this.#encoders.figures, ...this.#shared.figures, ...decoders];
     const { heapUsed, external } = process.memoryUsage();
     const stats = { cpuSeconds: (cpu.user + cpu.system) / 1e6, slots, memoryBytes: heapUsed + external };
     this.#output.flush();
@@ -173,7 +181,8 @@ export class LaneThread {
   }
 
   #end(resolve: () => void): void {
-    for (const slot of [...this.#encoders.slots, ...this.#decoders.keys()]) this.#close(slot);
+    for (const slot of [...this.#encoders.slots, ...this.#shared.slots, ...this.#decoders.keys()])
+      this.#close(slot);
     this.#output.flush();
     this.#port.close();
     resolve();

@@ -8,6 +8,8 @@ import { HEADER_SIZE, writeHeader } from '../wire/frame.ts';
 import type { Transport } from './transport.ts';
 
 const SCRATCH_SIZE = 64 * 1024;
+/** Bytes that may gather here of what many connections share; the rest is better off where it is held once for all. */
+const MOST_SHARED = 64 * 1024;
 /** Payloads up to this size are copied next to their header; larger ones travel as a chunk of their own. */
 const COPY_LIMIT = 16 * 1024;
 
@@ -38,6 +40,11 @@ export class Writer {
   /** True when what is sent now would wait behind a write that the transport has not finished. */
   get busy(): boolean {
     return this.#writing || this.#held;
+  }
+
+  /** Whether what many connections share should be added now; if not, the output's level falls when it may. */
+  get takesMore(): boolean {
+    return !this.busy && this.#bytes < MOST_SHARED;
   }
 
   /** True from {@link hold} to {@link release}. */
@@ -92,6 +99,28 @@ export class Writer {
     this.#scratch.set(payload, this.#scratchEnd + HEADER_SIZE);
     this.#scratchEnd += size;
     this.#count(size);
+  }
+
+  /** Adds one frame whose payload others send, too: a large one travels as it lies, and must not be changed any more. */
+  sendShared(
+    requestId: number,
+    streamId: number,
+    streamFlags: number,
+    type: number,
+    flags: number,
+    payload: Uint8Array,
+  ): void {
+    if (payload.length <= COPY_LIMIT) {
+      this.sendFrame(requestId, streamId, streamFlags, type, flags, payload);
+      return;
+    }
+    if (this.#closed) return;
+    if (this.#scratchEnd + HEADER_SIZE > this.#scratch.length) this.#newScratch();
+    const at = this.#scratchEnd;
+    writeHeader(this.#scratch, at, payload.length, requestId, streamId, streamFlags, type, flags);
+    this.#scratchEnd += HEADER_SIZE;
+    this.#count(HEADER_SIZE);
+    this.send(payload);
   }
 
   /** Keeps everything back until {@link release} (half duplex, protocol A6). */

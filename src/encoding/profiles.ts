@@ -8,6 +8,11 @@ export const IDENTITY = 'identity';
 export const ZLIB = 'zlib';
 export const ZSTD = 'zstd-8mb';
 
+/** Whether a stream of the profile may hold what is complete in itself, one after the other (protocol B-profiles). */
+export function canBeginAfresh(profile: string): boolean {
+  return profile === ZSTD;
+}
+
 /** `zstd-8mb` promises a window of at most 2^23 bytes. */
 export const ZSTD_MAX_WINDOW_LOG = 23;
 const ZSTD_MIN_WINDOW_LOG = 10;

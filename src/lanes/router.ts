@@ -69,7 +69,8 @@ export class Router {
   readonly #pool: LanePool;
   readonly #connection: Connection;
   readonly #events: StreamEvents;
-  readonly #ids = new OutgoingStreamIds('server');
+  /** IDs of all the streams that we send on. */
+  readonly ids = new OutgoingStreamIds('server');
   readonly cacheStreams: CacheStreams;
   #options: RouterOptions;
   /** Frozen, because policies of users are given them. */
@@ -92,8 +93,8 @@ export class Router {
     this.#connection = connection;
     this.#events = events;
     this.#options = options;
-    this.#ids.take();
-    this.cacheStreams = new CacheStreams(this.#ids, connection.writer);
+    this.ids.take();
+    this.cacheStreams = new CacheStreams(this.ids, connection.writer);
     this.configure(options);
   }
 
@@ -238,7 +239,7 @@ export class Router {
     const context = budget.takeEncoder(profile, { level: place.level, windowLog, tuning });
     if (context === undefined) return undefined;
     const setup = {
-      streamId: place.lostId ?? this.#ids.take(),
+      streamId: place.lostId ?? this.ids.take(),
       profile,
       frameSize,
       perRequest: perRequest && place !== this.#unencodedCalls,
@@ -264,7 +265,7 @@ export class Router {
     place.stream = undefined;
     this.#keepFigures(stream);
     stream.close();
-    if (ended) this.#ids.give(stream.id);
+    if (ended) this.ids.give(stream.id);
     else place.lostId = stream.id;
     this.#useFreePlaces();
   }

@@ -3,14 +3,22 @@
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { fileCommands } from '../files/index.ts';
 import type { CommandRequest, Output } from '../reactor/command.ts';
+import type { Topics } from '../topics/topics.ts';
 import type { Limits } from '../wire/limits.ts';
 import { EXTENSIONS } from '../wire/payloads.ts';
 import { CommandTable } from './commands.ts';
 import type { CheckedOptions } from './options.ts';
 
 /** A command of the user's takes the place of any but `capabilities`. @throws TypeError when a definition is none. */
-export function commandTable(options: CheckedOptions, limits: Limits, codecs: CodecRegistry): CommandTable {
+export function commandTable(
+  options: CheckedOptions,
+  limits: Limits,
+  codecs: CodecRegistry,
+  topics: Topics,
+): CommandTable {
   const commands = new CommandTable();
+  commands.addRun('subscribe', 'ro', topics.subscribe);
+  commands.add('publish', { handler: topics.publish, mode: 'rw' });
   commands.add('echo', { handler: echo, mode: 'ro' });
   const files = options.root === undefined ? {} : fileCommands(options.root);
   for (const [name, definition] of Object.entries({ ...files, ...options.commands })) {

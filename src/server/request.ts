@@ -55,6 +55,8 @@ export class ServedRequest implements FlowOwner {
   /** What its arguments took when they came, in bytes: handlers and hooks may do to them what they like. */
   readonly argumentBytes: number;
   readonly flow: RequestFlow;
+  /** Its response stays out of every shared context (protocol D). */
+  sensitive = false;
   /** What the command's schema has made of the arguments. */
   input: unknown;
   readonly #run: Run;
@@ -81,8 +83,9 @@ export class ServedRequest implements FlowOwner {
     this.argumentBytes = bytesIn(args);
     this.hasData = hasData;
     this.flow = new RequestFlow(session.flow, this, id);
-    const { handler } = command;
-    this.#run = handler === undefined ? new LaneCall(this) : new HandlerRun(this, handler);
+    const { handler, makeRun } = command;
+    if (makeRun !== undefined) this.#run = makeRun(this);
+    else this.#run = handler === undefined ? new LaneCall(this) : new HandlerRun(this, handler);
   }
 
   /** Its name for logs. */

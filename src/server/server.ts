@@ -21,8 +21,12 @@ import {
   string,
 } from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
+import type { TopicOptions } from '../topics/options.ts';
+import type { Topic } from '../topics/topic.ts';
+import { Topics } from '../topics/topics.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { asError, describe, watchRejection } from '../wire/thrown.ts';
+import { MAX_MESSAGE_BYTES } from '../wire/topic-records.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
 import { commandTable } from './built-in.ts';
 import type { CommandTable } from './commands.ts';
@@ -63,6 +67,12 @@ export interface Server {
    */
   accept(transport: Transport, info?: AcceptInfo): void;
   stats(): Promise<ServerStats>;
+  /**
+   * The topic of this name, 1 to 255 bytes in UTF-8, made if there is none (protocol C10). Clients subscribe and publish to
+   * it by `subscribe` and `publish`, each of which `authorize` is asked about.
+   * @throws TypeError that names what is wrong; Error when there is one already and options are given.
+   */
+  topic(name: string, options?: TopicOptions): Topic;
   /** {@link close} with the default grace time, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -111,6 +121,7 @@ class LaneServer implements Server {
   readonly #cache: ResponseCache;
   readonly #recorder: Recorder | undefined;
   readonly #sessions: Sessions;
+  readonly #topics: Topics;
   readonly #context: SessionContext;
   /** Output that waits on any connection. */
   readonly #allOutput: Gate;
@@ -128,7 +139,8 @@ class LaneServer implements Server {
       ...options.codecs.flatMap((module) => module.codecs),
     ]);
     const encoders = encoderOptions(options, codecs);
-    const commands = commandTable(options, this.#limits, codecs);
+    this.#topics = this.#makeTopics(encoders);
+    const commands = commandTable(options, this.#limits, codecs, this.#topics);
     this.#listener = this.#makeListener();
     this.#recorder = this.#makeRecorder(commands, codecs);
     // What can be wrong with the options is found before the workers are started, which would outlive the error.
@@ -171,7 +183,11 @@ class LaneServer implements Server {
   }
 
   stats(): Promise<ServerStats> {
-    return statsOf(this.#pool, this.#cache, this.#sessions);
+    return statsOf(this.#pool, this.#cache, this.#sessions, this.#topics);
+  }
+
+  topic(name: string, options?: TopicOptions): Topic {
+    return this.#topics.topic(name, options);
   }
 
   /** Commands that cannot run are found before anybody can ask for them. */
@@ -195,6 +211,18 @@ class LaneServer implements Server {
       keepAliveMs: keepAliveInterval,
       accept: (transport, info) => this.#serve(transport, info),
       report: this.#report,
+    });
+  }
+
+  #makeTopics(encoderOptions: Map<string, EncoderOptions>): Topics {
+    const { maxMessageBytes, maxTopicBacklog } = this.#limits;
+    return new Topics({
+      pool: () => this.#pool,
+      encoderOptions,
+      pieceSize: this.#options.frameSize,
+      maxMessageBytes: Math.min(maxMessageBytes, MAX_MESSAGE_BYTES),
+      maxBacklogBytes: maxTopicBacklog,
+      report: (error) => this.#report(error, {}),
     });
   }
 
@@ -261,6 +289,7 @@ class LaneServer implements Server {
     await this.#listener.stop();
     const gone =
       (await this.#sessions.drain(CLOSING, graceMs)) || (await this.#sessions.stop(CLOSING, FORCE_MS));
+    this.#topics.close();
     if (this.#ownsLanes) await this.#pool.close();
     if (!gone) await this.#sessions.allGone(FORCE_MS);
     await this.#listener.drop();

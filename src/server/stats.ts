@@ -3,6 +3,8 @@
 import type { ResponseCache } from '../lanes/cache.ts';
 import type { StreamFigures } from '../lanes/figures.ts';
 import type { LanePool } from '../lanes/pool.ts';
+import type { TopicRow } from '../topics/topic.ts';
+import type { Topics } from '../topics/topics.ts';
 import type { Sessions } from './sessions.ts';
 
 export interface ServerStats {
@@ -10,6 +12,8 @@ export interface ServerStats {
   streams: StreamRow[];
   cache: { entries: number; bytes: number; hits: number; misses: number };
   connections: number;
+  /** The server's topics. */
+  topics: TopicRow[];
   /** Encoding contexts: bytes they are accounted with, their budget, and how often it ran out. */
   contexts: { bytes: number; limit: number; givenUp: number; shrunk: number; refused: number };
 }
@@ -39,6 +43,7 @@ export async function statsOf(
   pool: LanePool,
   cache: ResponseCache,
   sessions: Sessions,
+  topics: Topics,
 ): Promise<ServerStats> {
   const { lanes, cpuOf } = await laneFigures(pool);
   const { entries, bytes, hits, misses } = cache;
@@ -48,6 +53,7 @@ export async function statsOf(
     streams: sessions.streams(cpuOf),
     cache: { entries, bytes, hits, misses },
     connections: sessions.count,
+    topics: topics.rows,
     contexts: { bytes: budget.used, limit: budget.limit, ...budget.counts },
   };
 }

@@ -15,6 +15,7 @@ export const EXTENSIONS: readonly string[] = [
   'error-codes',
   'error-data',
   'data-credit',
+  'topics',
 ];
 
 /** How far a command is (protocol C, type 7). */
