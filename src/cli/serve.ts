@@ -27,6 +27,7 @@ import {
 } from './serve-experiment.ts';
 import { oneLine, plural } from './show.ts';
 import { addServerTls, type ServerTlsOptions, serverTls } from './tls.ts';
+import { parseTopic } from './topics.ts';
 
 /** Limits of the whole server that have no flag of their own. */
 const SERVER_LIMITS = [
@@ -68,6 +69,7 @@ interface ServeOptions extends ServeExperimentOptions, ServerTlsOptions {
   cacheBytes?: number;
   contextMemory?: number;
   limit?: Partial<Record<AnyLimit, number>>;
+  topic?: Record<string, number>;
   verbose?: boolean;
 }
 
@@ -106,6 +108,11 @@ export function addServe(program: Command, io: Io): void {
       parseBytes,
     )
     .option('--limit <name=value>', 'change a limit; may be repeated', pairs(parseLimit))
+    .option(
+      '--topic <name[=messages]>',
+      'have a topic, and keep so many messages of it; may be repeated',
+      parseTopic,
+    )
     .option('--verbose', 'report broken connections, too')
     .addHelpText('after', EXAMPLES)
     .action((dir: string, options: ServeOptions) => serve(dir, options, io));
@@ -120,6 +127,7 @@ async function serve(dir: string, options: ServeOptions, io: Io): Promise<void> 
   // From before the first request on: whoever starts a server may also stop it at once.
   const { stopped, release } = untilStopped(io);
   try {
+    for (const [name, history] of Object.entries(options.topic ?? {})) makeTopic(server, name, history);
     const address = await listen(server, options);
     const { lanes } = await server.stats();
     const profile = settings.profile ?? "the client's choice of profile";
@@ -166,6 +174,14 @@ async function makeServer(options: ServerOptions): Promise<Server> {
   const { createServer } = await import('../index.ts');
   try {
     return createServer(options);
+  } catch (error) {
+    throw new UsageError(messageOf(error));
+  }
+}
+
+function makeTopic(server: Server, name: string, history: number): void {
+  try {
+    server.topic(name, { history });
   } catch (error) {
     throw new UsageError(messageOf(error));
   }

@@ -113,7 +113,8 @@ export class Subscription implements EpochMember, StreamUser {
 
   /** The oldest messages were let go: who wants to hear of it at once does. */
   oldestGone(oldest: number): void {
-    if (this.#next < oldest && this.#sent === 0) this.stop(TOO_SLOW);
+    const missing = this.#inHand === undefined ? this.#next : this.#next + 1;
+    if (missing < oldest) this.stop(TOO_SLOW);
   }
 
   // ------------------------------------------------------------------------------------------ sending
