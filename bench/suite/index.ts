@@ -8,6 +8,7 @@ import { links } from './links.ts';
 import { memory } from './memory.ts';
 import { peers } from './peers.ts';
 import { scaling } from './scaling.ts';
+import { topics } from './topics.ts';
 import { tree } from './tree.ts';
 
 export const BENCHES: readonly Bench[] = [
@@ -18,6 +19,7 @@ export const BENCHES: readonly Bench[] = [
   cache,
   memory,
   latency,
+  topics,
   tree,
   links,
 ];
