@@ -5,7 +5,7 @@ import { median } from '../../src/experiment/results/statistics.ts';
 import type { Bench } from '../bench.ts';
 import type { FeedName } from '../feeds.ts';
 import { figure } from '../figures.ts';
-import { pairedRatio, spread } from '../stats.ts';
+import { pairedRatio } from '../stats.ts';
 import type { TopicOperations, TopicPeer } from '../topic-child.ts';
 
 const SUBSCRIBERS = 500;
