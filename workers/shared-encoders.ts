@@ -1,21 +1,24 @@
 /** Encoders of a lane whose payloads go to many connections (protocol C10): they make payloads, and no frames. */
 
 import { checkedBound, checkedLength, closeQuietly } from '../src/encoding/checked.ts';
-import { type Codec, type Encoder, type EncoderOptions, FINISH_BOUND } from '../src/encoding/codec.ts';
+import { type Codec, type EncoderOptions, FINISH_BOUND } from '../src/encoding/codec.ts';
 import { canBeginAfresh } from '../src/encoding/profiles.ts';
 import type { CodecRegistry } from '../src/encoding/registry.ts';
 import { encodeUtf8 } from '../src/wire/payloads.ts';
 import { errorText } from '../src/wire/thrown.ts';
 import { Op, packPieces, SharedFlag, type SharedSetup } from './batch.ts';
-import { type Context, contextOf } from './lane-encoders.ts';
+import { type Context, contextOf, type LaneEncoders } from './lane-encoders.ts';
 import type { LaneOutput } from './lane-output.ts';
+import type { TraceWriter } from './trace-writer.ts';
 
 interface SharedSlot {
   readonly codec: Codec;
   readonly options: EncoderOptions;
+  /** Number of the encoder as what may end the thread. */
+  readonly suspect: number;
   context: Context | undefined;
-  /** Makes payloads that stand alone; made when one is asked for. */
-  alone: Encoder | undefined;
+  /** Makes payloads that stand alone, with encoders that all slots of the thread have in common. */
+  readonly alone: EncoderOptions | undefined;
   /** Between the first payload of an epoch and its last. */
   midEpoch: boolean;
   /** The encoder has failed: nothing of the epoch can be encoded any more. */
@@ -25,35 +28,36 @@ interface SharedSlot {
 
 const NOTHING = new Uint8Array(0);
 
-/** Window of the encoder for payloads that stand alone: each is one frame's bytes at most. */
-const ALONE_WINDOW_LOG = 15;
-
 export class SharedEncoders {
   readonly #codecs: CodecRegistry;
+  readonly #encoders: LaneEncoders;
   readonly #output: LaneOutput;
+  readonly #trace: TraceWriter;
   readonly #slots = new Map<number, SharedSlot>();
 
-  constructor(codecs: CodecRegistry, output: LaneOutput) {
+  constructor(codecs: CodecRegistry, encoders: LaneEncoders, output: LaneOutput, trace: TraceWriter) {
+    this.#encoders = encoders;
+    this.#trace = trace;
     this.#codecs = codecs;
     this.#output = output;
   }
 
-  open(slotId: number, { profile, level, windowLog, tuning }: SharedSetup): void {
+  open(slotId: number, { profile, alone, suspect, ...options }: SharedSetup): void {
     const codec = this.#codecs.get(profile);
     if (codec === undefined) return;
-    const options = { level, windowLog, tuning };
     const slot: SharedSlot = {
       codec,
       options,
+      suspect,
       context: undefined,
-      alone: undefined,
+      alone,
       midEpoch: false,
       broken: false,
       seconds: 0,
     };
     this.#slots.set(slotId, slot);
     try {
-      slot.context = contextOf(codec, options);
+      slot.context = this.#trace.during(suspect, () => contextOf(codec, options));
       this.#output.add(Op.sharedSettings, slotId, 0, 0, slot.context?.settings ?? NOTHING);
     } catch (error) {
       this.#report(slotId, error);
@@ -82,7 +86,7 @@ export class SharedEncoders {
     if (slot.broken || slot.context === undefined) return this.#fail(slotId, flags, payload.length);
     slot.midEpoch = !ends;
     const finishes = ends && canBeginAfresh(slot.codec.profile);
-    this.#write(slotId, slot.context.encoder, payload, flags, finishes);
+    this.#write(slotId, slot, slot.context, payload, flags, finishes);
     // What cannot begin afresh is made afresh, and its streams with it.
     if (ends && !finishes) this.#renew(slot);
   }
@@ -97,26 +101,37 @@ export class SharedEncoders {
     closeQuietly(slot.context?.encoder);
     slot.context = undefined;
     slot.midEpoch = false;
-    slot.context = contextOf(slot.codec, slot.options);
+    slot.context = this.#trace.during(slot.suspect, () => contextOf(slot.codec, slot.options));
   }
 
   #alone(slotId: number, slot: SharedSlot, flags: number, payload: Uint8Array): void {
-    slot.alone ??= contextOf(slot.codec, { level: slot.options.level, windowLog: ALONE_WINDOW_LOG })?.encoder;
-    if (slot.alone === undefined) return this.#fail(slotId, flags, payload.length);
+    const { codec, suspect } = slot;
+    const alone = slot.alone && this.#encoders.contextFree(codec, slot.alone, suspect);
+    if (alone === undefined) return this.#fail(slotId, flags, payload.length);
     try {
-      this.#write(slotId, slot.alone, payload, flags, true);
+      this.#write(slotId, slot, alone, payload, flags, false);
     } catch (error) {
-      closeQuietly(slot.alone);
-      slot.alone = undefined;
+      this.#encoders.dropContextFree(alone);
       throw error;
     }
   }
 
-  #write(slotId: number, encoder: Encoder, payload: Uint8Array, flags: number, finishes: boolean): void {
+  #write(
+    slotId: number,
+    { suspect }: SharedSlot,
+    { encoder }: Context,
+    payload: Uint8Array,
+    flags: number,
+    finishes: boolean,
+  ): void {
     const room = checkedBound(encoder, payload.length) + FINISH_BOUND;
     const writer = this.#output.room(room);
-    let length = checkedLength(encoder.encode(payload, writer.bytes, writer.end), room);
-    if (finishes) length += checkedLength(encoder.finish(writer.bytes, writer.end + length), room - length);
+    const { bytes, end } = writer;
+    const length = this.#trace.during(suspect, () => {
+      const encoded = checkedLength(encoder.encode(payload, bytes, end), room);
+      if (!finishes) return encoded;
+      return encoded + checkedLength(encoder.finish(bytes, end + encoded), room - encoded);
+    });
     writer.add(Op.shared, slotId, 0, 0, flags, length, payload.length);
   }
 
@@ -133,7 +148,6 @@ export class SharedEncoders {
   close(slotId: number): void {
     const slot = this.#slots.get(slotId);
     closeQuietly(slot?.context?.encoder);
-    closeQuietly(slot?.alone);
     this.#slots.delete(slotId);
   }
 

@@ -8,6 +8,7 @@ import { TUNINGS, type Tuning } from '../encoding/codec.ts';
 import { problemOf } from '../files/paths.ts';
 import type { Address, PolicyName, Server, ServerOptions } from '../index.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
+import { after } from '../wire/timers.ts';
 import {
   checkFolder,
   DEFAULT_PORT,
@@ -33,6 +34,7 @@ import { parseTopic } from './topics.ts';
 const SERVER_LIMITS = [
   'maxConnections',
   'outputMemory',
+  'inputMemory',
   'streamIdleTimeout',
   'streamLifetime',
   'laneTimeout',
@@ -136,7 +138,7 @@ async function serve(dir: string, options: ServeOptions, io: Io): Promise<void> 
     io.print(`millrace serves ${oneLine(resolve(dir))} on ${showTarget(address)} (${how})`);
     await stopped;
     // Said only where somebody would wonder.
-    setTimeout(() => io.complain(FINISHING), 300).unref();
+    after(300, () => io.complain(FINISHING)).unref();
   } finally {
     await server.close();
     release();

@@ -7,6 +7,7 @@ import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grac
 import type { Bytes } from '../wire/bytes.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { asError } from '../wire/thrown.ts';
+import { after } from '../wire/timers.ts';
 import { type CircuitState, jittered } from './circuit.ts';
 import type { Client } from './client.ts';
 import { Listeners } from './listeners.ts';
@@ -269,7 +270,7 @@ class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address> {
     this.#refuseReason ??= closedByUs('the pool is closed');
     if (graceMs !== undefined && !this.#isClosed) {
       clearTimeout(this.#graceTimer);
-      this.#graceTimer = setTimeout(() => this.#cutShort(graceMs), graceMs);
+      this.#graceTimer = after(graceMs, () => this.#cutShort(graceMs));
     }
     this.#endIfDone();
     return this.closed;

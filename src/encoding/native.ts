@@ -9,8 +9,10 @@ import { createRequire } from 'node:module';
 import zlib from 'node:zlib';
 import type { Codec } from './codec.ts';
 import type { Context } from './context.ts';
+import type { Dictionaries } from './dictionary.ts';
 import { identityCodec } from './identity.ts';
-import { type ZlibContexts, type ZstdContexts, zlibCodec, zstdCodec } from './profiles.ts';
+import { type ZlibContexts, type ZstdContexts, zlibCodec, zstdCodec, zstdDictCodec } from './profiles.ts';
+import type { DictionaryCodec } from './registry.ts';
 import { isSound } from './self-check.ts';
 
 /** What we use of a zlib stream's internals (Node's own zlib.js and node_zlib.cc). */
@@ -90,11 +92,11 @@ const chunkSize = 64;
 const { ZSTD_d_windowLogMax } = zlib.constants;
 
 const zstdHandles: ZstdContexts = {
-  compress: (params, pledgedSrcSize) =>
-    new HandleContext(zlib.createZstdCompress({ chunkSize, params, pledgedSrcSize })),
-  decompress: (maxWindowLog) =>
+  compress: (params, pledgedSrcSize, dictionary) =>
+    new HandleContext(zlib.createZstdCompress({ chunkSize, params, pledgedSrcSize, dictionary })),
+  decompress: (maxWindowLog, _maxOutput, dictionary) =>
     new HandleContext(
-      zlib.createZstdDecompress({ chunkSize, params: { [ZSTD_d_windowLogMax]: maxWindowLog } }),
+      zlib.createZstdDecompress({ chunkSize, params: { [ZSTD_d_windowLogMax]: maxWindowLog }, dictionary }),
     ),
 };
 
@@ -107,6 +109,16 @@ const zlibHandles: ZlibContexts = {
 export const nativeZstd: Codec = zstdCodec('native', zstdHandles);
 /** `zlib` by node:zlib's handles. */
 export const nativeZlib: Codec = zlibCodec('native', zlibHandles);
+
+/** `zstd-dict` by node:zlib's handles, which keep a dictionary over the zstd frames that they finish. */
+export function nativeZstdDict(dictionaries: Dictionaries): Codec {
+  return zstdDictCodec('native', zstdHandles, dictionaries);
+}
+
+/** Makes the codec of `zstd-dict`; undefined where this runtime has none. */
+export function nativeDictionaryCodec(): DictionaryCodec | undefined {
+  return nativeCodecs().includes(nativeZstd) ? nativeZstdDict : undefined;
+}
 
 let chosen: readonly Codec[] | undefined;
 

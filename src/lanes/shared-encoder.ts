@@ -6,6 +6,7 @@ import { decodeUtf8 } from '../wire/utf8.ts';
 import type { ContextBudget, ContextShape, IdleContext } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { LanePool } from './pool.ts';
+import type { Pass } from './quarantine.ts';
 
 /** What the encoder tells whoever shares its payloads out. */
 export interface SharedEncoderOwner {
@@ -30,16 +31,23 @@ export class SharedEncoder implements SlotOwner, IdleContext {
   readonly #owner: SharedEncoderOwner;
   readonly #budget: ContextBudget;
   readonly #cost: number;
+  readonly #pass: Pass;
+  /** Whether it makes payloads that stand alone, too. */
+  readonly makesAlone: boolean;
   #pieces = 0;
   #closed = false;
+  #hasMade = false;
 
   private constructor(
     lane: Lane,
     setup: SharedSetup,
     budget: ContextBudget,
     cost: number,
+    pass: Pass,
     owner: SharedEncoderOwner,
   ) {
+    this.#pass = pass;
+    this.makesAlone = setup.alone !== undefined;
     this.#lane = lane;
     this.#owner = owner;
     this.#budget = budget;
@@ -50,18 +58,26 @@ export class SharedEncoder implements SlotOwner, IdleContext {
     budget.hold(this);
   }
 
-  /** Undefined where no lane lives, or there is no memory for its contexts: one, and a smaller one for what stands alone. */
+  /** Undefined where no lane lives, there is no memory for its context, or encoders of the profile have ended workers. */
   static open(
     pool: LanePool,
     profile: string,
     wanted: ContextShape,
     owner: SharedEncoderOwner,
   ): SharedEncoder | undefined {
+    const { budget, quarantine } = pool;
+    const suspect = quarantine.numberOf('encoder', profile);
     const lane = pool.leastUsed();
-    const context = lane && pool.budget.takeEncoder(profile, wanted);
-    if (lane === undefined || context === undefined) return undefined;
-    const setup = { profile, ...context.shape };
-    return new SharedEncoder(lane, setup, pool.budget, context.cost, owner);
+    const pass = lane && quarantine.admit(suspect);
+    if (lane === undefined || pass === undefined) return undefined;
+    const context = budget.takeEncoder(profile, wanted);
+    if (context === undefined) {
+      pass.end(false);
+      return undefined;
+    }
+    const alone = budget.takeContext(profile, wanted, 'none')?.shape;
+    const setup = { profile, suspect, ...context.shape, ...(alone && { alone }) };
+    return new SharedEncoder(lane, setup, budget, context.cost, pass, owner);
   }
 
   get idle(): boolean {
@@ -88,6 +104,7 @@ export class SharedEncoder implements SlotOwner, IdleContext {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#pass.end(this.#hasMade && this.#lane.alive);
     this.#lane.close(this.#slot);
     this.#budget.forget(this);
     this.#budget.give(this.#cost);
@@ -108,6 +125,7 @@ export class SharedEncoder implements SlotOwner, IdleContext {
   #payload(record: BatchReader): void {
     this.#pieces--;
     this.pendingBytes -= record.extra;
+    this.#hasMade = true;
     const isThere = (record.flags & SharedFlag.failed) === 0;
     this.#owner.onPayload(isThere ? record.payload.slice() : undefined);
   }

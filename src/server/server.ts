@@ -1,15 +1,18 @@
 /** The server: listens, owns the lanes, the commands and the cache, and makes a session of every connection. */
 
 import { Recorder, type RecordFigures } from '../capture/recorder.ts';
-import { Connection } from '../connection/connection.ts';
+import { Connection, type Shared } from '../connection/connection.ts';
 import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import type { Transport } from '../connection/transport.ts';
+import { Turns } from '../connection/turns.ts';
 import type { EncoderOptions } from '../encoding/codec.ts';
-import { nativeCodecs } from '../encoding/native.ts';
+import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { ResponseCache } from '../lanes/cache.ts';
 import { defaultStreams, MAX_STREAMS, makePolicy } from '../lanes/policy.ts';
 import { LanePool } from '../lanes/pool.ts';
+import type { Suspect } from '../lanes/quarantine.ts';
+import { MAX_KINDS } from '../lanes/router.ts';
 import { placeOf } from '../options/place.ts';
 import {
   arrayOf,
@@ -21,6 +24,7 @@ import {
   string,
 } from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
+import { InputBudget } from '../reactor/input-budget.ts';
 import type { TopicOptions } from '../topics/options.ts';
 import type { Topic } from '../topics/topic.ts';
 import { Topics } from '../topics/topics.ts';
@@ -29,7 +33,8 @@ import { asError, describe, watchRejection } from '../wire/thrown.ts';
 import { MAX_MESSAGE_BYTES } from '../wire/topic-records.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
 import { commandTable } from './built-in.ts';
-import type { CommandTable } from './commands.ts';
+import type { Command, CommandTable } from './commands.ts';
+import { ServerDictionaries, StreamKinds } from './dictionaries.ts';
 import { encoderOptions } from './encoder-options.ts';
 import { ErrorLog } from './error-log.ts';
 import { type Address, type ListenAddress, Listener } from './listener.ts';
@@ -123,30 +128,41 @@ class LaneServer implements Server {
   readonly #sessions: Sessions;
   readonly #topics: Topics;
   readonly #context: SessionContext;
-  /** Output that waits on any connection. */
-  readonly #allOutput: Gate;
+  /** The time of this thread, and memory for what waits to be written and what has been read. */
+  readonly #shared: Shared;
   #closing: Promise<void> | undefined;
 
   constructor(options: CheckedOptions, lanes: LanePool | undefined) {
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...given(options.limits) } as Limits;
     this.#report = reporter(options.onError ?? this.#log.report);
-    this.#allOutput = new Gate(options.outputMemory);
-    this.#cache = new ResponseCache(options.cacheBytes);
+    const turns = new Turns(setImmediate);
+    const output = new Gate(options.outputMemory);
+    this.#shared = { turns, output, input: new InputBudget(options.inputMemory) };
+    this.#cache = new ResponseCache(options.cacheBytes, turns);
     this.#sessions = new Sessions(options.keepAliveInterval);
-    const codecs = new CodecRegistry([
-      ...nativeCodecs(),
-      ...options.codecs.flatMap((module) => module.codecs),
-    ]);
+    const codecs = new CodecRegistry(
+      [...nativeCodecs(), ...options.codecs.flatMap((module) => module.codecs)],
+      nativeDictionaryCodec(),
+    );
     const encoders = encoderOptions(options, codecs);
     this.#topics = this.#makeTopics(encoders);
-    const commands = commandTable(options, this.#limits, codecs, this.#topics);
+    const dictionaries = new ServerDictionaries(options.dictionaries);
+    const all = withDictionaries(codecs, dictionaries);
+    const commands = commandTable(options, this.#limits, all, this.#topics, dictionaries);
+    dictionaries.checkCommands((name) => commands.get(name) !== undefined);
+    const kinds = kindsOf(options, commands, dictionaries);
     this.#listener = this.#makeListener();
-    this.#recorder = this.#makeRecorder(commands, codecs);
+    this.#recorder = this.#makeRecorder(commands, all);
     // What can be wrong with the options is found before the workers are started, which would outlive the error.
     this.#ownsLanes = lanes === undefined;
-    this.#pool = lanes ?? openLanes(options, commands, this.#report);
-    this.#context = this.#makeContext(commands, codecs, encoders);
+    this.#pool = lanes ?? openLanes(options, commands, dictionaries, this.#report, turns);
+    this.#context = {
+      ...this.#makeContext(commands, kinds, encoders),
+      dictionaries,
+      decodable: all.profiles(),
+      encodable: codecs.encodable(),
+    };
   }
 
   get address(): Address | undefined {
@@ -183,7 +199,7 @@ class LaneServer implements Server {
   }
 
   stats(): Promise<ServerStats> {
-    return statsOf(this.#pool, this.#cache, this.#sessions, this.#topics);
+    return statsOf(this.#pool, this.#cache, this.#sessions, this.#topics, this.#shared.input);
   }
 
   topic(name: string, options?: TopicOptions): Topic {
@@ -209,6 +225,7 @@ class LaneServer implements Server {
       maxConnections,
       handshakeMs: this.#limits.idleTimeout,
       keepAliveMs: keepAliveInterval,
+      turns: this.#shared.turns,
       accept: (transport, info) => this.#serve(transport, info),
       report: this.#report,
     });
@@ -239,17 +256,17 @@ class LaneServer implements Server {
 
   #makeContext(
     commands: CommandTable,
-    codecs: CodecRegistry,
+    kinds: StreamKinds,
     encoders: Map<string, EncoderOptions>,
-  ): SessionContext {
+  ): Omit<SessionContext, 'dictionaries' | 'decodable' | 'encodable'> {
     const { policy, streams, workers, profile, frameSize, halfDuplex, coalesceMs } = this.#options;
     return {
       commands,
+      kinds,
       pool: this.#pool,
       cache: this.#cache,
-      decodable: codecs.profiles(),
-      encodable: codecs.encodable(),
       router: {
+        kinds: kinds.all,
         makePolicy: () => makePolicy(policy),
         perRequest: policy === 'per-request',
         adaptive: policy === 'adaptive',
@@ -268,7 +285,7 @@ class LaneServer implements Server {
   /** Makes a session of a connection: of a socket's, or of any other transport. */
   #serve(transport: Transport, info: ConnectionInfo): void {
     const watched = this.#recorder?.watch(transport) ?? transport;
-    const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#allOutput);
+    const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#shared);
     const session = new Session(connection, this.#context, this.#admission(info));
     this.#sessions.add(session);
     session.start();
@@ -298,12 +315,39 @@ class LaneServer implements Server {
   }
 }
 
-function openLanes(options: CheckedOptions, commands: CommandTable, report: Report): LanePool {
+function withDictionaries(codecs: CodecRegistry, { byId }: ServerDictionaries): CodecRegistry {
+  return byId.size > 0 ? codecs.withDictionaries(byId) : codecs;
+}
+
+/** @throws TypeError when the commands need more kinds of streams than a connection can have. */
+function kindsOf(
+  { contexts }: CheckedOptions,
+  commands: CommandTable,
+  dictionaries: ServerDictionaries,
+): StreamKinds {
+  const kinds = new StreamKinds(dictionaries, contexts);
+  for (const name of commands.names) kinds.of(name, commands.get(name) as Command);
+  if (kinds.all.length > MAX_KINDS)
+    throw new TypeError(
+      `options dictionaries and contexts: commands have ${kinds.all.length} different ones, over ${MAX_KINDS}`,
+    );
+  return kinds;
+}
+
+function openLanes(
+  options: CheckedOptions,
+  commands: CommandTable,
+  dictionaries: ServerDictionaries,
+  report: Report,
+  turns: Turns,
+): LanePool {
   const { workers, codecs, coalesceMs, cacheLevel, cacheBytes } = options;
-  const { contextMemory, streamIdleTimeout, streamLifetime, laneTimeout, resourceLimits } = options;
+  const { contextMemory, streamIdleTimeout, streamLifetime, laneTimeout, quarantine, resourceLimits } =
+    options;
   return new LanePool({
     workers,
     handlers: commands.modules,
+    dictionaries: [...dictionaries.byId.values()],
     codecs,
     coalesceMs,
     cacheLevel,
@@ -312,10 +356,20 @@ function openLanes(options: CheckedOptions, commands: CommandTable, report: Repo
     streamIdleTimeout,
     streamLifetime,
     laneTimeout,
+    quarantine: quarantine && given(quarantine),
     resourceLimits,
-    onLost: (lane, error) => report(error, { lane }),
+    turns,
+    onLost: (lane, error, suspects) => report(error, { lane, ...contextOf(suspects) }),
     onError: (error) => report(error, {}),
   });
+}
+
+/** What a worker died of, as error hooks are told. */
+function contextOf(suspects: readonly Suspect[]): ErrorContext {
+  if (suspects.length === 0) return {};
+  const [{ kind, name }] = suspects;
+  const names = { suspects: suspects.map((each) => `${each.kind} '${each.name}'`) };
+  return suspects.length === 1 && kind === 'command' ? { command: name, ...names } : names;
 }
 
 /** What an error hook itself throws must not meet the code that reports. */

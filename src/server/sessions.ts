@@ -1,6 +1,7 @@
 /** The sessions of a server: all that are open, how they are watched, and how they end. */
 
 import { within } from '../lanes/within.ts';
+import { every } from '../wire/timers.ts';
 import type { Session } from './session.ts';
 import type { CpuOf, StreamRow } from './stats.ts';
 
@@ -26,7 +27,7 @@ export class Sessions {
 
   add(session: Session): void {
     this.#open.add(session);
-    if (this.#keepAliveMs > 0) this.#watch ??= setInterval(this.#check, this.#keepAliveMs).unref();
+    if (this.#keepAliveMs > 0) this.#watch ??= every(this.#keepAliveMs, this.#check).unref();
   }
 
   /** The session has ended. */

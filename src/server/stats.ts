@@ -1,8 +1,10 @@
-/** The figures of a server: its lanes, its streams, its cache, its contexts. */
+/** The figures of a server: its lanes, its streams, its cache, its contexts, its input. */
 
 import type { ResponseCache } from '../lanes/cache.ts';
 import type { StreamFigures } from '../lanes/figures.ts';
 import type { LanePool } from '../lanes/pool.ts';
+import type { QuarantineRow } from '../lanes/quarantine.ts';
+import type { InputBudget } from '../reactor/input-budget.ts';
 import type { TopicRow } from '../topics/topic.ts';
 import type { Topics } from '../topics/topics.ts';
 import type { Sessions } from './sessions.ts';
@@ -16,6 +18,13 @@ export interface ServerStats {
   topics: TopicRow[];
   /** Encoding contexts: bytes they are accounted with, their budget, and how often it ran out. */
   contexts: { bytes: number; limit: number; givenUp: number; shrunk: number; refused: number };
+  /**
+   * What peers have sent and we hold: bytes, their budget, and for how many requests it had no room: refused before anything
+   * of them ran, or cancelled with their command data unread.
+   */
+  input: { bytes: number; limit: number; refused: number; cancelled: number };
+  /** What has ended workers: commands, or encoders and decoders of a profile. */
+  quarantine: QuarantineRow[];
 }
 
 /** Figures of one lane since it opened. */
@@ -44,6 +53,7 @@ export async function statsOf(
   cache: ResponseCache,
   sessions: Sessions,
   topics: Topics,
+  input: InputBudget,
 ): Promise<ServerStats> {
   const { lanes, cpuOf } = await laneFigures(pool);
   const { entries, bytes, hits, misses } = cache;
@@ -55,6 +65,8 @@ export async function statsOf(
     connections: sessions.count,
     topics: topics.rows,
     contexts: { bytes: budget.used, limit: budget.limit, ...budget.counts },
+    input: { bytes: input.used, limit: input.limit, ...input.counts },
+    quarantine: pool.quarantine.rows,
   };
 }
 

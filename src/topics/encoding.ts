@@ -147,7 +147,7 @@ export class TopicEncoding implements SharedEncoderOwner {
     const begins = !this.#isOpen;
     if (begins) this.#beginEpoch();
     const pieces = Math.ceil(message.record.length / this.pieceSize);
-    const wantsAlone = this.#waiting > 0 && this.canBeginAfresh;
+    const wantsAlone = this.#waiting > 0 && this.canBeginAfresh && encoder.makesAlone;
     const place = this.#place++;
     this.#bytes += message.record.length;
     this.#sentAlone += this.#waiting;

@@ -137,7 +137,11 @@ class SubscribeRun implements Run {
     this.#subscription?.drain(reason);
   }
 
-  /** No lane has its stream. */
+  /** It begins to run where it is asked for; no lane has its stream. */
+  readonly begun = true;
+  retract(): boolean {
+    return false;
+  }
   lose(): void {}
   onFrame(): void {}
   onRecord(): void {}
