@@ -4,6 +4,7 @@ import { callable, checkOptions, integer, oneOf, type Rules, string } from '../o
 import { type Bytes, bytesOrTextOf, kindOf } from '../wire/bytes.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import { asError, watchRejection } from '../wire/thrown.ts';
+import { after } from '../wire/timers.ts';
 import { MAX_MESSAGE_BYTES, type TopicGap, type TopicMessage, TopicReader } from '../wire/topic-records.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import { CALL_RULES, type CallOptions } from './options.ts';
@@ -153,8 +154,8 @@ class TopicSubscription implements Subscription {
 
   async *#messages(): AsyncGenerator<TopicMessage, void, undefined> {
     if (this.#mistake !== undefined) throw this.#mistake;
-    const { after, maxBytes = DEFAULT_MAX_BYTES } = this.#options;
-    let next = after === undefined ? 0 : after + 1;
+    const { after: had, maxBytes = DEFAULT_MAX_BYTES } = this.#options;
+    let next = had === undefined ? 0 : had + 1;
     for (let failures = 0; ; ) {
       const reader = new TopicReader(maxBytes, next, this.#tellGap);
       let isOurs = false;
@@ -186,7 +187,7 @@ class TopicSubscription implements Subscription {
   #pause(failures: number): Promise<void> {
     const longest = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (failures - 1));
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, longest * (0.5 + Math.random() / 2));
+      const timer = after(longest * (0.5 + Math.random() / 2), resolve);
       this.#endPause = () => {
         clearTimeout(timer);
         resolve();

@@ -146,8 +146,8 @@ class LaneServer implements Server {
       nativeDictionaryCodec(),
     );
     const encoders = encoderOptions(options, codecs);
-    this.#topics = this.#makeTopics(encoders);
     const dictionaries = new ServerDictionaries(options.dictionaries);
+    this.#topics = this.#makeTopics(encoders, dictionaries);
     const all = withDictionaries(codecs, dictionaries);
     const commands = commandTable(options, this.#limits, all, this.#topics, dictionaries);
     dictionaries.checkCommands((name) => commands.get(name) !== undefined);
@@ -231,11 +231,12 @@ class LaneServer implements Server {
     });
   }
 
-  #makeTopics(encoderOptions: Map<string, EncoderOptions>): Topics {
+  #makeTopics(encoderOptions: Map<string, EncoderOptions>, dictionaries: ServerDictionaries): Topics {
     const { maxMessageBytes, maxTopicBacklog } = this.#limits;
     return new Topics({
       pool: () => this.#pool,
       encoderOptions,
+      dictionary: dictionaries.forCommand('subscribe'),
       pieceSize: this.#options.frameSize,
       maxMessageBytes: Math.min(maxMessageBytes, MAX_MESSAGE_BYTES),
       maxBacklogBytes: maxTopicBacklog,

@@ -26,6 +26,8 @@ export interface SubscribedTopic {
   /** The oldest message that is there. */
   readonly oldest: Message | undefined;
   message(sequence: number): Message | undefined;
+  /** Has the subscriber go on in another encoding, where its peer takes a better one by now. */
+  moves(subscription: Subscription, request: ServedRequest): boolean;
   /** The subscriber has fallen behind, or has caught up. */
   behind(subscription: Subscription, isBehind: boolean): void;
   /** The subscription is over. */
@@ -37,7 +39,7 @@ export type SlowChoice = 'skip' | 'cancel';
 
 export class Subscription implements EpochMember, StreamUser {
   readonly slow: SlowChoice;
-  readonly encoding: TopicEncoding;
+  encoding: TopicEncoding;
   missedEpoch = 0;
   readonly #topic: SubscribedTopic;
   readonly #request: ServedRequest;
@@ -102,7 +104,18 @@ export class Subscription implements EpochMember, StreamUser {
     // Nothing that was published is between: the topic itself has missed something.
     if (message.sequence > this.#next) this.#tellGap(message.sequence - this.#next, message.sequence);
     if (!this.#writer.takesMore) this.#block(true);
-    else if (this.#sendControl() && this.#send(message, forms)) this.#checkEnd();
+    else if (this.#sendControl()) {
+      const couldMove = this.#epoch === 0 || forms.shared?.place === 0;
+      if (couldMove && this.#topic.moves(this, this.#request)) this.#pump();
+      else if (this.#send(message, forms)) this.#checkEnd();
+    }
+  }
+
+  /** It goes on in another encoding, with the message that was to come next. */
+  moveTo(encoding: TopicEncoding): void {
+    this.encoding = encoding;
+    this.missedEpoch = 0;
+    this.#epoch = 0;
   }
 
   /** Nothing more is to come after the newest message: it ends then, with `failure` or well. */

@@ -1,7 +1,7 @@
 /** A topic: messages for whoever subscribes, numbered from 1 on, encoded once for all (protocol C10). */
 
 import type { EncoderOptions } from '../encoding/codec.ts';
-import { IDENTITY } from '../encoding/profiles.ts';
+import { IDENTITY, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import type { LanePool } from '../lanes/pool.ts';
 import type { ServedRequest } from '../server/request.ts';
 import { type Bytes, bytesOrTextOf, kindOf } from '../wire/bytes.ts';
@@ -36,6 +36,8 @@ export interface TopicContext {
   readonly encoderOptions: ReadonlyMap<string, EncoderOptions>;
   /** Most bytes of a record that one payload stands for. */
   readonly pieceSize: number;
+  /** ID of the dictionary for peers that hold it. */
+  readonly dictionary: string | undefined;
   readonly maxMessageBytes: number;
   readonly maxBacklogBytes: number;
   readonly report: (error: unknown) => void;
@@ -163,22 +165,42 @@ export class LiveTopic implements SubscribedTopic {
 
   // ---------------------------------------------------------------------------------------- subscribers
 
-  /** How the messages go to the peer of `request`: encoded, where it decodes that and takes such pieces. */
+  /** How the messages go to the peer of `request`. */
   encodingFor(request: ServedRequest): TopicEncoding {
-    const { profile, frameSize } = request.session.router.options;
-    const isEncoded = !request.sensitive && frameSize >= this.#context.pieceSize;
-    return this.#encoding(isEncoded ? profile : IDENTITY);
+    return this.#encoding(this.#profileFor(request));
+  }
+
+  /** Encoded, where it decodes that and takes such pieces; with the dictionary, where it holds that. */
+  #profileFor({ session, sensitive }: ServedRequest): string {
+    const { profile, frameSize, holds } = session.router.options;
+    const { dictionary, pieceSize } = this.#context;
+    if (sensitive || frameSize < pieceSize) return IDENTITY;
+    return profile === ZSTD && dictionary !== undefined && holds(dictionary) ? ZSTD_DICT : profile;
+  }
+
+  moves(subscription: Subscription, request: ServedRequest): boolean {
+    const { encoding } = subscription;
+    const profile = this.#profileFor(request);
+    if (profile === encoding.profile) return false;
+    const better = this.#encoding(profile);
+    subscription.moveTo(better);
+    this.#join(subscription);
+    this.#leave(subscription, encoding);
+    return true;
   }
 
   #encoding(profile: string): TopicEncoding {
     const known = this.#encodings.get(profile);
     if (known !== undefined) return known;
-    const { pool, encoderOptions, pieceSize, report } = this.#context;
+    const { pool, encoderOptions, dictionary, pieceSize, report } = this.#context;
     const encoding: TopicEncoding = new TopicEncoding(
       {
         pool,
         profile,
-        shape: encoderOptions.get(profile) ?? {},
+        shape:
+          profile === ZSTD_DICT
+            ? { ...encoderOptions.get(ZSTD), dictionary }
+            : (encoderOptions.get(profile) ?? {}),
         epoch: this.#options.epoch,
         pieceSize,
         report,
@@ -197,9 +219,13 @@ export class LiveTopic implements SubscribedTopic {
   }
 
   join(subscription: Subscription): void {
+    this.#join(subscription);
+    subscription.begin();
+  }
+
+  #join(subscription: Subscription): void {
     subscription.encoding.join(subscription);
     this.#subscribers.get(subscription.encoding)?.add(subscription);
-    subscription.begin();
   }
 
   get oldest(): Message | undefined {
@@ -219,8 +245,12 @@ export class LiveTopic implements SubscribedTopic {
   }
 
   left(subscription: Subscription): void {
-    const { encoding } = subscription;
+    this.#leave(subscription, subscription.encoding);
     this.behind(subscription, false);
+    if (this.#encodings.size === 0) this.#settle();
+  }
+
+  #leave(subscription: Subscription, encoding: TopicEncoding): void {
     this.#subscribers.get(encoding)?.delete(subscription);
     encoding.leave(subscription);
     if (!encoding.isEmpty) return;
@@ -228,7 +258,6 @@ export class LiveTopic implements SubscribedTopic {
     this.#pastEncodes += encoding.encodes;
     this.#encodings.delete(encoding.profile);
     this.#subscribers.delete(encoding);
-    if (this.#encodings.size === 0) this.#settle();
   }
 
   // ------------------------------------------------------------------------------------------- the end

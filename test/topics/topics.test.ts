@@ -310,6 +310,12 @@ test('subscriptions that come and go by the thousand leave nothing', async (t) =
   const topic = server.topic('t', { history: 1 });
   topic.publish('first');
   const client = await dial(t, address);
+  // Encoders without a context are accounted for good.
+  const warm = take(client.subscribe('t'), 1);
+  await subscribed(server, 't', 1);
+  topic.publish('second');
+  await warm;
+  await subscribed(server, 't', 0);
   const before = (await server.stats()).contexts.bytes;
   for (let round = 0; round < 20; round++) {
     const rounds = Array.from({ length: 100 }, () => take(client.subscribe('t', { after: round }), 1));
