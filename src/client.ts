@@ -59,6 +59,6 @@ export {
   type ProtocolErrorCode,
 } from './wire/errors.ts';
 export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
-export type { Progress, SenderSettings } from './wire/payloads.ts';
+export type { DictionaryOffer, Progress, SenderSettings } from './wire/payloads.ts';
 export { type RecordOptions, records } from './wire/records.ts';
 export type { TopicGap, TopicMessage } from './wire/topic-records.ts';

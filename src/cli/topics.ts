@@ -1,15 +1,15 @@
 /** `millrace subscribe` and `millrace publish`: topics on the command line. */
 
 import { once } from 'node:events';
-import { createReadStream } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { fsProblem } from '../files/paths.ts';
+import { streamRegularFile } from '../options/regular-file.ts';
 import type { TopicGap, TopicMessage } from '../wire/topic-records.ts';
 import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import type { Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
+import { addReach, plainHint, type ReachOptions, reachOptions } from './reach.ts';
 import { oneLine, plural } from './show.ts';
-import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
 
 const SUBSCRIBE_EXAMPLES = `
 One line for each message, with spaces for its line ends; what is no text is shown as well as may be. With --json a line is
@@ -26,13 +26,13 @@ Examples:
   echo hello | millrace publish 127.0.0.1:7711 prices
   millrace publish 127.0.0.1:7711 prices --data today.json`;
 
-interface SubscribeCommandOptions extends ClientTlsOptions {
+interface SubscribeCommandOptions extends ReachOptions {
   json?: boolean;
   after?: number;
   slow?: 'skip' | 'cancel';
 }
 
-interface PublishCommandOptions extends ClientTlsOptions {
+interface PublishCommandOptions extends ReachOptions {
   data: string;
 }
 
@@ -58,7 +58,7 @@ export function addSubscribe(program: Command, io: Io): void {
     .action((target: Target, topic: string, options: SubscribeCommandOptions) =>
       subscribeCommand(target, topic, options, io),
     );
-  addClientTls(subscribe);
+  addReach(subscribe, []);
 }
 
 export function addPublish(program: Command, io: Io): void {
@@ -72,7 +72,7 @@ export function addPublish(program: Command, io: Io): void {
     .action((target: Target, topic: string, options: PublishCommandOptions) =>
       publishCommand(target, topic, options, io),
     );
-  addClientTls(publish);
+  addReach(publish, []);
 }
 
 /** `NAME` or `NAME=HISTORY`, added to what came before. @throws InvalidArgumentError */
@@ -86,12 +86,15 @@ export function parseTopic(text: string, before: Record<string, number> = {}): R
 async function subscribeCommand(
   target: Target,
   topic: string,
-  { json = false, after, slow, ...tlsOptions }: SubscribeCommandOptions,
+  options: SubscribeCommandOptions,
   io: Io,
 ): Promise<void> {
-  const tls = clientTls(tlsOptions);
+  const { json = false, after, slow } = options;
+  const reach = reachOptions(options, target, io);
   const { connect } = await import('../client/connect.ts');
-  const client = await connect(target, { tls });
+  const client = await connect(target, reach).catch((error) => {
+    throw plainHint(error, options);
+  });
   const { signal, release } = stopSignal(undefined, io.signals);
   let isOutputGone = false;
   io.stdout.once('error', () => {
@@ -103,7 +106,7 @@ async function subscribeCommand(
     for await (const message of client.subscribe(topic, { after, slow, signal, onGap }))
       if (!io.stdout.write(`${json ? jsonOf(message) : textOf(message)}\n`)) await once(io.stdout, 'drain');
   } catch (error) {
-    if (!isOutputGone) throw error;
+    if (!isOutputGone) throw plainHint(error, options);
   } finally {
     release();
     client.destroy();
@@ -132,15 +135,17 @@ function jsonOf({ sequence, data }: TopicMessage): string {
 async function publishCommand(
   target: Target,
   topic: string,
-  { data, ...tlsOptions }: PublishCommandOptions,
+  options: PublishCommandOptions,
   io: Io,
 ): Promise<void> {
-  const tls = clientTls(tlsOptions);
+  const reach = reachOptions(options, target, io);
   const { connect } = await import('../client/connect.ts');
   const { signal, release } = stopSignal(undefined, io.signals);
-  const client = await connect(target, { tls, signal });
+  const client = await connect(target, { ...reach, signal }).catch((error) => {
+    throw plainHint(error, options);
+  });
   try {
-    const message = await readAll(data, io);
+    const message = await readAll(options.data, io);
     io.print(String(await client.publish(topic, message, { signal })));
   } finally {
     release();
@@ -153,7 +158,7 @@ async function publishCommand(
 async function readAll(name: string, { stdin }: Io): Promise<Buffer> {
   const chunks: Buffer[] = [];
   try {
-    for await (const chunk of name === '-' ? stdin : createReadStream(name)) chunks.push(Buffer.from(chunk));
+    for await (const chunk of name === '-' ? stdin : streamRegularFile(name)) chunks.push(Buffer.from(chunk));
   } catch (error) {
     throw new Error(`cannot read ${name === '-' ? 'standard input' : name}: ${fsProblem(error)}`);
   }
