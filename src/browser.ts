@@ -31,6 +31,7 @@ export {
 export type { EndpointFigures } from './client/pool-endpoint.ts';
 export type { Balance, PoolCallOptions, PoolOptions } from './client/pool-options.ts';
 export type { Response } from './client/response.ts';
+export type { PublishOptions, SubscribeOptions, Subscription } from './client/topics.ts';
 export type * from './client/typed.ts';
 export type { CloseOptions } from './connection/grace.ts';
 export type { ReceivedStream } from './connection/local-decoders.ts';
@@ -48,6 +49,7 @@ export {
 export type { Limits } from './wire/limits.ts';
 export type { DictionaryOffer, Progress, SenderSettings } from './wire/payloads.ts';
 export { type RecordOptions, records } from './wire/records.ts';
+export type { TopicGap, TopicMessage } from './wire/topic-records.ts';
 
 /**
  * A client on a connected transport; resolves when the server has answered.

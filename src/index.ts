@@ -52,5 +52,7 @@ export {
   type ServerStats,
 } from './server/server.ts';
 export type { LaneRow, StreamRow } from './server/stats.ts';
+export type { TopicOptions } from './topics/options.ts';
+export type { Topic, TopicRow } from './topics/topic.ts';
 export type { ProxyFact, ProxyFacts } from './transport/proxy-header.ts';
 export type { TextAtom } from './wire/payloads.ts';

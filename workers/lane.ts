@@ -27,6 +27,7 @@ import { BatchReader, type DecoderSetup, type LaneMessage, Op, packPieces } from
 import { Calls, type HandlerModule } from './calls.ts';
 import { LaneEncoders } from './lane-encoders.ts';
 import { LaneOutput } from './lane-output.ts';
+import { SharedEncoders } from './shared-encoders.ts';
 import { Trace } from './trace.ts';
 import { TraceWriter } from './trace-writer.ts';
 
@@ -67,6 +68,7 @@ export class LaneThread {
   readonly #onceEncoders = new Map<number, Encoder>();
   readonly #cacheLevel: number;
   readonly #encoders: LaneEncoders;
+  readonly #shared: SharedEncoders;
   /** Slots to be closed once the code of their calls has ended. */
   readonly #closing = new Set<number>();
   readonly #decoders = new Map<number, DecoderSlot>();
@@ -78,6 +80,7 @@ export class LaneThread {
     this.#cacheLevel = task.cacheLevel;
     this.#trace = new TraceWriter(new Trace(task.trace), () => this.#output.flush());
     this.#encoders = new LaneEncoders(codecs, this.#output, this.#trace);
+    this.#shared = new SharedEncoders(codecs, this.#encoders, this.#output, this.#trace);
     this.#calls = new Calls(task.handlers, this.#encoders, this.#output, this.#trace, {
       coalesceMs: task.coalesceMs,
       compress: (bytes) => this.#compress(bytes),
@@ -146,6 +149,10 @@ export class LaneThread {
         return this.#openDecoder(slot, JSON.parse(decodeUtf8(record.payload)));
       case Op.close:
         return this.#close(slot);
+      case Op.openShared:
+        return this.#shared.open(slot, JSON.parse(decodeUtf8(record.payload)));
+      case Op.share:
+        return this.#shared.encode(slot, flags, record.payload);
       case Op.renew:
         return this.#encoders.renew(slot);
       case Op.compress:
@@ -190,6 +197,7 @@ export class LaneThread {
 
   #close(slot: number): void {
     this.#encoders.close(slot);
+    this.#shared.close(slot);
     closeQuietly(this.#decoders.get(slot)?.decoder);
     this.#decoders.delete(slot);
     this.#calls.dropSlot(slot);
@@ -206,7 +214,7 @@ export class LaneThread {
   #reportStats(): void {
     const cpu = process.threadCpuUsage();
     const decoders = [...this.#decoders].map(([slot, { seconds }]) => ({ slot, seconds }));
-    const slots = [...this.#encoders.figures, ...decoders];
+    const slots = [...this.#encoders.figures, ...this.#shared.figures, ...decoders];
     const { heapUsed, external } = process.memoryUsage();
     const stats = { cpuSeconds: (cpu.user + cpu.system) / 1e6, slots, memoryBytes: heapUsed + external };
     this.#output.flush();
@@ -214,7 +222,8 @@ export class LaneThread {
   }
 
   #end(resolve: () => void): void {
-    for (const slot of [...this.#encoders.slots, ...this.#decoders.keys()]) this.#close(slot);
+    for (const slot of [...this.#encoders.slots, ...this.#shared.slots, ...this.#decoders.keys()])
+      this.#close(slot);
     this.#output.flush();
     this.#port.close();
     this.#trace.close();

@@ -11,6 +11,7 @@ import { links } from './links.ts';
 import { memory } from './memory.ts';
 import { peers } from './peers.ts';
 import { scaling } from './scaling.ts';
+import { topics } from './topics.ts';
 import { tree } from './tree.ts';
 
 export const BENCHES: readonly Bench[] = [
@@ -22,6 +23,7 @@ export const BENCHES: readonly Bench[] = [
   cache,
   memory,
   latency,
+  topics,
   tree,
   links,
   dictionaryTrainer,

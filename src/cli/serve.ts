@@ -30,6 +30,7 @@ import {
 import { oneLine, plural } from './show.ts';
 import { addServerTls, type ServerTlsOptions } from './tls.ts';
 import { serverTls } from './tls-files.ts';
+import { parseTopic } from './topics.ts';
 
 /** Limits of the whole server that have no flag of their own. */
 const SERVER_LIMITS = [
@@ -75,6 +76,7 @@ interface ServeOptions extends ServeExperimentOptions, ServerTlsOptions {
   cacheBytes?: number;
   contextMemory?: number;
   limit?: Partial<Record<AnyLimit, number>>;
+  topic?: Record<string, number>;
   verbose?: boolean;
 }
 
@@ -124,6 +126,11 @@ export function addServe(program: Command, io: Io): void {
       parseBytes,
     )
     .option('--limit <name=value>', 'change a limit; may be repeated', pairs(parseLimit))
+    .option(
+      '--topic <name[=messages]>',
+      'have a topic, and keep so many messages of it; may be repeated',
+      parseTopic,
+    )
     .option('--verbose', 'report broken connections, too')
     .addHelpText('after', EXAMPLES)
     .action((dir: string, options: ServeOptions) => serve(dir, options, io));
@@ -138,6 +145,7 @@ async function serve(dir: string, options: ServeOptions, io: Io): Promise<void> 
   // From before the first request on: whoever starts a server may also stop it at once.
   const { stopped, release } = untilStopped(io);
   try {
+    for (const [name, history] of Object.entries(options.topic ?? {})) makeTopic(server, name, history);
     const address = await listen(server, options);
     const { lanes } = await server.stats();
     const profile = settings.profile ?? "the client's choice of profile";
@@ -186,6 +194,14 @@ async function makeServer(options: ServerOptions): Promise<Server> {
   const { createServer } = await import('../index.ts');
   try {
     return createServer(options);
+  } catch (error) {
+    throw new UsageError(messageOf(error));
+  }
+}
+
+function makeTopic(server: Server, name: string, history: number): void {
+  try {
+    server.topic(name, { history });
   } catch (error) {
     throw new UsageError(messageOf(error));
   }

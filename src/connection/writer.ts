@@ -10,6 +10,8 @@ import type { Transport } from './transport.ts';
 const SCRATCH_SIZE = 64 * 1024;
 /** Enough for settings and a small response: many a connection sends no more. */
 const FIRST_SCRATCH = 1024;
+/** Bytes that may gather here of what many connections share; the rest is better off where it is held once for all. */
+const MOST_SHARED = 64 * 1024;
 /** Payloads up to this size are copied next to their header; larger ones travel as a chunk of their own. */
 const COPY_LIMIT = 16 * 1024;
 /** Shared payloads below this size are copied all the same: a piece of their own costs more. */
@@ -51,6 +53,11 @@ export class Writer {
   /** True when what is sent now would wait behind a write that the transport has not finished. */
   get busy(): boolean {
     return this.#writing || this.#held;
+  }
+
+  /** Whether what many connections share should be added now; if not, the output's level falls when it may. */
+  get takesMore(): boolean {
+    return !this.busy && this.#added - this.bytesWritten < MOST_SHARED;
   }
 
   /** True from {@link hold} to {@link release}. */

@@ -86,7 +86,8 @@ export class Router {
   readonly #pool: LanePool;
   readonly #connection: Connection;
   readonly #events: StreamEvents;
-  readonly #ids = new OutgoingStreamIds('server');
+  /** IDs of all the streams that we send on. */
+  readonly ids = new OutgoingStreamIds('server');
   readonly cacheStreams: CacheStreams;
   #options: RouterOptions;
   /** Frozen, because policies of users are given them. */
@@ -111,8 +112,8 @@ export class Router {
     this.#connection = connection;
     this.#events = events;
     this.#options = options;
-    this.#ids.take();
-    this.cacheStreams = new CacheStreams(this.#ids, connection.writer);
+    this.ids.take();
+    this.cacheStreams = new CacheStreams(this.ids, connection.writer);
     this.configure(options);
   }
 
@@ -296,7 +297,7 @@ export class Router {
     if (context === undefined) return undefined;
     const setup = {
       suspect: quarantine.numberOf('encoder', profile),
-      streamId: streamId ?? this.#ids.take(),
+      streamId: streamId ?? this.ids.take(),
       profile,
       frameSize,
       perRequest: perRequest && place !== this.#unencodedCalls,
@@ -340,7 +341,7 @@ export class Router {
     place.stream = undefined;
     this.#keepFigures(stream);
     stream.close();
-    if (ended) this.#ids.give(stream.id);
+    if (ended) this.ids.give(stream.id);
     else place.lostId = stream.id;
     this.#useFreePlaces();
   }

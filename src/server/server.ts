@@ -29,8 +29,12 @@ import {
 } from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
 import { InputBudget } from '../reactor/input-budget.ts';
+import type { TopicOptions } from '../topics/options.ts';
+import type { Topic } from '../topics/topic.ts';
+import { Topics } from '../topics/topics.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { asError, describe, watchRejection } from '../wire/thrown.ts';
+import { MAX_MESSAGE_BYTES } from '../wire/topic-records.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
 import { commandTable } from './built-in.ts';
 import type { Command, CommandTable } from './commands.ts';
@@ -79,6 +83,12 @@ export interface Server {
    */
   attach(httpServer: WebServer, where: AttachOptions): Promise<void>;
   stats(): Promise<ServerStats>;
+  /**
+   * The topic of this name, 1 to 255 bytes in UTF-8, made if there is none (protocol C10). Clients subscribe and publish to
+   * it by `subscribe` and `publish`, each of which `authorize` is asked about.
+   * @throws TypeError that names what is wrong; Error when there is one already and options are given.
+   */
+  topic(name: string, options?: TopicOptions): Topic;
   /** {@link close} with the default grace time, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -144,6 +154,7 @@ class LaneServer implements Server {
   readonly #cache: ResponseCache;
   readonly #recorder: Recorder | undefined;
   readonly #sessions: Sessions;
+  readonly #topics: Topics;
   readonly #context: SessionContext;
   /** The time of this thread, and memory for what waits to be written and what has been read. */
   readonly #shared: Shared;
@@ -164,8 +175,9 @@ class LaneServer implements Server {
     );
     const encoders = encoderOptions(options, codecs);
     const dictionaries = new ServerDictionaries(options.dictionaries);
+    this.#topics = this.#makeTopics(encoders, dictionaries);
     const all = withDictionaries(codecs, dictionaries);
-    const commands = commandTable(options, this.#limits, all, dictionaries);
+    const commands = commandTable(options, this.#limits, all, this.#topics, dictionaries);
     dictionaries.checkCommands((name) => commands.get(name) !== undefined);
     const kinds = kindsOf(options, commands, dictionaries);
     this.#doors = this.#makeDoors(commands);
@@ -225,7 +237,11 @@ class LaneServer implements Server {
   }
 
   stats(): Promise<ServerStats> {
-    return statsOf(this.#pool, this.#cache, this.#sessions, this.#shared.input);
+    return statsOf(this.#pool, this.#cache, this.#sessions, this.#topics, this.#shared.input);
+  }
+
+  topic(name: string, options?: TopicOptions): Topic {
+    return this.#topics.topic(name, options);
   }
 
   /** Commands that cannot run are found before anybody can ask for them. */
@@ -269,6 +285,19 @@ class LaneServer implements Server {
       compress: (bytes, level, then) =>
         compressOnLane(this.#pool, bytes, (pieces) => then(pieces && Buffer.concat(pieces)), level),
       report: this.#report,
+    });
+  }
+
+  #makeTopics(encoderOptions: Map<string, EncoderOptions>, dictionaries: ServerDictionaries): Topics {
+    const { maxMessageBytes, maxTopicBacklog } = this.#limits;
+    return new Topics({
+      pool: () => this.#pool,
+      encoderOptions,
+      dictionary: dictionaries.forCommand('subscribe'),
+      pieceSize: this.#options.frameSize,
+      maxMessageBytes: Math.min(maxMessageBytes, MAX_MESSAGE_BYTES),
+      maxBacklogBytes: maxTopicBacklog,
+      report: (error) => this.#report(error, {}),
     });
   }
 
@@ -342,6 +371,7 @@ class LaneServer implements Server {
     this.#doors.stop();
     const gone =
       (await this.#sessions.drain(CLOSING, graceMs)) || (await this.#sessions.stop(CLOSING, FORCE_MS));
+    this.#topics.close();
     if (this.#ownsLanes) await this.#pool.close();
     if (!gone) await this.#sessions.allGone(FORCE_MS);
     this.#doors.close();

@@ -17,6 +17,7 @@ import { IdTable } from '../reactor/id-table.ts';
 import type { Ticket } from '../reactor/incoming.ts';
 import { ServerReactor } from '../reactor/server.ts';
 import type { ReceivedCommand, ServerAction } from '../reactor/server-action.ts';
+import { TopicStreams } from '../topics/streams.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType } from '../wire/frame.ts';
 import {
@@ -120,6 +121,8 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   #admitted: boolean;
   #caller: ConnectionCaller;
   #newestSerial = 0;
+  /** Made for the first subscription. */
+  #topicStreams: TopicStreams | undefined;
   readonly #keepAlive: KeepAlive;
   readonly #input: InputBounds;
   readonly #credits: CreditSender;
@@ -454,6 +457,12 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
 
   add(request: ServedRequest): void {
     this.#requests.set(request.id, request);
+  }
+
+  /** Streams that carry topics. */
+  get topicStreams(): TopicStreams {
+    this.#topicStreams ??= new TopicStreams(this.router.ids, this.connection.writer);
+    return this.#topicStreams;
   }
 
   /** The last frame has been given to the writer, or nothing more will be sent. `lingers`: see {@link Leaving}. */

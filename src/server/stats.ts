@@ -5,6 +5,8 @@ import type { StreamFigures } from '../lanes/figures.ts';
 import type { LanePool } from '../lanes/pool.ts';
 import type { QuarantineRow } from '../lanes/quarantine.ts';
 import type { InputBudget } from '../reactor/input-budget.ts';
+import type { TopicRow } from '../topics/topic.ts';
+import type { Topics } from '../topics/topics.ts';
 import type { Sessions } from './sessions.ts';
 
 export interface ServerStats {
@@ -12,6 +14,8 @@ export interface ServerStats {
   streams: StreamRow[];
   cache: { entries: number; bytes: number; hits: number; misses: number };
   connections: number;
+  /** The server's topics. */
+  topics: TopicRow[];
   /** Encoding contexts: bytes they are accounted with, their budget, and how often it ran out. */
   contexts: { bytes: number; limit: number; givenUp: number; shrunk: number; refused: number };
   /**
@@ -48,6 +52,7 @@ export async function statsOf(
   pool: LanePool,
   cache: ResponseCache,
   sessions: Sessions,
+  topics: Topics,
   input: InputBudget,
 ): Promise<ServerStats> {
   const { lanes, cpuOf } = await laneFigures(pool);
@@ -58,6 +63,7 @@ export async function statsOf(
     streams: sessions.streams(cpuOf),
     cache: { entries, bytes, hits, misses },
     connections: sessions.count,
+    topics: topics.rows,
     contexts: { bytes: budget.used, limit: budget.limit, ...budget.counts },
     input: { bytes: input.used, limit: input.limit, ...input.counts },
     quarantine: pool.quarantine.rows,

@@ -16,6 +16,7 @@ export const EXTENSIONS: readonly string[] = [
   'error-data',
   'data-credit',
   'dictionary',
+  'topics',
 ];
 
 /** How far a command is (protocol C, type 7). */

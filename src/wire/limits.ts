@@ -46,6 +46,13 @@ export interface Limits {
   maxRequestData: number;
   /** The same for all requests of a connection together; default 16 MiB. */
   maxConnectionData: number;
+  /** Bytes of one message that is published to a topic (protocol C10), at most 2^30; default 1 MiB. */
+  maxMessageBytes: number;
+  /**
+   * Bytes of a topic's messages that are kept for subscribers which do not take them, once for all of these; who is further
+   * behind has lost some (protocol C10); default 4 MiB.
+   */
+  maxTopicBacklog: number;
   /** Empty frames of command data, or of an argument that goes on, in a row; default 100. */
   maxEmptyDataFrames: number;
   /** Stream begins per second; default 1 000. */
@@ -89,6 +96,8 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   maxBufferedInput: 1 << 20,
   maxRequestData: 512 << 10,
   maxConnectionData: 16 << 20,
+  maxMessageBytes: 1 << 20,
+  maxTopicBacklog: 4 << 20,
   maxEmptyDataFrames: 100,
   maxStreamBegins: 1000,
   maxPings: 10_000,

@@ -18,10 +18,12 @@ const CLIENT: Record<keyof node.Client, true> = {
   destroy: true,
   on: true,
   ping: true,
+  publish: true,
   ready: true,
   serverSettings: true,
   state: true,
   stats: true,
+  subscribe: true,
 };
 
 const POOL: Record<keyof node.Pool, true> = {
@@ -31,9 +33,11 @@ const POOL: Record<keyof node.Pool, true> = {
   closed: true,
   destroy: true,
   on: true,
+  publish: true,
   ready: true,
   state: true,
   stats: true,
+  subscribe: true,
 };
 
 const RESPONSE: Record<keyof node.Response, true> = {
@@ -57,6 +61,7 @@ const SERVER: Record<keyof node.Server, true> = {
   listen: true,
   recorded: true,
   stats: true,
+  topic: true,
 };
 
 /** Everything that can be named on an object, its own and inherited, but for what every object has. */
