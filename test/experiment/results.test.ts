@@ -206,7 +206,7 @@ test('the fewest bytes at many connections are those within the memory that ther
   t.like(await chosen(1000), { profile: 'identity' });
   t.true(
     readFileSync(join(folder, `${runs}`, 'report.html'), 'utf8').includes(
-      'Fewest bytes at 1000 connections within 1000 B',
+      'Fewest bytes at 1000 connections within 0.977 KiB',
     ),
   );
   const tight = parseGrids([{ level: 1, policy: 'single' }]);
