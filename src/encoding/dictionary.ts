@@ -3,7 +3,6 @@
  */
 
 import { DICTIONARY_ID_SIZE, decodeDictionaryHeld } from '../wire/payloads.ts';
-import { parseDictionary } from './dictionary/format.ts';
 
 /** A dictionary whose bytes have been looked at. */
 export interface Dictionary {
@@ -14,11 +13,6 @@ export interface Dictionary {
 
 /** Dictionaries by their IDs. */
 export type Dictionaries = ReadonlyMap<string, Dictionary>;
-
-/** @throws DictionaryError, a RangeError, that says why these bytes are no dictionary, or where one is damaged. */
-export function checkDictionary(bytes: Uint8Array): void {
-  parseDictionary(bytes);
-}
 
 /** The number by which zstd frames may name a dictionary. */
 export function zstdNumberOf(bytes: Uint8Array): number {

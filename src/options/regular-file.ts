@@ -60,5 +60,5 @@ function checkRegular(stats: Stats, path: string): void {
   if (stats.isFile()) return;
   const code = stats.isDirectory() ? 'EISDIR' : NOT_A_FILE;
   const what = stats.isDirectory() ? 'is a folder' : 'is no regular file';
-  throw Object.assign(new Error(`${path} ${what}`), { code });
+  throw Object.assign(new Error(`${path} ${what}`), { code, path });
 }

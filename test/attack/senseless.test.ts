@@ -217,7 +217,8 @@ function announcing(text: string) {
 }
 
 test('a client goes on, or says what is wrong, whatever a server announces', async (t) => {
-  const may = /^fine$|^sender-settings|bad-payload|protocol|limit|maxConcurrentRequests|does not fit a frame/;
+  const may =
+    /^fine$|^sender-settings|^minFrameSize|bad-payload|protocol|limit|maxConcurrentRequests|does not fit a frame/;
   for (const text of ANNOUNCED) {
     let said = 'fine';
     let client: Client | undefined;

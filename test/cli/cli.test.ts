@@ -1,5 +1,6 @@
 /** The command line, in this process; process.test.ts has what takes a process of its own. */
 
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -84,6 +85,11 @@ test.serial('a mistake gets one line and exit code 2', async (t) => {
     [['experiment', 'generate:json900', '--codecs', 'nope.js'], /cannot load nope\.js: /],
     [['serve', '.', '--profile', 'nope'], /unknown profile 'nope'/],
     [['serve', '.', '--policy', 'nope'], /policy.*shared/],
+    [['serve', '.', '--dictionary', 'package.json'], /package\.json: not a zstd dictionary/],
+    [['serve', '.', '--dictionary', 'nope.dict'], /nope\.dict/],
+    [['serve', '.', '--dictionary', 'test/fixtures/mill.dict=files.get,nope'], /no command 'nope'/],
+    [['serve', '.', '--dictionary', 'test/fixtures/mill.dict=files.get,'], /A name of a command is missing/],
+    [['serve', '.', '--contexts', 'some'], /contexts.*kept, none, auto/],
     [['serve', '.', '--limit', 'nope=1'], /no limit 'nope'/],
     [['serve', '.', '--port', '1', '--socket', 'x'], /cannot be used with/],
     [['serve', '.', '--cache-bytes', '64X'], /number of bytes/],
@@ -344,4 +350,43 @@ test.serial('names and messages from a server cannot steer the terminal', async 
   t.is(listed.err, 'left out: the link leads nowhere: gone\\u2066\n');
   const asked = await millrace('call', address, 'files.get', 'path=\u202dx');
   t.is(asked.err, 'millrace: no such file: \\u202dx\n');
+});
+
+const fifoIn = (folder: string) => {
+  const path = join(folder, 'fifo');
+  execFileSync('mkfifo', [path]);
+  return path;
+};
+for (const [what, line] of Object.entries<(fifo: string, dir: string) => string[]>({
+  'a certificate': (fifo, dir) => ['serve', dir, '--port', '0', '--tls-cert', fifo, '--tls-key', fifo],
+  authorities: (fifo) => ['call', '127.0.0.1:1', 'echo', '--tls-ca', fifo],
+  'a grid': (fifo, dir) => ['experiment', 'generate:json200', '--grid', fifo, '--out', join(dir, 'out')],
+  'a source': (fifo, dir) => ['experiment', fifo, '--out', join(dir, 'out')],
+  results: (fifo, dir) => ['serve', dir, '--port', '0', '--profile-from', fifo],
+  'a module of codecs': (fifo, dir) => [
+    'experiment',
+    'generate:json200',
+    '--codecs',
+    fifo,
+    '--out',
+    join(dir, 'out'),
+  ],
+  'a recording': (fifo, dir) => ['serve', dir, '--port', '0', '--record', fifo],
+})) {
+  test(`a FIFO where ${what} should be is refused, not waited for`, async (t) => {
+    const dir = tempFolder(t);
+    const { code, err } = await millrace(...line(fifoIn(dir), dir));
+    t.not(code, 0);
+    t.regex(err, /fifo/);
+    t.is(err.trimEnd().split('\n').length, 1, err);
+  });
+}
+
+test('a FIFO or a device as --data is refused, not waited for', async (t) => {
+  const { dir, address } = await serve(t, { a: 'x' });
+  for (const file of [fifoIn(join(dir, '..')), '/dev/zero']) {
+    const { code, err } = await millrace('call', address, 'echo', '--data', file);
+    t.is(code, 1);
+    t.regex(err, /cannot read .*: not a file/);
+  }
 });

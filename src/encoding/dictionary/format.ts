@@ -3,8 +3,10 @@
  * lengths and literal lengths, three repeat offsets, content. Nothing of Node.js in here: browsers read dictionaries, too.
  */
 
-import { MAX_DICTIONARY_BYTES } from '../../wire/extensions.ts';
+import { MAX_DICTIONARY_BYTES } from '../../wire/payloads.ts';
 import { FseTable, HuffmanTable } from '../zstd-entropy.ts';
+
+export { MAX_DICTIONARY_BYTES };
 
 /** The first four bytes, little endian. */
 export const DICTIONARY_MAGIC = 0xec30a437;
