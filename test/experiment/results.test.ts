@@ -212,7 +212,7 @@ test('the fewest bytes at many connections are those within the memory that ther
   const tight = parseGrids([{ level: 1, policy: 'single' }]);
   const { results } = await imagine(read, {
     cells: tight,
-    out: `${out}2`,
+    out: out(),
     budget: { connections: 9, memoryBytes: 9 },
   });
   t.regex(unmetBudget(results) ?? '', /no setting that was tried keeps within it; the smallest takes 2 MiB/);
