@@ -4,6 +4,7 @@ import { cache } from './cache.ts';
 import { contexts } from './contexts.ts';
 import { dictionary } from './dictionary.ts';
 import { dictionaryTrainer } from './dictionary-trainer.ts';
+import { doors } from './doors.ts';
 import { latency } from './latency.ts';
 import { limit } from './limit.ts';
 import { links } from './links.ts';
@@ -24,4 +25,5 @@ export const BENCHES: readonly Bench[] = [
   tree,
   links,
   dictionaryTrainer,
+  doors,
 ];
