@@ -45,7 +45,7 @@ export {
   type ProtocolErrorCode,
 } from './wire/errors.ts';
 export type { Limits } from './wire/limits.ts';
-export type { Progress, SenderSettings } from './wire/payloads.ts';
+export type { DictionaryOffer, Progress, SenderSettings } from './wire/payloads.ts';
 export { type RecordOptions, records } from './wire/records.ts';
 
 /**

@@ -17,6 +17,7 @@ export type { HttpOptions } from './doors/host.ts';
 export type { StreamFigures } from './lanes/figures.ts';
 export type { Policy, PolicyName, RouteQuery, StreamView } from './lanes/policy.ts';
 export type { QuarantineOptions, QuarantineRow, Suspect } from './lanes/quarantine.ts';
+export type { Contexts } from './lanes/stream-kind.ts';
 export type {
   SchemaInput,
   SchemaIssue,
@@ -37,6 +38,7 @@ export {
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './server/authorize.ts';
 export type { CommandDefinition, CommandRules, LaneCommand, MainCommand } from './server/commands.ts';
 export { type DefinedCommands, type DefinitionOf, defineCommands } from './server/define-commands.ts';
+export type { DictionaryOption } from './server/dictionaries.ts';
 export type { Doors, ListenAddress } from './server/listener.ts';
 export type { ErrorContext, ServerOptions } from './server/options.ts';
 export {

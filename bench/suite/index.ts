@@ -2,6 +2,7 @@
 import type { Bench } from '../bench.ts';
 import { cache } from './cache.ts';
 import { contexts } from './contexts.ts';
+import { dictionary } from './dictionary.ts';
 import { doors } from './doors.ts';
 import { latency } from './latency.ts';
 import { limit } from './limit.ts';
@@ -16,6 +17,7 @@ export const BENCHES: readonly Bench[] = [
   limit,
   scaling,
   contexts,
+  dictionary,
   cache,
   memory,
   latency,

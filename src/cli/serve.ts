@@ -6,7 +6,8 @@ import { dirname, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { TUNINGS, type Tuning } from '../encoding/codec.ts';
 import { problemOf } from '../files/paths.ts';
-import type { Address, PolicyName, Server, ServerOptions } from '../index.ts';
+import type { Address, Contexts, DictionaryOption, PolicyName, Server, ServerOptions } from '../index.ts';
+import { CONTEXTS } from '../lanes/stream-kind.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { after } from '../wire/timers.ts';
 import {
@@ -52,7 +53,8 @@ Examples:
   millrace serve /srv/docs --host 0.0.0.0 --port 80
   millrace serve . --socket /run/millrace.sock
   millrace serve . --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
-  millrace serve . --policy affinity --level 9      smaller, at more CPU`;
+  millrace serve . --policy affinity --level 9      smaller, at more CPU
+  millrace serve . --dictionary files.dict=files.get,files.bundle --contexts none`;
 
 const FINISHING = 'finishing the requests in flight; another signal ends them';
 
@@ -67,6 +69,8 @@ interface ServeOptions extends ServeExperimentOptions, ServerTlsOptions {
   tuning?: Tuning;
   policy: PolicyName;
   streams?: number;
+  dictionary?: DictionaryOption[];
+  contexts?: Contexts;
   cacheBytes?: number;
   contextMemory?: number;
   limit?: Partial<Record<AnyLimit, number>>;
@@ -101,6 +105,17 @@ export function addServe(program: Command, io: Io): void {
         .default('shared'),
     )
     .option('--streams <n>', 'streams per connection (default: by policy)', wholeNumber(1, 12))
+    .option(
+      '--dictionary <file[=command,...]>',
+      'a dictionary that contexts begin with, for these commands or for all; may be repeated',
+      dictionaryOption,
+    )
+    .addOption(
+      new Option(
+        '--contexts <how>',
+        'whether streams keep their context: kept, none, or auto (default with a dictionary): kept while there are few',
+      ).choices(CONTEXTS),
+    )
     .option('--cache-bytes <bytes>', 'budget for compressed files that are kept (default: 64M)', parseBytes)
     .option(
       '--context-memory <bytes>',
@@ -140,7 +155,7 @@ async function serve(dir: string, options: ServeOptions, io: Io): Promise<void> 
 
 function serverOptions(options: ServeOptions): ServerOptions {
   const { workers, profile, level, windowLog, tuning } = options;
-  const { policy, streams, cacheBytes, contextMemory } = options;
+  const { policy, streams, dictionary: dictionaries, contexts, cacheBytes, contextMemory } = options;
   return {
     workers,
     profile,
@@ -149,6 +164,8 @@ function serverOptions(options: ServeOptions): ServerOptions {
     tuning,
     policy,
     streams,
+    dictionaries,
+    contexts,
     cacheBytes,
     contextMemory,
     tls: serverTls(options),
@@ -219,6 +236,15 @@ function reporter({ verbose = false }: ServeOptions, io: Io): ServerOptions['onE
     const message = error instanceof Error ? error.message : String(error);
     io.complain(`${what}${remote === undefined ? '' : ` from ${remote}`}: ${message}`);
   };
+}
+
+/** `FILE` or `FILE=COMMAND,…`, after those that came before. */
+function dictionaryOption(value: string, before: DictionaryOption[] = []): DictionaryOption[] {
+  const at = value.lastIndexOf('=');
+  const file = notEmpty(at < 0 ? value : value.slice(0, at));
+  const names = at < 0 ? undefined : value.slice(at + 1).split(',');
+  if (names?.includes('')) throw new InvalidArgumentError('A name of a command is missing.');
+  return [...before, { file, ...(names && { commands: names }) }];
 }
 
 function parseLimit(value: string, name: string): number {

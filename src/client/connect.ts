@@ -4,7 +4,7 @@ import type { ConnectionOptions as TlsConnectOptions } from 'node:tls';
 import type { CodecModule } from '../encoding/codec.ts';
 import { foreign } from '../encoding/foreign.ts';
 import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
-import { portableCodecs } from '../encoding/portable.ts';
+import { portableCodecs, portableZstdDict } from '../encoding/portable.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { codecModule } from '../options/codecs.ts';
 import { placeOf } from '../options/place.ts';
@@ -119,7 +119,7 @@ function openingOf(where: ConnectAddress, options: ConnectOptions): Promise<Open
 export function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
   const registry =
     codecs === 'portable'
-      ? new CodecRegistry(portableCodecs())
+      ? new CodecRegistry(portableCodecs(), portableZstdDict)
       : new CodecRegistry(nativeCodecs(), nativeDictionaryCodec());
   for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(foreign(codec));
   return registry;

@@ -1,9 +1,18 @@
 /** `zstd-8mb` and `zstd-dict` where there is no native code: our own decoder; nothing here can encode. */
 
 import { type Codec, DecodeError, type Decoder, type DecoderLimits } from './codec.ts';
-import type { ParsedDictionary } from './dictionary/format.ts';
+import { type ParsedDictionary, parseDictionary } from './dictionary/format.ts';
+import type { Dictionaries } from './dictionary.ts';
 import { Output } from './output.ts';
-import { ZSTD, zstdSettings, zstdWalker } from './profiles.ts';
+import {
+  namedDictionary,
+  ZSTD,
+  ZSTD_DICT,
+  zstdDictSettings,
+  zstdDictWalker,
+  zstdSettings,
+  zstdWalker,
+} from './profiles.ts';
 import { ZstdWalker } from './zstd-blocks.ts';
 import { ZstdBlockDecoder } from './zstd-decoder.ts';
 
@@ -50,6 +59,29 @@ class PortableZstdDecoder implements Decoder {
 /** A decoder of one stream under `zstd-dict` (protocol C9): every zstd frame begins with `dictionary`. */
 export function portableDictionaryDecoder(limits: DecoderLimits, dictionary: ParsedDictionary): Decoder {
   return new PortableZstdDecoder(new ZstdWalker(limits.maxWindowSize, dictionary.zstdId), limits, dictionary);
+}
+
+/** `zstd-dict`, decoding only. */
+export function portableZstdDict(dictionaries: Dictionaries): Codec {
+  return {
+    profile: ZSTD_DICT,
+    implementation: 'portable',
+    createDecoder(limits, settings) {
+      const walker = zstdDictWalker(limits, dictionaries, settings);
+      const { bytes } = namedDictionary(dictionaries, settings);
+      return new PortableZstdDecoder(walker, limits, parsed(bytes));
+    },
+    settings: zstdDictSettings,
+  };
+}
+
+const PARSED = new WeakMap<Uint8Array, ParsedDictionary>();
+
+/** Decoders share what a dictionary is made of. */
+function parsed(bytes: Uint8Array): ParsedDictionary {
+  const known = PARSED.get(bytes) ?? parseDictionary(bytes);
+  PARSED.set(bytes, known);
+  return known;
 }
 
 /** `zstd-8mb`, decoding only. */

@@ -9,7 +9,7 @@ import { portableZlib } from './portable-zlib.ts';
 import { portableZstd } from './portable-zstd.ts';
 
 export { portableZlib } from './portable-zlib.ts';
-export { portableDictionaryDecoder, portableZstd } from './portable-zstd.ts';
+export { portableDictionaryDecoder, portableZstd, portableZstdDict } from './portable-zstd.ts';
 
 /** Codecs that run anywhere, best profile first. */
 export function portableCodecs(): readonly Codec[] {

@@ -14,6 +14,7 @@ const PARTS: readonly [title: string, module: string, name: string][] = [
     'src/server/listener.ts',
     'Doors',
   ],
+  ['options.dictionaries, each', 'src/server/dictionaries.ts', 'DictionaryOption'],
   ['options.quarantine', 'src/lanes/quarantine.ts', 'QuarantineOptions'],
   ['options.commands, per command', 'src/server/commands.ts', 'CommandRules'],
   ['connect(address, options)', 'src/client/connect.ts', 'ConnectOptions'],
