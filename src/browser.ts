@@ -8,7 +8,6 @@ import { type Client, makeClient } from './client/client.ts';
 import { CLIENT_RULES, type ClientOptions } from './client/options.ts';
 import type { AnyCommands } from './client/typed.ts';
 import type { Transport } from './connection/transport.ts';
-
 import { checkOptions } from './options/rules.ts';
 
 export type { CircuitOptions, CircuitState } from './client/circuit.ts';

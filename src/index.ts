@@ -38,10 +38,8 @@ export {
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './server/authorize.ts';
 export type { CommandDefinition, CommandRules, LaneCommand, MainCommand } from './server/commands.ts';
 export { type DefinedCommands, type DefinitionOf, defineCommands } from './server/define-commands.ts';
-
 export type { DictionaryOption } from './server/dictionaries.ts';
 export type { Doors, ListenAddress } from './server/listener.ts';
-
 export type { ErrorContext, ServerOptions } from './server/options.ts';
 export {
   type AcceptInfo,
