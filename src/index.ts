@@ -35,7 +35,7 @@ export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision }
 export type { CommandDefinition, CommandRules, LaneCommand, MainCommand } from './server/commands.ts';
 export { type DefinedCommands, type DefinitionOf, defineCommands } from './server/define-commands.ts';
 export type { ListenAddress } from './server/listener.ts';
-export type { ErrorContext, ServerOptions } from './server/options.ts';
+export type { ErrorContext, ServerOptions, UpdateOptions } from './server/options.ts';
 export {
   type AcceptInfo,
   type Address,

@@ -8,6 +8,7 @@ import { newProgram, runProgram } from './program.ts';
 /** The commands in the order of the help. One is loaded when it is asked for, for some load much. */
 const COMMANDS: Readonly<Record<string, () => Promise<(program: Command, io: Io) => void>>> = {
   serve: async () => (await import('./serve.ts')).addServe,
+  config: async () => (await import('./config.ts')).addConfig,
   pull: async () => (await import('./pull.ts')).addPull,
   call: async () => (await import('./call.ts')).addCall,
   frame: async () => (await import('./frame.ts')).addFrame,

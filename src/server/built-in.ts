@@ -9,7 +9,11 @@ import { CommandTable } from './commands.ts';
 import type { CheckedOptions } from './options.ts';
 
 /** A command of the user's takes the place of any but `capabilities`. @throws TypeError when a definition is none. */
-export function commandTable(options: CheckedOptions, limits: Limits, codecs: CodecRegistry): CommandTable {
+export function commandTable(
+  options: CheckedOptions,
+  limits: () => Limits,
+  codecs: CodecRegistry,
+): CommandTable {
   const commands = new CommandTable();
   commands.add('echo', { handler: echo, mode: 'ro' });
   const files = options.root === undefined ? {} : fileCommands(options.root);
@@ -18,7 +22,7 @@ export function commandTable(options: CheckedOptions, limits: Limits, codecs: Co
   }
   const profiles = { encode: codecs.encodable(), decode: codecs.profiles() };
   const capabilities = () =>
-    JSON.stringify({ commands: commands.names, profiles, limits, extensions: EXTENSIONS });
+    JSON.stringify({ commands: commands.names, profiles, limits: limits(), extensions: EXTENSIONS });
   commands.add('capabilities', { handler: capabilities, mode: 'ro' });
   return commands;
 }

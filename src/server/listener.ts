@@ -2,9 +2,9 @@
 
 import { once } from 'node:events';
 import { createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net';
-import { createServer as createTlsServer, TLSSocket, type TlsOptions } from 'node:tls';
+import { createServer as createTlsServer, TLSSocket, type TlsOptions, Server as TlsServer } from 'node:tls';
 import type { Transport } from '../connection/connection.ts';
-import type { Place } from '../options/place.ts';
+import type { ListenPlace } from '../options/place.ts';
 import { readProxyHeader } from '../transport/proxied-socket.ts';
 import type { ProxyFacts } from '../transport/proxy-header.ts';
 import { SocketTransport } from '../transport/socket.ts';
@@ -13,8 +13,8 @@ import type { ConnectionInfo } from './authorize.ts';
 /** Where a server listens. */
 export type Address = { host: string; port: number } | { path: string };
 
-/** Where a server is asked to listen; `port` 0: on a free one. */
-export type ListenAddress = { host?: string; port?: number } | { path: string };
+/** Where a server is asked to listen; `port` 0: on a free one; `fd`: a socket that was bound and handed down, as by systemd. */
+export type ListenAddress = { host?: string; port?: number } | { path: string } | { fd: number };
 
 export interface ListenerOptions {
   readonly tls: TlsOptions | undefined;
@@ -75,10 +75,9 @@ export class Listener {
   }
 
   /** @throws Error of the system, such as EADDRINUSE, or when it was stopped. */
-  async listen({ path, host = '127.0.0.1', port }: Place): Promise<Address> {
+  async listen(place: ListenPlace): Promise<Address> {
     if (this.#stopped) throw new Error('the server is closed');
-    const target = path === undefined ? { host, port } : { path };
-    this.#net.listen(target);
+    this.#net.listen(targetOf(place));
     this.#starting = once(this.#net, 'listening');
     await this.#starting;
     if (this.#stopped) throw new Error('the server was closed before it listened');
@@ -88,6 +87,13 @@ export class Listener {
         ? { host: bound.address, port: bound.port }
         : { path: bound as string };
     return this.#address;
+  }
+
+  /** What holds for connections that come from now on. @throws Error when the TLS options are none. */
+  update({ tls, maxConnections }: { tls?: TlsOptions; maxConnections: number }): void {
+    const server = this.#inner ?? this.#net;
+    if (tls !== undefined && server instanceof TlsServer) server.setSecureContext(tls);
+    this.#net.maxConnections = maxConnections;
   }
 
   /** Accepts nothing new; resolves when the address is free. */
@@ -162,6 +168,12 @@ export class Listener {
     // Node leaves a handshake that has timed out, or was broken off, as it is.
     socket.destroy();
   }
+}
+
+function targetOf(place: ListenPlace) {
+  if ('fd' in place) return { fd: place.fd };
+  const { path, host = '127.0.0.1', port } = place;
+  return path === undefined ? { host, port } : { path };
 }
 
 function remoteOf(socket: Socket): string {

@@ -93,6 +93,11 @@ export interface ServerOptions {
    * one it counts as dead. For others it is TCP's keepalive time. 0: never; default 30 000.
    */
   keepAliveInterval?: number;
+  /**
+   * Milliseconds after which a connection is told to go (goaway), a tenth more or less, so that not all go at once: what
+   * runs on it ends in peace, and its client makes another, perhaps to another server. Default: never.
+   */
+  maxConnectionAge?: number;
   /** Serve TLS, with node:tls's options; `requestCert` and `ca` make it mutual. */
   tls?: TlsOptions;
   /**
@@ -110,6 +115,22 @@ export interface ServerOptions {
    */
   onError?: (error: Error, about: ErrorContext) => void;
 }
+
+/** What {@link Server.update} can change. */
+export type UpdateOptions = Pick<ServerOptions, (typeof UPDATABLE)[number]>;
+
+const UPDATABLE = [
+  'profile',
+  'level',
+  'windowLog',
+  'tuning',
+  'limits',
+  'maxConnections',
+  'maxConnectionAge',
+  'contextMemory',
+  'outputMemory',
+  'tls',
+] as const satisfies readonly (keyof ServerOptions)[];
 
 /** What an error happened to. */
 export interface ErrorContext {
@@ -153,12 +174,40 @@ const RULES: Rules<ServerOptions> = {
   laneTimeout: milliseconds,
   resourceLimits: nested(RESOURCE_LIMITS),
   keepAliveInterval: millisecondsOr0,
+  maxConnectionAge: milliseconds,
   tls: serverTls,
   proxyProtocol: boolean,
   authorize: callable,
   authorizeTimeout: milliseconds,
   onError: callable,
 };
+
+const UPDATE_RULES = Object.fromEntries(UPDATABLE.map((name) => [name, RULES[name]]));
+
+/**
+ * The options with those of `changes` instead; one that is undefined goes back to what holds without it.
+ * @throws TypeError that names the option which is wrong, or cannot be changed.
+ */
+export function updatedOptions(options: CheckedOptions, changes: UpdateOptions): CheckedOptions {
+  checkAgainst(changes, UPDATE_RULES, 'update');
+  if ('tls' in changes && isTls(changes) !== isTls(options))
+    throw new TypeError('option tls: whether TLS is spoken, and certificates are asked for, cannot change');
+  return { ...options, ...changes, ...defaultsOf(changes) } as CheckedOptions;
+}
+
+/** Undefined: no TLS; else whether clients show certificates. */
+function isTls({ tls }: UpdateOptions): boolean | undefined {
+  return tls && tls.requestCert === true;
+}
+
+/** What holds for those that are given as undefined. */
+function defaultsOf(changes: UpdateOptions): Partial<ServerOptions> {
+  const all: Partial<ServerOptions> = defaults();
+  const names = Object.keys(changes) as (keyof UpdateOptions)[];
+  return Object.fromEntries(
+    names.filter((name) => changes[name] === undefined).map((name) => [name, all[name]]),
+  );
+}
 
 /** What holds for an option that is not given; the others are off then, or up to what they are about. */
 function defaults() {

@@ -10,7 +10,7 @@ import { CodecRegistry } from '../encoding/registry.ts';
 import { ResponseCache } from '../lanes/cache.ts';
 import { defaultStreams, MAX_STREAMS, makePolicy } from '../lanes/policy.ts';
 import { LanePool } from '../lanes/pool.ts';
-import { placeOf } from '../options/place.ts';
+import { listenPlaceOf } from '../options/place.ts';
 import {
   arrayOf,
   boolean,
@@ -29,7 +29,14 @@ import type { CommandTable } from './commands.ts';
 import { encoderOptions } from './encoder-options.ts';
 import { ErrorLog } from './error-log.ts';
 import { type Address, type ListenAddress, Listener } from './listener.ts';
-import { type CheckedOptions, checkOptions, type ErrorContext, type ServerOptions } from './options.ts';
+import {
+  type CheckedOptions,
+  checkOptions,
+  type ErrorContext,
+  type ServerOptions,
+  type UpdateOptions,
+  updatedOptions,
+} from './options.ts';
 import { Session, type SessionContext } from './session.ts';
 import { Sessions } from './sessions.ts';
 import { type ServerStats, statsOf } from './stats.ts';
@@ -63,6 +70,12 @@ export interface Server {
    */
   accept(transport: Transport, info?: AcceptInfo): void;
   stats(): Promise<ServerStats>;
+  /**
+   * Changes what can be changed while it serves. `contextMemory`, `outputMemory` and `maxConnections` hold at once, all else for
+   * connections that come from then on; nothing is dropped. An option that is given as undefined goes back to its default.
+   * @throws TypeError that names the option which is wrong, or cannot be changed; nothing has changed then.
+   */
+  update(changes: UpdateOptions): void;
   /** {@link close} with the default grace time, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -100,8 +113,8 @@ const ACCEPT_RULES: Rules<AcceptInfo> = {
 const TRANSPORT_METHODS = ['write', 'pause', 'resume', 'end', 'destroy', 'endOfTick'] as const;
 
 class LaneServer implements Server {
-  readonly #options: CheckedOptions;
-  readonly #limits: Limits;
+  #options: CheckedOptions;
+  #limits: Limits;
   readonly #report: Report;
   /** Where errors go without `onError`. */
   readonly #log = new ErrorLog();
@@ -111,30 +124,33 @@ class LaneServer implements Server {
   readonly #cache: ResponseCache;
   readonly #recorder: Recorder | undefined;
   readonly #sessions: Sessions;
-  readonly #context: SessionContext;
+  readonly #codecs: CodecRegistry;
+  readonly #commands: CommandTable;
+  /** Of connections that come from now on. */
+  #context: SessionContext;
   /** Output that waits on any connection. */
   readonly #allOutput: Gate;
   #closing: Promise<void> | undefined;
 
   constructor(options: CheckedOptions, lanes: LanePool | undefined) {
     this.#options = options;
-    this.#limits = { ...DEFAULT_LIMITS, ...given(options.limits) } as Limits;
+    this.#limits = limitsOf(options);
     this.#report = reporter(options.onError ?? this.#log.report);
     this.#allOutput = new Gate(options.outputMemory);
     this.#cache = new ResponseCache(options.cacheBytes);
     this.#sessions = new Sessions(options.keepAliveInterval);
-    const codecs = new CodecRegistry([
+    this.#codecs = new CodecRegistry([
       ...nativeCodecs(),
       ...options.codecs.flatMap((module) => module.codecs),
     ]);
-    const encoders = encoderOptions(options, codecs);
-    const commands = commandTable(options, this.#limits, codecs);
+    const encoders = encoderOptions(options, this.#codecs);
+    this.#commands = commandTable(options, () => this.#limits, this.#codecs);
     this.#listener = this.#makeListener();
-    this.#recorder = this.#makeRecorder(commands, codecs);
+    this.#recorder = this.#makeRecorder();
     // What can be wrong with the options is found before the workers are started, which would outlive the error.
     this.#ownsLanes = lanes === undefined;
-    this.#pool = lanes ?? openLanes(options, commands, this.#report);
-    this.#context = this.#makeContext(commands, codecs, encoders);
+    this.#pool = lanes ?? openLanes(options, this.#commands, this.#report);
+    this.#context = this.#makeContext(encoders);
   }
 
   get address(): Address | undefined {
@@ -146,7 +162,7 @@ class LaneServer implements Server {
   }
 
   async listen(where: ListenAddress = {}): Promise<Address> {
-    const place = placeOf(where, 'listen', 0);
+    const place = listenPlaceOf(where);
     if (this.#closing === undefined) await this.#load();
     return this.#listener.listen(place);
   }
@@ -174,6 +190,18 @@ class LaneServer implements Server {
     return statsOf(this.#pool, this.#cache, this.#sessions);
   }
 
+  update(changes: UpdateOptions): void {
+    const options = updatedOptions(this.#options, changes);
+    // What can be wrong is found before anything has changed.
+    const encoders = encoderOptions(options, this.#codecs);
+    this.#listener.update(options);
+    this.#options = options;
+    this.#limits = limitsOf(options);
+    this.#context = this.#makeContext(encoders);
+    this.#allOutput.limit = options.outputMemory;
+    if ('contextMemory' in changes) this.#pool.budget.resize(options.contextMemory);
+  }
+
   /** Commands that cannot run are found before anybody can ask for them. */
   async #load(): Promise<void> {
     try {
@@ -198,25 +226,22 @@ class LaneServer implements Server {
     });
   }
 
-  #makeRecorder(commands: CommandTable, codecs: CodecRegistry): Recorder | undefined {
+  #makeRecorder(): Recorder | undefined {
     const { record } = this.#options;
     if (record === undefined) return undefined;
     return new Recorder(record, {
-      codecs,
+      codecs: this.#codecs,
       limits: this.#limits,
-      command: (name) => commands.get(name),
+      command: (name) => this.#commands.get(name),
       onFailure: (error) => this.#report(error, { recording: true }),
     });
   }
 
-  #makeContext(
-    commands: CommandTable,
-    codecs: CodecRegistry,
-    encoders: Map<string, EncoderOptions>,
-  ): SessionContext {
+  #makeContext(encoders: Map<string, EncoderOptions>): SessionContext {
+    const codecs = this.#codecs;
     const { policy, streams, workers, profile, frameSize, halfDuplex, coalesceMs } = this.#options;
     return {
-      commands,
+      commands: this.#commands,
       pool: this.#pool,
       cache: this.#cache,
       decodable: codecs.profiles(),
@@ -242,7 +267,7 @@ class LaneServer implements Server {
     const watched = this.#recorder?.watch(transport) ?? transport;
     const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#allOutput);
     const session = new Session(connection, this.#context, this.#admission(info));
-    this.#sessions.add(session);
+    this.#sessions.add(session, this.#options.maxConnectionAge);
     session.start();
   }
 
@@ -267,6 +292,10 @@ class LaneServer implements Server {
     await this.#recorder?.close();
     this.#log.close();
   }
+}
+
+function limitsOf({ limits }: CheckedOptions): Limits {
+  return { ...DEFAULT_LIMITS, ...given(limits) } as Limits;
 }
 
 function openLanes(options: CheckedOptions, commands: CommandTable, report: Report): LanePool {

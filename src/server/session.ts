@@ -209,6 +209,11 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#endIfDone();
   }
 
+  /** It is old: a peer that understands it is told to make another connection (protocol C5). */
+  retire(): void {
+    if (this.#negotiation.speaks('goaway')) this.drain('the connection is old');
+  }
+
   /** Answers what is still in flight with an error, and closes. */
   stop(reason: string): void {
     this.#draining = true;

@@ -1,6 +1,7 @@
 /** The sessions of a server: all that are open, how they are watched, and how they end. */
 
 import { within } from '../lanes/within.ts';
+import { MAX_TIMER_MS } from '../options/rules.ts';
 import type { Session } from './session.ts';
 import type { CpuOf, StreamRow } from './stats.ts';
 
@@ -9,7 +10,8 @@ const PAST_STREAMS = 64;
 
 export class Sessions {
   readonly #keepAliveMs: number;
-  readonly #open = new Set<Session>();
+  /** Each with what will tell it to go when it is old. */
+  readonly #open = new Map<Session, NodeJS.Timeout | undefined>();
   /** Rows of sessions that have ended, the newest last. */
   #pastStreams: StreamRow[] = [];
   #watch: ReturnType<typeof setInterval> | undefined;
@@ -24,13 +26,16 @@ export class Sessions {
     return this.#open.size;
   }
 
-  add(session: Session): void {
-    this.#open.add(session);
+  /** `maxAgeMs`: when it is to be told to go; undefined: never. */
+  add(session: Session, maxAgeMs?: number): void {
+    const retiring = maxAgeMs && setTimeout(() => session.retire(), spread(maxAgeMs)).unref();
+    this.#open.set(session, retiring || undefined);
     if (this.#keepAliveMs > 0) this.#watch ??= setInterval(this.#check, this.#keepAliveMs).unref();
   }
 
   /** The session has ended. */
   remove(session: Session): void {
+    clearTimeout(this.#open.get(session));
     this.#open.delete(session);
     this.#pastStreams.push(...rowsOf(session, () => 0));
     this.#pastStreams = this.#pastStreams.slice(-PAST_STREAMS);
@@ -38,19 +43,19 @@ export class Sessions {
   }
 
   streams(cpuOf: CpuOf): StreamRow[] {
-    return [...this.#pastStreams, ...[...this.#open].flatMap((session) => rowsOf(session, cpuOf))];
+    return [...this.#pastStreams, ...[...this.#open.keys()].flatMap((session) => rowsOf(session, cpuOf))];
   }
 
   /** Accepts no new requests (protocol C5). Whether all sessions have ended within `graceMs`. */
   drain(reason: string, graceMs: number): Promise<boolean> {
     clearInterval(this.#watch);
-    for (const session of this.#open) session.drain(reason);
+    for (const session of this.#open.keys()) session.drain(reason);
     return this.allGone(graceMs);
   }
 
   /** Answers what is in flight with an error. Whether all sessions have ended within `forceMs`. */
   stop(reason: string, forceMs: number): Promise<boolean> {
-    for (const session of this.#open) session.stop(reason);
+    for (const session of this.#open.keys()) session.stop(reason);
     return this.allGone(forceMs);
   }
 
@@ -64,8 +69,13 @@ export class Sessions {
   }
 
   readonly #check = (): void => {
-    for (const session of this.#open) session.checkAlive();
+    for (const session of this.#open.keys()) session.checkAlive();
   };
+}
+
+/** A tenth more or less: what came together does not go together. */
+function spread(ms: number): number {
+  return Math.min(MAX_TIMER_MS, Math.ceil(ms * (0.9 + Math.random() / 5)));
 }
 
 function rowsOf(session: Session, cpuOf: CpuOf): StreamRow[] {

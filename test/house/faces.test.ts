@@ -56,6 +56,7 @@ const SERVER: Record<keyof node.Server, true> = {
   listen: true,
   recorded: true,
   stats: true,
+  update: true,
 };
 
 /** Everything that can be named on an object, its own and inherited, but for what every object has. */
