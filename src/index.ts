@@ -32,6 +32,14 @@ export {
   TextOutput,
 } from './reactor/command.ts';
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './server/authorize.ts';
+export type {
+  ConnectionClosed,
+  ConnectionOpened,
+  LaneLost,
+  LimitHit,
+  RequestEnded,
+} from './server/channels.ts';
+export type { CommandRow } from './server/command-figures.ts';
 export type { CommandDefinition, CommandRules, LaneCommand, MainCommand } from './server/commands.ts';
 export { type DefinedCommands, type DefinitionOf, defineCommands } from './server/define-commands.ts';
 export type { ListenAddress } from './server/listener.ts';
@@ -44,5 +52,6 @@ export {
   type ServerStats,
 } from './server/server.ts';
 export type { LaneRow, StreamRow } from './server/stats.ts';
+export type { ConnectionTotals, ProfileRow } from './server/totals.ts';
 export type { ProxyFact, ProxyFacts } from './transport/proxy-header.ts';
 export type { TextAtom } from './wire/payloads.ts';

@@ -90,6 +90,8 @@ export const Op = {
    * or 0, and {@link FrameFlag}.last for the first of a response. Those that come after it are not encoded either.
    */
   unencoded: 43,
+  /** The call's response is an error, whose frame follows; payload: its code. */
+  callFailed: 48,
 } as const;
 
 /** Most handlers that a lane knows: a `call` record names its handler by index, in the 16 bits of `type`. */
@@ -171,6 +173,8 @@ export interface LaneMessage {
 export interface LaneStats {
   /** CPU seconds of the thread. */
   cpuSeconds: number;
+  /** Seconds that its event loop was at work. */
+  busySeconds: number;
   /** Seconds inside encoders and decoders, by slot, for slots still open. */
   slots: { slot: number; seconds: number }[];
   /** Heap and external memory of the thread, in bytes. */

@@ -1,4 +1,4 @@
-/** SIGHUP: what the settings have become is applied as far as a server can change while it serves; the rest is named. */
+/** What the settings have become, applied as far as a server can change while it serves; the rest is named. */
 
 import type { Server } from '../index.ts';
 import { type Config, changed } from '../ops/config.ts';
@@ -8,27 +8,24 @@ import { messageOf } from './outcome.ts';
 import { updateOptions } from './serve-options.ts';
 import { isTerminalGone } from './serving.ts';
 
+export interface ReloadOptions {
+  readonly read: () => Config;
+  readonly server: Server;
+  readonly io: Io;
+  /** What else looks at the settings, told when they are others. */
+  readonly onChange: (settings: Settings) => void;
+  /** What has come of it. */
+  readonly tell: (message: string) => void;
+}
+
 export class Reload {
   #config: Config;
-  readonly #read: () => Config;
-  readonly #server: Server;
-  readonly #io: Io;
-  /** What else looks at the settings, told when they are others. */
-  readonly #onChange: (settings: Settings) => void;
+  readonly #options: ReloadOptions;
+  #onSignal: (() => void) | undefined;
 
-  constructor(
-    config: Config,
-    read: () => Config,
-    server: Server,
-    io: Io,
-    onChange: (settings: Settings) => void = () => {},
-  ) {
+  constructor(config: Config, options: ReloadOptions) {
     this.#config = config;
-    this.#read = read;
-    this.#server = server;
-    this.#io = io;
-    this.#onChange = onChange;
-    io.signals.on('SIGHUP', this.#run);
+    this.#options = options;
   }
 
   /** Those that are in force, and those that will be with the next start. */
@@ -36,24 +33,40 @@ export class Reload {
     return this.#config.settings;
   }
 
-  stop(): void {
-    this.#io.signals.off('SIGHUP', this.#run);
+  /** Calls `reload` at SIGHUP, until {@link stop}. */
+  onSignal(reload: () => void): void {
+    const { io } = this.#options;
+    this.#onSignal = () => {
+      if (!isTerminalGone(io)) reload();
+    };
+    io.signals.on('SIGHUP', this.#onSignal);
   }
 
-  readonly #run = (): void => {
-    if (isTerminalGone(this.#io)) return;
+  stop(): void {
+    if (this.#onSignal !== undefined) this.#options.io.signals.off('SIGHUP', this.#onSignal);
+  }
+
+  /** What has changed, in a line, or why nothing has. */
+  run(): string {
+    const said = this.#run();
+    this.#options.tell(said);
+    return said;
+  }
+
+  #run(): string {
+    const { read, server, onChange } = this.#options;
     try {
-      const config = this.#read();
+      const config = read();
       // The files that they name may be others by now, whatever the settings are.
-      this.#server.update(updateOptions(config.settings));
+      server.update(updateOptions(config.settings));
       const names = changed(this.#config, config);
       this.#config = config;
-      this.#onChange(config.settings);
-      this.#io.complain(`reloaded: ${told(names)}`);
+      onChange(config.settings);
+      return `reloaded: ${told(names)}`;
     } catch (error) {
-      this.#io.complain(`not reloaded: ${messageOf(error)}`);
+      return `not reloaded: ${messageOf(error)}`;
     }
-  };
+  }
 }
 
 function told(names: readonly string[]): string {

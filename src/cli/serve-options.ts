@@ -1,12 +1,16 @@
 /** Settings as the library's options. */
 
+import { availableParallelism } from 'node:os';
 import type { ServerOptions, UpdateOptions } from '../index.ts';
+import { availableMemory } from '../lanes/memory.ts';
 import { SERVER_LIMITS, type Settings } from '../ops/settings.ts';
+import { DEFAULT_CACHE_BYTES, DEFAULT_MAX_CONNECTIONS } from '../server/options.ts';
 import { experimentOptions } from './serve-experiment.ts';
 import { serverTls } from './tls.ts';
 
 /** @throws UsageError when a file that they name cannot be what it is for. */
-export async function serverOptions(settings: Settings): Promise<ServerOptions> {
+export async function serverOptions(all: Settings): Promise<ServerOptions> {
+  const settings = shareOf(all);
   const { workers, policy, streams, cacheBytes } = settings;
   return {
     workers,
@@ -20,9 +24,28 @@ export async function serverOptions(settings: Settings): Promise<ServerOptions> 
 }
 
 /** Those that an open server can take. @throws UsageError when a file that they name cannot be what it is for. */
-export function updateOptions(settings: Settings): UpdateOptions {
+export function updateOptions(all: Settings): UpdateOptions {
+  const settings = shareOf(all);
   const isChangeable = (name: string) => name === 'maxConnections' || name === 'outputMemory';
   return { ...changeable(settings), ...limitOptions(settings.limits, isChangeable) };
+}
+
+/** What one of several processes may have of what is meant for all of them. */
+function shareOf(settings: Settings): Settings {
+  const { processes = 1, workers, cacheBytes, contextMemory, limits = {} } = settings;
+  if (processes === 1) return settings;
+  const share = (all: number) => Math.max(1, Math.floor(all / processes));
+  return {
+    ...settings,
+    workers: share(workers ?? availableParallelism()),
+    cacheBytes: Math.floor((cacheBytes ?? DEFAULT_CACHE_BYTES) / processes),
+    contextMemory: share(contextMemory ?? availableMemory() / 4),
+    limits: {
+      ...limits,
+      outputMemory: share(limits.outputMemory ?? availableMemory() / 8),
+      maxConnections: share(limits.maxConnections ?? DEFAULT_MAX_CONNECTIONS),
+    },
+  };
 }
 
 function changeable(settings: Settings): UpdateOptions {

@@ -1,19 +1,15 @@
 /** `millrace serve`: a folder on the network, or on a socket of this machine. */
 
-import { resolve } from 'node:path';
+import cluster from 'node:cluster';
 import type { Command } from 'commander';
-import type { Server, ServerOptions } from '../index.ts';
 import type { Config } from '../ops/config.ts';
 import { LIMIT_NAMES } from '../ops/settings.ts';
-import { checkFolder, DEFAULT_PORT, notEmpty, showTarget } from './arguments.ts';
+import { checkFolder, DEFAULT_PORT, notEmpty } from './arguments.ts';
 import type { Io } from './io.ts';
-import { messageOf, UsageError } from './outcome.ts';
-import { Reload } from './reload.ts';
-import { tellRecorded } from './serve-experiment.ts';
-import { serverOptions } from './serve-options.ts';
-import { FINISHING, listen, reporter, untilStopped } from './serving.ts';
+import { UsageError } from './outcome.ts';
+import { serveMany } from './serve-many.ts';
+import { serveBeside, serveOne } from './serve-one.ts';
 import { addSettings, readConfig, type SettingFlags } from './settings.ts';
-import { oneLine, plural } from './show.ts';
 
 const EXAMPLES = `
 Limits that --limit knows: ${LIMIT_NAMES.join(', ')}.
@@ -42,46 +38,10 @@ export function addServe(program: Command, io: Io): void {
 
 async function serve(read: () => Config, io: Io): Promise<void> {
   const config = read();
-  const { settings } = config;
-  const { dir } = settings;
+  const { dir, processes = 1 } = config.settings;
   if (dir === undefined) throw new UsageError("missing required argument 'dir'");
   checkFolder(dir);
-  const options = await serverOptions(settings);
-  let isVerbose = settings.verbose;
-  const onError = reporter(() => isVerbose === true, io);
-  const server = await makeServer({ ...options, root: dir, onError });
-  // From before the first request on: whoever starts a server may also stop it at once.
-  const { stopped, release } = untilStopped(io);
-  const reload = new Reload(config, read, server, io, ({ verbose }) => {
-    isVerbose = verbose;
-  });
-  try {
-    const address = await listen(server, settings);
-    const { lanes } = await server.stats();
-    io.print(
-      `millrace serves ${oneLine(resolve(dir))} on ${showTarget(address)} (${how(options, lanes.length)})`,
-    );
-    await stopped;
-    // Said only where somebody would wonder.
-    setTimeout(() => io.complain(FINISHING), 300).unref();
-  } finally {
-    reload.stop();
-    await server.close(reload.settings.grace);
-    release();
-    tellRecorded(server, settings, io);
-  }
-}
-
-function how({ tls, policy, profile }: ServerOptions, workers: number): string {
-  const secured = tls === undefined ? '' : tls.requestCert ? 'mutual TLS, ' : 'TLS, ';
-  return `${secured}${plural(workers, 'worker')}, policy ${policy}, ${profile ?? "the client's choice of profile"}`;
-}
-
-async function makeServer(options: ServerOptions): Promise<Server> {
-  const { createServer } = await import('../index.ts');
-  try {
-    return createServer(options);
-  } catch (error) {
-    throw new UsageError(messageOf(error));
-  }
+  if (cluster.isWorker && process.send !== undefined) return serveBeside(config, read, dir, io);
+  if (processes === 1) return serveOne(config, read, dir, io);
+  return serveMany(config, read, dir, process.argv.slice(2), io);
 }

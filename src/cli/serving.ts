@@ -12,11 +12,13 @@ import { onStop } from './outcome.ts';
 
 export const FINISHING = 'finishing the requests in flight; another signal ends them';
 
-/** @throws Error in one line, where it cannot be listened. */
+/** On `fd` where a socket was handed down. @throws Error in one line, where it cannot be listened. */
 export async function listen(
   server: Server,
   { socket, host, port = DEFAULT_PORT }: Settings,
+  fd?: number,
 ): Promise<Address> {
+  if (fd !== undefined) return server.listen({ fd });
   const where = socket === undefined ? { host: host ?? '127.0.0.1', port } : { path: socket };
   if (socket !== undefined) await removeStale(socket);
   try {
@@ -48,7 +50,7 @@ async function removeStale(path: string): Promise<void> {
 }
 
 /** `stopped` resolves at the first signal to stop, or when the terminal is closed; until `release` requests in flight are finished, unless another comes. */
-export function untilStopped(io: Io): { stopped: Promise<void>; release(): void } {
+export function untilStopped(io: Io): { stopped: Promise<void>; stop(): void; release(): void } {
   const { signals } = io;
   const { promise, resolve } = Promise.withResolvers<void>();
   const release = onStop(() => resolve(), undefined, signals, ['SIGINT', 'SIGTERM']);
@@ -58,6 +60,7 @@ export function untilStopped(io: Io): { stopped: Promise<void>; release(): void 
   signals.on('SIGHUP', onHangup);
   return {
     stopped: promise,
+    stop: resolve,
     release: () => {
       signals.off('SIGHUP', onHangup);
       release();

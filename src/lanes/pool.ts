@@ -65,6 +65,8 @@ export class LanePool {
   readonly #reopening = new Set<ReturnType<typeof setTimeout>>();
   /** Why the newest lane that died did so. */
   #lastDeath = '';
+  /** How often a lane was opened again, by its index. */
+  readonly restarts: number[] = [];
   #closing = false;
 
   constructor(options: LanePoolOptions) {
@@ -176,6 +178,7 @@ export class LanePool {
     lane.lose(this.#closing ? CLOSED : died, error);
     if (this.#closing) return;
     this.#lastDeath = `${died.message}: ${error.message}`;
+    this.restarts[lane.index] = (this.restarts[lane.index] ?? 0) + 1;
     this.#options.onLost(lane.index, error);
     const young = Date.now() - openedAtMs < YOUNG_MS;
     const delayMs = young ? Math.min(50 * 2 ** deaths, MAX_DELAY_MS) : 0;

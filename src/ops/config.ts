@@ -39,8 +39,10 @@ export interface Config {
 const OTHER_VARIABLES = new Set([
   'MILLRACE_CONFIG',
   'MILLRACE_DEBUG',
+  'MILLRACE_FD',
   'MILLRACE_TOKEN',
   'MILLRACE_INDEPENDENT_CLI',
+  'MILLRACE_PROCESS',
 ]);
 
 /** Settings in the environment. @throws SettingError for a name that begins like ours and is none. */

@@ -16,6 +16,7 @@ export function commandTable(
 ): CommandTable {
   const commands = new CommandTable();
   commands.add('echo', { handler: echo, mode: 'ro' });
+  commands.add('ping', { handler: () => 'pong', mode: 'ro' });
   const files = options.root === undefined ? {} : fileCommands(options.root);
   for (const [name, definition] of Object.entries({ ...files, ...options.commands })) {
     commands.add(name, definition);

@@ -2,7 +2,7 @@
 
 import type { CacheEntry, ResponseCache } from '../lanes/cache.ts';
 import type { CacheStream } from '../lanes/cache-stream.ts';
-import { BytesResponseFlag, DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
+import { BytesResponseFlag, DEFAULT_FRAME_SIZE, HEADER_SIZE } from '../wire/frame.ts';
 import type { ServedRequest } from './request.ts';
 
 /** Response bytes in a piece of a cached output. */
@@ -103,6 +103,7 @@ export class CacheSplice {
       const flags = final ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
       flow.take(rawLength);
       stream.send(session.cacheProfile as string, id, flags, entry.pieces[i], rawLength);
+      this.#request.passed(rawLength, HEADER_SIZE + entry.pieces[i].length);
     }
     this.#release(stream, true);
     then();

@@ -7,7 +7,7 @@ import { producedBy } from '../reactor/output.ts';
 import { DataQueue, HandlerRequest, NO_DATA } from '../reactor/request.ts';
 import { ResponsePump, type ResponseSink } from '../reactor/response.ts';
 import { CommandError } from '../wire/errors.ts';
-import { BytesResponseFlag, ErrorResponseFlag, FrameType } from '../wire/frame.ts';
+import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '../wire/frame.ts';
 import { encodeFailure, encodeProgress, encodeTextOutput, type Failure } from '../wire/payloads.ts';
 import type { CacheSplice } from './cache-splice.ts';
 import type { Run, ServedRequest } from './request.ts';
@@ -67,6 +67,7 @@ export class HandlerRun implements Run, ResponseSink {
       return;
     }
     this.#abort(failure ?? GONE);
+    if (this.#request.state !== 'sent') this.#request.failedWith((failure ?? GONE).code);
     this.#pump.stop(failure);
   }
 
@@ -119,6 +120,8 @@ export class HandlerRun implements Run, ResponseSink {
     const flags = last ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
     request.flow.take(bytes.length);
     if (this.#stream === undefined) {
+      request.session.passedPlain(bytes.length);
+      request.passed(bytes.length, HEADER_SIZE + bytes.length);
       request.session.connection.sendPlain(request.id, FrameType.bytesResponse, flags, bytes);
       return;
     }
@@ -136,6 +139,7 @@ export class HandlerRun implements Run, ResponseSink {
   }
 
   sendError(failure: Failure): void {
+    this.#request.failedWith(failure.code);
     if (this.#stream !== undefined) this.#request.sent();
     const { errorDetail, frameSize } = this.#request.session;
     const payload = encodeFailure(failure, errorDetail, frameSize);

@@ -1,7 +1,12 @@
 /** Where a server listens: the sockets that it accepts over TCP, TLS or a Unix socket, as transports. */
 
 import { once } from 'node:events';
-import { createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net';
+import {
+  createServer as createNetServer,
+  type DropArgument,
+  type Server as NetServer,
+  type Socket,
+} from 'node:net';
 import { createServer as createTlsServer, TLSSocket, type TlsOptions, Server as TlsServer } from 'node:tls';
 import type { Transport } from '../connection/connection.ts';
 import type { ListenPlace } from '../options/place.ts';
@@ -28,6 +33,8 @@ export interface ListenerOptions {
   readonly keepAliveMs: number;
   /** A connection has come; nothing is read from it before it is resumed. */
   readonly accept: (transport: Transport, info: ConnectionInfo) => void;
+  /** One that was too many. */
+  readonly dropped: (remote: string | undefined) => void;
   /** One that did not come about. */
   readonly report: (error: Error, about: { remote?: string }) => void;
 }
@@ -62,6 +69,10 @@ export class Listener {
     this.#net.on('connection', (socket: Socket) => {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
+    });
+    this.#net.on('drop', (about?: DropArgument) => {
+      const { remoteAddress, remotePort } = about ?? {};
+      options.dropped(remoteAddress === undefined ? undefined : `${remoteAddress}:${remotePort}`);
     });
     // Such as EMFILE at accept: this connection fails, the next may not.
     this.#net.on('error', (error) => {

@@ -209,6 +209,9 @@ function defaultsOf(changes: UpdateOptions): Partial<ServerOptions> {
   );
 }
 
+export const DEFAULT_CACHE_BYTES = 64 << 20;
+export const DEFAULT_MAX_CONNECTIONS = 10_000;
+
 /** What holds for an option that is not given; the others are off then, or up to what they are about. */
 function defaults() {
   return {
@@ -216,13 +219,13 @@ function defaults() {
     workers: availableParallelism(),
     policy: 'shared',
     codecs: [],
-    cacheBytes: 64 << 20,
+    cacheBytes: DEFAULT_CACHE_BYTES,
     cacheLevel: 9,
     frameSize: DEFAULT_FRAME_SIZE,
     coalesceMs: 0,
     halfDuplex: false,
     limits: {},
-    maxConnections: 10_000,
+    maxConnections: DEFAULT_MAX_CONNECTIONS,
     outputMemory: Math.floor(availableMemory() / 8),
     streamIdleTimeout: 300_000,
     streamLifetime: 3_600_000,

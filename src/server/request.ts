@@ -6,6 +6,7 @@ import { type FlowOwner, RequestFlow } from '../reactor/flow.ts';
 import { requestIdOf } from '../reactor/request.ts';
 import type { Failure } from '../wire/payloads.ts';
 import { CacheSplice } from './cache-splice.ts';
+import { requestEnded } from './channels.ts';
 import type { Command } from './commands.ts';
 import { HandlerRun } from './handler-run.ts';
 import { LaneCall } from './lane-call.ts';
@@ -42,6 +43,9 @@ export type RequestState =
   | 'sent'
   | 'over';
 
+const OK = 'ok';
+/** The code of a request whose peer wants no answer any more. */
+const GONE = 'cancelled';
 const EXPIRED: Failure = { code: 'deadline-exceeded', message: 'deadline exceeded' };
 
 export class ServedRequest implements FlowOwner {
@@ -65,6 +69,14 @@ export class ServedRequest implements FlowOwner {
   #splice: CacheSplice | undefined;
   /** What the end of the request does not end: the hook that judges it, its code, what is made for the cache. */
   #atWork = 0;
+  /** What it has come to. */
+  #code = OK;
+  /** Bytes of its frames before encoding, and on the wire. */
+  #bytes = 0;
+  #wireBytes = 0;
+  /** 0 while nobody wants to know. */
+  readonly #receivedAtMs: number;
+  #startedAtMs = 0;
 
   constructor(
     session: Session,
@@ -83,6 +95,8 @@ export class ServedRequest implements FlowOwner {
     this.flow = new RequestFlow(session.flow, this, id);
     const { handler } = command;
     this.#run = handler === undefined ? new LaneCall(this) : new HandlerRun(this, handler);
+    this.#receivedAtMs = requestEnded.hasSubscribers ? performance.now() : 0;
+    command.figures.began();
   }
 
   /** Its name for logs. */
@@ -108,6 +122,7 @@ export class ServedRequest implements FlowOwner {
   start(stream: LaneStream | undefined): void {
     this.#stream = stream;
     this.#state = 'running';
+    if (this.#receivedAtMs > 0) this.#startedAtMs = performance.now();
     this.#run.start(stream);
   }
 
@@ -139,12 +154,25 @@ export class ServedRequest implements FlowOwner {
     if (this.#state === 'over') return;
     this.#stream = undefined;
     this.flow.backlog = undefined;
+    this.#code = failure.code;
     this.#run.lose(failure);
     this.end();
   }
 
+  /** Bytes of its response are with the writer, or about to be. */
+  passed(bytes: number, wireBytes: number): void {
+    this.#bytes += bytes;
+    this.#wireBytes += wireBytes;
+  }
+
+  /** The response is an error. */
+  failedWith(code: string): void {
+    this.#code = code;
+  }
+
   /** A frame of this response has come out of its lane. */
-  onFrame(last: boolean, rawLength: number): void {
+  onFrame(last: boolean, rawLength: number, wireLength: number): void {
+    this.passed(rawLength, wireLength);
     this.#run.onFrame(last, rawLength);
     if (last) this.end();
   }
@@ -183,6 +211,7 @@ export class ServedRequest implements FlowOwner {
 
   /** Ends with an error of ours that no lane sends, or without one. */
   fail(failure: Failure | undefined): void {
+    this.#code = failure?.code ?? GONE;
     if (failure !== undefined) this.session.sendError(this.id, failure, this.session.frameSize);
     this.end();
   }
@@ -200,7 +229,24 @@ export class ServedRequest implements FlowOwner {
     else router.stopWaiting(this.id);
     this.#run.end();
     this.flow.close();
+    this.command.figures.ended(this.#code, this.#bytes, this.#wireBytes);
+    if (this.#receivedAtMs > 0) this.#tell();
     this.session.finished(this, lingers ? this.argumentBytes : undefined);
+  }
+
+  #tell(): void {
+    const { session, command } = this;
+    const endedAtMs = performance.now();
+    const startedAtMs = this.#startedAtMs || endedAtMs;
+    session.tellEnded(this.serial, {
+      command: command.figures.command,
+      code: this.#code,
+      profile: this.#stream?.profile ?? 'plain',
+      bytes: this.#bytes,
+      wireBytes: this.#wireBytes,
+      queuedMs: startedAtMs - this.#receivedAtMs,
+      workMs: endedAtMs - startedAtMs,
+    });
   }
 }
 

@@ -25,6 +25,7 @@ import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { asError, describe, watchRejection } from '../wire/thrown.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
 import { commandTable } from './built-in.ts';
+import { laneLost } from './channels.ts';
 import type { CommandTable } from './commands.ts';
 import { encoderOptions } from './encoder-options.ts';
 import { ErrorLog } from './error-log.ts';
@@ -40,6 +41,7 @@ import {
 import { Session, type SessionContext } from './session.ts';
 import { Sessions } from './sessions.ts';
 import { type ServerStats, statsOf } from './stats.ts';
+import { Totals } from './totals.ts';
 
 export type { Address } from './listener.ts';
 export type { ServerStats } from './stats.ts';
@@ -123,6 +125,7 @@ class LaneServer implements Server {
   readonly #ownsLanes: boolean;
   readonly #cache: ResponseCache;
   readonly #recorder: Recorder | undefined;
+  readonly #totals: Totals;
   readonly #sessions: Sessions;
   readonly #codecs: CodecRegistry;
   readonly #commands: CommandTable;
@@ -138,7 +141,8 @@ class LaneServer implements Server {
     this.#report = reporter(options.onError ?? this.#log.report);
     this.#allOutput = new Gate(options.outputMemory);
     this.#cache = new ResponseCache(options.cacheBytes);
-    this.#sessions = new Sessions(options.keepAliveInterval);
+    this.#totals = new Totals(this);
+    this.#sessions = new Sessions(options.keepAliveInterval, this.#totals);
     this.#codecs = new CodecRegistry([
       ...nativeCodecs(),
       ...options.codecs.flatMap((module) => module.codecs),
@@ -149,7 +153,8 @@ class LaneServer implements Server {
     this.#recorder = this.#makeRecorder();
     // What can be wrong with the options is found before the workers are started, which would outlive the error.
     this.#ownsLanes = lanes === undefined;
-    this.#pool = lanes ?? openLanes(options, this.#commands, this.#report);
+    this.#pool =
+      lanes ?? openLanes(options, this.#commands, this.#report, (lane, error) => this.#laneLost(lane, error));
     this.#context = this.#makeContext(encoders);
   }
 
@@ -171,8 +176,9 @@ class LaneServer implements Server {
     const lacking = TRANSPORT_METHODS.find((name) => typeof transport?.[name] !== 'function');
     if (lacking !== undefined) throw new TypeError(`the transport has no method ${lacking}()`);
     checkAgainst(info, ACCEPT_RULES, 'accept');
-    if (this.#closing !== undefined || this.#sessions.count >= this.#options.maxConnections)
-      transport.destroy();
+    const isFull = this.#sessions.count >= this.#options.maxConnections;
+    if (isFull) this.#totals.limitHit('maxConnections', info.remote ?? transport.remote);
+    if (isFull || this.#closing !== undefined) transport.destroy();
     else this.#serve(transport, { remote: transport.remote, certificateVerified: false, ...given(info) });
   }
 
@@ -187,7 +193,15 @@ class LaneServer implements Server {
   }
 
   stats(): Promise<ServerStats> {
-    return statsOf(this.#pool, this.#cache, this.#sessions);
+    return statsOf({
+      pool: this.#pool,
+      cache: this.#cache,
+      sessions: this.#sessions,
+      commands: this.#commands,
+      totals: this.#totals,
+      allOutput: this.#allOutput,
+      isDraining: () => this.#closing !== undefined,
+    });
   }
 
   update(changes: UpdateOptions): void {
@@ -223,6 +237,7 @@ class LaneServer implements Server {
       keepAliveMs: keepAliveInterval,
       accept: (transport, info) => this.#serve(transport, info),
       report: this.#report,
+      dropped: (remote) => this.#totals.limitHit('maxConnections', remote),
     });
   }
 
@@ -241,6 +256,7 @@ class LaneServer implements Server {
     const codecs = this.#codecs;
     const { policy, streams, workers, profile, frameSize, halfDuplex, coalesceMs } = this.#options;
     return {
+      server: this,
       commands: this.#commands,
       pool: this.#pool,
       cache: this.#cache,
@@ -258,8 +274,13 @@ class LaneServer implements Server {
       halfDuplex,
       coalesceMs,
       report: this.#report,
-      closed: (session) => this.#sessions.remove(session),
+      closed: (session, reason) => this.#sessions.remove(session, reason),
     };
+  }
+
+  #laneLost(lane: number, error: Error): void {
+    this.#report(error, { lane });
+    if (laneLost.hasSubscribers) laneLost.publish({ server: this, lane, error });
   }
 
   /** Makes a session of a connection: of a socket's, or of any other transport. */
@@ -298,7 +319,12 @@ function limitsOf({ limits }: CheckedOptions): Limits {
   return { ...DEFAULT_LIMITS, ...given(limits) } as Limits;
 }
 
-function openLanes(options: CheckedOptions, commands: CommandTable, report: Report): LanePool {
+function openLanes(
+  options: CheckedOptions,
+  commands: CommandTable,
+  report: Report,
+  onLost: (lane: number, error: Error) => void,
+): LanePool {
   const { workers, codecs, coalesceMs, cacheLevel, cacheBytes } = options;
   const { contextMemory, streamIdleTimeout, streamLifetime, laneTimeout, resourceLimits } = options;
   return new LanePool({
@@ -313,7 +339,7 @@ function openLanes(options: CheckedOptions, commands: CommandTable, report: Repo
     streamLifetime,
     laneTimeout,
     resourceLimits,
-    onLost: (lane, error) => report(error, { lane }),
+    onLost,
     onError: (error) => report(error, {}),
   });
 }

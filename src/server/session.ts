@@ -14,10 +14,11 @@ import type { ConnectionFlow, RequestFlow } from '../reactor/flow.ts';
 import { FlushQueue } from '../reactor/flush-queue.ts';
 import { IdTable } from '../reactor/id-table.ts';
 import type { Ticket } from '../reactor/incoming.ts';
+import { requestIdOf } from '../reactor/request.ts';
 import { ServerReactor } from '../reactor/server.ts';
 import type { ServerAction } from '../reactor/server-action.ts';
 import { ProtocolError } from '../wire/errors.ts';
-import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType } from '../wire/frame.ts';
+import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType, HEADER_SIZE } from '../wire/frame.ts';
 import {
   EXTENSIONS,
   encodeFailure,
@@ -28,14 +29,17 @@ import {
 } from '../wire/payloads.ts';
 import type { Admission } from './authorize.ts';
 import { ConnectionCaller } from './caller.ts';
+import { type RequestEnded, requestEnded } from './channels.ts';
 import type { CommandTable } from './commands.ts';
 import { Dispatch } from './dispatch.ts';
 import { InputBounds, type InputSource } from './input-bounds.ts';
 import { Negotiation, type Offer } from './negotiation.ts';
 import type { ServedRequest } from './request.ts';
+import type { Server } from './server.ts';
 
 /** What all sessions of one server share. */
 export interface SessionContext extends Offer {
+  readonly server: Server;
   readonly commands: CommandTable;
   readonly pool: LanePool;
   readonly cache: ResponseCache;
@@ -44,7 +48,7 @@ export interface SessionContext extends Offer {
   readonly coalesceMs: number;
   /** Something of ours went wrong while serving `command`, or the peer broke the protocol. */
   readonly report: (error: unknown, about: { command?: string; remote?: string; lane?: number }) => void;
-  readonly closed: (session: Session) => void;
+  readonly closed: (session: Session, reason: Error | undefined) => void;
 }
 
 /** How soon after the first probe of a peer that has ended its side the second one follows, and how late the last one. */
@@ -60,6 +64,10 @@ interface Leaving {
   readonly lingers: number | undefined;
 }
 
+/** What a request has come to, as {@link RequestEnded} has it. */
+type RequestOutcome = Omit<RequestEnded, 'server' | 'connectionId' | 'remote' | 'requestId' | 'principal'>;
+
+const NEVER_RUN = { profile: 'plain', bytes: 0, wireBytes: 0, queuedMs: 0, workMs: 0 };
 const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled' };
 const UNENCODED: Failure = {
   code: 'internal',
@@ -88,6 +96,8 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   #inputEnded = false;
   #nextProbe: ReturnType<typeof setTimeout> | undefined;
   #sendFailure: (() => void) | undefined;
+  /** Responses of main-thread handlers that no stream has encoded. */
+  readonly plain = { frames: 0, bytesIn: 0, bytesOut: 0 };
   readonly #admission: Admission | undefined;
   #admitted: boolean;
   #caller: ConnectionCaller;
@@ -195,7 +205,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#credits.close();
     this.flow.output.wake();
     if (reason !== undefined) this.shared.report(reason, { remote: this.connection.remote });
-    this.shared.closed(this);
+    this.shared.closed(this, reason);
   }
 
   /** Accepts no new requests; closes when those in flight are done (protocol C5). */
@@ -280,7 +290,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     switch (action.kind) {
       case 'run':
         this.#highestId = action.command.requestId;
-        if (this.#draining) return this.refuse(this.#highestId, SHUTTING_DOWN);
+        if (this.#draining) return this.refuse(this.#highestId, SHUTTING_DOWN, action.command.command);
         return this.#dispatch.run(action.command);
       case 'data':
         return this.#takeData(action.requestId, action.bytes, action.last);
@@ -394,10 +404,32 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.connection.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.application, payload);
   }
 
-  /** Answers with an application error without running anything. */
-  refuse(requestId: number, failure: Failure): void {
+  /** Response bytes go out on the plain stream. */
+  passedPlain(bytes: number): void {
+    this.plain.frames++;
+    this.plain.bytesIn += bytes;
+    this.plain.bytesOut += HEADER_SIZE + bytes;
+  }
+
+  /** Answers with an application error without running anything, for `command` where it is the first that is heard of it. */
+  refuse(requestId: number, failure: Failure, command?: string): void {
+    const { commands } = this.shared;
+    if (command !== undefined) {
+      const figures = commands.get(command)?.figures ?? commands.unknown;
+      figures.refused(failure.code);
+      if (requestEnded.hasSubscribers)
+        this.tellEnded(this.nextSerial(), { ...NEVER_RUN, command: figures.command, code: failure.code });
+    }
     this.sendError(requestId, failure);
     this.#freeWhenHandedOver({ requestId, lingers: undefined });
+  }
+
+  /** For who subscribes to requests that are over. */
+  tellEnded(serial: number, outcome: RequestOutcome): void {
+    const { caller, shared } = this;
+    const { connectionId, remote, principal } = caller;
+    const requestId = requestIdOf(caller, serial);
+    requestEnded.publish({ server: shared.server, connectionId, remote, requestId, principal, ...outcome });
   }
 
   add(request: ServedRequest): void {
@@ -424,8 +456,8 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#reactor.linger(handlers, argumentBytes);
   }
 
-  onFrame(requestId: number, last: boolean, rawLength: number): void {
-    this.#requests.get(requestId)?.onFrame(last, rawLength);
+  onFrame(requestId: number, last: boolean, rawLength: number, wireLength: number): void {
+    this.#requests.get(requestId)?.onFrame(last, rawLength, wireLength);
   }
 
   onCallRecord(record: BatchReader): void {

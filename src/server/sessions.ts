@@ -4,12 +4,14 @@ import { within } from '../lanes/within.ts';
 import { MAX_TIMER_MS } from '../options/rules.ts';
 import type { Session } from './session.ts';
 import type { CpuOf, StreamRow } from './stats.ts';
+import type { ConnectionTotals, ProfileRow, Totals } from './totals.ts';
 
 /** Rows of closed connections that stats() still shows. */
 const PAST_STREAMS = 64;
 
 export class Sessions {
   readonly #keepAliveMs: number;
+  readonly #totals: Totals;
   /** Each with what will tell it to go when it is old. */
   readonly #open = new Map<Session, NodeJS.Timeout | undefined>();
   /** Rows of sessions that have ended, the newest last. */
@@ -18,8 +20,9 @@ export class Sessions {
   #onAllGone: () => void = () => undefined;
 
   /** `keepAliveMs`: how often peers that have said nothing are asked for a sign of life; 0: never. */
-  constructor(keepAliveMs: number) {
+  constructor(keepAliveMs: number, totals: Totals) {
     this.#keepAliveMs = keepAliveMs;
+    this.#totals = totals;
   }
 
   get count(): number {
@@ -30,16 +33,26 @@ export class Sessions {
   add(session: Session, maxAgeMs?: number): void {
     const retiring = maxAgeMs && setTimeout(() => session.retire(), spread(maxAgeMs)).unref();
     this.#open.set(session, retiring || undefined);
+    this.#totals.opened(session);
     if (this.#keepAliveMs > 0) this.#watch ??= setInterval(this.#check, this.#keepAliveMs).unref();
   }
 
-  /** The session has ended. */
-  remove(session: Session): void {
+  /** The session has ended, and why if it was not in an orderly way. */
+  remove(session: Session, reason: Error | undefined): void {
     clearTimeout(this.#open.get(session));
     this.#open.delete(session);
+    this.#totals.closed(session, reason);
     this.#pastStreams.push(...rowsOf(session, () => 0));
     this.#pastStreams = this.#pastStreams.slice(-PAST_STREAMS);
     if (this.#open.size === 0) this.#onAllGone();
+  }
+
+  connections(): ConnectionTotals {
+    return this.#totals.connections(this.#open.keys());
+  }
+
+  profiles(): ProfileRow[] {
+    return this.#totals.profiles(this.#open.keys());
   }
 
   streams(cpuOf: CpuOf): StreamRow[] {

@@ -1,0 +1,154 @@
+/** A server's log, by pino: what fails, and when it is asked for a line for every request. */
+
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { DestinationStream, Logger } from 'pino';
+import type { ErrorContext, RequestEnded, Server } from '../index.ts';
+import type { Settings } from './settings.ts';
+import { Sparing } from './sparing.ts';
+
+type LogStream = NodeJS.WritableStream & { readonly isTTY?: boolean };
+
+/** Bytes of lines that gather before they are written, and that are kept at most while nobody takes them. */
+const GATHERED = 4096;
+const MOST_KEPT = 16 << 20;
+const FLUSH_MS = 500;
+/** Never written, wherever a principal or an error has it. */
+const SECRETS = ['authorization', 'password', 'passphrase', 'secret', 'token', 'key', 'cookie'];
+const REDACT = {
+  paths: SECRETS.flatMap((name) => [`principal.${name}`, `err.${name}`]),
+  censor: '(not shown)',
+};
+
+const REQUEST = 'millrace:request:end';
+
+/** Whether these settings ask for a log. */
+export function wantsLog({ log, logFormat, accessLog }: Settings): boolean {
+  return log !== undefined || logFormat !== undefined || accessLog === true;
+}
+
+export class ServerLog {
+  readonly #logger: Logger;
+  readonly #destination: DestinationStream & { flushSync?(): void; end?(): void };
+  readonly #sparing: Sparing;
+  #server: Server | undefined;
+  #isVerbose = false;
+
+  private constructor(logger: Logger, destination: DestinationStream) {
+    this.#logger = logger;
+    this.#destination = destination;
+    this.#sparing = new Sparing((kind, leftOut) => logger.warn({ kind, leftOut }, 'left out'));
+  }
+
+  /** `stream`: where lines go. */
+  static async to(stream: LogStream, settings: Settings): Promise<ServerLog> {
+    const { pino } = await import('pino');
+    const isPretty = (settings.logFormat ?? (stream.isTTY ? 'pretty' : 'json')) === 'pretty';
+    const destination = isPretty ? await prettyStream(stream) : plainStream(stream, pino.destination);
+    const logger = pino(
+      { base: { pid: process.pid }, redact: REDACT, timestamp: pino.stdTimeFunctions.isoTime },
+      destination,
+    );
+    const log = new ServerLog(logger, destination);
+    log.update(settings);
+    return log;
+  }
+
+  /** Takes the level of these settings, and whether requests are logged. */
+  update({ log = 'info', accessLog = false, verbose = false }: Settings, server = this.#server): void {
+    this.#logger.level = log;
+    this.#isVerbose = verbose;
+    unsubscribe(REQUEST, this.#onRequest);
+    this.#server = server;
+    if (accessLog && server !== undefined) subscribe(REQUEST, this.#onRequest);
+  }
+
+  /** For the option `onError`. */
+  readonly onError = (error: Error, about: ErrorContext): void => {
+    const { command, lane, remote } = about;
+    if (command === undefined && lane === undefined && remote !== undefined) {
+      if (this.#sparing.allows('connection')) {
+        const line = { kind: 'connection', remote, error: error.message };
+        if (this.#isVerbose) this.#logger.warn(line, 'a connection has failed');
+        else this.#logger.debug(line, 'a connection has failed');
+      }
+      return;
+    }
+    const kind = command === undefined ? (lane === undefined ? 'server' : 'lane') : `command ${command}`;
+    if (this.#sparing.allows(kind)) this.#logger.error({ kind, ...about, err: error }, error.message);
+  };
+
+  /** What the server is about. */
+  tell(message: string, level: 'info' | 'warn' = 'info'): void {
+    this.#logger[level](message);
+  }
+
+  close(): void {
+    unsubscribe(REQUEST, this.#onRequest);
+    this.#sparing.flush();
+    try {
+      this.#destination.flushSync?.();
+    } catch {
+      // Nobody reads it any more.
+    }
+  }
+
+  readonly #onRequest = (message: unknown): void => {
+    const {
+      server,
+      requestId,
+      remote,
+      principal,
+      command,
+      code,
+      profile,
+      bytes,
+      wireBytes,
+      queuedMs,
+      workMs,
+    } = message as RequestEnded;
+    if (server !== this.#server) return;
+    // At the level of what was asked for: whoever wants errors alone, and these lines, gets both.
+    this.#logger[this.#logger.level as 'info']({
+      kind: 'request',
+      requestId,
+      remote,
+      principal,
+      command,
+      code,
+      profile,
+      bytes,
+      wireBytes,
+      ratio: wireBytes === 0 ? 0 : hundredths(bytes / wireBytes),
+      queuedMs: hundredths(queuedMs),
+      workMs: hundredths(workMs),
+    });
+  };
+}
+
+const hundredths = (value: number) => Math.round(value * 100) / 100;
+
+async function prettyStream(stream: LogStream): Promise<DestinationStream> {
+  const { default: pretty } = await import('pino-pretty');
+  return pretty({
+    destination: stream,
+    sync: true,
+    colorize: stream.isTTY === true,
+    ignore: 'pid',
+    translateTime: 'HH:MM:ss.l',
+  });
+}
+
+/** This process's own standard error is written by its descriptor, some lines at a time. */
+function plainStream(stream: LogStream, make: typeof import('pino').destination): DestinationStream {
+  if (stream !== process.stderr) return stream;
+  const file = make({
+    fd: 2,
+    sync: false,
+    minLength: GATHERED,
+    maxLength: MOST_KEPT,
+    periodicFlush: FLUSH_MS,
+  });
+  // Who does not read the log does not stop the server.
+  file.on('error', () => {});
+  return file;
+}
