@@ -11,6 +11,7 @@ import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 import { checkOptions } from './options/rules.ts';
 
+export type { CallTrace, ClientTracing } from './options/tracing.ts';
 export type { CircuitOptions, CircuitState } from './client/circuit.ts';
 export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
 export type { CommandData } from './client/data-pieces.ts';

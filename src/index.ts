@@ -21,6 +21,7 @@ export type {
   SchemaResult,
   StandardSchema,
 } from './options/schema.ts';
+export type { RequestTrace, ServerTracing, TracedRequest } from './options/tracing.ts';
 export {
   type CachedOutput,
   type CommandRequest,

@@ -55,6 +55,7 @@ export class Dispatch {
       hasData,
     );
     session.add(request);
+    if (session.shared.tracing !== undefined) request.traceBy(session.shared.tracing, asked.traceparent);
     if (asked.deadlineMs !== undefined) request.expireAfter(asked.deadlineMs);
     const sensitive = asked.sensitive || command?.sensitive === true;
     if (this.#admission === undefined) this.#validate(request, sensitive);

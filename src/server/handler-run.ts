@@ -11,6 +11,7 @@ import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '..
 import { encodeFailure, encodeProgress, encodeTextOutput, type Failure } from '../wire/payloads.ts';
 import type { CacheSplice } from './cache-splice.ts';
 import type { Run, ServedRequest } from './request.ts';
+import { traced } from './traced.ts';
 
 /** What a handler hears whose peer is gone. */
 const GONE: Failure = { code: 'cancelled', message: 'connection closed' };
@@ -54,7 +55,9 @@ export class HandlerRun implements Run, ResponseSink {
     if (this.#drainReason !== undefined) this.#handlerRequest.drain(this.#drainReason);
     request.workBegins();
     this.#pump = new ResponsePump(name, this, request.session.frameSize);
-    this.#pump.start(this.#handler, this.#handlerRequest);
+    const { trace } = request;
+    const handler = trace === undefined ? this.#handler : traced(this.#handler, trace);
+    this.#pump.start(handler, this.#handlerRequest);
   }
 
   push(bytes: Uint8Array, last: boolean): void {

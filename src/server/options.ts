@@ -28,6 +28,7 @@ import {
   string,
 } from '../options/rules.ts';
 import { serverTls } from '../options/tls.ts';
+import { type ServerTracing, serverTracing } from '../options/tracing.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import type { Authorize } from './authorize.ts';
@@ -105,6 +106,8 @@ export interface ServerOptions {
    * and one without is dropped. Only for a server that nobody but the proxy can reach: the header is believed. Default false.
    */
   proxyProtocol?: boolean;
+  /** Told of every request, to make a span of it; `millrace/otel` has one for OpenTelemetry. Default: none. */
+  tracing?: ServerTracing;
   /** Says who gets in; asked for every connection before anything is read from it, and for every command. */
   authorize?: Authorize;
   /** Milliseconds that `authorize` may take for an answer; after that it is no; default 10 000. */
@@ -177,6 +180,7 @@ const RULES: Rules<ServerOptions> = {
   maxConnectionAge: milliseconds,
   tls: serverTls,
   proxyProtocol: boolean,
+  tracing: serverTracing,
   authorize: callable,
   authorizeTimeout: milliseconds,
   onError: callable,

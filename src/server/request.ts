@@ -2,9 +2,10 @@
 
 import type { BatchReader } from '../../workers/batch.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
+import { quietly, type RequestTrace, type ServerTracing } from '../options/tracing.ts';
 import { type FlowOwner, RequestFlow } from '../reactor/flow.ts';
 import { requestIdOf } from '../reactor/request.ts';
-import type { Failure } from '../wire/payloads.ts';
+import { decodeUtf8, type Failure } from '../wire/payloads.ts';
 import { CacheSplice } from './cache-splice.ts';
 import { requestEnded } from './channels.ts';
 import type { Command } from './commands.ts';
@@ -77,6 +78,7 @@ export class ServedRequest implements FlowOwner {
   /** 0 while nobody wants to know. */
   readonly #receivedAtMs: number;
   #startedAtMs = 0;
+  #trace: RequestTrace | undefined;
 
   constructor(
     session: Session,
@@ -159,6 +161,22 @@ export class ServedRequest implements FlowOwner {
     this.end();
   }
 
+  /** Its part in a trace; undefined: it has none. */
+  get trace(): RequestTrace | undefined {
+    return this.#trace;
+  }
+
+  traceBy(tracing: ServerTracing, traceparent: Uint8Array | undefined): void {
+    const { requestId, command, session } = this;
+    const about = {
+      command: command.figures.command,
+      requestId,
+      remote: session.caller.remote,
+      traceparent: traceparent && decodeUtf8(traceparent),
+    };
+    this.#trace = quietly(() => tracing.request(about));
+  }
+
   /** Bytes of its response are with the writer, or about to be. */
   passed(bytes: number, wireBytes: number): void {
     this.#bytes += bytes;
@@ -231,7 +249,13 @@ export class ServedRequest implements FlowOwner {
     this.flow.close();
     this.command.figures.ended(this.#code, this.#bytes, this.#wireBytes);
     if (this.#receivedAtMs > 0) this.#tell();
+    if (this.#trace !== undefined) this.#endTrace(this.#trace);
     this.session.finished(this, lingers ? this.argumentBytes : undefined);
+  }
+
+  #endTrace(trace: RequestTrace): void {
+    const outcome = { code: this.#code, bytes: this.#bytes, wireBytes: this.#wireBytes };
+    quietly(() => trace.end(outcome));
   }
 
   #tell(): void {

@@ -257,6 +257,7 @@ class LaneServer implements Server {
     const { policy, streams, workers, profile, frameSize, halfDuplex, coalesceMs } = this.#options;
     return {
       server: this,
+      tracing: this.#options.tracing,
       commands: this.#commands,
       pool: this.#pool,
       cache: this.#cache,

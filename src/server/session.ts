@@ -10,6 +10,7 @@ import { LaneDecoders } from '../lanes/decoders.ts';
 import type { StreamEvents } from '../lanes/lane-stream.ts';
 import type { LanePool } from '../lanes/pool.ts';
 import { Router } from '../lanes/router.ts';
+import type { ServerTracing } from '../options/tracing.ts';
 import type { ConnectionFlow, RequestFlow } from '../reactor/flow.ts';
 import { FlushQueue } from '../reactor/flush-queue.ts';
 import { IdTable } from '../reactor/id-table.ts';
@@ -40,6 +41,8 @@ import type { Server } from './server.ts';
 /** What all sessions of one server share. */
 export interface SessionContext extends Offer {
   readonly server: Server;
+  /** Told of every request; undefined: nobody is. */
+  readonly tracing: ServerTracing | undefined;
   readonly commands: CommandTable;
   readonly pool: LanePool;
   readonly cache: ResponseCache;
@@ -91,6 +94,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   #leaving: Leaving[] = [];
   #highestId = 0;
   #draining = false;
+  #isOld = false;
   /** Nothing is read any more. */
   #stopped = false;
   #inputEnded = false;
@@ -221,6 +225,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
 
   /** It is old: a peer that understands it is told to make another connection (protocol C5). */
   retire(): void {
+    this.#isOld = true;
     if (this.#negotiation.speaks('goaway')) this.drain('the connection is old');
   }
 
@@ -339,6 +344,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     const windows = this.#limitData();
     const ours = this.#ourSettings(windows);
     this.connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(ours));
+    if (this.#isOld) this.retire();
   }
 
   /** Windows for command data (protocol C4). Half duplex there are none: credit would go out when all has come (protocol A6). */
