@@ -11,7 +11,6 @@ import { portableCodecs } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 import { checkOptions } from './options/rules.ts';
 
-export type { CallTrace, ClientTracing } from './options/tracing.ts';
 export type { CircuitOptions, CircuitState } from './client/circuit.ts';
 export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
 export type { CommandData } from './client/data-pieces.ts';
@@ -30,6 +29,7 @@ export type * from './client/typed.ts';
 export type { CloseOptions } from './connection/grace.ts';
 export type { ReceivedStream } from './connection/local-decoders.ts';
 export type { Transport } from './connection/transport.ts';
+export type { CallTrace, ClientTracing } from './options/tracing.ts';
 export { type MemoryPairOptions, memoryPair } from './transport/memory.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
 export {

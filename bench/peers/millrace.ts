@@ -9,6 +9,7 @@ import {
   type PolicyName,
 } from '../../src/index.ts';
 import { noteOf, type Payloads } from '../payloads.ts';
+import { watch } from '../watched.ts';
 import type { Peer } from './peer.ts';
 
 const indexOf = (request: CommandRequest) => Number(request.text('i'));
@@ -18,7 +19,7 @@ export const millracePeer: Peer = {
   describe: 'zstd level 3, one lane and one stream per core, handler on the main thread',
   async serve(
     payloads,
-    { workers, level, tuning, profile, policy, streams, handler = 'main', cached: fromCache },
+    { workers, level, tuning, profile, policy, streams, handler = 'main', cached: fromCache, watched },
   ) {
     const server = createServer({
       ...(workers !== undefined && { workers }),
@@ -31,6 +32,7 @@ export const millracePeer: Peer = {
       commands: { get: handler === 'worker' ? inLanes(payloads) : onMainThread(payloads, fromCache) },
       onError: (error, about) => process.stderr.write(`millrace server: ${about.command ?? ''} ${error}\n`),
     });
+    const unwatch = watched && (await watch(server, watched));
     const address = await server.listen({ host: '127.0.0.1', port: 0 });
     if (!('port' in address)) throw new Error('not listening on TCP');
     return {
@@ -39,7 +41,10 @@ export const millracePeer: Peer = {
         const { lanes } = await server.stats();
         return lanes.reduce((sum, { frames }) => sum + frames, 0);
       },
-      close: () => server.close(0),
+      close: () => {
+        unwatch?.();
+        return server.close(0);
+      },
     };
   },
   async connect(port, { profile }) {

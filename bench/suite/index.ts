@@ -6,6 +6,7 @@ import { latency } from './latency.ts';
 import { limit } from './limit.ts';
 import { links } from './links.ts';
 import { memory } from './memory.ts';
+import { ops } from './ops.ts';
 import { peers } from './peers.ts';
 import { scaling } from './scaling.ts';
 import { tree } from './tree.ts';
@@ -20,4 +21,5 @@ export const BENCHES: readonly Bench[] = [
   latency,
   tree,
   links,
+  ops,
 ];

@@ -39,11 +39,18 @@ export class ServerLog {
     this.#sparing = new Sparing((kind, leftOut) => logger.warn({ kind, leftOut }, 'left out'));
   }
 
-  /** `stream`: where lines go. */
-  static async to(stream: LogStream, settings: Settings): Promise<ServerLog> {
+  /** `where`: lines go, a stream or a descriptor. */
+  static async to(where: LogStream | number, settings: Settings): Promise<ServerLog> {
     const { pino } = await import('pino');
-    const isPretty = (settings.logFormat ?? (stream.isTTY ? 'pretty' : 'json')) === 'pretty';
-    const destination = isPretty ? await prettyStream(stream) : plainStream(stream, pino.destination);
+    const fd = where === process.stderr ? 2 : where;
+    const stream = typeof where === 'number' ? undefined : where;
+    const isPretty = (settings.logFormat ?? (stream?.isTTY ? 'pretty' : 'json')) === 'pretty';
+    const destination =
+      isPretty && stream !== undefined
+        ? await prettyStream(stream)
+        : typeof fd === 'number'
+          ? fileOf(fd, pino.destination)
+          : fd;
     const logger = pino(
       { base: { pid: process.pid }, redact: REDACT, timestamp: pino.stdTimeFunctions.isoTime },
       destination,
@@ -138,16 +145,9 @@ async function prettyStream(stream: LogStream): Promise<DestinationStream> {
   });
 }
 
-/** This process's own standard error is written by its descriptor, some lines at a time. */
-function plainStream(stream: LogStream, make: typeof import('pino').destination): DestinationStream {
-  if (stream !== process.stderr) return stream;
-  const file = make({
-    fd: 2,
-    sync: false,
-    minLength: GATHERED,
-    maxLength: MOST_KEPT,
-    periodicFlush: FLUSH_MS,
-  });
+/** Written some lines at a time. */
+function fileOf(fd: number, make: typeof import('pino').destination): DestinationStream {
+  const file = make({ fd, sync: false, minLength: GATHERED, maxLength: MOST_KEPT, periodicFlush: FLUSH_MS });
   // Who does not read the log does not stop the server.
   file.on('error', () => {});
   return file;
