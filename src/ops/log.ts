@@ -3,20 +3,19 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { DestinationStream, Logger } from 'pino';
 import type { ErrorContext, RequestEnded, Server } from '../index.ts';
+import { HIDDEN, RequestLines, SECRETS } from './request-line.ts';
 import type { Settings } from './settings.ts';
 import { Sparing } from './sparing.ts';
 
 type LogStream = NodeJS.WritableStream & { readonly isTTY?: boolean };
 
 /** Bytes of lines that gather before they are written, and that are kept at most while nobody takes them. */
-const GATHERED = 4096;
+const GATHERED = 15_000;
 const MOST_KEPT = 16 << 20;
 const FLUSH_MS = 500;
-/** Never written, wherever a principal or an error has it. */
-const SECRETS = ['authorization', 'password', 'passphrase', 'secret', 'token', 'key', 'cookie'];
 const REDACT = {
-  paths: SECRETS.flatMap((name) => [`principal.${name}`, `err.${name}`]),
-  censor: '(not shown)',
+  paths: SECRETS.map((name) => `err.${name}`),
+  censor: HIDDEN,
 };
 
 const REQUEST = 'millrace:request:end';
@@ -30,6 +29,7 @@ export class ServerLog {
   readonly #logger: Logger;
   readonly #destination: DestinationStream & { flushSync?(): void; end?(): void };
   readonly #sparing: Sparing;
+  readonly #lines = new RequestLines();
   #server: Server | undefined;
   #isVerbose = false;
 
@@ -99,40 +99,12 @@ export class ServerLog {
     }
   }
 
+  /** Whatever the level: whoever wants errors alone, and these lines, gets both. */
   readonly #onRequest = (message: unknown): void => {
-    const {
-      server,
-      requestId,
-      remote,
-      principal,
-      command,
-      code,
-      profile,
-      bytes,
-      wireBytes,
-      queuedMs,
-      workMs,
-    } = message as RequestEnded;
-    if (server !== this.#server) return;
-    // At the level of what was asked for: whoever wants errors alone, and these lines, gets both.
-    this.#logger[this.#logger.level as 'info']({
-      kind: 'request',
-      requestId,
-      remote,
-      principal,
-      command,
-      code,
-      profile,
-      bytes,
-      wireBytes,
-      ratio: wireBytes === 0 ? 0 : hundredths(bytes / wireBytes),
-      queuedMs: hundredths(queuedMs),
-      workMs: hundredths(workMs),
-    });
+    const request = message as RequestEnded;
+    if (request.server === this.#server) this.#destination.write(this.#lines.of(request));
   };
 }
-
-const hundredths = (value: number) => Math.round(value * 100) / 100;
 
 async function prettyStream(stream: LogStream): Promise<DestinationStream> {
   const { default: pretty } = await import('pino-pretty');
