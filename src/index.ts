@@ -14,6 +14,7 @@ export type { RecordFigures, RecordOptions as CaptureOptions } from './capture/r
 export * from './client.ts';
 export type { StreamFigures } from './lanes/figures.ts';
 export type { Policy, PolicyName, RouteQuery, StreamView } from './lanes/policy.ts';
+export type { QuarantineOptions, QuarantineRow, Suspect } from './lanes/quarantine.ts';
 export type {
   SchemaInput,
   SchemaIssue,

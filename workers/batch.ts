@@ -12,7 +12,7 @@
 
 /** What a record asks for. Main thread → lane up to 31, lane → main thread from 32. */
 export const Op = {
-  /** Payload: JSON {@link EncoderSetup}. Slot gets an encoder. */
+  /** Payload: JSON {@link EncoderSetup}. Slot gets an encoder, in place of the one that it may have: the stream begins afresh. */
   openEncoder: 1,
   /** Payload is encoded on the slot and comes back as `frame`. */
   encode: 2,
@@ -26,7 +26,7 @@ export const Op = {
   decode: 6,
   /**
    * Runs a handler whose output is encoded on the slot. Type: the handler's index; flags: {@link CallFlag}; extra:
-   * the first grant; payload: {@link packPieces} of command, {@link packSerial}, name, value, name, value … and perhaps
+   * the first grant; payload: {@link packPieces} of command, {@link packIdentity}, name, value, name, value … and perhaps
    * the input, by node:v8
    */
   call: 7,
@@ -143,6 +143,12 @@ export interface EncoderSetup {
   level?: number;
   windowLog?: number;
   tuning?: 'records';
+  /** ID of the dictionary, one of the lane's. */
+  dictionary?: string;
+  /** No context of its own: one encoder does for all slots that want the same. */
+  contextFree?: boolean;
+  /** Number of the encoder as what may end the thread (trace.ts). */
+  suspect: number;
 }
 
 /** Payload of `openDecoder`. */
@@ -152,6 +158,8 @@ export interface DecoderSetup {
   maxDecodedSize: number;
   maxDecodedRatio: number;
   maxWindowSize: number;
+  /** Number of the decoder as what may end the thread (trace.ts). */
+  suspect: number;
 }
 
 /** What crosses the MessagePort, in either direction. */
@@ -342,15 +350,27 @@ export function unpackPieces(packed: Uint8Array): Uint8Array[] {
   return pieces;
 }
 
-/** A request's number within its connection, 0 … 2^53. */
-export function packSerial(serial: number): Uint8Array {
-  const packed = new Uint8Array(8);
-  new DataView(packed.buffer).setFloat64(0, serial);
+/** What tells a call from others. */
+export interface CallIdentity {
+  /** The request's number within its connection, 0 … 2^53. */
+  readonly serial: number;
+  /** The call's mark on its lane, and its command's number as what may end the thread (trace.ts). */
+  readonly mark: number;
+  readonly suspect: number;
+}
+
+export function packIdentity({ serial, mark, suspect }: CallIdentity): Uint8Array {
+  const packed = new Uint8Array(16);
+  const view = new DataView(packed.buffer);
+  view.setFloat64(0, serial);
+  view.setUint32(8, mark);
+  view.setUint32(12, suspect);
   return packed;
 }
 
-export function unpackSerial(packed: Uint8Array): number {
-  return new DataView(packed.buffer, packed.byteOffset, packed.byteLength).getFloat64(0);
+export function unpackIdentity(packed: Uint8Array): CallIdentity {
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+  return { serial: view.getFloat64(0), mark: view.getUint32(8), suspect: view.getUint32(12) };
 }
 
 const utf8 = new TextEncoder();

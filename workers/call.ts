@@ -24,8 +24,8 @@ import {
   LookupAnswer,
   Op,
   packPieces,
+  unpackIdentity,
   unpackPieces,
-  unpackSerial,
 } from './batch.ts';
 import type { LaneEncoders } from './lane-encoders.ts';
 import type { LaneOutput } from './lane-output.ts';
@@ -53,6 +53,10 @@ const GONE: Failure = { code: 'cancelled', message: 'connection closed' };
 export class Call implements ResponseSink {
   readonly slot: number;
   readonly requestId: number;
+  /** By which the main thread sees that its handler has begun. */
+  readonly mark: number;
+  /** Whose code it runs. */
+  readonly suspect: number;
   readonly pump: ResponsePump;
   readonly request: HandlerRequest;
   readonly data: DataQueue | undefined;
@@ -87,7 +91,10 @@ export class Call implements ResponseSink {
     this.slot = record.slot;
     this.requestId = record.requestId;
     this.#grant = record.extra;
-    const [command, serial, ...rest] = unpackPieces(record.payload);
+    const [command, identity, ...rest] = unpackPieces(record.payload);
+    const { serial, mark, suspect } = unpackIdentity(identity);
+    this.mark = mark;
+    this.suspect = suspect;
     const args = new Map<string, Uint8Array>();
     for (let i = 0; i + 1 < rest.length; i += 2) args.set(decodeUtf8(rest[i]), rest[i + 1]);
     this.#sendsProgress = (record.flags & CallFlag.progress) !== 0;
@@ -98,7 +105,7 @@ export class Call implements ResponseSink {
       args,
       this.data ?? NO_DATA,
       caller,
-      unpackSerial(serial),
+      serial,
       (error) => this.report(error),
     );
     // An odd piece: what the command's schema has made of the arguments.

@@ -10,6 +10,7 @@ import { Call, type CallOwner } from './call.ts';
 import { LaneCaller } from './lane-caller.ts';
 import type { LaneEncoders } from './lane-encoders.ts';
 import type { LaneOutput } from './lane-output.ts';
+import type { TraceWriter } from './trace-writer.ts';
 
 /** Where the code of a command that runs in lanes is. */
 export interface HandlerModule {
@@ -40,6 +41,7 @@ export class Calls implements CallOwner {
   readonly #loading: (Promise<Handler | Record<string, Handler>> | undefined)[] = [];
   readonly #encoders: LaneEncoders;
   readonly #output: LaneOutput;
+  readonly #trace: TraceWriter;
   /** Calls by slot and request ID whose response is not over. */
   readonly #running = new Map<number, IdTable<Call>>();
   /** Calls by slot whose response is over and whose code is not. */
@@ -50,7 +52,14 @@ export class Calls implements CallOwner {
   readonly compress: CallsOptions['compress'];
   readonly flushes: FlushQueue;
 
-  constructor(handlers: HandlerModule[], encoders: LaneEncoders, output: LaneOutput, options: CallsOptions) {
+  constructor(
+    handlers: HandlerModule[],
+    encoders: LaneEncoders,
+    output: LaneOutput,
+    trace: TraceWriter,
+    options: CallsOptions,
+  ) {
+    this.#trace = trace;
     this.#handlers = handlers;
     this.#encoders = encoders;
     this.#output = output;
@@ -63,7 +72,7 @@ export class Calls implements CallOwner {
   async load(): Promise<string> {
     for (const [index, { commands }] of this.#handlers.entries()) {
       try {
-        await this.#loadOnce(index);
+        await this.#loadOnce(index, 0);
       } catch (error) {
         return `command '${commands[0]}' cannot run: ${asError(error).message}`;
       }
@@ -86,6 +95,10 @@ export class Calls implements CallOwner {
       if (record.op === Op.callCancel) this.#answerCancel(record);
       return;
     }
+    this.#trace.run(call.suspect, () => this.#deal(call, record));
+  }
+
+  #deal(call: Call, record: BatchReader): void {
     switch (record.op) {
       case Op.callData:
         return call.data?.push(record.payload.slice(), (record.flags & 1) !== 0);
@@ -147,7 +160,7 @@ export class Calls implements CallOwner {
     const loaded = this.#loaded[index];
     if (loaded !== undefined) this.#run(call, loaded);
     else {
-      this.#loadOnce(index).then(
+      this.#loadOnce(index, call.suspect).then(
         (handler) => this.#run(call, handler),
         (error) =>
           call.pump.start(() => {
@@ -157,15 +170,18 @@ export class Calls implements CallOwner {
     }
   }
 
-  #loadOnce(index: number): Promise<Handler | Record<string, Handler>> {
-    this.#loading[index] ??= this.#load(index);
+  /** `suspect`: for whose call. */
+  #loadOnce(index: number, suspect: number): Promise<Handler | Record<string, Handler>> {
+    this.#loading[index] ??= this.#trace.load(suspect, () => this.#load(index));
     return this.#loading[index];
   }
 
   #run(call: Call, loaded: Handler | Record<string, Handler>): void {
     const { request, pump } = call;
+    if (!call.over) this.#trace.begin(call.mark);
     // What a module exports is its user's: even to look at it may throw.
-    pump.start(typeof loaded === 'function' ? loaded : (asked) => loaded[asked.command](asked), request);
+    const handler: Handler = typeof loaded === 'function' ? loaded : (asked) => loaded[asked.command](asked);
+    this.#trace.run(call.suspect, () => pump.start(handler, request));
   }
 
   async #load(index: number): Promise<Handler | Record<string, Handler>> {

@@ -8,10 +8,13 @@ import { encodeStreamSettings, encodeUtf8 } from '../src/wire/payloads.ts';
 import { errorText } from '../src/wire/thrown.ts';
 import { type BatchWriter, type EncoderSetup, FrameFlag, Op, packPieces } from './batch.ts';
 import type { LaneOutput } from './lane-output.ts';
+import type { TraceWriter } from './trace-writer.ts';
 
 interface EncoderSlot {
   readonly streamId: number;
   readonly profile: string;
+  /** Its context is none, and other slots' as well. */
+  readonly contextFree: boolean;
   /** Undefined for `identity`. */
   context: Context | undefined;
   readonly makeContext: () => Context | undefined;
@@ -22,6 +25,8 @@ interface EncoderSlot {
   begun: boolean;
   /** The stream is to end with the next response that ends on it. */
   renew: boolean;
+  /** Number of the encoder as what may end the thread. */
+  readonly suspect: number;
   seconds: number;
 }
 
@@ -36,18 +41,26 @@ const NOTHING = new Uint8Array(0);
 export class LaneEncoders {
   readonly #codecs: CodecRegistry;
   readonly #output: LaneOutput;
+  readonly #trace: TraceWriter;
   readonly #slots = new Map<number, EncoderSlot>();
+  /** Encoders without a context, by codec and options. */
+  readonly #shared = new Map<string, Context>();
 
-  constructor(codecs: CodecRegistry, output: LaneOutput) {
+  constructor(codecs: CodecRegistry, output: LaneOutput, trace: TraceWriter) {
+    this.#trace = trace;
     this.#codecs = codecs;
     this.#output = output;
   }
 
   open(slot: number, setup: EncoderSetup): void {
-    const { streamId, profile, frameSize, perRequest, level, windowLog, tuning } = setup;
+    const { streamId, profile, frameSize, perRequest, suspect, contextFree = false } = setup;
+    const { level, windowLog, tuning, dictionary } = setup;
     const codec = profile === 'identity' ? undefined : this.#codecs.get(profile);
-    const asked = { level, windowLog, tuning };
-    const makeContext = () => this.#makeContext(slot, codec, asked);
+    const asked = { level, windowLog, tuning, dictionary, contextFree };
+    const make = () => this.#trace.during(suspect, () => this.#makeContext(slot, codec, asked));
+    const makeContext = contextFree ? () => this.#sharedContext(codec, asked, make) : make;
+    const before = this.#slots.get(slot);
+    if (before !== undefined) freeContext(before);
     this.#slots.set(slot, {
       streamId,
       profile,
@@ -55,11 +68,31 @@ export class LaneEncoders {
       perRequest,
       context: makeContext(),
       makeContext,
-      failed: new Set(),
+      contextFree,
+      failed: before?.failed ?? new Set(),
       begun: false,
       renew: false,
-      seconds: 0,
+      suspect,
+      seconds: before?.seconds ?? 0,
     });
+  }
+
+  /**
+   * One encoder for all slots that want the same. Only of a codec that says it keeps nothing: what another kept would go from
+   * one connection to the next.
+   */
+  #sharedContext(
+    codec: Codec | undefined,
+    asked: EncoderOptions,
+    make: () => Context | undefined,
+  ): Context | undefined {
+    if (!codec?.contextFree) return undefined;
+    const key = JSON.stringify([codec.profile, asked]);
+    const known = this.#shared.get(key);
+    if (known !== undefined) return known;
+    const context = make();
+    if (context !== undefined) this.#shared.set(key, context);
+    return context;
   }
 
   /** A codec may be its user's: where it makes no encoder, responses go out as they are. */
@@ -138,10 +171,16 @@ export class LaneEncoders {
       const room = checkedBound(encoder, payload.length) + FINISH_BOUND;
       writer = this.#output.room(HEADER_SIZE + room);
       const started = performance.now();
-      length = checkedLength(encoder.encode(payload, writer.bytes, writer.end + HEADER_SIZE), room);
+      const { bytes, end } = writer;
+      const encoded = this.#trace.during(slot.suspect, () =>
+        encoder.encode(payload, bytes, end + HEADER_SIZE),
+      );
+      length = checkedLength(encoded, room);
       slot.seconds += (performance.now() - started) / 1000;
     } catch (error) {
       slot.begun = false;
+      // A shared one is broken for all: the next slot that wants one gets another.
+      for (const [key, shared] of this.#shared) if (shared.encoder === encoder) this.#shared.delete(key);
       this.#beginAfresh(slot);
       throw error;
     }
@@ -177,7 +216,8 @@ export class LaneEncoders {
 
   /** Frees the slot's context. */
   close(slotId: number): void {
-    closeQuietly(this.#slots.get(slotId)?.context?.encoder);
+    const slot = this.#slots.get(slotId);
+    if (slot !== undefined) freeContext(slot);
     this.#slots.delete(slotId);
   }
 
@@ -233,9 +273,13 @@ export class LaneEncoders {
   /** The stream has ended, or its encoder has failed: a new context, before the old one's memory could be missed. */
   #beginAfresh(slot: EncoderSlot): void {
     slot.renew = false;
-    closeQuietly(slot.context?.encoder);
+    freeContext(slot);
     slot.context = slot.makeContext();
   }
+}
+
+function freeContext({ context, contextFree }: EncoderSlot): void {
+  if (!contextFree) closeQuietly(context?.encoder);
 }
 
 /** The server's level and window are meant for one profile; where they are out of another's range it takes its own. */

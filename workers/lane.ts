@@ -15,8 +15,9 @@ import {
   type Decoder,
   type DecoderLimits,
 } from '../src/encoding/codec.ts';
+import type { Dictionary } from '../src/encoding/dictionary.ts';
 import { foreign } from '../src/encoding/foreign.ts';
-import { nativeCodecs } from '../src/encoding/native.ts';
+import { nativeCodecs, nativeZstdDict } from '../src/encoding/native.ts';
 import { CodecRegistry } from '../src/encoding/registry.ts';
 import { compressWhole } from '../src/encoding/whole.ts';
 import { decodeUtf8 } from '../src/wire/payloads.ts';
@@ -25,6 +26,8 @@ import { BatchReader, type DecoderSetup, type LaneMessage, Op, packPieces } from
 import { Calls, type HandlerModule } from './calls.ts';
 import { LaneEncoders } from './lane-encoders.ts';
 import { LaneOutput } from './lane-output.ts';
+import { Trace } from './trace.ts';
+import { TraceWriter } from './trace-writer.ts';
 
 /** What the pool task is started with. */
 export interface LaneTask {
@@ -37,12 +40,23 @@ export interface LaneTask {
   codecs: Pick<CodecModule, 'url' | 'export'>[];
   /** Milliseconds for which a call's output may wait for more of it; 0: until the end of the tick. */
   coalesceMs: number;
+  /** Dictionaries that encoders and decoders may name. */
+  dictionaries: readonly Dictionary[];
+  /** Memory of the lane's {@link Trace}. */
+  trace: SharedArrayBuffer;
 }
 
 const NOTHING = new Uint8Array(0);
 const codecs = new CodecRegistry(nativeCodecs());
 const wholeCodec = codecs.get('zstd-8mb') as Codec;
 const utf8 = new TextEncoder();
+
+interface DecoderSlot {
+  readonly decoder: Decoder;
+  readonly limits: DecoderLimits;
+  readonly suspect: number;
+  seconds: number;
+}
 
 export class LaneThread {
   readonly #port: MessagePort;
@@ -52,14 +66,16 @@ export class LaneThread {
   readonly #encoders: LaneEncoders;
   /** Slots to be closed once the code of their calls has ended. */
   readonly #closing = new Set<number>();
-  readonly #decoders = new Map<number, { decoder: Decoder; limits: DecoderLimits; seconds: number }>();
+  readonly #decoders = new Map<number, DecoderSlot>();
+  readonly #trace: TraceWriter;
 
   constructor(task: LaneTask) {
     this.#port = task.port;
     this.#output = new LaneOutput(task.port);
     this.#cacheLevel = task.cacheLevel;
-    this.#encoders = new LaneEncoders(codecs, this.#output);
-    this.#calls = new Calls(task.handlers, this.#encoders, this.#output, {
+    this.#trace = new TraceWriter(new Trace(task.trace), () => this.#output.flush());
+    this.#encoders = new LaneEncoders(codecs, this.#output, this.#trace);
+    this.#calls = new Calls(task.handlers, this.#encoders, this.#output, this.#trace, {
       coalesceMs: task.coalesceMs,
       compress: (bytes) => this.#compress(bytes),
       slotFree: (slot) => this.#slotFree(slot),
@@ -130,7 +146,9 @@ export class LaneThread {
     const limits: DecoderLimits = setup;
     const codec = codecs.get(setup.profile);
     if (codec === undefined) return;
-    this.#decoders.set(slot, { decoder: decoderOf(codec, limits, setup.settings), limits, seconds: 0 });
+    const { suspect } = setup;
+    const decoder = this.#trace.during(suspect, () => decoderOf(codec, limits, setup.settings));
+    this.#decoders.set(slot, { decoder, limits, suspect, seconds: 0 });
   }
 
   #decode(slot: number, requestId: number, payload: Uint8Array): void {
@@ -138,7 +156,8 @@ export class LaneThread {
     try {
       if (entry === undefined) throw new Error('no decoder');
       const started = performance.now();
-      const decoded = checkedDecode(entry.decoder, payload, entry.limits);
+      const { decoder, limits, suspect } = entry;
+      const decoded = this.#trace.during(suspect, () => checkedDecode(decoder, payload, limits));
       entry.seconds += (performance.now() - started) / 1000;
       this.#output.add(Op.decoded, slot, requestId, 0, decoded);
     } catch (error) {
@@ -181,6 +200,7 @@ export class LaneThread {
     for (const slot of [...this.#encoders.slots, ...this.#decoders.keys()]) this.#close(slot);
     this.#output.flush();
     this.#port.close();
+    this.#trace.close();
     resolve();
   }
 }
@@ -217,6 +237,8 @@ function decoderOf(codec: Codec, limits: DecoderLimits, settings: readonly numbe
 /** The pool task. */
 export default async function lane(task: LaneTask): Promise<void> {
   await Promise.all(task.codecs.map(register));
+  if (task.dictionaries.length > 0)
+    codecs.register(nativeZstdDict(new Map(task.dictionaries.map((each) => [each.id, each]))));
   await new LaneThread(task).run();
 }
 

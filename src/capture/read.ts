@@ -1,8 +1,8 @@
 /** Reads capture files (format.ts), and believes nothing that is in them. */
 
-import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { z } from 'zod';
+import { streamRegularFile } from '../options/regular-file.ts';
 import { CAPTURE_VERSION, type CaptureRecord } from './format.ts';
 
 const count = z.number().min(0);
@@ -41,7 +41,7 @@ export async function* readCapture(path: string): AsyncGenerator<CapturedRespons
   const responses: CapturedResponse[] = [];
   let number = 0;
   let broken: Error | undefined;
-  const lines = createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY });
+  const lines = createInterface({ input: streamRegularFile(path), crlfDelay: Number.POSITIVE_INFINITY });
   for await (const line of lines) {
     number++;
     if (broken !== undefined) throw broken;

@@ -1,14 +1,14 @@
 /** `millrace call`: one command, its response on standard output. */
 
 import { once } from 'node:events';
-import { createReadStream } from 'node:fs';
 import type { Command } from 'commander';
 import { fsProblem } from '../files/paths.ts';
+import { streamRegularFile } from '../options/regular-file.ts';
+import { visibleLines } from '../wire/visible.ts';
 import { pairs, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import type { Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
-import { harmless } from './show.ts';
-import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
+import { addReach, plainHint, type ReachOptions, reachOptions } from './reach.ts';
 
 const EXAMPLES = `
 The response goes to standard output as it comes; lines that the server has for people go to standard error.
@@ -16,12 +16,13 @@ The response goes to standard output as it comes; lines that the server has for 
 Examples:
   millrace call 127.0.0.1:7711 capabilities
   millrace call 127.0.0.1:7711 files.get path=readme.txt offset=100 length=20
-  tar c . | millrace call unix:/run/millrace.sock echo --data - > copy.tar`;
+  tar c . | millrace call unix:/run/millrace.sock echo --data - > copy.tar
+  millrace call hg.example:7711 capabilities --plain`;
 
 /** Commander gives an empty array where there are none. */
 type CallArguments = Record<string, string> | [];
 
-interface CallCommandOptions extends ClientTlsOptions {
+interface CallCommandOptions extends ReachOptions {
   data?: string;
   deadline?: number;
   sensitive?: boolean;
@@ -45,7 +46,7 @@ export function addCall(program: Command, io: Io): void {
     .action((target: Target, command: string, args: CallArguments, options: CallCommandOptions) =>
       callCommand(target, command, args, options, io),
     );
-  addClientTls(call);
+  addReach(call, ['deadline', 'sensitive']);
 }
 
 async function callCommand(
@@ -55,10 +56,12 @@ async function callCommand(
   options: CallCommandOptions,
   io: Io,
 ): Promise<void> {
-  const tls = clientTls(options);
+  const reach = reachOptions(options, target, io);
   const { connect } = await import('../client/connect.ts');
   const data = options.data === undefined ? undefined : readData(options.data, io);
-  const client = await connect(target, { tls });
+  const client = await connect(target, reach).catch((error) => {
+    throw plainHint(error, options);
+  });
   const { signal, release } = stopSignal(undefined, io.signals);
   // The response is for that output alone, and may be one that never ends.
   let isOutputGone = false;
@@ -73,11 +76,11 @@ async function callCommand(
       signal,
       deadlineMs: options.deadline,
       sensitive: options.sensitive,
-      onText: (text) => void io.stderr.write(harmless(text)),
+      onText: (text) => void io.stderr.write(visibleLines(text)),
     });
     await writeOut(response, io);
   } catch (error) {
-    if (!isOutputGone) throw error;
+    if (!isOutputGone) throw plainHint(error, options);
   } finally {
     release();
     client.destroy();
@@ -95,7 +98,7 @@ async function writeOut(chunks: AsyncIterable<Uint8Array>, { stdout }: Io): Prom
 /** The bytes of a file or of standard input. */
 async function* readData(name: string, { stdin }: Io): AsyncGenerator<Uint8Array> {
   try {
-    yield* name === '-' ? stdin : createReadStream(name);
+    yield* name === '-' ? stdin : streamRegularFile(name);
   } catch (error) {
     throw new Error(`cannot read ${name === '-' ? 'standard input' : name}: ${fsProblem(error)}`);
   }

@@ -32,12 +32,13 @@ export async function makeMeter(io: Io): Promise<Meter> {
         name:
           cell === undefined
             ? 'memory of contexts'
-            : `${cellName(cell)}${round > 1 ? `, round ${round}` : ''}`,
+            : oneLine(`${cellName(cell)}${round > 1 ? `, round ${round}` : ''}`),
       });
     },
     onFailed: lines.onFailed,
     onNote: () => undefined,
-    onChecking: (cell) => bar.update({ left: '–', name: `in a server of its own: ${cellName(cell)}` }),
+    onChecking: (cell) =>
+      bar.update({ left: '–', name: oneLine(`in a server of its own: ${cellName(cell)}`) }),
     stop: () => bar.stop(),
   };
 }
@@ -58,7 +59,7 @@ function lineMeter({ stderr }: Io): Meter {
     },
     onFailed: (cell, message) => void stderr.write(`${oneLine(`${cellName(cell)}: ${message}`)}\n`),
     onNote: (text) => void stderr.write(`${oneLine(text)}\n`),
-    onChecking: (cell) => void stderr.write(`in a server of its own: ${cellName(cell)}\n`),
+    onChecking: (cell) => void stderr.write(`${oneLine(`in a server of its own: ${cellName(cell)}`)}\n`),
     stop: () => undefined,
   };
 }

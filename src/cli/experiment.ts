@@ -12,6 +12,8 @@ import { checkText } from '../experiment/report/recommend.ts';
 import type { Results } from '../experiment/results/results.ts';
 import type { ExperimentSettings } from '../experiment/run.ts';
 import type { ReadSources } from '../experiment/traffic/sources.ts';
+import { checkRegularFile } from '../options/regular-file.ts';
+import { visible, visibleJson, visibleLines } from '../wire/visible.ts';
 import { parseBytes, wholeNumber } from './arguments.ts';
 import { makeMeter } from './experiment-meter.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
@@ -182,7 +184,7 @@ function hasGrid(options: ExperimentOptions): boolean {
 export async function loadCodecs(modules: readonly string[] = []): Promise<CodecModule[]> {
   const { extraCodecs } = await import('../encoding/extra.ts');
   const loaded = modules.map(async (path): Promise<CodecModule> => {
-    const { codecs } = await import(pathToFileURL(path).href).catch((error) => {
+    const { codecs } = await loadModule(path).catch((error) => {
       throw new UsageError(`cannot load ${path}: ${messageOf(error)}`);
     });
     if (Array.isArray(codecs?.codecs)) return codecs;
@@ -191,20 +193,25 @@ export async function loadCodecs(modules: readonly string[] = []): Promise<Codec
   return [extraCodecs, ...(await Promise.all(loaded))];
 }
 
+async function loadModule(path: string): Promise<{ codecs?: CodecModule }> {
+  checkRegularFile(path);
+  return import(pathToFileURL(path).href);
+}
+
 function print(results: Results, { out, json }: ExperimentOptions, io: Io): void {
   const { recommendations, cells, setup, adaptive, shortened } = results;
   if (json) {
-    io.print(JSON.stringify(recommendations));
+    io.print(visibleJson(recommendations));
     return;
   }
   const failed = cells.filter(({ error }) => error !== undefined).length;
   io.print(
     `${plural(cells.length, 'setting')} on ${plural(setup.responses, 'response')}${failed > 0 ? `, ${failed} failed` : ''}`,
   );
-  if (shortened !== undefined) io.print(shortened);
+  if (shortened !== undefined) io.print(visibleLines(shortened));
   for (const { text, flags, checked } of recommendations) {
     const check = checked === undefined ? '' : ` ${checkText(checked)}`;
-    io.print(`\n${text}${check}\n  millrace serve DIR ${flags}`);
+    io.print(visibleLines(`\n${text}${check}\n  millrace serve DIR ${flags}`));
   }
   if (adaptive !== undefined) {
     const least = Math.round(100 * Math.min(...adaptive.rows.map(({ share }) => share)));
@@ -213,7 +220,7 @@ function print(results: Results, { out, json }: ExperimentOptions, io: Io): void
     );
   }
   io.print(
-    `\n${join(out, 'report.html')} has the charts and the tables, results.json and results.csv the numbers.`,
+    `\n${visible(join(out, 'report.html'))} has the charts and the tables, results.json and results.csv the numbers.`,
   );
 }
 

@@ -5,8 +5,11 @@ import type { Command } from 'commander';
 import { type Io, processIo } from './io.ts';
 import { newProgram, runProgram } from './program.ts';
 
+/** Adds a command to a program. */
+type Add = (program: Command, io: Io) => void;
+
 /** The commands in the order of the help. One is loaded when it is asked for, for some load much. */
-const COMMANDS: Readonly<Record<string, () => Promise<(program: Command, io: Io) => void>>> = {
+const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   serve: async () => (await import('./serve.ts')).addServe,
   config: async () => (await import('./config.ts')).addConfig,
   pull: async () => (await import('./pull.ts')).addPull,
@@ -14,6 +17,11 @@ const COMMANDS: Readonly<Record<string, () => Promise<(program: Command, io: Io)
   frame: async () => (await import('./frame.ts')).addFrame,
   experiment: async () => (await import('./experiment.ts')).addExperiment,
   'experiment-worker': async () => (await import('./experiment-worker.ts')).addExperimentWorker,
+  doctor: async () => (await import('./doctor.ts')).addDoctor,
+  completion: async () => {
+    const { addCompletion } = await import('./completion.ts');
+    return (program, io) => addCompletion(program, io, () => programWith(Object.keys(COMMANDS), io));
+  },
   bench: async () => (await import('./bench.ts')).addBench,
 };
 
@@ -27,16 +35,20 @@ Examples:
 
 /** Runs the command line `argv` (as process.argv). Never rejects. @returns the exit code. */
 export async function main(argv: readonly string[], io = processIo()): Promise<number> {
+  const [, , asked = ''] = argv;
+  const names = Object.hasOwn(COMMANDS, asked) ? [asked] : Object.keys(COMMANDS);
+  return runProgram(await programWith(names, io), argv, io);
+}
+
+async function programWith(names: readonly string[], io: Io): Promise<Command> {
   const program = newProgram('millrace')
     .configureOutput({ writeOut: (text) => void io.stdout.write(text) })
     .enablePositionalOptions()
     .description('Serves and fetches files and commands over one compressed connection.')
     .version(version(), '-V, --version', 'print the version')
     .addHelpText('after', EXAMPLES);
-  const [, , asked = ''] = argv;
-  const names = Object.hasOwn(COMMANDS, asked) ? [asked] : Object.keys(COMMANDS);
   for (const add of await Promise.all(names.map((name) => COMMANDS[name]()))) add(program, io);
-  return runProgram(program, argv, io);
+  return program;
 }
 
 /** The package's version; package.json is three folders above this file when it is compiled, two in the source. */

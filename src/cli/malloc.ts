@@ -11,10 +11,10 @@ const SETTINGS = {
 };
 
 /** Whether somebody has set malloc up, be it ours. */
-const isSet = (env: NodeJS.ProcessEnv): boolean =>
+export const isMallocSet = (env: NodeJS.ProcessEnv): boolean =>
   env.GLIBC_TUNABLES !== undefined || Object.keys(env).some((name) => name.startsWith('MALLOC_'));
 
 /** `env` with malloc set up for servers; `env` itself where that is done already, or does nothing. */
 export function serverEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return process.platform !== 'linux' || isSet(env) ? env : { ...env, ...SETTINGS };
+  return process.platform !== 'linux' || isMallocSet(env) ? env : { ...env, ...SETTINGS };
 }

@@ -33,13 +33,20 @@ export async function runProgram(
   }
 }
 
+/** What was given to an option that does not exist stays where it is: it may have been a token. */
+function withoutValue(message: string): string {
+  return message.replace(/^(unknown option '[^'=]+)=.*'/s, "$1'");
+}
+
 /** Prints the one line that an error deserves and returns the exit code. */
 function report(error: unknown, io: Io): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0; // --help or --version has been printed
     const isMissing = error.code === 'commander.help';
     io.complain(
-      isMissing ? "a command is missing; see 'millrace --help'" : error.message.replace(/^error: /, ''),
+      isMissing
+        ? "a command is missing; see 'millrace --help'"
+        : withoutValue(error.message.replace(/^error: /, '')),
     );
     return EXIT_MISUSED;
   }

@@ -4,13 +4,15 @@ import type { SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
 import type { Client } from '../client/client.ts';
 import type { Pool } from '../client/pool.ts';
+import { shownPath } from '../files/paths.ts';
 import type { PullProgress, PullResult } from '../files/pull.ts';
-import { MAX_TIMER_MS } from '../options/rules.ts';
+import { MAX_TIMER_MS } from '../wire/timers.ts';
+import { visibleJson } from '../wire/visible.ts';
 import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
+import { addReach, plainHint, type ReachOptions, reachOptions } from './reach.ts';
 import { bytes, duration, plural } from './show.ts';
-import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
 
 const EXAMPLES = `
 What is there already, as long and as old as the server's, is left alone. A file appears only when it is whole.
@@ -22,7 +24,7 @@ Examples:
   millrace pull docs.example:7711 ./copy --tls
   millrace pull unix:/run/millrace.sock ./copy --json`;
 
-interface PullCommandOptions extends ClientTlsOptions {
+interface PullCommandOptions extends ReachOptions {
   path?: string;
   inFlight: number;
   json?: boolean;
@@ -54,13 +56,15 @@ export function addPull(program: Command, io: Io): void {
     .action((target: Target, dest: string, options: PullCommandOptions) =>
       pullCommand(target, dest, options, io),
     );
-  addClientTls(command);
+  addReach(command);
 }
 
 async function pullCommand(target: Target, dest: string, options: PullCommandOptions, io: Io): Promise<void> {
-  const tls = clientTls(options);
+  const reach = reachOptions(options, target, io);
   const { pull } = await import('../files/pull.ts');
-  const client = await connectTo(target, tls, options.retry);
+  const client = await connectTo(target, reach, options.retry).catch((error) => {
+    throw plainHint(error, options);
+  });
   const { signal, release } = stopSignal(undefined, io.signals);
   const meter = await makeMeter(!options.json && io.stderr.isTTY === true, io);
   const started = performance.now();
@@ -74,13 +78,13 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
     const result = await pull(client, dest, { path, inFlight, signal, onProgress, retries: options.retry });
     meter.stop();
     const seconds = (performance.now() - started) / 1000;
-    if (options.json) io.print(JSON.stringify({ ...result, seconds }));
+    if (options.json) io.print(visibleJson({ ...result, seconds }));
     else printResult(result, seconds, io);
     if (result.failed.length > 0) io.exitCode = EXIT_FAILED;
     await client.close();
   } catch (error) {
     meter.stop();
-    throw explained(error, progress);
+    throw explained(plainHint(error, options), progress);
   } finally {
     release();
     client.destroy();
@@ -90,13 +94,13 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
 /** A client, or with `retries` a pool of one connection, which is made again when it is lost. */
 async function connectTo(
   target: Target,
-  tls: ReturnType<typeof clientTls>,
+  reach: ReturnType<typeof reachOptions>,
   retries: number,
 ): Promise<Client | Pool> {
-  if (retries === 0) return (await import('../client/connect.ts')).connect(target, { tls });
+  if (retries === 0) return (await import('../client/connect.ts')).connect(target, reach);
   const { connectPool } = await import('../client/connect-pool.ts');
   return connectPool(target, {
-    connect: { tls },
+    connect: reach,
     minBackoffMs: RETRY_AFTER_MS,
     circuitFailures: retries + 1,
     maxWaitMs: MAX_TIMER_MS,
@@ -108,7 +112,7 @@ function printResult(result: PullResult, seconds: number, io: Io): void {
   for (const note of notes) io.complain(note);
   for (const { path, error } of failed.slice(0, MAX_FAILURE_LINES)) {
     // The server's own messages end in the path already.
-    io.complain(path === '' || error.endsWith(path) ? error : `${path}: ${error}`);
+    io.complain(path === '' || error.endsWith(shownPath(path)) ? error : `${path}: ${error}`);
   }
   const unsaid = failed.length - MAX_FAILURE_LINES;
   if (unsaid > 0) io.complain(`and ${unsaid} more`);

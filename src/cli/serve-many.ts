@@ -8,6 +8,7 @@ import type { Config } from '../ops/config.ts';
 import type { MetricsJson } from '../ops/metrics.ts';
 import { Processes, StartError } from '../ops/processes.ts';
 import { handedDown, Notify } from '../ops/systemd.ts';
+import { after, unref } from '../wire/timers.ts';
 import { showTarget } from './arguments.ts';
 import type { Io } from './io.ts';
 import { messageOf, UsageError } from './outcome.ts';
@@ -70,7 +71,7 @@ export async function serveMany(
     io.print(`millrace serves ${where} (${how(options, workers)})`);
     notify.ready(`serves ${where}`);
     await stopped;
-    setTimeout(() => io.complain(FINISHING), 300).unref();
+    unref(after(300, () => io.complain(FINISHING)));
     await notify.stopping();
   } catch (error) {
     processes.kill();

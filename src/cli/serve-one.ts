@@ -11,6 +11,7 @@ import { Metrics } from '../ops/metrics.ts';
 import { isQuestion, type Question, type Told } from '../ops/process-messages.ts';
 import type { Settings } from '../ops/settings.ts';
 import { handedDown, Notify } from '../ops/systemd.ts';
+import { after, unref } from '../wire/timers.ts';
 import { showTarget } from './arguments.ts';
 import type { Io } from './io.ts';
 import { messageOf, UsageError } from './outcome.ts';
@@ -50,7 +51,7 @@ export async function serveOne(config: Config, read: () => Config, dir: string, 
     notify.ready(`serves ${where}`);
     await stopped;
     // Said only where somebody would wonder.
-    setTimeout(() => io.complain(FINISHING), 300).unref();
+    unref(after(300, () => io.complain(FINISHING)));
     await notify.stopping();
   } finally {
     reload.stop();

@@ -43,6 +43,7 @@ function shareOf(settings: Settings): Settings {
     limits: {
       ...limits,
       outputMemory: share(limits.outputMemory ?? availableMemory() / 8),
+      inputMemory: share(limits.inputMemory ?? availableMemory() / 8),
       maxConnections: share(limits.maxConnections ?? DEFAULT_MAX_CONNECTIONS),
     },
   };

@@ -1,5 +1,7 @@
 /** Numbers and foreign text as a terminal should get them. */
 
+import { visible } from '../wire/visible.ts';
+
 const UNITS = ['bytes', 'kB', 'MB', 'GB', 'TB', 'PB'];
 
 /** Bytes in the unit that suits them: `1 234 567` is `1.23 MB`. */
@@ -22,12 +24,12 @@ export function duration(seconds: number): string {
 
 export { plural } from '../experiment/results/text.ts';
 
-/** Text from the other end for a terminal: control characters could steer it. Line ends and tabs stay. */
-export function harmless(text: string): string {
-  return text.replace(/[^\P{Cc}\n\t]/gu, '\ufffd');
-}
-
-/** Any text on one line and without control characters. */
+/** Any text on one line, with nothing in it that is not seen. */
 export function oneLine(text: string): string {
-  return harmless(text.trim().replace(/\s*[\r\n]+\s*/g, ' '));
+  return visible(
+    text
+      .trim()
+      .replace(/\s*[\r\n\u2028\u2029]+\s*/g, ' ')
+      .replaceAll('\t', ' '),
+  );
 }

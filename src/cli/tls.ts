@@ -1,12 +1,12 @@
 /** TLS for the command line: options that name files, and what the library makes of these. */
 
 import { X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { type Command, Option } from 'commander';
 import { fsProblem } from '../files/paths.ts';
 import type { ConnectOptions, ServerOptions } from '../index.ts';
 import type { Settings } from '../ops/settings.ts';
+import { readRegularFile } from '../options/regular-file.ts';
 import { UsageError } from './outcome.ts';
 
 export interface ClientTlsOptions {
@@ -81,7 +81,7 @@ function check(options: SecureContextOptions, problem: string): void {
 
 function read(file: string): Buffer {
   try {
-    return readFileSync(file);
+    return readRegularFile(file);
   } catch (error) {
     throw new UsageError(`cannot read ${file}: ${fsProblem(error)}`);
   }

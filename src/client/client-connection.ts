@@ -5,26 +5,31 @@ import { CreditSender } from '../connection/credit-sender.ts';
 import { KeepAlive } from '../connection/keepalive.ts';
 import { LocalDecoders } from '../connection/local-decoders.ts';
 import { Pace } from '../connection/pace.ts';
+import { ZSTD_DICT } from '../encoding/profiles.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { given } from '../options/rules.ts';
 import { quietly } from '../options/tracing.ts';
+import { announcedOf, windowOf } from '../reactor/announced.ts';
 import { type ClientAction, ClientReactor } from '../reactor/client.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
-import { CommandError, ConnectionError } from '../wire/errors.ts';
+import { CommandError, ConnectionError, type ProtocolError } from '../wire/errors.ts';
 import { type Frame, FrameType, HEADER_SIZE, PingFlag } from '../wire/frame.ts';
 import { commandFrames } from '../wire/frames.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import {
   EXTENSIONS,
+  encodeDictionaryHeld,
   encodeSenderSettings,
   type ReceivedFailure,
   type SenderSettings,
   saysNotStarted,
 } from '../wire/payloads.ts';
 import { asError } from '../wire/thrown.ts';
+import { after, every, unref } from '../wire/timers.ts';
 import type { ClientEvents, ClientState, ClientStats } from './client.ts';
 import { argumentsOf } from './command.ts';
 import { DataSender } from './command-data.ts';
+import { type DictionaryOwner, type DictionaryStore, HeldDictionaries } from './dictionaries.ts';
 import { Listeners } from './listeners.ts';
 import { ServerSettings } from './negotiation.ts';
 import { closedByUs, notStarted, reportedBy } from './no-more.ts';
@@ -44,7 +49,7 @@ const DEFAULT_KEEP_ALIVE_MS = 30_000;
 /** How long a server that has closed its side may take to read the rest of ours. */
 const LINGER_MS = 1000;
 
-export class ClientConnection implements FrameOwner, RequestOwner {
+export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwner {
   /** Resolves when the connection is gone; rejects never. */
   readonly closed: Promise<void>;
   readonly requestWindow: number;
@@ -54,6 +59,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   readonly #connection: Connection;
   readonly #codecs: CodecRegistry;
   readonly #options: ClientOptions;
+  readonly #dictionaries: HeldDictionaries;
   readonly #decoders: LocalDecoders;
   readonly #data: DataSender;
   readonly #keepAlive: KeepAlive;
@@ -73,6 +79,8 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   #newestId = 0;
   #framesReceived = 0;
   #ending = false;
+  /** The server has said that it takes nothing new. */
+  #goneAway = false;
   #closeReason: Error | undefined;
   /** Runs out once what close() has let go on must end. */
   #graceTimer: ReturnType<typeof setTimeout> | undefined;
@@ -80,12 +88,20 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   #endWatch: ReturnType<typeof setInterval> | undefined;
   #resolveClosed: () => void = () => undefined;
 
-  constructor(transport: Transport, codecs: CodecRegistry, options: ClientOptions) {
+  /** `store`: where dictionaries are kept from one connection to the next. */
+  constructor(
+    transport: Transport,
+    builtIn: CodecRegistry,
+    options: ClientOptions,
+    store: DictionaryStore | undefined,
+  ) {
+    this.#dictionaries = new HeldDictionaries(this, store);
+    const codecs = builtIn.withDictionaries(this.#dictionaries.held);
     const limits = { ...DEFAULT_LIMITS, maxStreamBegins: MAX_STREAM_BEGINS, ...given(options.limits ?? {}) };
-    const { connectionWindow } = options;
+    const connectionWindow = options.connectionWindow && windowOf(options.connectionWindow);
     this.#codecs = codecs;
     this.#options = options;
-    this.requestWindow = options.requestWindow ?? DEFAULT_REQUEST_WINDOW;
+    this.requestWindow = windowOf(options.requestWindow ?? DEFAULT_REQUEST_WINDOW);
     this.server = new ServerSettings(!options.plain);
     this.#unread = new UnreadBytes(options.maxUnread ?? DEFAULT_MAX_UNREAD);
     this.#connection = new Connection(transport, limits, PLAIN_STREAM);
@@ -127,7 +143,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
   /** Resolves when the server has sent its settings. @throws ConnectionError when it never will. */
   ready(): Promise<void> {
     if (this.server.awaited && this.#refuseReason !== undefined) return Promise.reject(this.#refuseReason);
-    return this.server.arrival;
+    return this.server.arrival.then(() => this.#dictionaries.loaded);
   }
 
   /** Resolves with the milliseconds until the reply. @throws ConnectionError when none can come. */
@@ -154,6 +170,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
       calls: { waiting: this.#queued.size, inFlight: this.#reactor.openRequests },
       bytesRead: this.#connection.bytesRead,
       bytesWritten: this.#connection.writer.bytesWritten,
+      dictionaries: [...this.heldDictionaries],
       streams: [...this.#decoders.figures.values()]
         .map((figures) => ({ ...figures }))
         .sort((a, b) => a.streamId - b.streamId),
@@ -176,10 +193,11 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   /** A response that nobody reads on would keep the connection for ever. */
   #watchEnd(): void {
-    this.#endWatch ??= setInterval(() => {
-      for (const request of this.#reactor.requests()) if (request.stands()) request.drop(unread());
-    }, this.#connection.limits.idleTimeout);
-    (this.#endWatch as { unref?: () => void }).unref?.();
+    this.#endWatch ??= unref(
+      every(this.#connection.limits.idleTimeout, () => {
+        for (const request of this.#reactor.requests()) if (request.stands()) request.drop(unread());
+      }),
+    );
   }
 
   /** Drops the connection now; requests in flight fail. */
@@ -198,8 +216,31 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 
   #afterGrace(delayMs: number, run: () => void): void {
     clearTimeout(this.#graceTimer);
-    this.#graceTimer = setTimeout(run, delayMs);
-    (this.#graceTimer as { unref?: () => void }).unref?.();
+    this.#graceTimer = unref(after(delayMs, run));
+  }
+
+  // ------------------------------------------------------------ what dictionaries need (DictionaryOwner)
+
+  get takesCalls(): boolean {
+    return this.#refuseReason === undefined;
+  }
+
+  fetch(id: string): AsyncIterable<Uint8Array> {
+    return this.call('dictionary', { args: { id } }).pieces();
+  }
+
+  announce(id: string): void {
+    if (!this.#connection.open || !this.server.speaks('dictionary')) return;
+    this.#connection.sendPlain(0, FrameType.dictionaryHeld, 0, encodeDictionaryHeld(id));
+  }
+
+  fail(error: ProtocolError): void {
+    this.#connection.fail(error);
+  }
+
+  /** IDs of the dictionaries that are held. */
+  get heldDictionaries(): readonly string[] {
+    return [...this.#dictionaries.held.keys()];
   }
 
   // ------------------------------------------------------------------- what requests need (RequestOwner)
@@ -256,6 +297,7 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     }
     if (request.over) return;
     if (this.#refuseReason !== undefined) request.fail(notStarted(this.#refuseReason));
+    else if (this.server.maxConcurrentRequests === 0) request.fail(takesNone());
     else if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.add(request);
     else this.#send(request);
   }
@@ -293,11 +335,19 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     );
   }
 
+  get #profiles(): readonly string[] {
+    return this.#options.profiles ?? this.#codecs.profiles();
+  }
+
+  get #decodesDictionaries(): boolean {
+    return this.#profiles.includes(ZSTD_DICT) && this.server.speaks('dictionary');
+  }
+
   #sendSettings(limits: Limits): void {
-    const { profiles = this.#codecs.profiles(), connectionWindow } = this.#options;
+    const { connectionWindow } = this.#options;
     const settings: SenderSettings = {
-      contentEncodings: [...profiles],
-      maxFrameSize: limits.maxPayload,
+      contentEncodings: [...this.#profiles],
+      ...announcedOf(limits),
       requestWindow: this.requestWindow,
       ...(connectionWindow === undefined ? {} : { connectionWindow }),
       extensions: [...EXTENSIONS],
@@ -383,7 +433,11 @@ export class ClientConnection implements FrameOwner, RequestOwner {
         return action.request.tell(action.request.options.onProgress, action.progress);
       case 'settings':
         this.#connection.peerTakes(action.settings.maxFrameSize);
+        this.#cancels.atMost(action.settings.maxCancels);
+        this.#credits.atMost(action.settings.maxCredits);
+        this.pings.atMost(action.settings.maxPings);
         this.server.take(action.settings);
+        if (this.#decodesDictionaries) this.#dictionaries.offered(action.settings);
         return this.#data.announced(action.settings);
       case 'credit':
         return this.#data.credit(action.requestId, action.bytes);
@@ -415,7 +469,8 @@ export class ClientConnection implements FrameOwner, RequestOwner {
     this.#refuseReason ??= reason;
     for (const request of this.#takeQueued()) request.fail(notStarted(reason));
     this.#refuseAfter(lastRequestId);
-    this.events.emit('goaway', { reason });
+    if (!this.#goneAway) this.events.emit('goaway', { reason });
+    this.#goneAway = true;
   }
 
   /**
@@ -474,6 +529,14 @@ export class ClientConnection implements FrameOwner, RequestOwner {
 function unread(): CommandError {
   return new CommandError('cancelled: nobody reads the response, and the client is closed', {
     code: 'cancelled',
+  });
+}
+
+/** Nobody waits for a turn that cannot come: settings are sent once. */
+function takesNone(): CommandError {
+  return new CommandError('maxConcurrentRequests: the server takes no requests', {
+    code: 'overloaded',
+    notStarted: true,
   });
 }
 

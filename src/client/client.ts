@@ -10,6 +10,7 @@ import type { CodecRegistry } from '../encoding/registry.ts';
 import type { ConnectionError } from '../wire/errors.ts';
 import type { SenderSettings } from '../wire/payloads.ts';
 import { ClientConnection } from './client-connection.ts';
+import type { DictionaryStore } from './dictionaries.ts';
 import { type CallOptions, type ClientOptions, checkProfiles } from './options.ts';
 import { RequestResponse, type Response } from './response.ts';
 import type { AnyCommands, CallArguments, CommandName } from './typed.ts';
@@ -36,6 +37,8 @@ export interface ClientStats {
   calls: { waiting: number; inFlight: number };
   bytesRead: number;
   bytesWritten: number;
+  /** IDs of the dictionaries that were fetched, or found in the cache, and that the server may use (protocol C9). */
+  dictionaries: string[];
   streams: ReceivedStream[];
 }
 
@@ -83,9 +86,14 @@ export interface Client<Commands = AnyCommands> {
  * `transport` is connected; `codecs` are those of the runtime. Sends our settings at once (protocol C2).
  * @throws TypeError when an option names a profile that the codecs do not have.
  */
-export function makeClient(transport: Transport, codecs: CodecRegistry, options: ClientOptions = {}): Client {
-  checkProfiles(options, codecs);
-  return new ConnectionClient(new ClientConnection(transport, codecs, options));
+export function makeClient(
+  transport: Transport,
+  codecs: CodecRegistry,
+  options: ClientOptions = {},
+  store?: DictionaryStore,
+): Client {
+  checkProfiles(options, codecs.withDictionaries(new Map()));
+  return new ConnectionClient(new ClientConnection(transport, codecs, options, store));
 }
 
 /** Shows of a connection what its user may see. */

@@ -4,6 +4,7 @@ import type { Connection } from '../connection/connection.ts';
 import { Pace } from '../connection/pace.ts';
 import { checkedBound, checkedLength, closeQuietly } from '../encoding/checked.ts';
 import type { Encoder } from '../encoding/codec.ts';
+import { ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { CommandDataFlag, FrameType, HEADER_SIZE, StreamFlag, writeHeader } from '../wire/frame.ts';
 import { commandDataFrames } from '../wire/frames.ts';
@@ -23,6 +24,8 @@ export interface DataOwner {
   readonly pings: Pings;
   /** Whether the server still waits for this request's data. */
   takesData(request: ClientRequest): boolean;
+  /** IDs of the dictionaries that are held, the first to be used for data. */
+  readonly heldDictionaries: readonly string[];
 }
 
 /** The client's stream for encoded command data. */
@@ -39,6 +42,8 @@ export class DataSender {
   readonly #owner: DataOwner;
   #encoder: Encoder | undefined;
   #streamBegun = false;
+  /** Its profile. */
+  #begunAs = '';
   readonly #begins = new Pace(DEFAULT_LIMITS.maxStreamBegins);
   readonly #windows = new DataWindows();
   /** Requests whose command data is not whole yet. */
@@ -86,6 +91,7 @@ export class DataSender {
 
   /** The server has sent its settings. */
   announced(settings: SenderSettings): void {
+    this.#begins.atMost(settings.maxStreamBegins);
     if (this.#owner.server.speaks('data-credit')) this.#windows.announced(settings);
   }
 
@@ -195,17 +201,28 @@ export class DataSender {
     }
   }
 
+  /** `zstd-dict` where a dictionary is held; until then the same without one. */
+  #encoding(): { profile: string | undefined; dictionary?: string } {
+    const { encodeData: profile } = this.#options;
+    if (profile !== ZSTD_DICT) return { profile };
+    const [dictionary] = this.#owner.heldDictionaries;
+    return dictionary === undefined ? { profile: ZSTD } : { profile, dictionary };
+  }
+
   #encoderForData(): Encoder | undefined {
-    const { encodeData, level } = this.#options;
-    if (encodeData === undefined || !this.#owner.server.decodes(encodeData)) return undefined;
-    if (this.#streamBegun) return this.#encoder;
+    const { level } = this.#options;
+    const { profile, dictionary } = this.#encoding();
+    if (profile === undefined || !this.#owner.server.decodes(profile)) return undefined;
+    if (this.#streamBegun && this.#begunAs === profile) return this.#encoder;
+    if (this.#streamBegun) this.renewStream();
     // A server takes so many begins in a second, not more: data goes unencoded until the next one may come.
     if (!this.#begins.take()) return undefined;
     this.#streamBegun = true;
-    const codec = this.#codecs.get(encodeData);
-    this.#encoder = codec?.createEncoder?.({ level });
+    this.#begunAs = profile;
+    const codec = this.#codecs.get(profile);
+    this.#encoder = codec?.createEncoder?.({ level, dictionary });
     if (codec === undefined || this.#encoder === undefined) return undefined;
-    const settings = encodeStreamSettings(encodeData, codec.settings({ level }));
+    const settings = encodeStreamSettings(profile, codec.settings({ level, dictionary }));
     this.#connection.writer.sendFrame(
       0,
       DATA_STREAM,

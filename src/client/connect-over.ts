@@ -3,8 +3,9 @@
 import type { Transport } from '../connection/transport.ts';
 import { checkOptions, type Rules } from '../options/rules.ts';
 import { ConnectionError } from '../wire/errors.ts';
+import { after } from '../wire/timers.ts';
 import { type Client, makeClient } from './client.ts';
-import { CONNECT_RULES, type ConnectOptions, codecsOf } from './connect.ts';
+import { CONNECT_RULES, type ConnectOptions, codecsOf, storeOf } from './connect.ts';
 import type { AnyCommands } from './typed.ts';
 
 export type ConnectOverOptions = Omit<ConnectOptions, 'tls'>;
@@ -22,8 +23,8 @@ export async function connectOver<Commands = AnyCommands>(
 ): Promise<Client<Commands>> {
   checkOptions(options, RULES satisfies Rules<ConnectOverOptions>, 'connectOver');
   const { timeoutMs = 10_000, signal } = options;
-  const client = makeClient(transport, codecsOf(options), options);
-  const timer = setTimeout(() => client.destroy(silentFor(timeoutMs, transport)), timeoutMs);
+  const client = makeClient(transport, codecsOf(options), options, storeOf(options));
+  const timer = after(timeoutMs, () => client.destroy(silentFor(timeoutMs, transport)));
   const giveUp = () => client.destroy(signal?.reason);
   signal?.addEventListener('abort', giveUp, { once: true });
   if (signal?.aborted) giveUp();

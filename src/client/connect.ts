@@ -4,16 +4,27 @@ import { createConnection, type Socket } from 'node:net';
 import type { ConnectionOptions as TlsConnectOptions } from 'node:tls';
 import type { CodecModule } from '../encoding/codec.ts';
 import { foreign } from '../encoding/foreign.ts';
-import { nativeCodecs } from '../encoding/native.ts';
+import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
 import { portableCodecs } from '../encoding/portable.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { codecModule } from '../options/codecs.ts';
 import { placeOf } from '../options/place.ts';
-import { arrayOf, checkOptions, milliseconds, oneOf, type Rules, signal } from '../options/rules.ts';
+import {
+  arrayOf,
+  checkOptions,
+  filledString,
+  milliseconds,
+  oneOf,
+  type Rules,
+  signal,
+} from '../options/rules.ts';
 import { clientTls } from '../options/tls.ts';
 import { SocketTransport } from '../transport/socket.ts';
 import { ConnectionError, type ConnectionErrorCode } from '../wire/errors.ts';
+import { after } from '../wire/timers.ts';
 import { type Client, makeClient } from './client.ts';
+import type { DictionaryStore } from './dictionaries.ts';
+import { DictionaryFiles } from './dictionary-files.ts';
 import { CLIENT_RULES, type ClientOptions } from './options.ts';
 import type { AnyCommands } from './typed.ts';
 
@@ -27,6 +38,11 @@ export interface ConnectOptions extends ClientOptions {
   tls?: TlsConnectOptions;
   /** Codecs beside the built-in ones; a server uses one when it is asked for by `profiles` or is its own choice. */
   extraCodecs?: readonly CodecModule[];
+  /**
+   * Folder in which dictionaries stay from one connection to the next, 32 MiB of them at most; what is there is checked
+   * before it is used. Default: each connection fetches those that its server offers.
+   */
+  dictionaryCache?: string;
   /** Milliseconds until the server must have answered; default 10 000. */
   timeoutMs?: number;
   /** Gives up when it fires before the server has answered, with its reason; afterwards it does nothing. */
@@ -38,6 +54,7 @@ export const CONNECT_RULES: Rules<ConnectOptions> = {
   codecs: oneOf(['native', 'portable']),
   tls: clientTls,
   extraCodecs: arrayOf(codecModule, 'codec modules'),
+  dictionaryCache: filledString,
   timeoutMs: milliseconds,
   signal,
 };
@@ -67,16 +84,17 @@ export async function connect<Commands = AnyCommands>(
   let client: Client | undefined;
   const giveUp = () => (client ?? socket).destroy(signal?.reason);
   signal?.addEventListener('abort', giveUp, { once: true });
-  const timer = setTimeout(() => {
+  const timer = after(timeoutMs, () => {
     if (client === undefined) socket.destroy(notOpenWithin(timeoutMs, socket));
     else client.destroy(silentFor(timeoutMs, name, client));
-  }, timeoutMs);
+  });
   try {
     await opened(socket, name, tls !== undefined);
     client = makeClient(
       new SocketTransport(socket, name, options.keepAliveInterval),
       codecsOf(options),
       options,
+      storeOf(options),
     );
     await client.ready();
     return client as Client<Commands>;
@@ -91,9 +109,16 @@ export async function connect<Commands = AnyCommands>(
 }
 
 export function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
-  const registry = new CodecRegistry(codecs === 'portable' ? portableCodecs() : nativeCodecs());
+  const registry =
+    codecs === 'portable'
+      ? new CodecRegistry(portableCodecs())
+      : new CodecRegistry(nativeCodecs(), nativeDictionaryCodec());
   for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(foreign(codec));
   return registry;
+}
+
+export function storeOf({ dictionaryCache }: ConnectOptions): DictionaryStore | undefined {
+  return dictionaryCache === undefined ? undefined : new DictionaryFiles(dictionaryCache);
 }
 
 /** @throws ConnectionError that says why no connection came about. */

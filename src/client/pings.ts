@@ -22,12 +22,21 @@ export class Pings {
   /** Not sent yet. */
   readonly #queued: Waiting[] = [];
   readonly #pace = new Pace(DEFAULT_LIMITS.maxPings);
+  #mostWaiting = MAX_WAITING;
   #paced = false;
   #count = 0;
   #failure: Error | undefined;
 
   constructor(connection: Connection) {
     this.#connection = connection;
+    // Each is answered, and we are held to what we take ourselves.
+    this.atMost(connection.limits.maxPings);
+  }
+
+  /** See {@link Pace.atMost}; no more are without a reply than may arrive at once. */
+  atMost(limit = Number.POSITIVE_INFINITY): void {
+    this.#pace.atMost(limit);
+    this.#mostWaiting = Math.max(1, Math.min(this.#mostWaiting, Math.floor(limit / 4)));
   }
 
   /**
@@ -61,7 +70,7 @@ export class Pings {
   }
 
   #sendQueued(): void {
-    while (this.#queued.length > 0 && this.#waiting.size < MAX_WAITING && !this.#paced) {
+    while (this.#queued.length > 0 && this.#waiting.size < this.#mostWaiting && !this.#paced) {
       if (this.#pace.take()) this.#sendNext();
       else {
         this.#paced = true;
@@ -72,7 +81,7 @@ export class Pings {
 
   readonly #turn = (): void => {
     this.#paced = false;
-    if (this.#waiting.size < MAX_WAITING) this.#sendNext();
+    if (this.#waiting.size < this.#mostWaiting) this.#sendNext();
     this.#sendQueued();
   };
 

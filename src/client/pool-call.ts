@@ -1,8 +1,8 @@
 /** One call of a pool: it waits for a connection, is sent, and perhaps sent again, until its response has ended. */
 
-import { MAX_TIMER_MS } from '../options/rules.ts';
 import { isBytes, sourceOf } from '../wire/bytes.ts';
 import { CommandError, ConnectionError, ProtocolError } from '../wire/errors.ts';
+import { after, unref } from '../wire/timers.ts';
 import type { Client } from './client.ts';
 import type { CallOptions } from './options.ts';
 import type { PoolCallOptions } from './pool-options.ts';
@@ -202,7 +202,7 @@ export class PoolCall implements Responding {
   }
 
   #waitAfter(delayMs: number): void {
-    this.#pause = setTimeout(() => this.#owner.wait(this), delayMs);
+    this.#pause = after(delayMs, () => this.#owner.wait(this));
   }
 
   #end(error: Error | undefined): void {
@@ -225,8 +225,7 @@ export class PoolCall implements Responding {
     if (!(deadlineMs >= 0)) return this.#end(new TypeError(`option deadlineMs: ${deadlineMs} is no time`));
     this.#deadlineAtMs = performance.now() + deadlineMs;
     const expire = () => this.cancel(expired(this.#attempts === 0 && this.#response === undefined));
-    this.#deadline = setTimeout(expire, Math.min(deadlineMs, MAX_TIMER_MS));
-    (this.#deadline as { unref?: () => void }).unref?.();
+    this.#deadline = unref(after(deadlineMs, expire));
   }
 }
 

@@ -1,6 +1,7 @@
 /** One address of a pool: its connections, and when it is tried again. */
 
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
+import { after } from '../wire/timers.ts';
 import { Circuit, type CircuitState, jittered } from './circuit.ts';
 import type { Client } from './client.ts';
 import type { PoolCall } from './pool-call.ts';
@@ -192,11 +193,11 @@ export class Endpoint<Address> {
   #tryAgainAfter(delayMs: number, reason: Error): void {
     if (this.#timer !== undefined || this.#stop.signal.aborted) return;
     this.#lastError = reason;
-    this.#timer = setTimeout(() => {
+    this.#timer = after(delayMs, () => {
       this.#timer = undefined;
       this.circuit.tryAgain();
       this.fill();
-    }, delayMs);
+    });
     this.#owner.reconnecting(this, delayMs, reason);
   }
 }

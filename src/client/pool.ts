@@ -6,6 +6,7 @@
 import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { asError } from '../wire/thrown.ts';
+import { after } from '../wire/timers.ts';
 import { type CircuitState, jittered } from './circuit.ts';
 import type { Client } from './client.ts';
 import { Listeners } from './listeners.ts';
@@ -240,7 +241,7 @@ class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address> {
     this.#refuseReason ??= closedByUs('the pool is closed');
     if (graceMs !== undefined && !this.#isClosed) {
       clearTimeout(this.#graceTimer);
-      this.#graceTimer = setTimeout(() => this.#cutShort(graceMs), graceMs);
+      this.#graceTimer = after(graceMs, () => this.#cutShort(graceMs));
     }
     this.#endIfDone();
     return this.closed;

@@ -1,10 +1,10 @@
 /** One request of a client: what has come of its response, what may still come, and how it ended. */
 
-import { MAX_TIMER_MS } from '../options/rules.ts';
 import { PieceQueue } from '../reactor/piece-queue.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
 import { CommandError, ProtocolError } from '../wire/errors.ts';
 import { asError, describe, isError, watchRejection } from '../wire/thrown.ts';
+import { after, unref } from '../wire/timers.ts';
 import type { CallOptions } from './options.ts';
 import type { UnreadResponse } from './unread.ts';
 
@@ -150,8 +150,7 @@ export class ClientRequest implements UnreadResponse {
       const notStarted = this.requestId === 0;
       this.cancel(new CommandError('deadline exceeded', { code: 'deadline-exceeded', notStarted }));
     };
-    this.#deadline = setTimeout(expire, Math.min(Math.max(0, delayMs), MAX_TIMER_MS));
-    (this.#deadline as { unref?: () => void }).unref?.();
+    this.#deadline = unref(after(Math.max(0, delayMs), expire));
   }
 
   // -------------------------------------------------------------------------------------- its connection

@@ -1,6 +1,7 @@
 /** The calls of a pool that wait for a connection, the oldest first, held to what may wait. */
 
 import { CommandError } from '../wire/errors.ts';
+import { after } from '../wire/timers.ts';
 import type { PoolCall } from './pool-call.ts';
 import type { CheckedPoolOptions } from './pool-options.ts';
 
@@ -34,7 +35,7 @@ export class WaitingCalls {
       return call.giveUp(overloaded(text));
     }
     const expire = () => call.giveUp(overloaded(`maxWaitMs: no connection for ${maxWaitMs} ms`));
-    this.#timers.set(call, setTimeout(expire, maxWaitMs));
+    this.#timers.set(call, after(maxWaitMs, expire));
     this.#bytes += call.cost;
   }
 

@@ -5,12 +5,15 @@
 
 import { DecodeError } from '../encoding/codec.ts';
 import { ConnectionFlow, Gate } from '../reactor/flow.ts';
+import type { InputBudget } from '../reactor/input-budget.ts';
 import { ConnectionError, ProtocolError } from '../wire/errors.ts';
-import { ErrorResponseFlag, type Frame, FrameType, StreamFlag } from '../wire/frame.ts';
+import { ErrorResponseFlag, type Frame, FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
 import type { Limits } from '../wire/limits.ts';
 import { cutUtf8 } from '../wire/payloads.ts';
 import { Splitter } from '../wire/splitter.ts';
+import { after, every, unref } from '../wire/timers.ts';
 import type { Transport } from './transport.ts';
+import { type Slice, TurnShare, Turns, Work } from './turns.ts';
 import { Writer } from './writer.ts';
 
 export type { Transport } from './transport.ts';
@@ -34,6 +37,16 @@ export interface FrameOwner {
 /** After a protocol error: how long we go on swallowing input, so that the peer can read why before it is reset. */
 const LINGER_MS = 1000;
 
+/** What connections of one process have in common. */
+export interface Shared {
+  /** The time of their thread. */
+  readonly turns: Turns;
+  /** The level of their output. */
+  readonly output: Gate;
+  /** What their peers make us hold on the way in. */
+  readonly input: InputBudget;
+}
+
 const MAX_ERROR_SIZE = 1024;
 const NOTHING = new Uint8Array(0);
 
@@ -47,6 +60,15 @@ export class Connection {
   #owner: FrameOwner | undefined;
   #plainBegun = false;
   #state: 'open' | 'ended' | 'failing' | 'closed' = 'open';
+  readonly #turns: Turns;
+  readonly #reading = new Work((slice) => this.#readOn(slice));
+  /** What has come and waits for its turn, the oldest first. */
+  #input: Uint8Array[] = [];
+  /** The transport delivers nothing, because we are paused or because input waits. */
+  #held = true;
+  /** The peer has ended its side behind the input that waits. */
+  #endWaits = false;
+  #slice: Slice | undefined;
   #paused = false;
   #pausedAtMs = 0;
   #pausedForMs = 0;
@@ -62,17 +84,23 @@ export class Connection {
   #reason: Error | undefined;
   #maxErrorSize = MAX_ERROR_SIZE;
   bytesRead = 0;
+  /** Bytes that are held of the frame that is not whole yet. */
+  #partial = 0;
 
   /**
-   * `plainStreamId` is the stream for frames that are never encoded: 1 for a client, 2 for a server. `allOutput`: the
-   * level of output that connections have in common.
+   * `plainStreamId` is the stream for frames that are never encoded: 1 for a client, 2 for a server. `shared`: what it has
+   * in common with others.
    */
-  constructor(transport: Transport, limits: Limits, plainStreamId: number, allOutput?: Gate) {
+  constructor(transport: Transport, limits: Limits, plainStreamId: number, shared?: Shared) {
+    this.#turns = shared?.turns ?? new Turns((run) => transport.endOfTick(run));
     this.#transport = transport;
     this.limits = limits;
     this.#plainStreamId = plainStreamId;
-    this.flow = new ConnectionFlow(new Gate(limits.maxBufferedOutput, allOutput));
-    this.writer = new Writer(transport, this.flow.output);
+    this.flow = new ConnectionFlow(new Gate(limits.maxBufferedOutput, shared?.output), {
+      share: new TurnShare(this.#turns),
+      input: shared?.input.open(),
+    });
+    this.writer = new Writer(transport, this.flow.output, new TurnShare(this.#turns));
     this.#splitter = new Splitter({ maxPayload: limits.maxPayload, onFrame: this.#onFrame });
     transport.onData = (chunk) => this.#onData(chunk);
     transport.onEnd = () => this.#onEnd();
@@ -98,12 +126,12 @@ export class Connection {
   /** Begins to read, unless it has been paused. */
   start(owner: FrameOwner): void {
     this.#owner = owner;
-    if (!this.#paused) this.#transport.resume();
+    if (!this.#paused) this.#letCome();
   }
 
   /** True while input is awaited: the peer has not ended it, and it is not we who do not read. */
   get reading(): boolean {
-    return this.#state === 'open' && !this.#paused;
+    return this.#state === 'open' && !this.#paused && this.#input.length === 0;
   }
 
   /** Sends a frame that no context touches, on the plain stream. */
@@ -128,19 +156,39 @@ export class Connection {
     this.#transport.endOfTick(run);
   }
 
-  /** Stops reading until {@link resume}; what is being split already still arrives. */
+  /** Stops reading until {@link resume}, after the frame in hand. */
   pause(): void {
     if (this.#paused) return;
     this.#paused = true;
     this.#pausedAtMs = performance.now();
-    this.#transport.pause();
+    this.#splitter.hold();
+    this.#hold();
   }
 
   resume(): void {
     if (!this.#paused || this.#state === 'closed') return;
     this.#paused = false;
     this.#pausedForMs += performance.now() - this.#pausedAtMs;
+    if (this.#input.length > 0) this.#turns.readyLater(this.#reading);
+    else this.#letCome();
+  }
+
+  #hold(): void {
+    if (this.#held) return;
+    this.#held = true;
+    this.#transport.pause();
+  }
+
+  #letCome(): void {
+    if (!this.#held) return;
+    this.#held = false;
     this.#transport.resume();
+  }
+
+  /** Nothing of the input that waits is read any more. */
+  #dropInput(): void {
+    this.#input = [];
+    if (!this.#paused) this.#letCome();
   }
 
   /** The peer was waiting for us: the time since its last input was ours, and from now on it is its turn again. */
@@ -162,6 +210,7 @@ export class Connection {
   finish(): void {
     if (this.#state === 'failing' || this.#state === 'closed') return;
     this.#state = 'failing';
+    this.#dropInput();
     this.#stopWatch();
     this.#endAndDrop();
   }
@@ -187,8 +236,9 @@ export class Connection {
       return;
     }
     // Held output, the error included, may go once input has ended (protocol A6).
-    if (this.#state === 'ended') this.writer.release();
+    if (this.#state === 'ended' || this.#endWaits) this.writer.release();
     this.#state = 'failing';
+    this.#dropInput();
     this.#stopWatch();
     this.#reason ??= protocolError;
     // A peer that does not read cannot hold us, nor what was meant for it.
@@ -205,13 +255,14 @@ export class Connection {
   #endAndDrop(): void {
     this.writer.whenEmpty(() => {
       this.#endOutput();
-      this.#transport.resume();
+      this.#letCome();
       this.#dropAfter(LINGER_MS);
     });
   }
 
   readonly #onFrame = (frame: Frame): boolean => {
     this.#current = frame;
+    if (this.#slice?.count(HEADER_SIZE + frame.payload.length)) this.#splitter.hold();
     this.#owner?.receive(frame);
     return this.#state === 'open';
   };
@@ -219,13 +270,37 @@ export class Connection {
   #onData(chunk: Uint8Array): void {
     if (this.#state !== 'open') return;
     this.bytesRead += chunk.length;
+    this.#input.push(chunk);
+    if (!this.#paused) this.#turns.ready(this.#reading);
+    if (this.#input.length > 0) this.#hold();
+  }
+
+  /** Reads what has come, until the slice is over; whether there is more to read. */
+  #readOn(slice: Slice): boolean {
+    this.#slice = slice;
+    while (this.#input.length > 0 && !this.#paused && !slice.over) this.#split(this.#input[0]);
+    this.#slice = undefined;
+    if (this.#paused) return false;
+    if (this.#input.length > 0) return true;
+    if (this.#endWaits) this.#onEnd();
+    else if (this.#state === 'open') this.#letCome();
+    return false;
+  }
+
+  #split(chunk: Uint8Array): void {
     this.#inputTimeMs = this.#readingTimeMs();
+    let taken: number;
     try {
-      this.#splitter.push(chunk);
+      taken = this.#splitter.push(chunk);
     } catch (error) {
       this.fail(error);
       return;
     }
+    // What has failed or ended meanwhile has dropped it.
+    if (this.#input.length === 0) return;
+    if (taken < chunk.length) this.#input[0] = chunk.subarray(taken);
+    else this.#input.shift();
+    this.#countPartial();
     if (!this.#splitter.midFrame) this.#frameSinceMs = undefined;
     else if (this.#current !== undefined) this.#frameSinceMs = this.#inputTimeMs;
     else this.#frameSinceMs ??= this.#inputTimeMs;
@@ -233,10 +308,23 @@ export class Connection {
     this.#startWatch();
   }
 
+  /** A frame that is not whole yet cannot be let go of: where there is no room for it, nor can be, the connection ends. */
+  #countPartial(): void {
+    const { held } = this.#splitter;
+    if (held === this.#partial) return;
+    const { input } = this.flow;
+    input.take(held - this.#partial);
+    this.#partial = held;
+    if (held > input.own && !input.makeRoom(0))
+      this.fail(new ProtocolError('limit', 'inputMemory: no memory is left for the rest of a frame'));
+  }
+
   #onEnd(): void {
     // Held output, the error included, may go now (protocol A6).
     if (this.#state === 'failing') this.writer.release();
     if (this.#state !== 'open') return;
+    this.#endWaits = this.#input.length > 0;
+    if (this.#endWaits) return;
     this.#state = 'ended';
     this.#stopWatch();
     try {
@@ -250,9 +338,11 @@ export class Connection {
   #onClose(error: Error | undefined): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
+    this.#input = [];
     this.#stopWatch();
     clearTimeout(this.#dropTimer);
     this.writer.close();
+    this.flow.input.close();
     const reason =
       this.#reason ?? (error && new ConnectionError(error.message, { code: 'lost', cause: error }));
     this.#owner?.onClosed(reason);
@@ -266,8 +356,7 @@ export class Connection {
   #startWatch(): void {
     if (this.#watch !== undefined || !this.#midway) return;
     this.#nextLookMs = performance.now() + this.#watchPeriodMs;
-    this.#watch = setInterval(this.#checkTimes, this.#watchPeriodMs);
-    (this.#watch as { unref?: () => void }).unref?.();
+    this.#watch = unref(every(this.#watchPeriodMs, this.#checkTimes));
   }
 
   get #watchPeriodMs(): number {
@@ -285,6 +374,8 @@ export class Connection {
       this.#stopWatch();
       return;
     }
+    // What waits for its turn is late through us.
+    if (this.#input.length > 0) return;
     // After a long tick of ours, what the peer has sent meanwhile is still to be read: that comes first.
     if (this.#overdue() !== undefined) this.#transport.endOfTick(this.#failIfOverdue);
   };
@@ -298,7 +389,7 @@ export class Connection {
   }
 
   readonly #failIfOverdue = (): void => {
-    const error = this.#state === 'open' ? this.#overdue() : undefined;
+    const error = this.#state === 'open' && this.#input.length === 0 ? this.#overdue() : undefined;
     if (error !== undefined) this.fail(error);
   };
 
@@ -321,8 +412,7 @@ export class Connection {
 
   #dropAfter(delayMs: number): void {
     clearTimeout(this.#dropTimer);
-    this.#dropTimer = setTimeout(() => this.#transport.destroy(), delayMs);
-    (this.#dropTimer as { unref?: () => void }).unref?.();
+    this.#dropTimer = unref(after(delayMs, () => this.#transport.destroy()));
   }
 
   #stopWatch(): void {

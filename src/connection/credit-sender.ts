@@ -17,6 +17,11 @@ export class CreditSender {
     this.#connection = connection;
   }
 
+  /** See {@link Pace.atMost}. */
+  atMost(limit: number | undefined): void {
+    this.#pace.atMost(limit);
+  }
+
   send(requestId: number, bytes: number): void {
     const waiting = this.#waiting.get(requestId);
     if (waiting !== undefined) this.#waiting.set(requestId, waiting + bytes);

@@ -1,6 +1,7 @@
 /** How long what is in flight may go on when a client, a pool or a server is closed. */
 
-import { checkOptions, MAX_TIMER_MS, numeric, type Rules } from '../options/rules.ts';
+import { checkOptions, numeric, type Rules } from '../options/rules.ts';
+import { MAX_TIMER_MS } from '../wire/timers.ts';
 
 export interface CloseOptions {
   /** Milliseconds, up to 2^31 − 1. */

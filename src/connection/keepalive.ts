@@ -3,6 +3,7 @@
 import { ConnectionError } from '../wire/errors.ts';
 import { FrameType } from '../wire/frame.ts';
 import { PING_SIZE } from '../wire/payloads.ts';
+import { every, unref } from '../wire/timers.ts';
 import type { Connection } from './connection.ts';
 
 export class KeepAlive {
@@ -22,8 +23,7 @@ export class KeepAlive {
   /** Calls {@link check} every `periodMs` until {@link stop}; 0: never. Keeps no process alive. */
   start(periodMs: number): void {
     if (periodMs <= 0) return;
-    this.#timer = setInterval(() => this.check(), periodMs);
-    (this.#timer as { unref?: () => void }).unref?.();
+    this.#timer = unref(every(periodMs, () => this.check()));
   }
 
   stop(): void {

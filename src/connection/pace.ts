@@ -1,13 +1,16 @@
 /** Frames of one kind, sent no faster than a peer takes them: it ends the connection over too many in a second (protocol B-limits). */
 
+import { after, unref } from '../wire/timers.ts';
+
 /** How often tokens are looked for while somebody waits, in milliseconds. */
 const TICK_MS = 10;
 
 export class Pace {
-  readonly #burst: number;
-  readonly #perMs: number;
+  #limit = Number.POSITIVE_INFINITY;
+  #burst = 0;
+  #perMs = 0;
   readonly #waiting: (() => void)[] = [];
-  #tokens: number;
+  #tokens = 0;
   #filledMs = performance.now();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -16,9 +19,17 @@ export class Pace {
    * for what a stalled network delivers later than it was sent.
    */
   constructor(limit: number) {
+    this.atMost(limit);
+    this.#tokens = this.#burst;
+  }
+
+  /** The peer takes so many in a second, where that is fewer; undefined: it has not said. */
+  atMost(limit = Number.POSITIVE_INFINITY): void {
+    if (limit >= this.#limit) return;
+    this.#limit = limit;
     this.#burst = Math.max(1, limit / 4);
     this.#perMs = limit / 2 / 1000;
-    this.#tokens = this.#burst;
+    this.#tokens = Math.min(this.#tokens, this.#burst);
   }
 
   /** Whether one may go now. */
@@ -43,8 +54,7 @@ export class Pace {
   }
 
   #plan(): void {
-    this.#timer ??= setTimeout(this.#tick, TICK_MS);
-    (this.#timer as { unref?: () => void }).unref?.();
+    this.#timer ??= unref(after(TICK_MS, this.#tick));
   }
 
   readonly #tick = (): void => {

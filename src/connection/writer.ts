@@ -3,22 +3,29 @@
  * While a write is under way more frames gather, so under load writes grow by themselves.
  */
 
-import type { Gate } from '../reactor/flow.ts';
+import type { Gate, OutputShare } from '../reactor/flow.ts';
 import { HEADER_SIZE, writeHeader } from '../wire/frame.ts';
 import type { Transport } from './transport.ts';
 
 const SCRATCH_SIZE = 64 * 1024;
 /** Payloads up to this size are copied next to their header; larger ones travel as a chunk of their own. */
 const COPY_LIMIT = 16 * 1024;
+/** Shared payloads below this size are copied all the same: a piece of their own costs more. */
+const SHARE_FROM = 1024;
+/** Bytes of one write, but for its last chunk: a peer that begins to read again must not be sent all at once. */
+const WRITE_SIZE = 512 * 1024;
 
 export class Writer {
   readonly #transport: Transport;
   readonly #output: Gate;
+  readonly #share: OutputShare | undefined;
   #chunks: Uint8Array[] = [];
-  #bytes = 0;
-  /** Called when the chunks gathered so far need not be kept any more. */
-  #leases: (() => void)[] = [];
-  #handedOver: (() => void)[] = [];
+  /** For each chunk, what is called when it need not be kept any more. */
+  #leases: ((() => void) | undefined)[] = [];
+  /** Bytes added so far. */
+  #added = 0;
+  /** Each with how many bytes were added before. */
+  #handedOver: { readonly at: number; readonly run: () => void }[] = [];
   #writing = false;
   #flushPlanned = false;
   #whenEmpty: (() => void)[] = [];
@@ -29,10 +36,14 @@ export class Writer {
   #held = false;
   bytesWritten = 0;
 
-  /** `output` is filled by what waits here and emptied by what the transport has taken. */
-  constructor(transport: Transport, output: Gate) {
+  /**
+   * `output` is filled by what waits here and emptied by what the transport has taken. `share`: what may be written in
+   * one turn of the event loop.
+   */
+  constructor(transport: Transport, output: Gate, share?: OutputShare) {
     this.#transport = transport;
     this.#output = output;
+    this.#share = share;
   }
 
   /** True when what is sent now would wait behind a write that the transport has not finished. */
@@ -55,8 +66,7 @@ export class Writer {
       return;
     }
     this.#sealScratch();
-    this.#chunks.push(bytes);
-    if (release !== undefined) this.#leases.push(release);
+    this.#push(bytes, release);
     this.#count(bytes.length);
   }
 
@@ -78,20 +88,31 @@ export class Writer {
       this.send(frame);
       return;
     }
-    if (this.#scratchEnd + size > this.#scratch.length) this.#newScratch();
-    writeHeader(
-      this.#scratch,
-      this.#scratchEnd,
-      payload.length,
-      requestId,
-      streamId,
-      streamFlags,
-      type,
-      flags,
-    );
-    this.#scratch.set(payload, this.#scratchEnd + HEADER_SIZE);
-    this.#scratchEnd += size;
+    const at = this.#reserve(size);
+    writeHeader(this.#scratch, at, payload.length, requestId, streamId, streamFlags, type, flags);
+    this.#scratch.set(payload, at + HEADER_SIZE);
     this.#count(size);
+  }
+
+  /** Adds one frame whose payload nobody ever changes: it may go to many connections, and is not copied. */
+  sendShared(
+    requestId: number,
+    streamId: number,
+    streamFlags: number,
+    type: number,
+    flags: number,
+    payload: Uint8Array,
+  ): void {
+    if (payload.length < SHARE_FROM) {
+      this.sendFrame(requestId, streamId, streamFlags, type, flags, payload);
+      return;
+    }
+    if (this.#closed) return;
+    const at = this.#reserve(HEADER_SIZE);
+    writeHeader(this.#scratch, at, payload.length, requestId, streamId, streamFlags, type, flags);
+    this.#sealScratch();
+    this.#push(payload);
+    this.#count(HEADER_SIZE + payload.length);
   }
 
   /** Keeps everything back until {@link release} (half duplex, protocol A6). */
@@ -106,7 +127,7 @@ export class Writer {
 
   /** Calls `run` when everything added so far has been handed to the transport. */
   whenHandedOver(run: () => void): void {
-    if (!this.#closed) this.#handedOver.push(run);
+    if (!this.#closed) this.#handedOver.push({ at: this.#added, run });
   }
 
   /** Calls `run` once the transport has taken everything. */
@@ -123,18 +144,19 @@ export class Writer {
     if (this.#chunks.length === 0) {
       this.#handOver();
       this.#tellEmpty();
-      return;
-    }
-    const chunks = this.#chunks;
-    const bytes = this.#bytes;
-    const leases = this.#leases;
-    this.#chunks = [];
-    this.#leases = [];
-    this.#bytes = 0;
+    } else if (this.#share?.usedUp) {
+      this.#flushPlanned = true;
+      this.#share.wait(() => this.flush());
+    } else this.#write();
+  }
+
+  #write(): void {
+    const { chunks, leases, bytes } = this.#take();
     this.#writing = true;
     this.bytesWritten += bytes;
+    this.#share?.take(bytes);
     this.#transport.write(chunks, (error) => {
-      for (const release of leases) release();
+      for (const release of leases) release?.();
       // After an error nothing more goes out; the transport is about to say that it is closed.
       if (error || this.#closed) return;
       this.#writing = false;
@@ -144,19 +166,37 @@ export class Writer {
     this.#handOver();
   }
 
+  /** The oldest chunks, as many as one write may have. */
+  #take(): { chunks: Uint8Array[]; leases: ((() => void) | undefined)[]; bytes: number } {
+    let count = 0;
+    let bytes = 0;
+    while (count < this.#chunks.length && bytes < WRITE_SIZE) bytes += this.#chunks[count++].length;
+    if (count < this.#chunks.length)
+      return { chunks: this.#chunks.splice(0, count), leases: this.#leases.splice(0, count), bytes };
+    const all = { chunks: this.#chunks, leases: this.#leases, bytes };
+    this.#chunks = [];
+    this.#leases = [];
+    return all;
+  }
+
   /** Drops everything; whoever waits for room is woken. */
   close(): void {
     this.#closed = true;
     this.#chunks = [];
-    for (const release of this.#leases) release();
+    for (const release of this.#leases) release?.();
     this.#leases = [];
     this.#handedOver = [];
     this.#scratch = new Uint8Array(0);
     this.#output.close();
   }
 
+  #push(bytes: Uint8Array, release?: () => void): void {
+    this.#chunks.push(bytes);
+    this.#leases.push(release);
+  }
+
   #count(bytes: number): void {
-    this.#bytes += bytes;
+    this.#added += bytes;
     this.#output.take(bytes);
     if (this.#flushPlanned || this.#writing) return;
     this.#flushPlanned = true;
@@ -164,10 +204,11 @@ export class Writer {
   }
 
   #handOver(): void {
-    const handedOver = this.#handedOver;
-    if (handedOver.length === 0) return;
-    this.#handedOver = [];
-    for (const run of handedOver) run();
+    const { length } = this.#handedOver;
+    if (length === 0) return;
+    let count = 0;
+    while (count < length && this.#handedOver[count].at <= this.bytesWritten) count++;
+    for (const { run } of this.#handedOver.splice(0, count)) run();
   }
 
   #tellEmpty(): void {
@@ -176,9 +217,17 @@ export class Writer {
     for (const run of whenEmpty) run();
   }
 
+  /** Makes room for `size` bytes of scratch; returns where. */
+  #reserve(size: number): number {
+    if (this.#scratchEnd + size > this.#scratch.length) this.#newScratch();
+    const at = this.#scratchEnd;
+    this.#scratchEnd += size;
+    return at;
+  }
+
   #sealScratch(): void {
     if (this.#scratchEnd === this.#scratchStart) return;
-    this.#chunks.push(this.#scratch.subarray(this.#scratchStart, this.#scratchEnd));
+    this.#push(this.#scratch.subarray(this.#scratchStart, this.#scratchEnd));
     this.#scratchStart = this.#scratchEnd;
   }
 

@@ -22,6 +22,10 @@ export interface EncoderOptions {
   readonly tuning?: Tuning;
   /** Bytes until finish(), where they are known and exact: zstd then sizes its tables by them. Not for streams. */
   readonly contentSize?: number;
+  /** ID of the dictionary that every zstd frame begins with; profile `zstd-dict` alone, which needs one (protocol C9). */
+  readonly dictionary?: string;
+  /** Every encode() finishes a zstd frame of its own and keeps nothing of it; of codecs that say they can. */
+  readonly contextFree?: boolean;
 }
 
 export interface DecoderLimits {
@@ -70,6 +74,8 @@ export interface Codec {
   readonly profile: string;
   /** Which library: `native` (node:zlib), `minizlib`, `portable` (pako, our zstd decoder), `identity`. */
   readonly implementation: string;
+  /** Whether its encoders can do without a context, so that one may serve all streams of a thread. */
+  readonly contextFree?: boolean;
   /** Missing where the library can only decode. */
   createEncoder?(options?: EncoderOptions): Encoder;
   /** `settings` are the profile-specific bytes of the stream-settings frame (protocol B-profiles). */

@@ -9,9 +9,10 @@ import { createRequire } from 'node:module';
 import zlib from 'node:zlib';
 import type { Codec } from './codec.ts';
 import type { Context } from './context.ts';
+import type { Dictionaries } from './dictionary.ts';
 import { identityCodec } from './identity.ts';
-import { portableZlib, portableZstd } from './portable.ts';
-import { type ZlibContexts, type ZstdContexts, zlibCodec, zstdCodec } from './profiles.ts';
+import { type ZlibContexts, type ZstdContexts, zlibCodec, zstdCodec, zstdDictCodec } from './profiles.ts';
+import type { DictionaryCodec } from './registry.ts';
 import { isSound } from './self-check.ts';
 
 /** What we use of a zlib stream's internals (Node's own zlib.js and node_zlib.cc). */
@@ -91,11 +92,11 @@ const chunkSize = 64;
 const { ZSTD_d_windowLogMax } = zlib.constants;
 
 const zstdHandles: ZstdContexts = {
-  compress: (params, pledgedSrcSize) =>
-    new HandleContext(zlib.createZstdCompress({ chunkSize, params, pledgedSrcSize })),
-  decompress: (maxWindowLog) =>
+  compress: (params, pledgedSrcSize, dictionary) =>
+    new HandleContext(zlib.createZstdCompress({ chunkSize, params, pledgedSrcSize, dictionary })),
+  decompress: (maxWindowLog, _maxOutput, dictionary) =>
     new HandleContext(
-      zlib.createZstdDecompress({ chunkSize, params: { [ZSTD_d_windowLogMax]: maxWindowLog } }),
+      zlib.createZstdDecompress({ chunkSize, params: { [ZSTD_d_windowLogMax]: maxWindowLog }, dictionary }),
     ),
 };
 
@@ -109,13 +110,23 @@ export const nativeZstd: Codec = zstdCodec('native', zstdHandles);
 /** `zlib` by node:zlib's handles. */
 export const nativeZlib: Codec = zlibCodec('native', zlibHandles);
 
+/** `zstd-dict` by node:zlib's handles, which keep a dictionary over the zstd frames that they finish. */
+export function nativeZstdDict(dictionaries: Dictionaries): Codec {
+  return zstdDictCodec('native', zstdHandles, dictionaries);
+}
+
+/** Makes the codec of `zstd-dict`; undefined where this runtime has none. */
+export function nativeDictionaryCodec(): DictionaryCodec | undefined {
+  return nativeCodecs().includes(nativeZstd) ? nativeZstdDict : undefined;
+}
+
 let chosen: readonly Codec[] | undefined;
 
 /** The best codecs that work on this runtime, best profile first. `implementation` says which library each one is. */
 export function nativeCodecs(): readonly Codec[] {
   chosen ??= [
-    isSound(nativeZstd) ? nativeZstd : soundOf('minizlibZstd', portableZstd),
-    isSound(nativeZlib) ? nativeZlib : soundOf('minizlibZlib', portableZlib),
+    isSound(nativeZstd) ? nativeZstd : soundOf('minizlibZstd', 'portableZstd'),
+    isSound(nativeZlib) ? nativeZlib : soundOf('minizlibZlib', 'portableZlib'),
     identityCodec,
   ];
   return chosen;
@@ -123,9 +134,17 @@ export function nativeCodecs(): readonly Codec[] {
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 
-/** minizlib is loaded where it is needed alone: loading it takes longer than all else that a client loads. */
-function soundOf(name: keyof typeof import('./minizlib.ts'), otherwise: Codec): Codec {
-  const minizlib: typeof import('./minizlib.ts') = createRequire(import.meta.url)(`./minizlib.${EXTENSION}`);
-  const codec = minizlib[name];
-  return isSound(codec) ? codec : otherwise;
+/**
+ * What takes the place of a codec that has failed. It is loaded there alone: minizlib takes longer than all else that
+ * a client loads, and the portable codecs a third of what a lane loads.
+ */
+function soundOf(
+  name: keyof typeof import('./minizlib.ts'),
+  otherwise: 'portableZstd' | 'portableZlib',
+): Codec {
+  const require = createRequire(import.meta.url);
+  const minizlib: typeof import('./minizlib.ts') = require(`./minizlib.${EXTENSION}`);
+  if (isSound(minizlib[name])) return minizlib[name];
+  const portable: typeof import('./portable.ts') = require(`./portable.${EXTENSION}`);
+  return portable[otherwise];
 }

@@ -15,10 +15,11 @@ import {
 } from 'pako';
 import { type Codec, DecodeError, type Decoder, type DecoderLimits } from './codec.ts';
 import type { Context } from './context.ts';
+import type { ParsedDictionary } from './dictionary/format.ts';
 import { identityCodec } from './identity.ts';
 import { Output } from './output.ts';
 import { ZSTD, zlibCodec, zstdSettings, zstdWalker } from './profiles.ts';
-import type { ZstdWalker } from './zstd-blocks.ts';
+import { ZstdWalker } from './zstd-blocks.ts';
 import { ZstdBlockDecoder } from './zstd-decoder.ts';
 
 type Step = (stream: ZStream, flush: 0 | 2 | 4) => number;
@@ -85,11 +86,12 @@ export const portableZlib: Codec = zlibCodec('portable', {
 class PortableZstdDecoder implements Decoder {
   readonly #walker: ZstdWalker;
   readonly #output: Output;
-  #blocks: ZstdBlockDecoder | undefined = new ZstdBlockDecoder();
+  #blocks: ZstdBlockDecoder | undefined;
 
-  constructor(walker: ZstdWalker, limits: DecoderLimits) {
+  constructor(walker: ZstdWalker, limits: DecoderLimits, dictionary?: ParsedDictionary) {
     this.#walker = walker;
     this.#output = new Output(limits);
+    this.#blocks = new ZstdBlockDecoder(dictionary);
   }
 
   decode(payload: Uint8Array): Uint8Array {
@@ -119,6 +121,11 @@ class PortableZstdDecoder implements Decoder {
     if (element === 'header') blocks.begin(windowSize, maxBlock);
     else if (element === 'block') this.#output.append(blocks.decode(payload, at, end));
   }
+}
+
+/** A decoder of one stream under `zstd-dict` (protocol C9): every zstd frame begins with `dictionary`. */
+export function portableDictionaryDecoder(limits: DecoderLimits, dictionary: ParsedDictionary): Decoder {
+  return new PortableZstdDecoder(new ZstdWalker(limits.maxWindowSize, dictionary.zstdId), limits, dictionary);
 }
 
 /** `zstd-8mb`, decoding only. */

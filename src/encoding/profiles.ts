@@ -1,12 +1,16 @@
 /** The profiles of protocol B-profiles, apart from the library that does the work: options, bounds, settings, checks. */
 
+import { DICTIONARY_ID_SIZE, decodeDictionaryHeld, encodeDictionaryHeld } from '../wire/payloads.ts';
 import { type Codec, DecodeError, type DecoderLimits, type EncoderOptions, type Tuning } from './codec.ts';
 import { type Context, ContextDecoder, ContextEncoder, type PayloadCheck } from './context.ts';
+import { type Dictionaries, type Dictionary, zstdNumberOf } from './dictionary.ts';
 import { ZstdWalker } from './zstd-blocks.ts';
 
 export const IDENTITY = 'identity';
 export const ZLIB = 'zlib';
 export const ZSTD = 'zstd-8mb';
+/** `zstd-8mb` with a dictionary (protocol C9). */
+export const ZSTD_DICT = 'zstd-dict';
 
 /** `zstd-8mb` promises a window of at most 2^23 bytes. */
 export const ZSTD_MAX_WINDOW_LOG = 23;
@@ -31,7 +35,14 @@ const ZSTD_E_END = 2;
 const NO_SETTINGS = new Uint8Array(0);
 
 /** libzstd's numbers for its compression parameters (zstd.h). */
-const ZSTD_PARAMETER = { level: 100, windowLog: 101, hashLog: 102, minMatch: 105, strategy: 107 } as const;
+const ZSTD_PARAMETER = {
+  level: 100,
+  windowLog: 101,
+  hashLog: 102,
+  minMatch: 105,
+  strategy: 107,
+  dictionaryNumber: 202,
+} as const;
 const ZSTD_STRATEGY_FAST = 1;
 
 /** What stands in for the level's own parameters, by tuning. */
@@ -47,9 +58,13 @@ const ZSTD_TUNINGS: Record<Tuning, Record<number, number>> = {
 /** What a library brings for `zstd-8mb`. */
 export interface ZstdContexts {
   /** `parameters` by libzstd's numbers; `contentSize` is missing where it is not known. */
-  compress(parameters: Record<number, number>, contentSize: number | undefined): Context;
+  compress(
+    parameters: Record<number, number>,
+    contentSize: number | undefined,
+    dictionary?: Uint8Array,
+  ): Context;
   /** `maxOutput`: bytes that one write() may make, for a library that makes output before there is room for it. */
-  decompress(maxWindowLog: number, maxOutput: number): Context;
+  decompress(maxWindowLog: number, maxOutput: number, dictionary?: Uint8Array): Context;
 }
 
 /** What a library brings for `zlib`; `memLevel` is zlib's default, 8. */
@@ -66,6 +81,9 @@ const ZSTD_FORMAT = {
   bound: (length: number) => length + (length >>> 8) + 128,
 };
 
+/** Every payload a zstd frame of its own. */
+const ZSTD_WHOLE_FORMAT = { ...ZSTD_FORMAT, flush: ZSTD_E_END };
+
 const ZLIB_FORMAT = {
   flush: Z_SYNC_FLUSH,
   finish: Z_FINISH,
@@ -77,8 +95,10 @@ export function zstdCodec(implementation: string, contexts: ZstdContexts): Codec
   return {
     profile: ZSTD,
     implementation,
+    contextFree: true,
     createEncoder(options = {}) {
-      return new ContextEncoder(contexts.compress(zstdParameters(options), options.contentSize), ZSTD_FORMAT);
+      const context = contexts.compress(zstdParameters(options), options.contentSize);
+      return new ContextEncoder(context, zstdFormat(options));
     },
     createDecoder(limits, settings) {
       const check = new ZstdCheck(zstdWalker(limits, settings));
@@ -90,6 +110,92 @@ export function zstdCodec(implementation: string, contexts: ZstdContexts): Codec
     },
     settings: zstdSettings,
   };
+}
+
+/** `zstd-dict` with any of `dictionaries`. */
+export function zstdDictCodec(
+  implementation: string,
+  contexts: ZstdContexts,
+  dictionaries: Dictionaries,
+): Codec {
+  return {
+    profile: ZSTD_DICT,
+    implementation,
+    contextFree: true,
+    createEncoder(options = {}) {
+      const { bytes } = dictionaryOf(dictionaries, options.dictionary);
+      const parameters = {
+        ...zstdParameters(options),
+        // The stream has named it: not every frame needs to.
+        [ZSTD_PARAMETER.dictionaryNumber]: 0,
+      };
+      return new ContextEncoder(contexts.compress(parameters, undefined, bytes), zstdFormat(options));
+    },
+    createDecoder(limits, settings) {
+      const { bytes } = namedDictionary(dictionaries, settings);
+      const check = new ZstdCheck(zstdDictWalker(limits, dictionaries, settings));
+      const maxWindowLog = windowLogOf(limits.maxWindowSize, ZSTD_MIN_WINDOW_LOG, 31);
+      const context = contexts.decompress(maxWindowLog, limits.maxDecodedSize, bytes);
+      return new ContextDecoder(context, ZSTD_E_CONTINUE, check, limits);
+    },
+    settings: zstdDictSettings,
+  };
+}
+
+function zstdFormat({ contextFree }: EncoderOptions): typeof ZSTD_FORMAT {
+  return contextFree ? ZSTD_WHOLE_FORMAT : ZSTD_FORMAT;
+}
+
+/** @throws RangeError when there is none of this ID. */
+function dictionaryOf(dictionaries: Dictionaries, id: string | undefined): Dictionary {
+  const dictionary = id === undefined ? undefined : dictionaries.get(id);
+  if (dictionary === undefined) throw new RangeError(`${ZSTD_DICT} has no dictionary ${id}`);
+  return dictionary;
+}
+
+/** Window logs that levels have by themselves, or more. */
+const ZSTD_LEVEL_WINDOW_LOG = 21;
+const ZSTD_HIGH_LEVEL = 9;
+const ZSTD_HIGH_WINDOW_LOG = 22;
+const ZSTD_HIGHEST_LEVEL = 17;
+/** A payload before encoding is at most so large (protocol A1). */
+const PAYLOAD_LOG = 15;
+
+/** The settings bytes of `zstd-dict`: u8 window log, 16 bytes ID (protocol C9). @throws RangeError without a dictionary. */
+export function zstdDictSettings(options: EncoderOptions = {}): Uint8Array {
+  const { dictionary = '', level = ZSTD_DEFAULT_LEVEL, contextFree } = options;
+  const byLevel =
+    level >= ZSTD_HIGHEST_LEVEL
+      ? ZSTD_MAX_WINDOW_LOG
+      : level >= ZSTD_HIGH_LEVEL
+        ? ZSTD_HIGH_WINDOW_LOG
+        : ZSTD_LEVEL_WINDOW_LOG;
+  const windowLog = contextFree ? PAYLOAD_LOG : (zstdWindowLog(options) ?? byLevel);
+  return Uint8Array.of(windowLog, ...encodeDictionaryHeld(dictionary));
+}
+
+/** The ID in the settings bytes of `zstd-dict`. @throws DecodeError when there is none. */
+export function dictionaryNamedIn(settings: Uint8Array = NO_SETTINGS): string {
+  if (settings.length !== 1 + DICTIONARY_ID_SIZE)
+    throw new DecodeError('corrupt', `${ZSTD_DICT} has ${1 + DICTIONARY_ID_SIZE} settings bytes`);
+  return decodeDictionaryHeld(settings.subarray(1));
+}
+
+function namedDictionary(dictionaries: Dictionaries, settings: Uint8Array | undefined): Dictionary {
+  const id = dictionaryNamedIn(settings);
+  const dictionary = dictionaries.get(id);
+  if (dictionary === undefined) throw new DecodeError('corrupt', `dictionary ${id} is not held here`);
+  return dictionary;
+}
+
+/** The walker over one `zstd-dict` stream's payloads. @throws DecodeError as {@link zstdWalker} does. */
+export function zstdDictWalker(
+  limits: DecoderLimits,
+  dictionaries: Dictionaries,
+  settings: Uint8Array = NO_SETTINGS,
+): ZstdWalker {
+  const { bytes } = namedDictionary(dictionaries, settings);
+  return zstdWalker(limits, settings.subarray(0, 1), zstdNumberOf(bytes));
 }
 
 export function zlibCodec(implementation: string, contexts: ZlibContexts): Codec {
@@ -145,7 +251,11 @@ export function zstdSettings(options?: EncoderOptions): Uint8Array {
  * The walker over one `zstd-8mb` stream's payloads.
  * @throws DecodeError when the settings are malformed or announce a window over the limit.
  */
-export function zstdWalker(limits: DecoderLimits, settings: Uint8Array = NO_SETTINGS): ZstdWalker {
+export function zstdWalker(
+  limits: DecoderLimits,
+  settings: Uint8Array = NO_SETTINGS,
+  dictionaryNumber = 0,
+): ZstdWalker {
   if (settings.length > 1) throw new DecodeError('corrupt', `${ZSTD} has at most one settings byte`);
   if (settings.length === 1 && 2 ** settings[0] > limits.maxWindowSize) {
     throw new DecodeError(
@@ -153,7 +263,7 @@ export function zstdWalker(limits: DecoderLimits, settings: Uint8Array = NO_SETT
       `maxWindowSize: a window of 2^${settings[0]} bytes, over ${limits.maxWindowSize}`,
     );
   }
-  return new ZstdWalker(limits.maxWindowSize);
+  return new ZstdWalker(limits.maxWindowSize, dictionaryNumber);
 }
 
 /** @throws DecodeError when there are any. */

@@ -1,12 +1,22 @@
 /** Profiles by name. Names are open: an experiment registers its own (protocol B-profiles). */
 
 import type { Codec } from './codec.ts';
+import type { Dictionaries } from './dictionary.ts';
+
+/** Makes the codec of `zstd-dict` for some dictionaries, which may grow. */
+export type DictionaryCodec = (dictionaries: Dictionaries) => Codec;
 
 export class CodecRegistry {
   readonly #codecs = new Map<string, Codec>();
 
-  /** @param codecs best first, e.g. nativeCodecs() or portableCodecs(). */
-  constructor(codecs: Iterable<Codec> = []) {
+  readonly #dictionaryCodec: DictionaryCodec | undefined;
+
+  /**
+   * @param codecs best first, e.g. nativeCodecs() or portableCodecs().
+   * @param dictionaryCodec where they know dictionaries.
+   */
+  constructor(codecs: Iterable<Codec> = [], dictionaryCodec?: DictionaryCodec) {
+    this.#dictionaryCodec = dictionaryCodec;
     for (const codec of codecs) this.register(codec);
   }
 
@@ -17,6 +27,13 @@ export class CodecRegistry {
     if (!/^[\x21-\x7e]{1,255}$/.test(profile))
       throw new RangeError(`not a profile name: ${JSON.stringify(profile)}`);
     this.#codecs.set(profile, codec);
+  }
+
+  /** The same codecs, and where they know dictionaries a last one for these (protocol C9). */
+  withDictionaries(dictionaries: Dictionaries): CodecRegistry {
+    const all = new CodecRegistry(this.#codecs.values(), this.#dictionaryCodec);
+    if (this.#dictionaryCodec !== undefined) all.register(this.#dictionaryCodec(dictionaries));
+    return all;
   }
 
   get(profile: string): Codec | undefined {

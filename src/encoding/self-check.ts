@@ -1,6 +1,6 @@
 /** Whether a codec does on this runtime what an Encoder and a Decoder promise. */
 
-import { type Codec, DecodeError, FINISH_BOUND } from './codec.ts';
+import { type Codec, DecodeError, type EncoderOptions, FINISH_BOUND } from './codec.ts';
 
 const LIMITS = { maxDecodedSize: 1 << 16, maxDecodedRatio: 1000, maxWindowSize: 1 << 16 };
 /** Cheap contexts: this runs at every start of a process or thread. */
@@ -13,6 +13,47 @@ export function isSound(codec: Codec): boolean {
   } catch {
     return false;
   }
+}
+
+/**
+ * Whether a codec of `zstd-dict` does the same with this dictionary, with a context and without one: without one, two equal
+ * frames are encoded alike, and each is decoded where no other came before it.
+ */
+export function isSoundWith(codec: Codec, dictionary: string): boolean {
+  try {
+    const options = { level: 1, windowLog: 10, dictionary };
+    return keepsContext(codec, options) && isContextFree(codec, { ...options, contextFree: true });
+  } catch {
+    return false;
+  }
+}
+
+const SAMPLE = Uint8Array.from({ length: 600 }, (_, i) => 32 + ((i * i) % 89));
+
+function keepsContext(codec: Codec, options: EncoderOptions): boolean {
+  const [first, second] = encodedTwice(codec, options);
+  const decoder = codec.createDecoder(LIMITS, codec.settings(options));
+  const same = [first, second].every((frame) => equal(decoder.decode(frame), SAMPLE));
+  decoder.close();
+  return same;
+}
+
+function isContextFree(codec: Codec, options: EncoderOptions): boolean {
+  const [first, second] = encodedTwice(codec, options);
+  const decoder = codec.createDecoder(LIMITS, codec.settings(options));
+  const alone = equal(decoder.decode(second), SAMPLE);
+  decoder.close();
+  return alone && equal(first, second);
+}
+
+function encodedTwice(codec: Codec, options: EncoderOptions): Uint8Array[] {
+  const encoder = (codec as Required<Codec>).createEncoder(options);
+  const frames = [1, 2].map(() => {
+    const target = new Uint8Array(2048);
+    return target.slice(0, encoder.encode(SAMPLE, target, 0));
+  });
+  encoder.close();
+  return frames;
 }
 
 function roundTrips(codec: Codec): boolean {

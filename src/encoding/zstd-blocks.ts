@@ -1,7 +1,7 @@
 /**
  * Walks over zstd data (RFC 8878) from element to element without decoding it: frame headers, blocks, checksums,
  * skippable frames. It refuses what a decoder must not be shown: a window over the limit, before memory is taken
- * for it; a dictionary, which fzstd ignores; a payload that stops in the middle of an element, which a streaming
+ * for it; a dictionary that the stream does not have, which fzstd ignores; a payload that stops in the middle of an element, which a streaming
  * decoder takes for "more to come".
  */
 
@@ -29,12 +29,17 @@ export class ZstdWalker {
   /** Bytes that one of its blocks may decode to. */
   maxBlock = 0;
   readonly #maxWindowSize: number;
+  readonly #dictionaryNumber: number;
   #expected: Expected = 'frame';
   #hasChecksum = false;
 
-  /** @param maxWindowSize bytes; a frame that asks for more is refused. */
-  constructor(maxWindowSize: number) {
+  /**
+   * @param maxWindowSize bytes; a frame that asks for more is refused.
+   * @param dictionaryNumber of the only dictionary that a frame may name, 0 for none.
+   */
+  constructor(maxWindowSize: number, dictionaryNumber = 0) {
     this.#maxWindowSize = maxWindowSize;
+    this.#dictionaryNumber = dictionaryNumber;
   }
 
   /**
@@ -101,8 +106,11 @@ export class ZstdWalker {
     const end = contentSizeAt + contentSizeBytes;
     if (end > payload.length) throw truncated();
     if (descriptor & 8) throw new DecodeError('corrupt', 'a reserved bit is set in a zstd header');
-    if (readUint(payload, dictionaryAt, contentSizeAt - dictionaryAt) !== 0) {
-      throw new DecodeError('corrupt', 'a zstd frame that needs a dictionary');
+    // An encoder may leave its number out; that a frame without it uses what the stream has named is protocol C9.
+    const dictionaryNumber = readUint(payload, dictionaryAt, contentSizeAt - dictionaryAt);
+    if (dictionaryNumber !== 0 && dictionaryNumber !== this.#dictionaryNumber) {
+      const needs = this.#dictionaryNumber === 0 ? 'a dictionary' : 'another dictionary';
+      throw new DecodeError('corrupt', `a zstd frame that needs ${needs}`);
     }
     this.windowSize = single
       ? readUint(payload, contentSizeAt, contentSizeBytes) + (contentSizeCode === 1 ? 256 : 0)

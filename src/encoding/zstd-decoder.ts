@@ -4,38 +4,22 @@
  * stream, and can be made to run for minutes by 20 crafted bytes; here work and memory are bounded by the block.
  */
 
+import type { ParsedDictionary } from './dictionary/format.ts';
 import { BackwardBits, corrupt, FseTable, HuffmanTable } from './zstd-entropy.ts';
 
 const RAW = 0;
 const RUN = 1;
 
 /** Baselines and extra bits of the length codes (RFC 8878, 3.1.1.3.2.1.1). */
-const LITERAL_LENGTH_BITS = [...zeros(16), 1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+const LITERAL_LENGTH_BITS = Uint8Array.of(
+  ...zeros(16),
+  ...[1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
+);
 const LITERAL_LENGTH_BASES = basesOf(LITERAL_LENGTH_BITS, 0);
-const MATCH_LENGTH_BITS = [
+const MATCH_LENGTH_BITS = Uint8Array.of(
   ...zeros(32),
-  1,
-  1,
-  1,
-  1,
-  2,
-  2,
-  3,
-  3,
-  4,
-  4,
-  5,
-  7,
-  8,
-  9,
-  10,
-  11,
-  12,
-  13,
-  14,
-  15,
-  16,
-];
+  ...[1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
+);
 const MATCH_LENGTH_BASES = basesOf(MATCH_LENGTH_BITS, 3);
 
 const LITERAL_LENGTH_FREQUENCIES = [
@@ -62,8 +46,9 @@ class Code {
     this.#predefined.build(frequencies, log);
   }
 
-  reset(): void {
-    this.#current = undefined;
+  /** `initial` is what a mode of "repeat" means in the first block: a dictionary's table. */
+  reset(initial: FseTable | undefined): void {
+    this.#current = initial;
   }
 
   get table(): FseTable {
@@ -93,18 +78,35 @@ class Code {
 
 const FIRST_HISTORY = 16 << 10;
 
+/** Told of what blocks are made of, as they are decoded; for the trainer of dictionaries. */
+export interface BlockObserver {
+  /** The literals of a compressed block; a view, valid during the call. */
+  onLiterals(bytes: Uint8Array): void;
+  /** The three codes of one sequence. */
+  onSequence(literalCode: number, offsetCode: number, matchCode: number): void;
+}
+
 export class ZstdBlockDecoder {
-  /** What this zstd frame has decoded to, as far back as its window goes: `#history[0 .. #end)`. */
+  /**
+   * What this zstd frame has decoded to, as far back as its window goes: `#history[#start .. #end)`. In front of it lies
+   * the dictionary's content, until the window has left it and the bytes are needed; from then on #start is −1.
+   */
   #history = new Uint8Array(0);
+  #start = 0;
   #end = 0;
+  /** Whether the history begins with the dictionary's content. */
+  #holdsContent = false;
+  readonly #dictionary: ParsedDictionary | undefined;
+  readonly #observer: BlockObserver | undefined;
   #windowSize = 0;
   #maxBlock = 0;
   /** The last three offsets, newest first. */
   #offset1 = 1;
   #offset2 = 4;
   #offset3 = 8;
+  /** The last table that a block has brought, and the one in use. */
+  #ownHuffman: HuffmanTable | undefined;
   #huffman: HuffmanTable | undefined;
-  #hasHuffman = false;
   #literals: Uint8Array = new Uint8Array(0);
   #literalsAt = 0;
   #literalsEnd = 0;
@@ -114,18 +116,37 @@ export class ZstdBlockDecoder {
   readonly #offsets = new Code(8, 31, OFFSET_FREQUENCIES, 5);
   readonly #matchLengths = new Code(9, 52, MATCH_LENGTH_FREQUENCIES, 6);
 
+  /** Every zstd frame begins with `dictionary`, where there is one. */
+  constructor(dictionary?: ParsedDictionary, observer?: BlockObserver) {
+    this.#dictionary = dictionary;
+    this.#observer = observer;
+  }
+
   /** Starts a zstd frame with a window of `windowSize` bytes and blocks that decode to at most `maxBlock`. */
   begin(windowSize: number, maxBlock: number): void {
+    const dictionary = this.#dictionary;
     this.#windowSize = windowSize;
     this.#maxBlock = maxBlock;
-    this.#end = 0;
-    this.#offset1 = 1;
-    this.#offset2 = 4;
-    this.#offset3 = 8;
-    this.#hasHuffman = false;
-    this.#literalLengths.reset();
-    this.#offsets.reset();
-    this.#matchLengths.reset();
+    if (dictionary !== undefined) this.#holdContent(dictionary.content);
+    this.#start = dictionary?.content.length ?? 0;
+    this.#end = this.#start;
+    this.#offset1 = dictionary?.repeatOffsets[0] ?? 1;
+    this.#offset2 = dictionary?.repeatOffsets[1] ?? 4;
+    this.#offset3 = dictionary?.repeatOffsets[2] ?? 8;
+    this.#huffman = dictionary?.literals;
+    this.#literalLengths.reset(dictionary?.literalLengths);
+    this.#offsets.reset(dictionary?.offsets);
+    this.#matchLengths.reset(dictionary?.matchLengths);
+  }
+
+  /** Puts it in front of the history, where it stays over zstd frames that do not need its place. */
+  #holdContent(content: Uint8Array): void {
+    if (this.#holdsContent) return;
+    if (this.#history.length < content.length) {
+      this.#history = new Uint8Array(content.length + Math.max(FIRST_HISTORY, this.#maxBlock));
+    }
+    this.#history.set(content);
+    this.#holdsContent = true;
   }
 
   /**
@@ -149,10 +170,13 @@ export class ZstdBlockDecoder {
     const needed = this.#end + this.#maxBlock;
     if (needed <= this.#history.length) return this.#end;
     // Past the window, a slide for every quarter of it: moved rarely, held little.
-    const most = this.#windowSize + Math.max(2 * this.#maxBlock, this.#windowSize >> 2);
+    const most =
+      Math.max(0, this.#start) + this.#windowSize + Math.max(2 * this.#maxBlock, this.#windowSize >> 2);
     if (needed > most) {
       this.#history.copyWithin(0, this.#end - this.#windowSize, this.#end);
       this.#end = this.#windowSize;
+      this.#start = -1;
+      this.#holdsContent = false;
     } else {
       const larger = new Uint8Array(
         Math.min(most, Math.max(FIRST_HISTORY, needed, 2 * this.#history.length)),
@@ -205,15 +229,15 @@ export class ZstdBlockDecoder {
     const to = from + Math.floor(header / 2 ** (4 + sizeBits));
     if (to > end || size > this.#maxBlock) throw corrupt('literals that do not fit their block');
     if (hasTable) {
-      this.#huffman ??= new HuffmanTable();
-      from = this.#huffman.read(bytes, from, to);
-      this.#hasHuffman = true;
-    } else if (!this.#hasHuffman) {
-      throw corrupt('a repeated table that was never sent');
+      this.#ownHuffman ??= new HuffmanTable();
+      from = this.#ownHuffman.read(bytes, from, to);
+      this.#huffman = this.#ownHuffman;
     }
+    const huffman = this.#huffman;
+    if (huffman === undefined) throw corrupt('a repeated table that was never sent');
     const target = this.#literalsRoom(size);
-    if (format === 0) (this.#huffman as HuffmanTable).decode(bytes, from, to, target, 0, size);
-    else decodeFourStreams(this.#huffman as HuffmanTable, bytes, from, to, target, size);
+    if (format === 0) huffman.decode(bytes, from, to, target, 0, size);
+    else decodeFourStreams(huffman, bytes, from, to, target, size);
     this.#setLiterals(target, 0, size);
     return to;
   }
@@ -235,6 +259,7 @@ export class ZstdBlockDecoder {
     const countSize = first < 128 ? 1 : first < 255 ? 2 : 3;
     let from = at + countSize;
     if (from > end) throw corrupt('a sequences section that is cut off');
+    this.#observer?.onLiterals(this.#literals.subarray(this.#literalsAt, this.#literalsEnd));
     let count = first;
     if (countSize === 2) count = ((first - 128) << 8) + bytes[at + 1];
     else if (countSize === 3) count = bytes[at + 1] + (bytes[at + 2] << 8) + 0x7f00;
@@ -259,6 +284,9 @@ export class ZstdBlockDecoder {
     const offsets = this.#offsets.table;
     const matchLengths = this.#matchLengths.table;
     const windowSize = this.#windowSize;
+    const observer = this.#observer;
+    // Up to here an offset may reach the dictionary, whatever the window (RFC 8878, 5).
+    const reachEnd = this.#start + windowSize;
     let literalsAt = this.#literalsAt;
     let out = this.#end;
     const most = out + this.#maxBlock;
@@ -271,7 +299,7 @@ export class ZstdBlockDecoder {
       const offsetCode = offsets.symbols[offsetState];
       const matchCode = matchLengths.symbols[matchState];
       const literalCode = literalLengths.symbols[literalState];
-      const offsetValue = 2 ** offsetCode + readWide(bits, offsetCode);
+      const offsetValue = (1 << offsetCode) + readWide(bits, offsetCode);
       const matchLength = MATCH_LENGTH_BASES[matchCode] + bits.read(MATCH_LENGTH_BITS[matchCode]);
       const literalLength = LITERAL_LENGTH_BASES[literalCode] + bits.read(LITERAL_LENGTH_BITS[literalCode]);
       const offset = this.#offsetOf(offsetValue, literalLength);
@@ -281,12 +309,13 @@ export class ZstdBlockDecoder {
         bits.left < 0 ||
         literalsAt + literalLength > this.#literalsEnd ||
         matchAt + matchLength > most ||
-        offset > windowSize ||
+        (offset > windowSize && matchAt > reachEnd) ||
         offset > matchAt ||
         offset <= 0
       ) {
         throw corrupt('a sequence out of bounds');
       }
+      if (observer !== undefined) observer.onSequence(literalCode, offsetCode, matchCode);
       copy(literals, literalsAt, history, out, literalLength);
       copy(history, matchAt - offset, history, matchAt, matchLength);
       literalsAt += literalLength;
@@ -368,11 +397,8 @@ function zeros(count: number): number[] {
 }
 
 /** Each code begins where the one before it ends. */
-function basesOf(bits: readonly number[], first: number): number[] {
-  let base = first;
-  return bits.map((width) => {
-    const own = base;
-    base += 2 ** width;
-    return own;
-  });
+function basesOf(bits: Uint8Array, first: number): Uint32Array {
+  const bases = new Uint32Array(bits.length);
+  for (let code = 0, base = first; code < bits.length; base += 2 ** bits[code++]) bases[code] = base;
+  return bases;
 }

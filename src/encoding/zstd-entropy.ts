@@ -56,6 +56,13 @@ export class FseTable {
     this.bases = new Uint16Array(1 << maxLog);
   }
 
+  /** States of each symbol, of 2^log in all. */
+  frequencies(): number[] {
+    const counts = new Array<number>(this.#maxSymbol + 1).fill(0);
+    for (let state = 0; state < 1 << this.log; state++) counts[this.symbols[state]]++;
+    return counts;
+  }
+
   /** One symbol always, without any bits. @throws DecodeError */
   repeat(symbol: number): void {
     if (symbol > this.#maxSymbol) throw corrupt('an FSE symbol out of range');
@@ -144,6 +151,14 @@ export class HuffmanTable {
   #maxBits = 0;
   readonly #symbols = new Uint8Array(1 << HUFFMAN_MAX_BITS);
   readonly #bits = new Uint8Array(1 << HUFFMAN_MAX_BITS);
+
+  /** Bits of each symbol's code; 0 for one that has none. */
+  codeLengths(): Uint8Array {
+    const lengths = new Uint8Array(256);
+    for (let index = 0; index < 1 << this.#maxBits; index++)
+      lengths[this.#symbols[index]] = this.#bits[index];
+    return lengths;
+  }
 
   /** From a description in `bytes[at .. end)` (RFC 8878, 4.2.1). @throws DecodeError */
   read(bytes: Uint8Array, at: number, end: number): End {

@@ -6,30 +6,30 @@
 
 import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
-import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import type { Job } from 'bullmq';
 import type { CodecModule } from '../encoding/codec.ts';
-import { type Cell, cellKey } from './grid/cell.ts';
+import { cellKey } from './grid/cell.ts';
+import {
+  type CellJob,
+  failedResult,
+  MAX_PACKED_BYTES,
+  packTraffic,
+  parseJob,
+  parseResult,
+  unpackTraffic,
+} from './job.ts';
 import { resultOf } from './local.ts';
 import { EncodingMeter } from './measure/encodings.ts';
 import { Evaluator, type EvaluatorOptions } from './measure/evaluator.ts';
-import { CELL_RESULT, type CellResult } from './results/results.ts';
+import type { CellResult } from './results/results.ts';
 import type { CellRunner } from './runner.ts';
-import { packWorkload, unpackWorkload, type Workload } from './traffic/workload.ts';
+import type { Workload } from './traffic/workload.ts';
 
 const QUEUE = 'millrace-experiment';
 /** Seconds for which traffic and results stay in Redis. */
 const KEPT_SECONDS = 24 * 3600;
 /** Workers that may die over one setting before it counts as failed: it may be what kills them. */
 const MAX_DEATHS = 3;
-
-/** What a worker is told of a setting. */
-interface CellJob {
-  readonly cell: Cell;
-  /** Digest of the traffic. */
-  readonly traffic: string;
-  readonly options: Pick<EvaluatorOptions, 'rounds' | 'inFlight' | 'workers' | 'links'>;
-}
 
 /** @throws Error when the optional packages are not installed. */
 async function libraries() {
@@ -56,7 +56,7 @@ export function queueRunner(url: string, options: EvaluatorOptions): CellRunner 
   return async (cells, known, onResult, signal) => {
     const { bullmq } = await libraries();
     const { workload, rounds, inFlight, workers, links } = options;
-    const packed = zstdCompressSync(packWorkload(workload));
+    const packed = packTraffic(workload);
     await visit(url, (redis) => redis.set(trafficKey(workload.sha256), packed, 'EX', KEPT_SECONDS));
     const queue = new bullmq.Queue<CellJob, CellResult>(QUEUE, { connection: connectionTo(url) });
     const events = new bullmq.QueueEvents(QUEUE, { connection: connectionTo(url) });
@@ -72,9 +72,10 @@ export function queueRunner(url: string, options: EvaluatorOptions): CellRunner 
         cells
           .filter((cell) => !known.has(cellKey(cell)))
           .map(async (cell) => {
-            const data = { cell, traffic: workload.sha256, options: { rounds, inFlight, workers, links } };
+            const options = { rounds, inFlight, workers, links: [...links] };
+            const data = { cell, traffic: workload.sha256, options };
             const job = await addJob(queue, data);
-            const result = await Promise.race([outcome(job, events), stopped]);
+            const result = await Promise.race([outcome(job, data, events), stopped]);
             if (result !== 'stopped') onResult(result);
             else await job.remove().catch(() => undefined); // A worker has it in hand: it is found on --resume.
           }),
@@ -98,13 +99,13 @@ async function addJob(queue: Queue, data: CellJob): Promise<Job<CellJob, CellRes
 
 async function outcome(
   job: Job<CellJob, CellResult>,
+  asked: CellJob,
   events: import('bullmq').QueueEvents,
 ): Promise<CellResult> {
   try {
-    return CELL_RESULT.parse(await job.waitUntilFinished(events));
+    return parseResult(await job.waitUntilFinished(events), asked);
   } catch (error) {
-    const { cell } = job.data;
-    return { key: cellKey(cell), cell, error: (error as Error).message, seconds: 0 };
+    return failedResult(asked.cell, error);
   }
 }
 
@@ -128,11 +129,10 @@ async function visit<T>(url: string, use: (redis: import('ioredis').Redis) => Pr
 }
 
 async function takeTraffic(url: string, sha256: string): Promise<Workload> {
-  const packed = await visit(url, (redis) => redis.getBuffer(trafficKey(sha256)));
-  if (packed === null) throw new Error('the traffic is not in Redis any more');
-  const workload = unpackWorkload(zstdDecompressSync(packed));
-  if (workload.sha256 !== sha256) throw new Error('the traffic in Redis is not what it says');
-  return workload;
+  // One byte more than there may be, so that what is too long is seen, and not taken.
+  const packed = await visit(url, (redis) => redis.getrangeBuffer(trafficKey(sha256), 0, MAX_PACKED_BYTES));
+  if (packed.length === 0) throw new Error('the traffic is not in Redis any more');
+  return unpackTraffic(packed, sha256);
 }
 
 export interface QueueWorkerOptions {
@@ -154,7 +154,8 @@ export async function workOnQueue(url: string, options: QueueWorkerOptions): Pro
   const { lockMs } = options;
   const worker = new bullmq.Worker<CellJob, CellResult>(
     QUEUE,
-    async ({ data }) => {
+    async (job) => {
+      const data = parseJob(job.data);
       const evaluator = await evaluators.for(data);
       const result = {
         ...(await resultOf(data.cell, () => evaluator.evaluate(data.cell))),

@@ -1,50 +1,40 @@
 /**
  * The folder that files are pulled into. A file is written beside its place under a hidden name and moved there when
  * it is whole, so nobody ever sees half of one. Nothing is written through a link below the folder: a link may lead
- * anywhere, and it is the server that says what goes by which path.
+ * anywhere, and it is the server that says what goes by which path. Whatever is done in a folder goes by a handle on it
+ * (held-folders.ts), so that nobody who moves folders meanwhile can lead it elsewhere either.
  */
 
 import {
+  chmodSync,
   closeSync,
   constants,
   fchmodSync,
   fstatSync,
-  futimesSync,
   lstatSync,
   mkdirSync,
   openSync,
-  realpathSync,
   renameSync,
   rmdirSync,
   type Stats,
   unlinkSync,
-  write,
-  writeSync,
 } from 'node:fs';
-import { promisify } from 'node:util';
-import { patiently } from './descriptors.ts';
+import { isOutOfDescriptors, patiently } from './descriptors.ts';
 import { makeFolder } from './folder.ts';
+import { aboveOf, DestinationError, folderOf, type HeldFolder, HeldFolders } from './held-folders.ts';
 import type { FileEntry } from './listing.ts';
+import { PartFile, setAttributes, setTime, writeAll } from './part-file.ts';
+import { nameOf } from './paths.ts';
+import { NO_FOLLOW, openPlace, wayTo } from './places.ts';
 import { removeAbandoned, unfinishedPrefix } from './unfinished.ts';
 
-const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0);
+const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | NO_FOLLOW;
 
 /** Mode of an unfinished file: what is not whole yet is nobody else's business. */
 const PRIVATE = 0o600;
 
-/** Times in seconds that a file system may be asked for: those that 64 bits hold. */
-const MAX_SECONDS = 9.2e18;
-
 /** Times that differ by no more than this are the same, in milliseconds: they have gone through doubles. */
 const SAME_TIME_MS = 0.01;
-
-/** Bytes of a long file that are gathered before they are written at once. */
-const WRITE_SIZE = 1 << 20;
-
-/** Why a file cannot be put where it belongs; one line for people. */
-export class DestinationError extends Error {
-  override readonly name = 'DestinationError';
-}
 
 /** The unfinished files of every pull: should the process end in the middle, they go with it. */
 const removeAtExit = new Set<ReadonlySet<string>>();
@@ -52,9 +42,17 @@ process.once('exit', () => {
   for (const parts of removeAtExit) parts.forEach(removeQuietly);
 });
 
+/** An unfinished file, and the folder that it is in, which is held until the file is settled. */
+interface NewFile {
+  readonly fd: number;
+  readonly folder: HeldFolder;
+  /** The way to it, and the one to where it belongs. */
+  readonly temp: string;
+  readonly place: string;
+}
+
 export class Destination {
-  /** Absolute, without links, and ending in '/'. */
-  readonly #base: string;
+  readonly #held: HeldFolders;
   /** Which folders are there; keys are relative and end in '/', that of the destination itself is ''. */
   readonly #folders = new Map<string, 'there' | 'missing'>([['', 'there']]);
   /** Folders that this pull has made, outermost first. */
@@ -66,11 +64,14 @@ export class Destination {
   /** A file without a name, to find out what becomes of times here. */
   #probe: number | undefined;
 
-  /** Opens the folder and makes it where it is missing. @throws what the file system throws. */
-  constructor(folder: string) {
+  /**
+   * Opens the folder and makes it where it is missing. `places` as for {@link HeldFolders}.
+   * @throws what the file system throws.
+   */
+  constructor(folder: string, places = true) {
     makeFolder(folder);
-    this.#base = `${realpathSync(folder).replace(/[/\\]$/, '')}/`;
-    removeAbandoned(this.#base);
+    this.#held = new HeldFolders(folder, places);
+    this.#held.in('', removeAbandoned);
     removeAtExit.add(this.#parts);
   }
 
@@ -81,22 +82,25 @@ export class Destination {
     if (this.#probe !== undefined) closeSync(this.#probe);
     for (const folder of this.#made.reverse()) {
       try {
-        rmdirSync(this.#base + folder);
+        this.#held.in(aboveOf(folder), (at) => rmdirSync(at + lastOf(folder)));
       } catch {
-        // It is in use, as it should be.
+        // It is in use, as it should be, or not ours any more.
       }
     }
+    this.#held.close();
   }
 
   /** Whether the file system here tells `A` from `a`. */
   isCaseSensitive(): boolean {
     const name = this.#tempName();
-    closeSync(openSync(this.#base + name, CREATE, PRIVATE));
-    try {
-      return lstatSync(this.#base + name.toUpperCase(), { throwIfNoEntry: false }) === undefined;
-    } finally {
-      unlinkSync(this.#base + name);
-    }
+    return this.#held.in('', (at) => {
+      closeSync(openSync(at + name, CREATE, PRIVATE));
+      try {
+        return lstatSync(at + name.toUpperCase(), { throwIfNoEntry: false }) === undefined;
+      } finally {
+        unlinkSync(at + name);
+      }
+    });
   }
 
   /**
@@ -104,8 +108,18 @@ export class Destination {
    * @throws DestinationError when something is in its place that must not be replaced.
    */
   hasCurrent(entry: FileEntry): boolean {
-    if (this.#look(folderOf(entry.path)) === 'missing') return false;
-    const path = this.#base + entry.path;
+    const folder = folderOf(entry.path);
+    if (this.#look(folder) === 'missing') return false;
+    try {
+      return this.#held.in(folder, (at) => this.#isCurrent(at + nameOf(entry.path), entry));
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      this.#forget(folder);
+      return false;
+    }
+  }
+
+  #isCurrent(path: string, entry: FileEntry): boolean {
     const stats = lstatSync(path, { throwIfNoEntry: false });
     if (stats === undefined) return false;
     if (stats.isDirectory()) throw new DestinationError('a folder is in its place');
@@ -122,18 +136,18 @@ export class Destination {
    * @throws DestinationError, or what the file system throws; nothing is left then.
    */
   writeWhole(entry: FileEntry, chunks: readonly Uint8Array[]): void {
-    const { temp, fd } = this.#create(entry);
+    const file = this.#create(entry);
+    let isWhole = false;
     try {
       try {
-        writeAll(fd, chunks);
-        setAttributes(fd, entry);
+        writeAll(file.fd, chunks);
+        setAttributes(file.fd, entry);
       } finally {
-        closeSync(fd);
+        closeSync(file.fd);
       }
-      renameSync(temp, this.#base + entry.path);
-    } catch (error) {
-      removeQuietly(temp);
-      throw error;
+      isWhole = true;
+    } finally {
+      this.#settle(file, isWhole);
     }
   }
 
@@ -144,15 +158,11 @@ export class Destination {
 
   /** Begins a file that is written piece by piece, as soon as there is a descriptor. @throws as {@link writeLater}. */
   async begin(entry: FileEntry, signal: AbortSignal): Promise<PartFile> {
-    const { temp, fd } = await patiently(() => this.#create(entry), signal, this.#mayHope);
-    this.#parts.add(temp);
-    return new PartFile(fd, entry, (isWhole) => {
-      try {
-        if (isWhole) renameSync(temp, this.#base + entry.path);
-      } finally {
-        removeQuietly(temp);
-        this.#parts.delete(temp);
-      }
+    const file = await patiently(() => this.#create(entry), signal, this.#mayHope);
+    this.#parts.add(file.temp);
+    return new PartFile(file.fd, entry, (isWhole) => {
+      this.#parts.delete(file.temp);
+      this.#settle(file, isWhole);
     });
   }
 
@@ -160,18 +170,50 @@ export class Destination {
   readonly #mayHope = () => this.#parts.size > 0;
 
   /** A new file with a hidden name beside the entry's place, whose folder is there from now on. */
-  #create(entry: FileEntry): { temp: string; fd: number } {
+  #create(entry: FileEntry): NewFile {
     const folder = folderOf(entry.path);
     this.#make(folder);
-    const temp = `${this.#base}${folder}${this.#tempName()}`;
     try {
-      return { temp, fd: openSync(temp, CREATE, PRIVATE) };
+      return this.#createIn(folder, entry);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || folder === '') throw error;
+      if (isOutOfDescriptors(error) && this.#held.letGo()) return this.#createIn(folder, entry);
+      if (!isMissing(error) || folder === '') throw error;
       // Another pull made the folder and has removed it because it had nothing to put there.
       this.#forget(folder);
       this.#make(folder);
-      return { temp, fd: openSync(temp, CREATE, PRIVATE) };
+      return this.#createIn(folder, entry);
+    }
+  }
+
+  #createIn(name: string, entry: FileEntry): NewFile {
+    const folder = this.#held.take(name);
+    const temp = folder.at + this.#tempName();
+    let fd: number | undefined;
+    try {
+      fd = openSync(temp, CREATE, PRIVATE);
+      if (this.#held.canBend) folder.check();
+      return { fd, folder, temp, place: folder.at + nameOf(entry.path) };
+    } catch (error) {
+      if (fd !== undefined) {
+        closeSync(fd);
+        removeQuietly(temp);
+      }
+      folder.release();
+      throw error;
+    }
+  }
+
+  /** Moves a file to its place when it is whole, removes it otherwise. */
+  #settle({ folder, temp, place }: NewFile, isWhole: boolean): void {
+    let isMoved = false;
+    try {
+      if (!isWhole) return;
+      folder.check();
+      renameSync(temp, place);
+      isMoved = true;
+    } finally {
+      if (!isMoved) removeQuietly(temp);
+      folder.release();
     }
   }
 
@@ -194,43 +236,42 @@ export class Destination {
   }
 
   #openProbe(): number {
-    const path = this.#base + this.#tempName();
-    const fd = openSync(path, CREATE, PRIVATE);
-    removeQuietly(path);
-    return fd;
+    return this.#held.in('', (at) => {
+      const path = at + this.#tempName();
+      const fd = openSync(path, CREATE, PRIVATE);
+      removeQuietly(path);
+      return fd;
+    });
   }
 
   /** @throws DestinationError when something on the way is not a folder. */
   #look(folder: string): 'there' | 'missing' {
     const known = this.#folders.get(folder);
     if (known !== undefined) return known;
-    const state = this.#look(folderOf(folder.slice(0, -1))) === 'missing' ? 'missing' : this.#lookAt(folder);
+    const state = this.#look(aboveOf(folder)) === 'missing' ? 'missing' : this.#lookAt(folder);
     this.#folders.set(folder, state);
     return state;
   }
 
   #lookAt(folder: string): 'there' | 'missing' {
-    // Without its '/', or lstat would follow a link.
-    const stats = lstatSync(this.#base + folder.slice(0, -1), { throwIfNoEntry: false });
-    if (stats === undefined) return 'missing';
-    if (stats.isDirectory()) {
-      removeAbandoned(this.#base + folder);
+    try {
+      this.#held.in(folder, removeAbandoned);
       return 'there';
+    } catch (error) {
+      if (isMissing(error)) return 'missing';
+      throw error;
     }
-    throw new DestinationError(
-      `${stats.isSymbolicLink() ? 'a link' : 'a file'} is in the place of a folder above it`,
-    );
   }
 
   #forget(folder: string): void {
-    for (let at = folder; at !== ''; at = folderOf(at.slice(0, -1))) this.#folders.delete(at);
+    for (let at = folder; at !== ''; at = aboveOf(at)) this.#folders.delete(at);
   }
 
   #make(folder: string): void {
     if (this.#look(folder) === 'there') return;
-    this.#make(folderOf(folder.slice(0, -1)));
+    this.#make(aboveOf(folder));
     try {
-      mkdirSync(this.#base + folder);
+      this.#held.in(aboveOf(folder), (at) => mkdirSync(at + lastOf(folder)));
       this.#made.push(folder);
     } catch (error) {
       // Somebody else may have been faster; then it is judged like any other.
@@ -242,89 +283,29 @@ export class Destination {
 
   #correctMode(path: string, stats: Stats, entry: FileEntry): void {
     if ((stats.mode & 0o777) === entry.mode || process.platform === 'win32') return;
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const fd = this.#held.canBend
+      ? openSync(path, constants.O_RDONLY | NO_FOLLOW | (constants.O_NONBLOCK ?? 0))
+      : openPlace(path, NO_FOLLOW);
     try {
-      fchmodSync(fd, entry.mode);
+      const { dev, ino } = fstatSync(fd);
+      if (dev !== stats.dev || ino !== stats.ino)
+        throw new DestinationError('something else is in its place');
+      if (this.#held.canBend) fchmodSync(fd, entry.mode);
+      else chmodSync(wayTo(fd), entry.mode);
     } finally {
       closeSync(fd);
     }
   }
 }
 
-const writeAsync = promisify(write);
-
-/** A file that is being written; ends with `finish`, or `abandon` wherever that has not succeeded. */
-export class PartFile {
-  readonly #fd: number;
-  readonly #entry: FileEntry;
-  readonly #settle: (isWhole: boolean) => void;
-  #isOpen = true;
-  #gathered: Uint8Array[] = [];
-  #gatheredSize = 0;
-
-  constructor(fd: number, entry: FileEntry, settle: (isWhole: boolean) => void) {
-    this.#fd = fd;
-    this.#entry = entry;
-    this.#settle = settle;
-  }
-
-  /** Adds bytes; resolves when more may come. The chunk must not change afterwards. */
-  async write(chunk: Uint8Array): Promise<void> {
-    this.#gathered.push(chunk);
-    this.#gatheredSize += chunk.length;
-    if (this.#gatheredSize >= WRITE_SIZE) await this.#flush();
-  }
-
-  /** Moves the file to its place. */
-  async finish(): Promise<void> {
-    await this.#flush();
-    setAttributes(this.#fd, this.#entry);
-    this.#close(true);
-  }
-
-  /** Removes the file; nothing happens when it has been finished. */
-  abandon(): void {
-    if (this.#isOpen) this.#close(false);
-  }
-
-  #close(isWhole: boolean): void {
-    this.#isOpen = false;
-    try {
-      closeSync(this.#fd);
-    } catch (error) {
-      this.#settle(false); // the last bytes may not have been written
-      throw error;
-    }
-    this.#settle(isWhole);
-  }
-
-  async #flush(): Promise<void> {
-    const bytes = Buffer.concat(this.#gathered, this.#gatheredSize);
-    this.#gathered = [];
-    this.#gatheredSize = 0;
-    for (let at = 0; at < bytes.length; ) at += (await writeAsync(this.#fd, bytes, at)).bytesWritten;
-  }
+/** The last part of a folder's path. */
+function lastOf(folder: string): string {
+  return folder.slice(aboveOf(folder).length, -1);
 }
 
-/** The folder that a path is in, ending in '/'; '' where it is the destination itself. */
-function folderOf(path: string): string {
-  return path.slice(0, path.lastIndexOf('/') + 1);
-}
-
-function writeAll(fd: number, chunks: readonly Uint8Array[]): void {
-  const bytes = chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
-  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
-}
-
-function setAttributes(fd: number, entry: FileEntry): void {
-  fchmodSync(fd, entry.mode);
-  setTime(fd, entry);
-}
-
-function setTime(fd: number, { mtimeMs }: FileEntry): void {
-  const seconds = Math.max(-MAX_SECONDS, Math.min(MAX_SECONDS, mtimeMs / 1000));
-  // As text: Node takes a negative number for today.
-  futimesSync(fd, String(seconds), String(seconds));
+/** Whether nothing has the name. */
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
 }
 
 function isSameTime(aMs: number, bMs: number): boolean {

@@ -5,6 +5,9 @@
  * A path is relative, its parts separated by '/', and names something strictly below the folder it is relative to.
  */
 
+import { NOT_A_FILE } from '../options/regular-file.ts';
+import { visible } from '../wire/visible.ts';
+
 /** Longest path, in UTF-16 units; systems with a limit of their own have it at 4 096 bytes or below. */
 export const MAX_PATH_LENGTH = 4096;
 
@@ -67,20 +70,16 @@ export function stemOf(path: string): string {
   return (dot > 0 ? name.slice(0, dot) : name).toLowerCase();
 }
 
-/** A path as it may stand in a message: on one line, without control characters, and not endless. */
+/** A path as it may stand in a message: on one line, with nothing unseen in it, and not endless. */
 export function shownPath(path: string): string {
-  const short = path.length > 200 ? `${path.slice(0, 200).toWellFormed()}…` : path;
-  return short.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, escapeCharacter);
-}
-
-function escapeCharacter(character: string): string {
-  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return visible(path.length > 200 ? `${path.slice(0, 200).toWellFormed()}…` : path);
 }
 
 const FS_PROBLEMS: Record<string, string> = {
   ENOENT: 'no such file',
   ENOTDIR: 'no such file',
   EISDIR: 'not a file',
+  [NOT_A_FILE]: 'not a file',
   EACCES: 'permission denied',
   EPERM: 'permission denied',
   ELOOP: 'too many links on the way',

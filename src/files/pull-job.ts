@@ -4,7 +4,8 @@ import { CommandError, ConnectionError, ProtocolError } from '../wire/errors.ts'
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { BundleReader, type BundleReceiver, encodePaths } from './bundle.ts';
 import { isOutOfDescriptors } from './descriptors.ts';
-import { type Destination, DestinationError } from './destination.ts';
+import type { Destination } from './destination.ts';
+import { DestinationError } from './held-folders.ts';
 import type { FileEntry } from './listing.ts';
 import { fsProblem, stemOf } from './paths.ts';
 import { linesOf, type PullFailure, parseEntry } from './plan.ts';
@@ -130,7 +131,8 @@ export class PullJob {
     const loop = async () => {
       while (next < work.length && !this.#stop.signal.aborted) await run(work[next++]);
     };
-    const loops = Math.min(inFlight, maxConcurrentRequests, work.length);
+    // A server that takes none says so to the one that asks.
+    const loops = Math.min(inFlight, Math.max(1, maxConcurrentRequests), work.length);
     // No loop rejects: all have let go of their files when this resolves.
     await Promise.all(Array.from({ length: loops }, loop));
     this.#stop.signal.throwIfAborted();

@@ -77,17 +77,24 @@ export async function pull(client: PullClient, dest: string, options: PullOption
   const bytesBefore = client.stats?.().bytesRead;
   const fetched: Fetched = { files: 0, bytes: 0 };
   const { retries = 0 } = options;
-  for (let left = retries; ; left--) {
-    const before = fetched.files;
-    try {
-      const rest = await pullRest(client, dest, options, fetched);
-      const bytesAfter = client.stats?.().bytesRead ?? 0;
-      const wireBytes = bytesBefore === undefined ? undefined : bytesAfter - bytesBefore;
-      return { ...rest, ...fetched, skipped: rest.skipped - before, wireBytes };
-    } catch (error) {
-      if (fetched.files > before) left = retries;
-      if (left <= 0 || !mayGoOn(error)) throw error;
+  options.signal?.throwIfAborted();
+  // Once for all tries: nobody may put another folder in its place between two.
+  const destination = new Destination(dest);
+  try {
+    for (let left = retries; ; left--) {
+      const before = fetched.files;
+      try {
+        const rest = await pullRest(client, destination, options, fetched);
+        const bytesAfter = client.stats?.().bytesRead ?? 0;
+        const wireBytes = bytesBefore === undefined ? undefined : bytesAfter - bytesBefore;
+        return { ...rest, ...fetched, skipped: rest.skipped - before, wireBytes };
+      } catch (error) {
+        if (fetched.files > before) left = retries;
+        if (left <= 0 || !mayGoOn(error)) throw error;
+      }
     }
+  } finally {
+    destination.close();
   }
 }
 
@@ -106,27 +113,22 @@ function mayGoOn(error: unknown): boolean {
 /** Fetches what is not there yet. */
 async function pullRest(
   client: PullClient,
-  dest: string,
+  destination: Destination,
   options: PullOptions,
   fetched: Fetched,
 ): Promise<Pick<PullResult, 'skipped' | 'failed' | 'notes'>> {
   options.signal?.throwIfAborted();
-  const destination = new Destination(dest);
+  const notes: string[] = [];
+  const plan = await readPlan(client, destination, options, notes);
+  const { missing, skipped } = await findMissing(plan, destination, options.signal);
+  const job = new PullJob(client, destination, missing, plan.spareBytes, options);
   try {
-    const notes: string[] = [];
-    const plan = await readPlan(client, destination, options, notes);
-    const { missing, skipped } = await findMissing(plan, destination, options.signal);
-    const job = new PullJob(client, destination, missing, plan.spareBytes, options);
-    try {
-      await job.run();
-    } finally {
-      fetched.files += job.progress.files;
-      fetched.bytes += job.fetchedBytes;
-    }
-    return { skipped, failed: [...plan.failed, ...job.failed], notes };
+    await job.run();
   } finally {
-    destination.close();
+    fetched.files += job.progress.files;
+    fetched.bytes += job.fetchedBytes;
   }
+  return { skipped, failed: [...plan.failed, ...job.failed], notes };
 }
 
 async function readPlan(

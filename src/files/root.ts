@@ -10,7 +10,6 @@ import {
   fstatSync,
   lstatSync,
   openSync,
-  readlinkSync,
   realpathSync,
   type Stats,
   statSync,
@@ -18,14 +17,11 @@ import {
 import { sep } from 'node:path';
 import { CommandError } from '../wire/errors.ts';
 import { fsErrorCode, fsProblem, nameOf, pathProblem, shownPath } from './paths.ts';
+import { atPlace, FOLDER_ONLY, hasPlaces, NO_FOLLOW, openPlace, wayTo, whereIs } from './places.ts';
 import { isUnfinished } from './unfinished.ts';
 
 // O_NONBLOCK: opening a FIFO must not wait for its writer. Missing flags are Windows's.
 const READ = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0);
-const NO_FOLLOW = constants.O_NOFOLLOW ?? 0;
-const FOLDER = constants.O_DIRECTORY ?? 0;
-/** O_PATH: a handle on what stands there, which is not opened by it. Linux only, and node:fs does not name it. */
-const PLACE = 0o10_000_000;
 
 /** A folder inside the root, held open; `at` is a way to it that nobody can bend until `close`. */
 export interface OpenFolder {
@@ -70,14 +66,18 @@ export class Root {
   readonly #real: string;
   /** The root with a separator at its end. */
   readonly #prefix: string;
-  /** Does /proc/self/fd tell where a descriptor is? It is race-free and cheaper than any other way. */
-  readonly #hasProc: boolean;
+  /** Handles cannot be led elsewhere between a check and an open, and are cheaper than any other way. */
+  readonly #places: boolean;
 
-  /** @throws what the file system throws when `folder` is missing or not a folder. */
-  constructor(folder: string) {
+  /**
+   * `places: false`: do without handles, as where there are none.
+   * @throws what the file system throws when `folder` is missing or not a folder.
+   */
+  constructor(folder: string, places = true) {
     this.#real = realpathSync(folder);
     this.#prefix = this.#real.endsWith(sep) ? this.#real : this.#real + sep;
-    this.#hasProc = process.platform === 'linux' && this.#procKnows();
+    if (!statSync(this.#real).isDirectory()) throw new Error('the root is not a folder');
+    this.#places = places && hasPlaces(this.#real);
   }
 
   /** The root's own path on this machine: for keys in memory, never for messages. */
@@ -88,7 +88,7 @@ export class Root {
   /** What the root itself is. */
   stat(): Found {
     try {
-      return { stats: statSync(this.#real) };
+      return { stats: this.#reached(this.#real, '').stats };
     } catch (error) {
       throw asCommandError(error, '');
     }
@@ -103,7 +103,7 @@ export class Root {
     if (isUnfinished(nameOf(path)))
       throw new FileError('a pull has not finished it', path, { code: 'not-found' });
     try {
-      return this.#hasProc ? this.#openPlace(path) : this.#openResolved(path);
+      return this.#places ? this.#openPlace(path) : this.#openResolved(path);
     } catch (error) {
       throw asCommandError(error, path);
     }
@@ -115,10 +115,10 @@ export class Root {
    */
   openFolder(path: string): OpenFolder {
     if (path !== '') checkPath(path);
-    if (!this.#hasProc) return this.#resolveFolder(path);
+    if (!this.#places) return this.#resolveFolder(path);
     let place: number | undefined;
     try {
-      place = openSync(this.#full(path), PLACE | FOLDER);
+      place = openPlace(this.#full(path), FOLDER_ONLY);
       const fd = place;
       const { at, real } = this.#inside(fd, path);
       return { at, real, close: () => closeSync(fd) };
@@ -136,26 +136,37 @@ export class Root {
     const whole = path === '' ? name : `${path}/${name}`;
     try {
       const stats = lstatSync(`${folder.at}/${name}`, { throwIfNoEntry: false });
-      return stats?.isSymbolicLink() ? this.#followed(whole) : stats && { stats };
+      if (stats === undefined) return undefined;
+      return stats.isSymbolicLink() ? this.#followed(`${folder.at}/${name}`, whole) : { stats };
     } catch (error) {
       throw asCommandError(error, whole);
     }
   }
 
-  #followed(link: string): Found {
-    let target: string;
+  #followed(link: string, path: string): Found {
     try {
-      target = realpathSync(this.#full(link));
+      const { stats, real } = this.#reached(link, path);
+      return { stats, target: real };
     } catch (error) {
-      if (isMissing(error)) throw new FileError('the link leads nowhere', link, { code: 'not-found' });
+      if (isMissing(error)) throw new FileError('the link leads nowhere', path, { code: 'not-found' });
       throw error;
     }
-    if (!this.#isInside(target)) throw outside(link);
-    return { stats: statSync(target), target };
+  }
+
+  /** What stands at a way of ours, links followed. @throws FileError when that is outside. */
+  #reached(way: string, path: string): { stats: Stats; real: string } {
+    if (this.#places)
+      return atPlace(way, (stats, real) => {
+        if (!this.#isInside(real)) throw outside(path);
+        return { stats, real };
+      });
+    const real = realpathSync(way);
+    if (!this.#isInside(real)) throw outside(path);
+    return { stats: statSync(real), real };
   }
 
   #openPlace(path: string): OpenFile {
-    const place = openSync(this.#full(path), PLACE);
+    const place = openPlace(this.#full(path));
     try {
       const { at } = this.#inside(place, path);
       const stats = fstatSync(place);
@@ -168,10 +179,9 @@ export class Root {
 
   /** A way to what a descriptor is on, and where that is. @throws CommandError when it is outside. */
   #inside(fd: number, path: string): { at: string; real: string } {
-    const at = `/proc/self/fd/${fd}`;
-    const real = readlinkSync(at);
+    const real = whereIs(fd);
     if (!this.#isInside(real)) throw outside(path);
-    return { at, real };
+    return { at: wayTo(fd), real };
   }
 
   /** Where no descriptor can be asked where it is: what stands at the path is looked at before and after the open. */
@@ -215,17 +225,6 @@ export class Root {
 
   #isInside(real: string): boolean {
     return real.startsWith(this.#prefix) || real === this.#real;
-  }
-
-  #procKnows(): boolean {
-    const fd = openSync(this.#real, PLACE | FOLDER);
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`) === this.#real;
-    } catch {
-      return false;
-    } finally {
-      closeSync(fd);
-    }
   }
 }
 

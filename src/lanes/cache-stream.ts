@@ -23,7 +23,7 @@ export class CacheStream {
     this.#writer = writer;
   }
 
-  /** Sends a payload that is already encoded. */
+  /** Sends a payload that is already encoded, and that nobody ever changes. */
   send(profile: string, requestId: number, flags: number, payload: Uint8Array, rawLength: number): void {
     if (!this.#begun) {
       this.#begun = true;
@@ -33,7 +33,7 @@ export class CacheStream {
     this.#frames++;
     this.#bytesIn += rawLength;
     this.#bytesOut += payload.length + HEADER_SIZE;
-    this.#writer.sendFrame(requestId, this.id, StreamFlag.encoded, FrameType.bytesResponse, flags, payload);
+    this.#writer.sendShared(requestId, this.id, StreamFlag.encoded, FrameType.bytesResponse, flags, payload);
   }
 
   /** The output in hand was given up half-way: the next one needs a fresh context at the other end. */

@@ -1,6 +1,7 @@
 /** The cache of outputs compressed once: complete zstd frames, least recently used out first. */
 
 import { LRUCache } from 'lru-cache';
+import { type Slice, type Turns, Work } from '../connection/turns.ts';
 
 /** One cached output. */
 export interface CacheEntry {
@@ -13,17 +14,24 @@ export interface CacheEntry {
 /** Overhead that an entry is charged beside its bytes. */
 const ENTRY_COST = 256;
 
+type Answer = (entry: CacheEntry | undefined) => void;
+
 export class ResponseCache {
+  readonly #turns: Turns;
   readonly #entries: LRUCache<string, CacheEntry>;
   /** Keys that are being produced, with those who wait for the outcome. */
-  readonly #producing = new Map<string, ((entry: CacheEntry | undefined) => void)[]>();
+  readonly #producing = new Map<string, Answer[]>();
+  /** Those of keys that have been produced, until they are answered: oldest first. */
+  readonly #answering = new Map<Answer, CacheEntry>();
+  readonly #answers = new Work((slice) => this.#answer(slice), true);
   readonly maxBytes: number;
   hits = 0;
   misses = 0;
 
-  /** `maxBytes`: budget for all entries; 0 caches nothing. */
-  constructor(maxBytes: number) {
+  /** `maxBytes`: budget for all entries; 0 caches nothing. `turns`: when those who wait are answered. */
+  constructor(maxBytes: number, turns: Turns) {
     this.maxBytes = maxBytes;
+    this.#turns = turns;
     this.#entries = new LRUCache({
       maxSize: Math.max(1, maxBytes),
       maxEntrySize: Math.max(1, maxBytes >> 2),
@@ -46,7 +54,7 @@ export class ResponseCache {
    * Answers with the entry, or with undefined: then the asker must produce it, and end in {@link fill} or
    * {@link abandon}. While one asker produces, others of the same key wait.
    */
-  lookup(key: string, answer: (entry: CacheEntry | undefined) => void): void {
+  lookup(key: string, answer: Answer): void {
     const entry = this.#entries.get(key);
     if (entry !== undefined) {
       this.hits++;
@@ -64,7 +72,8 @@ export class ResponseCache {
   }
 
   /** Who waits for `key` wants no answer any more. */
-  forget(key: string, answer: (entry: CacheEntry | undefined) => void): void {
+  forget(key: string, answer: Answer): void {
+    this.#answering.delete(answer);
     const waiters = this.#producing.get(key);
     const at = waiters?.indexOf(answer) ?? -1;
     if (at >= 0) waiters?.splice(at, 1);
@@ -75,10 +84,19 @@ export class ResponseCache {
     this.#entries.set(key, entry, { size });
     const waiters = this.#producing.get(key) ?? [];
     this.#producing.delete(key);
-    for (const answer of waiters) {
+    for (const answer of waiters) this.#answering.set(answer, entry);
+    if (waiters.length > 0) this.#turns.readyLater(this.#answers);
+  }
+
+  /** A crowd that waits for one entry is not answered in one turn. */
+  #answer(slice: Slice): boolean {
+    for (const [answer, entry] of this.#answering) {
+      this.#answering.delete(answer);
       this.hits++;
       answer(entry);
+      if (slice.count(0)) break;
     }
+    return this.#answering.size > 0;
   }
 
   /** Producing failed: the next in line has to try. */

@@ -2,20 +2,27 @@
 
 import { type BatchReader, type DecoderSetup, Op, unpackPieces } from '../../workers/batch.ts';
 import { DecodeError } from '../encoding/codec.ts';
+import { zstdNumberOf } from '../encoding/dictionary.ts';
 import { mostDecoded } from '../encoding/output.ts';
-import { ZSTD } from '../encoding/profiles.ts';
+import { dictionaryNamedIn, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import { ZstdWalker } from '../encoding/zstd-blocks.ts';
 import type { Decoders, Ticket } from '../reactor/incoming.ts';
+import { ProtocolError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
 import type { Limits } from '../wire/limits.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import { type ContextBudget, decoderCost } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { LanePool } from './pool.ts';
+import type { Pass, Quarantine } from './quarantine.ts';
 
 const NO_MEMORY: Failure = {
   code: 'overloaded',
   message: 'contextMemory: the server has no memory left for another decoder',
+};
+const HELD: Failure = {
+  code: 'overloaded',
+  message: 'quarantine: decoders of this encoding keep ending their workers',
 };
 const NO_LANE: Failure = { code: 'overloaded', message: 'no worker to decode on' };
 
@@ -31,6 +38,9 @@ class LaneDecoder implements SlotOwner {
   /** Finds that window before a lane takes memory for it; undefined where any profile has but one. */
   readonly #walker: ZstdWalker | undefined;
   readonly #tickets: Ticket[] = [];
+  /** Its leave to run; undefined: it has none. */
+  readonly #pass: Pass | undefined;
+  #decoded = false;
   readonly #settle: (ticket: Ticket, error: DecodeError | undefined) => void;
   #lost: Failure | undefined;
   #closed = false;
@@ -38,7 +48,8 @@ class LaneDecoder implements SlotOwner {
   constructor(
     lane: Lane | undefined,
     setup: DecoderSetup,
-    budget: ContextBudget,
+    walker: ZstdWalker | undefined,
+    { budget, quarantine }: { budget: ContextBudget; quarantine: Quarantine },
     settle: (ticket: Ticket, error?: DecodeError) => void,
   ) {
     this.#lane = lane;
@@ -46,8 +57,10 @@ class LaneDecoder implements SlotOwner {
     this.#budget = budget;
     this.#settle = settle;
     this.#slot = lane?.open(this) ?? -1;
-    if (setup.profile === ZSTD) this.#walker = new ZstdWalker(setup.maxWindowSize);
-    if (lane === undefined) this.#lost = NO_LANE;
+    this.#walker = walker;
+    this.#pass = quarantine.admit(setup.suspect);
+    if (this.#pass === undefined) this.#lost = HELD;
+    else if (lane === undefined) this.#lost = NO_LANE;
     else {
       this.#account(this.#walker === undefined ? setup.maxWindowSize : 0);
       if (this.#lost === undefined) lane.addJson(Op.openDecoder, this.#slot, setup);
@@ -66,6 +79,7 @@ class LaneDecoder implements SlotOwner {
     this.#giveBack();
     if (this.#closed) return;
     this.#closed = true;
+    this.#pass?.end(this.#decoded);
     this.#lane?.close(this.#slot, true);
   }
 
@@ -74,6 +88,7 @@ class LaneDecoder implements SlotOwner {
   onRecord(record: BatchReader): void {
     const ticket = this.#tickets.shift();
     if (ticket === undefined) return;
+    this.#decoded = true;
     if (record.op === Op.decoded) {
       ticket.payload = record.payload.slice();
       this.#settle(ticket, undefined);
@@ -166,11 +181,31 @@ export class LaneDecoders implements Decoders {
 
   open(streamId: number, profile: string, settings: Uint8Array): void {
     const { maxDecodedSize, maxDecodedRatio, maxWindowSize } = this.#limits;
-    const setup = { profile, settings: [...settings], maxDecodedSize, maxDecodedRatio, maxWindowSize };
+    const walker = this.#walker(profile, settings);
+    const suspect = this.#pool.quarantine.numberOf('decoder', profile);
+    const setup = {
+      profile,
+      settings: [...settings],
+      maxDecodedSize,
+      maxDecodedRatio,
+      maxWindowSize,
+      suspect,
+    };
     this.#enqueue(0, () => {
       const lane = this.#pool.leastUsed();
-      this.#open.set(streamId, new LaneDecoder(lane, setup, this.#pool.budget, this.#settled));
+      this.#open.set(streamId, new LaneDecoder(lane, setup, walker, this.#pool, this.#settled));
     });
+  }
+
+  /** @throws ProtocolError when the stream names a dictionary that we do not hold (protocol C9). */
+  #walker(profile: string, settings: Uint8Array): ZstdWalker | undefined {
+    const { maxWindowSize } = this.#limits;
+    if (profile === ZSTD) return new ZstdWalker(maxWindowSize);
+    if (profile !== ZSTD_DICT) return undefined;
+    const dictionary = this.#pool.dictionaries.get(dictionaryNamedIn(settings));
+    if (dictionary === undefined)
+      throw new ProtocolError('unknown-dictionary', 'a stream with a dictionary that is not held here');
+    return new ZstdWalker(maxWindowSize, zstdNumberOf(dictionary.bytes));
   }
 
   decode(streamId: number, ticket: Ticket): undefined {

@@ -6,8 +6,8 @@ import {
   FrameFlag,
   Op,
   packFailure,
+  packIdentity,
   packPieces,
-  packSerial,
   unpackPieces,
 } from '../../workers/batch.ts';
 import type { Connection } from '../connection/connection.ts';
@@ -20,6 +20,7 @@ import { decodeUtf8 } from '../wire/utf8.ts';
 import type { WaitProbe } from './adaptive.ts';
 import type { ContextBudget, IdleContext } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
+import type { Pass } from './quarantine.ts';
 
 /** Whose calls run on a stream. */
 export interface PackedCaller {
@@ -51,13 +52,16 @@ const MAX_BACKLOG = 1024 * 1024;
 export class LaneStream implements SlotOwner, IdleContext {
   readonly lane: Lane;
   readonly id: number;
-  readonly profile: string;
+  profile: string;
+  /** It keeps nothing from one payload to the next. */
+  readonly contextFree: boolean;
   readonly writer: Writer;
   readonly slot: number;
   readonly #flow: ConnectionFlow;
   readonly #budget: ContextBudget;
   /** Bytes that its context was accounted with. */
   readonly #cost: number;
+  readonly #pass: Pass;
   readonly #events: StreamEvents;
   readonly #over: (stream: LaneStream, ended: boolean) => void;
   readonly #perRequest: boolean;
@@ -76,13 +80,17 @@ export class LaneStream implements SlotOwner, IdleContext {
   bytesIn = 0;
   bytesOut = 0;
 
-  /** `cost`: bytes taken from `budget` for the context; they are given back when the stream is closed. */
+  /**
+   * `cost`: bytes taken from `budget` for the context; they are given back when the stream is closed, and so is `pass`, the
+   * encoder's leave to run.
+   */
   constructor(
     lane: Lane,
     connection: Connection,
     setup: EncoderSetup,
     budget: ContextBudget,
     cost: number,
+    pass: Pass,
     events: StreamEvents,
     over: (stream: LaneStream, ended: boolean) => void,
     probe: WaitProbe | undefined,
@@ -90,11 +98,13 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.#probe = probe;
     this.#budget = budget;
     this.#cost = cost;
+    this.#pass = pass;
     this.usedAt = budget.tick();
     this.lane = lane;
     this.id = setup.streamId;
     this.#perRequest = setup.perRequest;
     this.profile = setup.profile;
+    this.contextFree = setup.contextFree ?? false;
     this.writer = connection.writer;
     this.#flow = connection.flow;
     this.backlog = new Backlog(MAX_BACKLOG, connection.flow.output);
@@ -103,6 +113,12 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.slot = lane.open(this);
     lane.addJson(Op.openEncoder, this.slot, setup);
     if (cost > 0) budget.hold(this);
+  }
+
+  /** Takes another encoder without a context: that loses nothing, wherever a response is. */
+  changeEncoder(setup: EncoderSetup): void {
+    this.profile = setup.profile;
+    this.lane.addJson(Op.openEncoder, this.slot, setup);
   }
 
   /** The response to `requestId` goes out here. */
@@ -140,7 +156,10 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.lane.add(Op.pass, this.slot, requestId, type, flags, payload);
   }
 
-  /** Runs a handler on the lane, its output going out on this stream; `grant`: bytes it may send at once. */
+  /**
+   * Runs a handler on the lane, its output going out on this stream; `grant`: bytes it may send at once. Returns the call's
+   * mark on the lane.
+   */
   call(
     handler: number,
     requestId: number,
@@ -149,9 +168,12 @@ export class LaneStream implements SlotOwner, IdleContext {
     flags: number,
     grant: number,
     serial: number,
-  ): void {
-    const packed = packPieces([command, packSerial(serial), ...args]);
+    suspect: number,
+  ): number {
+    const mark = this.lane.marks.take(suspect);
+    const packed = packPieces([command, packIdentity({ serial, mark, suspect }), ...args]);
     this.lane.add(Op.call, this.slot, requestId, handler, flags, packed, grant);
+    return mark;
   }
 
   /** Says whose the calls are that follow, unless the lane knows. @throws Error when the principal cannot be cloned. */
@@ -232,6 +254,7 @@ export class LaneStream implements SlotOwner, IdleContext {
   close(): void {
     this.#probe?.gone(this);
     this.lane.close(this.slot, this.#stopping.length > 0);
+    this.#pass.end(this.frames > 0 && this.lane.alive);
     this.#budget.forget(this);
     this.#budget.give(this.#cost);
   }

@@ -3,7 +3,7 @@
  * leaves at the end of the tick; finished frames come back in batches and go to their connections' writers.
  */
 
-import type { MessagePort } from 'node:worker_threads';
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import {
   BATCH_SIZE,
   BatchReader,
@@ -13,8 +13,11 @@ import {
   type LaneStats,
   Op,
 } from '../../workers/batch.ts';
+import { Trace } from '../../workers/trace.ts';
+import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { Writer } from '../connection/writer.ts';
 import type { Failure } from '../wire/failure.ts';
+import { CallMarks } from './call-marks.ts';
 
 /** Who holds a slot of a lane: a response stream's encoder or an incoming stream's decoder. */
 export interface SlotOwner {
@@ -36,6 +39,9 @@ const utf8 = new TextEncoder();
 
 export class Lane {
   readonly index: number;
+  /** What its thread is at. */
+  readonly trace = new Trace();
+  readonly marks = new CallMarks(this.trace);
   readonly #port: MessagePort;
   readonly #slots: (SlotOwner | undefined)[] = [];
   readonly #freeSlots: number[] = [];
@@ -44,6 +50,11 @@ export class Lane {
   /** Batches that were full while too many were outstanding, oldest first. */
   #full: ArrayBuffer[] = [];
   #outstanding = 0;
+  readonly #turns: Turns;
+  readonly #onBroken: (error: unknown) => void;
+  /** The lane's batches that have come and wait for their turn, oldest first. */
+  readonly #arrived: ArrayBuffer[] = [];
+  readonly #delivery = new Work((slice) => this.#deliverSome(slice), true);
   /** The lane's batches that writers have not done with. */
   #lent = 0;
   /** Empty batches of ours / of the lane's. */
@@ -59,17 +70,16 @@ export class Lane {
   /** Response frames that came out of this lane, and their bytes before and after encoding. */
   readonly totals = { frames: 0, bytesIn: 0, bytesOut: 0 };
 
-  /** `onBroken` is told of an error while records of the lane were dealt with: its streams are not to be trusted. */
-  constructor(index: number, port: MessagePort, onBroken: (error: unknown) => void) {
+  /**
+   * `onBroken` is told of an error while records of the lane were dealt with: its streams are not to be trusted. `turns`:
+   * when they are dealt with.
+   */
+  constructor(index: number, port: MessagePort, onBroken: (error: unknown) => void, turns: Turns) {
     this.index = index;
     this.#port = port;
-    port.on('message', (message: LaneMessage) => {
-      try {
-        this.#onMessage(message);
-      } catch (error) {
-        onBroken(error);
-      }
-    });
+    this.#onBroken = onBroken;
+    this.#turns = turns;
+    port.on('message', (message: LaneMessage) => this.#onMessage(message));
     // The first thing that the thread does is to answer: what it is asked next may keep it for ever.
     this.beat();
   }
@@ -164,6 +174,8 @@ export class Lane {
   /** The worker is gone: every slot's owner is told, once, what its peers may know of it. */
   lose(failure: Failure, cause?: Error): void {
     if (!this.#alive) return;
+    this.#takeLast();
+    for (const batch of this.#arrived.splice(0)) this.#deliverSafely(batch);
     this.#alive = false;
     this.#port.close();
     this.#full = [];
@@ -173,6 +185,16 @@ export class Lane {
     for (const tell of this.#loadWaiters.splice(0)) tell(why);
     const owners = this.#slots.splice(0);
     for (const owner of owners) owner?.onLost(failure, cause);
+  }
+
+  /** What the thread had finished before it died counts. */
+  #takeLast(): void {
+    try {
+      for (let last = receiveMessageOnPort(this.#port); last; last = receiveMessageOnPort(this.#port))
+        this.#onMessage(last.message);
+    } catch {
+      // It may have died of what it says.
+    }
   }
 
   #room(length: number): BatchWriter {
@@ -227,7 +249,10 @@ export class Lane {
 
   #onMessage(message: LaneMessage): void {
     if (!this.#alive) return;
-    if (message.batch !== undefined) this.#deliver(message.batch);
+    if (message.batch !== undefined) {
+      this.#arrived.push(message.batch);
+      this.#turns.ready(this.#delivery);
+    }
     if (message.spare !== undefined) {
       this.#outstanding--;
       if (this.#spares.length < SPARE_BATCHES) this.#spares.push(message.spare);
@@ -241,7 +266,26 @@ export class Lane {
     if (message.stats !== undefined) this.#statsWaiters.shift()?.(message.stats);
   }
 
-  #deliver(batch: ArrayBuffer): void {
+  /** Whether more batches wait. */
+  #deliverSome(slice: Slice): boolean {
+    for (;;) {
+      const batch = this.#arrived.shift();
+      if (batch === undefined) return false;
+      if (slice.countLong(this.#deliverSafely(batch))) return this.#arrived.length > 0;
+    }
+  }
+
+  /** Returns how many bytes there were. */
+  #deliverSafely(batch: ArrayBuffer): number {
+    try {
+      return this.#deliver(batch);
+    } catch (error) {
+      this.#onBroken(error);
+      return 0;
+    }
+  }
+
+  #deliver(batch: ArrayBuffer): number {
     const record = new BatchReader(batch);
     const copyLimit = this.#lent < FREE_LOANS ? COPY_LIMIT : LEND_ALWAYS;
     this.#lent++;
@@ -273,6 +317,7 @@ export class Lane {
     }
     if (writer !== undefined) lease.send(writer, record.bytes, start, end);
     lease.release();
+    return record.offset + record.length;
   }
 
   readonly #giveBack = (batch: ArrayBuffer): void => {

@@ -5,10 +5,14 @@ import { MessageChannel, type ResourceLimits } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { HandlerModule } from '../../workers/calls.ts';
 import type { LaneTask } from '../../workers/lane.ts';
+import { Turns } from '../connection/turns.ts';
 import type { CodecModule } from '../encoding/codec.ts';
+import type { Dictionaries, Dictionary } from '../encoding/dictionary.ts';
 import type { Failure } from '../wire/failure.ts';
+import { after, every } from '../wire/timers.ts';
 import { type BudgetOptions, ContextBudget, encoderCost } from './budget.ts';
 import { Lane } from './lane.ts';
+import { Quarantine, type QuarantineOptions, type Suspect } from './quarantine.ts';
 import { within } from './within.ts';
 
 export interface LanePoolOptions extends BudgetOptions {
@@ -18,6 +22,8 @@ export interface LanePoolOptions extends BudgetOptions {
   readonly handlers: readonly HandlerModule[];
   /** Codecs beside the built-in ones. */
   readonly codecs?: readonly CodecModule[];
+  /** Dictionaries that streams may use, in either direction. */
+  readonly dictionaries?: readonly Dictionary[];
   /** As in {@link LaneTask}; default 0. */
   readonly coalesceMs?: number;
   /** zstd level for cached output. */
@@ -28,8 +34,12 @@ export interface LanePoolOptions extends BudgetOptions {
   readonly laneTimeout?: number;
   /** Memory bounds of each worker's JavaScript heap. */
   readonly resourceLimits?: ResourceLimits;
-  /** A lane died and was replaced, or could not be. */
-  readonly onLost: (lane: number, error: Error) => void;
+  /** When what comes from lanes is dealt with; missing: turns of their own. */
+  readonly turns?: Turns;
+  /** When what keeps ending workers is held. */
+  readonly quarantine?: QuarantineOptions;
+  /** A lane died, and is opened again; `suspects`: of what, or what ran on it where that is not known. */
+  readonly onLost: (lane: number, error: Error, suspects: readonly Suspect[]) => void;
   /** A worker failed while no lane ran on it. */
   readonly onError?: (error: Error) => void;
 }
@@ -37,6 +47,8 @@ export interface LanePoolOptions extends BudgetOptions {
 /** A lane that dies sooner than this after it opened is reopened with a growing delay, in milliseconds. */
 const YOUNG_MS = 1000;
 const MAX_DELAY_MS = 5000;
+/** Where no lane is open, calls wait for one that opens within this time, in milliseconds. */
+const WAIT_MS = 1000;
 /** Askings for a sign of life within `laneTimeout`: a process that was stopped itself asks but once. */
 const BEATS = 4;
 /** How long all lanes may take to start and to load the modules of commands, in milliseconds. */
@@ -53,16 +65,25 @@ const LANE_FILE = fileURLToPath(new URL(`../../workers/lane.${EXTENSION}`, impor
 export class LanePool {
   /** The memory of all contexts on these lanes. */
   readonly budget: ContextBudget;
+  readonly #turns: Turns;
+  /** Those that streams may use. */
+  readonly dictionaries: Dictionaries;
+  /** What ends workers. */
+  readonly quarantine: Quarantine;
   readonly #sweeper: ReturnType<typeof setInterval>;
   readonly #watchdog: ReturnType<typeof setInterval> | undefined;
   /** Ends the worker of a lane. */
   readonly #killers = new Map<Lane, AbortController>();
+  /** Lanes that were ended because they gave no sign of life. */
+  readonly #hung = new WeakSet<Lane>();
   readonly #options: LanePoolOptions;
   readonly #piscina: Piscina<LaneTask, void>;
   readonly #lanes: (Lane | undefined)[] = [];
   readonly #tasks = new Set<Promise<void>>();
-  /** Timers of lanes that died and are not open again. */
-  readonly #reopening = new Set<ReturnType<typeof setTimeout>>();
+  /** Timers of lanes that died and are not open again, with the times at which they will be. */
+  readonly #reopening = new Map<ReturnType<typeof setTimeout>, number>();
+  /** Who waits for a lane. */
+  readonly #awaitLane = new Set<() => void>();
   /** Why the newest lane that died did so. */
   #lastDeath = '';
   /** How often a lane was opened again, by its index. */
@@ -71,10 +92,13 @@ export class LanePool {
 
   constructor(options: LanePoolOptions) {
     this.#options = options;
+    this.#turns = options.turns ?? new Turns(setImmediate);
+    this.dictionaries = new Map((options.dictionaries ?? []).map((each) => [each.id, each]));
+    this.quarantine = new Quarantine(options.quarantine);
     // A payload for the cache is compressed on a context of its own, one at a time on each lane.
     const cacheContexts = options.workers * encoderCost('zstd-8mb', { level: options.cacheLevel });
     this.budget = new ContextBudget(options, options.caching ? cacheContexts : 0);
-    this.#sweeper = setInterval(() => this.budget.sweep(performance.now()), this.budget.sweepPeriodMs);
+    this.#sweeper = every(this.budget.sweepPeriodMs, () => this.budget.sweep(performance.now()));
     this.#sweeper.unref();
     this.#piscina = new Piscina<LaneTask, void>({
       filename: LANE_FILE,
@@ -89,7 +113,7 @@ export class LanePool {
     });
     this.#piscina.on('error', (error) => options.onError?.(error));
     if (options.laneTimeout !== undefined) {
-      this.#watchdog = setInterval(() => this.#checkBeats(), options.laneTimeout / BEATS).unref();
+      this.#watchdog = every(options.laneTimeout / BEATS, () => this.#checkBeats()).unref();
     }
     for (let index = 0; index < options.workers; index++) this.#open(index, 0);
   }
@@ -106,6 +130,21 @@ export class LanePool {
       if (lane !== undefined && (best === undefined || lane.openSlots < best.openSlots)) best = lane;
     }
     return best;
+  }
+
+  /**
+   * Calls `then` once, when a lane is opened, unless it is to {@link stopWaiting}. False: none will be soon enough for
+   * anybody to wait.
+   */
+  whenOpen(then: () => void): boolean {
+    const soonMs = performance.now() + WAIT_MS;
+    if (![...this.#reopening.values()].some((atMs) => atMs <= soonMs)) return false;
+    this.#awaitLane.add(then);
+    return true;
+  }
+
+  stopWaiting(then: () => void): void {
+    this.#awaitLane.delete(then);
   }
 
   /**
@@ -128,7 +167,7 @@ export class LanePool {
     this.#closing = true;
     clearInterval(this.#sweeper);
     clearInterval(this.#watchdog);
-    for (const timer of this.#reopening) clearTimeout(timer);
+    for (const timer of this.#reopening.keys()) clearTimeout(timer);
     for (const lane of this.lanes) lane.end();
     await within(Promise.allSettled(this.#tasks), END_TIME_MS);
     await this.#piscina.destroy();
@@ -141,14 +180,17 @@ export class LanePool {
 
   #checkBeats(): void {
     for (const lane of this.lanes) {
-      if (lane.beat() >= BEATS) this.kill(lane, `no sign of life for ${this.#options.laneTimeout} ms`);
+      if (lane.beat() < BEATS) continue;
+      this.#hung.add(lane);
+      this.kill(lane, `no sign of life for ${this.#options.laneTimeout} ms`);
     }
   }
 
   #open(index: number, deaths: number): void {
     const { port1, port2 } = new MessageChannel();
-    const { handlers, cacheLevel, codecs = [], coalesceMs = 0 } = this.#options;
-    const lane = new Lane(index, port1, (error) => this.kill(lane, `its answers broke: ${error}`));
+    const { handlers, cacheLevel, codecs = [], dictionaries = [], coalesceMs = 0 } = this.#options;
+    const broken = (error: unknown) => this.kill(lane, `its answers broke: ${error}`);
+    const lane = new Lane(index, port1, broken, this.#turns);
     const killer = new AbortController();
     this.#killers.set(lane, killer);
     const openedAtMs = Date.now();
@@ -157,7 +199,15 @@ export class LanePool {
     const runOptions = { transferList: [port2], signal: killer.signal } as object;
     const places = codecs.map(({ url, export: name }) => ({ url, export: name }));
     const task = this.#piscina.run(
-      { port: port2, handlers: [...handlers], cacheLevel, codecs: places, coalesceMs },
+      {
+        port: port2,
+        handlers: [...handlers],
+        cacheLevel,
+        codecs: places,
+        coalesceMs,
+        dictionaries,
+        trace: lane.trace.memory,
+      },
       runOptions,
     );
     const ended = task.then(
@@ -175,17 +225,49 @@ export class LanePool {
     this.#killers.delete(lane);
     // What it died of is for our log: it may hold what other peers have sent.
     const died = { code: 'worker-died', message: `worker of lane ${lane.index} died` };
-    lane.lose(this.#closing ? CLOSED : died, error);
-    if (this.#closing) return;
-    this.#lastDeath = `${died.message}: ${error.message}`;
+    if (this.#closing) {
+      lane.lose(CLOSED, error);
+      return;
+    }
     this.restarts[lane.index] = (this.restarts[lane.index] ?? 0) + 1;
-    this.#options.onLost(lane.index, error);
     const young = Date.now() - openedAtMs < YOUNG_MS;
-    const delayMs = young ? Math.min(50 * 2 ** deaths, MAX_DELAY_MS) : 0;
-    const reopening = setTimeout(() => {
-      this.#reopening.delete(reopening);
-      this.#open(lane.index, young ? deaths + 1 : 0);
-    }, delayMs);
-    this.#reopening.add(reopening);
+    this.#reopenLater(lane.index, young ? deaths + 1 : 0);
+    // Before its requests are told: what they do next, it may have ended.
+    const { suspects, certain } = suspectsOf(lane, error, this.#hung.has(lane));
+    this.quarantine.blame(suspects, certain);
+    lane.lose(died, error);
+    this.#lastDeath = `${died.message}: ${error.message}`;
+    this.#options.onLost(
+      lane.index,
+      error,
+      suspects.flatMap((number) => this.quarantine.suspect(number) ?? []),
+    );
   }
+
+  /** `deaths`: how many lanes in a row have died young here. */
+  #reopenLater(index: number, deaths: number): void {
+    const delayMs = deaths > 0 ? Math.min(50 * 2 ** (deaths - 1), MAX_DELAY_MS) : 0;
+    const reopening = after(delayMs, () => {
+      this.#reopening.delete(reopening);
+      this.#open(index, deaths);
+      for (const then of [...this.#awaitLane]) if (this.#awaitLane.delete(then)) then();
+    });
+    this.#reopening.set(reopening, performance.now() + delayMs);
+  }
+}
+
+/**
+ * What a lane died of, `certain` where its thread can tell: whose code it ended in, or hangs in. Out of memory it may be
+ * anybody's fault that is there, but most likely who has the thread.
+ */
+function suspectsOf(
+  { trace, marks }: Lane,
+  error: Error & { code?: string },
+  hung: boolean,
+): { suspects: readonly number[]; certain: boolean } {
+  const isMemory = error.code === 'ERR_WORKER_OUT_OF_MEMORY';
+  const certain = trace.endedIn || (hung && !isMemory ? trace.at : 0);
+  if (certain !== 0) return { suspects: [certain], certain: true };
+  const likely = trace.at || trace.loading;
+  return { suspects: likely !== 0 ? [likely] : marks.begun, certain: false };
 }

@@ -3,8 +3,10 @@
  * connection's response streams.
  */
 
+import type { EncoderSetup } from '../../workers/batch.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Tuning } from '../encoding/codec.ts';
+import { ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType } from '../wire/frame.ts';
 import { describe, watchRejection } from '../wire/thrown.ts';
@@ -12,8 +14,9 @@ import { Ladder, LinkProbe, ladderOf, RUNG_STREAMS, type Rung, WaitProbe } from 
 import { CacheStreams } from './cache-stream.ts';
 import { addFigures, figuresOf, type StreamFigures } from './figures.ts';
 import { LaneStream, type StreamEvents } from './lane-stream.ts';
-import type { Policy, RouteQuery, StreamView } from './policy.ts';
+import { MAX_STREAMS, type Policy, type RouteQuery, type StreamView } from './policy.ts';
 import type { LanePool } from './pool.ts';
+import type { StreamKind } from './stream-kind.ts';
 
 export interface RouterOptions {
   readonly policy: Policy;
@@ -28,9 +31,18 @@ export interface RouterOptions {
   readonly level?: number;
   readonly windowLog?: number;
   readonly tuning?: Tuning;
+  /** Kinds of streams, the first for all requests that need none of their own. */
+  readonly kinds: readonly StreamKind[];
+  /** Whether the peer holds a dictionary. */
+  readonly holds: (dictionary: string) => boolean;
   /** Most payload bytes of a frame before encoding. */
   readonly frameSize: number;
 }
+
+/** Kinds of streams that one connection can have, each on a stream of its own but the first. */
+export const MAX_KINDS = 4;
+/** Below so many bytes a context has learnt less than a dictionary knows. */
+const YOUNG_BYTES = 64 * 1024;
 
 /** One place among a connection's response streams; a stream is opened in it when the policy first asks for it. */
 class Place implements StreamView {
@@ -38,6 +50,8 @@ class Place implements StreamView {
   readonly level: number | undefined;
   responses = 0;
   stream: LaneStream | undefined;
+  /** The kind of that stream. */
+  kind: StreamKind | undefined;
   /** ID of a stream that was lost without an end: beginning it afresh resets it at the other end, too (protocol B1). */
   lostId: number | undefined;
 
@@ -74,6 +88,8 @@ export class Router {
   #options: RouterOptions;
   /** Frozen, because policies of users are given them. */
   #places: readonly Place[] = [];
+  /** Beside those that policies choose among: one for every kind of stream but the first. */
+  #ownPlaces = new Map<StreamKind, Place>();
   #rungs: readonly Rung[] = [];
   /** Under `adaptive`. */
   #ladder: Ladder | undefined;
@@ -82,7 +98,7 @@ export class Router {
   #linkProbe: LinkProbe | undefined;
   /** Runs calls whose output is not encoded. */
   readonly #unencodedCalls = new Place(-1, undefined);
-  /** Requests that wait for a place, oldest first. */
+  /** Requests that wait for a place, or for a lane, oldest first. */
   readonly #waiting = new Map<number, () => void>();
   #closed = false;
   #pastStreams: StreamFigures[] = [];
@@ -114,7 +130,11 @@ export class Router {
   /** Takes new options for streams that are opened from now on; for use before the first request. */
   configure(options: RouterOptions): void {
     this.#options = options;
-    const { adaptive, profile, streams, level } = options;
+    const { adaptive, profile, level, perRequest, kinds } = options;
+    // Under `per-request` a stream is nobody else's: any place will do for any kind.
+    const own = perRequest ? [] : kinds.slice(1);
+    this.#ownPlaces = new Map(own.map((kind) => [kind, new Place(-1, level)]));
+    const streams = Math.min(options.streams, MAX_STREAMS - own.length);
     if (!adaptive) {
       this.#places = Object.freeze(Array.from({ length: streams }, (_, index) => new Place(index, level)));
       return;
@@ -132,29 +152,35 @@ export class Router {
 
   /**
    * Calls `use` with the stream that the policy chooses, at once or when one is free; with undefined when the response
-   * has to go out on the plain stream, or when no lane lives. `sensitive` keeps the response out of every context;
+   * has to go out on the plain stream, or when no lane lives. `kind`: one of the options'. `sensitive` keeps the response out of every context;
    * `inLane` says that its handler runs on a lane and needs a stream there all the same.
    * @throws RangeError when a policy of the user's chooses a stream that does not exist.
    */
   acquire(
     requestId: number,
     query: RouteQuery,
+    kind: StreamKind,
     sensitive: boolean,
     inLane: boolean,
     use: (stream: LaneStream | undefined) => void,
   ): void {
     const unencoded = sensitive || this.#options.profile === 'identity';
-    const place = unencoded ? this.#unencodedCalls : this.#choose(query);
+    const place = unencoded ? this.#unencodedCalls : (this.#ownPlaces.get(kind) ?? this.#choose(query));
     if (place === this.#unencodedCalls && !inLane) {
       use(undefined);
       return;
     }
     if (place === undefined) {
-      this.#waiting.set(requestId, () => this.acquire(requestId, query, sensitive, inLane, use));
+      this.#waiting.set(requestId, () => this.acquire(requestId, query, kind, sensitive, inLane, use));
       return;
     }
     // Without memory for a context the response is not encoded; a handler in a lane still needs a stream there.
-    const stream = this.#streamAt(place) ?? (inLane ? this.#streamAt(this.#unencodedCalls) : undefined);
+    const stream =
+      this.#streamAt(place, kind) ?? (inLane ? this.#streamAt(this.#unencodedCalls, kind) : undefined);
+    if (stream === undefined && inLane && this.#pool.whenOpen(this.#startWaiting)) {
+      this.#waiting.set(requestId, () => this.acquire(requestId, query, kind, sensitive, inLane, use));
+      return;
+    }
     stream?.use(requestId);
     place.responses++;
     use(stream);
@@ -180,7 +206,7 @@ export class Router {
 
   /** Figures of the response streams, those of ended ones included. */
   figures(): StreamFigures[] {
-    const open = this.#places.flatMap((place) =>
+    const open = this.#encodedPlaces.flatMap((place) =>
       place.stream === undefined ? [] : [figuresOf(place.stream)],
     );
     return [...this.#pastStreams, ...open, ...this.cacheStreams.figures];
@@ -190,13 +216,35 @@ export class Router {
   close(): void {
     this.#closed = true;
     this.#waiting.clear();
+    this.#pool.stopWaiting(this.#startWaiting);
     this.cacheStreams.close();
-    for (const place of [...this.#places, this.#unencodedCalls]) {
+    for (const place of [...this.#encodedPlaces, this.#unencodedCalls]) {
       if (place.stream === undefined) continue;
       if (place !== this.#unencodedCalls) this.#keepFigures(place.stream);
       place.stream.close();
       place.stream = undefined;
     }
+  }
+
+  /** The peer holds a dictionary from now on: streams that want it and lose little begin afresh. */
+  dictionaryHeld(): void {
+    for (const place of this.#encodedPlaces) {
+      const { stream, kind } = place;
+      if (stream === undefined || kind === undefined || stream.profile !== ZSTD) continue;
+      if (this.#profileOf(place, kind).dictionary === undefined) continue;
+      if (stream.contextFree) this.#changeEncoder(place, stream, kind);
+      else if (stream.idle && stream.bytesIn < YOUNG_BYTES) stream.giveUp();
+    }
+  }
+
+  #changeEncoder(place: Place, stream: LaneStream, kind: StreamKind): void {
+    const made = this.#setup(place, kind, stream.id);
+    if (made?.setup.contextFree) stream.changeEncoder(made.setup);
+    else if (made !== undefined) this.#pool.budget.give(made.cost);
+  }
+
+  get #encodedPlaces(): Place[] {
+    return [...this.#places, ...this.#ownPlaces.values()];
   }
 
   #choose(query: RouteQuery): Place | undefined {
@@ -228,29 +276,57 @@ export class Router {
     return probe.ms;
   }
 
-  #streamAt(place: Place): LaneStream | undefined {
-    if (place.stream !== undefined) return place.stream;
-    const lane = this.#pool.leastUsed();
-    if (lane === undefined) return undefined;
+  /** What a stream encodes with: with its dictionary where the peer holds it. */
+  #profileOf(place: Place, { dictionary }: StreamKind): { profile: string; dictionary?: string } {
+    const { profile, holds } = this.#options;
+    if (place === this.#unencodedCalls) return { profile: 'identity' };
+    if (profile !== ZSTD || dictionary === undefined || !holds(dictionary)) return { profile };
+    return { profile: ZSTD_DICT, dictionary };
+  }
+
+  #setup(
+    place: Place,
+    kind: StreamKind,
+    streamId: number | undefined,
+  ): { setup: EncoderSetup; cost: number } | undefined {
     const { windowLog, tuning, frameSize, perRequest } = this.#options;
-    const profile = place === this.#unencodedCalls ? 'identity' : this.#options.profile;
-    const { budget } = this.#pool;
-    const context = budget.takeEncoder(profile, { level: place.level, windowLog, tuning });
+    const { budget, quarantine } = this.#pool;
+    const { profile, dictionary } = this.#profileOf(place, kind);
+    const wanted = { level: place.level, windowLog, tuning, dictionary };
+    const context = budget.takeContext(profile, wanted, kind.contexts);
     if (context === undefined) return undefined;
     const setup = {
-      streamId: place.lostId ?? this.#ids.take(),
+      suspect: quarantine.numberOf('encoder', profile),
+      streamId: streamId ?? this.#ids.take(),
       profile,
       frameSize,
       perRequest: perRequest && place !== this.#unencodedCalls,
       ...context.shape,
     };
+    return { setup, cost: context.cost };
+  }
+
+  #streamAt(place: Place, kind: StreamKind): LaneStream | undefined {
+    if (place.stream !== undefined) return place.stream;
+    const lane = this.#pool.leastUsed();
+    if (lane === undefined) return undefined;
+    const { budget, quarantine } = this.#pool;
+    const pass = quarantine.admit(quarantine.numberOf('encoder', this.#profileOf(place, kind).profile));
+    if (pass === undefined) return undefined;
+    const made = this.#setup(place, kind, place.lostId);
+    if (made === undefined) {
+      pass.end(false);
+      return undefined;
+    }
+    place.kind = kind;
     place.lostId = undefined;
     place.stream = new LaneStream(
       lane,
       this.#connection,
-      setup,
+      made.setup,
       budget,
-      context.cost,
+      made.cost,
+      pass,
       this.#events,
       (stream, ended) => this.#release(place, stream, ended),
       this.#laneProbe,
@@ -268,6 +344,13 @@ export class Router {
     else place.lostId = stream.id;
     this.#useFreePlaces();
   }
+
+  /** A lane has been opened. */
+  readonly #startWaiting = (): void => {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const [, start] of waiting) start();
+  };
 
   /** A request that finds no lane or no memory leaves its place free for the next one: nobody else would wake that. */
   #useFreePlaces(): void {

@@ -1,8 +1,9 @@
 /** The file of settings, YAML or JSON: read within bounds, and every value with its line and column. */
 
-import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 import { isMap, isPair, LineCounter, type Node, parseDocument } from 'yaml';
 import { problemOf } from '../files/paths.ts';
+import { openRegularFile } from '../options/regular-file.ts';
 import { SettingError } from './config.ts';
 
 /** Bytes that a file of settings may have. */
@@ -59,25 +60,27 @@ function offsetOf(root: Node | null, keys: readonly PropertyKey[]): number | und
   return offset;
 }
 
-/** What is no regular file is not opened: a pipe would wait for its other end, and to open a device may do something. */
 function textOf(path: string): string {
-  let file: number | undefined;
   try {
-    if (!statSync(path).isFile()) throw new SettingError(`${path}: not a regular file`);
-    // Should it have become a pipe since.
-    file = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
-    if (!fstatSync(file).isFile()) throw new SettingError(`${path}: not a regular file`);
-    const bytes = new Uint8Array(MAX_BYTES + 1);
-    let length = 0;
-    for (let read = -1; read !== 0 && length < bytes.length; length += read)
-      read = readSync(file, bytes, length, bytes.length - length, null);
-    if (length > MAX_BYTES) throw new SettingError(`${path}: more than ${MAX_BYTES} bytes`);
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, length));
+    const bytes = readAtMost(path, MAX_BYTES + 1);
+    if (bytes.length > MAX_BYTES) throw new SettingError(`${path}: more than ${MAX_BYTES} bytes`);
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (error) {
     if (error instanceof SettingError) throw error;
     if (error instanceof TypeError) throw new SettingError(`${path}: not UTF-8`);
     throw new SettingError(`${path}: ${problemOf(error)}`);
+  }
+}
+
+function readAtMost(path: string, most: number): Uint8Array {
+  const file = openRegularFile(path);
+  try {
+    const bytes = new Uint8Array(most);
+    let length = 0;
+    for (let read = -1; read !== 0 && length < most; length += read)
+      read = readSync(file, bytes, length, most - length, null);
+    return bytes.subarray(0, length);
   } finally {
-    if (file !== undefined) closeSync(file);
+    closeSync(file);
   }
 }

@@ -6,6 +6,7 @@
 import cluster, { type Worker } from 'node:cluster';
 import type { Address } from '../index.ts';
 import { within } from '../lanes/within.ts';
+import { after } from '../wire/timers.ts';
 import type { MetricsJson } from './metrics.ts';
 import { isTold, type Question, type Told } from './process-messages.ts';
 
@@ -184,7 +185,7 @@ export class Processes {
     const isYoung = performance.now() - site.startedAtMs < YOUNG_MS;
     site.deaths = isYoung ? site.deaths + 1 : 0;
     const pauseMs = isYoung ? Math.min(FIRST_PAUSE_MS * 2 ** site.deaths, MAX_PAUSE_MS) : 0;
-    const pause = setTimeout(async () => {
+    const pause = after(pauseMs, async () => {
       this.#pauses.delete(pause);
       this.restarts++;
       const worker = this.#fork(site.index);
@@ -199,7 +200,7 @@ export class Processes {
         worker.process.kill('SIGKILL');
         this.#restart(site);
       }
-    }, pauseMs);
+    });
     this.#pauses.add(pause);
   }
 
@@ -243,10 +244,7 @@ type Ready = Extract<Told, { millrace: 'ready' }>;
 /** @throws StartError when it cannot, or takes too long. */
 function started(worker: Worker): Promise<Ready> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(new StartError(`no process after ${START_MS} ms`, false)),
-      START_MS,
-    );
+    const timer = after(START_MS, () => reject(new StartError(`no process after ${START_MS} ms`, false)));
     const end = (settle: () => void) => {
       clearTimeout(timer);
       worker.off('message', onMessage).off('exit', onExit);

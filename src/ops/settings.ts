@@ -6,8 +6,8 @@
 import { z } from 'zod';
 import { TUNINGS } from '../encoding/codec.ts';
 import { POLICY_NAMES } from '../lanes/policy.ts';
-import { MAX_TIMER_MS } from '../options/rules.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
+import { MAX_TIMER_MS } from '../wire/timers.ts';
 import { bytes, oneOf, place, text, toggle, whole } from './kinds.ts';
 
 /** When a setting that SIGHUP finds changed holds: for what begins from then on, or for everything at once. */
@@ -45,6 +45,7 @@ function setting<Kind extends z.ZodType>(kind: Kind, about: SettingFacts): z.Zod
 export const SERVER_LIMITS = [
   'maxConnections',
   'outputMemory',
+  'inputMemory',
   'streamIdleTimeout',
   'streamLifetime',
   'laneTimeout',
@@ -57,6 +58,7 @@ export const LIMIT_NAMES = [...Object.keys(DEFAULT_LIMITS), ...SERVER_LIMITS] as
 
 /** Limits that an open server cannot change. */
 const FIXED_LIMITS: readonly string[] = [
+  'inputMemory',
   'streamIdleTimeout',
   'streamLifetime',
   'laneTimeout',

@@ -1,5 +1,7 @@
 /** Of one kind so many a second, and then one that says how many there were besides. */
 
+import { after, unref } from '../wire/timers.ts';
+
 const PERIOD_MS = 1000;
 const MOST = 10;
 /** Kinds are ours, and few; should they not be, the rest are one. */
@@ -19,7 +21,7 @@ export class Sparing {
     const known = this.#seen.has(kind) || this.#seen.size < MAX_KINDS ? kind : 'other';
     const seen = (this.#seen.get(known) ?? 0) + 1;
     this.#seen.set(known, seen);
-    this.#timer ??= setTimeout(() => this.flush(), PERIOD_MS).unref();
+    this.#timer ??= unref(after(PERIOD_MS, () => this.flush()));
     return seen <= MOST;
   }
 

@@ -4,6 +4,7 @@
  */
 
 import { execFile } from 'node:child_process';
+import { every } from '../wire/timers.ts';
 
 /** The first descriptor that is handed down (sd_listen_fds). */
 const FIRST_FD = 3;
@@ -46,8 +47,7 @@ export class Notify {
     const { WATCHDOG_USEC, WATCHDOG_PID } = this.#env;
     const periodMs = Number(WATCHDOG_USEC) / 2000;
     const isOurs = WATCHDOG_PID === undefined || Number(WATCHDOG_PID) === process.pid;
-    if (isOurs && periodMs > 0)
-      this.#watchdog ??= setInterval(() => this.#say('WATCHDOG=1'), periodMs).unref();
+    if (isOurs && periodMs > 0) this.#watchdog ??= every(periodMs, () => this.#say('WATCHDOG=1')).unref();
     return this.#say('READY=1', `STATUS=${status}`);
   }
 

@@ -3,6 +3,7 @@
  * thing, and nobody is told. Every place that takes options asks here, so that all say it alike.
  */
 
+import { MAX_TIMER_MS } from '../wire/timers.ts';
 import { nearest } from './nearest.ts';
 
 /** Throws when `value` is not what the option `name` may be. Undefined values are not asked about. */
@@ -102,8 +103,6 @@ export function numeric(least: number, most: number): Rule {
   );
 }
 
-/** The longest time that a timer can be set to, in milliseconds. */
-export const MAX_TIMER_MS = 2 ** 31 - 1;
 export const count = integer(1);
 export const milliseconds = integer(1, MAX_TIMER_MS);
 export const millisecondsOr0 = integer(0, MAX_TIMER_MS);

@@ -13,7 +13,6 @@ import {
   decodeGoaway,
   decodePing,
   decodeProgress,
-  decodeSenderSettings,
   decodeTextOutput,
   decodeUtf8,
   ErrorDetail,
@@ -24,6 +23,7 @@ import {
   renderTextOutput,
   type SenderSettings,
 } from '../wire/payloads.ts';
+import { takeSettings } from './announced.ts';
 import { IdTable } from './id-table.ts';
 import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
 import { Rate } from './rate.ts';
@@ -59,6 +59,8 @@ export class ClientReactor<T> {
   readonly #now: () => number;
   readonly #pings: Rate;
   readonly #credits: Rate;
+  readonly #empty: Rate;
+  readonly #limits: Limits;
   #actions: ClientAction<T>[] = [];
   #nextId = 1;
   #errored = false;
@@ -68,6 +70,8 @@ export class ClientReactor<T> {
 
   constructor(limits: Limits, decoders: Decoders, now: () => number = () => performance.now()) {
     this.#now = now;
+    this.#limits = limits;
+    this.#empty = new Rate(limits, 'maxEmptyDataFrames', 'empty frames of responses');
     this.#pings = new Rate(limits, 'maxPings', 'pings');
     this.#credits = new Rate(limits, 'maxCredits', 'credit frames');
     this.#frames = new IncomingFrames('server', limits, decoders, this.#receive, now);
@@ -182,6 +186,8 @@ export class ClientReactor<T> {
     }
     const request = this.#request(frame);
     const last = flags === BytesResponseFlag.eos;
+    // A server may send one to see whether we are there; without end they would keep us busy for nothing.
+    if (payload.length === 0 && !last) this.#empty.count(this.#now());
     if (last) this.#requests.delete(requestId);
     if (request !== undefined) this.#actions.push({ kind: 'bytes', request, bytes: payload, last });
     else this.#actions.push({ kind: 'unwanted', bytes: payload.length });
@@ -227,7 +233,7 @@ export class ClientReactor<T> {
     switch (frame.type) {
       case FrameType.senderSettings:
         if (!first) throw new ProtocolError('settings-not-first', 'sender-settings must be the first frame');
-        return this.#settings(decodeSenderSettings(payload));
+        return this.#settings(takeSettings(payload, this.#limits));
       case FrameType.credit:
         this.#credits.count(this.#now());
         this.#actions.push({ kind: 'credit', requestId: frame.requestId, bytes: decodeCredit(payload) });

@@ -2,15 +2,16 @@
 
 import { ProtocolError } from '../wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, PingFlag } from '../wire/frame.ts';
-import { type Limits, overLimit } from '../wire/limits.ts';
+import type { Limits } from '../wire/limits.ts';
 import {
   decodeCancel,
   decodeCredit,
+  decodeDictionaryHeld,
   decodePing,
-  decodeSenderSettings,
   decodeUtf8,
   type SenderSettings,
 } from '../wire/payloads.ts';
+import { takeSettings } from './announced.ts';
 import { Rate } from './rate.ts';
 
 /** The peer wants the request stopped (protocol C3). */
@@ -23,6 +24,8 @@ export type ControlAction =
   | CancelAction
   | { readonly kind: 'settings'; readonly settings: SenderSettings }
   | { readonly kind: 'credit'; readonly requestId: number; readonly bytes: number }
+  /** The client holds a dictionary from now on (protocol C9). */
+  | { readonly kind: 'dictionary-held'; readonly id: string }
   | { readonly kind: 'ping' | 'pong'; readonly payload: Uint8Array };
 
 export class ControlFrames {
@@ -55,7 +58,7 @@ export class ControlFrames {
       case FrameType.senderSettings:
         if (!first) throw new ProtocolError('settings-not-first', 'sender-settings must be the first frame');
         this.#settingsSeen = true;
-        return { kind: 'settings', settings: this.#checkedSettings(payload) };
+        return { kind: 'settings', settings: takeSettings(payload, this.#limits) };
       case FrameType.cancel:
         this.#count(frame, this.#cancels);
         decodeCancel(payload);
@@ -63,6 +66,9 @@ export class ControlFrames {
       case FrameType.credit:
         this.#count(frame, this.#credits);
         return { kind: 'credit', requestId, bytes: decodeCredit(payload) };
+      case FrameType.dictionaryHeld:
+        this.#count(frame);
+        return { kind: 'dictionary-held', id: decodeDictionaryHeld(payload) };
       case FrameType.ping:
         this.#count(frame, this.#pings);
         return {
@@ -74,22 +80,13 @@ export class ControlFrames {
     }
   }
 
-  #checkedSettings(payload: Uint8Array): SenderSettings {
-    const settings = decodeSenderSettings(payload);
-    const { minFrameSize } = this.#limits;
-    if (settings.maxFrameSize !== undefined && settings.maxFrameSize < minFrameSize) {
-      throw overLimit('minFrameSize', `a maxFrameSize of ${settings.maxFrameSize}, under ${minFrameSize}`);
-    }
-    return settings;
-  }
-
-  #count(frame: Frame, rate: Rate): void {
+  #count(frame: Frame, rate?: Rate): void {
     if (!this.#settingsSeen) {
       throw new ProtocolError(
         'extension-without-settings',
         `frame type ${frame.type} before sender-settings`,
       );
     }
-    rate.count(this.#now());
+    rate?.count(this.#now());
   }
 }

@@ -5,6 +5,7 @@
 
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { overLimit } from '../wire/limits.ts';
+import type { InputShare } from './input-budget.ts';
 import { ReceiveWindow } from './window.ts';
 
 /** What a client that speaks `data-credit` is held to. */
@@ -20,14 +21,16 @@ export interface DataWindows {
 /** The command data of one connection. */
 export class ConnectionData {
   readonly #onRead: () => void;
+  readonly #input: InputShare;
   #unread = 0;
   #windows: DataWindows | undefined;
   #window: ReceiveWindow | undefined;
   /** Bytes that were credited although nobody knows whether they had been sent. */
   #forgiven = 0;
 
-  /** `onRead` is told when something that was held has been read, or dropped. */
-  constructor(onRead: () => void) {
+  /** `input`: where what is unread counts. `onRead` is told when something that was held has been read, or dropped. */
+  constructor(input: InputShare, onRead: () => void) {
+    this.#input = input;
     this.#onRead = onRead;
   }
 
@@ -54,15 +57,23 @@ export class ConnectionData {
   /** @throws ProtocolError when the client has passed the connection's window. */
   came(bytes: number): void {
     this.#unread += bytes;
+    this.#input.take(bytes);
     if (this.#window === undefined || this.#window.receive(bytes)) return;
     const { size } = this.#window;
     throw overLimit('maxConnectionData', `command data passed the connectionWindow of ${size} bytes`);
   }
 
-  read(bytes: number): void {
+  /** `counted`: bytes of these that still count as held. */
+  read(bytes: number, counted = bytes): void {
     this.#unread -= bytes;
+    this.#input.give(counted);
     this.#window?.release(bytes);
     this.#onRead();
+  }
+
+  /** `bytes` are about to be dropped, and do not count as held any more. */
+  letGo(bytes: number): void {
+    this.#input.give(bytes);
   }
 
   /** Data has come that nobody waits for. @throws ProtocolError as {@link came} does. */
@@ -92,6 +103,8 @@ export class RequestData {
   readonly #requestId: number;
   readonly #window: ReceiveWindow | undefined;
   #unread = 0;
+  /** Bytes of these that were let go of. */
+  #letGo = 0;
   #closed = false;
 
   constructor(connection: ConnectionData, requestId: number) {
@@ -125,9 +138,17 @@ export class RequestData {
 
   /** The handler has taken, or will never take, so many bytes. */
   read(bytes: number): void {
+    const counted = Math.max(0, bytes - this.#letGo);
+    this.#letGo -= bytes - counted;
     this.#unread -= bytes;
     this.#window?.release(bytes);
-    this.#connection.read(bytes);
+    this.#connection.read(bytes, counted);
+  }
+
+  /** The request was stopped: what a lane has been told to drop counts as dropped. */
+  letGo(): void {
+    this.#connection.letGo(this.#unread - this.#letGo);
+    this.#letGo = this.#unread;
   }
 
   /** The request is over: the rest counts as read, for the connection alone. */

@@ -8,6 +8,7 @@
 
 import type { Failure } from '../wire/failure.ts';
 import { ConnectionData, RequestData } from './data-flow.ts';
+import { type InputShare, unbounded } from './input-budget.ts';
 import { SendWindow } from './window.ts';
 
 /** What a gate may hold of its shared one's level whatever the others hold, in bytes. */
@@ -129,6 +130,18 @@ export class Backlog extends Gate {
   }
 }
 
+/** What a connection may produce in one turn of the event loop, so that others get theirs. */
+export interface OutputShare {
+  /** Nothing more in this turn. */
+  readonly usedUp: boolean;
+  /** So many bytes were produced. */
+  take(bytes: number): void;
+  /** Calls `resume` once, in a later turn. */
+  wait(resume: () => void): void;
+}
+
+const UNSHARED: OutputShare = { usedUp: false, take: () => undefined, wait: (resume) => resume() };
+
 /** Whoever decides when the peer is read, without which neither credit nor command data comes. */
 export interface FlowListener {
   /** Command data that we held has been read, or dropped. */
@@ -139,20 +152,33 @@ export interface FlowListener {
 
 const NOBODY: FlowListener = { dataRead: () => undefined, creditAwaited: () => undefined };
 
+/** What a connection has of what all have in common; missing: as much as it likes. */
+export interface FlowShares {
+  readonly share?: OutputShare;
+  readonly input?: InputShare;
+}
+
 /** The flow of one connection, both ways: what its requests share. */
 export class ConnectionFlow {
   /** Output that waits anywhere on our side: in lanes, in the writer, in the transport. */
   readonly output: Gate;
+  readonly share: OutputShare;
+  /** What is held of all that the peer has sent. */
+  readonly input: InputShare;
   listener: FlowListener = NOBODY;
   #window = new SendWindow(undefined);
   #requestWindow: number | undefined;
   /** Command data that comes. */
-  readonly data = new ConnectionData(() => this.listener.dataRead());
+  readonly data: ConnectionData;
   /** By request, each with how it goes on: one that is over must not stay here until credit comes, for it may never. */
   readonly #creditWaiters = new Map<RequestFlow, () => void>();
 
-  constructor(output: Gate) {
+  /** `share`: of the time of this thread. `input`: of the memory for what peers send. */
+  constructor(output: Gate, { share = UNSHARED, input = unbounded() }: FlowShares = {}) {
     this.output = output;
+    this.share = share;
+    this.input = input;
+    this.data = new ConnectionData(input, () => this.listener.dataRead());
   }
 
   /** The peer has announced its windows in bytes, undefined for no flow control (protocol C2); for use before the first request. */
@@ -269,7 +295,12 @@ export class RequestFlow {
 
   // ------------------------------------------------------------------------------------------- sending
 
-  /** Response bytes that may be sent now, at most `wanted`; 0: wait. */
+  /** Response bytes that may be sent from this thread now, at most `wanted`; 0: wait. */
+  availableNow(wanted: number): number {
+    return this.#connection.share.usedUp ? 0 : this.available(wanted);
+  }
+
+  /** Response bytes that may be sent, at most `wanted`; 0: wait. */
   available(wanted: number): number {
     const { output, credit } = this.#connection;
     const credited = Math.min(wanted, this.#window.available, credit);
@@ -284,18 +315,21 @@ export class RequestFlow {
     const { backlog } = this;
     if (this.#window.available <= 0 || this.#connection.credit <= 0)
       this.#connection.waitForCredit(this, resume);
+    else if (this.#connection.share.usedUp) this.#connection.share.wait(resume);
     else if (backlog !== undefined && backlog.room < SMALLEST_PIECE) backlog.wait(resume);
     else this.waitForRoom(resume);
   }
 
   /** Whether there is room for output that uses up no credit: text and progress. */
   get hasRoom(): boolean {
-    return this.#connection.output.room > 0;
+    return this.#connection.output.room > 0 && !this.#connection.share.usedUp;
   }
 
   /** Calls `resume` once, when there may be room for output again. */
   waitForRoom(resume: () => void): void {
-    this.#connection.output.wait(resume);
+    const { output, share } = this.#connection;
+    if (share.usedUp) share.wait(resume);
+    else output.wait(resume);
   }
 
   /** Response bytes left of the request's own window. */
@@ -313,6 +347,11 @@ export class RequestFlow {
   take(bytes: number): void {
     this.#window.take(bytes);
     this.#connection.take(bytes);
+  }
+
+  /** So many bytes were sent from this thread, whatever they are. */
+  sentNow(bytes: number): void {
+    this.#connection.share.take(bytes);
   }
 
   /** The peer has credited the request (protocol C4). @throws ProtocolError when that takes its window too far. */

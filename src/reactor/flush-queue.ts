@@ -1,5 +1,6 @@
 /** Responses that hold a piece for more of it to come, until the tick ends or a time has passed. */
 
+import { after } from '../wire/timers.ts';
 import type { ResponsePump } from './response.ts';
 
 export class FlushQueue {
@@ -8,7 +9,7 @@ export class FlushQueue {
 
   /** `coalesceMs`: how long a piece may wait; 0: until `endOfTick` calls what it is given. */
   constructor(coalesceMs: number, endOfTick: (run: () => void) => void) {
-    this.#later = coalesceMs > 0 ? (run) => setTimeout(run, coalesceMs) : endOfTick;
+    this.#later = coalesceMs > 0 ? (run) => after(coalesceMs, run) : endOfTick;
   }
 
   add(pump: ResponsePump): void {

@@ -1,24 +1,35 @@
 /** One command as it arrives: its arguments, then its data (protocol A4, B2, B3). */
 
 import { ProtocolError } from '../wire/errors.ts';
+import type { Failure } from '../wire/failure.ts';
 import { CommandArgumentFlag, CommandDataFlag, type Frame } from '../wire/frame.ts';
-import { type Limits, overLimit } from '../wire/limits.ts';
+import { type Limits, overLimit, PIECE_COST } from '../wire/limits.ts';
 import { decodeArgumentHead } from '../wire/payloads.ts';
 
-/** An argument of which not all has come. */
+/** An argument of which not all may have come. */
 interface PartialArgument {
   readonly name: string;
-  readonly value: Uint8Array;
+  /** Bytes of the whole value. */
+  readonly length: number;
+  /** As much of the value as has come, with room for more of it. */
+  value: Uint8Array;
   filled: number;
 }
+
+/**
+ * Told of the bytes that an argument announces, and of those to be taken now for what has come of it, before they are.
+ * Gives the failure of a command for which there is no room.
+ */
+export type Hold = (command: IncomingCommand, announced: number, taken: number) => Failure | undefined;
 
 /** From the command-name frame until the request's ID is free again. */
 export class IncomingCommand {
   readonly requestId: number;
   readonly command: string;
   readonly args = new Map<string, Uint8Array>();
-  /** Bytes of the arguments' names and values, as announced. */
+  /** Bytes of the arguments' names and values, as announced; and bytes that it is held at. Whoever holds them counts. */
   argumentBytes = 0;
+  held = 0;
   /** Whether reserved names (protocol C6) are among the arguments. */
   reserved = false;
   expectsArguments: boolean;
@@ -47,25 +58,27 @@ export class IncomingCommand {
   }
 
   /**
-   * Takes a command-argument frame; `hold` is told of every argument's bytes before memory is taken for them, and may
-   * throw. Returns true when the arguments are complete.
+   * Takes a command-argument frame. Returns whether the arguments are complete, or why there is no room for this one.
    * @throws ProtocolError
    */
-  takeArgument(frame: Frame, payload: Uint8Array, limits: Limits, hold: (bytes: number) => void): boolean {
+  takeArgument(frame: Frame, payload: Uint8Array, limits: Limits, hold: Hold): boolean | Failure {
     if (!this.expectsArguments) {
       throw new ProtocolError('not-expecting-arguments', `request ${this.requestId} expects no arguments`);
     }
     const more = (frame.flags & CommandArgumentFlag.continuation) !== 0;
-    const partial = this.#partial ?? this.#beginArgument(payload, more, limits, hold);
-    if (partial === this.#partial) append(partial, payload);
-    if (partial.filled !== partial.value.length && !more) {
-      throw partialValue(partial, `ends after ${partial.filled} of ${partial.value.length} bytes`);
+    const refused =
+      this.#partial === undefined
+        ? this.#begin(payload, more, limits, hold)
+        : this.#append(this.#partial, payload, hold);
+    const partial = this.#partial;
+    if (refused !== undefined || partial === undefined) return refused ?? false;
+    if (partial.filled !== partial.length && !more) {
+      throw partialValue(partial, `ends after ${partial.filled} of ${partial.length} bytes`);
     }
     const last = (frame.flags & CommandArgumentFlag.eoa) !== 0;
     if (more) {
       if (last) throw partialValue(partial, 'carries continuation and eoa at once');
       if (payload.length === 0) this.#countEmpty(limits);
-      this.#partial = partial;
       return false;
     }
     this.args.set(partial.name, partial.value);
@@ -73,6 +86,12 @@ export class IncomingCommand {
     this.#partial = undefined;
     this.expectsArguments = !last;
     return last;
+  }
+
+  /** It will not run: lets go of its arguments. */
+  drop(): void {
+    this.args.clear();
+    this.#partial = undefined;
   }
 
   /**
@@ -97,29 +116,43 @@ export class IncomingCommand {
     return last;
   }
 
-  #beginArgument(
+  #begin(
     payload: Uint8Array,
     continued: boolean,
     { maxArguments, maxArgumentBytes }: Limits,
-    hold: (bytes: number) => void,
-  ): PartialArgument {
-    const { name, valueLength, piece } = decodeArgumentHead(payload, continued);
+    hold: Hold,
+  ): Failure | undefined {
+    const { name, valueLength: length, piece } = decodeArgumentHead(payload, continued);
     if (this.args.has(name)) {
       throw new ProtocolError('duplicate-argument', `argument '${name}' given twice`);
     }
     if (this.args.size >= maxArguments) {
       throw overLimit('maxArguments', `more than ${maxArguments} arguments in one command`);
     }
-    const bytes = name.length + valueLength;
+    const bytes = name.length + length;
     if (this.argumentBytes + bytes > maxArgumentBytes) {
       throw overLimit('maxArgumentBytes', `more than ${maxArgumentBytes} bytes of arguments in one command`);
     }
-    this.argumentBytes += bytes;
-    hold(bytes);
-    if (piece.length === valueLength) return { name, value: piece.slice(), filled: valueLength };
-    const partial = { name, value: new Uint8Array(valueLength), filled: 0 };
-    append(partial, piece);
-    return partial;
+    const refused = hold(this, bytes, name.length + piece.length + PIECE_COST);
+    if (refused === undefined) this.#partial = { name, length, value: piece.slice(), filled: piece.length };
+    return refused;
+  }
+
+  /** Room grows with what really comes, never with what was announced. */
+  #append(partial: PartialArgument, piece: Uint8Array, hold: Hold): Failure | undefined {
+    const { length, value, filled } = partial;
+    const needed = filled + piece.length;
+    if (needed > length) throw partialValue(partial, `is longer than its ${length} bytes`);
+    if (needed > value.length) {
+      const room = Math.min(length, Math.max(needed, 2 * value.length));
+      const refused = hold(this, 0, room - value.length);
+      if (refused !== undefined) return refused;
+      partial.value = new Uint8Array(room);
+      partial.value.set(value.subarray(0, filled));
+    }
+    partial.value.set(piece, filled);
+    partial.filled = needed;
+    return undefined;
   }
 
   #countEmpty({ maxEmptyDataFrames }: Limits): void {
@@ -127,14 +160,6 @@ export class IncomingCommand {
       throw overLimit('maxEmptyDataFrames', `more than ${maxEmptyDataFrames} empty data frames in a row`);
     }
   }
-}
-
-function append(partial: PartialArgument, piece: Uint8Array): void {
-  if (partial.filled + piece.length > partial.value.length) {
-    throw partialValue(partial, `is longer than its ${partial.value.length} bytes`);
-  }
-  partial.value.set(piece, partial.filled);
-  partial.filled += piece.length;
 }
 
 function partialValue({ name }: PartialArgument, what: string): ProtocolError {

@@ -9,6 +9,7 @@ import { ProtocolError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
 import { type Frame, FrameType, StreamFlag } from '../wire/frame.ts';
 import { type Limits, PIECE_COST } from '../wire/limits.ts';
+import { type InputShare, unbounded } from './input-budget.ts';
 import { IncomingStreams, type Side, type StreamDecoders } from './streams.ts';
 
 /** A frame on its way through a decoder. */
@@ -44,9 +45,19 @@ export class IncomingFrames {
   readonly #decoders: Decoders;
   readonly #receive: FrameReceiver;
   readonly #held = new Map<number, Ticket[]>();
+  readonly #input: InputShare;
   #heldBytes = 0;
 
-  constructor(from: Side, limits: Limits, decoders: Decoders, receive: FrameReceiver, now: () => number) {
+  /** `input`: where what is held counts. */
+  constructor(
+    from: Side,
+    limits: Limits,
+    decoders: Decoders,
+    receive: FrameReceiver,
+    now: () => number,
+    input: InputShare = unbounded(),
+  ) {
+    this.#input = input;
     this.#streams = new IncomingStreams(from, limits, decoders, now);
     this.#decoders = decoders;
     this.#receive = receive;
@@ -84,6 +95,7 @@ export class IncomingFrames {
     while (queue.length > 0 && (queue[0].payload !== undefined || queue[0].lost !== undefined)) {
       const { frame, payload, lost, cost } = queue.shift() as Ticket;
       this.#heldBytes -= cost;
+      this.#input.give(cost);
       if (queue.length === 0) this.#held.delete(frame.requestId);
       this.#receive(frame, payload ?? NOTHING, lost);
     }
@@ -92,6 +104,7 @@ export class IncomingFrames {
   /** Forgets what is held and closes all decoders. */
   close(): void {
     this.#held.clear();
+    this.#input.give(this.#heldBytes);
     this.#heldBytes = 0;
     this.#streams.closeAll();
   }
@@ -131,6 +144,7 @@ export class IncomingFrames {
   #count(ticket: Ticket, bytes: number): void {
     ticket.cost += bytes;
     this.#heldBytes += bytes;
+    this.#input.take(bytes);
   }
 }
 
@@ -144,7 +158,7 @@ function compact(frame: Frame): Frame {
 
 /** A frame of a type that the other side may not send (protocol B6). */
 export function wrongType(frame: Frame, from: Side): ProtocolError {
-  const known = frame.type >= FrameType.commandName && frame.type <= FrameType.goaway;
+  const known = frame.type >= FrameType.commandName && frame.type <= FrameType.dictionaryHeld;
   return known
     ? new ProtocolError('wrong-direction', `frame type ${frame.type} is not for the ${from} to send`)
     : new ProtocolError('unknown-type', `unknown frame type ${frame.type}`);

@@ -1,10 +1,11 @@
 /** Events of one kind that a peer may cause per second (protocol B-limits). */
 
+import type { RATES } from '../wire/extensions.ts';
 import { type Limits, overLimit } from '../wire/limits.ts';
 
 const SECOND_MS = 1000;
 
-type RateLimit = 'maxStreamBegins' | 'maxPings' | 'maxCredits' | 'maxCancels';
+type RateLimit = (typeof RATES)[number] | 'maxEmptyDataFrames';
 
 export class Rate {
   readonly #name: RateLimit;

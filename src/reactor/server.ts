@@ -9,12 +9,14 @@
 import { ProtocolError } from '../wire/errors.ts';
 import { type Failure, saysNotStarted } from '../wire/failure.ts';
 import { CommandNameFlag, type Frame, FrameType } from '../wire/frame.ts';
-import { type Limits, overLimit } from '../wire/limits.ts';
+import { DEFAULT_LIMITS, type Limits, overLimit, PIECE_COST } from '../wire/limits.ts';
 import { decodeAscii } from '../wire/utf8.ts';
 import { type CancelAction, ControlFrames } from './control.ts';
+import { HeldArguments } from './held-arguments.ts';
 import { IdTable } from './id-table.ts';
 import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
-import { IncomingCommand } from './incoming-command.ts';
+import { type Hold, IncomingCommand } from './incoming-command.ts';
+import { type InputShare, unbounded } from './input-budget.ts';
 import type { ServerAction } from './server-action.ts';
 
 /** How many cancelled requests we remember, so that frames of theirs already on the way do no harm. */
@@ -35,19 +37,32 @@ export class ServerReactor {
   #holdsOutput: boolean;
   #endPending = false;
   #framesSeen = false;
-  #argumentBytes = 0;
+  readonly #arguments: HeldArguments;
+  readonly #hold: Hold;
   #lingering = 0;
+  /** Of those that are running, the answered ones. */
+  #answered = 0;
 
   /**
-   * `halfDuplex`: the transport cannot answer while it is still reading (protocol A6). `now`: milliseconds, by which rates and
-   * the time that a command takes are counted.
+   * `halfDuplex`: the transport cannot answer while it is still reading (protocol A6). `now`: milliseconds, by which the
+   * time that a command takes is counted. `input`: where what is held counts. `rateNow`: milliseconds for rates, which must
+   * not stand still while we do not read: what has come meanwhile was not sent at once.
    */
-  constructor(limits: Limits, decoders: Decoders, halfDuplex = false, now = () => performance.now()) {
+  constructor(
+    limits: Limits,
+    decoders: Decoders,
+    halfDuplex = false,
+    now = () => performance.now(),
+    input: InputShare = unbounded(),
+    rateNow = now,
+  ) {
     this.#limits = limits;
+    this.#arguments = new HeldArguments(limits, input);
+    this.#hold = (command, announced, taken) => this.#arguments.hold(command, announced, taken);
     this.#now = now;
-    this.#controls = new ControlFrames(limits, now);
+    this.#controls = new ControlFrames(limits, rateNow);
     this.#holdsOutput = halfDuplex;
-    this.#frames = new IncomingFrames('client', limits, decoders, this.#receive, now);
+    this.#frames = new IncomingFrames('client', limits, decoders, this.#receive, rateNow, input);
   }
 
   /** Bytes held until a decoder answers. */
@@ -110,7 +125,7 @@ export class ServerReactor {
    */
   linger(handlers: number, argumentBytes: number): void {
     this.#lingering += handlers;
-    this.#argumentBytes += argumentBytes;
+    this.#arguments.linger(argumentBytes);
   }
 
   /** Half duplex: all output, in the order in which it is produced, waits for the end of input (protocol A6). */
@@ -160,6 +175,22 @@ export class ServerReactor {
     actions.push({ kind: 'release-output' });
   }
 
+  /** Of the commands whose arguments are still coming, the one that holds the most. */
+  get largestReceiving(): { requestId: number; held: number } | undefined {
+    let largest: IncomingCommand | undefined;
+    for (const each of this.#receiving.values())
+      if (each.expectsArguments && each.held > (largest?.held ?? 0)) largest = each;
+    return largest;
+  }
+
+  /** Gives up a command whose arguments are still coming. */
+  dropReceiving(requestId: number, failure: Failure, actions: ServerAction[]): void {
+    const request = this.#receiving.get(requestId);
+    if (request === undefined) return;
+    this.#actions = actions;
+    this.#drop(request, failure);
+  }
+
   /** Forgets the commands that are not whole yet; those that run go on. */
   forgetReceiving(): void {
     this.#dropReceiving();
@@ -175,7 +206,7 @@ export class ServerReactor {
   /** All of the response is on its way: a cancel that comes now is too late. */
   answered(requestId: number): void {
     const request = this.#running.get(requestId);
-    if (request !== undefined) request.answered = true;
+    if (request !== undefined) this.#answer(request);
   }
 
   /** The last byte of the response has been handed to the transport: the ID is free (protocol A4). */
@@ -183,7 +214,8 @@ export class ServerReactor {
     const request = this.#running.get(requestId);
     if (request === undefined) return;
     this.#running.delete(requestId);
-    this.#argumentBytes -= request.argumentBytes;
+    if (request.answered) this.#answered--;
+    this.#arguments.free(request);
   }
 
   isRunning(requestId: number): boolean {
@@ -235,21 +267,46 @@ export class ServerReactor {
         `command-name of request ${id}: eos excludes the others`,
       );
     }
-    const { maxConcurrentRequests } = this.#limits;
-    if (this.openRequests >= maxConcurrentRequests) {
-      throw overLimit('maxConcurrentRequests', `more than ${maxConcurrentRequests} concurrent requests`);
-    }
-    if (this.openRequests + this.#lingering >= maxConcurrentRequests) {
-      // How long those take that it has cancelled a peer cannot know: that is no reason to end its connection.
-      const message = `maxConcurrentRequests: ${this.#lingering} cancelled requests are still at work`;
+    const overloaded = this.#overloaded();
+    if (overloaded !== undefined) {
       const refused = new IncomingCommand(id, '', false, false, this.#now());
-      return this.#refuse(refused, { code: 'overloaded', message });
+      this.#arguments.add(refused, PIECE_COST);
+      return this.#refuse(refused, overloaded);
     }
     this.#cancelled.delete(id);
     const name = decodeAscii(payload, 0, payload.length) ?? latin1.decode(payload);
     const request = new IncomingCommand(id, name, expectsArguments, expectsData, this.#now());
+    this.#arguments.add(request, PIECE_COST);
     if (!eos) this.#receiving.set(id, request);
     if (!expectsArguments) this.#run(request);
+  }
+
+  /**
+   * Why there is no room for another request. What a peer cannot know yet is no reason to end its connection: that we take
+   * fewer than a client may expect without our settings, which of its cancels have come, how long cancelled code goes on.
+   * @throws ProtocolError when it must know.
+   */
+  #overloaded(): Failure | undefined {
+    const { maxConcurrentRequests: most } = this.#limits;
+    if (this.openRequests + this.#lingering < most) return undefined;
+    if (this.#unanswered >= Math.max(most, DEFAULT_LIMITS.maxConcurrentRequests))
+      throw overLimit('maxConcurrentRequests', `more than ${most} concurrent requests`);
+    const what =
+      this.openRequests >= most
+        ? `no more than ${most} requests at a time`
+        : `${this.#lingering} cancelled requests are still at work`;
+    return { code: 'overloaded', message: `maxConcurrentRequests: ${what}` };
+  }
+
+  /** Requests that the peer knows to be open: those that are answered, and be it on the way, are not. */
+  get #unanswered(): number {
+    const running = this.#running.size - this.#answered;
+    if (this.#receiving.size === 0) return running;
+    const receiving = this.#receiving.values();
+    return (
+      running +
+      receiving.filter(({ requestId, answered }) => !answered && !this.#running.has(requestId)).length
+    );
   }
 
   #checkFree(id: number): void {
@@ -285,19 +342,23 @@ export class ServerReactor {
   }
 
   #argument(request: IncomingCommand, frame: Frame, payload: Uint8Array): void {
-    if (!request.takeArgument(frame, payload, this.#limits, this.#holdArgument)) return;
+    const taken = request.takeArgument(frame, payload, this.#limits, this.#hold);
+    if (taken === false) return;
+    if (taken !== true) {
+      this.#drop(request, taken);
+      return;
+    }
     if (!request.expectsData) this.#receiving.delete(request.requestId);
     this.#run(request);
   }
 
-  readonly #holdArgument = (bytes: number): void => {
-    const { maxHeldArgumentBytes } = this.#limits;
-    this.#argumentBytes += bytes;
-    if (this.#argumentBytes > maxHeldArgumentBytes) {
-      const held = `more than ${maxHeldArgumentBytes} bytes of arguments in all commands at once`;
-      throw overLimit('maxHeldArgumentBytes', held);
-    }
-  };
+  /** A command that is still being received has no room: nothing of it runs. */
+  #drop(request: IncomingCommand, failure: Failure): void {
+    this.#receiving.delete(request.requestId);
+    request.drop();
+    this.#arguments.free(request);
+    this.#refuse(request, failure);
+  }
 
   #data(request: IncomingCommand, frame: Frame, payload: Uint8Array): void {
     const { requestId } = request;
@@ -339,8 +400,8 @@ export class ServerReactor {
 
   /** Commands that are only being received are gone; running ones free their arguments when they are answered. */
   #dropReceiving(): void {
-    for (const { requestId, argumentBytes } of this.#receiving.values()) {
-      if (!this.#running.has(requestId)) this.#argumentBytes -= argumentBytes;
+    for (const request of this.#receiving.values()) {
+      if (!this.#running.has(request.requestId)) this.#arguments.free(request);
     }
     this.#receiving.clear();
   }
@@ -356,6 +417,7 @@ export class ServerReactor {
 
   /** It is about to be answered with an error: what else was decoded for it in the same step must not bring another. */
   #answer(request: IncomingCommand): void {
+    if (!request.answered) this.#answered++;
     request.answered = true;
     this.#running.set(request.requestId, request);
   }

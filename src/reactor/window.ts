@@ -14,7 +14,7 @@ export class SendWindow {
 
   /** `initial`: bytes that the peer has announced; undefined: no flow control. */
   constructor(initial: number | undefined) {
-    this.#available = initial ?? Number.POSITIVE_INFINITY;
+    this.#available = initial === undefined ? Number.POSITIVE_INFINITY : Math.min(initial, MAX_WINDOW);
   }
 
   /** Infinite without flow control. */

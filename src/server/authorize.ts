@@ -4,6 +4,7 @@ import type { PeerCertificate } from 'node:tls';
 import { isDeepStrictEqual } from 'node:util';
 import type { ProxyFacts } from '../transport/proxy-header.ts';
 import type { Failure } from '../wire/failure.ts';
+import { after } from '../wire/timers.ts';
 
 /** What a command does: `rw` commands change state. */
 export type CommandMode = 'ro' | 'rw';
@@ -103,9 +104,8 @@ export class Admission {
     const answer: unknown = authorize({ ...about, connection: this.#connection });
     if (typeof (answer as PromiseLike<unknown> | undefined)?.then !== 'function') return answer;
     const { promise: late, reject } = Promise.withResolvers<never>();
-    const timer = setTimeout(
-      () => reject(new Error(`authorizeTimeout: authorize has not answered within ${timeoutMs} ms`)),
-      timeoutMs,
+    const timer = after(timeoutMs, () =>
+      reject(new Error(`authorizeTimeout: authorize has not answered within ${timeoutMs} ms`)),
     ).unref();
     try {
       return await Promise.race([answer, late]);

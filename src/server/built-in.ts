@@ -2,10 +2,12 @@
 
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { fileCommands } from '../files/index.ts';
-import type { CommandRequest, Output } from '../reactor/command.ts';
+import type { CommandRequest, Handler, Output } from '../reactor/command.ts';
+import { CommandError } from '../wire/errors.ts';
 import type { Limits } from '../wire/limits.ts';
 import { EXTENSIONS } from '../wire/payloads.ts';
 import { CommandTable } from './commands.ts';
+import type { ServerDictionaries } from './dictionaries.ts';
 import type { CheckedOptions } from './options.ts';
 
 /** A command of the user's takes the place of any but `capabilities`. @throws TypeError when a definition is none. */
@@ -13,6 +15,7 @@ export function commandTable(
   options: CheckedOptions,
   limits: () => Limits,
   codecs: CodecRegistry,
+  dictionaries: ServerDictionaries,
 ): CommandTable {
   const commands = new CommandTable();
   commands.add('echo', { handler: echo, mode: 'ro' });
@@ -24,8 +27,21 @@ export function commandTable(
   const profiles = { encode: codecs.encodable(), decode: codecs.profiles() };
   const capabilities = () =>
     JSON.stringify({ commands: commands.names, profiles, limits: limits(), extensions: EXTENSIONS });
+  // Plain, for who asks has none yet.
+  if (dictionaries.byId.size > 0)
+    commands.add('dictionary', { handler: dictionaryOf(dictionaries), mode: 'ro', sensitive: true });
   commands.add('capabilities', { handler: capabilities, mode: 'ro' });
   return commands;
+}
+
+/** `dictionary`: the bytes of the one that the argument `id` names (protocol C9). */
+function dictionaryOf({ byId }: ServerDictionaries): Handler {
+  return (request) => {
+    const dictionary = byId.get(request.text('id') ?? '');
+    if (dictionary === undefined)
+      throw new CommandError('there is no such dictionary', { code: 'not-found' });
+    return dictionary.bytes;
+  };
 }
 
 /** `echo`: the argument `value` first if given, then the command data as it arrives. */

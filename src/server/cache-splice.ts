@@ -1,5 +1,6 @@
 /** Cached output of one request: looked up or promised to the cache, and spliced into the connection piece by piece. */
 
+import { ZSTD_DICT } from '../encoding/profiles.ts';
 import type { CacheEntry, ResponseCache } from '../lanes/cache.ts';
 import type { CacheStream } from '../lanes/cache-stream.ts';
 import { BytesResponseFlag, DEFAULT_FRAME_SIZE, HEADER_SIZE } from '../wire/frame.ts';
@@ -26,7 +27,9 @@ export class CacheSplice {
   get possible(): boolean {
     const { session, stream, flow } = this.#request;
     const { cacheProfile, frameSize } = session;
-    if (!this.#cache.enabled || cacheProfile === undefined || stream?.profile !== cacheProfile) return false;
+    if (!this.#cache.enabled || cacheProfile === undefined) return false;
+    // Who decodes with a dictionary decodes without one.
+    if (stream?.profile !== cacheProfile && stream?.profile !== ZSTD_DICT) return false;
     return frameSize >= CACHED_PIECE && flow.canEverSend(CACHED_PIECE);
   }
 
@@ -95,13 +98,14 @@ export class CacheSplice {
     if (!open || stream === undefined) return;
     for (let i = from; i < entry.pieces.length; i++) {
       const rawLength = Math.min(CACHED_PIECE, entry.rawLength - i * CACHED_PIECE);
-      if (flow.available(rawLength) < rawLength) {
+      if (flow.availableNow(rawLength) < rawLength) {
         flow.wait(() => this.#sendPieces(entry, i, last, then));
         return;
       }
       const final = last && i === entry.pieces.length - 1;
       const flags = final ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
       flow.take(rawLength);
+      flow.sentNow(rawLength);
       stream.send(session.cacheProfile as string, id, flags, entry.pieces[i], rawLength);
       this.#request.passed(rawLength, HEADER_SIZE + entry.pieces[i].length);
     }

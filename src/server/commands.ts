@@ -2,6 +2,7 @@
 
 import { MAX_HANDLERS } from '../../workers/batch.ts';
 import type { HandlerModule } from '../../workers/calls.ts';
+import { CONTEXTS, type Contexts } from '../lanes/stream-kind.ts';
 import {
   anything,
   boolean,
@@ -30,6 +31,8 @@ export interface CommandRules<Schema extends StandardSchema = StandardSchema> {
   readonly affinityKey?: (args: ReadonlyMap<string, Uint8Array>) => string | undefined;
   /** Responses stay out of every shared context (protocol D). */
   readonly sensitive?: boolean;
+  /** Whether the streams of its responses keep their context; default: the server's `contexts`. */
+  readonly contexts?: Contexts;
   /** What the authorize hook is told of the command; default `rw`: it may change state. */
   readonly mode?: CommandMode;
   /** What the authorize hook is told as `paths`: the files that the arguments name, as they really are. */
@@ -54,6 +57,7 @@ const COMMON: Rules<CommandRules> = {
   args: schema,
   affinityKey: callable,
   sensitive: boolean,
+  contexts: oneOf(CONTEXTS),
   mode: oneOf(['ro', 'rw']),
   realPaths: callable,
 };
@@ -115,9 +119,9 @@ export class CommandTable {
       return;
     }
     checkDefinition(name, definition);
-    const { args, affinityKey, sensitive, mode = 'rw', realPaths } = definition;
+    const { args, affinityKey, sensitive, contexts, mode = 'rw', realPaths } = definition;
     const figures = new CommandFigures(name);
-    const rules = { name, args, affinityKey, sensitive, mode, realPaths, figures };
+    const rules = { name, args, affinityKey, sensitive, contexts, mode, realPaths, figures };
     if ('module' in definition && definition.module !== undefined)
       this.#commands.set(name, { ...rules, handler: undefined, laneHandler: this.#module(name, definition) });
     else

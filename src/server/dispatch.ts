@@ -18,6 +18,11 @@ const NO_DEADLINE: Failure = {
   message: ':deadline-ms is not a decimal number',
 };
 const NO_STREAM: Failure = { code: 'internal', message: 'internal error: no stream for the response' };
+/** Nothing of the request has run. */
+const HELD: Failure = {
+  code: 'overloaded',
+  message: 'quarantine: calls of this command keep ending their workers',
+};
 const NO_INPUT: Failure = {
   code: 'internal',
   message: 'internal error: the schema of the arguments failed',
@@ -106,13 +111,28 @@ export class Dispatch {
       .finally(() => request.workEnds());
   }
 
+  /** Has a request run that has not begun to: its worker died before that. */
+  again(request: ServedRequest): void {
+    if (request.state === 'waiting') this.#route(request, request.sensitive);
+  }
+
   /** Policies and affinity keys are the user's code: what they throw fails the request, nothing else. */
   #route(request: ServedRequest, sensitive: boolean): void {
     const { id, command, args } = request;
     const inLane = command.handler === undefined;
+    request.sensitive = sensitive;
+    if (inLane) {
+      const { quarantine } = this.#session.shared.pool;
+      request.pass = quarantine.admit(quarantine.numberOf('command', command.name));
+      if (request.pass === undefined) {
+        request.stop(HELD);
+        return;
+      }
+    }
     try {
+      const kind = this.#session.shared.kinds.of(command.name, command);
       const query = { command: command.name, key: keyOf(command, args) };
-      this.#session.router.acquire(id, query, sensitive, inLane, (stream) => request.start(stream));
+      this.#session.router.acquire(id, query, kind, sensitive, inLane, (stream) => request.start(stream));
     } catch (error) {
       this.#session.report(error, command.name);
       request.stop(NO_STREAM);

@@ -1,5 +1,7 @@
 /** Where errors go that nobody has asked to be told of: the console, not faster than it can be read. */
 
+import { after } from '../wire/timers.ts';
+import { visible } from '../wire/visible.ts';
 import type { ErrorContext } from './options.ts';
 
 const PERIOD_MS = 1000;
@@ -29,7 +31,7 @@ export class ErrorLog {
   }
 
   #write(error: unknown, about: ErrorContext, also: string): void {
-    this.#timer = setTimeout(() => this.#writeLast(), PERIOD_MS).unref();
+    this.#timer = after(PERIOD_MS, () => this.#writeLast()).unref();
     console.error(`millrace: ${placeOf(about)}`, shown(error, about), also);
   }
 
@@ -47,7 +49,7 @@ export class ErrorLog {
 /** What a peer did to its own connection is a line, made safe for a terminal; what is ours to mend has its stack. */
 function shown(error: unknown, { remote, command }: ErrorContext): unknown {
   if (remote === undefined || command !== undefined || !(error instanceof Error)) return error;
-  return `${error.name}: ${error.message.replace(/\p{C}+/gu, ' ')}`;
+  return `${error.name}: ${visible(error.message)}`;
 }
 
 function placeOf({ command, lane, remote, recording }: ErrorContext): string {

@@ -85,6 +85,14 @@ export class HandlerRun implements Run, ResponseSink {
     this.#pump?.stop();
   }
 
+  get begun(): boolean {
+    return this.#pump !== undefined;
+  }
+
+  retract(): boolean {
+    return false;
+  }
+
   onFrame(): void {
     if (--this.#framesInLane > 0 || this.#whenLaneEmpty === undefined) return;
     // The frame is given to the writer in this very step.
@@ -107,7 +115,7 @@ export class HandlerRun implements Run, ResponseSink {
   // -------------------------------------------------------------------------- output (ResponseSink)
 
   allowance(wanted: number): number {
-    return this.#request.flow.available(wanted);
+    return this.#request.flow.availableNow(wanted);
   }
 
   wait(resume: () => void): void {
@@ -122,6 +130,7 @@ export class HandlerRun implements Run, ResponseSink {
     const request = this.#request;
     const flags = last ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
     request.flow.take(bytes.length);
+    request.flow.sentNow(bytes.length);
     if (this.#stream === undefined) {
       request.session.passedPlain(bytes.length);
       request.passed(bytes.length, HEADER_SIZE + bytes.length);
@@ -168,7 +177,8 @@ export class HandlerRun implements Run, ResponseSink {
 
   /** Sends a frame that is not encoded, in order with the response's bytes. */
   #sendBeside(type: number, flags: number, payload: Uint8Array): void {
-    const { id, session } = this.#request;
+    const { id, session, flow } = this.#request;
+    flow.sentNow(payload.length);
     if (this.#stream === undefined) {
       session.connection.sendPlain(id, type, flags, payload);
       return;

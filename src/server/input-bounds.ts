@@ -19,6 +19,8 @@ export interface InputSource {
   readonly withoutStream: readonly RequestFlow[];
   /** Whether decoders have to wait before they decode more. */
   holdDecoders(hold: boolean): void;
+  /** Lets go of the request that holds the most of what has come, if there is one that can: whether it has. */
+  letGo(): boolean;
 }
 
 /** Bytes of output beyond its bound, where handlers wait, until we stop reading: pongs and errors. */
@@ -43,6 +45,7 @@ export class InputBounds implements FlowListener {
   /** Replies to pings that wait until less of it is unread: clients pace their uploads by them. */
   #heldPongs: Uint8Array[] = [];
   #awaitsOutput = false;
+  #awaitsMemory = false;
   #inputEnded = false;
 
   constructor(connection: Connection, source: InputSource) {
@@ -50,6 +53,7 @@ export class InputBounds implements FlowListener {
     this.#flow = connection.flow;
     this.#flow.listener = this;
     this.#source = source;
+    this.#flow.input.letGo = () => source.letGo();
   }
 
   /** True while the peer waits for us, and not we for it. */
@@ -84,6 +88,7 @@ export class InputBounds implements FlowListener {
    */
   readonly check = (): void => {
     if (!this.#source.wanted) return;
+    this.#relieve();
     const soft = this.#soft;
     const held = this.#held;
     this.#source.holdDecoders(!this.#dataLimited && held > soft + STUCK_ROOM);
@@ -95,6 +100,19 @@ export class InputBounds implements FlowListener {
     } else this.#checkStuck(held, soft);
   };
 
+  /** Past the budget of all connections those that hold more let go first, then we do; where that is not enough, we wait. */
+  #relieve(): void {
+    const { input } = this.#flow;
+    if (!input.spent) return;
+    while (!input.makeRoom(0) && input.letGo());
+    if (!input.spent || this.#awaitsMemory) return;
+    this.#awaitsMemory = true;
+    input.wait(() => {
+      this.#awaitsMemory = false;
+      this.check();
+    });
+  }
+
   /** Answers a ping, at once or when less command data is unread. */
   pong(payload: Uint8Array): void {
     if (this.#dataLimited || this.#held <= this.#soft || this.#heldPongs.length >= MAX_HELD_PONGS)
@@ -103,7 +121,9 @@ export class InputBounds implements FlowListener {
   }
 
   get #soft(): number {
-    return this.#connection.limits.maxBufferedInput;
+    const { maxBufferedInput } = this.#connection.limits;
+    const { input } = this.#flow;
+    return input.spent ? Math.min(maxBufferedInput, input.own) : maxBufferedInput;
   }
 
   get #held(): number {

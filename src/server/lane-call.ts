@@ -32,6 +32,10 @@ const NO_INPUT_CLONE: Failure = {
 export class LaneCall implements Run {
   readonly #request: ServedRequest;
   #stream: LaneStream | undefined;
+  /** By which the lane tells whether the handler has begun. */
+  #mark = 0;
+  /** Pieces of command data that were handed to the lane, and are gone if it is. */
+  #sentData = false;
   /** Why the server drains, where it began to before the call was started. */
   #drainReason: string | undefined;
   /** Command data that the lane has not got yet, and whether its end is in it. */
@@ -54,6 +58,7 @@ export class LaneCall implements Run {
 
   /** Runs the handler in the lane of `stream`, its output going out there. */
   start(stream: LaneStream | undefined): void {
+    const { pool } = this.#request.session.shared;
     const { id, serial, command, args, input, flow, session } = this.#request;
     if (stream === undefined) {
       this.#request.fail(NO_WORKER);
@@ -79,7 +84,9 @@ export class LaneCall implements Run {
     // A call that may be idle must not keep what others need of the connection's window.
     if (!session.flow.limited) flow.reserve(flow.available(FIRST_GRANT));
     const name = encodeUtf8(command.name);
-    stream.call(command.laneHandler, id, name, packed, this.#flags, flow.reserved, serial);
+    const suspect = pool.quarantine.numberOf('command', command.name);
+    const { laneHandler } = command;
+    this.#mark = stream.call(laneHandler, id, name, packed, this.#flags, flow.reserved, serial, suspect);
     // Only now: what hooks have done to the arguments may have thrown, and then no lane answers.
     this.#stream = stream;
     this.#sendData();
@@ -119,6 +126,7 @@ export class LaneCall implements Run {
 
   #sendPiece(bytes: Uint8Array, last: boolean): void {
     if (last) this.#dataEnded = false;
+    this.#sentData = true;
     if (bytes.length > 0) this.#there.push(bytes.length);
     this.#tell(Op.callData, last ? 1 : 0, bytes);
   }
@@ -154,7 +162,27 @@ export class LaneCall implements Run {
   }
 
   /** Its code is gone as well. */
-  lose(): void {}
+  lose(): void {
+    this.#leave();
+  }
+
+  retract(): boolean {
+    if (this.#stream === undefined || this.#sentData || this.begun) return false;
+    const { flow } = this.#request;
+    flow.refund(flow.reserved);
+    this.#leave();
+    return true;
+  }
+
+  /** Whether its handler has begun. */
+  get begun(): boolean {
+    return this.#stream?.lane.marks.hasBegun(this.#mark) ?? true;
+  }
+
+  #leave(): void {
+    this.#stream?.lane.marks.give(this.#mark);
+    this.#stream = undefined;
+  }
 
   onFrame(last: boolean, rawLength: number): void {
     const { flow, session } = this.#request;
@@ -183,6 +211,7 @@ export class LaneCall implements Run {
   }
 
   end(): void {
+    this.#stream?.lane.marks.give(this.#mark);
     this.#data.takeAll();
   }
 

@@ -9,10 +9,12 @@ import {
 } from 'node:net';
 import { createServer as createTlsServer, TLSSocket, type TlsOptions, Server as TlsServer } from 'node:tls';
 import type { Transport } from '../connection/connection.ts';
+import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { ListenPlace } from '../options/place.ts';
 import { readProxyHeader } from '../transport/proxied-socket.ts';
 import type { ProxyFacts } from '../transport/proxy-header.ts';
 import { SocketTransport } from '../transport/socket.ts';
+import { MAX_TIMER_MS } from '../wire/timers.ts';
 import type { ConnectionInfo } from './authorize.ts';
 
 /** Where a server listens. */
@@ -31,6 +33,8 @@ export interface ListenerOptions {
   readonly handshakeMs: number;
   /** Silence after which the system asks whether the other end is still there; 0: never. */
   readonly keepAliveMs: number;
+  /** When connections that have come are accepted. */
+  readonly turns: Turns;
   /** A connection has come; nothing is read from it before it is resumed. */
   readonly accept: (transport: Transport, info: ConnectionInfo) => void;
   /** One that was too many. */
@@ -51,6 +55,9 @@ export class Listener {
   readonly #proxies = new WeakMap<Socket, ProxyFacts>();
   /** All sockets, those whose handshake is not over yet among them. */
   readonly #sockets = new Set<Socket>();
+  /** Those that have come and are not accepted yet, oldest first. */
+  readonly #arrived: Socket[] = [];
+  readonly #accepting = new Work((slice) => this.#acceptSome(slice), true);
   #address: Address | undefined;
   /** Settles when it listens, or cannot. */
   #starting: Promise<unknown> | undefined;
@@ -125,9 +132,12 @@ export class Listener {
 
   #makeServer(): NetServer {
     const { tls, handshakeMs } = this.#options;
-    const accept = (socket: Socket) => this.#accept(socket);
+    const accept = (socket: Socket) => this.#arrive(socket);
     if (tls === undefined) return createNetServer(SOCKET_OPTIONS, accept);
-    return createTlsServer({ handshakeTimeout: handshakeMs, ...SOCKET_OPTIONS, ...tls }, accept);
+    return createTlsServer(
+      { handshakeTimeout: Math.min(handshakeMs, MAX_TIMER_MS), ...SOCKET_OPTIONS, ...tls },
+      accept,
+    );
   }
 
   #makeOuter(): NetServer {
@@ -147,8 +157,25 @@ export class Listener {
     }
   }
 
+  /** A crowd that comes at once is not accepted in one turn. */
+  #arrive(socket: Socket): void {
+    // Until it is accepted, what goes wrong with it shows by its being closed.
+    socket.on('error', () => undefined);
+    this.#arrived.push(socket);
+    this.#options.turns.ready(this.#accepting);
+  }
+
+  #acceptSome(slice: Slice): boolean {
+    for (;;) {
+      const socket = this.#arrived.shift();
+      if (socket === undefined) return false;
+      this.#accept(socket);
+      if (slice.countLong(0)) return this.#arrived.length > 0;
+    }
+  }
+
   #accept(socket: Socket): void {
-    if (this.#stopped) {
+    if (this.#stopped || socket.destroyed) {
       socket.destroy();
       return;
     }

@@ -1,9 +1,18 @@
 /** What a server and one peer agree on (protocol C2): what the peer has announced, and what follows from it. */
 
+import { ZSTD_DICT } from '../encoding/profiles.ts';
 import type { ContextShape } from '../lanes/budget.ts';
 import type { RouterOptions } from '../lanes/router.ts';
+import { ProtocolError } from '../wire/errors.ts';
 import { frameSizeWithin } from '../wire/frame.ts';
-import { ErrorDetail, errorDetailFor, type SenderSettings } from '../wire/payloads.ts';
+import {
+  ErrorDetail,
+  EXTENSIONS,
+  errorDetailFor,
+  MAX_DICTIONARIES,
+  type SenderSettings,
+} from '../wire/payloads.ts';
+import type { ServerDictionaries } from './dictionaries.ts';
 
 /** What a server has to offer to all its peers. */
 export interface Offer {
@@ -11,7 +20,8 @@ export interface Offer {
   readonly decodable: readonly string[];
   /** Profiles that we encode, best first. */
   readonly encodable: readonly string[];
-  readonly router: Omit<RouterOptions, 'profile' | 'frameSize' | 'policy' | keyof ContextShape> & {
+  readonly dictionaries: ServerDictionaries;
+  readonly router: Omit<RouterOptions, 'profile' | 'frameSize' | 'policy' | 'holds' | keyof ContextShape> & {
     readonly makePolicy: () => RouterOptions['policy'];
     /** Level, window and tuning by profile, each in that profile's own scale. */
     readonly encoderOptions: ReadonlyMap<string, ContextShape>;
@@ -24,6 +34,10 @@ export interface Offer {
 export class Negotiation {
   readonly #offer: Offer;
   #announced: SenderSettings = {};
+  /** IDs of the dictionaries that the peer holds. */
+  readonly #held = new Set<string>();
+  /** How often it has said so of one. */
+  #holdings = 0;
   /** What the peer takes of an error (protocol C11). */
   errorDetail: number = ErrorDetail.message;
 
@@ -33,8 +47,34 @@ export class Negotiation {
 
   /** The peer has announced its settings. */
   take(announced: SenderSettings): void {
-    this.#announced = announced;
+    // Of its lists what we know is kept: they may hold a thousand names.
+    this.#announced = {
+      ...announced,
+      contentEncodings: announced.contentEncodings?.filter(
+        (name) => name === ZSTD_DICT || this.#offer.encodable.includes(name),
+      ),
+      extensions: announced.extensions?.filter((name) => EXTENSIONS.includes(name)),
+    };
     this.errorDetail = errorDetailFor(announced.extensions);
+    if (!this.takesDictionaries) return;
+    // What it holds of other servers is nothing to us.
+    for (const each of announced.dictionaries ?? [])
+      if (typeof each === 'string' && this.#offer.dictionaries.byId.has(each)) this.#held.add(each);
+  }
+
+  /** Whether the peer is told of dictionaries, for it decodes with them. */
+  get takesDictionaries(): boolean {
+    const { size } = this.#offer.dictionaries.byId;
+    return size > 0 && (this.#announced.contentEncodings?.includes(ZSTD_DICT) ?? false);
+  }
+
+  /** The peer says that it holds a dictionary. @throws ProtocolError for one that it was not offered, and for too many. */
+  hold(id: string): void {
+    if (!this.takesDictionaries || !this.#offer.dictionaries.byId.has(id))
+      throw new ProtocolError('unknown-dictionary', `dictionary ${id} was not offered`);
+    if (++this.#holdings > MAX_DICTIONARIES)
+      throw new ProtocolError('unknown-dictionary', `more than ${MAX_DICTIONARIES} dictionaries held`);
+    this.#held.add(id);
   }
 
   speaks(extension: string): boolean {
@@ -51,6 +91,7 @@ export class Negotiation {
       profile,
       frameSize: frameSizeWithin(this.#announced.maxFrameSize, frameSize),
       policy: makePolicy(),
+      holds: (dictionary) => this.#held.has(dictionary),
     };
   }
 

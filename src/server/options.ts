@@ -7,6 +7,8 @@ import type { RecordOptions } from '../capture/recorder.ts';
 import { type CodecModule, TUNINGS, type Tuning } from '../encoding/codec.ts';
 import { availableMemory } from '../lanes/memory.ts';
 import { MAX_STREAMS, POLICY_NAMES, type Policy, type PolicyName } from '../lanes/policy.ts';
+import type { QuarantineOptions } from '../lanes/quarantine.ts';
+import { CONTEXTS, type Contexts } from '../lanes/stream-kind.ts';
 import { codecModule } from '../options/codecs.ts';
 import {
   arrayOf,
@@ -24,6 +26,7 @@ import {
   object,
   oneOf,
   type Rules,
+  rule,
   same,
   string,
 } from '../options/rules.ts';
@@ -33,6 +36,7 @@ import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import type { Authorize } from './authorize.ts';
 import type { CommandDefinition } from './commands.ts';
+import type { DictionaryOption } from './dictionaries.ts';
 
 export interface ServerOptions {
   /** Commands by name, beside the built-in `capabilities` and `echo`. */
@@ -55,6 +59,18 @@ export interface ServerOptions {
   windowLog?: number;
   /** Parameters beyond the level: `records`, zstd only, suits many small responses that are alike; default none. */
   tuning?: Tuning;
+  /**
+   * Dictionaries that contexts begin with, at most 16 (protocol C9): a connection's first responses are as small as later
+   * ones, and with `contexts: 'none'` all are nearly so. Clients fetch them once per connection, and anybody may read them.
+   */
+  dictionaries?: readonly DictionaryOption[];
+  /**
+   * Whether response streams keep their context: `kept`; `none`, which takes no memory per connection, and whose responses
+   * share nothing with each other; or `auto`: kept while there are few enough for the memory and the caches, and none beyond.
+   * Default: `auto` with dictionaries, else `kept`. Without a dictionary `none` saves memory, not bytes; with a profile other
+   * than `zstd-8mb` it means no encoding.
+   */
+  contexts?: Contexts;
   /** Budget of the cache of compressed outputs in bytes; 0: none; default 64 MiB. */
   cacheBytes?: number;
   /** zstd level for cached outputs; default 9. */
@@ -81,12 +97,23 @@ export interface ServerOptions {
    * that the process may use. Each connection may hold 128 KiB whatever the others do.
    */
   outputMemory?: number;
+  /**
+   * Bytes that all connections together may hold of what their peers have sent: arguments, frames that wait, unread command
+   * data; default an eighth of the memory that the process may use. Each connection may hold 64 KiB whatever the others do.
+   * Past it those that hold the most have requests refused or cancelled.
+   */
+  inputMemory?: number;
   /** Milliseconds that a response stream may be idle before its context is freed; default 300 000. */
   streamIdleTimeout?: number;
   /** Milliseconds after which a response stream is ended and begun afresh; default 3 600 000. */
   streamLifetime?: number;
   /** Milliseconds that a worker may give no sign of life before it is ended, its streams with it; default 10 000. */
   laneTimeout?: number;
+  /**
+   * When a command whose calls keep ending their workers is held: its calls then fail at once, with the code `overloaded`,
+   * until it is tried again, one call at a time.
+   */
+  quarantine?: QuarantineOptions;
   /** Memory bounds of each worker's JavaScript heap, as node:worker_threads takes them; default: Node's own. */
   resourceLimits?: ResourceLimits;
   /**
@@ -141,6 +168,8 @@ export interface ErrorContext {
   remote?: string;
   lane?: number;
   recording?: true;
+  /** Of what a worker died, or what ran on it: `command 'x'`, `decoder 'zlib'`; one command is `command`, too. */
+  suspects?: string[];
 }
 
 /** Memory bounds as node:worker_threads knows them. */
@@ -162,6 +191,15 @@ const RULES: Rules<ServerOptions> = {
   level: integer(Number.MIN_SAFE_INTEGER),
   windowLog: integer(9, 23),
   tuning: oneOf(TUNINGS),
+  dictionaries: arrayOf(
+    nested({
+      file: filledString,
+      bytes: rule('a Uint8Array', (value) => value instanceof Uint8Array),
+      commands: arrayOf(string, 'names of commands'),
+    } satisfies Rules<DictionaryOption>),
+    'dictionaries',
+  ),
+  contexts: oneOf(CONTEXTS),
   cacheBytes: integer(0),
   cacheLevel: integer(1, 19),
   frameSize: integer(1, DEFAULT_FRAME_SIZE),
@@ -172,9 +210,16 @@ const RULES: Rules<ServerOptions> = {
   maxConnections: count,
   contextMemory: count,
   outputMemory: count,
+  inputMemory: count,
   streamIdleTimeout: milliseconds,
   streamLifetime: milliseconds,
   laneTimeout: milliseconds,
+  quarantine: nested({
+    deaths: integer(1, 1000),
+    withinMs: milliseconds,
+    firstMs: milliseconds,
+    mostMs: milliseconds,
+  } satisfies Rules<QuarantineOptions>),
   resourceLimits: nested(RESOURCE_LIMITS),
   keepAliveInterval: millisecondsOr0,
   maxConnectionAge: milliseconds,
@@ -223,6 +268,7 @@ function defaults() {
     workers: availableParallelism(),
     policy: 'shared',
     codecs: [],
+    dictionaries: [],
     cacheBytes: DEFAULT_CACHE_BYTES,
     cacheLevel: 9,
     frameSize: DEFAULT_FRAME_SIZE,
@@ -231,6 +277,7 @@ function defaults() {
     limits: {},
     maxConnections: DEFAULT_MAX_CONNECTIONS,
     outputMemory: Math.floor(availableMemory() / 8),
+    inputMemory: Math.floor(availableMemory() / 8),
     streamIdleTimeout: 300_000,
     streamLifetime: 3_600_000,
     laneTimeout: 10_000,

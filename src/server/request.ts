@@ -2,10 +2,12 @@
 
 import type { BatchReader } from '../../workers/batch.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
+import type { Pass } from '../lanes/quarantine.ts';
 import { quietly, type RequestTrace, type ServerTracing } from '../options/tracing.ts';
 import { type FlowOwner, RequestFlow } from '../reactor/flow.ts';
 import { requestIdOf } from '../reactor/request.ts';
 import { decodeUtf8, type Failure } from '../wire/payloads.ts';
+import { after, unref } from '../wire/timers.ts';
 import { CacheSplice } from './cache-splice.ts';
 import { requestEnded } from './channels.ts';
 import type { Command } from './commands.ts';
@@ -25,6 +27,10 @@ export interface Run {
   drain(reason: string): void;
   /** The stream is gone with its lane: stops the handler, and sends nothing more. */
   lose(failure: Failure): void;
+  /** Its lane is dead: makes as if it had not been started, where its handler was not. False: it may have been. */
+  retract(): boolean;
+  /** Whether the handler has begun, as far as is known. */
+  readonly begun: boolean;
   /** A frame of the response has come out of its lane. */
   onFrame(last: boolean, rawLength: number): void;
   /** A record about the call. */
@@ -33,7 +39,7 @@ export interface Run {
   end(): void;
 }
 
-/** How far a request is; it only moves down this list. */
+/** How far a request is; it only moves down this list, or back to its beginning where its lane died before it began. */
 export type RequestState =
   /** For the hook's answer, or for a stream. */
   | 'waiting'
@@ -62,6 +68,10 @@ export class ServedRequest implements FlowOwner {
   readonly flow: RequestFlow;
   /** What the command's schema has made of the arguments. */
   input: unknown;
+  /** Its response stays out of every context. */
+  sensitive = false;
+  /** Its command's leave to run in a lane. */
+  pass: Pass | undefined;
   readonly #run: Run;
   #state: RequestState = 'waiting';
   #stream: LaneStream | undefined;
@@ -131,8 +141,7 @@ export class ServedRequest implements FlowOwner {
   /** Stops the request when `delayMs` have passed (protocol C6). */
   expireAfter(delayMs: number): void {
     if (this.#state === 'over') return;
-    this.#deadline = setTimeout(() => this.stop(EXPIRED), delayMs);
-    (this.#deadline as { unref?: () => void }).unref?.();
+    this.#deadline = unref(after(delayMs, () => this.stop(EXPIRED)));
   }
 
   /** A piece of command data; copied when it has to be kept. */
@@ -149,6 +158,20 @@ export class ServedRequest implements FlowOwner {
   /** The server has begun to drain: the handler may come to an end of its own. */
   drain(reason: string): void {
     if (this.open) this.#run.drain(reason);
+  }
+
+  /** Whether its handler has begun, or may have. */
+  get begun(): boolean {
+    return this.#state !== 'running' || this.#run.begun;
+  }
+
+  /** The stream died with its lane. True: before the handler began, and so it can begin elsewhere. */
+  retract(): boolean {
+    if (this.#state !== 'running' || !this.#run.retract()) return false;
+    this.#endPass(false);
+    this.#stream = undefined;
+    this.#state = 'waiting';
+    return true;
   }
 
   /** The stream died with its lane: what was sent stands; the rest is an error, said on the plain stream. */
@@ -192,7 +215,9 @@ export class ServedRequest implements FlowOwner {
   onFrame(last: boolean, rawLength: number, wireLength: number): void {
     this.passed(rawLength, wireLength);
     this.#run.onFrame(last, rawLength);
-    if (last) this.end();
+    if (!last) return;
+    this.#endPass(this.#state === 'running');
+    this.end();
   }
 
   /** A record about this request's call in a lane. */
@@ -241,6 +266,7 @@ export class ServedRequest implements FlowOwner {
     const lingers = this.#atWork > 0 || this.#state === 'stopping';
     this.#state = 'over';
     clearTimeout(this.#deadline);
+    this.#endPass(false);
     this.#splice?.end();
     const { router } = this.session;
     if (this.#stream !== undefined) router.leave(this.#stream, this.id);
@@ -251,6 +277,12 @@ export class ServedRequest implements FlowOwner {
     if (this.#receivedAtMs > 0) this.#tell();
     if (this.#trace !== undefined) this.#endTrace(this.#trace);
     this.session.finished(this, lingers ? this.argumentBytes : undefined);
+  }
+
+  /** `well`: its handler has come to its end, and has not ended its worker. */
+  #endPass(well: boolean): void {
+    this.pass?.end(well);
+    this.pass = undefined;
   }
 
   #endTrace(trace: RequestTrace): void {

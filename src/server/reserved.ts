@@ -2,8 +2,7 @@
 
 import type { ReceivedCommand } from '../reactor/server-action.ts';
 import { decodeUtf8 } from '../wire/payloads.ts';
-
-const MAX_DEADLINE_MS = 2 ** 31 - 1;
+import { MAX_TIMER_MS } from '../wire/timers.ts';
 
 /** What a command asks for beside its own arguments. */
 export interface Asked {
@@ -42,5 +41,5 @@ export function splitArguments({ args, reserved }: ReceivedCommand): {
 function deadlineMsOf(value: Uint8Array | undefined): number | undefined {
   if (value === undefined) return undefined;
   const text = decodeUtf8(value);
-  return /^\d{1,15}$/.test(text) ? Math.min(Number(text), MAX_DEADLINE_MS) : Number.NaN;
+  return /^\d{1,15}$/.test(text) ? Math.min(Number(text), MAX_TIMER_MS) : Number.NaN;
 }

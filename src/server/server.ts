@@ -1,15 +1,18 @@
 /** The server: listens, owns the lanes, the commands and the cache, and makes a session of every connection. */
 
 import { Recorder, type RecordFigures } from '../capture/recorder.ts';
-import { Connection } from '../connection/connection.ts';
+import { Connection, type Shared } from '../connection/connection.ts';
 import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import type { Transport } from '../connection/transport.ts';
+import { Turns } from '../connection/turns.ts';
 import type { EncoderOptions } from '../encoding/codec.ts';
-import { nativeCodecs } from '../encoding/native.ts';
+import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { ResponseCache } from '../lanes/cache.ts';
 import { defaultStreams, MAX_STREAMS, makePolicy } from '../lanes/policy.ts';
-import { LanePool } from '../lanes/pool.ts';
+import { LanePool, type LanePoolOptions } from '../lanes/pool.ts';
+import type { Suspect } from '../lanes/quarantine.ts';
+import { MAX_KINDS } from '../lanes/router.ts';
 import { listenPlaceOf } from '../options/place.ts';
 import {
   arrayOf,
@@ -21,12 +24,14 @@ import {
   string,
 } from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
+import { InputBudget } from '../reactor/input-budget.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { asError, describe, watchRejection } from '../wire/thrown.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
 import { commandTable } from './built-in.ts';
 import { laneLost } from './channels.ts';
-import type { CommandTable } from './commands.ts';
+import type { Command, CommandTable } from './commands.ts';
+import { ServerDictionaries, StreamKinds } from './dictionaries.ts';
 import { encoderOptions } from './encoder-options.ts';
 import { ErrorLog } from './error-log.ts';
 import { type Address, type ListenAddress, Listener } from './listener.ts';
@@ -127,34 +132,44 @@ class LaneServer implements Server {
   readonly #recorder: Recorder | undefined;
   readonly #totals: Totals;
   readonly #sessions: Sessions;
+  /** Those that lanes encode by themselves, and those with dictionaries. */
   readonly #codecs: CodecRegistry;
+  readonly #allCodecs: CodecRegistry;
+  readonly #dictionaries: ServerDictionaries;
   readonly #commands: CommandTable;
+  readonly #kinds: StreamKinds;
   /** Of connections that come from now on. */
   #context: SessionContext;
-  /** Output that waits on any connection. */
-  readonly #allOutput: Gate;
+  /** The time of this thread, and memory for what waits to be written and what has been read. */
+  readonly #shared: Shared;
   #closing: Promise<void> | undefined;
 
   constructor(options: CheckedOptions, lanes: LanePool | undefined) {
     this.#options = options;
     this.#limits = limitsOf(options);
     this.#report = reporter(options.onError ?? this.#log.report);
-    this.#allOutput = new Gate(options.outputMemory);
-    this.#cache = new ResponseCache(options.cacheBytes);
+    const turns = new Turns(setImmediate);
+    const output = new Gate(options.outputMemory);
+    this.#shared = { turns, output, input: new InputBudget(options.inputMemory) };
+    this.#cache = new ResponseCache(options.cacheBytes, turns);
     this.#totals = new Totals(this);
     this.#sessions = new Sessions(options.keepAliveInterval, this.#totals);
-    this.#codecs = new CodecRegistry([
-      ...nativeCodecs(),
-      ...options.codecs.flatMap((module) => module.codecs),
-    ]);
+    this.#codecs = new CodecRegistry(
+      [...nativeCodecs(), ...options.codecs.flatMap((module) => module.codecs)],
+      nativeDictionaryCodec(),
+    );
     const encoders = encoderOptions(options, this.#codecs);
-    this.#commands = commandTable(options, () => this.#limits, this.#codecs);
+    this.#dictionaries = new ServerDictionaries(options.dictionaries);
+    this.#allCodecs = withDictionaries(this.#codecs, this.#dictionaries);
+    this.#commands = commandTable(options, () => this.#limits, this.#allCodecs, this.#dictionaries);
+    this.#dictionaries.checkCommands((name) => this.#commands.get(name) !== undefined);
+    this.#kinds = kindsOf(options, this.#commands, this.#dictionaries);
     this.#listener = this.#makeListener();
     this.#recorder = this.#makeRecorder();
     // What can be wrong with the options is found before the workers are started, which would outlive the error.
     this.#ownsLanes = lanes === undefined;
     this.#pool =
-      lanes ?? openLanes(options, this.#commands, this.#report, (lane, error) => this.#laneLost(lane, error));
+      lanes ?? openLanes(options, this.#commands, this.#dictionaries, turns, this.#report, this.#laneLost);
     this.#context = this.#makeContext(encoders);
   }
 
@@ -199,7 +214,8 @@ class LaneServer implements Server {
       sessions: this.#sessions,
       commands: this.#commands,
       totals: this.#totals,
-      allOutput: this.#allOutput,
+      output: this.#shared.output as Gate,
+      input: this.#shared.input as InputBudget,
       isDraining: () => this.#closing !== undefined,
     });
   }
@@ -212,7 +228,7 @@ class LaneServer implements Server {
     this.#options = options;
     this.#limits = limitsOf(options);
     this.#context = this.#makeContext(encoders);
-    this.#allOutput.limit = options.outputMemory;
+    (this.#shared.output as Gate).limit = options.outputMemory;
     if ('contextMemory' in changes) this.#pool.budget.resize(options.contextMemory);
   }
 
@@ -235,6 +251,7 @@ class LaneServer implements Server {
       maxConnections,
       handshakeMs: this.#limits.idleTimeout,
       keepAliveMs: keepAliveInterval,
+      turns: this.#shared.turns,
       accept: (transport, info) => this.#serve(transport, info),
       report: this.#report,
       dropped: (remote) => this.#totals.limitHit('maxConnections', remote),
@@ -245,7 +262,7 @@ class LaneServer implements Server {
     const { record } = this.#options;
     if (record === undefined) return undefined;
     return new Recorder(record, {
-      codecs: this.#codecs,
+      codecs: this.#allCodecs,
       limits: this.#limits,
       command: (name) => this.#commands.get(name),
       onFailure: (error) => this.#report(error, { recording: true }),
@@ -253,17 +270,20 @@ class LaneServer implements Server {
   }
 
   #makeContext(encoders: Map<string, EncoderOptions>): SessionContext {
-    const codecs = this.#codecs;
     const { policy, streams, workers, profile, frameSize, halfDuplex, coalesceMs } = this.#options;
+    const kinds = this.#kinds;
     return {
       server: this,
       tracing: this.#options.tracing,
       commands: this.#commands,
+      kinds,
+      dictionaries: this.#dictionaries,
+      decodable: this.#allCodecs.profiles(),
+      encodable: this.#codecs.encodable(),
       pool: this.#pool,
       cache: this.#cache,
-      decodable: codecs.profiles(),
-      encodable: codecs.encodable(),
       router: {
+        kinds: kinds.all,
         makePolicy: () => makePolicy(policy),
         perRequest: policy === 'per-request',
         adaptive: policy === 'adaptive',
@@ -279,15 +299,15 @@ class LaneServer implements Server {
     };
   }
 
-  #laneLost(lane: number, error: Error): void {
-    this.#report(error, { lane });
+  readonly #laneLost: LanePoolOptions['onLost'] = (lane, error, suspects) => {
+    this.#report(error, { lane, ...contextOf(suspects) });
     if (laneLost.hasSubscribers) laneLost.publish({ server: this, lane, error });
-  }
+  };
 
   /** Makes a session of a connection: of a socket's, or of any other transport. */
   #serve(transport: Transport, info: ConnectionInfo): void {
     const watched = this.#recorder?.watch(transport) ?? transport;
-    const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#allOutput);
+    const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#shared);
     const session = new Session(connection, this.#context, this.#admission(info));
     this.#sessions.add(session, this.#options.maxConnectionAge);
     session.start();
@@ -320,17 +340,40 @@ function limitsOf({ limits }: CheckedOptions): Limits {
   return { ...DEFAULT_LIMITS, ...given(limits) } as Limits;
 }
 
+function withDictionaries(codecs: CodecRegistry, { byId }: ServerDictionaries): CodecRegistry {
+  return byId.size > 0 ? codecs.withDictionaries(byId) : codecs;
+}
+
+/** @throws TypeError when the commands need more kinds of streams than a connection can have. */
+function kindsOf(
+  { contexts }: CheckedOptions,
+  commands: CommandTable,
+  dictionaries: ServerDictionaries,
+): StreamKinds {
+  const kinds = new StreamKinds(dictionaries, contexts);
+  for (const name of commands.names) kinds.of(name, commands.get(name) as Command);
+  if (kinds.all.length > MAX_KINDS)
+    throw new TypeError(
+      `options dictionaries and contexts: commands have ${kinds.all.length} different ones, over ${MAX_KINDS}`,
+    );
+  return kinds;
+}
+
 function openLanes(
   options: CheckedOptions,
   commands: CommandTable,
+  dictionaries: ServerDictionaries,
+  turns: Turns,
   report: Report,
-  onLost: (lane: number, error: Error) => void,
+  onLost: LanePoolOptions['onLost'],
 ): LanePool {
   const { workers, codecs, coalesceMs, cacheLevel, cacheBytes } = options;
-  const { contextMemory, streamIdleTimeout, streamLifetime, laneTimeout, resourceLimits } = options;
+  const { contextMemory, streamIdleTimeout, streamLifetime, laneTimeout, quarantine, resourceLimits } =
+    options;
   return new LanePool({
     workers,
     handlers: commands.modules,
+    dictionaries: [...dictionaries.byId.values()],
     codecs,
     coalesceMs,
     cacheLevel,
@@ -339,10 +382,20 @@ function openLanes(
     streamIdleTimeout,
     streamLifetime,
     laneTimeout,
+    quarantine: quarantine && given(quarantine),
     resourceLimits,
+    turns,
     onLost,
     onError: (error) => report(error, {}),
   });
+}
+
+/** What a worker died of, as error hooks are told. */
+function contextOf(suspects: readonly Suspect[]): ErrorContext {
+  if (suspects.length === 0) return {};
+  const [{ kind, name }] = suspects;
+  const names = { suspects: suspects.map((each) => `${each.kind} '${each.name}'`) };
+  return suspects.length === 1 && kind === 'command' ? { command: name, ...names } : names;
 }
 
 /** What an error hook itself throws must not meet the code that reports. */

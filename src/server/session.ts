@@ -11,6 +11,7 @@ import type { StreamEvents } from '../lanes/lane-stream.ts';
 import type { LanePool } from '../lanes/pool.ts';
 import { Router } from '../lanes/router.ts';
 import type { ServerTracing } from '../options/tracing.ts';
+import { announcedOf, windowOf } from '../reactor/announced.ts';
 import type { ConnectionFlow, RequestFlow } from '../reactor/flow.ts';
 import { FlushQueue } from '../reactor/flush-queue.ts';
 import { IdTable } from '../reactor/id-table.ts';
@@ -28,12 +29,15 @@ import {
   type Failure,
   type SenderSettings,
 } from '../wire/payloads.ts';
+import { after, unref } from '../wire/timers.ts';
 import type { Admission } from './authorize.ts';
 import { ConnectionCaller } from './caller.ts';
 import { type RequestEnded, requestEnded } from './channels.ts';
 import type { CommandTable } from './commands.ts';
+import type { StreamKinds } from './dictionaries.ts';
 import { Dispatch } from './dispatch.ts';
 import { InputBounds, type InputSource } from './input-bounds.ts';
+import { letGoOfLargest } from './let-go.ts';
 import { Negotiation, type Offer } from './negotiation.ts';
 import type { ServedRequest } from './request.ts';
 import type { Server } from './server.ts';
@@ -44,6 +48,8 @@ export interface SessionContext extends Offer {
   /** Told of every request; undefined: nobody is. */
   readonly tracing: ServerTracing | undefined;
   readonly commands: CommandTable;
+  /** Which kind of stream a command's responses go out on. */
+  readonly kinds: StreamKinds;
   readonly pool: LanePool;
   readonly cache: ResponseCache;
   readonly halfDuplex: boolean;
@@ -57,6 +63,9 @@ export interface SessionContext extends Offer {
 /** How soon after the first probe of a peer that has ended its side the second one follows, and how late the last one. */
 const FIRST_PROBE_MS = 10;
 const LAST_PROBE_MS = 10_000;
+
+/** Pings in a second that a peer has to take before responses are paced by them: one every 20 ms, and as many again. */
+const LEAST_PINGS = 100;
 
 type DataWindowSizes = Pick<SenderSettings, 'requestWindow' | 'connectionWindow'>;
 
@@ -75,6 +84,11 @@ const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled' };
 const UNENCODED: Failure = {
   code: 'internal',
   message: 'internal error: the response could not be encoded',
+};
+/** Nothing of the request has run, but what was sent of its data is lost. */
+const NOT_BEGUN: Failure = {
+  code: 'overloaded',
+  message: 'the worker died before the command began',
 };
 const SHUTTING_DOWN: Failure = { code: 'shutting-down', message: 'server is shutting down' };
 
@@ -125,7 +139,9 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     const { limits } = connection;
     this.#decoders = new LaneDecoders(shared.pool, limits, new Set(shared.decodable), this.#decoded);
     const now = () => connection.inputTimeMs;
-    this.#reactor = new ServerReactor(limits, this.#decoders, shared.halfDuplex, now);
+    this.#reactor = new ServerReactor(limits, this.#decoders, shared.halfDuplex, now, this.flow.input, () =>
+      performance.now(),
+    );
     if (this.#reactor.holdsOutput) connection.writer.hold();
     this.router = new Router(shared.pool, connection, this.#negotiation.routerOptions(), this);
     this.#dispatch = new Dispatch(this, admission);
@@ -188,8 +204,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   #probeEnded(againMs = FIRST_PROBE_MS): void {
     if (this.#requests.size === 0 || !this.connection.open || againMs > LAST_PROBE_MS) return;
     this.#probe();
-    this.#nextProbe = setTimeout(() => this.#probeEnded(againMs * 4), againMs);
-    (this.#nextProbe as { unref?: () => void }).unref?.();
+    this.#nextProbe = unref(after(againMs, () => this.#probeEnded(againMs * 4)));
   }
 
   onFailed(sendError: () => void): void {
@@ -314,6 +329,9 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
       case 'credit':
         if (action.requestId === 0) return this.flow.addCredit(action.bytes);
         return this.#requests.get(action.requestId)?.flow.addCredit(action.bytes);
+      case 'dictionary-held':
+        this.#negotiation.hold(action.id);
+        return this.router.dictionaryHeld();
       case 'ping':
         return this.#input.pong(action.payload);
       case 'pong':
@@ -340,7 +358,9 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.connection.peerTakes(settings.maxFrameSize);
     this.flow.announced(settings.requestWindow, settings.connectionWindow);
     this.router.configure(this.#negotiation.routerOptions());
-    if (this.#negotiation.speaks('ping')) this.router.peerAnswersPings();
+    this.#credits.atMost(settings.maxCredits);
+    if (this.#negotiation.speaks('ping') && (settings.maxPings ?? LEAST_PINGS) >= LEAST_PINGS)
+      this.router.peerAnswersPings();
     const windows = this.#limitData();
     const ours = this.#ourSettings(windows);
     this.connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(ours));
@@ -350,7 +370,8 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   /** Windows for command data (protocol C4). Half duplex there are none: credit would go out when all has come (protocol A6). */
   #limitData(): DataWindowSizes | undefined {
     if (this.shared.halfDuplex || !this.#negotiation.speaks('data-credit')) return undefined;
-    const { maxRequestData: requestWindow, maxConnectionData: connectionWindow } = this.connection.limits;
+    const { maxRequestData, maxConnectionData } = this.connection.limits;
+    const [requestWindow, connectionWindow] = [windowOf(maxRequestData), windowOf(maxConnectionData)];
     const grant = (requestId: number, bytes: number) => this.#credits.send(requestId, bytes);
     this.flow.data.limit({ requestWindow, connectionWindow, grant });
     return { requestWindow, connectionWindow };
@@ -360,9 +381,10 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     const { limits } = this.connection;
     return {
       contentEncodings: [...this.shared.decodable],
-      maxFrameSize: limits.maxPayload,
+      ...announcedOf(limits),
       maxConcurrentRequests: limits.maxConcurrentRequests,
       ...windows,
+      ...(this.#negotiation.takesDictionaries && { dictionaries: this.shared.dictionaries.offers }),
       extensions: EXTENSIONS.filter((name) => name !== 'data-credit' || windows !== undefined),
     };
   }
@@ -481,8 +503,14 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   #lose(requestId: number, failure: Failure): void {
     const request = this.#requests.get(requestId);
     if (request === undefined) return;
-    this.sendError(requestId, failure);
-    request.lose(failure);
+    if (request.retract()) {
+      // Other streams of the connection may have been on that lane: they hear of it first.
+      queueMicrotask(() => this.#dispatch.again(request));
+      return;
+    }
+    const told = request.begun ? failure : NOT_BEGUN;
+    this.sendError(requestId, told);
+    request.lose(told);
   }
 
   // ----------------------------------------------------------------------------- when to read (InputSource)
@@ -497,6 +525,12 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
 
   get withoutStream(): RequestFlow[] {
     return this.router.waiting.flatMap((requestId) => this.#requests.get(requestId)?.flow ?? []);
+  }
+
+  letGo(): boolean {
+    const has = letGoOfLargest(this.#reactor, this.#requests.values(), this.#actions, this.flow.input.counts);
+    this.#perform();
+    return has;
   }
 
   holdDecoders(hold: boolean): void {

@@ -1,7 +1,7 @@
 /** The sessions of a server: all that are open, how they are watched, and how they end. */
 
 import { within } from '../lanes/within.ts';
-import { MAX_TIMER_MS } from '../options/rules.ts';
+import { after, every } from '../wire/timers.ts';
 import type { Session } from './session.ts';
 import type { CpuOf, StreamRow } from './stats.ts';
 import type { ConnectionTotals, ProfileRow, Totals } from './totals.ts';
@@ -31,10 +31,10 @@ export class Sessions {
 
   /** `maxAgeMs`: when it is to be told to go; undefined: never. */
   add(session: Session, maxAgeMs?: number): void {
-    const retiring = maxAgeMs && setTimeout(() => session.retire(), spread(maxAgeMs)).unref();
+    const retiring = maxAgeMs && after(spread(maxAgeMs), () => session.retire()).unref();
     this.#open.set(session, retiring || undefined);
     this.#totals.opened(session);
-    if (this.#keepAliveMs > 0) this.#watch ??= setInterval(this.#check, this.#keepAliveMs).unref();
+    if (this.#keepAliveMs > 0) this.#watch ??= every(this.#keepAliveMs, this.#check).unref();
   }
 
   /** The session has ended, and why if it was not in an orderly way. */
@@ -88,7 +88,7 @@ export class Sessions {
 
 /** A tenth more or less: what came together does not go together. */
 function spread(ms: number): number {
-  return Math.min(MAX_TIMER_MS, Math.ceil(ms * (0.9 + Math.random() / 5)));
+  return Math.ceil(ms * (0.9 + Math.random() / 5));
 }
 
 function rowsOf(session: Session, cpuOf: CpuOf): StreamRow[] {

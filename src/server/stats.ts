@@ -1,9 +1,11 @@
-/** The figures of a server: its lanes, its streams, its cache, its contexts. */
+/** The figures of a server: its lanes, its streams, its cache, its contexts, its input. */
 
 import type { ResponseCache } from '../lanes/cache.ts';
 import type { StreamFigures } from '../lanes/figures.ts';
 import type { LanePool } from '../lanes/pool.ts';
+import type { QuarantineRow } from '../lanes/quarantine.ts';
 import type { Gate } from '../reactor/flow.ts';
+import type { InputBudget } from '../reactor/input-budget.ts';
 import type { CommandRow } from './command-figures.ts';
 import type { CommandTable } from './commands.ts';
 import type { Sessions } from './sessions.ts';
@@ -28,6 +30,13 @@ export interface ServerStats {
   output: { bytes: number; limit: number };
   /** Encoding contexts: bytes they are accounted with, their budget, and how often it ran out. */
   contexts: { bytes: number; limit: number; givenUp: number; shrunk: number; refused: number };
+  /**
+   * What peers have sent and we hold: bytes, their budget, and for how many requests it had no room: refused before anything
+   * of them ran, or cancelled with their command data unread.
+   */
+  input: { bytes: number; limit: number; refused: number; cancelled: number };
+  /** What has ended workers: commands, or encoders and decoders of a profile. */
+  quarantine: QuarantineRow[];
 }
 
 /** Figures of one lane since it opened. */
@@ -62,12 +71,13 @@ export interface Measured {
   readonly sessions: Sessions;
   readonly commands: CommandTable;
   readonly totals: Totals;
-  readonly allOutput: Gate;
+  readonly output: Gate;
+  readonly input: InputBudget;
   readonly isDraining: () => boolean;
 }
 
 export async function statsOf(of: Measured): Promise<ServerStats> {
-  const { pool, cache, sessions, commands, totals, allOutput, isDraining } = of;
+  const { pool, cache, sessions, commands, totals, output, input, isDraining } = of;
   const { lanes, cpuOf } = await laneFigures(pool);
   const { entries, bytes, hits, misses } = cache;
   const { budget } = pool;
@@ -82,8 +92,10 @@ export async function statsOf(of: Measured): Promise<ServerStats> {
     commands: commands.rows,
     profiles: sessions.profiles(),
     limitsHit: totals.limits,
-    output: { bytes: allOutput.used, limit: allOutput.limit },
+    output: { bytes: output.used, limit: output.limit },
     contexts: { bytes: budget.used, limit: budget.limit, ...budget.counts },
+    input: { bytes: input.used, limit: input.limit, ...input.counts },
+    quarantine: pool.quarantine.rows,
   };
 }
 

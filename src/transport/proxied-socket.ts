@@ -1,6 +1,7 @@
 /** A connection that comes through a proxy: its header is read before anything else, and not a byte more. */
 
 import type { Socket } from 'node:net';
+import { after } from '../wire/timers.ts';
 import { type ProxyHeader, ProxyHeaderError, parseProxyHeader } from './proxy-header.ts';
 
 /**
@@ -31,7 +32,7 @@ export function readProxyHeader(socket: Socket, timeoutMs: number): Promise<Prox
     }
   };
   const late = () => fail(new ProxyHeaderError(`no PROXY header within ${timeoutMs} ms`));
-  const timer = setTimeout(late, timeoutMs).unref();
+  const timer = after(timeoutMs, late).unref();
   const stop = () => {
     clearTimeout(timer);
     socket.off('data', onData).off('end', onEnd).off('close', onEnd).off('error', fail);

@@ -39,6 +39,7 @@ export type ProtocolErrorCode =
   | 'settings-not-first'
   | 'extension-without-settings'
   | 'corrupt-frame'
+  | 'unknown-dictionary'
   | 'limit'
   | 'timeout'
   | 'not-authorized'

@@ -15,6 +15,7 @@ export const EXTENSIONS: readonly string[] = [
   'error-codes',
   'error-data',
   'data-credit',
+  'dictionary',
 ];
 
 /** How far a command is (protocol C, type 7). */
@@ -100,7 +101,32 @@ export interface SenderSettings {
   readonly connectionWindow?: number;
   /** Names of frame types of part C that it takes. */
   readonly extensions?: readonly string[];
+  /** Frames of one kind that it takes in a second, where that is less than by default (protocol B-limits). */
+  readonly maxCancels?: number;
+  readonly maxCredits?: number;
+  readonly maxPings?: number;
+  readonly maxStreamBegins?: number;
+  /** A server's: what it may use. A client's: IDs of what it holds (protocol C9). At most 16. */
+  readonly dictionaries?: readonly (string | DictionaryOffer)[];
 }
+
+/** What settings say of frames in a second. */
+export const RATES = ['maxCancels', 'maxCredits', 'maxPings', 'maxStreamBegins'] as const;
+
+/** A dictionary that a server may use (protocol C9). */
+export interface DictionaryOffer {
+  /** The first 16 bytes of the SHA-256 of its bytes, in 32 hexadecimal digits. */
+  readonly id: string;
+  /** How many bytes it has: 1 … 1 048 576. */
+  readonly bytes: number;
+}
+
+/** Bytes of a dictionary, at most (protocol C9). */
+export const MAX_DICTIONARY_BYTES = 1 << 20;
+/** Dictionaries that one connection offers, or holds, at most (protocol C9). */
+export const MAX_DICTIONARIES = 16;
+/** Bytes of a dictionary's ID (protocol C9). */
+export const DICTIONARY_ID_SIZE = 16;
 
 /** Bytes of a sender-settings payload (protocol C2). */
 export const MAX_SENDER_SETTINGS = 4096;
@@ -128,6 +154,9 @@ export function decodeSenderSettings(payload: Uint8Array): SenderSettings {
     settings.connectionWindow = count(json, 'connectionWindow', 0, Number.MAX_SAFE_INTEGER);
   }
   if (json.extensions !== undefined) settings.extensions = nameList(json, 'extensions');
+  for (const rate of RATES)
+    if (json[rate] !== undefined) settings[rate] = count(json, rate, 1, Number.MAX_SAFE_INTEGER);
+  if (json.dictionaries !== undefined) settings.dictionaries = dictionaryList(json.dictionaries);
   return settings;
 }
 
@@ -156,6 +185,39 @@ function nameList(json: Record<string, unknown>, key: string): string[] {
     throw badPayload(`sender-settings: ${key} is not a list of strings`);
   }
   return value;
+}
+
+function dictionaryList(value: unknown): (string | DictionaryOffer)[] {
+  if (!Array.isArray(value) || value.length > MAX_DICTIONARIES)
+    throw badPayload(`sender-settings: dictionaries is not a list of at most ${MAX_DICTIONARIES}`);
+  return value.map((each) => (typeof each === 'string' ? checkedId(each) : dictionaryOffer(each)));
+}
+
+function dictionaryOffer(value: unknown): DictionaryOffer {
+  if (typeof value !== 'object' || value === null)
+    throw badPayload('sender-settings: dictionaries has what is no dictionary');
+  const json: Record<string, unknown> = Object.assign(Object.create(null), value);
+  return { id: checkedId(json.id), bytes: count(json, 'bytes', 1, MAX_DICTIONARY_BYTES) };
+}
+
+function checkedId(id: unknown): string {
+  if (typeof id === 'string' && /^[0-9a-f]{32}$/.test(id)) return id;
+  throw badPayload("sender-settings: a dictionary's ID is not 32 hexadecimal digits");
+}
+
+/** @throws RangeError when the ID is not 32 hexadecimal digits. */
+export function encodeDictionaryHeld(id: string): Uint8Array<ArrayBuffer> {
+  if (!/^[0-9a-f]{32}$/.test(id)) throw new RangeError(`a dictionary's ID is not ${id}`);
+  return Uint8Array.from({ length: DICTIONARY_ID_SIZE }, (_, i) =>
+    Number.parseInt(id.slice(2 * i, 2 * i + 2), 16),
+  );
+}
+
+/** The ID of a dictionary that the client holds (protocol C9). @throws ProtocolError `bad-payload` when it is not 16 bytes. */
+export function decodeDictionaryHeld(payload: Uint8Array): string {
+  if (payload.length !== DICTIONARY_ID_SIZE)
+    throw badPayload(`dictionary-held payload has ${payload.length} bytes, not ${DICTIONARY_ID_SIZE}`);
+  return [...payload].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 function count(json: Record<string, unknown>, key: string, min: number, max: number): number {

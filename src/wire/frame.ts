@@ -20,7 +20,7 @@ export function frameSizeWithin(maxFrameSize: number | undefined, frameSize: num
   return Math.max(1, Math.min(frameSize, roomForEncoding));
 }
 
-/** Frame types, the high nibble of header byte 7 (protocol A2; 7 and 9–13 are extensions, protocol C). */
+/** Frame types, the high nibble of header byte 7 (protocol A2; 7 and 9–14 are extensions, protocol C). */
 export const FrameType = {
   commandName: 1,
   commandArgument: 2,
@@ -35,6 +35,7 @@ export const FrameType = {
   credit: 11,
   ping: 12,
   goaway: 13,
+  dictionaryHeld: 14,
 } as const;
 
 /** Stream flags, header byte 6 (protocol A1). */

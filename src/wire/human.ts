@@ -47,6 +47,7 @@ const TYPE_NAMES = names({
   credit: FrameType.credit,
   ping: FrameType.ping,
   goaway: FrameType.goaway,
+  'dictionary-held': FrameType.dictionaryHeld,
 });
 
 const NO_NAMES = names({});

@@ -36,6 +36,7 @@ export class Splitter {
 
   readonly #onFrame: (frame: Frame) => boolean | void;
   #stopped = false;
+  #held = false;
 
   /** Start of a header of which `#headerFilled` bytes have come; all of it while a payload is gathered. */
   readonly #header = new Uint8Array(HEADER_SIZE);
@@ -54,16 +55,30 @@ export class Splitter {
     return this.#headerFilled > 0;
   }
 
+  /** Bytes of memory for the payload that is not whole yet: as much as has come, and some room. */
+  get held(): number {
+    return this.#payload.length;
+  }
+
   /**
-   * Takes the next bytes and hands on every frame that they complete. After an error, or after `onFrame`
-   * returned false or threw, this and all later input is dropped.
+   * Takes the next bytes and hands on every frame that they complete, unless it is held. Returns how many it has taken:
+   * what is left is to be pushed again, before anything else. After an error, or after `onFrame` returned false or threw,
+   * this and all later input is dropped.
    * @throws ProtocolError `limit` when a frame's payload is longer than {@link maxPayload}.
    */
-  push(chunk: Uint8Array): void {
-    if (this.#stopped) return;
+  push(chunk: Uint8Array): number {
+    if (this.#stopped) return chunk.length;
+    this.#held = false;
     // Whatever throws below leaves the splitter stopped: after an error no later frame may be accepted.
     this.#stopped = true;
-    this.#stopped = !this.#split(chunk);
+    const taken = this.#split(chunk);
+    this.#stopped = taken < 0;
+    return this.#stopped ? chunk.length : taken;
+  }
+
+  /** For `onFrame`: no frame but this one is to be handed on until the next {@link push}. */
+  hold(): void {
+    this.#held = true;
   }
 
   /**
@@ -81,21 +96,22 @@ export class Splitter {
     throw new ProtocolError('truncated-payload', `input ends inside a frame's payload, after ${got}`);
   }
 
-  /** Whether splitting may go on after `chunk`. */
-  #split(chunk: Uint8Array): boolean {
+  /** Returns how many bytes of `chunk` were taken, −1 to stop. */
+  #split(chunk: Uint8Array): number {
     let offset = 0;
     if (this.#headerFilled > 0) {
       offset = this.#resume(chunk);
-      if (offset < 0) return false;
+      if (offset < 0 || this.#held) return offset;
     }
     while (chunk.length - offset >= HEADER_SIZE) {
       const end = offset + HEADER_SIZE + this.#checkedLength(chunk, offset);
       if (end > chunk.length) break;
-      if (this.#deliver(chunk, offset, view(chunk, offset + HEADER_SIZE, end)) === false) return false;
+      if (this.#deliver(chunk, offset, view(chunk, offset + HEADER_SIZE, end)) === false) return -1;
       offset = end;
+      if (this.#held) return offset;
     }
     this.#keep(chunk, offset);
-    return true;
+    return chunk.length;
   }
 
   /** Completes the frame that earlier chunks began; returns where in `chunk` it ends, −1 to stop. */

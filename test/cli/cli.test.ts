@@ -1,5 +1,6 @@
 /** The command line, in this process; process.test.ts has what takes a process of its own. */
 
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -29,7 +30,7 @@ test('numbers, sizes and times are shown as people read them', (t) => {
     '–',
   ]);
   t.is(plural(1, 'file'), '1 file');
-  t.is(oneLine(' a\r\n  b\x1b[2J\t'), 'a b\ufffd[2J');
+  t.is(oneLine(' a\r\n  b\tc\x1b[2J\u2028\u202etxt.exe\u200b\n'), 'a b c\\u001b[2J \\u202etxt.exe\\u200b');
 });
 
 test('addresses are HOST:PORT or unix:PATH', (t) => {
@@ -331,9 +332,56 @@ test.serial('a peer that does not speak the protocol is found out', async (t) =>
 
 test.serial('names and messages from a server cannot steer the terminal', async (t) => {
   const { address, dir, dest } = await serve(t, {});
-  writeFileSync(join(dir, 'x\x1b[2Jy'), 'x');
-  fill(dest, { 'x\x1b[2Jy/z': '' });
+  writeFileSync(join(dir, 'x\x1b[2Jy\u202etxt'), 'x');
+  fill(dest, { 'x\x1b[2Jy\u202etxt/z': '' });
   const { code, err } = await millrace('pull', address, dest);
   t.is(code, 1);
-  t.is(err, 'millrace: x\ufffd[2Jy: a folder is in its place\n');
+  t.is(err, 'millrace: x\\u001b[2Jy\\u202etxt: a folder is in its place\n');
+  const { out } = await millrace('pull', address, dest, '--json');
+  t.true(out.includes('x\\u001b[2Jy\\u202etxt'));
+  t.is(JSON.parse(out).failed[0].path, 'x\x1b[2Jy\u202etxt');
+  symlinkSync('nowhere', join(dir, 'gone\u2066'));
+  const listed = await millrace('call', address, 'files.list');
+  t.is(listed.err, 'left out: the link leads nowhere: gone\\u2066\n');
+  const asked = await millrace('call', address, 'files.get', 'path=\u202dx');
+  t.is(asked.err, 'millrace: no such file: \\u202dx\n');
+});
+
+const fifoIn = (folder: string) => {
+  const path = join(folder, 'fifo');
+  execFileSync('mkfifo', [path]);
+  return path;
+};
+for (const [what, line] of Object.entries<(fifo: string, dir: string) => string[]>({
+  'a certificate': (fifo, dir) => ['serve', dir, '--port', '0', '--tls-cert', fifo, '--tls-key', fifo],
+  authorities: (fifo) => ['call', '127.0.0.1:1', 'echo', '--tls-ca', fifo],
+  'a grid': (fifo, dir) => ['experiment', 'generate:json200', '--grid', fifo, '--out', join(dir, 'out')],
+  'a source': (fifo, dir) => ['experiment', fifo, '--out', join(dir, 'out')],
+  results: (fifo, dir) => ['serve', dir, '--port', '0', '--profile-from', fifo],
+  'a module of codecs': (fifo, dir) => [
+    'experiment',
+    'generate:json200',
+    '--codecs',
+    fifo,
+    '--out',
+    join(dir, 'out'),
+  ],
+  'a recording': (fifo, dir) => ['serve', dir, '--port', '0', '--record', fifo],
+})) {
+  test(`a FIFO where ${what} should be is refused, not waited for`, async (t) => {
+    const dir = tempFolder(t);
+    const { code, err } = await millrace(...line(fifoIn(dir), dir));
+    t.not(code, 0);
+    t.regex(err, /fifo/);
+    t.is(err.trimEnd().split('\n').length, 1, err);
+  });
+}
+
+test('a FIFO or a device as --data is refused, not waited for', async (t) => {
+  const { dir, address } = await serve(t, { a: 'x' });
+  for (const file of [fifoIn(join(dir, '..')), '/dev/zero']) {
+    const { code, err } = await millrace('call', address, 'echo', '--data', file);
+    t.is(code, 1);
+    t.regex(err, /cannot read .*: not a file/);
+  }
 });

@@ -211,3 +211,14 @@ export function partsIn(folder: string): string[] {
   if (!existsSync(folder)) return [];
   return readdirSync(folder).filter((name) => name.startsWith('.millrace-') && name.endsWith('.part'));
 }
+
+const DEMO = fileURLToPath(new URL('../../demo/main.ts', import.meta.url));
+
+/** Runs the demo over a new folder of 300 files that are alike. */
+export function demoOf300Files(t: T): (...args: string[]) => Running['ended'] {
+  const folder = tempFolder(t);
+  const record = (i: number) =>
+    `export const value${i} = { name: 'value ${i}', list: [${i}, ${i * 7}] };\n`.repeat(20);
+  fill(folder, Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`d${i % 9}/f${i}.js`, record(i)])));
+  return (...args) => start(t, [folder, ...args], { command: [process.execPath, DEMO] }).ended;
+}

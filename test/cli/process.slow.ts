@@ -1,7 +1,20 @@
 /** More of process.test.ts: each signal, and what starts many processes. */
 
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'ava';
-import { FINISHING, millrace, serveAlone, start, TREE } from './helper.ts';
+import { fill, tempFolder } from '../files/helper.ts';
+import {
+  addressOf,
+  demoOf300Files,
+  FINISHING,
+  MILLRACE,
+  millrace,
+  serveAlone,
+  start,
+  TREE,
+} from './helper.ts';
 
 test.serial('a bench that is ended by a signal leaves no process behind', async (t) => {
   for (const [signal, code] of [
@@ -25,4 +38,62 @@ test.serial('the server ends well on SIGINT, on SIGTERM and when its terminal is
     t.like(how, { code: 0, signal: null });
     t.regex(err, FINISHING);
   }
+});
+
+test.serial(
+  'a server on Linux has malloc set up, as the process that was started; who has set it up is left alone',
+  async (t) => {
+    if (process.platform !== 'linux') return t.pass('nothing is set elsewhere');
+    const isSetting = (text: string) => /^(MALLOC_|GLIBC_TUNABLES)/.test(text);
+    const nothingSet = Object.fromEntries(Object.entries(process.env).filter(([name]) => !isSetting(name)));
+    const settingsOf = async (env: NodeJS.ProcessEnv) => {
+      const server = start(t, ['serve', tempFolder(t), '--port', '0'], { env });
+      await server.said('out', /\n/);
+      const found = readFileSync(`/proc/${server.child.pid}/environ`, 'latin1').split('\0');
+      server.child.kill('SIGTERM');
+      const { code, err } = await server.ended;
+      t.is(code, 0);
+      t.regex(err, FINISHING);
+      return found.filter(isSetting);
+    };
+    t.deepEqual(await settingsOf(nothingSet), ['MALLOC_ARENA_MAX=2', 'MALLOC_MMAP_THRESHOLD_=262144']);
+    t.deepEqual(await settingsOf({ ...nothingSet, MALLOC_TRIM_THRESHOLD_: '9' }), [
+      'MALLOC_TRIM_THRESHOLD_=9',
+    ]);
+  },
+);
+
+test.serial(
+  'a recording that the disk has no room for is told when it stops, and the server goes on',
+  async (t) => {
+    const folder = tempFolder(t);
+    const capture = join(folder, 'capture');
+    mkdirSync(join(folder, 'served'));
+    fill(join(folder, 'served'), { big: randomBytes(1_000_000) });
+    // A process that may write no file of more than some KiB meets the same error as one on a full disk.
+    const limited = ['/bin/sh', '-c', 'ulimit -f 64; exec "$0" "$@"', process.execPath, MILLRACE] as const;
+    const args = ['serve', join(folder, 'served'), '--port', '0', '--record', capture];
+    const server = start(t, args, { command: limited });
+    const address = await addressOf(server);
+    t.is((await millrace('call', address, 'files.get', 'path=big')).out.length, 1_000_000);
+    await server.said('err', /\n/);
+    t.regex(server.seen.err, /^millrace: recording stopped: the file may not be so large\n$/);
+    t.is((await millrace('call', address, 'files.get', 'path=big')).out.length, 1_000_000);
+    server.child.kill('SIGTERM');
+    const { code, out } = await server.ended;
+    t.is(code, 0);
+    t.regex(
+      out,
+      /recorded \d responses?, \d+(\.\d+)? (bytes|kB), in \S+ \(incomplete: the file may not be so large\)\n$/,
+    );
+  },
+);
+
+test.serial('the demo shows what there is to try next, and knows its arguments', async (t) => {
+  const demo = demoOf300Files(t);
+  const shown = await demo();
+  t.is(shown.code, 0, shown.err);
+  t.regex(shown.out, /300 files, .* every byte is the same/);
+  t.regex(shown.out, /npx millrace serve DIR\n.*npx millrace pull HOST:PORT DEST\n$/);
+  t.is((await demo('--nope')).code, 2);
 });

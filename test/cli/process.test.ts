@@ -1,19 +1,17 @@
 /** What only a process has: signals, an environment, another user, a pipe that nobody reads, a start of Node itself. */
 
-import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
+import { serverEnvironment } from '../../src/cli/malloc.ts';
 import { connect } from '../../src/index.ts';
 import { contents, fill, tempFolder } from '../files/helper.ts';
 import {
   addressOf,
   bottleneck,
-  FINISHING,
+  demoOf300Files,
   HUGE,
   isOneLine,
-  MILLRACE,
   millrace,
   partsIn,
   run,
@@ -23,8 +21,6 @@ import {
   TREE,
   until,
 } from './helper.ts';
-
-const DEMO = fileURLToPath(new URL('../../demo/main.ts', import.meta.url));
 
 // One process after the other: many at once only wait for each other.
 
@@ -127,28 +123,13 @@ test.serial('Ctrl-C ends a pull with nothing half-written', async (t) => {
   t.false(existsSync(join(dest, 'huge')));
 });
 
-test.serial(
-  'a server on Linux has malloc set up, as the process that was started; who has set it up is left alone',
-  async (t) => {
-    if (process.platform !== 'linux') return t.pass('nothing is set elsewhere');
-    const isSetting = (text: string) => /^(MALLOC_|GLIBC_TUNABLES)/.test(text);
-    const nothingSet = Object.fromEntries(Object.entries(process.env).filter(([name]) => !isSetting(name)));
-    const settingsOf = async (env: NodeJS.ProcessEnv) => {
-      const server = start(t, ['serve', tempFolder(t), '--port', '0'], { env });
-      await server.said('out', /\n/);
-      const found = readFileSync(`/proc/${server.child.pid}/environ`, 'latin1').split('\0');
-      server.child.kill('SIGTERM');
-      const { code, err } = await server.ended;
-      t.is(code, 0);
-      t.regex(err, FINISHING);
-      return found.filter(isSetting);
-    };
-    t.deepEqual(await settingsOf(nothingSet), ['MALLOC_ARENA_MAX=2', 'MALLOC_MMAP_THRESHOLD_=262144']);
-    t.deepEqual(await settingsOf({ ...nothingSet, MALLOC_TRIM_THRESHOLD_: '9' }), [
-      'MALLOC_TRIM_THRESHOLD_=9',
-    ]);
-  },
-);
+test('a server on Linux has malloc set up; who has set it up is left alone', (t) => {
+  const set = serverEnvironment({ PATH: '/bin' });
+  const isLinux = process.platform === 'linux';
+  t.deepEqual(Object.keys(set), ['PATH', ...(isLinux ? ['MALLOC_ARENA_MAX', 'MALLOC_MMAP_THRESHOLD_'] : [])]);
+  for (const own of [{ MALLOC_TRIM_THRESHOLD_: '9' }, { GLIBC_TUNABLES: 'glibc.malloc.tcache_count=0' }])
+    t.deepEqual(serverEnvironment(own), own);
+});
 
 test.serial('a second signal ends the server at once', async (t) => {
   const { child, ended, address, said } = await serveAlone(t, { big: Buffer.alloc(50_000_000) });
@@ -164,40 +145,8 @@ test.serial('a second signal ends the server at once', async (t) => {
   t.is((await ended).code, 130);
 });
 
-test.serial(
-  'a recording that the disk has no room for is told when it stops, and the server goes on',
-  async (t) => {
-    const folder = tempFolder(t);
-    const capture = join(folder, 'capture');
-    mkdirSync(join(folder, 'served'));
-    fill(join(folder, 'served'), { big: randomBytes(1_000_000) });
-    // A process that may write no file of more than some KiB meets the same error as one on a full disk.
-    const limited = ['/bin/sh', '-c', 'ulimit -f 64; exec "$0" "$@"', process.execPath, MILLRACE] as const;
-    const args = ['serve', join(folder, 'served'), '--port', '0', '--record', capture];
-    const server = start(t, args, { command: limited });
-    const address = await addressOf(server);
-    t.is((await millrace('call', address, 'files.get', 'path=big')).out.length, 1_000_000);
-    await server.said('err', /\n/);
-    t.regex(server.seen.err, /^millrace: recording stopped: the file may not be so large\n$/);
-    t.is((await millrace('call', address, 'files.get', 'path=big')).out.length, 1_000_000);
-    server.child.kill('SIGTERM');
-    const { code, out } = await server.ended;
-    t.is(code, 0);
-    t.regex(
-      out,
-      /recorded \d responses?, \d+(\.\d+)? (bytes|kB), in \S+ \(incomplete: the file may not be so large\)\n$/,
-    );
-  },
-);
-
 test.serial('the demo compares every byte and shows what the streams saved', async (t) => {
-  const folder = tempFolder(t);
-  const record = (i: number) =>
-    `export const value${i} = { name: 'value ${i}', list: [${i}, ${i * 7}] };\n`.repeat(20);
-  fill(folder, Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`d${i % 9}/f${i}.js`, record(i)])));
-  const demo = (...args: string[]) =>
-    start(t, [folder, ...args], { command: [process.execPath, DEMO] }).ended;
-  const { code, out, err } = await demo('--json');
+  const { code, out, err } = await demoOf300Files(t)('--json');
   t.is(code, 0, err);
   const result = JSON.parse(out);
   t.like(result, { files: 300, identical: true, lanesUsed: 2 });
@@ -209,9 +158,4 @@ test.serial('the demo compares every byte and shows what the streams saved', asy
   t.true(result.perRequestBytes <= result.perFrameBytes);
   const bytesOf = (rows: { bytesIn: number }[]) => rows.reduce((sum, { bytesIn }) => sum + bytesIn, 0);
   t.true(bytesOf(result.streams) >= result.bytes, out);
-  const shown = await demo();
-  t.is(shown.code, 0, shown.err);
-  t.regex(shown.out, /300 files, .* every byte is the same/);
-  t.regex(shown.out, /npx millrace serve DIR\n.*npx millrace pull HOST:PORT DEST\n$/);
-  t.is((await demo('--nope')).code, 2);
 });

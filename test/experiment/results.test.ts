@@ -227,3 +227,18 @@ test('what was measured less than asked for is said, and measured when the exper
   );
   t.is(long.results.shortened, undefined);
 });
+
+test('figures of nothing, and far apart, are drawn and do not go on for ever', (t) => {
+  for (const far of [
+    [0, 1],
+    [0, 0],
+    [1e-12, 1e15],
+    [5, 5],
+  ]) {
+    const points = far.map((x) => ({ x, y: 1, tip: '' }));
+    const axis = { label: 'x', format: String, logarithmic: true };
+    const chart = drawChart({ title: 'x', x: axis, y: axis, series: [{ name: 's', points }] });
+    t.notRegex(chart, /NaN|Infinity/);
+    t.true(chart.length < 20_000);
+  }
+});

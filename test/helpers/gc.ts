@@ -18,6 +18,8 @@ export async function stillHeld(refs: readonly WeakRef<object>[]): Promise<numbe
 /** Bytes of this thread's heap and of the buffers that it holds. */
 export function heldBytes(): number {
   collect();
+  // Buffers are given back by another thread, after the collection; the next one waits for it.
+  collect();
   const { heapUsed, arrayBuffers } = process.memoryUsage();
   return heapUsed + arrayBuffers;
 }

@@ -6,6 +6,7 @@ import type { Frame, FrameType } from '../../src/wire/frame.ts';
 import {
   encodeArgumentHead,
   encodeCredit,
+  encodeDictionaryHeld,
   encodeGoaway,
   encodeProgress,
   encodeSenderSettings,
@@ -42,6 +43,7 @@ export const PAYLOADS: Record<keyof typeof FrameType, Uint8Array> = {
   credit: encodeCredit(5),
   ping: new Uint8Array(8),
   goaway: encodeGoaway(1, 'r'),
+  dictionaryHeld: encodeDictionaryHeld('00'.repeat(16)),
 };
 
 /** What `step` adds to `actions`: their kinds in order, `nothing`, or `error` and the code that it throws. */

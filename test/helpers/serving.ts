@@ -32,7 +32,7 @@ export const LONG = 600_000;
 /** What a server told its `onError`. */
 export interface Report {
   readonly error: unknown;
-  readonly about: { command?: string; remote?: string; lane?: number };
+  readonly about: { command?: string; remote?: string; lane?: number; suspects?: string[] };
 }
 
 export interface Serving {

@@ -108,15 +108,16 @@ test('what runs in a browser names neither Buffer nor process nor another global
   t.deepEqual(found, []);
 });
 
-test('the two threads share nothing but the batch layout', (t) => {
+test('the two threads share nothing but the batch layout and what a thread is at', (t) => {
   const across = MODULES.flatMap(importsOf).filter(({ typeOnly }) => !typeOnly);
+  const shared = ['workers/batch.ts', 'workers/trace.ts'];
   const toWorkers = across.filter(
-    ({ from, to }) => from.startsWith('src/') && to.startsWith('workers/') && to !== 'workers/batch.ts',
+    ({ from, to }) => from.startsWith('src/') && to.startsWith('workers/') && !shared.includes(to),
   );
   t.deepEqual(toWorkers.map(show), []);
   const toMain = across.filter(({ from, to }) => from.startsWith('workers/') && to.startsWith('src/lanes/'));
   t.deepEqual(toMain.map(show), []);
-  t.deepEqual(importsOf('workers/batch.ts').map(show), []);
+  t.deepEqual(shared.flatMap(importsOf).map(show), []);
 });
 
 test('a recording knows nothing of the server that it is made in', (t) => {
@@ -143,4 +144,11 @@ test('nothing imports bench or demo but themselves, and nothing but command line
       .map(show),
     [],
   );
+});
+
+test('all timers are those that take any time, however long', (t) => {
+  const direct = MODULES.filter(
+    (module) => module !== 'src/wire/timers.ts' && !/^(bench|demo)\//.test(module),
+  ).filter((module) => /\b(setTimeout|setInterval)\(/.test(codeOf(module)));
+  t.deepEqual(direct, []);
 });

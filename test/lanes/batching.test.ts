@@ -2,11 +2,13 @@ import { on } from 'node:events';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import test from 'ava';
 import type { Transport } from '../../src/connection/transport.ts';
+import { Turns } from '../../src/connection/turns.ts';
 import { Writer } from '../../src/connection/writer.ts';
 import { Lane } from '../../src/lanes/lane.ts';
 import { Gate } from '../../src/reactor/flow.ts';
 import { BatchReader, BatchWriter, EARLY_RECORDS, type LaneMessage, Op } from '../../workers/batch.ts';
 import { LaneThread } from '../../workers/lane.ts';
+import { Trace } from '../../workers/trace.ts';
 
 const NOTHING = new Uint8Array(0);
 const utf8 = new TextEncoder();
@@ -28,7 +30,7 @@ const upTo = (count: number, from = 1) => Array.from({ length: count }, (_, i) =
 test('an idle lane gets many records before the tick ends, a busy one at its end', async (t) => {
   const { port1, port2 } = new MessageChannel();
   t.teardown(() => port1.close());
-  const lane = new Lane(0, port1, (error) => t.fail(String(error)));
+  const lane = new Lane(0, port1, (error) => t.fail(String(error)), new Turns(setImmediate));
   for (const id of upTo(3 * EARLY_RECORDS)) lane.add(Op.encode, 0, id, 0, 0, NOTHING);
   const batches: number[][] = [];
   for await (const records of batchesFrom(port2)) if (batches.push(ids(records)) === 2) break;
@@ -38,7 +40,15 @@ test('an idle lane gets many records before the tick ends, a busy one at its end
 test('a lane hands on many finished frames while it works on, in order', async (t) => {
   const { port1, port2 } = new MessageChannel();
   t.teardown(() => port2.close());
-  const lane = new LaneThread({ port: port1, handlers: [], cacheLevel: 3, codecs: [], coalesceMs: 0 });
+  const lane = new LaneThread({
+    port: port1,
+    handlers: [],
+    cacheLevel: 3,
+    codecs: [],
+    coalesceMs: 0,
+    dictionaries: [],
+    trace: new Trace().memory,
+  });
   void lane.run();
   const asked = new BatchWriter(BatchWriter.allocate());
   const add = (op: number, id: number, payload: Uint8Array) => {

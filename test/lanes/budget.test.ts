@@ -8,6 +8,7 @@ import type { Client, CommandRequest } from '../../src/index.ts';
 import { ContextBudget, decoderCost, encoderCost, type IdleContext } from '../../src/lanes/budget.ts';
 import { LaneDecoders } from '../../src/lanes/decoders.ts';
 import type { LanePool } from '../../src/lanes/pool.ts';
+import { Quarantine } from '../../src/lanes/quarantine.ts';
 import { FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { Op } from '../../workers/batch.ts';
@@ -245,7 +246,7 @@ for (const { what, logs, settings, posted } of WINDOW_LOGS) {
       },
     };
     const lost: (string | undefined)[] = [];
-    const pool = { budget, leastUsed: () => lane } as unknown as LanePool;
+    const pool = { budget, quarantine: new Quarantine(), leastUsed: () => lane } as unknown as LanePool;
     const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, new Set(['zstd-8mb']), (ticket) =>
       lost.push(ticket.lost?.message),
     );

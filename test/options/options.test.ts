@@ -45,6 +45,12 @@ const SERVER: [string, unknown, RegExp][] = [
     { resourceLimits: { maxOldGenerationSize: 5 } },
     /did you mean 'maxOldGenerationSizeMb'\?/,
   ],
+  ['quarantine', { quarantine: { death: 1 } }, /^option quarantine\.death: .* did you mean 'deaths'\?/],
+  [
+    'deaths of a quarantine',
+    { quarantine: { deaths: 0 } },
+    /^option quarantine\.deaths: 0 is not allowed, only an integer from 1 to 1000$/,
+  ],
   ['tls', { tls: { requestCerts: true } }, /^option tls\.requestCerts: .* did you mean 'requestCert'\?/],
   ['a switch of tls', { tls: { requestCert: 'yes' } }, /^option tls\.requestCert: 'yes' is not allowed/],
   ['what tls must leave to us', { tls: { pauseOnConnect: false } }, /^option tls\.pauseOnConnect: /],

@@ -530,8 +530,21 @@ test('server: requests being received and running count as one each, up to the l
   r.finishResponse(5);
   t.is(r.openRequests, 2);
   r.receive(frame(1, 1, 'n', { requestId: 7 }), actions);
+  actions.length = 0;
+  r.receive(frame(1, 1, 'n', { requestId: 9 }), actions);
+  t.like(actions, [{ kind: 'fail', requestId: 9, failure: { code: 'overloaded' } }]);
+});
+
+test('server: more requests than a client may expect without settings end the connection, answered ones do not count', (t) => {
+  const { r } = reactor({ maxConcurrentRequests: 3 });
+  const actions: ServerAction[] = [];
+  for (let i = 0; i < 300; i++)
+    r.receive(frame(1, 1, 'n', { requestId: 2 * i + 1, ...(i === 0 ? begin : {}) }), actions);
+  const { r: other } = reactor({ maxConcurrentRequests: 128 });
+  for (let i = 0; i < 128; i++)
+    other.receive(frame(1, 1, 'n', { requestId: 2 * i + 1, ...(i === 0 ? begin : {}) }), actions);
   t.is(
-    outcome(actions, () => r.receive(frame(1, 1, 'n', { requestId: 9 }), actions)),
+    outcome(actions, () => other.receive(frame(1, 1, 'n', { requestId: 999 }), actions)),
     'error limit',
   );
 });

@@ -118,18 +118,8 @@ const CASES: Case[] = [
     make: (n) => [`${BEGIN} have-args echo`, argument(1, 0, 'a', 9), argument(1, 2, 'b', n - 11)],
   },
   {
-    limit: 'maxHeldArgumentBytes',
-    value: 100,
-    make: (n) => [
-      `${BEGIN} have-args hang`,
-      argument(1, 2, 'a', 49),
-      '3 1 0 command-name have-args hang',
-      argument(3, 0, 'a', n - 51),
-    ],
-  },
-  {
     limit: 'maxConcurrentRequests',
-    value: 4,
+    value: 128,
     make: (n) => [
       HELLO,
       ...many(n, (i) => `${2 * i + 1} 1 0 command-name ${i % 2 ? 'have-args' : 'eos'} hang`),
@@ -214,6 +204,52 @@ for (const { limit, value, make, floor, step = 1 } of CASES) {
     peer.send(...make(outside));
     t.regex((await peer.protocolError()) ?? '', new RegExp(`^protocol error \\(limit\\): .*\\b${limit}\\b`));
     await peer.until(() => peer.ended);
+  });
+}
+
+// What a peer may reach by being fast alone fails the request, and the connection goes on.
+const REQUESTS: Case[] = [
+  {
+    limit: 'maxHeldArgumentBytes',
+    value: 100,
+    make: (n) => [
+      HELLO,
+      '1 1 0 command-name have-args hang',
+      argument(1, 2, 'a', 49),
+      '3 1 0 command-name have-args hang',
+      argument(3, 2, 'a', n - 51),
+    ],
+  },
+  {
+    limit: 'maxConcurrentRequests',
+    value: 2,
+    make: (n) => [HELLO, ...many(n, (i) => `${2 * i + 1} 1 0 command-name eos hang`)],
+  },
+];
+
+for (const { limit, value, make } of REQUESTS) {
+  test(`${limit} of ${value}: the request that passes it is refused, nothing of it runs, and the connection goes on`, async (t) => {
+    let ran = 0;
+    const count = (request: CommandRequest) => {
+      ran++;
+      return hang(request);
+    };
+    const { port } = await serving(t, { limits: { [limit]: value }, commands: { hang: count } });
+    for (const n of [value - 1, value, value + 1]) {
+      ran = 0;
+      const peer = await RawPeer.connect(t, port);
+      peer.send(...make(n));
+      await peer.seen();
+      const refused = peer.frames.filter(({ type }) => type === FrameType.errorResponse);
+      t.deepEqual([refused.length, peer.unharmed], [n > value ? 1 : 0, true]);
+      t.is(ran, Math.min(n, limit === 'maxConcurrentRequests' ? value : n > value ? 1 : 2));
+      for (const { payload } of refused) t.regex(Buffer.from(payload).toString(), new RegExp(`^${limit}: `));
+      // Once there is room, it may be made again.
+      peer.send('1 1 0 cancel 0 ');
+      t.is(await peer.answer(1), 'error: cancelled');
+      peer.send('65533 1 0 command-name eos x');
+      t.is(await peer.answer(65_533), "error: unknown command 'x'");
+    }
   });
 }
 
@@ -445,7 +481,7 @@ test('every limit is a documented option with a test here', async (t) => {
     'maxBufferedInput',
   ];
   t.deepEqual(
-    [...CASES.map(({ limit }) => limit as string), ...apart].sort(),
+    [...new Set([...CASES, ...REQUESTS].map(({ limit }) => limit as string)), ...apart].sort(),
     Object.keys(DEFAULT_LIMITS).sort(),
   );
   t.throws(() => createServer({ limits: { maxPayload: 0 } }), { message: /maxPayload/ });

@@ -29,6 +29,7 @@ import {
   TextOutputError,
 } from '../../src/wire/payloads.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
+import { visible, visibleJson, visibleLines } from '../../src/wire/visible.ts';
 
 const EMPTY = new Uint8Array(0);
 
@@ -620,3 +621,36 @@ for (const line of [
     t.regex(error.message, /^[^\n]{10,200}$/);
   });
 }
+
+test('what turns text around, steers a terminal or cannot be seen is shown by its number', (t) => {
+  const unseen = [...Array(32).keys(), ...Array.from({ length: 33 }, (_, i) => 0x7f + i)];
+  unseen.push(
+    0xad,
+    0x61c,
+    0x180e,
+    0x200b,
+    0x200c,
+    0x200d,
+    0x200e,
+    0x200f,
+    0x2028,
+    0x2029,
+    0x2060,
+    0xfeff,
+    0x3164,
+  );
+  for (let code = 0x202a; code <= 0x202e; code++) unseen.push(code);
+  for (let code = 0x2066; code <= 0x2069; code++) unseen.push(code);
+  unseen.push(0xd800, 0xdfff, 0xe0041);
+  for (const code of unseen) {
+    const character = String.fromCodePoint(code);
+    const shown = code > 0xffff ? `\\u{${code.toString(16)}}` : `\\u${code.toString(16).padStart(4, '0')}`;
+    t.is(visible(`a${character}b`), `a${shown}b`);
+    t.is(visibleLines(`a${character}b`), '\n\t'.includes(character) ? `a${character}b` : `a${shown}b`);
+    const json = visibleJson({ [`a${character}`]: character });
+    t.true(/^[ -~]+$/.test(json), json);
+    t.deepEqual(JSON.parse(json), { [`a${character}`]: character });
+  }
+  for (const text of ['naïve café', '日本語', 'שלום', 'مرحبا', '🎉', 'a b\u00a0c\u202fd'])
+    t.is(visible(text), text);
+});

@@ -7,9 +7,12 @@ import { DEFAULT_FRAME_SIZE } from '../../wire/frame.ts';
 
 export const EXPERIMENT_POLICIES = ['shared', 'affinity', 'single', 'per-request'] as const;
 
+/** Characters of a profile's name: a length on the wire is a byte (protocol A2). */
+const MAX_PROFILE_LENGTH = 255;
+
 export const CELL = z.strictObject({
   /** Profile of the response streams. */
-  profile: z.string().min(1),
+  profile: z.string().min(1).max(MAX_PROFILE_LENGTH),
   /** Compression level in the profile's own scale; missing: the profile's default. */
   level: z.int().optional(),
   /** Base-2 logarithm of the window in bytes; missing: what the level implies. */

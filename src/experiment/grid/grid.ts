@@ -1,16 +1,19 @@
 /** The grid: which settings an experiment tries, from a checked file, from flags, or by default. */
 
-import { readFileSync } from 'node:fs';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { TUNINGS } from '../../encoding/codec.ts';
 import { IDENTITY } from '../../encoding/profiles.ts';
 import { MAX_STREAMS } from '../../lanes/policy.ts';
+import { readRegularFile } from '../../options/regular-file.ts';
 import { DEFAULT_FRAME_SIZE } from '../../wire/frame.ts';
 import { type Cell, cellKey, type Encoding, EXPERIMENT_POLICIES, normalise } from './cell.ts';
+import { firstIssue } from './issue.ts';
 
 /** More cells than anybody waits for are a slip of the pen. */
 const MAX_CELLS = 20_000;
+/** Of these many are made equal. */
+const MAX_PRODUCT = 20 * MAX_CELLS;
 const MAX_VALUES = 1000;
 
 const whole = z.int();
@@ -20,9 +23,21 @@ const RANGE = z
   .string()
   .regex(/^-?\d+(\.\.-?\d+(\/[1-9]\d*)?)?$/, 'must be a number or a range such as 1..9/2')
   .refine(ascends, 'must be a range that goes up, of at most 1000 values');
-const values = z.union([whole, RANGE, z.array(z.union([whole, RANGE])).min(1)]).transform(expand);
+const values = z
+  .union([
+    whole,
+    RANGE,
+    z
+      .array(z.union([whole, RANGE]))
+      .min(1)
+      .max(MAX_VALUES),
+  ])
+  .transform((value) => [...new Set(expand(value))])
+  .refine((list) => list.length <= MAX_VALUES, `must have at most ${MAX_VALUES} values`);
 const names = <T extends z.ZodType<string>>(name: T) =>
-  z.union([name, z.array(name).min(1)]).transform((value) => (Array.isArray(value) ? value : [value]));
+  z
+    .union([name, z.array(name).min(1).max(MAX_VALUES)])
+    .transform((value) => (Array.isArray(value) ? [...new Set(value)] : [value]));
 
 /** What a grid calls the lack of a tuning. */
 const NO_TUNING = 'none';
@@ -40,7 +55,7 @@ export const SUB_GRID = z.strictObject({
 });
 
 /** What a grid file says. */
-const GRID_FILE = z.strictObject({ grids: z.array(SUB_GRID).min(1) });
+const GRID_FILE = z.strictObject({ grids: z.array(SUB_GRID).min(1).max(MAX_VALUES) });
 
 export type SubGrid = z.infer<typeof SUB_GRID>;
 export type SubGridInput = z.input<typeof SUB_GRID>;
@@ -70,7 +85,7 @@ export const DEFAULT_GRIDS: readonly SubGridInput[] = [
 
 /** @throws Error that names the file and the place in it. */
 export function readGridFile(path: string): Cell[] {
-  const text = readFileSync(path, 'utf8');
+  const text = readRegularFile(path).toString();
   let content: unknown;
   try {
     // JSON is YAML.
@@ -93,6 +108,9 @@ export function parseGrids(grids: readonly SubGridInput[]): Cell[] {
 /** Every setting once, in the order of the grids. @throws Error when there are too many. */
 function cellsOf(grids: readonly SubGrid[]): Cell[] {
   const cells = new Map<string, Cell>();
+  // Counted before anything is multiplied.
+  if (grids.reduce((sum, grid) => sum + sizeOf(grid), 0) > MAX_PRODUCT)
+    throw new Error(`the grid has more than ${MAX_CELLS} cells`);
   for (const grid of grids) {
     for (const cell of product(grid)) {
       const key = cellKey(cell);
@@ -101,6 +119,11 @@ function cellsOf(grids: readonly SubGrid[]): Cell[] {
     }
   }
   return [...cells.values()];
+}
+
+/** How many cells the lists of a grid make, those that are the same among them. */
+function sizeOf(grid: SubGrid): number {
+  return Object.values(grid).reduce((product, list) => product * (list?.length ?? 1), 1);
 }
 
 function* product(grid: SubGrid): Generator<Cell> {
@@ -145,9 +168,4 @@ function ascends(text: string): boolean {
 function rangeOf(text: string): { first: number; last: number; step: number } {
   const [, from, to, step] = /^(-?\d+)(?:\.\.(-?\d+))?(?:\/(\d+))?$/.exec(text) ?? [];
   return { first: Number(from), last: Number(to ?? from), step: Number(step ?? 1) };
-}
-
-function firstIssue({ issues }: z.ZodError): string {
-  const { path, message } = issues[0];
-  return path.length > 0 ? `${path.join('.')}: ${message}` : message;
 }

@@ -2,9 +2,11 @@
 
 import { nativeCodecs } from '../../encoding/native.ts';
 import { CodecRegistry } from '../../encoding/registry.ts';
+import { availableMemory } from '../../lanes/memory.ts';
 import { type Cell, cellKey, encodingKey } from '../grid/cell.ts';
 import type { Check, Cpu, Measures } from '../results/results.ts';
 import { quantile } from '../results/statistics.ts';
+import { inBytes } from '../results/text.ts';
 import { makePlan, type Plan } from '../simulate/frame-plan.ts';
 import { type LinkModel, simulateLink } from '../simulate/links.ts';
 import type { Workload } from '../traffic/workload.ts';
@@ -71,6 +73,7 @@ export class Evaluator {
     const { workload, meter, inFlight } = this.#options;
     const facts = await meter.facts(cell);
     const plan = makePlan(workload, cell, inFlight);
+    checkMemory(plan, cell, facts.contextBytes);
     const pass = await encodeOnLanes(this.#bed.pool, workload, plan, cell);
     const sizes = this.#keep(cell, pass);
     const decompress = await this.#decode(cell, plan, pass);
@@ -210,6 +213,20 @@ export class Evaluator {
 
 function sizesOf({ wire, settingsBytes }: EncodePass): Sizes {
   return { wire, total: wire.reduce((sum, bytes) => sum + bytes, settingsBytes) };
+}
+
+/** The share of memory that the contexts of a setting may have together. */
+const CONTEXT_SHARE = 1 / 2;
+
+/** @throws Error when all the contexts that the plan needs at a time are more than this machine should hold. */
+function checkMemory(
+  { streams }: Plan,
+  { policy, streams: perConnection }: Cell,
+  contextBytes: number,
+): void {
+  const contexts = policy === 'per-request' ? perConnection : streams.length;
+  if (contexts * contextBytes <= CONTEXT_SHARE * availableMemory()) return;
+  throw new Error(`its ${contexts} contexts of ${inBytes(contextBytes)} are more than half of the memory`);
 }
 
 /** Streams that one connection has at a time, at most. */

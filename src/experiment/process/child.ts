@@ -2,6 +2,7 @@
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { after } from '../../wire/timers.ts';
 import type { Answer, Call, OperationsOf } from './operations.ts';
 import { track } from './track.ts';
 
@@ -44,7 +45,7 @@ export class Child<O extends OperationsOf<O>> {
     if (exitCode !== null || signalCode !== null) return;
     const exited = once(this.#process, 'exit');
     if (this.#process.connected) this.#process.disconnect();
-    const late = setTimeout(() => this.#process.kill('SIGKILL'), PATIENCE_MS);
+    const late = after(PATIENCE_MS, () => this.#process.kill('SIGKILL'));
     await exited;
     clearTimeout(late);
   }

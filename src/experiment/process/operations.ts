@@ -1,5 +1,7 @@
 /** The side of a child process that is asked: operations by name, over IPC. The asking side is child.ts. */
 
+import { after } from '../../wire/timers.ts';
+
 export interface Call {
   readonly id: number;
   readonly operation: string;
@@ -26,7 +28,7 @@ export function serveOperations<O extends OperationsOf<O>>(
 ): void {
   process.on('message', async (call: Call) => process.send?.(await answerOf(operations, call)));
   process.on('disconnect', () => {
-    setTimeout(() => process.exit(), CLOSING_MS);
+    after(CLOSING_MS, () => process.exit());
     void close().finally(() => process.exit());
   });
   // A terminal's Ctrl-C goes to all its processes; the parent decides, by letting go of the channel.

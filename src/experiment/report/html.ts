@@ -1,9 +1,11 @@
 /** The parts of a report that is one HTML file: nothing fetched, light or dark as the reader's system. */
 
+import { visible } from '../../wire/visible.ts';
 import { STYLE } from './style.ts';
 
+/** Text for a page, be it of a name that was chosen to look like another one. */
 export function escapeHtml(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+  return visible(text).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
 
 /** A whole page. `style` comes after the looks that all pages have; `body` is HTML. */

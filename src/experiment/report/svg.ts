@@ -76,12 +76,18 @@ function legend(items: readonly LegendItem[]): string {
   return `<ul class="legend">${lines.join('')}</ul>`;
 }
 
+/** How many times the least the most of a logarithmic axis may be. */
+const MOST_SPAN = 1e9;
+
 export function scaleOf(axis: ChartAxis, values: readonly number[], range: [number, number]): Scale {
   const least = Math.min(...values);
   const most = Math.max(...values);
   if (axis.logarithmic) {
-    const scale = scaleLog([least * 0.9, most * 1.1], range);
-    return { at: scale, ticks: axis.ticks ?? roundSteps(least * 0.9, most * 1.1) };
+    // Nothing is at 0 there: what should be stands at the edge.
+    const begin = 0.9 * Math.max(least, most / MOST_SPAN, Number.MIN_VALUE);
+    const end = 1.1 * Math.max(most, begin);
+    const scale = scaleLog([begin, end], range).clamp(true);
+    return { at: scale, ticks: axis.ticks ?? roundSteps(begin, end) };
   }
   const margin = (most - least) * 0.06 || Math.abs(most) * 0.1 || 1;
   const begin = least < 0 ? least - margin : axis.fromZero ? 0 : Math.max(0, least - margin);

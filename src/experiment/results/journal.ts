@@ -3,16 +3,8 @@
  * moment loses the cell in hand and no more. The first line is the setup; results only go on under the same.
  */
 
-import {
-  appendFileSync,
-  closeSync,
-  existsSync,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  truncateSync,
-} from 'node:fs';
+import { appendFileSync, closeSync, existsSync, fstatSync, fsyncSync, openSync, truncateSync } from 'node:fs';
+import { checkRegularFile, readRegularFile } from '../../options/regular-file.ts';
 import { CELL_RESULT, type CellResult, SETUP, type Setup } from './results.ts';
 
 export class Journal {
@@ -25,6 +17,7 @@ export class Journal {
    * @throws Error when there is one with results and `resume` is false, or when it is of another setup.
    */
   constructor(path: string, setup: Setup, resume: boolean) {
+    checkRegularFile(path);
     const isThere = existsSync(path);
     if (isThere && !resume && hasResults(path)) {
       throw new Error(`${path} is there already: go on with --resume, or take another --out`);
@@ -50,12 +43,12 @@ export class Journal {
 
 /** Whether there is anything to lose: the setup and failed cells are not. */
 function hasResults(path: string): boolean {
-  return readFileSync(path, 'utf8').includes('"measures":');
+  return readRegularFile(path).toString().includes('"measures":');
 }
 
 /** Failed cells are left out: they are tried again. A last line that was cut off is removed from the file. */
 function readJournal(path: string, setup: Setup): Map<string, CellResult> {
-  const content = readFileSync(path, 'utf8');
+  const content = readRegularFile(path).toString();
   const whole = content.lastIndexOf('\n') + 1;
   if (whole < content.length) truncateSync(path, Buffer.byteLength(content.slice(0, whole)));
   if (whole === 0) return new Map();

@@ -3,95 +3,99 @@
  * thread, MB are 10^6 bytes. `version` changes when a reader has to.
  */
 
-import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { problemOf } from '../../files/paths.ts';
+import { readRegularFile } from '../../options/regular-file.ts';
 import { CELL, cellName } from '../grid/cell.ts';
 
 export const RESULTS_VERSION = 3;
 
-const bytes = z.int().min(0);
+/** What can be measured, simulated or reckoned: results may come from elsewhere, and are drawn and summed up. */
+const figure = z.number().min(0).max(1e15);
+const name = z.string().max(65_535);
+const count = z.int().min(0);
+const bytes = count;
 
 /** Of the lanes' threads. */
 const CPU = z.object({
   /** The mean of the rounds, in microseconds for each 10^6 bytes of responses. */
-  microsPerMB: z.number(),
-  microsPerResponse: z.number(),
+  microsPerMB: figure,
+  microsPerResponse: figure,
   /** Of each round, in microseconds for each 10^6 bytes. */
-  rounds: z.array(z.number()).min(1),
+  rounds: z.array(figure).min(1).max(1000),
 });
 
 export type Cpu = z.infer<typeof CPU>;
 
 /** Responses of one command under one setting. */
 export const COMMAND_ROW = z.object({
-  command: z.string(),
-  responses: z.int(),
+  command: name,
+  responses: count,
   bytes,
   /** Frames with their headers. */
   wireBytes: bytes,
 });
 
-const percentiles = z.object({ p50: z.number(), p99: z.number() });
+const percentiles = z.object({ p50: figure, p99: figure });
 
 /** What a setting means for a client behind a link, as simulated. */
 export const LINK_FIGURES = z.object({
-  bitsPerSecond: z.number(),
+  bitsPerSecond: figure,
   /** Milliseconds from request to the first decoded frame. */
   firstByteMs: percentiles,
   /** Milliseconds from request to the last. */
   responseMs: percentiles,
   /** Without the first tenth: the start of an idle server. */
-  responsesPerSecond: z.number(),
+  responsesPerSecond: figure,
   /** Shares of the time in which the link, and the server's busiest thread, were busy: which of them is the bottleneck. */
-  linkBusy: z.number(),
-  threadBusy: z.number(),
+  linkBusy: figure,
+  threadBusy: figure,
 });
 
 export type LinkFigures = z.infer<typeof LINK_FIGURES>;
 
 export const MEASURES = z.object({
-  frames: z.int(),
+  frames: count,
   /** Contexts that one connection opened, at most. */
-  contexts: z.int(),
+  contexts: count,
   /** All frames with their headers, those of stream settings too. */
   wireBytes: bytes,
   /** Bytes of responses for one byte on the wire. */
-  ratio: z.number(),
+  ratio: figure,
   /** Ratios of single responses: the worst twentieth is below p5. */
-  ratioSpread: z.object({ p5: z.number(), p50: z.number(), p95: z.number() }),
+  ratioSpread: z.object({ p5: figure, p50: figure, p95: figure }),
   /** In the server under load (load.ts). */
   compress: CPU,
   /** Of decoders that are kept busy. */
   decompress: CPU,
   /** Of the main thread in the same load: protocol, sockets and a handler that has its bytes at hand. */
-  mainMicrosPerResponse: z.number(),
+  mainMicrosPerResponse: figure,
   /** The smallest load of a round, as a share of what one should have (evaluator.ts); less than 1 where time was short. */
-  loadShare: z.number(),
+  loadShare: figure,
   /** Resident bytes of one encoder, and of all that a connection opens. */
   contextBytes: bytes,
   connectionBytes: bytes,
   /** Against one context for each connection with the same encoding: how many percent more bytes go out. */
-  single: z.object({ wireBytes: bytes, morePercent: z.number() }),
+  single: z.object({ wireBytes: bytes, morePercent: z.number().min(-100).max(1e15) }),
   /** Every response compressed by itself; `null` for `identity`. */
-  http: z.object({ ratio: z.number(), compressMicrosPerMB: z.number() }).nullable(),
-  links: z.array(LINK_FIGURES),
-  commands: z.array(COMMAND_ROW),
+  http: z.object({ ratio: figure, compressMicrosPerMB: figure }).nullable(),
+  links: z.array(LINK_FIGURES).max(100),
+  commands: z.array(COMMAND_ROW).max(100_000),
 });
 
 export type Measures = z.infer<typeof MEASURES>;
 
 /** One line of the journal: a cell that is done, or that failed. */
 export const CELL_RESULT = z.object({
-  key: z.string(),
+  key: name,
   cell: CELL,
   measures: MEASURES.optional(),
   /** Why there are no measures. */
-  error: z.string().optional(),
+  error: name.optional(),
   /** The worker's machine, where it was not this one. */
-  host: z.string().optional(),
+  host: name.optional(),
   /** Seconds that it took. */
-  seconds: z.number(),
+  seconds: figure,
 });
 
 export type CellResult = z.infer<typeof CELL_RESULT>;
@@ -213,7 +217,7 @@ export function doneCells(cells: readonly CellResult[]): DoneCell[] {
 export function readResults(path: string): Results {
   let content: unknown;
   try {
-    content = JSON.parse(readFileSync(path, 'utf8'));
+    content = JSON.parse(readRegularFile(path).toString());
   } catch (error) {
     throw new Error(`${path}: ${problemOf(error)}`, { cause: error });
   }

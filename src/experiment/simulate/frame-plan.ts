@@ -96,8 +96,13 @@ function end({ place, length }: Running): void {
   place.bytesIn += length;
 }
 
-/** `inFlight`: requests on the way on one connection at any time, for traffic that has no times. */
+/** Most frames of a plan: each takes some memory while it is measured. */
+const MAX_FRAMES = 4_000_000;
+
+/** `inFlight`: requests on the way on one connection at any time, for traffic that has no times. @throws Error when there are too many frames. */
 export function makePlan(workload: Workload, cell: Cell, inFlight: number): Plan {
+  if (workload.bytes / cell.frameSize > MAX_FRAMES)
+    throw new Error(`the traffic is more than ${MAX_FRAMES} frames of ${cell.frameSize} bytes`);
   const frames: PlannedFrame[] = [];
   const streams: PlannedStream[] = [];
   const connections = new Map<number, PlannedConnection>();

@@ -4,12 +4,13 @@
  */
 
 import { isUtf8 } from 'node:buffer';
-import { createReadStream, readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { basename, extname, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { isCaptureHeader } from '../../capture/format.ts';
 import { readCapture } from '../../capture/read.ts';
 import { problemOf } from '../../files/paths.ts';
+import { readRegularFile, streamRegularFile } from '../../options/regular-file.ts';
 import { Random } from './random.ts';
 import { RECORD_KINDS, type RecordKind, record } from './records.ts';
 import { makeWorkload, type Workload, type WorkloadResponse } from './workload.ts';
@@ -146,7 +147,7 @@ function takeFile(path: string | undefined, taker: Taker): boolean {
   if (path === undefined) return true;
   let bytes: Uint8Array;
   try {
-    bytes = readFileSync(path);
+    bytes = readRegularFile(path);
   } catch (error) {
     taker.skipped.push({ path, error: path.includes(NO_TEXT) ? NOT_UTF8 : problemOf(error) });
     return true;
@@ -170,7 +171,7 @@ function sizeOf(path: string): number {
 /** JSON lines, or a capture, which is JSON lines with a header. */
 async function readLines(path: string, { commandField }: SourceOptions, taker: Taker): Promise<void> {
   // As Latin-1 every byte is one character: none is lost, and none of them a separator of Unicode's lines.
-  const input = createReadStream(path, 'latin1');
+  const input = streamRegularFile(path, 'latin1');
   const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
   let number = 0;
   try {

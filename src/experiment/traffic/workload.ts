@@ -1,6 +1,8 @@
 /** The traffic of an experiment: responses as a server sent them, or could have. */
 
 import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { firstIssue } from '../grid/issue.ts';
 
 /** One response. */
 export interface WorkloadResponse {
@@ -59,13 +61,65 @@ export function packWorkload({ sources, responses }: Workload): Buffer {
   return Buffer.concat([length, head, ...responses.map(({ bytes }) => bytes)]);
 }
 
-/** @throws Error when the bytes are not a workload's. */
+/** Most bytes of a packed workload's head: some 200 000 responses. */
+const MAX_HEAD_BYTES = 16 << 20;
+/** Most connections of a workload that came from elsewhere, as many as a server takes. */
+const MAX_CONNECTIONS = 10_000;
+
+const name = z.string().max(65_535);
+const count = z.int().min(0);
+const milliseconds = z.number().min(0).max(1e15);
+
+const HEAD = z.strictObject({
+  sources: z.array(name).max(10_000),
+  responses: z.array(
+    z
+      .strictObject({
+        command: name,
+        key: name.optional(),
+        connection: count,
+        length: count,
+        pieces: z.array(z.strictObject({ afterMs: milliseconds, length: count })).optional(),
+        atMs: milliseconds.optional(),
+        endMs: milliseconds.optional(),
+      })
+      .refine(
+        ({ pieces, length }) => pieces === undefined || sumOf(pieces) === length,
+        'pieces of another length',
+      ),
+  ),
+});
+
+function sumOf(pieces: readonly { length: number }[]): number {
+  return pieces.reduce((sum, { length }) => sum + length, 0);
+}
+
+/** Takes apart what anybody may have put together. @throws Error when the bytes are not a workload's. */
 export function unpackWorkload(packed: Buffer): Workload {
-  let at = 4 + packed.readUInt32LE(0);
-  const { sources, responses } = JSON.parse(packed.toString('utf8', 4, at));
-  const all = responses.map(({ length, ...rest }: { length: number }) => {
+  const { sources, responses } = headOf(packed);
+  let at = packed.length - sumOf(responses);
+  const all = responses.map(({ length, ...rest }) => {
     at += length;
     return { ...rest, bytes: packed.subarray(at - length, at) };
   });
   return makeWorkload(sources, all);
+}
+
+function headOf(packed: Buffer): z.infer<typeof HEAD> {
+  const length = packed.length < 4 ? Number.POSITIVE_INFINITY : packed.readUInt32LE(0);
+  if (length > Math.min(MAX_HEAD_BYTES, packed.length - 4))
+    throw new Error('not a workload: its head is too long');
+  let content: unknown;
+  try {
+    content = JSON.parse(packed.toString('utf8', 4, 4 + length));
+  } catch {
+    throw new Error('not a workload: its head is not JSON');
+  }
+  const { success, data: head, error } = HEAD.safeParse(content);
+  if (!success) throw new Error(`not a workload: ${firstIssue(error)}`);
+  if (sumOf(head.responses) !== packed.length - 4 - length)
+    throw new Error('not a workload: it has not the bytes that it says');
+  if (new Set(head.responses.map(({ connection }) => connection)).size > MAX_CONNECTIONS)
+    throw new Error(`not a workload: it has more than ${MAX_CONNECTIONS} connections`);
+  return head;
 }

@@ -1,0 +1,55 @@
+/** How commands reach their server: by TLS or not, by which part of the protocol, and with which token. */
+
+import { type Command, Option } from 'commander';
+import type { ConnectOptions } from '../index.ts';
+import type { Target } from './arguments.ts';
+import type { Io } from './io.ts';
+import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
+import { readToken, tokenOf } from './token.ts';
+
+export interface ReachOptions extends ClientTlsOptions {
+  plain?: boolean;
+  tokenFile?: string;
+}
+
+/** Adds the options. `extensions`: those of the command that need part C, by their names in code. */
+export function addReach(command: Command, extensions: readonly string[] = []): Command {
+  return addClientTls(command)
+    .addOption(
+      new Option(
+        '--plain',
+        'speak the published frames alone, to a server that knows no other (part A of the protocol)',
+      ).conflicts(['tokenFile', ...extensions]),
+    )
+    .option(
+      '--token-file <file>',
+      'show the server what this file has in its one line; without it, the environment variable MILLRACE_TOKEN',
+    );
+}
+
+/** What `connect` takes for them. @throws UsageError in one line. */
+export function reachOptions(
+  options: ReachOptions,
+  target: Target,
+  io: Io,
+): Pick<ConnectOptions, 'tls' | 'plain' | 'authorization'> {
+  const tls = clientTls(options);
+  if (options.plain) return { tls, plain: true };
+  const authorization =
+    options.tokenFile === undefined ? tokenOf(process.env.MILLRACE_TOKEN) : readToken(options.tokenFile);
+  if (authorization !== undefined && tls === undefined && !isHere(target))
+    io.complain('the token goes over the network in clear: --tls would hide it');
+  return { tls, authorization };
+}
+
+function isHere(target: Target): boolean {
+  return 'path' in target || /^(localhost|127(\.\d+){3}|::1)$/.test(target.host);
+}
+
+/** Says which option may be the way out, where a server refused the first frame that is not a published one. */
+export function plainHint(error: unknown, { plain }: ReachOptions): unknown {
+  const { message } = error as Error;
+  if (plain || !(error instanceof Error) || !/expected command frame; got 9/.test(message)) return error;
+  error.message += '; with --plain it may answer';
+  return error;
+}

@@ -1,0 +1,225 @@
+/**
+ * The time of one thread as a budget. Whatever a peer can cause, its input, its output, what lanes send for it, is work
+ * that is done in slices, and everybody together gets so much of one turn of the event loop; the rest waits for the next
+ * turn. Who has had least so far comes first, and new connections before all: start-time fair queueing.
+ *
+ * While nobody waits and the turn has time left, work is done at once, where it comes up.
+ */
+
+import type { OutputShare } from '../reactor/flow.ts';
+
+/** Milliseconds of work in one turn of the event loop, of all together. */
+const TURN_MS = 10;
+/** Bytes that all together may produce, or write, in one turn: several ms of copying, here and in the system. */
+const TURN_BYTES = 8 << 20;
+/** What one slice may come to: its frames, their bytes, its milliseconds, whichever is reached first. */
+const SLICE_FRAMES = 1024;
+const SLICE_BYTES = 512 << 10;
+const SLICE_MS = 1;
+/** Frames between two looks at the clock, which costs as much as a tenth of a small frame. */
+const LOOK_EVERY = 8;
+/** Bytes that one connection may produce, or write, in one turn. */
+const SHARE_BYTES = 1 << 20;
+/** Milliseconds that a slice costs beside the time that was measured: what it sets off in promises and in the system. */
+const SLICE_COST_MS = 0.05;
+/** The same for each byte produced or written. */
+const BYTE_COST_MS = 1 / (1 << 20);
+
+/** How much of its slice some work has used up. */
+export class Slice {
+  #frames = 0;
+  #bytes = 0;
+  #endsAtMs = 0;
+  #over = false;
+
+  /** For {@link Turns}. */
+  begin(nowMs: number): void {
+    this.#frames = 0;
+    this.#bytes = 0;
+    this.#endsAtMs = nowMs + SLICE_MS;
+    this.#over = false;
+  }
+
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** One frame, or another step, of `bytes` was dealt with. Whether the slice is over. */
+  count(bytes: number): boolean {
+    this.#bytes += bytes;
+    if (++this.#frames >= SLICE_FRAMES || this.#bytes >= SLICE_BYTES) this.#over = true;
+    else if (this.#frames % LOOK_EVERY === 0) this.#look();
+    return this.#over;
+  }
+
+  /** The same for a step that takes longer than a frame. */
+  countLong(bytes: number): boolean {
+    this.#look();
+    return this.count(bytes);
+  }
+
+  #look(): void {
+    if (performance.now() >= this.#endsAtMs) this.#over = true;
+  }
+}
+
+/** Something that has work to do now and then. */
+export class Work {
+  readonly #run: (slice: Slice) => boolean;
+  readonly urgent: boolean;
+  /** What it has used of the time that is dealt out, on the clock of {@link Turns}. */
+  usedMs = 0;
+  /** True while it waits for its turn. */
+  waits = false;
+
+  /**
+   * `run` does some of the work, until its slice is over; whether there is more. It is not called from within itself, nor
+   * must it throw. `urgent`: it comes before all that is not, in every turn.
+   */
+  constructor(run: (slice: Slice) => boolean, urgent = false) {
+    this.#run = run;
+    this.urgent = urgent;
+  }
+
+  /** For {@link Turns}. */
+  run(slice: Slice): boolean {
+    return this.#run(slice);
+  }
+}
+
+export class Turns {
+  readonly #later: (run: () => void) => void;
+  readonly #slice = new Slice();
+  #waiting: Work[] = [];
+  #running = false;
+  #planned = false;
+  /** Of this turn. */
+  #usedMs = 0;
+  #bytesLeft = TURN_BYTES;
+  /** What the work that ran last had used when it began: who comes has used no less. */
+  #clockMs = 0;
+  /** Grows by one in every turn in which there is something to do. */
+  number = 0;
+
+  /** `later` calls what it is given in the next turn of the event loop, when what has come by then has been seen. */
+  constructor(later: (run: () => void) => void) {
+    this.#later = later;
+  }
+
+  /** `work` has something to do: it is done at once, or when its turn comes. */
+  ready(work: Work): void {
+    if (work.waits) return;
+    this.#plan();
+    if (this.#running || this.#waiting.length > 0 || this.#usedMs >= TURN_MS) this.#enqueue(work);
+    else if (this.#serve(work)) this.#enqueue(work);
+  }
+
+  /** The same, but never at once. */
+  readyLater(work: Work): void {
+    this.#plan();
+    this.#enqueue(work);
+  }
+
+  /** Whether bytes may still be produced, or written, in this turn. */
+  get hasBytes(): boolean {
+    return this.#bytesLeft > 0;
+  }
+
+  /** `bytes` were produced, or written, for `work`. */
+  take(work: Work, bytes: number): void {
+    this.#plan();
+    this.#bytesLeft -= bytes;
+    work.usedMs = Math.max(work.usedMs, this.#clockMs) + bytes * BYTE_COST_MS;
+  }
+
+  #plan(): void {
+    if (this.#planned) return;
+    this.#planned = true;
+    this.#later(this.#turn);
+  }
+
+  #enqueue(work: Work): void {
+    if (work.waits) return;
+    work.waits = true;
+    work.usedMs = Math.max(work.usedMs, this.#clockMs);
+    this.#waiting.push(work);
+  }
+
+  /** Everybody who waits has one slice, as long as there is time. */
+  readonly #turn = (): void => {
+    this.#planned = false;
+    this.number++;
+    this.#usedMs = 0;
+    this.#bytesLeft = TURN_BYTES;
+    if (this.#waiting.length === 0) return;
+    const due = this.#waiting.sort(inOrder);
+    this.#waiting = [];
+    let next = 0;
+    while (next < due.length && this.#usedMs < TURN_MS) {
+      const work = due[next++];
+      work.waits = false;
+      if (this.#serve(work)) this.#enqueue(work);
+    }
+    for (; next < due.length; next++) this.#waiting.push(due[next]);
+    if (this.#waiting.length > 0) this.#plan();
+  };
+
+  /** Whether there is more. */
+  #serve(work: Work): boolean {
+    const beganMs = performance.now();
+    this.#slice.begin(beganMs);
+    this.#running = true;
+    if (!work.urgent) this.#clockMs = Math.max(this.#clockMs, work.usedMs);
+    try {
+      return work.run(this.#slice);
+    } finally {
+      this.#running = false;
+      const tookMs = performance.now() - beganMs + SLICE_COST_MS;
+      this.#usedMs += tookMs;
+      if (!work.urgent) work.usedMs = Math.max(work.usedMs, this.#clockMs) + tookMs;
+    }
+  }
+}
+
+function inOrder(one: Work, other: Work): number {
+  if (one.urgent !== other.urgent) return one.urgent ? -1 : 1;
+  return one.usedMs - other.usedMs;
+}
+
+/** What one connection may still produce, or write, in this turn of the event loop; who finds it used up waits. */
+export class TurnShare implements OutputShare {
+  readonly #turns: Turns;
+  readonly #work = new Work(() => this.#goOn());
+  #turn = -1;
+  #used = 0;
+  #waiters: (() => void)[] = [];
+
+  constructor(turns: Turns) {
+    this.#turns = turns;
+  }
+
+  get usedUp(): boolean {
+    if (this.#turn !== this.#turns.number) return !this.#turns.hasBytes;
+    return this.#used >= SHARE_BYTES || !this.#turns.hasBytes;
+  }
+
+  take(bytes: number): void {
+    if (this.#turn !== this.#turns.number) {
+      this.#turn = this.#turns.number;
+      this.#used = 0;
+    }
+    this.#used += bytes;
+    this.#turns.take(this.#work, bytes);
+  }
+
+  wait(resume: () => void): void {
+    this.#waiters.push(resume);
+    this.#turns.readyLater(this.#work);
+  }
+
+  /** Oldest first, as far as it reaches; whether some still wait. */
+  #goOn(): boolean {
+    for (let left = this.#waiters.length; left > 0 && !this.usedUp; left--) this.#waiters.shift()?.();
+    return this.#waiters.length > 0;
+  }
+}

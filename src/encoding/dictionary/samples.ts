@@ -1,0 +1,112 @@
+/** What a dictionary makes of samples: the bytes they come to, and what their blocks are made of. */
+
+import zlib from 'node:zlib';
+import { HandleContext } from '../native.ts';
+import { zstdParameters } from '../profiles.ts';
+import { ZstdWalker } from '../zstd-blocks.ts';
+import { type BlockObserver, ZstdBlockDecoder } from '../zstd-decoder.ts';
+import { parseDictionary, SEQUENCE_CODES, type SequenceCode } from './format.ts';
+import type { EntropyCounts } from './write.ts';
+
+const ZSTD_E_FLUSH = 1;
+const ZSTD_E_END = 2;
+/** Past what any level takes for a sample. */
+const MAX_WINDOW = 1 << 27;
+
+/** With a context over all samples, as a connection keeps it, or with none: each sample a zstd frame of its own. */
+export type SampleContexts = 'kept' | 'none';
+
+/** Bytes that `samples` come to at `level`, with `dictionary` or with none. What `onPayload` is given is valid during the call. */
+export function compressSamples(
+  dictionary: Uint8Array | undefined,
+  samples: readonly Uint8Array[],
+  level: number,
+  contexts: SampleContexts,
+  onPayload: (payload: Uint8Array) => void = () => undefined,
+): number {
+  const params = zstdParameters({ level });
+  const context = new HandleContext(zlib.createZstdCompress({ chunkSize: 64, params, dictionary }));
+  const flush = contexts === 'kept' ? ZSTD_E_FLUSH : ZSTD_E_END;
+  const longest = samples.reduce((most, { length }) => Math.max(most, length), 0);
+  const target = new Uint8Array(longest + (longest >>> 8) + 128);
+  let bytes = 0;
+  try {
+    for (const sample of samples) {
+      context.write(flush, sample, 0, sample.length, target, 0, target.length);
+      const length = target.length - context.roomLeft;
+      onPayload(target.subarray(0, length));
+      bytes += length;
+    }
+  } finally {
+    context.close();
+  }
+  return bytes;
+}
+
+/** What blocks are made of. */
+class BlockCounts implements EntropyCounts, BlockObserver {
+  readonly literals = zeros(256);
+  readonly offsets = codes('offsets');
+  readonly matchLengths = codes('matchLengths');
+  readonly literalLengths = codes('literalLengths');
+
+  onLiterals(bytes: Uint8Array): void {
+    for (const byte of bytes) this.literals[byte]++;
+  }
+
+  onSequence(literalCode: number, offsetCode: number, matchCode: number): void {
+    this.literalLengths[literalCode]++;
+    this.offsets[offsetCode]++;
+    this.matchLengths[matchCode]++;
+  }
+}
+
+/**
+ * What the blocks of `samples` are made of when `dictionary` is used for them. Codes are those of blocks without a context;
+ * under one only the first block has them. A table of literals stays for as long as a context is kept: they count both ways.
+ */
+export function countBlocks(
+  dictionary: Uint8Array,
+  samples: readonly Uint8Array[],
+  level: number,
+): EntropyCounts {
+  const alone = countPayloads(dictionary, samples, level, 'none');
+  const kept = countPayloads(dictionary, samples, level, 'kept');
+  return { ...alone, literals: alone.literals.map((count, byte) => count + kept.literals[byte]) };
+}
+
+function countPayloads(
+  dictionary: Uint8Array,
+  samples: readonly Uint8Array[],
+  level: number,
+  contexts: SampleContexts,
+): BlockCounts {
+  const parsed = parseDictionary(dictionary);
+  const counts = new BlockCounts();
+  const walker = new ZstdWalker(MAX_WINDOW, parsed.zstdId);
+  const blocks = new ZstdBlockDecoder(parsed, counts);
+  compressSamples(dictionary, samples, level, contexts, (payload) => {
+    for (let at = 0; at < payload.length; ) {
+      const end = walker.step(payload, at);
+      if (walker.element === 'header') blocks.begin(walker.windowSize, walker.maxBlock);
+      else if (walker.element === 'block') blocks.decode(payload, at, end);
+      at = end;
+    }
+  });
+  return counts;
+}
+
+/** What is known before anything was compressed: the literals of whole samples, and nothing of their sequences. */
+export function countBytes(samples: readonly Uint8Array[]): EntropyCounts {
+  const counts = new BlockCounts();
+  for (const sample of samples) counts.onLiterals(sample);
+  return counts;
+}
+
+function zeros(count: number): number[] {
+  return new Array<number>(count).fill(0);
+}
+
+function codes(code: SequenceCode): number[] {
+  return zeros(SEQUENCE_CODES[code].maxSymbol + 1);
+}
