@@ -72,7 +72,7 @@ export async function serveMany(
     notify.ready(`serves ${where}`);
     await stopped;
     unref(after(300, () => io.complain(FINISHING)));
-    await notify.stopping();
+    void notify.stopping();
   } catch (error) {
     processes.kill();
     if (error instanceof StartError && error.isMisuse) throw new UsageError(error.message);

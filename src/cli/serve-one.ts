@@ -52,7 +52,7 @@ export async function serveOne(config: Config, read: () => Config, dir: string, 
     await stopped;
     // Said only where somebody would wonder.
     unref(after(300, () => io.complain(FINISHING)));
-    await notify.stopping();
+    void notify.stopping();
   } finally {
     reload.stop();
     await server.close(reload.settings.grace);

@@ -33,6 +33,8 @@ export class Notify {
   readonly #env: NodeJS.ProcessEnv;
   readonly #complain: (message: string) => void;
   #watchdog: ReturnType<typeof setInterval> | undefined;
+  /** It cannot be told, and that was said. */
+  #isMute = false;
   /** One after the other, in the order in which they were said. */
   #said: Promise<void> = Promise.resolve();
 
@@ -63,7 +65,7 @@ export class Notify {
   }
 
   #say(...variables: string[]): Promise<void> {
-    if (this.#env.NOTIFY_SOCKET === undefined) return this.#said;
+    if (this.#env.NOTIFY_SOCKET === undefined || this.#isMute) return this.#said;
     this.#said = this.#said.then(() => this.#send(variables));
     return this.#said;
   }
@@ -71,7 +73,8 @@ export class Notify {
   #send(variables: readonly string[]): Promise<void> {
     return new Promise((resolve) => {
       execFile('systemd-notify', variables as string[], { env: this.#env, timeout: 5000 }, (error) => {
-        if (error !== null) {
+        if (error !== null && !this.#isMute) {
+          this.#isMute = true;
           this.#complain(`cannot tell systemd ${variables[0]}: ${error.message.split('\n')[0]}`);
           clearInterval(this.#watchdog);
         }

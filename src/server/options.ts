@@ -147,9 +147,21 @@ export interface ServerOptions {
 }
 
 /** What {@link Server.update} can change. */
-export type UpdateOptions = Pick<ServerOptions, (typeof UPDATABLE)[number]>;
+export type UpdateOptions = Pick<
+  ServerOptions,
+  | 'profile'
+  | 'level'
+  | 'windowLog'
+  | 'tuning'
+  | 'limits'
+  | 'maxConnections'
+  | 'maxConnectionAge'
+  | 'contextMemory'
+  | 'outputMemory'
+  | 'tls'
+>;
 
-const UPDATABLE = [
+const UPDATABLE: readonly (keyof UpdateOptions)[] = [
   'profile',
   'level',
   'windowLog',
@@ -160,7 +172,7 @@ const UPDATABLE = [
   'contextMemory',
   'outputMemory',
   'tls',
-] as const satisfies readonly (keyof ServerOptions)[];
+];
 
 /** What an error happened to. */
 export interface ErrorContext {
