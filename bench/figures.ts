@@ -121,6 +121,70 @@ export const GOALS: ReadonlyMap<string, Goal> = new Map([
     '×',
     'policy adaptive against the best fixed level, on a link that changes',
   ),
+  goal(
+    'dict.small_wire_vs_ws',
+    'dictionary',
+    'at most',
+    0.85,
+    '×',
+    '900 B: bytes on the wire against ws + deflate, at no more CPU than level 3 kept',
+  ),
+  goal(
+    'dict.first_response',
+    'dictionary',
+    'at most',
+    0.65,
+    '×',
+    'first ten responses: bytes with a dictionary that is held, against none',
+  ),
+  goal(
+    'dict.none_memory',
+    'dictionary',
+    'at most',
+    24,
+    'KiB',
+    'RSS of a connection that has had responses, contexts none',
+  ),
+  goal(
+    'dict.none_wire_vs_kept',
+    'dictionary',
+    'at most',
+    1.1,
+    '×',
+    'contexts none with a dictionary: bytes against kept without one',
+  ),
+  goal(
+    'dict.cpu_many_connections',
+    'dictionary',
+    'at most',
+    0.3,
+    '×',
+    '1 000 connections taking turns: server CPU, contexts none against kept',
+  ),
+  goal(
+    'dict.scaling_cpu_2_vs_1',
+    'dictionary',
+    'at most',
+    1.05,
+    '×',
+    'contexts none: worker CPU per response with 2 lanes against 1',
+  ),
+  goal(
+    'dict.trainer_vs_zstd',
+    'dictionary-trainer',
+    'at least',
+    0.97,
+    '×',
+    "our trainer's ratio over zstd's, worst of six corpora, kept and without a context",
+  ),
+  goal(
+    'dict.browser_us',
+    'dictionary-trainer',
+    'at most',
+    15,
+    'µs',
+    '900 B with a dictionary: CPU of the portable decoder',
+  ),
   goal('latency.p99_half_load', 'latency', 'at most', 5, 'ms', '900 B: p99 at half of saturation'),
   goal(
     'ops.metrics_cpu',
@@ -158,5 +222,8 @@ export function figure(id: string, value: number | null, spread?: { min: number;
 
 /** 1/18 reads better than 0.0556. */
 function fraction(bound: number): string {
-  return bound < 0.9 ? `1/${Math.round(1 / bound)}` : `${bound}`;
+  const inverse = 1 / bound;
+  return bound < 0.9 && Math.abs(inverse - Math.round(inverse)) < 0.01
+    ? `1/${Math.round(inverse)}`
+    : `${bound}`;
 }

@@ -14,6 +14,8 @@ import { Latency, type LatencySummary } from './stats.ts';
 
 export type LoadShape =
   | { readonly kind: 'closed'; readonly inFlight: number }
+  /** Closed, with so many requests in flight in all: connections take turns. */
+  | { readonly kind: 'turns'; readonly inFlight: number }
   | { readonly kind: 'open'; readonly rate: number; readonly seed: number };
 
 /** Since the mark before. */
@@ -52,14 +54,22 @@ export class Load {
   start(shape: LoadShape): void {
     if (this.#running) throw new Error('the load is already running');
     this.#running = true;
+    let turn = 0;
+    const next = () => this.#connections[turn++ % this.#connections.length]!;
     this.#loops =
-      shape.kind === 'closed'
-        ? this.#connections.map((connection) =>
-            closedLoop(shape.inFlight, () => {
-              return this.#running ? this.#ask(connection, performance.now()) : undefined;
-            }),
-          )
-        : [this.#askOnSchedule(shape.rate, new Random(shape.seed))];
+      shape.kind === 'turns'
+        ? [
+            closedLoop(shape.inFlight, () =>
+              this.#running ? this.#ask(next(), performance.now()) : undefined,
+            ),
+          ]
+        : shape.kind === 'closed'
+          ? this.#connections.map((connection) =>
+              closedLoop(shape.inFlight, () => {
+                return this.#running ? this.#ask(connection, performance.now()) : undefined;
+              }),
+            )
+          : [this.#askOnSchedule(shape.rate, new Random(shape.seed))];
     this.mark();
   }
 

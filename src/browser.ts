@@ -7,7 +7,7 @@ import { type Client, makeClient } from './client/client.ts';
 import { CLIENT_RULES, type ClientOptions } from './client/options.ts';
 import type { AnyCommands } from './client/typed.ts';
 import type { Transport } from './connection/transport.ts';
-import { portableCodecs } from './encoding/portable.ts';
+import { portableCodecs, portableZstdDict } from './encoding/portable.ts';
 import { CodecRegistry } from './encoding/registry.ts';
 import { checkOptions } from './options/rules.ts';
 
@@ -41,7 +41,7 @@ export {
   type ProtocolErrorCode,
 } from './wire/errors.ts';
 export type { Limits } from './wire/limits.ts';
-export type { Progress, SenderSettings } from './wire/payloads.ts';
+export type { DictionaryOffer, Progress, SenderSettings } from './wire/payloads.ts';
 export { type RecordOptions, records } from './wire/records.ts';
 
 /**
@@ -53,7 +53,7 @@ export async function connectOver<Commands = AnyCommands>(
   options: ClientOptions = {},
 ): Promise<Client<Commands>> {
   checkOptions(options, CLIENT_RULES, 'connectOver');
-  const client = makeClient(transport, new CodecRegistry(portableCodecs()), options);
+  const client = makeClient(transport, new CodecRegistry(portableCodecs(), portableZstdDict), options);
   await client.ready();
   return client as Client<Commands>;
 }

@@ -59,5 +59,5 @@ export {
   type ProtocolErrorCode,
 } from './wire/errors.ts';
 export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
-export type { Progress, SenderSettings } from './wire/payloads.ts';
+export type { DictionaryOffer, Progress, SenderSettings } from './wire/payloads.ts';
 export { type RecordOptions, records } from './wire/records.ts';

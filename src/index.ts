@@ -15,6 +15,7 @@ export * from './client.ts';
 export type { StreamFigures } from './lanes/figures.ts';
 export type { Policy, PolicyName, RouteQuery, StreamView } from './lanes/policy.ts';
 export type { QuarantineOptions, QuarantineRow, Suspect } from './lanes/quarantine.ts';
+export type { Contexts } from './lanes/stream-kind.ts';
 export type {
   SchemaInput,
   SchemaIssue,
@@ -44,6 +45,7 @@ export type {
 export type { CommandRow } from './server/command-figures.ts';
 export type { CommandDefinition, CommandRules, LaneCommand, MainCommand } from './server/commands.ts';
 export { type DefinedCommands, type DefinitionOf, defineCommands } from './server/define-commands.ts';
+export type { DictionaryOption } from './server/dictionaries.ts';
 export type { ListenAddress } from './server/listener.ts';
 export type { ErrorContext, ServerOptions, UpdateOptions } from './server/options.ts';
 export {

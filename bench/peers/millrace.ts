@@ -19,7 +19,19 @@ export const millracePeer: Peer = {
   describe: 'zstd level 3, one lane and one stream per core, handler on the main thread',
   async serve(
     payloads,
-    { workers, level, tuning, profile, policy, streams, handler = 'main', cached: fromCache, watched },
+    {
+      workers,
+      level,
+      tuning,
+      profile,
+      policy,
+      streams,
+      handler = 'main',
+      cached: fromCache,
+      dictionary,
+      contexts,
+      watched,
+    },
   ) {
     const server = createServer({
       ...(workers !== undefined && { workers }),
@@ -28,6 +40,8 @@ export const millracePeer: Peer = {
       ...(profile !== undefined && { profile }),
       ...(policy !== undefined && { policy: policy as PolicyName }),
       ...(streams !== undefined && { streams }),
+      ...(dictionary !== undefined && { dictionaries: [{ file: dictionary }] }),
+      ...(contexts !== undefined && { contexts }),
       ...(fromCache && { cacheBytes: 2 * payloads.bytes }),
       commands: { get: handler === 'worker' ? inLanes(payloads) : onMainThread(payloads, fromCache) },
       onError: (error, about) => process.stderr.write(`millrace server: ${about.command ?? ''} ${error}\n`),
@@ -47,11 +61,12 @@ export const millracePeer: Peer = {
       },
     };
   },
-  async connect(port, { profile }) {
+  async connect(port, { profile, dictionary, dictionaryCache }) {
     const client = await connect(
       { host: '127.0.0.1', port },
-      profile === undefined ? {} : { profiles: [profile] },
+      { ...(profile !== undefined && { profiles: [profile] }), ...(dictionaryCache && { dictionaryCache }) },
     );
+    while (dictionary !== undefined && client.stats().dictionaries.length === 0) await client.ping();
     const turn = new Turnstile(DEFAULT_LIMITS.maxConcurrentRequests);
     return {
       async fetch(i) {

@@ -12,6 +12,10 @@ export interface PeerOptions {
   readonly profile?: string;
   readonly policy?: string;
   readonly streams?: number;
+  /** File of a dictionary, and where clients keep it. */
+  readonly dictionary?: string;
+  readonly dictionaryCache?: string;
+  readonly contexts?: 'kept' | 'none' | 'auto';
   /** Where the command handler runs. */
   readonly handler?: 'main' | 'worker';
   /** Send the response from the cache of compressed payloads. */

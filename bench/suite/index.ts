@@ -2,6 +2,8 @@
 import type { Bench } from '../bench.ts';
 import { cache } from './cache.ts';
 import { contexts } from './contexts.ts';
+import { dictionary } from './dictionary.ts';
+import { dictionaryTrainer } from './dictionary-trainer.ts';
 import { latency } from './latency.ts';
 import { limit } from './limit.ts';
 import { links } from './links.ts';
@@ -16,10 +18,12 @@ export const BENCHES: readonly Bench[] = [
   limit,
   scaling,
   contexts,
+  dictionary,
   cache,
   memory,
   latency,
   tree,
   links,
   ops,
+  dictionaryTrainer,
 ];

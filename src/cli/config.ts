@@ -59,6 +59,10 @@ const line = (name: string, value: string, place: string) =>
 
 function shown(name: SettingName, value: unknown): string {
   if (factsOf(name).secret) return "'(not shown)'";
+  if (name === 'dictionaries') {
+    const all = value as { file: string; commands?: string[] }[];
+    return JSON.stringify(all.map(({ file, commands }) => (commands ? `${file}=${commands.join()}` : file)));
+  }
   if (typeof value === 'object') {
     const { host, port } = value as { host: string; port: number };
     return JSON.stringify(`${host.includes(':') ? `[${host}]` : host}:${port}`);

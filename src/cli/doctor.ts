@@ -113,7 +113,7 @@ function malloc({ glibc, isMallocSet, canRestart }: Facts): Finding {
   if (glibc === undefined) return { check, verdict: 'ok', found: 'not of glibc, nothing to set' };
   const found = `glibc ${glibc}, ${isMallocSet ? 'set up in the environment' : 'as by default'}`;
   if (isMallocSet) return { check, verdict: 'ok', found };
-  const own = 'servers of your own start with MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=262144';
+  const own = 'servers of your own start with MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=32768';
   if (canRestart) return { check, verdict: 'ok', found, mend: `millrace serve sets it up by itself, ${own}` };
   return { check, verdict: 'warn', found, mend: `this Node.js cannot begin again with it set up; ${own}` };
 }

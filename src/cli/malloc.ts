@@ -6,9 +6,12 @@
 const SETTINGS = {
   // Not one arena for every thread there ever was: each keeps the most that it has held.
   MALLOC_ARENA_MAX: '2',
-  // Batches and contexts go back to the system as they are freed, and leave no holes.
-  MALLOC_MMAP_THRESHOLD_: String(256 * 1024),
+  // What is read, held, batched and kept for contexts goes back to the system as it is freed, and leaves no holes.
+  MALLOC_MMAP_THRESHOLD_: String(32 * 1024),
 };
+
+/** How V8's heap is kept small after a storm: it is slow to give back what new objects once had, in MiB for each half. */
+export const HEAP_FLAGS: readonly string[] = ['--max-semi-space-size=8'];
 
 /** Whether somebody has set malloc up, be it ours. */
 export const isMallocSet = (env: NodeJS.ProcessEnv): boolean =>

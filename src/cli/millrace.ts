@@ -10,7 +10,7 @@ import * as nodeModule from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { nodeProblem } from '../node-version.ts';
-import { serverEnvironment } from './malloc.ts';
+import { HEAP_FLAGS, serverEnvironment } from './malloc.ts';
 
 /** What a server is to find in its environment; other commands are content with their own. */
 const environment = process.argv[2] === 'serve' ? serverEnvironment(process.env) : process.env;
@@ -50,7 +50,7 @@ function restart(): void {
   try {
     process.execve?.(
       process.execPath,
-      [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
+      [process.execPath, ...HEAP_FLAGS, ...process.execArgv, ...process.argv.slice(1)],
       environment,
     );
   } catch {

@@ -9,7 +9,7 @@ import { bytes, oneLine, plural } from './show.ts';
 
 /** The server's options that these settings ask for. */
 export async function experimentOptions(options: Settings): Promise<ServerOptions> {
-  const { frameSize, coalesceMs, profileFrom, aim = 'bytes', record, recordBytes } = options;
+  const { frameSize, coalesceMs, profileFrom, aim = 'balanced', record, recordBytes } = options;
   const recording = record === undefined ? {} : { record: { path: record, maxBytes: recordBytes } };
   if (profileFrom === undefined) return { frameSize, coalesceMs, ...recording };
   const { recommendedOptions } = await import('../experiment/results/recommended.ts');

@@ -11,11 +11,13 @@ import { serverTls } from './tls.ts';
 /** @throws UsageError when a file that they name cannot be what it is for. */
 export async function serverOptions(all: Settings): Promise<ServerOptions> {
   const settings = shareOf(all);
-  const { workers, policy, streams, cacheBytes } = settings;
+  const { workers, policy, streams, dictionaries, contexts, cacheBytes } = settings;
   return {
     workers,
     policy,
     streams,
+    dictionaries,
+    contexts,
     cacheBytes,
     ...changeable(settings),
     ...limitOptions(settings.limits, () => true),

@@ -21,7 +21,8 @@ Examples:
   millrace serve . --socket /run/millrace.sock
   millrace serve . --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem
   millrace serve --config /etc/millrace.yaml --admin 127.0.0.1:7712
-  millrace serve . --policy affinity --level 9      smaller, at more CPU`;
+  millrace serve . --policy affinity --level 9      smaller, at more CPU
+  millrace serve . --dictionary files.dict=files.get,files.bundle --contexts none`;
 
 export function addServe(program: Command, io: Io): void {
   const command = program

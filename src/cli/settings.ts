@@ -43,6 +43,8 @@ function optionOf(name: SettingName): Option {
   );
   if (value === undefined) return option;
   if (name === 'limits') return option.argParser(pairs(limitOf));
+  if (name === 'dictionaries')
+    return option.argParser((given: string, before: string[] = []) => [...before, parsed(name, given)]);
   return option.argParser((given: string) => parsed(name, given));
 }
 

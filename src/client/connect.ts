@@ -5,7 +5,7 @@ import type { ConnectionOptions as TlsConnectOptions } from 'node:tls';
 import type { CodecModule } from '../encoding/codec.ts';
 import { foreign } from '../encoding/foreign.ts';
 import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
-import { portableCodecs } from '../encoding/portable.ts';
+import { portableCodecs, portableZstdDict } from '../encoding/portable.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { codecModule } from '../options/codecs.ts';
 import { placeOf } from '../options/place.ts';
@@ -111,7 +111,7 @@ export async function connect<Commands = AnyCommands>(
 export function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
   const registry =
     codecs === 'portable'
-      ? new CodecRegistry(portableCodecs())
+      ? new CodecRegistry(portableCodecs(), portableZstdDict)
       : new CodecRegistry(nativeCodecs(), nativeDictionaryCodec());
   for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(foreign(codec));
   return registry;

@@ -1,6 +1,7 @@
 /** The dictionaries that a client holds for one connection: fetched once each, checked before a byte of one is used (protocol C9). */
 
-import { checkDictionary, type Dictionary, dictionaryIdOf } from '../encoding/dictionary.ts';
+import { parseDictionary } from '../encoding/dictionary/format.ts';
+import { type Dictionary, dictionaryIdOf } from '../encoding/dictionary.ts';
 import { CommandError, ProtocolError } from '../wire/errors.ts';
 import type { DictionaryOffer, SenderSettings } from '../wire/payloads.ts';
 
@@ -106,7 +107,7 @@ export class HeldDictionaries {
 async function isWhat(bytes: Uint8Array, { id, bytes: length }: DictionaryOffer): Promise<boolean> {
   if (bytes.length !== length || (await dictionaryIdOf(bytes)) !== id) return false;
   try {
-    checkDictionary(bytes);
+    parseDictionary(bytes);
     return true;
   } catch {
     return false;

@@ -271,6 +271,7 @@ export class Connection {
     if (this.#state !== 'open') return;
     this.bytesRead += chunk.length;
     this.#input.push(chunk);
+    this.#reading.bytes = chunk.length;
     if (!this.#paused) this.#turns.ready(this.#reading);
     if (this.#input.length > 0) this.#hold();
   }

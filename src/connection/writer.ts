@@ -13,7 +13,7 @@ const COPY_LIMIT = 16 * 1024;
 /** Shared payloads below this size are copied all the same: a piece of their own costs more. */
 const SHARE_FROM = 1024;
 /** Bytes of one write, but for its last chunk: a peer that begins to read again must not be sent all at once. */
-const WRITE_SIZE = 512 * 1024;
+const WRITE_SIZE = 1 << 20;
 
 export class Writer {
   readonly #transport: Transport;

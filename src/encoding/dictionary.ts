@@ -2,12 +2,7 @@
  * Dictionaries: public bytes that a context begins with (protocol C9). Nothing of Node.js in here: browsers hold some, too.
  */
 
-import { DICTIONARY_ID_SIZE, decodeDictionaryHeld, MAX_DICTIONARY_BYTES } from '../wire/payloads.ts';
-
-/** The first four bytes, little endian (RFC 8878, 5). */
-const MAGIC = 0xec30a437;
-/** Magic, number, and at least some content. */
-const MIN_DICTIONARY_BYTES = 16;
+import { DICTIONARY_ID_SIZE, decodeDictionaryHeld } from '../wire/payloads.ts';
 
 /** A dictionary whose bytes have been looked at. */
 export interface Dictionary {
@@ -18,16 +13,6 @@ export interface Dictionary {
 
 /** Dictionaries by their IDs. */
 export type Dictionaries = ReadonlyMap<string, Dictionary>;
-
-/** @throws RangeError that says why these bytes are no dictionary. */
-export function checkDictionary(bytes: Uint8Array): void {
-  if (bytes.length > MAX_DICTIONARY_BYTES) {
-    throw new RangeError(`a dictionary of ${bytes.length} bytes, over ${MAX_DICTIONARY_BYTES}`);
-  }
-  if (bytes.length < MIN_DICTIONARY_BYTES || readU32(bytes, 0) !== MAGIC)
-    throw new RangeError('no zstd dictionary');
-  if (zstdNumberOf(bytes) === 0) throw new RangeError('no zstd dictionary: its number is 0');
-}
 
 /** The number by which zstd frames may name a dictionary. */
 export function zstdNumberOf(bytes: Uint8Array): number {

@@ -1,6 +1,6 @@
 /**
- * Codecs for browsers, and for a Node without zstd: pako for `zlib`, our own decoder for `zstd-8mb`, which nothing
- * here can encode. No node: module and no Buffer in here.
+ * Codecs for browsers, and for a Node without zstd: pako for `zlib`, our own decoder for `zstd-8mb` and `zstd-dict`,
+ * which nothing here can encode. No node: module and no Buffer in here.
  */
 
 import {
@@ -15,10 +15,20 @@ import {
 } from 'pako';
 import { type Codec, DecodeError, type Decoder, type DecoderLimits } from './codec.ts';
 import type { Context } from './context.ts';
-import type { ParsedDictionary } from './dictionary/format.ts';
+import { type ParsedDictionary, parseDictionary } from './dictionary/format.ts';
+import type { Dictionaries, Dictionary } from './dictionary.ts';
 import { identityCodec } from './identity.ts';
 import { Output } from './output.ts';
-import { ZSTD, zlibCodec, zstdSettings, zstdWalker } from './profiles.ts';
+import {
+  namedDictionary,
+  ZSTD,
+  ZSTD_DICT,
+  zlibCodec,
+  zstdDictSettings,
+  zstdDictWalker,
+  zstdSettings,
+  zstdWalker,
+} from './profiles.ts';
 import { ZstdWalker } from './zstd-blocks.ts';
 import { ZstdBlockDecoder } from './zstd-decoder.ts';
 
@@ -123,9 +133,37 @@ class PortableZstdDecoder implements Decoder {
   }
 }
 
-/** A decoder of one stream under `zstd-dict` (protocol C9): every zstd frame begins with `dictionary`. */
-export function portableDictionaryDecoder(limits: DecoderLimits, dictionary: ParsedDictionary): Decoder {
-  return new PortableZstdDecoder(new ZstdWalker(limits.maxWindowSize, dictionary.zstdId), limits, dictionary);
+/** A decoder whose every zstd frame begins with `dictionary`. */
+export function portableDictionaryDecoder(
+  limits: DecoderLimits,
+  dictionary: ParsedDictionary,
+  walker = new ZstdWalker(limits.maxWindowSize, dictionary.zstdId),
+): Decoder {
+  return new PortableZstdDecoder(walker, limits, dictionary);
+}
+
+/** Read once, however many streams name it. */
+const PARSED = new WeakMap<Dictionary, ParsedDictionary>();
+
+function parsed(dictionary: Dictionary): ParsedDictionary {
+  const known = PARSED.get(dictionary) ?? parseDictionary(dictionary.bytes);
+  PARSED.set(dictionary, known);
+  return known;
+}
+
+/** `zstd-dict` with any of `dictionaries`, decoding only (protocol C9). */
+export function portableZstdDict(dictionaries: Dictionaries): Codec {
+  return {
+    profile: ZSTD_DICT,
+    implementation: 'portable',
+    createDecoder: (limits, settings) =>
+      portableDictionaryDecoder(
+        limits,
+        parsed(namedDictionary(dictionaries, settings)),
+        zstdDictWalker(limits, dictionaries, settings),
+      ),
+    settings: zstdDictSettings,
+  };
 }
 
 /** `zstd-8mb`, decoding only. */

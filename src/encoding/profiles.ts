@@ -181,7 +181,8 @@ export function dictionaryNamedIn(settings: Uint8Array = NO_SETTINGS): string {
   return decodeDictionaryHeld(settings.subarray(1));
 }
 
-function namedDictionary(dictionaries: Dictionaries, settings: Uint8Array | undefined): Dictionary {
+/** The dictionary that the settings bytes name. @throws DecodeError when it is not held here. */
+export function namedDictionary(dictionaries: Dictionaries, settings: Uint8Array | undefined): Dictionary {
   const id = dictionaryNamedIn(settings);
   const dictionary = dictionaries.get(id);
   if (dictionary === undefined) throw new DecodeError('corrupt', `dictionary ${id} is not held here`);

@@ -2,7 +2,8 @@
 
 import { createHash } from 'node:crypto';
 import { DICTIONARY_ID_SIZE } from '../wire/payloads.ts';
-import { checkDictionary, type Dictionary } from './dictionary.ts';
+import { DictionaryError, parseDictionary } from './dictionary/format.ts';
+import type { Dictionary } from './dictionary.ts';
 import { nativeZstdDict } from './native.ts';
 import { isSoundWith } from './self-check.ts';
 
@@ -16,15 +17,15 @@ export function dictionaryIdNow(bytes: Uint8Array): string {
 
 /**
  * A dictionary that zstd can use. It keeps a copy of the bytes, in memory that threads may share.
- * @throws RangeError that says why these are none: no zstd dictionary, over 1 MiB, or damaged.
+ * @throws DictionaryError that says why these are none: no zstd dictionary, over 1 MiB, or damaged.
  */
 export function readDictionary(bytes: Uint8Array): Dictionary {
-  checkDictionary(bytes);
+  parseDictionary(bytes);
   const shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
   shared.set(bytes);
   const dictionary = { id: dictionaryIdNow(bytes), bytes: shared };
   // libzstd compresses with one that is damaged as if there were none; what it cannot read shows when it decodes.
   if (!isSoundWith(nativeZstdDict(new Map([[dictionary.id, dictionary]])), dictionary.id))
-    throw new RangeError('a zstd dictionary that is damaged');
+    throw new DictionaryError('damaged dictionary: zstd cannot use it');
   return dictionary;
 }

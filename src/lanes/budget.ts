@@ -180,7 +180,8 @@ export class ContextBudget {
     const cost = encoderCost(profile, wanted);
     if (this.#take(cost)) return { shape: wanted, cost };
     for (const less of SMALLER[profile] ?? []) {
-      const shape = { ...less, dictionary: wanted.dictionary };
+      const { dictionary } = wanted;
+      const shape = dictionary === undefined ? less : { ...less, dictionary };
       const smaller = encoderCost(profile, shape);
       if (smaller >= cost || !this.#take(smaller)) continue;
       this.counts.shrunk++;

@@ -226,15 +226,11 @@ export class Router {
     }
   }
 
-  /** The peer holds a dictionary from now on: streams that want it and lose little begin afresh. */
-  dictionaryHeld(): void {
-    for (const place of this.#encodedPlaces) {
-      const { stream, kind } = place;
-      if (stream === undefined || kind === undefined || stream.profile !== ZSTD) continue;
-      if (this.#profileOf(place, kind).dictionary === undefined) continue;
-      if (stream.contextFree) this.#changeEncoder(place, stream, kind);
-      else if (stream.idle && stream.bytesIn < YOUNG_BYTES) stream.giveUp();
-    }
+  /** A stream that was opened before the peer held its dictionary takes it as soon as that loses little. */
+  #takeDictionary(place: Place, stream: LaneStream, kind: StreamKind): void {
+    if (stream.profile !== ZSTD || this.#profileOf(place, kind).dictionary === undefined) return;
+    if (stream.contextFree) this.#changeEncoder(place, stream, kind);
+    else if (stream.idle && stream.bytesIn < YOUNG_BYTES) stream.giveUp();
   }
 
   #changeEncoder(place: Place, stream: LaneStream, kind: StreamKind): void {
@@ -307,6 +303,7 @@ export class Router {
   }
 
   #streamAt(place: Place, kind: StreamKind): LaneStream | undefined {
+    if (place.stream !== undefined) this.#takeDictionary(place, place.stream, place.kind ?? kind);
     if (place.stream !== undefined) return place.stream;
     const lane = this.#pool.leastUsed();
     if (lane === undefined) return undefined;

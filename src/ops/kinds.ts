@@ -59,3 +59,25 @@ export const place = z.union(
   ],
   hasToBe('HOST:PORT'),
 );
+
+/** `FILE` or `FILE=COMMAND,COMMAND`; as { file, commands }. */
+const dictionary = text.transform((value, context) => {
+  const at = value.lastIndexOf('=');
+  const file = at < 0 ? value : value.slice(0, at);
+  const commands = at < 0 ? undefined : value.slice(at + 1).split(',');
+  if (file !== '' && !commands?.includes('')) return { file, ...(commands && { commands }) };
+  context.addIssue({ code: 'custom', message: 'It has to be FILE or FILE=COMMAND,COMMAND.' });
+  return z.NEVER;
+});
+
+/** Several of those: a list, or one text with `;` between them. */
+export const dictionaries = z.union(
+  [
+    z.array(dictionary),
+    z
+      .string()
+      .transform((value) => value.split(';'))
+      .pipe(z.array(dictionary)),
+  ],
+  hasToBe('FILE or FILE=COMMAND,COMMAND, or a list of such'),
+);

@@ -6,9 +6,10 @@
 import { z } from 'zod';
 import { TUNINGS } from '../encoding/codec.ts';
 import { POLICY_NAMES } from '../lanes/policy.ts';
+import { CONTEXTS } from '../lanes/stream-kind.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
-import { bytes, oneOf, place, text, toggle, whole } from './kinds.ts';
+import { bytes, dictionaries, oneOf, place, text, toggle, whole } from './kinds.ts';
 
 /** When a setting that SIGHUP finds changed holds: for what begins from then on, or for everything at once. */
 export type Reloads = 'connections' | 'at once';
@@ -131,6 +132,16 @@ export const SETTINGS = z.strictObject({
     initially: 'shared',
   }),
   streams: setting(whole(1, 12), { what: 'streams per connection', value: 'n', otherwise: 'by policy' }),
+  dictionaries: setting(dictionaries, {
+    what: 'a dictionary that contexts begin with, for these commands or for all; may be repeated',
+    value: 'file[=command,...]',
+    flag: 'dictionary',
+  }),
+  contexts: setting(oneOf(CONTEXTS), {
+    what: 'whether streams keep their context: kept, none, or auto: kept while there are few',
+    value: 'how',
+    otherwise: 'auto with a dictionary, else kept',
+  }),
   cacheBytes: setting(bytes(), {
     what: 'budget for compressed files that are kept',
     value: 'bytes',
@@ -158,10 +169,10 @@ export const SETTINGS = z.strictObject({
     value: 'results.json',
     against: RECOMMENDED,
   }),
-  aim: setting(oneOf(['bytes', 'cpu', 'memory']), {
+  aim: setting(oneOf(['balanced', 'bytes', 'cpu', 'memory', 'connections', 'cost']), {
     what: 'which of its recommendations',
     value: 'aim',
-    initially: 'bytes',
+    initially: 'balanced',
   }),
   record: setting(text, {
     what: 'write all responses, in clear, to a new file for experiments',

@@ -11,8 +11,9 @@ import type { CommandRules } from './commands.ts';
 
 /** A dictionary for responses, as `millrace dictionary train` or `zstd --train` makes them; at most 1 MiB. Every client may read it. */
 export interface DictionaryOption {
-  /** The file that it is in; or `bytes`. */
+  /** The file that it is in; read when the server is made. */
   readonly file?: string;
+  /** Its bytes, in place of a file. */
   readonly bytes?: Uint8Array;
   /** The commands whose responses use it; default: all that no other dictionary names. */
   readonly commands?: readonly string[];

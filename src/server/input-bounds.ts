@@ -100,11 +100,14 @@ export class InputBounds implements FlowListener {
     } else this.#checkStuck(held, soft);
   };
 
-  /** Past the budget of all connections those that hold more let go first, then we do; where that is not enough, we wait. */
+  /**
+   * Past the budget of all connections we read no further than to our own share. Where windows promise that we do
+   * (protocol C4), those that hold more let go first, then we do.
+   */
   #relieve(): void {
     const { input } = this.#flow;
     if (!input.spent) return;
-    while (!input.makeRoom(0) && input.letGo());
+    if (this.#dataLimited) while (!input.makeRoom(0) && input.letGo());
     if (!input.spent || this.#awaitsMemory) return;
     this.#awaitsMemory = true;
     input.wait(() => {

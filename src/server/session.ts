@@ -330,8 +330,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
         if (action.requestId === 0) return this.flow.addCredit(action.bytes);
         return this.#requests.get(action.requestId)?.flow.addCredit(action.bytes);
       case 'dictionary-held':
-        this.#negotiation.hold(action.id);
-        return this.router.dictionaryHeld();
+        return this.#negotiation.hold(action.id);
       case 'ping':
         return this.#input.pong(action.payload);
       case 'pong':

@@ -53,3 +53,29 @@ test.serial(
     t.true(second.peak - first.peak < 150 * MEBIBYTE, 'memory is used again');
   },
 );
+
+test.serial('200 connections that announce 127 arguments of 64 KiB each cost what they send', async (t) => {
+  const server = await ServerProcess.start(64);
+  t.teardown(() => server.stop());
+  const { rss: before } = await server.figures();
+  const ids = Array.from({ length: 127 }, (_, i) => 2 * i + 1);
+  const begun = ids.flatMap((id) => [
+    `${id} 1 0 command-name have-args hold`,
+    // A name of 1 byte, a value of 65 535, of which 20 come.
+    `${id} 1 0 command-argument continuation \\x01\\x00\\xff\\xffa${'x'.repeat(20)}`,
+  ]);
+  const bytes = frames(HELLO, ...begun, '0 1 0 ping 0 12345678');
+  const answered = Array.from({ length: 200 }, async () => {
+    const socket = connectSocket(server.port, '127.0.0.1');
+    t.teardown(() => socket.destroy());
+    await new Promise((resolve) => socket.once('connect', resolve));
+    const settled = new Promise((resolve) => socket.once('data', resolve));
+    socket.on('error', () => undefined).write(bytes);
+    await settled;
+  });
+  await Promise.all(answered);
+  let peak = before;
+  for (let i = 0; i < 20; i++) peak = Math.max(peak, (await server.figures()).rss);
+  // Taken as announced it would be 1.6 GiB.
+  t.true(peak - before < 150 * MEBIBYTE, `${(peak - before) / MEBIBYTE} MiB`);
+});

@@ -56,7 +56,7 @@ test.serial(
       t.regex(err, FINISHING);
       return found.filter(isSetting);
     };
-    t.deepEqual(await settingsOf(nothingSet), ['MALLOC_ARENA_MAX=2', 'MALLOC_MMAP_THRESHOLD_=262144']);
+    t.deepEqual(await settingsOf(nothingSet), ['MALLOC_ARENA_MAX=2', 'MALLOC_MMAP_THRESHOLD_=32768']);
     t.deepEqual(await settingsOf({ ...nothingSet, MALLOC_TRIM_THRESHOLD_: '9' }), [
       'MALLOC_TRIM_THRESHOLD_=9',
     ]);

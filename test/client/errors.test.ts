@@ -466,6 +466,10 @@ test('limits are named when they are passed', async (t) => {
     },
   });
   const passes: [(client: RawClient) => unknown, RegExp][] = [
+    [
+      (client) => Array.from({ length: 129 }, () => client.start('waiting')),
+      /more than 128 concurrent requests/,
+    ],
     [(client) => client.start('x'.repeat(21)), /maxCommandName: a name of 21 bytes, over 20/],
     [
       (client) =>

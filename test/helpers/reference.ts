@@ -9,6 +9,7 @@ import { ROOT } from './imports.ts';
 const PARTS: readonly [title: string, module: string, name: string][] = [
   ['createServer(options)', 'src/server/options.ts', 'ServerOptions'],
   ['options.limits, on either side', 'src/wire/limits.ts', 'Limits'],
+  ['options.dictionaries, each', 'src/server/dictionaries.ts', 'DictionaryOption'],
   ['options.quarantine', 'src/lanes/quarantine.ts', 'QuarantineOptions'],
   ['options.commands, per command', 'src/server/commands.ts', 'CommandRules'],
   ['connect(address, options)', 'src/client/connect.ts', 'ConnectOptions'],

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { parse, parseAllDocuments } from 'yaml';
+import { HEAP_FLAGS, serverEnvironment } from '../../src/cli/malloc.ts';
 import { createServer } from '../../src/index.ts';
 import { combine } from '../../src/ops/config.ts';
 import { DEFINITIONS } from '../../src/ops/metric-table.ts';
@@ -118,7 +119,10 @@ test('systemd takes the unit, and finds little that it could still forbid', asyn
   ])
     t.true(unit.includes(`\n${line}\n`), line);
   t.regex(unit, /LimitNOFILE=\d+\n/);
-  t.regex(unit, /MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=262144/);
+  if (process.platform === 'linux')
+    for (const [name, value] of Object.entries(serverEnvironment({})))
+      t.true(unit.includes(`${name}=${value}`), name);
+  t.true(unit.includes(`NODE_OPTIONS=${HEAP_FLAGS.join(' ')}`));
   const said = await tool(
     t,
     'systemd-analyze',

@@ -76,7 +76,7 @@ const FRAMES: Record<string, Frame> = {
   pong: frame(12, 1, PAYLOADS.ping, ofNoRequest),
   goaway: frame(13, 0, PAYLOADS.goaway, ofNoRequest),
   'type 0': frame(0, 0),
-  'type 14': frame(14, 0),
+  'dictionary-held': frame(14, 0, PAYLOADS.dictionaryHeld, ofNoRequest),
   'type 15': frame(15, 0),
 };
 
@@ -103,7 +103,7 @@ const CLOSED: Record<string, string> = {
   pong: 'pong',
   goaway: 'goaway',
   'type 0': 'error unknown-type',
-  'type 14': 'error unknown-type',
+  'dictionary-held': 'error wrong-direction',
   'type 15': 'error unknown-type',
 };
 
@@ -157,7 +157,7 @@ for (const [state, enter] of Object.entries(STATES)) {
 test('client: every type is in the table', (t) => {
   t.deepEqual(
     [...new Set(Object.values(FRAMES).map(({ type }) => type))].sort((a, b) => a - b),
-    [0, ...Object.values(FrameType), 14, 15],
+    [0, ...Object.values(FrameType), 15],
   );
 });
 

@@ -105,7 +105,7 @@ const FRAMES: Record<string, Frame> = {
   pong: frame(12, 1, PAYLOADS.ping, ofNoRequest),
   goaway: frame(13, 0, PAYLOADS.goaway, ofNoRequest),
   'type 0': frame(0, 0),
-  'type 14': frame(14, 0),
+  'dictionary-held': frame(14, 0, PAYLOADS.dictionaryHeld, ofNoRequest),
   'type 15': frame(15, 0),
 };
 
@@ -134,7 +134,7 @@ const BETWEEN: Record<string, string> = {
   pong: 'pong',
   goaway: 'error wrong-direction',
   'type 0': 'error expected-command',
-  'type 14': 'error unknown-type',
+  'dictionary-held': 'dictionary-held',
   'type 15': 'error unknown-type',
 };
 
@@ -159,11 +159,11 @@ const EXPECTED: Record<string, Record<string, string>> = {
   'nothing has come': {
     ...BETWEEN,
     'sender-settings': 'settings',
-    ...each(['cancel', 'credit', 'ping', 'pong'], 'error extension-without-settings'),
+    ...each(['cancel', 'credit', 'ping', 'pong', 'dictionary-held'], 'error extension-without-settings'),
   },
   'no settings have come': {
     ...BETWEEN,
-    ...each(['cancel', 'credit', 'ping', 'pong'], 'error extension-without-settings'),
+    ...each(['cancel', 'credit', 'ping', 'pong', 'dictionary-held'], 'error extension-without-settings'),
   },
   'settings have come': BETWEEN,
   'arguments are due': {
@@ -563,6 +563,6 @@ test('server: empty data frames in a row are limited, others between them start 
 test('server: every type is in the table, and no two frames have one name', (t) => {
   t.deepEqual(
     [...new Set(Object.values(FRAMES).map(({ type }) => type))].sort((a, b) => a - b),
-    [0, ...Object.values(FrameType), 14, 15],
+    [0, ...Object.values(FrameType), 15],
   );
 });

@@ -445,3 +445,42 @@ for (const [what, definition] of [
     );
   });
 }
+
+/** Bytes of the response that reflects `guess`, after the page with the secret or without it. */
+async function reflected(port: number, guess: string, afterSecret: boolean): Promise<number> {
+  const client = await reach({ port }, { profiles: ['zstd-8mb'] });
+  try {
+    if (afterSecret) await client.call('secret').text();
+    else await client.call('echo', { args: { value: 'x'.repeat(40) } }).text();
+    const before = client.stats().bytesRead;
+    await client.call('echo', { args: { value: guess } }).text();
+    return client.stats().bytesRead - before;
+  } finally {
+    client.destroy();
+  }
+}
+
+for (const contexts of ['kept', 'none'] as const) {
+  test(`a guess in one response ${contexts === 'kept' ? 'is shortened' : 'is not shortened'} by the secret in another, contexts ${contexts}`, async (t) => {
+    const { port } = await serving(t, { ...oracle(false), contexts });
+    const guess = `<input type="hidden" value="${SECRET}">`;
+    const shorter = (await reflected(port, guess, false)) - (await reflected(port, guess, true));
+    if (contexts === 'kept') t.true(shorter > 20, String(shorter));
+    else t.is(shorter, 0);
+  });
+}
+
+test('contexts none do not help where the secret and the guess are in one response', async (t) => {
+  const { port } = await serving(t, {
+    contexts: 'none',
+    commands: { page: { handler: (request) => `${PAGE}<p>You asked for ${request.text('guess')}</p>` } },
+  });
+  const client = await dial(t, { port }, { profiles: ['zstd-8mb'] });
+  const length = async (guess: string) => {
+    const before = client.stats().bytesRead;
+    await client.call('page', { args: { guess } }).text();
+    return client.stats().bytesRead - before;
+  };
+  await length('warm');
+  t.true((await length(`value="${SECRET}"`)) < (await length('value="token=xqzvbnmk"')));
+});

@@ -16,8 +16,9 @@ export interface ServerFigures {
   connections: number;
 }
 
-/** Bytes of the cached output that the attacks ask for. */
-const CACHED_SIZE = 3_000_000;
+/** The cached output that the attacks ask for, and a piece of what is long. */
+const CACHED = pattern(1, 3_000_000);
+const PIECE = pattern(2, 16_384);
 const MODULE = new URL('../fixtures/lane-commands.ts', import.meta.url);
 const secured = process.argv.includes('tls');
 const tlsFile = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url));
@@ -28,11 +29,9 @@ const server = createServer({
   commands: {
     hello: () => 'hello',
     fill: { module: MODULE, export: 'fill' },
-    cached: () => cached('siege', () => pattern(1, CACHED_SIZE)),
+    cached: () => cached('siege', () => CACHED),
     here: async function* (request) {
-      const bytes = pattern(1, 1 << 20);
-      for (let left = Number(request.text('mebibytes')); left > 0; left--)
-        for (let at = 0; at < bytes.length; at += 16_384) yield bytes.subarray(at, at + 16_384);
+      for (let left = 64 * Number(request.text('mebibytes')); left > 0; left--) yield PIECE;
     },
     sink: async (request) => {
       let count = 0;

@@ -3,12 +3,13 @@
  * lengths and literal lengths, three repeat offsets, content. Nothing of Node.js in here: browsers read dictionaries, too.
  */
 
+import { MAX_DICTIONARY_BYTES } from '../../wire/payloads.ts';
 import { FseTable, HuffmanTable } from '../zstd-entropy.ts';
+
+export { MAX_DICTIONARY_BYTES };
 
 /** The first four bytes, little endian. */
 export const DICTIONARY_MAGIC = 0xec30a437;
-/** Bytes of a dictionary, at most (protocol C9). */
-export const MAX_DICTIONARY_BYTES = 1 << 20;
 /** Most bits of a state, and the highest code, of each of the three FSE tables (RFC 8878, 3.1.1.3.2). */
 export const SEQUENCE_CODES = {
   offsets: { maxLog: 8, maxSymbol: 31 },
@@ -37,7 +38,7 @@ export interface ParsedDictionary {
 }
 
 /** Bytes that are no dictionary; the message says where and why. */
-export class DictionaryError extends Error {
+export class DictionaryError extends RangeError {
   override readonly name = 'DictionaryError';
 }
 

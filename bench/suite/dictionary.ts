@@ -1,0 +1,181 @@
+/** Dictionaries, and contexts that are not kept: the first responses, many connections, and what either costs. */
+
+import { median } from '../../src/experiment/results/statistics.ts';
+import { connect, createServer } from '../../src/index.ts';
+import type { Bench, BenchContext, Result } from '../bench.ts';
+import { trainedOn } from '../dictionary-file.ts';
+import { type Figure, figure } from '../figures.ts';
+import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
+import type { PeerOptions } from '../peers/peer.ts';
+import { type Measurement, Rig } from '../proc.ts';
+import { Scratch } from '../scratch.ts';
+import { pairedRatio } from '../stats.ts';
+import { takeTurns } from '../turns.ts';
+
+const WS = 'ws + deflate';
+const KEPT = 'kept';
+const KEPT_DICT = 'kept, dictionary';
+const NONE_DICT = 'none, dictionary';
+const NONE_2 = 'none, dictionary, 2 lanes';
+const IN_FLIGHT = 100;
+const FIRST = 10;
+const RESPONSES = 100;
+
+export const dictionary: Bench = {
+  name: 'dictionary',
+  describe: 'dictionaries and contexts none: first responses, bytes, memory and CPU of many connections',
+  async run(context) {
+    const payloads: PayloadSpec = { name: 'json900', seed: context.seed, streams: 2 };
+    using scratch = new Scratch();
+    const file = trainedOn(payloads, scratch.path);
+    const cache = `${scratch.path}/held`;
+    const dict = { dictionary: file, dictionaryCache: cache };
+    const first = await firstResponses(payloads, file, cache);
+    const turns = await inTurns(context, payloads, dict);
+    const many = context.quick ? 200 : 1000;
+    const kept = await manyConnections(payloads, {}, many, context);
+    const none = await manyConnections(payloads, { ...dict, contexts: 'none' }, many, context);
+    const held = context.quick ? 300 : 2000;
+    const memory = await memoryPerConnection(payloads, { ...dict, contexts: 'none' }, held, context);
+    const wire = (label: string) => (turns.get(label) as Measurement[]).map(({ wireBytes }) => wireBytes);
+    const cpu = (label: string) => (turns.get(label) as Measurement[]).map((each) => each.cpu.total);
+    const lanes = (label: string) =>
+      (turns.get(label) as Measurement[]).map((each) => each.cpu.workers.reduce((a, b) => a + b, 0));
+    const affordable = [KEPT, KEPT_DICT, NONE_DICT].filter(
+      (label) => median(cpu(label)) <= median(cpu(KEPT)),
+    );
+    const best = affordable.reduce((a, b) => (median(wire(b)) < median(wire(a)) ? b : a));
+    const vsWs = pairedRatio(wire(best), wire(WS));
+    const noneVsKept = pairedRatio(wire(NONE_DICT), wire(KEPT));
+    const scaling = pairedRatio(lanes(NONE_2), lanes(NONE_DICT));
+    const figures = [
+      figure('dict.small_wire_vs_ws', vsWs.median, vsWs),
+      figure('dict.first_response', first.dictionary / first.kept),
+      figure('dict.none_memory', memory / 1024),
+      figure('dict.none_wire_vs_kept', noneVsKept.median, noneVsKept),
+      figure('dict.cpu_many_connections', none.cpu.total / kept.cpu.total),
+      figure('dict.scaling_cpu_2_vs_1', scaling.median, scaling),
+    ];
+    const rows = [...turns.keys()].map((label) => [
+      label,
+      1,
+      Math.round(median(wire(label))),
+      Number(median(cpu(label)).toFixed(1)),
+    ]);
+    rows.push([KEPT, many, Math.round(kept.wireBytes), Number(kept.cpu.total.toFixed(1))]);
+    rows.push([NONE_DICT, many, Math.round(none.wireBytes), Number(none.cpu.total.toFixed(1))]);
+    return resultOf(payloads, rows, figures, {
+      first,
+      memory,
+      kept,
+      none,
+      turns: Object.fromEntries(turns),
+    });
+  },
+};
+
+function resultOf(
+  payloads: PayloadSpec,
+  rows: (string | number)[][],
+  figures: Figure[],
+  raw: unknown,
+): Result {
+  return {
+    bench: 'dictionary',
+    summary: `900-byte responses, ${IN_FLIGHT} in flight in all, zstd level 3. The dictionary (16 KiB) was trained on records of another seed, and is held.`,
+    payloads: [noteOf(makePayloads(payloads))],
+    tables: [{ title: 'Contexts', columns: ['contexts', 'connections', 'bytes', 'server CPU µs'], rows }],
+    charts: [],
+    figures,
+    skipped: [],
+    raw,
+  };
+}
+
+/** Bytes that the first ten responses of a connection take, on average: with a dictionary that is held, and without one. */
+async function firstResponses(
+  spec: PayloadSpec,
+  file: string,
+  dictionaryCache: string,
+): Promise<{ dictionary: number; kept: number }> {
+  const payloads = makePayloads(spec);
+  const commands = {
+    get: (request: { text(name: string): string | undefined }) => payloads.get(Number(request.text('i'))),
+  };
+  const mean = async (dictionaries: { file: string }[]) => {
+    await using server = createServer({ workers: 1, dictionaries, commands });
+    const address = (await server.listen()) as { host: string; port: number };
+    let bytes = 0;
+    for (let round = 0; round <= 20; round++) {
+      await using client = await connect(address, { dictionaryCache });
+      while (client.stats().dictionaries.length < dictionaries.length) await client.ping();
+      const before = client.stats().bytesRead;
+      for (let i = 0; i < FIRST; i++)
+        await client.call('get', { args: { i: String(round * FIRST + i) } }).bytes();
+      // The first connection fetches the dictionary and fills the cache.
+      if (round > 0) bytes += client.stats().bytesRead - before;
+    }
+    return bytes / 20 / FIRST;
+  };
+  return { dictionary: await mean([{ file }]), kept: await mean([]) };
+}
+
+function inTurns(context: BenchContext, payloads: PayloadSpec, dict: PeerOptions) {
+  const one: PeerOptions = { workers: 1, streams: 1 };
+  const ours: [string, PeerOptions][] = [
+    [KEPT, one],
+    [KEPT_DICT, { ...one, ...dict, contexts: 'kept' }],
+    [NONE_DICT, { ...one, ...dict, contexts: 'none' }],
+    [NONE_2, { ...dict, workers: 2, streams: 2, contexts: 'none' }],
+  ];
+  const contenders = [
+    { label: WS, rig: { peer: WS, payloads } },
+    ...ours.map(([label, options]) => ({ label, rig: { peer: 'millrace', payloads, options } })),
+  ];
+  return takeTurns(
+    {
+      contenders: contenders.map((each) => ({ ...each, shape: { kind: 'closed', inFlight: IN_FLIGHT } })),
+      rounds: [7, 3],
+      seconds: [3, 1],
+    },
+    context,
+  );
+}
+
+/** Connections that take turns. */
+async function manyConnections(
+  payloads: PayloadSpec,
+  options: PeerOptions,
+  connections: number,
+  { quick }: BenchContext,
+): Promise<Measurement> {
+  await using rig = await Rig.start({
+    peer: 'millrace',
+    payloads,
+    options: { workers: 1, streams: 1, ...options },
+    connections,
+  });
+  await rig.touch();
+  return rig.measure({ kind: 'turns', inFlight: IN_FLIGHT }, quick ? 2 : 10, quick ? 1 : 5);
+}
+
+/** Bytes of the server for each connection that has had its responses. */
+async function memoryPerConnection(
+  payloads: PayloadSpec,
+  options: PeerOptions,
+  connections: number,
+  { quick }: BenchContext,
+): Promise<number> {
+  await using rig = await Rig.start({
+    peer: 'millrace',
+    payloads,
+    options: { workers: 1, streams: 1, ...options },
+    connections: 8,
+  });
+  for (let i = 0; i < RESPONSES; i++) await rig.touch();
+  const before = await rig.settledUsage();
+  await rig.addConnections(connections);
+  for (let i = 0; i < (quick ? RESPONSES / 10 : RESPONSES); i++) await rig.touch();
+  const after = await rig.settledUsage();
+  return (after.rss - before.rss) / connections;
+}

@@ -1,0 +1,461 @@
+import test from 'ava';
+import fc from 'fast-check';
+import { Connection, type FrameOwner } from '../../src/connection/connection.ts';
+import type { Transport } from '../../src/connection/transport.ts';
+import { type Slice, TurnShare, Turns, Work } from '../../src/connection/turns.ts';
+import { Writer } from '../../src/connection/writer.ts';
+import { ResponseCache } from '../../src/lanes/cache.ts';
+import { Gate } from '../../src/reactor/flow.ts';
+import { InputBudget } from '../../src/reactor/input-budget.ts';
+import { type Frame, FrameType, HEADER_SIZE } from '../../src/wire/frame.ts';
+import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
+import { Splitter } from '../../src/wire/splitter.ts';
+import { frame, frames, HELLO, RawPeer, times } from '../helpers/raw-peer.ts';
+import { dial, serving } from '../helpers/serving.ts';
+
+const MEBIBYTE = 1 << 20;
+
+/** Turns of an event loop that the test turns. */
+class Loop {
+  #next: (() => void)[] = [];
+  readonly turns = new Turns((run) => this.later(run));
+
+  later(run: () => void): void {
+    this.#next.push(run);
+  }
+
+  /** One turn: whether there was anything to do. */
+  turn(): boolean {
+    const due = this.#next;
+    this.#next = [];
+    for (const run of due) run();
+    return due.length > 0;
+  }
+
+  /** Turns until nothing is left to do; how many there were. */
+  rest(): number {
+    let count = 0;
+    while (this.turn()) count++;
+    return count;
+  }
+}
+
+/** Work of so many steps, each of `bytes`, that are noted in `log`. */
+function steps(log: string[], name: string, count: number, bytes = 0): Work {
+  let left = count;
+  return new Work((slice: Slice) => {
+    while (left > 0) {
+      left--;
+      log.push(name);
+      if (slice.count(bytes)) break;
+    }
+    return left > 0;
+  });
+}
+
+test('work is done at once while nobody waits', (t) => {
+  const { turns } = new Loop();
+  const log: string[] = [];
+  turns.ready(steps(log, 'a', 3));
+  t.deepEqual(log, ['a', 'a', 'a']);
+});
+
+test('what does not fit its slice waits, and so does what comes meanwhile', (t) => {
+  const loop = new Loop();
+  const log: string[] = [];
+  loop.turns.ready(steps(log, 'a', 3, MEBIBYTE));
+  loop.turns.ready(steps(log, 'b', 1));
+  t.deepEqual(log, ['a']);
+  loop.turn();
+  t.deepEqual([...log].sort(), ['a', 'a', 'b'], 'everybody who waited has had one slice');
+  loop.rest();
+  t.deepEqual(log.filter((name) => name === 'a').length, 3);
+});
+
+test('who has had least comes first, whoever has come first', (t) => {
+  const loop = new Loop();
+  const log: string[] = [];
+  const greedy = steps(log, 'greedy', 100, MEBIBYTE);
+  loop.turns.ready(greedy);
+  for (let i = 0; i < 10; i++) loop.turn();
+  log.length = 0;
+  loop.turns.ready(steps(log, 'modest', 1));
+  loop.turn();
+  t.is(log[0], 'modest');
+});
+
+test('what is urgent comes before all else, in every turn', (t) => {
+  const loop = new Loop();
+  const log: string[] = [];
+  const urgent = new Work(() => log.push('urgent') < 6, true);
+  loop.turns.readyLater(steps(log, 'a', 3, MEBIBYTE));
+  loop.turns.readyLater(urgent);
+  loop.turn();
+  loop.turn();
+  t.deepEqual(log, ['urgent', 'a', 'urgent', 'a']);
+});
+
+test('work that is ready within a slice is not done within it', (t) => {
+  const loop = new Loop();
+  const log: string[] = [];
+  const inner = steps(log, 'inner', 1);
+  const outer = new Work(() => {
+    loop.turns.ready(inner);
+    log.push('outer');
+    return false;
+  });
+  loop.turns.ready(outer);
+  t.deepEqual(log, ['outer']);
+  loop.rest();
+  t.deepEqual(log, ['outer', 'inner']);
+});
+
+test('whatever comes when: all work is done, each in its order, and nobody has two slices more than another', (t) => {
+  const arrival = fc.record({ turn: fc.nat(5), work: fc.nat(4), count: fc.integer({ min: 1, max: 9 }) });
+  fc.assert(
+    fc.property(fc.array(arrival, { maxLength: 30 }), (arrivals) => {
+      const loop = new Loop();
+      const queues: number[][] = [[], [], [], [], []];
+      const done: number[][] = [[], [], [], [], []];
+      let slices = new Map<number, number>();
+      const works = queues.map(
+        (queue, i) =>
+          new Work((slice) => {
+            slices.set(i, (slices.get(i) ?? 0) + 1);
+            while (queue.length > 0) {
+              done[i].push(queue.shift() as number);
+              if (slice.count(MEBIBYTE)) break;
+            }
+            return queue.length > 0;
+          }),
+      );
+      const wanted: number[] = [0, 0, 0, 0, 0];
+      for (let turn = 0; turn <= 5; turn++) {
+        for (const { work, count } of arrivals.filter((each) => each.turn === turn)) {
+          for (let i = 0; i < count; i++) queues[work].push(wanted[work]++);
+          loop.turns.ready(works[work]);
+        }
+        slices = new Map();
+        loop.turn();
+        for (const count of slices.values()) t.is(count, 1);
+      }
+      loop.rest();
+      for (const [i, count] of wanted.entries())
+        t.deepEqual(
+          done[i],
+          Array.from({ length: count }, (_, k) => k),
+        );
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test('a share of output ends within a turn, and is there again in the next', (t) => {
+  const loop = new Loop();
+  const share = new TurnShare(loop.turns);
+  let sent = 0;
+  const send = (): void => {
+    for (; !share.usedUp; sent += MEBIBYTE) share.take(MEBIBYTE);
+    if (sent < 20 * MEBIBYTE) share.wait(send);
+  };
+  send();
+  const inOne = sent;
+  t.true(inOne >= MEBIBYTE && inOne <= 4 * MEBIBYTE);
+  loop.turn();
+  t.is(sent, 2 * inOne);
+  t.true(loop.rest() >= 20 / (inOne / MEBIBYTE) - 2);
+});
+
+test('all shares together have an end, and nobody goes without for ever', (t) => {
+  const loop = new Loop();
+  const sent = Array.from({ length: 30 }, () => 0);
+  const shares = sent.map(() => new TurnShare(loop.turns));
+  const send = (i: number): void => {
+    for (; sent[i] < 4 * MEBIBYTE && !shares[i].usedUp; sent[i] += MEBIBYTE) shares[i].take(MEBIBYTE);
+    if (sent[i] < 4 * MEBIBYTE) shares[i].wait(() => send(i));
+  };
+  for (const i of sent.keys()) send(i);
+  const total = () => sent.reduce((sum, each) => sum + each);
+  for (let before = total(); loop.turn(); before = total()) t.true(total() - before <= 16 * MEBIBYTE);
+  t.deepEqual(new Set(sent), new Set([4 * MEBIBYTE]));
+});
+
+/** A transport that does nothing by itself. */
+class StillTransport implements Transport {
+  readonly remote = 'test';
+  readonly loop: Loop;
+  onData: (chunk: Uint8Array) => void = () => undefined;
+  onEnd = () => undefined as void;
+  onClose: (error: Error | undefined) => void = () => undefined;
+  readonly writes: { chunks: Uint8Array[]; written: (error?: Error | null) => void }[] = [];
+  paused = true;
+  constructor(loop: Loop) {
+    this.loop = loop;
+  }
+  write(chunks: Uint8Array[], written: (error?: Error | null) => void): void {
+    this.writes.push({ chunks, written });
+  }
+  pause(): void {
+    this.paused = true;
+  }
+  resume(): void {
+    this.paused = false;
+  }
+  end(): void {}
+  destroy(): void {}
+  endOfTick(run: () => void): void {
+    this.loop.later(run);
+  }
+}
+
+interface Read {
+  transport: StillTransport;
+  connection: Connection;
+  heard: string[];
+  received: Frame[];
+}
+
+function reading(loop: Loop, onFrame: (frame: Frame) => void = () => undefined): Read {
+  const transport = new StillTransport(loop);
+  const connection = new Connection(transport, DEFAULT_LIMITS, 2, {
+    turns: loop.turns,
+    output: new Gate(1 << 30),
+    input: new InputBudget(1 << 30),
+  });
+  const heard: string[] = [];
+  const received: Frame[] = [];
+  const owner: FrameOwner = {
+    receive: (each) => {
+      received.push(each);
+      onFrame(each);
+    },
+    onEnd: () => void heard.push('end'),
+    onFailed: (sendError) => sendError(),
+    onClosed: () => void heard.push('closed'),
+    midCommand: false,
+    overdue: () => undefined,
+  };
+  connection.start(owner);
+  return { transport, connection, heard, received };
+}
+
+/** As many frames as `count`, whose request IDs say their order. */
+const numbered = (count: number) =>
+  times(count, (i) => frame(`${(2 * i + 1) & 0xffff} 1 0 command-data continuation x`));
+const idsUpTo = (count: number) => Array.from({ length: count }, (_, i) => (2 * i + 1) & 0xffff);
+
+test('a chunk of many frames is dealt with in several turns, in order, and the transport waits', (t) => {
+  const loop = new Loop();
+  const { transport, received, heard } = reading(loop);
+  transport.onData(numbered(5000));
+  t.true(received.length < 5000);
+  t.true(transport.paused);
+  transport.onEnd();
+  t.deepEqual(heard, [], 'the end comes after what came before it');
+  t.true(loop.rest() >= 4);
+  t.deepEqual(
+    received.map(({ requestId }) => requestId),
+    idsUpTo(5000),
+  );
+  t.deepEqual(heard, ['end']);
+});
+
+test('however input is cut, slices lose and repeat nothing', (t) => {
+  const bytes = numbered(2600);
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 1, max: bytes.length - 1 }), { maxLength: 8 }), (cuts) => {
+      const loop = new Loop();
+      const { transport, received } = reading(loop);
+      const at = [0, ...cuts.toSorted((a, b) => a - b), bytes.length];
+      for (let i = 1; i < at.length; i++) transport.onData(bytes.subarray(at[i - 1], at[i]));
+      loop.rest();
+      t.deepEqual(
+        received.map(({ requestId }) => requestId),
+        idsUpTo(2600),
+      );
+      t.false(transport.paused);
+    }),
+    { numRuns: 20 },
+  );
+});
+
+test('a frame of a quiet connection is dealt with before all that floods have sent', (t) => {
+  const loop = new Loop();
+  const floods = Array.from({ length: 30 }, () => reading(loop));
+  for (const { transport } of floods) transport.onData(numbered(5000));
+  loop.turn();
+  const done = () => floods.reduce((sum, { received }) => sum + received.length, 0);
+  const before = done();
+  let doneBy = -1;
+  const quiet = reading(loop, () => {
+    doneBy = done();
+  });
+  quiet.transport.onData(frame('0 1 stream-begin ping 0 12345678'));
+  loop.turn();
+  t.true(doneBy >= before && doneBy <= before + 2000, 'it was among the first of the next turn');
+  t.true(done() < 30 * 5000);
+});
+
+test('what a connection has sent is held while it is paused, and goes on when it is not', (t) => {
+  const loop = new Loop();
+  const read = reading(loop, () => {
+    if (read.received.length === 10) read.connection.pause();
+  });
+  read.transport.onData(numbered(100));
+  loop.rest();
+  t.is(read.received.length, 10);
+  t.true(read.transport.paused);
+  read.connection.resume();
+  loop.rest();
+  t.is(read.received.length, 100);
+  t.false(read.transport.paused);
+});
+
+test('a connection that ends while it waits for its turn is done with', (t) => {
+  const loop = new Loop();
+  const { transport, received, heard } = reading(loop);
+  transport.onData(numbered(5000));
+  const before = received.length;
+  transport.onClose(undefined);
+  loop.rest();
+  t.is(received.length, before);
+  t.deepEqual(heard, ['closed']);
+});
+
+test('after an error nothing that waits is dealt with, and what comes is swallowed', (t) => {
+  const loop = new Loop();
+  const { transport, connection, received } = reading(loop);
+  transport.onData(numbered(5000));
+  const before = received.length;
+  connection.fail(new RangeError('ours'));
+  connection.finish();
+  loop.rest();
+  t.is(received.length, before);
+  t.false(transport.paused);
+});
+
+test('a splitter that is held says how much it has taken', (t) => {
+  const bytes = numbered(3);
+  const seen: number[] = [];
+  const splitter = new Splitter({
+    maxPayload: 100,
+    onFrame: ({ requestId }) => {
+      seen.push(requestId);
+      splitter.hold();
+    },
+  });
+  // The end of the first frame, held back in the splitter, comes with the rest.
+  t.is(splitter.push(bytes.subarray(0, 5)), 5);
+  let rest = bytes.subarray(5);
+  while (rest.length > 0) rest = rest.subarray(splitter.push(rest));
+  t.deepEqual(seen, [1, 3, 5]);
+});
+
+/** A writer on a transport whose writes the test ends. */
+function writing(): { loop: Loop; transport: StillTransport; writer: Writer } {
+  const loop = new Loop();
+  const transport = new StillTransport(loop);
+  return { loop, transport, writer: new Writer(transport, new Gate(1 << 30), new TurnShare(loop.turns)) };
+}
+
+test('one write has a bounded size, and what a peer has not read does not go to it in one turn', (t) => {
+  const { loop, transport, writer } = writing();
+  for (let i = 0; i < 16; i++) writer.send(new Uint8Array(MEBIBYTE).fill(i));
+  const handedOver: string[] = [];
+  writer.whenHandedOver(() => handedOver.push('all'));
+  const bytes = () => transport.writes.flatMap(({ chunks }) => chunks).reduce((sum, c) => sum + c.length, 0);
+  let turns = 0;
+  for (let answered = 0; loop.turn(); turns++) {
+    const before = bytes();
+    while (answered < transport.writes.length) transport.writes[answered++].written();
+    t.true(bytes() - before <= 4 * MEBIBYTE);
+    t.is(handedOver.length, bytes() === 16 * MEBIBYTE ? 1 : 0);
+  }
+  t.true(turns >= 6);
+  const order = transport.writes.flatMap(({ chunks }) => chunks).map(([first]) => first);
+  t.deepEqual(
+    order,
+    Array.from({ length: 16 }, (_, i) => i),
+  );
+});
+
+test('shared payloads of any size go out as they are, in order with copied ones', (t) => {
+  const { loop, transport, writer } = writing();
+  const payloads = [900, 2000, 20_000, 60_000].map((size, i) => new Uint8Array(size).fill(i + 1));
+  for (const payload of payloads) {
+    writer.sendShared(1, 4, 0, FrameType.bytesResponse, 1, payload);
+    writer.sendFrame(1, 2, 0, FrameType.bytesResponse, 1, payload.subarray(0, 3));
+  }
+  loop.turn();
+  const [{ chunks }] = transport.writes;
+  t.deepEqual(
+    chunks.filter(({ buffer }) => payloads.some((payload) => payload.buffer === buffer)).map((c) => c.length),
+    [2000, 20_000, 60_000],
+  );
+  const out: number[] = [];
+  const splitter = new Splitter({
+    maxPayload: 65_535,
+    onFrame: (each) => void out.push(each.payload.length),
+  });
+  for (const chunk of chunks) splitter.push(chunk);
+  t.deepEqual(out, [900, 3, 2000, 3, 20_000, 3, 60_000, 3]);
+});
+
+test('leases of a writer that is closed are given back, those of chunks not yet handed over among them', (t) => {
+  const { loop, transport, writer } = writing();
+  const released: number[] = [];
+  for (let i = 0; i < 4; i++) writer.send(new Uint8Array(MEBIBYTE), () => released.push(i));
+  loop.turn();
+  t.true(transport.writes.length > 0);
+  transport.writes[0].written(new Error('gone'));
+  writer.close();
+  t.deepEqual(
+    released.toSorted((a, b) => a - b),
+    [0, 1, 2, 3],
+  );
+});
+
+test('a crowd that waits for one cached output is answered in several turns, in order', (t) => {
+  const loop = new Loop();
+  const cache = new ResponseCache(1000, loop.turns);
+  const answered: number[] = [];
+  cache.lookup('key', () => undefined);
+  const answers = Array.from({ length: 3000 }, (_, i) => () => void answered.push(i));
+  for (const answer of answers) cache.lookup('key', answer);
+  cache.fill('key', { pieces: [], rawLength: 0 });
+  t.is(answered.length, 0, 'none in the tick of the one who made it');
+  loop.turn();
+  t.true(answered.length > 0 && answered.length < 3000);
+  cache.forget('key', answers[2999]);
+  t.true(loop.rest() >= 2);
+  t.deepEqual(
+    answered,
+    Array.from({ length: 2999 }, (_, i) => i),
+  );
+});
+
+test('a flood of tiny frames keeps nobody from being served, and is served to its end', async (t) => {
+  const { port } = await serving(t, {
+    commands: {
+      count: async (request) => {
+        let count = 0;
+        for await (const piece of request.data) count += piece.length;
+        return String(count);
+      },
+    },
+  });
+  const COUNT = 50_000;
+  const one = frame('1 1 0 command-data continuation x');
+  t.is(one.length, HEADER_SIZE + 1);
+  const peers = await Promise.all(Array.from({ length: 4 }, () => RawPeer.connect(t, port)));
+  for (const peer of peers) {
+    peer.send(HELLO, '1 1 0 command-name have-data count', Buffer.alloc(COUNT * one.length, one));
+    peer.send('1 1 0 command-data eos ');
+  }
+  const client = await dial(t, { port });
+  await client.ping();
+  const answers = await Promise.all(peers.map((peer) => peer.answer(1)));
+  t.deepEqual(new Set(answers), new Set([String(COUNT)]));
+  t.true(peers.every((peer) => peer.unharmed));
+  t.true(frames(one).length > 0);
+});
