@@ -23,6 +23,7 @@ export {
 export type { EndpointFigures } from './client/pool-endpoint.ts';
 export type { Balance, PoolCallOptions, PoolOptions } from './client/pool-options.ts';
 export type { Response } from './client/response.ts';
+export type { PublishOptions, SubscribeOptions, Subscription } from './client/topics.ts';
 export type * from './client/typed.ts';
 export type { CloseOptions } from './connection/grace.ts';
 export type { ReceivedStream } from './connection/local-decoders.ts';
@@ -61,3 +62,4 @@ export {
 export { DEFAULT_LIMITS, type Limits } from './wire/limits.ts';
 export type { DictionaryOffer, Progress, SenderSettings } from './wire/payloads.ts';
 export { type RecordOptions, records } from './wire/records.ts';
+export type { TopicGap, TopicMessage } from './wire/topic-records.ts';

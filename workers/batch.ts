@@ -38,7 +38,7 @@ export const Op = {
   callGrant: 10,
   /** Answer to `lookup`; flags: a {@link LookupAnswer}. */
   lookupAnswer: 11,
-  /** Payload is compressed whole for the cache; request ID: a token; answered by `pieces`. */
+  /** Payload is compressed whole, at the level in flags or the cache's (0); request ID: a token; answered by `pieces`. */
   compress: 12,
   /** The slot's stream ends with the last frame of the next response that ends on it, and then begins afresh. */
   renew: 13,
@@ -50,6 +50,10 @@ export const Op = {
   failureSeen: 16,
   /** The server has begun to drain; payload: why, in UTF-8. */
   callDrain: 17,
+  /** Payload: JSON {@link SharedSetup}. Slot gets an encoder whose payloads go to many connections; answered by `sharedSettings`. */
+  openShared: 24,
+  /** Payload is encoded on the slot, as {@link SharedFlag} says; answered by `shared`, in order. */
+  share: 25,
 
   /** A finished frame, header included; extra: payload bytes before encoding. Flags: {@link FrameFlag}. */
   frame: 32,
@@ -92,6 +96,22 @@ export const Op = {
   unencoded: 43,
   /** The call's response is an error, whose frame follows; payload: its code. */
   callFailed: 48,
+  /** Payload: what a stream says of itself that carries the payloads of the slot (protocol A5). */
+  sharedSettings: 56,
+  /** A payload without a header; flags: those of the `share` record, and {@link SharedFlag}.failed where there is none. */
+  shared: 57,
+} as const;
+
+/** Flags of a `share` record, and of its answer. */
+export const SharedFlag = {
+  /** The payload begins an epoch: the decoder needs to know of nothing that came before it. */
+  begins: 1,
+  /** The payload ends an epoch. */
+  ends: 2,
+  /** The payload stands alone: no other is needed to decode it. */
+  alone: 4,
+  /** It could not be encoded, nor can what comes after it in its epoch. */
+  failed: 8,
 } as const;
 
 /** Most handlers that a lane knows: a `call` record names its handler by index, in the 16 bits of `type`. */
@@ -149,6 +169,13 @@ export interface EncoderSetup {
   contextFree?: boolean;
   /** Number of the encoder as what may end the thread (trace.ts). */
   suspect: number;
+}
+
+/** Payload of `openShared`. */
+export interface SharedSetup
+  extends Pick<EncoderSetup, 'profile' | 'level' | 'windowLog' | 'tuning' | 'dictionary' | 'suspect'> {
+  /** What makes payloads that stand alone; missing: nothing does. */
+  alone?: Pick<EncoderSetup, 'level' | 'windowLog' | 'tuning' | 'dictionary' | 'contextFree'>;
 }
 
 /** Payload of `openDecoder`. */

@@ -31,7 +31,7 @@ interface EncoderSlot {
 }
 
 /** An encoder, and what a stream says of it when it begins. */
-interface Context {
+export interface Context {
   readonly encoder: Encoder;
   readonly settings: Uint8Array;
 }
@@ -93,6 +93,18 @@ export class LaneEncoders {
     const context = make();
     if (context !== undefined) this.#shared.set(key, context);
     return context;
+  }
+
+  /** The encoder without a context that all of the thread have in common who want the same; undefined: there is none. */
+  contextFree(codec: Codec, asked: EncoderOptions, suspect: number): Context | undefined {
+    return this.#sharedContext(codec, asked, () =>
+      this.#trace.during(suspect, () => contextOf(codec, asked)),
+    );
+  }
+
+  /** It is broken, for all: who wants one next gets another. */
+  dropContextFree({ encoder }: Context): void {
+    for (const [key, shared] of this.#shared) if (shared.encoder === encoder) this.#shared.delete(key);
   }
 
   /** A codec may be its user's: where it makes no encoder, responses go out as they are. */
@@ -283,7 +295,7 @@ function freeContext({ context, contextFree }: EncoderSlot): void {
 }
 
 /** The server's level and window are meant for one profile; where they are out of another's range it takes its own. */
-function contextOf(codec: Codec, asked: EncoderOptions): Context | undefined {
+export function contextOf(codec: Codec, asked: EncoderOptions): Context | undefined {
   let options = asked;
   let encoder: Encoder | undefined;
   try {

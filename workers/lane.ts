@@ -14,18 +14,20 @@ import {
   DecodeError,
   type Decoder,
   type DecoderLimits,
+  type Encoder,
 } from '../src/encoding/codec.ts';
 import type { Dictionary } from '../src/encoding/dictionary.ts';
 import { foreign } from '../src/encoding/foreign.ts';
 import { nativeCodecs, nativeZstdDict } from '../src/encoding/native.ts';
 import { CodecRegistry } from '../src/encoding/registry.ts';
-import { compressWhole } from '../src/encoding/whole.ts';
+import { compressWhole, PIECE_SIZE } from '../src/encoding/whole.ts';
 import { decodeUtf8 } from '../src/wire/payloads.ts';
 import { asError } from '../src/wire/thrown.ts';
 import { BatchReader, type DecoderSetup, type LaneMessage, Op, packPieces } from './batch.ts';
 import { Calls, type HandlerModule } from './calls.ts';
 import { LaneEncoders } from './lane-encoders.ts';
 import { LaneOutput } from './lane-output.ts';
+import { SharedEncoders } from './shared-encoders.ts';
 import { Trace } from './trace.ts';
 import { TraceWriter } from './trace-writer.ts';
 
@@ -62,8 +64,11 @@ export class LaneThread {
   readonly #port: MessagePort;
   readonly #output: LaneOutput;
   readonly #calls: Calls;
+  /** By level; {@link LaneThread.#compressOnce}. */
+  readonly #onceEncoders = new Map<number, Encoder>();
   readonly #cacheLevel: number;
   readonly #encoders: LaneEncoders;
+  readonly #shared: SharedEncoders;
   /** Slots to be closed once the code of their calls has ended. */
   readonly #closing = new Set<number>();
   readonly #decoders = new Map<number, DecoderSlot>();
@@ -75,6 +80,7 @@ export class LaneThread {
     this.#cacheLevel = task.cacheLevel;
     this.#trace = new TraceWriter(new Trace(task.trace), () => this.#output.flush());
     this.#encoders = new LaneEncoders(codecs, this.#output, this.#trace);
+    this.#shared = new SharedEncoders(codecs, this.#encoders, this.#output, this.#trace);
     this.#calls = new Calls(task.handlers, this.#encoders, this.#output, this.#trace, {
       coalesceMs: task.coalesceMs,
       compress: (bytes) => this.#compress(bytes),
@@ -107,6 +113,16 @@ export class LaneThread {
     return packPieces(compressWhole(wholeCodec, bytes, this.#cacheLevel));
   }
 
+  /** `bytes` as a zstd frame for one reader, by an encoder that is kept: making one costs more than a small frame does. */
+  #compressOnce(bytes: Uint8Array, level: number): Uint8Array {
+    if (bytes.length > PIECE_SIZE) return packPieces(compressWhole(wholeCodec, bytes, level));
+    const encoder = this.#onceEncoders.get(level) ?? wholeCodec.createEncoder?.({ level, contextFree: true });
+    if (encoder === undefined) return packPieces(compressWhole(wholeCodec, bytes, level));
+    this.#onceEncoders.set(level, encoder);
+    const target = new Uint8Array(encoder.bound(bytes.length));
+    return packPieces([target.subarray(0, encoder.encode(bytes, target, 0))]);
+  }
+
   #work(batch: ArrayBuffer): void {
     const reader = new BatchReader(batch);
     while (reader.next()) {
@@ -133,10 +149,23 @@ export class LaneThread {
         return this.#openDecoder(slot, JSON.parse(decodeUtf8(record.payload)));
       case Op.close:
         return this.#close(slot);
+      case Op.openShared:
+        return this.#shared.open(slot, JSON.parse(decodeUtf8(record.payload)));
+      case Op.share:
+        return this.#shared.encode(slot, flags, record.payload);
       case Op.renew:
         return this.#encoders.renew(slot);
       case Op.compress:
-        return this.#output.add(Op.pieces, slot, requestId, 0, this.#compress(record.payload), record.length);
+        return this.#output.add(
+          Op.pieces,
+          slot,
+          requestId,
+          0,
+          record.flags > 0
+            ? this.#compressOnce(record.payload, record.flags)
+            : this.#compress(record.payload),
+          record.length,
+        );
       default:
         this.#calls.record(record);
     }
@@ -168,6 +197,7 @@ export class LaneThread {
 
   #close(slot: number): void {
     this.#encoders.close(slot);
+    this.#shared.close(slot);
     closeQuietly(this.#decoders.get(slot)?.decoder);
     this.#decoders.delete(slot);
     this.#calls.dropSlot(slot);
@@ -184,7 +214,7 @@ export class LaneThread {
   #reportStats(): void {
     const cpu = process.threadCpuUsage();
     const decoders = [...this.#decoders].map(([slot, { seconds }]) => ({ slot, seconds }));
-    const slots = [...this.#encoders.figures, ...decoders];
+    const slots = [...this.#encoders.figures, ...this.#shared.figures, ...decoders];
     const { heapUsed, external } = process.memoryUsage();
     const stats = {
       cpuSeconds: (cpu.user + cpu.system) / 1e6,
@@ -197,7 +227,8 @@ export class LaneThread {
   }
 
   #end(resolve: () => void): void {
-    for (const slot of [...this.#encoders.slots, ...this.#decoders.keys()]) this.#close(slot);
+    for (const slot of [...this.#encoders.slots, ...this.#shared.slots, ...this.#decoders.keys()])
+      this.#close(slot);
     this.#output.flush();
     this.#port.close();
     this.#trace.close();

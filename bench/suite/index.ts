@@ -4,6 +4,7 @@ import { cache } from './cache.ts';
 import { contexts } from './contexts.ts';
 import { dictionary } from './dictionary.ts';
 import { dictionaryTrainer } from './dictionary-trainer.ts';
+import { doors } from './doors.ts';
 import { latency } from './latency.ts';
 import { limit } from './limit.ts';
 import { links } from './links.ts';
@@ -11,6 +12,7 @@ import { memory } from './memory.ts';
 import { ops } from './ops.ts';
 import { peers } from './peers.ts';
 import { scaling } from './scaling.ts';
+import { topics } from './topics.ts';
 import { tree } from './tree.ts';
 
 export const BENCHES: readonly Bench[] = [
@@ -22,8 +24,10 @@ export const BENCHES: readonly Bench[] = [
   cache,
   memory,
   latency,
+  topics,
   tree,
   links,
   ops,
   dictionaryTrainer,
+  doors,
 ];

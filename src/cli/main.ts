@@ -14,6 +14,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   config: async () => (await import('./config.ts')).addConfig,
   pull: async () => (await import('./pull.ts')).addPull,
   call: async () => (await import('./call.ts')).addCall,
+  subscribe: async () => (await import('./topics.ts')).addSubscribe,
+  publish: async () => (await import('./topics.ts')).addPublish,
   frame: async () => (await import('./frame.ts')).addFrame,
   experiment: async () => (await import('./experiment.ts')).addExperiment,
   dictionary: async () => (await import('./dictionary.ts')).addDictionary,

@@ -111,6 +111,7 @@ async function make(config: Config, read: () => Config, dir: string, io: Io): Pr
   const onError = log?.onError ?? reporter(() => isVerbose === true, io);
   const server = await makeServer({ ...options, root: dir, onError });
   log?.update(settings, server);
+  for (const { name, history } of settings.topics ?? []) makeTopic(server, name, history);
   const onChange = (changed: Settings) => {
     isVerbose = changed.verbose;
     log?.update(changed);
@@ -160,6 +161,15 @@ async function makeServer(options: ServerOptions): Promise<Server> {
   try {
     return createServer(options);
   } catch (error) {
+    throw new UsageError(messageOf(error));
+  }
+}
+
+function makeTopic(server: Server, name: string, history: number): void {
+  try {
+    server.topic(name, { history });
+  } catch (error) {
+    void server.close(0);
     throw new UsageError(messageOf(error));
   }
 }

@@ -6,7 +6,7 @@ import { availableMemory } from '../lanes/memory.ts';
 import { SERVER_LIMITS, type Settings } from '../ops/settings.ts';
 import { DEFAULT_CACHE_BYTES, DEFAULT_MAX_CONNECTIONS } from '../server/options.ts';
 import { experimentOptions } from './serve-experiment.ts';
-import { serverTls } from './tls.ts';
+import { serverTls } from './tls-files.ts';
 
 /** @throws UsageError when a file that they name cannot be what it is for. */
 export async function serverOptions(all: Settings): Promise<ServerOptions> {

@@ -43,13 +43,13 @@ function optionOf(name: SettingName): Option {
   );
   if (value === undefined) return option;
   if (name === 'limits') return option.argParser(pairs(limitOf));
-  if (name === 'dictionaries')
-    return option.argParser((given: string, before: string[] = []) => [...before, parsed(name, given)]);
+  if (name === 'dictionaries' || name === 'topics')
+    return option.argParser((given: string, before: string[] = []) => parsed(name, [...before, given]));
   return option.argParser((given: string) => parsed(name, given));
 }
 
 /** @throws InvalidArgumentError in the schema's words. */
-function parsed(name: SettingName, given: string): string {
+function parsed<Given extends string | string[]>(name: SettingName, given: Given): Given {
   const result = SETTINGS.shape[name].safeParse(given);
   if (!result.success) throw new InvalidArgumentError(result.error.issues[0].message);
   // The schema comes to it once more, with all other sources.

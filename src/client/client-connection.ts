@@ -46,6 +46,8 @@ const PLAIN_STREAM = 1;
 const DEFAULT_REQUEST_WINDOW = 1 << 20;
 const DEFAULT_MAX_UNREAD = 64 << 20;
 const DEFAULT_KEEP_ALIVE_MS = 30_000;
+/** The smallest window that an encoder can be asked for (protocol C2). */
+const MIN_WINDOW_LOG = 10;
 /** How long a server that has closed its side may take to read the rest of ours. */
 const LINGER_MS = 1000;
 
@@ -348,6 +350,7 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     const settings: SenderSettings = {
       contentEncodings: [...this.#profiles],
       ...announcedOf(limits),
+      ...windowSetting(limits),
       requestWindow: this.requestWindow,
       ...(connectionWindow === undefined ? {} : { connectionWindow }),
       extensions: [...EXTENSIONS],
@@ -550,4 +553,10 @@ function errorOf({ refused }: ClientRequest, { code, message, data }: ReceivedFa
 function codeOf(error: Error): string {
   const { code } = error as { code?: unknown };
   return typeof code === 'string' && code !== '' ? code : 'internal';
+}
+
+/** A smaller window than the profile promises, where ours takes no more. */
+function windowSetting({ maxWindowSize }: Limits): Pick<SenderSettings, 'maxWindowLog'> {
+  if (maxWindowSize >= DEFAULT_LIMITS.maxWindowSize) return {};
+  return { maxWindowLog: Math.max(MIN_WINDOW_LOG, Math.floor(Math.log2(maxWindowSize))) };
 }

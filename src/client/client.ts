@@ -7,12 +7,21 @@ import type { Transport } from '../connection/connection.ts';
 import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import type { ReceivedStream } from '../connection/local-decoders.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
+import type { Bytes } from '../wire/bytes.ts';
 import type { ConnectionError } from '../wire/errors.ts';
 import type { SenderSettings } from '../wire/payloads.ts';
 import { ClientConnection } from './client-connection.ts';
 import type { DictionaryStore } from './dictionaries.ts';
 import { type CallOptions, type ClientOptions, checkProfiles } from './options.ts';
 import { RequestResponse, type Response } from './response.ts';
+import {
+  type Caller,
+  type PublishOptions,
+  publish,
+  type SubscribeOptions,
+  type Subscription,
+  subscribe,
+} from './topics.ts';
 import type { AnyCommands, CallArguments, CommandName } from './typed.ts';
 
 /** How far a connection is; it only moves on. */
@@ -59,6 +68,13 @@ export interface Client<Commands = AnyCommands> {
     command: Name,
     ...options: CallArguments<Commands, Name>
   ): Response;
+  /** Subscribes to a topic of the server. Never throws: a failure is in the iteration. */
+  subscribe(topic: string, options?: SubscribeOptions): Subscription;
+  /**
+   * Publishes a message to a topic of the server; resolves with its sequence number. @throws TypeError for what is no message,
+   * else as a call does.
+   */
+  publish(topic: string, message: Bytes | string, options?: PublishOptions): Promise<number>;
   /** Resolves when the server has sent its settings. @throws ConnectionError when it never will. */
   ready(): Promise<void>;
   /** Sends a ping; resolves with the milliseconds until the reply. @throws ConnectionError when none can come. */
@@ -115,6 +131,16 @@ class ConnectionClient implements Client {
   call(command: string, options: CallOptions = {}): Response {
     return new RequestResponse(this.#connection.call(command, options));
   }
+
+  subscribe(topic: string, options: SubscribeOptions = {}): Subscription {
+    return subscribe(this.#call, topic, options);
+  }
+
+  publish(topic: string, message: Bytes | string, options: PublishOptions = {}): Promise<number> {
+    return publish(this.#call, topic, message, options);
+  }
+
+  readonly #call: Caller = (command, options) => this.#connection.call(command, options);
 
   ready(): Promise<void> {
     return this.#connection.ready();

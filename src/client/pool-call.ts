@@ -288,7 +288,7 @@ function hasNotStarted(error: Error): boolean {
 const NOT_ITS_FAULT = new Set(['worker-died', 'shutting-down', 'overloaded', 'cancelled']);
 
 /** Whether another connection, or another worker, may have better luck. */
-function isOfConnection(error: Error): boolean {
+export function isOfConnection(error: Error): boolean {
   if (error instanceof ConnectionError) return error.code !== 'not-authorized' && error.code !== 'closed';
   if (error instanceof CommandError) return NOT_ITS_FAULT.has(error.code);
   return error instanceof ProtocolError;

@@ -4,6 +4,7 @@
  */
 
 import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
+import type { Bytes } from '../wire/bytes.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { asError } from '../wire/thrown.ts';
 import { after } from '../wire/timers.ts';
@@ -12,7 +13,7 @@ import type { Client } from './client.ts';
 import { Listeners } from './listeners.ts';
 import { closedByUs, notStarted } from './no-more.ts';
 import { checkCall } from './options.ts';
-import { type CallOwner, PoolCall } from './pool-call.ts';
+import { type CallOwner, isOfConnection, PoolCall } from './pool-call.ts';
 import { Endpoint, type EndpointFigures, type EndpointOwner, type PoolConnection } from './pool-endpoint.ts';
 import {
   type CheckedPoolOptions,
@@ -21,6 +22,14 @@ import {
   type PoolOptions,
 } from './pool-options.ts';
 import { RequestResponse, type Response } from './response.ts';
+import {
+  type Caller,
+  type PublishOptions,
+  publish,
+  type SubscribeOptions,
+  type Subscription,
+  subscribe,
+} from './topics.ts';
 import type { AnyCommands, CallArguments, CommandName } from './typed.ts';
 import { WaitingCalls } from './waiting-calls.ts';
 
@@ -71,6 +80,16 @@ export interface Pool<Address = unknown, Commands = AnyCommands> {
     command: Name,
     ...options: CallArguments<Commands, Name, PoolCallOptions>
   ): Response;
+  /**
+   * Subscribes to a topic on a connection that takes it. Where that is lost, or its server goes away, it goes on by itself on
+   * another, after the newest message that has come. Never throws: a failure is in the iteration.
+   */
+  subscribe(topic: string, options?: SubscribeOptions): Subscription;
+  /**
+   * Publishes a message to a topic; resolves with its sequence number. @throws TypeError for what is no message, else as a
+   * call does.
+   */
+  publish(topic: string, message: Bytes | string, options?: PublishOptions): Promise<number>;
   /** Resolves when a connection takes calls. @throws Error when every circuit is open, or the pool is closed. */
   ready(): Promise<void>;
   stats(): PoolStats<Address>;
@@ -124,6 +143,16 @@ class PoolFace<Address> implements Pool<Address> {
   call(command: string, options: PoolCallOptions = {}): Response {
     return new RequestResponse(this.#pool.call(command, options));
   }
+
+  subscribe(topic: string, options: SubscribeOptions = {}): Subscription {
+    return subscribe(this.#call, topic, options, isOfConnection);
+  }
+
+  publish(topic: string, message: Bytes | string, options: PublishOptions = {}): Promise<number> {
+    return publish(this.#call, topic, message, options);
+  }
+
+  readonly #call: Caller = (command, options) => this.#pool.call(command, options);
 
   ready(): Promise<void> {
     return this.#pool.ready();

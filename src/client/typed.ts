@@ -11,6 +11,8 @@ export type AnyCommands = Readonly<Record<string, { readonly '~input'?: any }>>;
 export type BuiltInCommand =
   | 'echo'
   | 'capabilities'
+  | 'subscribe'
+  | 'publish'
   | 'files.list'
   | 'files.get'
   | 'files.bundle'

@@ -12,6 +12,11 @@ export const ZSTD = 'zstd-8mb';
 /** `zstd-8mb` with a dictionary (protocol C9). */
 export const ZSTD_DICT = 'zstd-dict';
 
+/** Whether a stream of the profile may hold what is complete in itself, one after the other (protocol B-profiles). */
+export function canBeginAfresh(profile: string): boolean {
+  return profile === ZSTD || profile === ZSTD_DICT;
+}
+
 /** `zstd-8mb` promises a window of at most 2^23 bytes. */
 export const ZSTD_MAX_WINDOW_LOG = 23;
 const ZSTD_MIN_WINDOW_LOG = 10;

@@ -11,6 +11,7 @@ import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType } from '../wire/frame.ts';
 import { describe, watchRejection } from '../wire/thrown.ts';
 import { Ladder, LinkProbe, ladderOf, RUNG_STREAMS, type Rung, WaitProbe } from './adaptive.ts';
+import { withinWindow } from './budget.ts';
 import { CacheStreams } from './cache-stream.ts';
 import { addFigures, figuresOf, type StreamFigures } from './figures.ts';
 import { LaneStream, type StreamEvents } from './lane-stream.ts';
@@ -30,6 +31,8 @@ export interface RouterOptions {
   readonly profile: string;
   readonly level?: number;
   readonly windowLog?: number;
+  /** Base-2 logarithm of the largest window that the peer takes, where it is less than the profile's. */
+  readonly maxWindowLog?: number | undefined;
   readonly tuning?: Tuning;
   /** Kinds of streams, the first for all requests that need none of their own. */
   readonly kinds: readonly StreamKind[];
@@ -83,7 +86,8 @@ export class Router {
   readonly #pool: LanePool;
   readonly #connection: Connection;
   readonly #events: StreamEvents;
-  readonly #ids = new OutgoingStreamIds('server');
+  /** IDs of all the streams that we send on. */
+  readonly ids = new OutgoingStreamIds('server');
   readonly cacheStreams: CacheStreams;
   #options: RouterOptions;
   /** Frozen, because policies of users are given them. */
@@ -108,8 +112,8 @@ export class Router {
     this.#connection = connection;
     this.#events = events;
     this.#options = options;
-    this.#ids.take();
-    this.cacheStreams = new CacheStreams(this.#ids, connection.writer);
+    this.ids.take();
+    this.cacheStreams = new CacheStreams(this.ids, connection.writer);
     this.configure(options);
   }
 
@@ -293,11 +297,11 @@ export class Router {
     if (context === undefined) return undefined;
     const setup = {
       suspect: quarantine.numberOf('encoder', profile),
-      streamId: streamId ?? this.#ids.take(),
+      streamId: streamId ?? this.ids.take(),
       profile,
       frameSize,
       perRequest: perRequest && place !== this.#unencodedCalls,
-      ...context.shape,
+      ...withinWindow(profile, context.shape, this.#options.maxWindowLog),
     };
     return { setup, cost: context.cost };
   }
@@ -337,7 +341,7 @@ export class Router {
     place.stream = undefined;
     this.#keepFigures(stream);
     stream.close();
-    if (ended) this.#ids.give(stream.id);
+    if (ended) this.ids.give(stream.id);
     else place.lostId = stream.id;
     this.#useFreePlaces();
   }

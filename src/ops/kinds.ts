@@ -81,3 +81,29 @@ export const dictionaries = z.union(
   ],
   hasToBe('FILE or FILE=COMMAND,COMMAND, or a list of such'),
 );
+
+/** `NAME` or `NAME=MESSAGES`; as { name, history }. */
+const topic = text.transform((value, context) => {
+  const [, name = value, history = '0'] = /^(.*)=(\d+)$/s.exec(value) ?? [];
+  if (name !== '' && Number.isSafeInteger(Number(history))) return { name, history: Number(history) };
+  context.addIssue({ code: 'custom', message: 'It has to be NAME or NAME=MESSAGES.' });
+  return z.NEVER;
+});
+
+/** Several of those: a list, or one text with `;` between them. */
+export const topics = z
+  .union(
+    [
+      z.array(topic),
+      z
+        .string()
+        .transform((value) => value.split(';'))
+        .pipe(z.array(topic)),
+    ],
+    hasToBe('NAME or NAME=MESSAGES, or a list of such'),
+  )
+  .superRefine((all, context) => {
+    const names = all.map(({ name }) => name);
+    const twice = names.find((name, index) => names.indexOf(name) !== index);
+    if (twice !== undefined) context.addIssue({ code: 'custom', message: `'${twice}' is given twice.` });
+  });

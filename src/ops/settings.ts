@@ -9,7 +9,7 @@ import { POLICY_NAMES } from '../lanes/policy.ts';
 import { CONTEXTS } from '../lanes/stream-kind.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
-import { bytes, dictionaries, oneOf, place, text, toggle, whole } from './kinds.ts';
+import { bytes, dictionaries, oneOf, place, text, toggle, topics, whole } from './kinds.ts';
 
 /** When a setting that SIGHUP finds changed holds: for what begins from then on, or for everything at once. */
 export type Reloads = 'connections' | 'at once';
@@ -158,6 +158,11 @@ export const SETTINGS = z.strictObject({
     value: 'name=value',
     flag: 'limit',
     reloads: 'connections',
+  }),
+  topics: setting(topics, {
+    what: 'have a topic, and keep so many messages of it; may be repeated',
+    value: 'name[=messages]',
+    flag: 'topic',
   }),
   frameSize: setting(whole(1, 32_768), { what: 'most bytes of a frame before encoding', value: 'bytes' }),
   coalesceMs: setting(whole(0, 1000), {

@@ -337,6 +337,15 @@ export class RequestFlow {
     return this.#window.available;
   }
 
+  /**
+   * Whether a window has something left, but not `bytes`: its peer need not grant more before that is used up. Who can send
+   * less should.
+   */
+  isShortOfCredit(bytes: number): boolean {
+    const credit = Math.min(this.#window.available, this.#connection.credit);
+    return credit > 0 && credit < bytes;
+  }
+
   /** Whether a piece of `bytes` can ever be sent uncut: whatever is in use now will be free again. */
   canEverSend(bytes: number): boolean {
     const { requestWindow, limited, output } = this.#connection;

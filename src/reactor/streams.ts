@@ -4,7 +4,7 @@
 
 import { ProtocolError } from '../wire/errors.ts';
 import { type Frame, FrameType, StreamFlag } from '../wire/frame.ts';
-import { type Limits, overLimit } from '../wire/limits.ts';
+import { DEFAULT_LIMITS, type Limits, overLimit } from '../wire/limits.ts';
 import { decodeStreamSettings } from '../wire/payloads.ts';
 import { Rate } from './rate.ts';
 
@@ -125,16 +125,27 @@ export class IncomingStreams {
 /** IDs for the streams that we send on: 1, 3, 5 … or 2, 4 … 254, wrapping, never 0 and never one in use (protocol B4). */
 export class OutgoingStreamIds {
   readonly #first: number;
+  readonly #most: number;
   readonly #used = new Set<number>();
   #next: number;
+  /** Ends a stream that can be done without, and gives its ID back. */
+  reclaim: () => void = () => undefined;
 
-  constructor(side: Side) {
+  /** `most`: streams that the other end takes at a time. */
+  constructor(side: Side, most = DEFAULT_LIMITS.maxIncomingStreams) {
     this.#first = side === 'client' ? 1 : 2;
     this.#next = this.#first;
+    this.#most = most;
+  }
+
+  /** For a stream that can be done without: an ID, where `left` more are left after it; else undefined. */
+  takeSpare(left: number): number | undefined {
+    return this.#used.size + left < this.#most ? this.take() : undefined;
   }
 
   /** @throws Error when all are in use. */
   take(): number {
+    if (this.#used.size >= this.#most) this.reclaim();
     for (let tried = 0; tried < 127; tried++) {
       const id = this.#next;
       this.#next = id + 2 > 255 ? this.#first : id + 2;

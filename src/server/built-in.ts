@@ -3,6 +3,7 @@
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { fileCommands } from '../files/index.ts';
 import type { CommandRequest, Handler, Output } from '../reactor/command.ts';
+import type { Topics } from '../topics/topics.ts';
 import { CommandError } from '../wire/errors.ts';
 import type { Limits } from '../wire/limits.ts';
 import { EXTENSIONS } from '../wire/payloads.ts';
@@ -15,9 +16,12 @@ export function commandTable(
   options: CheckedOptions,
   limits: () => Limits,
   codecs: CodecRegistry,
+  topics: Topics,
   dictionaries: ServerDictionaries,
 ): CommandTable {
   const commands = new CommandTable();
+  commands.addRun('subscribe', 'ro', topics.subscribe);
+  commands.add('publish', { handler: topics.publish, mode: 'rw' });
   commands.add('echo', { handler: echo, mode: 'ro' });
   commands.add('ping', { handler: () => 'pong', mode: 'ro' });
   const files = options.root === undefined ? {} : fileCommands(options.root);

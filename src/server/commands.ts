@@ -18,6 +18,7 @@ import { type StandardSchema, schema } from '../options/schema.ts';
 import type { Handler } from '../reactor/command.ts';
 import type { CommandMode } from './authorize.ts';
 import { CommandFigures, type CommandRow } from './command-figures.ts';
+import type { Run, ServedRequest } from './request.ts';
 
 /** Rules that hold wherever the handler runs. */
 export interface CommandRules<Schema extends StandardSchema = StandardSchema> {
@@ -96,6 +97,8 @@ export interface Command extends CommandRules {
   readonly mode: CommandMode;
   /** Undefined for commands that run in lanes. */
   readonly handler: Handler | undefined;
+  /** What runs it in place of a handler; its response goes where that sends it. */
+  readonly makeRun?: (request: ServedRequest) => Run;
   /** Index of the lanes' handler module; −1 for commands on the main thread. */
   readonly laneHandler: number;
   readonly figures: CommandFigures;
@@ -126,6 +129,12 @@ export class CommandTable {
       this.#commands.set(name, { ...rules, handler: undefined, laneHandler: this.#module(name, definition) });
     else
       this.#commands.set(name, { ...rules, handler: (definition as MainCommand).handler, laneHandler: -1 });
+  }
+
+  /** Adds a command of the server's own that `makeRun` runs. */
+  addRun(name: string, mode: CommandMode, makeRun: Command['makeRun']): void {
+    const figures = new CommandFigures(name);
+    this.#commands.set(name, { name, mode, makeRun, handler: undefined, laneHandler: -1, figures });
   }
 
   get(name: string): Command | undefined {

@@ -62,36 +62,31 @@ export class Dispatch {
     session.add(request);
     if (session.shared.tracing !== undefined) request.traceBy(session.shared.tracing, asked.traceparent);
     if (asked.deadlineMs !== undefined) request.expireAfter(asked.deadlineMs);
-    const sensitive = asked.sensitive || command?.sensitive === true;
-    if (this.#admission === undefined) this.#validate(request, sensitive);
-    else this.#authorize(this.#admission, request, asked, sensitive);
+    request.sensitive = asked.sensitive || command?.sensitive === true;
+    if (this.#admission === undefined) this.#validate(request);
+    else this.#authorize(this.#admission, request, asked);
   }
 
   /**
    * Nothing is encoded for a command before the hook has said yes to it (protocol D); nor does one that it forbids learn
    * whether there is such a command.
    */
-  async #authorize(
-    admission: Admission,
-    request: ServedRequest,
-    asked: Asked,
-    sensitive: boolean,
-  ): Promise<void> {
+  async #authorize(admission: Admission, request: ServedRequest, asked: Asked): Promise<void> {
     request.workBegins();
     const refusal = await admission.ask(questionOf(request, asked));
     request.workEnds();
     if (request.state === 'over') return;
     if (refusal !== undefined) request.stop(refusal);
     else if (request.command === this.#session.shared.commands.get(request.command.name))
-      this.#validate(request, sensitive);
+      this.#validate(request);
     else request.stop(unknownCommand(request.command.name));
   }
 
   /** Arguments are held to the command's schema on this thread, before a stream or a lane is asked for. */
-  #validate(request: ServedRequest, sensitive: boolean): void {
+  #validate(request: ServedRequest): void {
     const { args: by, name } = request.command;
     if (by === undefined) {
-      this.#route(request, sensitive);
+      this.#route(request);
       return;
     }
     request.workBegins();
@@ -99,7 +94,7 @@ export class Dispatch {
       .then(
         (input) => {
           request.input = input;
-          if (request.state !== 'over') this.#route(request, sensitive);
+          if (request.state !== 'over') this.#route(request);
         },
         (error) => {
           if (error instanceof CommandError)
@@ -113,14 +108,17 @@ export class Dispatch {
 
   /** Has a request run that has not begun to: its worker died before that. */
   again(request: ServedRequest): void {
-    if (request.state === 'waiting') this.#route(request, request.sensitive);
+    if (request.state === 'waiting') this.#route(request);
   }
 
   /** Policies and affinity keys are the user's code: what they throw fails the request, nothing else. */
-  #route(request: ServedRequest, sensitive: boolean): void {
-    const { id, command, args } = request;
+  #route(request: ServedRequest): void {
+    const { id, command, args, sensitive } = request;
+    if (command.makeRun !== undefined) {
+      request.start(undefined);
+      return;
+    }
     const inLane = command.handler === undefined;
-    request.sensitive = sensitive;
     if (inLane) {
       const { quarantine } = this.#session.shared.pool;
       request.pass = quarantine.admit(quarantine.numberOf('command', command.name));

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import type { TlsOptions } from 'node:tls';
 import type { ResourceLimits } from 'node:worker_threads';
 import type { RecordOptions } from '../capture/recorder.ts';
+import type { HttpOptions } from '../doors/host.ts';
 import { type CodecModule, TUNINGS, type Tuning } from '../encoding/codec.ts';
 import { availableMemory } from '../lanes/memory.ts';
 import { MAX_STREAMS, POLICY_NAMES, type Policy, type PolicyName } from '../lanes/policy.ts';
@@ -135,6 +136,8 @@ export interface ServerOptions {
   proxyProtocol?: boolean;
   /** Told of every request, to make a span of it; `millrace/otel` has one for OpenTelemetry. Default: none. */
   tracing?: ServerTracing;
+  /** What holds for HTTP and WebSockets, on ports of ours and in servers of others. */
+  http?: HttpOptions;
   /** Says who gets in; asked for every connection before anything is read from it, and for every command. */
   authorize?: Authorize;
   /** Milliseconds that `authorize` may take for an answer; after that it is no; default 10 000. */
@@ -192,6 +195,14 @@ const RESOURCE_LIMITS: Rules<ResourceLimits> = {
   stackSizeMb: numeric(0, Number.MAX_VALUE),
 };
 
+const HTTP_RULES: Rules<HttpOptions> = {
+  prefix: rule(
+    'a path without slashes at its ends',
+    (value) => typeof value === 'string' && /^[\w.~-]+(?:\/[\w.~-]+)*$/.test(value),
+  ),
+  origins: arrayOf(filledString, 'origins'),
+};
+
 const RULES: Rules<ServerOptions> = {
   commands: object,
   root: string,
@@ -238,6 +249,7 @@ const RULES: Rules<ServerOptions> = {
   tls: serverTls,
   proxyProtocol: boolean,
   tracing: serverTracing,
+  http: nested(HTTP_RULES),
   authorize: callable,
   authorizeTimeout: milliseconds,
   onError: callable,
@@ -295,6 +307,7 @@ function defaults() {
     laneTimeout: 10_000,
     keepAliveInterval: 30_000,
     proxyProtocol: false,
+    http: {},
     authorizeTimeout: 10_000,
   } satisfies ServerOptions;
 }

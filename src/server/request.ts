@@ -68,7 +68,7 @@ export class ServedRequest implements FlowOwner {
   readonly flow: RequestFlow;
   /** What the command's schema has made of the arguments. */
   input: unknown;
-  /** Its response stays out of every context. */
+  /** Its response stays out of every shared context (protocol D). */
   sensitive = false;
   /** Its command's leave to run in a lane. */
   pass: Pass | undefined;
@@ -105,8 +105,9 @@ export class ServedRequest implements FlowOwner {
     this.argumentBytes = bytesIn(args);
     this.hasData = hasData;
     this.flow = new RequestFlow(session.flow, this, id);
-    const { handler } = command;
-    this.#run = handler === undefined ? new LaneCall(this) : new HandlerRun(this, handler);
+    const { handler, makeRun } = command;
+    if (makeRun !== undefined) this.#run = makeRun(this);
+    else this.#run = handler === undefined ? new LaneCall(this) : new HandlerRun(this, handler);
     this.#receivedAtMs = requestEnded.hasSubscribers ? performance.now() : 0;
     command.figures.began();
   }

@@ -6,6 +6,8 @@ import type { LanePool } from '../lanes/pool.ts';
 import type { QuarantineRow } from '../lanes/quarantine.ts';
 import type { Gate } from '../reactor/flow.ts';
 import type { InputBudget } from '../reactor/input-budget.ts';
+import type { TopicRow } from '../topics/topic.ts';
+import type { Topics } from '../topics/topics.ts';
 import type { CommandRow } from './command-figures.ts';
 import type { CommandTable } from './commands.ts';
 import type { Sessions } from './sessions.ts';
@@ -28,6 +30,8 @@ export interface ServerStats {
   limitsHit: Record<string, number>;
   /** Output that waits on any connection, and how much may before handlers wait. */
   output: { bytes: number; limit: number };
+  /** The server's topics. */
+  topics: TopicRow[];
   /** Encoding contexts: bytes they are accounted with, their budget, and how often it ran out. */
   contexts: { bytes: number; limit: number; givenUp: number; shrunk: number; refused: number };
   /**
@@ -69,6 +73,7 @@ export interface Measured {
   readonly pool: LanePool;
   readonly cache: ResponseCache;
   readonly sessions: Sessions;
+  readonly topics: Topics;
   readonly commands: CommandTable;
   readonly totals: Totals;
   readonly output: Gate;
@@ -77,7 +82,7 @@ export interface Measured {
 }
 
 export async function statsOf(of: Measured): Promise<ServerStats> {
-  const { pool, cache, sessions, commands, totals, output, input, isDraining } = of;
+  const { pool, cache, sessions, topics, commands, totals, output, input, isDraining } = of;
   const { lanes, cpuOf } = await laneFigures(pool);
   const { entries, bytes, hits, misses } = cache;
   const { budget } = pool;
@@ -93,6 +98,7 @@ export async function statsOf(of: Measured): Promise<ServerStats> {
     profiles: sessions.profiles(),
     limitsHit: totals.limits,
     output: { bytes: output.used, limit: output.limit },
+    topics: topics.rows,
     contexts: { bytes: budget.used, limit: budget.limit, ...budget.counts },
     input: { bytes: input.used, limit: input.limit, ...input.counts },
     quarantine: pool.quarantine.rows,

@@ -46,6 +46,13 @@ export interface Limits {
   maxRequestData: number;
   /** The same for all requests of a connection together; default 16 MiB. */
   maxConnectionData: number;
+  /** Bytes of one message that is published to a topic (protocol C10), at most 2^30; default 1 MiB. */
+  maxMessageBytes: number;
+  /**
+   * Bytes of a topic's messages that are kept for subscribers which do not take them, once for all of these; who is further
+   * behind has lost some (protocol C10); default 4 MiB.
+   */
+  maxTopicBacklog: number;
   /** Empty frames of command data, or of an argument that goes on, in a row; default 100. */
   maxEmptyDataFrames: number;
   /** Stream begins per second; default 1 000. */
@@ -58,6 +65,17 @@ export interface Limits {
   maxCancels: number;
   /** Least `maxFrameSize` that a peer may announce: smaller frames cost more than they carry; default 256. */
   minFrameSize: number;
+  /**
+   * Milliseconds that a connection may take for the first 3 bytes, which tell frames from HTTP, once it has sent one
+   * (protocol C8), and for the head of an HTTP request; default 10 000.
+   */
+  openingTimeout: number;
+  /** Bytes of one WebSocket message, which is one or more whole frames (protocol C7); default 1 MiB. */
+  maxMessage: number;
+  /** Bytes of the head of one HTTP request; default 16 KiB. */
+  maxRequestHead: number;
+  /** Bytes of the body of one HTTP request; default 1 GiB. One of arguments in JSON: `maxArgumentBytes`. */
+  maxBody: number;
 }
 
 export const DEFAULT_LIMITS: Readonly<Limits> = {
@@ -78,12 +96,18 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   maxBufferedInput: 1 << 20,
   maxRequestData: 512 << 10,
   maxConnectionData: 16 << 20,
+  maxMessageBytes: 1 << 20,
+  maxTopicBacklog: 4 << 20,
   maxEmptyDataFrames: 100,
   maxStreamBegins: 1000,
   maxPings: 10_000,
   maxCredits: 10_000,
   maxCancels: 1000,
   minFrameSize: 256,
+  openingTimeout: 10_000,
+  maxMessage: 1 << 20,
+  maxRequestHead: 16 << 10,
+  maxBody: 1 << 30,
 };
 
 /** The error of a peer that has passed the limit `name` (protocol B9). */

@@ -288,6 +288,39 @@ test.serial('call sends a file or standard input as command data', async (t) => 
   isOneLine(t, await millrace('call', address, 'echo', '--data', join(dir, 'nope')), 1, /nope: no such file/);
 });
 
+test.serial('subscribe prints the messages of a topic that serve has, and publish adds to it', async (t) => {
+  const { address } = await serve(t, TREE, '--topic', 'news=2', '--topic', 'a=b');
+  for (const [i, text] of ['one', 'two\nlines', 'three'].entries())
+    t.like(await run(['publish', address, 'news'], text).ended, { code: 0, out: `${i + 1}\n`, err: '' });
+  const lines = run(['subscribe', address, 'news', '--after', '0']);
+  await lines.said('out', /three\n/);
+  t.is(lines.seen.out, 'two lines\nthree\n');
+  t.regex(lines.seen.err, /^millrace: 1 message lost before number 2\n$/);
+  lines.signals.emit('SIGINT', 'SIGINT');
+  t.is((await lines.ended).code, 130);
+  const json = run(['subscribe', address, 'news', '--json', '--after', '0']);
+  await json.said('out', /three/);
+  t.is((await run(['publish', address, 'news'], Buffer.from([0xff, 0])).ended).out, '4\n');
+  await json.said('out', /base64/);
+  t.deepEqual(
+    json.seen.out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line)),
+    [
+      { lost: 1, sequence: 2 },
+      { sequence: 2, text: 'two\nlines' },
+      { sequence: 3, text: 'three' },
+      { sequence: 4, base64: '/wA=' },
+    ],
+  );
+  json.signals.emit('SIGINT', 'SIGINT');
+  await json.ended;
+  isOneLine(t, await run(['publish', address, 'none'], 'x').ended, 1, /no topic 'none'/);
+  isOneLine(t, await millrace('serve', '.', '--topic', 'x'.repeat(256)), 2, /topic's name/);
+  isOneLine(t, await millrace('serve', '.', '--topic', 'a', '--topic', 'a=1'), 2, /given twice/);
+});
+
 test.serial('errors of the server and of the network are one line and exit code 1', async (t) => {
   const { address, dir, dest } = await serve(t, TREE);
   isOneLine(t, await millrace('call', address, 'nope'), 1, /unknown command.*nope/);

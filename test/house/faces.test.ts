@@ -18,10 +18,12 @@ const CLIENT: Record<keyof node.Client, true> = {
   destroy: true,
   on: true,
   ping: true,
+  publish: true,
   ready: true,
   serverSettings: true,
   state: true,
   stats: true,
+  subscribe: true,
 };
 
 const POOL: Record<keyof node.Pool, true> = {
@@ -31,9 +33,11 @@ const POOL: Record<keyof node.Pool, true> = {
   closed: true,
   destroy: true,
   on: true,
+  publish: true,
   ready: true,
   state: true,
   stats: true,
+  subscribe: true,
 };
 
 const RESPONSE: Record<keyof node.Response, true> = {
@@ -52,10 +56,12 @@ const SERVER: Record<keyof node.Server, true> = {
   [Symbol.asyncDispose]: true,
   accept: true,
   address: true,
+  attach: true,
   close: true,
   listen: true,
   recorded: true,
   stats: true,
+  topic: true,
   update: true,
 };
 
@@ -119,7 +125,9 @@ test('what the package exports at run time makes these, and lets nobody build th
     'CommandError',
     'ConnectionError',
     'ProtocolError',
+    'connect',
     'connectOver',
+    'connectPool',
     'createPool',
     'memoryPair',
     'records',

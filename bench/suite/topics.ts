@@ -1,0 +1,193 @@
+/** A topic with 500 subscribers on 500 connections, at a pace, against WebSockets that are sent the same. */
+import { join } from 'node:path';
+import { Child } from '../../src/experiment/process/child.ts';
+import { median } from '../../src/experiment/results/statistics.ts';
+import type { Bench } from '../bench.ts';
+import type { FeedName } from '../feeds.ts';
+import { figure } from '../figures.ts';
+import { pairedRatio } from '../stats.ts';
+import type { TopicOperations, TopicPeer } from '../topic-child.ts';
+
+const SUBSCRIBERS = 500;
+/** Messages a second; for what is compared with others, whose CPU ends earlier, fewer. */
+const RATE = 40;
+const COMPARED_RATE = 10;
+const STALLED = 50;
+const PEERS: readonly TopicPeer[] = ['millrace', 'ws + deflate', 'ws', 'ws, one prepared frame'];
+const CHILD = join(import.meta.dirname, '..', 'topic-child.ts');
+
+/** A server and the client that has all its subscribers. */
+class TopicRig implements AsyncDisposable {
+  readonly #server: Child<TopicOperations>;
+  readonly #client: Child<TopicOperations>;
+  readonly #peer: TopicPeer;
+  #port = 0;
+  #subscribers = 0;
+
+  constructor(peer: TopicPeer) {
+    this.#peer = peer;
+    this.#server = new Child(CHILD, `the ${peer} server has ended`);
+    this.#client = new Child(CHILD, `the client of ${peer} has ended`);
+  }
+
+  static async start(peer: TopicPeer, subscribers: number): Promise<TopicRig> {
+    const rig = new TopicRig(peer);
+    rig.#port = await rig.#server.ask('serve', peer);
+    await rig.connect(subscribers, true);
+    return rig;
+  }
+
+  async connect(count: number, subscribes: boolean): Promise<void> {
+    await this.#client.ask('connect', this.#peer, this.#port, count, subscribes);
+    if (subscribes) this.#subscribers += count;
+  }
+
+  /** CPU in microseconds and bytes for each message that is delivered, and how long that takes. */
+  async measure(feed: FeedName, seed: number, seconds: number, rate = RATE, stalled = 0) {
+    await this.#client.ask('mark');
+    const before = await this.#server.ask('usage');
+    const encodesBefore = await this.#server.ask('encodes');
+    const times = await this.#server.ask('publish', feed, seed, rate, seconds);
+    await this.#client.ask('arrived');
+    const after = await this.#server.ask('usage');
+    const encodes = (await this.#server.ask('encodes')) - encodesBefore;
+    const latency = await this.#client.ask('latency', times, stalled);
+    const { received, wireBytes } = await this.#client.ask('mark');
+    const cpu = (after.total - before.total) / received;
+    const expected = times.length * this.#subscribers;
+    return {
+      cpu,
+      wire: wireBytes / received,
+      encodes: encodes / times.length,
+      received,
+      expected,
+      ...latency,
+    };
+  }
+
+  async settledRss(): Promise<number> {
+    await this.#server.ask('settle');
+    return (await this.#server.ask('usage')).rss;
+  }
+
+  stall(count: number): Promise<void> {
+    return this.#client.ask('stall', count);
+  }
+
+  churn(perSecond: number): Promise<void> {
+    return this.#client.ask('churn', perSecond);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#client.end();
+    await this.#server.end();
+  }
+}
+
+export const topics: Bench = {
+  name: 'topics',
+  describe: 'a topic with 500 subscribers against WebSockets: CPU, bytes, memory, slow readers',
+  async run({ quick, seed, progress }) {
+    const rounds = quick ? 2 : 5;
+    const seconds = quick ? 2 : 5;
+    const steps = rounds * PEERS.length + 5;
+    let done = 0;
+    const say = (what: string) => progress(done++, steps, what);
+    await using stack = new AsyncDisposableStack();
+    const rigs = new Map<TopicPeer, TopicRig>();
+    for (const peer of PEERS) {
+      const rig = stack.use(await TopicRig.start(peer, SUBSCRIBERS));
+      await rig.measure('records', seed, 1, COMPARED_RATE);
+      rigs.set(peer, rig);
+    }
+    const cpu = new Map<TopicPeer, Awaited<ReturnType<TopicRig['measure']>>[]>(
+      PEERS.map((peer) => [peer, []]),
+    );
+    for (let round = 0; round < rounds; round++)
+      for (const [peer, rig] of rigs) {
+        say(`${peer}, round ${round + 1} of ${rounds}`);
+        const measured = await rig.measure('records', seed + round, seconds, COMPARED_RATE);
+        if (measured.received !== measured.expected)
+          throw new Error(`${peer}: ${measured.received} of ${measured.expected} messages came`);
+        cpu.get(peer)!.push(measured);
+      }
+    const cpuOf = (peer: TopicPeer) => cpu.get(peer)!.map((each) => each.cpu);
+
+    const ours = rigs.get('millrace')!;
+
+    say('bytes on the wire');
+    const wire: Record<string, Record<string, number>> = {};
+    for (const feed of ['records', 'ticks', 'dashboard'] as const) {
+      wire[feed] = {};
+      for (const [peer, rig] of rigs)
+        wire[feed][peer] = (await rig.measure(feed, seed, quick ? 4 : 8, COMPARED_RATE)).wire;
+    }
+    say(`${STALLED} subscribers that read nothing`);
+    const undisturbed = await ours.measure('records', seed, seconds);
+    await ours.stall(STALLED);
+    const disturbed = await ours.measure('records', seed, seconds, RATE, STALLED);
+
+    say('subscribers that come and go');
+    await using churning = await TopicRig.start('millrace', SUBSCRIBERS);
+    await churning.churn(SUBSCRIBERS * 0.05);
+    const { encodes } = await churning.measure('records', seed, seconds);
+
+    say('memory of a subscriber');
+    const bytes = await memoryPerSubscriber(quick ? 500 : 1500);
+
+    const deflate = pairedRatio(cpuOf('millrace'), cpuOf('ws + deflate'));
+    const plain = pairedRatio(cpuOf('millrace'), cpuOf('ws'));
+    const wireRatio = (feed: string) => wire[feed]!.millrace! / wire[feed]!['ws + deflate']!;
+    return {
+      bench: 'topics',
+      summary: `One topic, ${SUBSCRIBERS} subscribers on as many connections of one client process, ${COMPARED_RATE} messages a second where they are compared, else ${RATE}; CPU of the server's process, all threads.`,
+      payloads: [],
+      tables: [
+        {
+          title: 'A delivered message of 268 bytes',
+          columns: ['server', 'CPU µs', 'wire bytes', 'p50 ms', 'p99 ms'],
+          rows: PEERS.map((peer) => [
+            peer,
+            median(cpuOf(peer)),
+            wire.records![peer]!,
+            median(cpu.get(peer)!.map((each) => each.p50)),
+            median(cpu.get(peer)!.map((each) => each.p99)),
+          ]),
+        },
+        {
+          title: 'Bytes on the wire for a delivered message',
+          columns: ['feed', ...PEERS],
+          rows: Object.entries(wire).map(([feed, by]) => [feed, ...PEERS.map((peer) => by[peer]!)]),
+          note: 'ticks: some 139 bytes; dashboard: 6.6 KB of which a few figures change.',
+        },
+      ],
+      charts: [],
+      figures: [
+        figure('topics.cpu_vs_ws_deflate', deflate.median, deflate),
+        figure('topics.cpu_vs_ws_plain', plain.median, plain),
+        figure('topics.wire_ticks_vs_ws_deflate', wireRatio('ticks')),
+        figure('topics.wire_dashboard_vs_ws_deflate', wireRatio('dashboard')),
+        figure('topics.memory', bytes / 1024),
+        figure('topics.encodes', encodes),
+        figure('topics.slow', disturbed.p99 / undisturbed.p99),
+        figure('topics.p99', undisturbed.p99),
+      ],
+      skipped: [],
+      raw: { cpu: Object.fromEntries(cpu), wire, undisturbed, disturbed, encodes, bytes },
+    };
+  },
+};
+
+/** Of a subscriber that has been sent messages and is idle, beyond a connection that is. */
+async function memoryPerSubscriber(count: number): Promise<number> {
+  const perConnection: number[] = [];
+  for (const subscribes of [false, true]) {
+    await using rig = await TopicRig.start('millrace', 1);
+    await rig.connect(50, subscribes);
+    const before = await rig.settledRss();
+    await rig.connect(count, subscribes);
+    await rig.measure('records', 1, 0.25);
+    perConnection.push(((await rig.settledRss()) - before) / count);
+  }
+  return perConnection[1]! - perConnection[0]!;
+}

@@ -1,0 +1,158 @@
+/** `millrace subscribe` and `millrace publish`: topics on the command line. */
+
+import { once } from 'node:events';
+import { type Command, Option } from 'commander';
+import { fsProblem } from '../files/paths.ts';
+import { streamRegularFile } from '../options/regular-file.ts';
+import type { TopicGap, TopicMessage } from '../wire/topic-records.ts';
+import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
+import type { Io } from './io.ts';
+import { stopSignal } from './outcome.ts';
+import { addReach, plainHint, type ReachOptions, reachOptions } from './reach.ts';
+import { oneLine, plural } from './show.ts';
+
+const SUBSCRIBE_EXAMPLES = `
+One line for each message, with spaces for its line ends; what is no text is shown as well as may be. With --json a line is
+{"sequence":7,"text":"…"}, with "base64" instead where it is no text, and {"lost":3,"sequence":11} where messages were lost.
+
+Examples:
+  millrace subscribe 127.0.0.1:7711 prices
+  millrace subscribe 127.0.0.1:7711 prices --json --after 1200`;
+
+const PUBLISH_EXAMPLES = `
+The message is what --data names, or standard input, to its end. Its number in the topic is printed.
+
+Examples:
+  echo hello | millrace publish 127.0.0.1:7711 prices
+  millrace publish 127.0.0.1:7711 prices --data today.json`;
+
+interface SubscribeCommandOptions extends ReachOptions {
+  json?: boolean;
+  after?: number;
+  slow?: 'skip' | 'cancel';
+}
+
+interface PublishCommandOptions extends ReachOptions {
+  data: string;
+}
+
+export function addSubscribe(program: Command, io: Io): void {
+  const subscribe = program
+    .command('subscribe')
+    .description('print the messages of a topic as they come')
+    .argument('<address>', 'HOST:PORT or unix:PATH', parseTarget)
+    .argument('<topic>', "the topic's name", notEmpty)
+    .option('--json', 'print JSON, with the number of each message')
+    .option(
+      '--after <n>',
+      'begin after the message of this number, as far as the topic has it',
+      wholeNumber(0, Number.MAX_SAFE_INTEGER),
+    )
+    .addOption(
+      new Option('--slow <what>', 'what is to happen when messages come faster than they are taken').choices([
+        'skip',
+        'cancel',
+      ]),
+    )
+    .addHelpText('after', SUBSCRIBE_EXAMPLES)
+    .action((target: Target, topic: string, options: SubscribeCommandOptions) =>
+      subscribeCommand(target, topic, options, io),
+    );
+  addReach(subscribe, []);
+}
+
+export function addPublish(program: Command, io: Io): void {
+  const publish = program
+    .command('publish')
+    .description('publish a message to a topic')
+    .argument('<address>', 'HOST:PORT or unix:PATH', parseTarget)
+    .argument('<topic>', "the topic's name", notEmpty)
+    .option('--data <file>', 'the message: a file, or - for standard input', '-')
+    .addHelpText('after', PUBLISH_EXAMPLES)
+    .action((target: Target, topic: string, options: PublishCommandOptions) =>
+      publishCommand(target, topic, options, io),
+    );
+  addReach(publish, []);
+}
+
+async function subscribeCommand(
+  target: Target,
+  topic: string,
+  options: SubscribeCommandOptions,
+  io: Io,
+): Promise<void> {
+  const { json = false, after, slow } = options;
+  const reach = await reachOptions(options, target, io);
+  const { connect } = await import('../client/connect.ts');
+  const client = await connect(target, reach).catch((error) => {
+    throw plainHint(error, options);
+  });
+  const { signal, release } = stopSignal(undefined, io.signals);
+  let isOutputGone = false;
+  io.stdout.once('error', () => {
+    isOutputGone = true;
+    client.destroy();
+  });
+  const onGap = (gap: TopicGap) => tellGap(gap, json, io);
+  try {
+    for await (const message of client.subscribe(topic, { after, slow, signal, onGap }))
+      if (!io.stdout.write(`${json ? jsonOf(message) : textOf(message)}\n`)) await once(io.stdout, 'drain');
+  } catch (error) {
+    if (!isOutputGone) throw plainHint(error, options);
+  } finally {
+    release();
+    client.destroy();
+  }
+}
+
+function tellGap({ lost, sequence }: TopicGap, json: boolean, io: Io): void {
+  if (json) io.stdout.write(`${JSON.stringify({ lost, sequence })}\n`);
+  else io.complain(`${plural(lost, 'message')} lost before number ${sequence}`);
+}
+
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function textOf({ data }: TopicMessage): string {
+  return oneLine(Buffer.from(data.buffer, data.byteOffset, data.length).toString());
+}
+
+function jsonOf({ sequence, data }: TopicMessage): string {
+  try {
+    return JSON.stringify({ sequence, text: strictUtf8.decode(data) });
+  } catch {
+    return JSON.stringify({ sequence, base64: Buffer.from(data).toString('base64') });
+  }
+}
+
+async function publishCommand(
+  target: Target,
+  topic: string,
+  options: PublishCommandOptions,
+  io: Io,
+): Promise<void> {
+  const reach = await reachOptions(options, target, io);
+  const { connect } = await import('../client/connect.ts');
+  const { signal, release } = stopSignal(undefined, io.signals);
+  const client = await connect(target, { ...reach, signal }).catch((error) => {
+    throw plainHint(error, options);
+  });
+  try {
+    const message = await readAll(options.data, io);
+    io.print(String(await client.publish(topic, message, { signal })));
+  } finally {
+    release();
+    client.destroy();
+    io.stdin.destroy();
+  }
+}
+
+/** The bytes of a file or of standard input. */
+async function readAll(name: string, { stdin }: Io): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  try {
+    for await (const chunk of name === '-' ? stdin : streamRegularFile(name)) chunks.push(Buffer.from(chunk));
+  } catch (error) {
+    throw new Error(`cannot read ${name === '-' ? 'standard input' : name}: ${fsProblem(error)}`);
+  }
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,257 @@
+/**
+ * A topic's messages in one profile, for all its subscribers that decode it: encoded once, in epochs (protocol C10).
+ *
+ * An epoch is a series of messages that share a context from its beginning. Who comes in the middle of one, or has missed a
+ * message of it, gets each message alone until the next begins. That costs more bytes for those who wait; beginning afresh
+ * costs as many more for each of the others, once. So an epoch ends when the first sum has come to the second.
+ */
+
+import { SharedFlag } from '../../workers/batch.ts';
+import { canBeginAfresh, IDENTITY } from '../encoding/profiles.ts';
+import type { ContextShape } from '../lanes/budget.ts';
+import type { LanePool } from '../lanes/pool.ts';
+import { SharedEncoder, type SharedEncoderOwner } from '../lanes/shared-encoder.ts';
+import type { Forms, Message } from './message.ts';
+
+/** Bounds of an epoch, for encoders that nobody waits for. */
+export interface EpochBounds {
+  readonly messages: number;
+  readonly bytes: number;
+}
+
+export interface EncodingOptions {
+  readonly pool: () => LanePool;
+  readonly profile: string;
+  readonly shape: ContextShape;
+  readonly epoch: EpochBounds;
+  /** Most bytes of a record that one payload stands for. */
+  readonly pieceSize: number;
+  readonly report: (error: Error) => void;
+  /** A message can be sent in this profile, as `forms` say, or else as it is. In the order in which they were published. */
+  readonly ready: (message: Message, forms: Forms) => void;
+}
+
+/** A subscriber, as far as its encoding needs to know it. */
+export interface EpochMember {
+  /** The epoch in which it cannot take part. */
+  missedEpoch: number;
+}
+
+/** A message that is on its way through the encoder. */
+interface Passing {
+  readonly message: Message;
+  readonly pieces: number;
+  readonly epoch: number;
+  readonly place: number;
+  readonly ends: boolean;
+  /** Payloads that are still to come, before those of the epoch; and these. */
+  alone: Uint8Array[] | undefined;
+  shared: Uint8Array[] | undefined;
+  wantedAlone: number;
+  wantedShared: number;
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** Bytes that may wait for the encoder; what is published beyond goes as it is. */
+const MAX_PENDING = 1 << 20;
+
+export class TopicEncoding implements SharedEncoderOwner {
+  readonly profile: string;
+  readonly pieceSize: number;
+  /** The newest message that can be sent. */
+  readySequence: number;
+  /** Calls of encoders so far. */
+  encodes = 0;
+  readonly #options: EncodingOptions;
+  readonly #members = new Set<EpochMember>();
+  readonly #passing: Passing[] = [];
+  #encoder: SharedEncoder | undefined;
+  #settings: Uint8Array = NOTHING;
+  #epoch = 0;
+  #isOpen = false;
+  #place = 0;
+  #bytes = 0;
+  /** Members that cannot take part in the epoch, and how often one of them has been sent a message alone. */
+  #waiting = 0;
+  #sentAlone = 0;
+
+  /** `sequence`: of the newest message, which is on nobody's way here. */
+  constructor(options: EncodingOptions, sequence: number) {
+    this.#options = options;
+    this.profile = options.profile;
+    this.pieceSize = options.pieceSize;
+    this.readySequence = sequence;
+  }
+
+  /** Whether payloads may follow each other on a stream that need nothing of what came before them. */
+  get canBeginAfresh(): boolean {
+    return canBeginAfresh(this.profile);
+  }
+
+  get isEmpty(): boolean {
+    return this.#members.size === 0;
+  }
+
+  join(member: EpochMember): void {
+    this.#members.add(member);
+    if (this.#isOpen) this.missed(member, this.#epoch);
+  }
+
+  /** The member cannot take part in `epoch` any more. */
+  missed(member: EpochMember, epoch: number): void {
+    if (!this.#isOpen || epoch !== this.#epoch || member.missedEpoch === epoch) return;
+    member.missedEpoch = epoch;
+    this.#waiting++;
+  }
+
+  leave(member: EpochMember): void {
+    if (!this.#members.delete(member)) return;
+    if (this.#isOpen && member.missedEpoch === this.#epoch) this.#waiting--;
+  }
+
+  publish(message: Message): void {
+    const encoder = this.#encoderFor(message);
+    if (encoder === undefined) this.#pass(message);
+    else this.#encode(encoder, message);
+  }
+
+  /** Nobody needs it any more. */
+  close(): void {
+    this.#encoder?.close();
+    this.#encoder = undefined;
+    this.#isOpen = false;
+    this.#passing.length = 0;
+  }
+
+  // ------------------------------------------------------------------------------------------- encoding
+
+  /** Undefined where the message has to go as it is. */
+  #encoderFor({ record }: Message): SharedEncoder | undefined {
+    const { pool, shape } = this.#options;
+    if (this.profile === IDENTITY) return undefined;
+    this.#encoder ??= SharedEncoder.open(pool(), this.profile, shape, this);
+    const pending = this.#encoder?.pendingBytes ?? 0;
+    return pending > 0 && pending + record.length > MAX_PENDING ? undefined : this.#encoder;
+  }
+
+  /** The message goes as it is, after those that are on their way. */
+  #pass(message: Message): void {
+    if (this.#passing.length === 0) return this.#ready(message, { shared: undefined, alone: undefined });
+    const nothing = { pieces: 0, epoch: 0, place: 0, ends: false, wantedAlone: 0, wantedShared: 0 };
+    this.#passing.push({ message, ...nothing, alone: undefined, shared: undefined });
+  }
+
+  #encode(encoder: SharedEncoder, message: Message): void {
+    if (this.#isOpen && this.#waiting >= this.#members.size) this.#isOpen = false;
+    const begins = !this.#isOpen;
+    if (begins) this.#beginEpoch();
+    const pieces = Math.ceil(message.record.length / this.pieceSize);
+    const wantsAlone = this.#waiting > 0 && this.canBeginAfresh && encoder.makesAlone;
+    const place = this.#place++;
+    this.#bytes += message.record.length;
+    this.#sentAlone += this.#waiting;
+    const ends = this.#mayEnd();
+    if (ends) this.#isOpen = false;
+    this.#passing.push({
+      message,
+      pieces,
+      epoch: this.#epoch,
+      place,
+      ends,
+      alone: wantsAlone ? [] : undefined,
+      shared: [],
+      wantedAlone: wantsAlone ? pieces : 0,
+      wantedShared: pieces,
+    });
+    this.#handIn(encoder, message.record, pieces, { wantsAlone, begins, ends });
+  }
+
+  #handIn(
+    encoder: SharedEncoder,
+    record: Uint8Array,
+    pieces: number,
+    { wantsAlone, begins, ends }: { wantsAlone: boolean; begins: boolean; ends: boolean },
+  ): void {
+    const pieceAt = (i: number) => record.subarray(i * this.pieceSize, (i + 1) * this.pieceSize);
+    this.encodes += wantsAlone ? 2 * pieces : pieces;
+    for (let i = 0; wantsAlone && i < pieces; i++) encoder.encode(pieceAt(i), SharedFlag.alone);
+    for (let i = 0; i < pieces; i++) {
+      const first = begins && i === 0 ? SharedFlag.begins : 0;
+      const last = ends && i === pieces - 1 ? SharedFlag.ends : 0;
+      encoder.encode(pieceAt(i), first | last);
+    }
+  }
+
+  #beginEpoch(): void {
+    this.#epoch++;
+    this.#isOpen = true;
+    this.#place = 0;
+    this.#bytes = 0;
+    this.#waiting = 0;
+    this.#sentAlone = 0;
+  }
+
+  #mayEnd(): boolean {
+    const { messages, bytes } = this.#options.epoch;
+    if (this.#place >= messages || this.#bytes >= bytes) return true;
+    return this.#waiting > 0 && this.#sentAlone >= this.#members.size - this.#waiting;
+  }
+
+  // --------------------------------------------------------------- what the encoder says (SharedEncoderOwner)
+
+  onPayload(payload: Uint8Array | undefined): void {
+    this.#settings = this.#encoder?.settings ?? NOTHING;
+    const passing = this.#passing.find(({ wantedShared }) => wantedShared > 0);
+    if (passing === undefined) return;
+    if (passing.wantedAlone > 0) {
+      passing.wantedAlone--;
+      if (payload === undefined) passing.alone = undefined;
+      else passing.alone?.push(payload);
+      return;
+    }
+    passing.wantedShared--;
+    if (payload === undefined) this.#failed(passing);
+    else passing.shared?.push(payload);
+    if (passing.wantedShared === 0) this.#release();
+  }
+
+  /** Nothing more comes of its epoch. */
+  #failed(passing: Passing): void {
+    passing.shared = undefined;
+    if (passing.epoch === this.#epoch) this.#isOpen = false;
+  }
+
+  onGone(): void {
+    this.#encoder = undefined;
+    this.#isOpen = false;
+    for (const passing of this.#passing) {
+      if (passing.wantedShared > 0) passing.shared = undefined;
+      if (passing.wantedAlone > 0) passing.alone = undefined;
+      passing.wantedShared = 0;
+      passing.wantedAlone = 0;
+    }
+    this.#release();
+  }
+
+  report(error: Error): void {
+    this.#options.report(error);
+  }
+
+  /** Hands on what has come through, in order. */
+  #release(): void {
+    const settings = this.#settings;
+    while (this.#passing.length > 0 && this.#passing[0].wantedShared === 0) {
+      const { message, epoch, place, ends, shared, alone } = this.#passing.shift() as Passing;
+      this.#ready(message, {
+        shared: shared && { payloads: shared, epoch, place, ends, settings },
+        alone: alone && { payloads: alone, epoch: 0, place: 0, ends: true, settings },
+      });
+    }
+  }
+
+  #ready(message: Message, forms: Forms): void {
+    this.readySequence = message.sequence;
+    this.#options.ready(message, forms);
+  }
+}

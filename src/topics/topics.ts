@@ -1,0 +1,197 @@
+/** The topics of a server, and the commands by which peers use them (protocol C10). */
+
+import type { CommandRequest } from '../reactor/command.ts';
+import type { Run, ServedRequest } from '../server/request.ts';
+import { CommandError } from '../wire/errors.ts';
+import type { Failure } from '../wire/failure.ts';
+import { MAX_TOPIC_NAME } from '../wire/topic-records.ts';
+import { checkTopicName, checkTopicOptions, type TopicOptions } from './options.ts';
+import { type SlowChoice, Subscription } from './subscription.ts';
+import {
+  LiveTopic,
+  type Numbering,
+  type Topic,
+  type TopicContext,
+  TopicFace,
+  type TopicRow,
+} from './topic.ts';
+
+/** Joins a topic with those of other processes. */
+export type JoinTopic = (topic: LiveTopic) => Numbering;
+
+export class Topics {
+  readonly #context: TopicContext;
+  readonly #join: JoinTopic | undefined;
+  readonly #topics = new Map<string, { readonly topic: LiveTopic; readonly face: Topic }>();
+
+  constructor(context: TopicContext, join?: JoinTopic) {
+    this.#context = context;
+    this.#join = join;
+  }
+
+  /**
+   * The topic of this name, made if there is none. @throws TypeError that names what is wrong; Error when there is one and
+   * options are given.
+   */
+  topic(name: string, options?: TopicOptions): Topic {
+    checkTopicName(name);
+    const known = this.#topics.get(name);
+    if (known !== undefined && options === undefined) return known.face;
+    if (known !== undefined) throw new Error(`there is a topic '${name}' already: its options are settled`);
+    const topic = new LiveTopic(name, checkTopicOptions(options ?? {}), this.#context);
+    topic.numbering = this.#join?.(topic);
+    const face = new TopicFace(topic, () => this.#close(topic));
+    this.#topics.set(name, { topic, face });
+    return face;
+  }
+
+  get rows(): TopicRow[] {
+    return [...this.#topics.values()].map(({ topic }) => topic.row);
+  }
+
+  /** Ends what joins topics with those of other processes. */
+  close(): void {
+    for (const { topic } of this.#topics.values()) topic.numbering?.close();
+  }
+
+  #close(topic: LiveTopic): void {
+    if (this.#topics.get(topic.name)?.topic === topic) this.#topics.delete(topic.name);
+    topic.close();
+  }
+
+  /** @throws CommandError when the argument `topic` names none. */
+  find(args: ReadonlyMap<string, Uint8Array>): LiveTopic {
+    const name = nameOf(args.get('topic'));
+    const known = this.#topics.get(name);
+    if (known === undefined) throw new CommandError(`there is no topic '${name}'`, { code: 'not-found' });
+    return known.topic;
+  }
+
+  // ---------------------------------------------------------------------------------------- commands
+
+  /** What runs the command `subscribe`. */
+  readonly subscribe = (request: ServedRequest): Run => new SubscribeRun(this, request);
+
+  /** The handler of the command `publish`. */
+  readonly publish = async (request: CommandRequest): Promise<string> => {
+    const topic = this.find(request.args);
+    const { maxMessageBytes } = this.#context;
+    const pieces: Uint8Array[] = [];
+    let length = 0;
+    for await (const piece of request.data) {
+      length += piece.length;
+      if (length > maxMessageBytes)
+        throw invalid(`maxMessageBytes: a message has at most ${maxMessageBytes} bytes`);
+      pieces.push(piece);
+    }
+    if (topic.isClosed) throw new CommandError('the topic was closed meanwhile', { code: 'not-found' });
+    return String(await topic.publish(pieces.length === 1 ? pieces[0] : joined(pieces, length)));
+  };
+}
+
+/** The command `subscribe`, until it has a topic, and then what it is subscribed by. */
+class SubscribeRun implements Run {
+  readonly #topics: Topics;
+  readonly #request: ServedRequest;
+  #subscription: Subscription | undefined;
+  #drainReason: string | undefined;
+
+  constructor(topics: Topics, request: ServedRequest) {
+    this.#topics = topics;
+    this.#request = request;
+  }
+
+  start(): void {
+    const request = this.#request;
+    try {
+      const topic = this.#topics.find(request.args);
+      const next = topic.nextAfter(afterOf(request.args.get('after')));
+      const slow = slowOf(request.args.get('slow'));
+      const encoding = topic.encodingFor(request);
+      this.#subscription = new Subscription(topic, encoding, request, next, slow);
+      topic.join(this.#subscription);
+    } catch (error) {
+      request.fail(this.#failureOf(error));
+      return;
+    }
+    if (this.#drainReason !== undefined) this.drain(this.#drainReason);
+  }
+
+  #failureOf(error: unknown): Failure {
+    if (error instanceof CommandError) return { code: error.code, message: error.message };
+    this.#request.session.report(error, this.#request.command.name);
+    return { code: 'internal', message: 'internal error: the subscription could not be made' };
+  }
+
+  push(bytes: Uint8Array): void {
+    this.#request.flow.data.read(bytes.length);
+  }
+
+  stop(failure: Failure | undefined): void {
+    if (this.#subscription === undefined) this.#request.fail(failure);
+    else this.#subscription.stop(failure);
+  }
+
+  drain(reason: string): void {
+    this.#drainReason = reason;
+    this.#subscription?.drain(reason);
+  }
+
+  /** It begins to run where it is asked for; no lane has its stream. */
+  readonly begun = true;
+  retract(): boolean {
+    return false;
+  }
+  lose(): void {}
+  onFrame(): void {}
+  onRecord(): void {}
+
+  end(): void {
+    this.#subscription?.end();
+  }
+}
+
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function nameOf(value: Uint8Array | undefined): string {
+  if (value === undefined) throw invalid("the argument 'topic' is missing");
+  if (value.length === 0 || value.length > MAX_TOPIC_NAME)
+    throw invalid(`a topic's name has 1 to ${MAX_TOPIC_NAME} bytes, not ${value.length}`);
+  try {
+    return strictUtf8.decode(value);
+  } catch {
+    throw invalid("a topic's name is UTF-8");
+  }
+}
+
+/** Numbers that no message has had, however large, are those of what is to come. */
+function afterOf(value: Uint8Array | undefined): number | undefined {
+  if (value === undefined) return undefined;
+  const text = value.length <= 20 ? strictAscii(value) : '';
+  if (!/^\d{1,20}$/.test(text)) throw invalid("the argument 'after' is a decimal number");
+  return Number(text);
+}
+
+function slowOf(value: Uint8Array | undefined): SlowChoice {
+  const text = value === undefined ? 'skip' : strictAscii(value);
+  if (text !== 'skip' && text !== 'cancel') throw invalid("the argument 'slow' is 'skip' or 'cancel'");
+  return text;
+}
+
+function strictAscii(bytes: Uint8Array): string {
+  return String.fromCharCode(...bytes.subarray(0, 32));
+}
+
+function invalid(message: string): CommandError {
+  return new CommandError(message, { code: 'invalid-argument' });
+}
+
+function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}

@@ -1,0 +1,174 @@
+/**
+ * A topic under all that can happen to it at once, by a seed: subscribers of every kind join, leave, read slowly and resume,
+ * workers die, epochs have every length. What each subscriber is given is held against what was published.
+ */
+
+import type { ExecutionContext } from 'ava';
+import type { Client, ConnectOptions, Subscription, TopicGap } from '../../src/index.ts';
+import { numbers } from '../helpers/random.ts';
+import { reach, serve } from '../helpers/serving.ts';
+
+const FAILING = new URL('../fixtures/lane-commands.ts', import.meta.url);
+
+/** Message `sequence` of a topic, by its number alone. */
+export function messageOf(sequence: number): Uint8Array {
+  const next = numbers(sequence);
+  const size = [0, 1, 139, 268, 900, 6600, 33_000, 70_000][(next() % 64) % (next() % 4 === 0 ? 8 : 5)];
+  const text = `message ${sequence} of the model, which is much like the ones before it; `;
+  return Buffer.alloc(size, text);
+}
+
+/** What one subscriber has been given. */
+class Reader {
+  readonly subscription: Subscription;
+  readonly gaps: TopicGap[] = [];
+  last: number | undefined;
+  lost = 0;
+  wrong: string | undefined;
+  readonly ended: Promise<Error | undefined>;
+  #gate = Promise.withResolvers<void>();
+
+  constructor(client: Client, after: number | undefined) {
+    this.last = after;
+    this.subscription = client.subscribe('model', {
+      after,
+      onGap: (gap) => {
+        this.gaps.push(gap);
+      },
+    });
+    this.#gate.resolve();
+    this.ended = this.#read();
+  }
+
+  /** Reads nothing until {@link goOn}. */
+  pause(): void {
+    this.#gate.resolve();
+    this.#gate = Promise.withResolvers();
+  }
+
+  goOn(): void {
+    this.#gate.resolve();
+  }
+
+  async #read(): Promise<Error | undefined> {
+    try {
+      for await (const { sequence, data, lost = 0 } of this.subscription) {
+        await this.#gate.promise;
+        this.#check(sequence, data, lost);
+      }
+      return undefined;
+    } catch (error) {
+      return error as Error;
+    }
+  }
+
+  #check(sequence: number, data: Uint8Array, lost: number): void {
+    this.lost += lost;
+    if (this.last !== undefined && sequence !== this.last + 1 + lost)
+      this.wrong ??= `${sequence} came after ${this.last} with ${lost} lost`;
+    if (Buffer.compare(data, messageOf(sequence)) !== 0) this.wrong ??= `message ${sequence} has other bytes`;
+    if (lost > 0 && this.gaps.at(-1)?.sequence !== sequence)
+      this.wrong ??= `${lost} lost before ${sequence}, and nobody was told`;
+    this.last = sequence;
+  }
+}
+
+/** The kinds of clients: every decoder there is, windows that hold little, and none. */
+const KINDS: readonly ConnectOptions[] = [
+  {},
+  {},
+  { codecs: 'portable' },
+  { profiles: ['zlib'] },
+  { profiles: ['zlib'], codecs: 'portable' },
+  { profiles: [] },
+  { plain: true },
+  { requestWindow: 3000 },
+  { connectionWindow: 5000, requestWindow: 20_000 },
+  { limits: { maxPayload: 2000 } },
+];
+
+/** Plays `steps` steps by `seed`; throws what is wrong. */
+export async function play(
+  t: ExecutionContext,
+  seed: number,
+  steps: number,
+): Promise<{ gaps: number; read: number }> {
+  const next = numbers(seed);
+  const below = (count: number) => next() % count;
+  const { server, address } = await serve({
+    workers: 2,
+    limits: { maxTopicBacklog: 1000 + below(4) * 50_000 },
+    commands: { die: { module: FAILING, export: 'die' } },
+  });
+  const topic = server.topic('model', {
+    history: [0, 0, 5, 200][below(4)],
+    epoch: { messages: 1 + below(20), bytes: 1000 * (1 + below(100)) },
+  });
+  const clients: Client[] = [];
+  const readers: Reader[] = [];
+  const current: Reader[] = [];
+  const started = (reader: Reader) => {
+    readers.push(reader);
+    current.push(reader);
+  };
+  const pick = <T>(list: readonly T[]): T | undefined => list[below(Math.max(1, list.length))];
+  try {
+    for (let step = 0; step < steps; step++) {
+      const what = below(100);
+      if (clients.length === 0 || (what < 5 && clients.length < 12))
+        clients.push(await reach(address, KINDS[below(KINDS.length)]));
+      else if (what < 15 && current.length < 40)
+        started(new Reader(pick(clients) as Client, below(2) === 0 ? undefined : below(topic.sequence + 1)));
+      else if (what < 18 && current.length > 0) {
+        // Resumes where it left, perhaps elsewhere.
+        const [reader] = current.splice(below(current.length), 1);
+        reader.goOn();
+        reader.subscription.cancel();
+        await reader.ended;
+        started(new Reader(pick(clients) as Client, reader.last));
+      } else if (what < 22) pick(current)?.pause();
+      else if (what < 30) pick(current)?.goOn();
+      else if (what < 31)
+        await (pick(clients) as Client)
+          .call('die', { args: { how: 'at once' } })
+          .bytes()
+          .catch(() => undefined);
+      else if (what < 32 && clients.length > 1) await cut(clients.splice(below(clients.length), 1)[0]);
+      else if (what < 40) await new Promise((resolve) => setImmediate(resolve));
+      else if (what < 43) {
+        const by = pick(clients) as Client;
+        if (by.state === 'open') await by.publish('model', messageOf(topic.sequence + 1));
+      } else for (let i = below(12); i >= 0; i--) topic.publish(messageOf(topic.sequence + 1));
+      for (let i = current.length - 1; i >= 0; i--)
+        if (!clients.some(({ state }) => state === 'open')) current.splice(i, 1);
+    }
+    // All that was subscribed is known.
+    for (const client of clients) await client.call('capabilities').bytes();
+    for (const reader of current) reader.goOn();
+    topic.publish(messageOf(topic.sequence + 1));
+    const { sequence } = topic;
+    topic.close();
+    for (const reader of readers) {
+      reader.goOn();
+      const error = await reader.ended;
+      if (reader.wrong !== undefined) throw new Error(`seed ${seed}: ${reader.wrong}`);
+      if (error === undefined && reader.last !== sequence && (reader.last ?? 0) < sequence)
+        if (reader.gaps.at(-1)?.sequence !== sequence + 1)
+          throw new Error(`seed ${seed}: the last was ${reader.last}, not ${sequence}`);
+      if (error !== undefined && !/cancelled|closed/.test(error.message))
+        throw new Error(`seed ${seed}: ended by ${error.stack}`);
+    }
+    t.is((await server.stats()).topics.length, 0);
+    const read = readers.reduce((sum, { last }) => sum + (last === undefined ? 0 : 1), 0);
+    return { gaps: readers.reduce((sum, { lost }) => sum + lost, 0), read };
+  } finally {
+    for (const client of clients) client.destroy();
+    await server.close(0);
+  }
+}
+
+/** Ends a connection without a word. */
+async function cut(client: Client): Promise<void> {
+  client.destroy();
+  await client.closed;
+}
