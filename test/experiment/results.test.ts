@@ -206,13 +206,13 @@ test('the fewest bytes at many connections are those within the memory that ther
   t.like(await chosen(1000), { profile: 'identity' });
   t.true(
     readFileSync(join(folder, `${runs}`, 'report.html'), 'utf8').includes(
-      'Fewest bytes at 1000 connections within 1000 B',
+      'Fewest bytes at 1000 connections within 0.977 KiB',
     ),
   );
   const tight = parseGrids([{ level: 1, policy: 'single' }]);
   const { results } = await imagine(read, {
     cells: tight,
-    out: `${out}2`,
+    out: out(),
     budget: { connections: 9, memoryBytes: 9 },
   });
   t.regex(unmetBudget(results) ?? '', /no setting that was tried keeps within it; the smallest takes 2 MiB/);

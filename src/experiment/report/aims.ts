@@ -39,10 +39,12 @@ interface Table {
   readonly rows: readonly (readonly string[])[];
 }
 
-/** As HTML. */
+/** As HTML, a row for each figure: two or three settings side by side fit a narrow screen, six figures do not. */
 export function aimTable(key: string, aim: Aim, results: Results): string {
   const { columns, rows } = tableOf(key, aim, results);
-  return htmlTable(columns, rows);
+  const [corner, ...figures] = columns;
+  const turned = figures.map((name, i) => [name, ...rows.map((row) => row[i + 1])]);
+  return htmlTable([corner, ...rows.map(([name]) => name)], turned);
 }
 
 /** As lines of text, columns below each other. */
