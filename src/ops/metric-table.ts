@@ -82,6 +82,9 @@ const byName = (
   samples: (stats) => Object.entries(read(stats)).map(([key, value]) => [value, { [label]: key }]),
 });
 
+const sum = <Name extends string>(rows: readonly Readonly<Record<Name, number>>[], name: Name) =>
+  rows.reduce((total, row) => total + row[name], 0);
+
 export const DEFINITIONS: readonly Definition[] = [
   gauge('draining', '1 once the server has begun to stop', ({ state }) => (state === 'draining' ? 1 : 0)),
   gauge('connections', 'Open connections', ({ connections }) => connections),
@@ -182,6 +185,10 @@ export const DEFINITIONS: readonly Definition[] = [
     'Commands and profiles that are held because they have ended workers',
     ({ quarantine }) => quarantine.filter(({ state }) => state !== 'free').length,
   ),
+  gauge('topics', 'Topics', ({ topics }) => topics.length),
+  gauge('topic_subscribers', 'Subscribers of all topics', ({ topics }) => sum(topics, 'subscribers')),
+  gauge('topic_subscribers_behind', 'Those that have not taken all', ({ topics }) => sum(topics, 'behind')),
+  gauge('topic_bytes', 'Messages of topics that are kept', ({ topics }) => sum(topics, 'bytes')),
   gauge('cache_bytes', 'Compressed outputs in the cache', ({ cache }) => cache.bytes),
   gauge('cache_entries', 'Entries of the cache', ({ cache }) => cache.entries),
   counter('cache_hits', 'Outputs that came from the cache', ({ cache }) => cache.hits),
