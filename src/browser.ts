@@ -35,6 +35,7 @@ export type * from './client/typed.ts';
 export type { CloseOptions } from './connection/grace.ts';
 export type { ReceivedStream } from './connection/local-decoders.ts';
 export type { Transport } from './connection/transport.ts';
+export type { CallTrace, ClientTracing } from './options/tracing.ts';
 export { type MemoryPairOptions, memoryPair } from './transport/memory.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
 export {
