@@ -3,7 +3,7 @@
 import { Deflate, Inflate, ZstdCompress, ZstdDecompress } from 'minizlib';
 import { type Codec, DecodeError } from './codec.ts';
 import type { Context } from './context.ts';
-import { type ZlibContexts, type ZstdContexts, zlibCodec, zstdCodec } from './profiles.ts';
+import { type ZlibContexts, type ZstdContexts, zlibCodec, zstdCodec } from './context-codecs.ts';
 
 type Stream = Deflate | Inflate | ZstdCompress | ZstdDecompress;
 /** minizlib's types know few of the options that it hands to node:zlib. */

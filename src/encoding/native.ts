@@ -9,9 +9,15 @@ import { createRequire } from 'node:module';
 import zlib from 'node:zlib';
 import type { Codec } from './codec.ts';
 import type { Context } from './context.ts';
+import {
+  type ZlibContexts,
+  type ZstdContexts,
+  zlibCodec,
+  zstdCodec,
+  zstdDictCodec,
+} from './context-codecs.ts';
 import type { Dictionaries } from './dictionary.ts';
 import { identityCodec } from './identity.ts';
-import { type ZlibContexts, type ZstdContexts, zlibCodec, zstdCodec, zstdDictCodec } from './profiles.ts';
 import type { DictionaryCodec } from './registry.ts';
 import { isSound } from './self-check.ts';
 

@@ -1,8 +1,8 @@
 /** What a dictionary makes of samples: the bytes they come to, and what their blocks are made of. */
 
 import zlib from 'node:zlib';
+import { zstdParameters } from '../context-codecs.ts';
 import { HandleContext } from '../native.ts';
-import { zstdParameters } from '../profiles.ts';
 import { ZstdWalker } from '../zstd-blocks.ts';
 import { type BlockObserver, ZstdBlockDecoder } from '../zstd-decoder.ts';
 import { parseDictionary, SEQUENCE_CODES, type SequenceCode } from './format.ts';

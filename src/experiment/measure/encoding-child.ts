@@ -14,8 +14,9 @@ import {
   FINISH_BOUND,
   type Tuning,
 } from '../../encoding/codec.ts';
+import { zstdParameters } from '../../encoding/context-codecs.ts';
 import { nativeCodecs } from '../../encoding/native.ts';
-import { IDENTITY, zstdParameters } from '../../encoding/profiles.ts';
+import { IDENTITY } from '../../encoding/profiles.ts';
 import { CodecRegistry } from '../../encoding/registry.ts';
 
 export interface EncodingTask {
