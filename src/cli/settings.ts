@@ -4,6 +4,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type Config, combine, SettingError, type Source, variables } from '../ops/config.ts';
 import { readConfigFile } from '../ops/config-file.ts';
 import {
+  choicesOf,
   factsOf,
   flagOf,
   type LIMIT_NAMES,
@@ -45,6 +46,9 @@ function optionOf(name: SettingName): Option {
   if (name === 'limits') return option.argParser(pairs(limitOf));
   if (name === 'dictionaries' || name === 'topics')
     return option.argParser((given: string, before: string[] = []) => parsed(name, [...before, given]));
+  const choices = choicesOf(name);
+  // For help and completion; what else is given is told in the schema's words.
+  if (choices !== undefined) option.choices(choices);
   return option.argParser((given: string) => parsed(name, given));
 }
 

@@ -256,6 +256,12 @@ export function factsOf(name: SettingName): SettingFacts {
   return facts.get(SETTINGS.shape[name]) as SettingFacts;
 }
 
+/** The names that a setting chooses from; undefined where it is none of them. */
+export function choicesOf(name: SettingName): readonly string[] | undefined {
+  const kind: z.ZodType = SETTINGS.shape[name].unwrap();
+  return kind instanceof z.ZodEnum ? (kind.options as string[]) : undefined;
+}
+
 /** `cacheBytes` as a flag: `--cache-bytes`. */
 export function flagOf(name: SettingName): string {
   return `--${factsOf(name).flag ?? name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;

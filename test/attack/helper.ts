@@ -54,14 +54,18 @@ export class Target {
   static async start(options: ServerOptions = {}): Promise<Target> {
     const workers = options.workers ?? 2;
     let target: Target | undefined;
-    const { server, port } = await serve({
-      ...options,
-      workers,
-      onError: (error, about) => {
-        if (about.lane !== undefined) target?.deaths.push(error);
-        else target?.reports.push({ error, command: about.command });
+    const { server, port } = await serve(
+      {
+        ...options,
+        workers,
+        onError: (error, about) => {
+          if (about.lane !== undefined) target?.deaths.push(error);
+          else target?.reports.push({ error, command: about.command });
+        },
       },
-    });
+      // Frames alone: HTTP has attacks of its own, in test/doors.
+      { http: false, webSocket: false },
+    );
     const settings = { contentEncodings: ['zstd-8mb', 'zlib'], extensions: EXTENSIONS };
     const witness = await Client.connect(port, { settings });
     target = new Target(server, port, witness, workers);

@@ -295,7 +295,7 @@ bash('bash completes commands, options and values by what millrace prints', asyn
     t.is(stderr.toString(), '');
     return stdout.toString().trim().split(' ').filter(Boolean);
   };
-  t.deepEqual(complete('pu'), ['pull']);
+  t.deepEqual(complete('pul'), ['pull']);
   t.deepEqual(complete('frame', ''), ['encode', 'decode', '--help']);
   t.deepEqual(complete('frame', 'encode', '--r'), ['--raw']);
   t.deepEqual(complete('pull', ':1', 'x', '--token'), ['--token-file']);

@@ -15,6 +15,7 @@ import {
   type ConnectOptions,
   connect,
   createServer,
+  type ListenAddress,
   type Server as MillraceServer,
   type ServerOptions,
 } from '../../src/index.ts';
@@ -71,8 +72,8 @@ export class Watch {
   }
 }
 
-/** A server with one worker unless `options` say otherwise, listening on a free port. */
-export async function serve(options: ServerOptions = {}): Promise<Serving> {
+/** A server with one worker unless `options` say otherwise, listening on a free port, or as `where` says. */
+export async function serve(options: ServerOptions = {}, where: ListenAddress = {}): Promise<Serving> {
   const reports: Report[] = [];
   const watch = new Watch();
   const server = createServer({
@@ -85,7 +86,7 @@ export async function serve(options: ServerOptions = {}): Promise<Serving> {
       return options.onError?.(error, about);
     },
   });
-  const address = (await server.listen()) as Address & { host: string; port: number };
+  const address = (await server.listen(where)) as Address & { host: string; port: number };
   const reported = (wanted: (report: Report) => boolean) => watch.until(() => reports.find(wanted));
   return { server, address, port: address.port, reports, reported };
 }

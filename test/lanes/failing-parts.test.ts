@@ -139,7 +139,7 @@ test('a worker that passes its memory bound dies alone', async (t) => {
 });
 
 test('exit, throw and reject outside of a handler end that lane and nothing else, again and again', async (t) => {
-  const { client, server } = await serve(t, { commands: { die: lane('die') } });
+  const { client, server } = await serve(t, { commands: { die: lane('die') }, quarantine: { deaths: 10 } });
   for (let round = 0; round < 6; round++) {
     await until(async () => (await server.stats()).lanes.length === 2);
     const how = ['exit', 'throw', 'reject'][round % 3];

@@ -119,7 +119,7 @@ test('unknown commands, bad arguments and files that are not there have their co
 });
 
 test('a worker that died fails what ran there by worker-died; with no lane left a command is overloaded: safe to repeat', async (t) => {
-  const { port } = await serving(t, { commands });
+  const { port } = await serving(t, { commands, quarantine: { deaths: 1000 } });
   const client = await dial(t, { port });
   const died = await commandError(client.call('lane-exits').text());
   t.deepEqual([died.code, died.message, died.notStarted], ['worker-died', 'worker of lane 0 died', false]);

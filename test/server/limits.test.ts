@@ -484,6 +484,9 @@ test('every limit is a documented option with a test here', async (t) => {
     'maxMessage',
     'maxRequestHead',
     'maxBody',
+    // test/topics
+    'maxMessageBytes',
+    'maxTopicBacklog',
   ];
   t.deepEqual(
     [...new Set([...CASES, ...REQUESTS].map(({ limit }) => limit as string)), ...apart].sort(),
