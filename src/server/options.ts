@@ -120,6 +120,12 @@ export interface ServerOptions {
    * one it counts as dead. For others it is TCP's keepalive time. 0: never; default 30 000.
    */
   keepAliveInterval?: number;
+  /**
+   * `redis://…` or `rediss://…`: topics of the same name are one on all servers that have the same relay, and resuming goes on
+   * at any of them. Needs the package ioredis. While it cannot be reached nothing can be published; what was missed is told
+   * as lost where its stream has it no more.
+   */
+  relay?: string;
   /** Serve TLS, with node:tls's options; `requestCert` and `ca` make it mutual. */
   tls?: TlsOptions;
   /**
@@ -198,6 +204,7 @@ const RULES: Rules<ServerOptions> = {
   } satisfies Rules<QuarantineOptions>),
   resourceLimits: nested(RESOURCE_LIMITS),
   keepAliveInterval: millisecondsOr0,
+  relay: rule('a URL that begins with redis:// or rediss://', (value) => /^rediss?:\/\//.test(String(value))),
   tls: serverTls,
   proxyProtocol: boolean,
   authorize: callable,

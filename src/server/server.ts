@@ -26,6 +26,7 @@ import {
 import { Gate } from '../reactor/flow.ts';
 import { InputBudget } from '../reactor/input-budget.ts';
 import type { TopicOptions } from '../topics/options.ts';
+import { RedisRelay } from '../topics/relay.ts';
 import type { Topic } from '../topics/topic.ts';
 import { Topics } from '../topics/topics.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
@@ -233,15 +234,18 @@ class LaneServer implements Server {
 
   #makeTopics(encoderOptions: Map<string, EncoderOptions>, dictionaries: ServerDictionaries): Topics {
     const { maxMessageBytes, maxTopicBacklog } = this.#limits;
-    return new Topics({
+    const { relay } = this.#options;
+    const report = (error: unknown) => this.#report(error, {});
+    const context = {
       pool: () => this.#pool,
       encoderOptions,
       dictionary: dictionaries.forCommand('subscribe'),
       pieceSize: this.#options.frameSize,
       maxMessageBytes: Math.min(maxMessageBytes, MAX_MESSAGE_BYTES),
       maxBacklogBytes: maxTopicBacklog,
-      report: (error) => this.#report(error, {}),
-    });
+      report,
+    };
+    return new Topics(context, relay === undefined ? undefined : new RedisRelay(relay, report));
   }
 
   #makeRecorder(commands: CommandTable, codecs: CodecRegistry): Recorder | undefined {
@@ -307,7 +311,7 @@ class LaneServer implements Server {
     await this.#listener.stop();
     const gone =
       (await this.#sessions.drain(CLOSING, graceMs)) || (await this.#sessions.stop(CLOSING, FORCE_MS));
-    this.#topics.close();
+    await this.#topics.close();
     if (this.#ownsLanes) await this.#pool.close();
     if (!gone) await this.#sessions.allGone(FORCE_MS);
     await this.#listener.drop();

@@ -59,6 +59,8 @@ export interface TopicRow {
 
 /** How a topic's messages get their numbers, where other processes publish to it, too. */
 export interface Numbering {
+  /** Resolves when the topic has what was published before. */
+  readonly ready: Promise<void>;
   publish(message: Uint8Array): Promise<number>;
   close(): void;
 }
@@ -123,7 +125,12 @@ export class LiveTopic implements SubscribedTopic {
     const { maxMessageBytes } = this.#context;
     if (bytes.length > maxMessageBytes)
       throw new RangeError(`maxMessageBytes: a message of ${bytes.length} bytes is over ${maxMessageBytes}`);
-    if (this.numbering !== undefined) return this.numbering.publish(bytes);
+    if (this.numbering !== undefined) {
+      const number = this.numbering.publish(bytes);
+      // Who wants to know looks at the promise itself.
+      number.catch(() => undefined);
+      return number;
+    }
     this.deliver(this.#sequence + 1, bytes);
     return this.#sequence;
   }
