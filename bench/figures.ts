@@ -226,7 +226,48 @@ export const GOALS: ReadonlyMap<string, Goal> = new Map([
     '×',
     'contexts none: worker CPU per response with 2 lanes against 1',
   ),
+  goal(
+    'dict.trainer_vs_zstd',
+    'dictionary-trainer',
+    'at least',
+    0.97,
+    '×',
+    "our trainer's ratio over zstd's, worst of six corpora, kept and without a context",
+  ),
+  goal(
+    'dict.browser_us',
+    'dictionary-trainer',
+    'at most',
+    15,
+    'µs',
+    '900 B with a dictionary: CPU of the portable decoder',
+  ),
   goal('latency.p99_half_load', 'latency', 'at most', 5, 'ms', '900 B: p99 at half of saturation'),
+  goal(
+    'doors.ws_cpu_vs_tcp',
+    'doors',
+    'at most',
+    1.25,
+    '×',
+    '900 B: server CPU per response over a WebSocket against TCP',
+  ),
+  goal(
+    'doors.ws_cpu_vs_ws_deflate',
+    'doors',
+    'at most',
+    1 / 12,
+    '×',
+    '900 B: server CPU per response over a WebSocket against ws + deflate',
+  ),
+  goal(
+    'doors.http_vs_fastify_zstd',
+    'doors',
+    'at most',
+    0.6,
+    '×',
+    '900 B: server CPU per response by HTTP against Fastify with @fastify/compress, zstd',
+  ),
+  goal('doors.bundle', 'doors', 'at most', 32, 'KiB', 'the browser client, gzipped'),
 ]);
 
 /** @throws RangeError for an id that is in no row. */

@@ -1,18 +1,24 @@
 /**
- * millrace for browsers: the client over any transport, with contexts that need no native code. Where a comment says
+ * millrace for browsers: the client over WebSockets, or over any other transport, with contexts that need no native code. Where a comment says
  * `protocol C4`, see that section of docs/protocol.md in this package.
  */
 
+import { browserCodecs } from './client/browser-codecs.ts';
 import { type Client, makeClient } from './client/client.ts';
 import { CLIENT_RULES, type ClientOptions } from './client/options.ts';
 import type { AnyCommands } from './client/typed.ts';
 import type { Transport } from './connection/transport.ts';
-import { portableCodecs, portableZstdDict } from './encoding/portable.ts';
-import { CodecRegistry } from './encoding/registry.ts';
+
 import { checkOptions } from './options/rules.ts';
 
 export type { CircuitOptions, CircuitState } from './client/circuit.ts';
 export type { Client, ClientEvents, ClientState, ClientStats } from './client/client.ts';
+export {
+  type BrowserConnectOptions,
+  type BrowserPoolOptions,
+  connect,
+  connectPool,
+} from './client/connect-browser.ts';
 export type { CommandData } from './client/data-pieces.ts';
 export type { CallOptions, ClientOptions } from './client/options.ts';
 export {
@@ -54,7 +60,7 @@ export async function connectOver<Commands = AnyCommands>(
   options: ClientOptions = {},
 ): Promise<Client<Commands>> {
   checkOptions(options, CLIENT_RULES, 'connectOver');
-  const client = makeClient(transport, new CodecRegistry(portableCodecs(), portableZstdDict), options);
+  const client = makeClient(transport, await browserCodecs(options), options);
   await client.ready();
   return client as Client<Commands>;
 }

@@ -12,6 +12,8 @@ import './require-node.ts';
 // `RecordOptions` are those of records().
 export type { RecordFigures, RecordOptions as CaptureOptions } from './capture/recorder.ts';
 export * from './client.ts';
+export type { WebServer } from './doors/attach.ts';
+export type { HttpOptions } from './doors/host.ts';
 export type { StreamFigures } from './lanes/figures.ts';
 export type { Policy, PolicyName, RouteQuery, StreamView } from './lanes/policy.ts';
 export type { QuarantineOptions, QuarantineRow, Suspect } from './lanes/quarantine.ts';
@@ -36,12 +38,15 @@ export {
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './server/authorize.ts';
 export type { CommandDefinition, CommandRules, LaneCommand, MainCommand } from './server/commands.ts';
 export { type DefinedCommands, type DefinitionOf, defineCommands } from './server/define-commands.ts';
+
 export type { DictionaryOption } from './server/dictionaries.ts';
-export type { ListenAddress } from './server/listener.ts';
+export type { Doors, ListenAddress } from './server/listener.ts';
+
 export type { ErrorContext, ServerOptions } from './server/options.ts';
 export {
   type AcceptInfo,
   type Address,
+  type AttachOptions,
   createServer,
   type Server,
   type ServerStats,

@@ -38,7 +38,7 @@ export const Op = {
   callGrant: 10,
   /** Answer to `lookup`; flags: a {@link LookupAnswer}. */
   lookupAnswer: 11,
-  /** Payload is compressed whole for the cache; request ID: a token; answered by `pieces`. */
+  /** Payload is compressed whole, at the level in flags or the cache's (0); request ID: a token; answered by `pieces`. */
   compress: 12,
   /** The slot's stream ends with the last frame of the next response that ends on it, and then begins afresh. */
   renew: 13,

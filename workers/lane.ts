@@ -14,12 +14,13 @@ import {
   DecodeError,
   type Decoder,
   type DecoderLimits,
+  type Encoder,
 } from '../src/encoding/codec.ts';
 import type { Dictionary } from '../src/encoding/dictionary.ts';
 import { foreign } from '../src/encoding/foreign.ts';
 import { nativeCodecs, nativeZstdDict } from '../src/encoding/native.ts';
 import { CodecRegistry } from '../src/encoding/registry.ts';
-import { compressWhole } from '../src/encoding/whole.ts';
+import { compressWhole, PIECE_SIZE } from '../src/encoding/whole.ts';
 import { decodeUtf8 } from '../src/wire/payloads.ts';
 import { asError } from '../src/wire/thrown.ts';
 import { BatchReader, type DecoderSetup, type LaneMessage, Op, packPieces } from './batch.ts';
@@ -63,6 +64,8 @@ export class LaneThread {
   readonly #port: MessagePort;
   readonly #output: LaneOutput;
   readonly #calls: Calls;
+  /** By level; {@link LaneThread.#compressOnce}. */
+  readonly #onceEncoders = new Map<number, Encoder>();
   readonly #cacheLevel: number;
   readonly #encoders: LaneEncoders;
   readonly #shared: SharedEncoders;
@@ -110,6 +113,16 @@ export class LaneThread {
     return packPieces(compressWhole(wholeCodec, bytes, this.#cacheLevel));
   }
 
+  /** `bytes` as a zstd frame for one reader, by an encoder that is kept: making one costs more than a small frame does. */
+  #compressOnce(bytes: Uint8Array, level: number): Uint8Array {
+    if (bytes.length > PIECE_SIZE) return packPieces(compressWhole(wholeCodec, bytes, level));
+    const encoder = this.#onceEncoders.get(level) ?? wholeCodec.createEncoder?.({ level, contextFree: true });
+    if (encoder === undefined) return packPieces(compressWhole(wholeCodec, bytes, level));
+    this.#onceEncoders.set(level, encoder);
+    const target = new Uint8Array(encoder.bound(bytes.length));
+    return packPieces([target.subarray(0, encoder.encode(bytes, target, 0))]);
+  }
+
   #work(batch: ArrayBuffer): void {
     const reader = new BatchReader(batch);
     while (reader.next()) {
@@ -143,7 +156,16 @@ export class LaneThread {
       case Op.renew:
         return this.#encoders.renew(slot);
       case Op.compress:
-        return this.#output.add(Op.pieces, slot, requestId, 0, this.#compress(record.payload), record.length);
+        return this.#output.add(
+          Op.pieces,
+          slot,
+          requestId,
+          0,
+          record.flags > 0
+            ? this.#compressOnce(record.payload, record.flags)
+            : this.#compress(record.payload),
+          record.length,
+        );
       default:
         this.#calls.record(record);
     }

@@ -15,6 +15,8 @@ const load = async (from: () => Promise<readonly Peer[]>, name: string): Promise
 export const PEERS: readonly Peer[] = (
   await Promise.all([
     load(async () => [(await import('./millrace.ts')).millracePeer], 'millrace'),
+    load(async () => (await import('./doors.ts')).doorPeers, 'millrace doors'),
+    load(async () => [(await import('./fastify.ts')).fastifyPeer], 'fastify + zstd'),
     load(async () => (await import('./websocket.ts')).websocketPeers, 'ws + deflate'),
     load(async () => (await import('./http2.ts')).http2Peers, 'http2'),
     load(async () => [(await import('./grpc.ts')).grpcPeer], 'grpc + gzip'),

@@ -3,6 +3,8 @@ import type { Bench } from '../bench.ts';
 import { cache } from './cache.ts';
 import { contexts } from './contexts.ts';
 import { dictionary } from './dictionary.ts';
+import { dictionaryTrainer } from './dictionary-trainer.ts';
+import { doors } from './doors.ts';
 import { latency } from './latency.ts';
 import { limit } from './limit.ts';
 import { links } from './links.ts';
@@ -24,4 +26,6 @@ export const BENCHES: readonly Bench[] = [
   topics,
   tree,
   links,
+  dictionaryTrainer,
+  doors,
 ];

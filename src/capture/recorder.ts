@@ -173,6 +173,8 @@ export class Recorder {
 /** A transport that shows an observer what passes. */
 class WatchedTransport implements Transport {
   readonly remote: string;
+  readonly messages: boolean | undefined;
+  readonly halfCloses: boolean | undefined;
   onData: (chunk: Uint8Array) => void = () => undefined;
   onEnd: () => void = () => undefined;
   onClose: (error: Error | undefined) => void = () => undefined;
@@ -183,6 +185,8 @@ class WatchedTransport implements Transport {
     this.#inner = inner;
     this.#observer = observer;
     this.remote = inner.remote;
+    this.messages = inner.messages;
+    this.halfCloses = inner.halfCloses;
     inner.onData = (chunk) => {
       observer.received(chunk);
       this.onData(chunk);

@@ -56,7 +56,7 @@ async function callCommand(
   options: CallCommandOptions,
   io: Io,
 ): Promise<void> {
-  const reach = reachOptions(options, target, io);
+  const reach = await reachOptions(options, target, io);
   const { connect } = await import('../client/connect.ts');
   const data = options.data === undefined ? undefined : readData(options.data, io);
   const client = await connect(target, reach).catch((error) => {

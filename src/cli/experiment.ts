@@ -8,6 +8,7 @@ import type { CodecModule } from '../encoding/codec.ts';
 import type { Cell } from '../experiment/grid/cell.ts';
 import type { SubGridInput } from '../experiment/grid/grid.ts';
 import type { EvaluatorOptions } from '../experiment/measure/evaluator.ts';
+import { aimLines, aimTitle, unmetBudget } from '../experiment/report/aims.ts';
 import { checkText } from '../experiment/report/recommend.ts';
 import type { Results } from '../experiment/results/results.ts';
 import type { ExperimentSettings } from '../experiment/run.ts';
@@ -65,6 +66,12 @@ interface ExperimentOptions extends Partial<Record<(typeof GRID_FLAGS)[number], 
   queue?: string;
   check: boolean;
   adaptive?: boolean;
+  connections?: number;
+  contextBudget?: number;
+  priceGb?: number;
+  priceCpuHour?: number;
+  priceGbMemoryMonth?: number;
+  responsesPerSecond?: number;
   json?: boolean;
 }
 
@@ -111,12 +118,23 @@ export function addExperiment(program: Command, io: Io): void {
     .option('--queue <url>', "spread the settings over 'millrace experiment-worker's by this Redis")
     .option('--adaptive', "simulate the policy 'adaptive' over the links, too")
     .option('--no-check', 'do not run what is recommended in a server, under load')
+    .option('--connections <n>', 'aim at so many connections, too', wholeNumber(1, 1e9))
+    .option('--context-budget <bytes>', 'memory of their contexts: the fewest bytes within it', parseBytes)
+    .option(
+      '--price-gb <money>',
+      'price of 10^9 bytes sent; with the next four: the least money a month',
+      price,
+    )
+    .option('--price-cpu-hour <money>', 'price of a core for an hour', price)
+    .option('--price-gb-memory-month <money>', 'price of 10^9 bytes of memory for a month', price)
+    .option('--responses-per-second <n>', 'responses on the average of a month', price)
     .option('--json', 'print the recommendations as JSON')
     .addHelpText('after', EXAMPLES)
     .action((sources: string[], options: ExperimentOptions) => experiment(sources, options, io));
 }
 
 async function experiment(sources: string[], options: ExperimentOptions, io: Io): Promise<void> {
+  const asked = askedOf(options);
   const cells = await cellsFor(options);
   const { readSources } = await import('../experiment/traffic/sources.ts');
   const { runExperiment } = await import('../experiment/run.ts');
@@ -127,6 +145,7 @@ async function experiment(sources: string[], options: ExperimentOptions, io: Io)
   const meter = await makeMeter(io);
   const settings: ExperimentSettings = {
     ...options,
+    ...asked,
     cells,
     within: options.within ?? (hasGrid(options) ? undefined : DEFAULT_WITHIN),
     resume: options.resume ?? false,
@@ -145,10 +164,48 @@ async function experiment(sources: string[], options: ExperimentOptions, io: Io)
   }
 }
 
+/** @throws UsageError where an aim is asked for by halves. */
+function askedOf(options: ExperimentOptions): Pick<ExperimentSettings, 'budget' | 'prices'> {
+  const { connections, contextBudget, priceGb, priceCpuHour, priceGbMemoryMonth, responsesPerSecond } =
+    options;
+  const money = [priceGb, priceCpuHour, priceGbMemoryMonth, responsesPerSecond];
+  const wantsMoney = money.some((each) => each !== undefined);
+  if (contextBudget !== undefined && connections === undefined) {
+    throw new UsageError('--context-budget needs --connections');
+  }
+  if (connections !== undefined && contextBudget === undefined && !wantsMoney) {
+    throw new UsageError('--connections needs --context-budget, or prices');
+  }
+  if (wantsMoney && responsesPerSecond === undefined)
+    throw new UsageError('prices need --responses-per-second');
+  if (wantsMoney && connections === undefined) throw new UsageError('prices need --connections');
+  return {
+    ...(connections !== undefined &&
+      contextBudget !== undefined && { budget: { connections, memoryBytes: contextBudget } }),
+    ...(connections !== undefined &&
+      responsesPerSecond !== undefined && {
+        prices: {
+          gb: priceGb ?? 0,
+          cpuHour: priceCpuHour ?? 0,
+          gbMemoryMonth: priceGbMemoryMonth ?? 0,
+          responsesPerSecond,
+          connections,
+        },
+      }),
+  };
+}
+
+/** @throws InvalidArgumentError */
+function price(text: string): number {
+  const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isFinite(value)) return value;
+  throw new InvalidArgumentError('It has to be a number, such as 0.05.');
+}
+
 /** Files of the sources that are named on the terminal; results.json names them all. */
 const MAX_SKIPPED_LINES = 20;
 
-function tellSkipped(skipped: ReadSources['skipped'], io: Io): void {
+export function tellSkipped(skipped: ReadSources['skipped'], io: Io): void {
   for (const { path, error } of skipped.slice(0, MAX_SKIPPED_LINES))
     io.complain(`left out: ${path}: ${error}`);
   const unsaid = skipped.length - MAX_SKIPPED_LINES;
@@ -209,10 +266,13 @@ function print(results: Results, { out, json }: ExperimentOptions, io: Io): void
     `${plural(cells.length, 'setting')} on ${plural(setup.responses, 'response')}${failed > 0 ? `, ${failed} failed` : ''}`,
   );
   if (shortened !== undefined) io.print(visibleLines(shortened));
-  for (const { text, flags, checked } of recommendations) {
-    const check = checked === undefined ? '' : ` ${checkText(checked)}`;
-    io.print(visibleLines(`\n${text}${check}\n  millrace serve DIR ${flags}`));
+  for (const { aim, key, text, flags, checked } of recommendations) {
+    const prose = [text, checked === undefined ? '' : checkText(checked)].filter(Boolean).join(' ');
+    const lines = [...aimLines(key, aim, results), prose, `millrace serve DIR ${flags}`].filter(Boolean);
+    io.print(visibleLines(`\n${aimTitle(aim, results)}\n${lines.map((line) => `  ${line}`).join('\n')}`));
   }
+  const unmet = unmetBudget(results);
+  if (unmet !== undefined) io.print(`\n${unmet}`);
   if (adaptive !== undefined) {
     const least = Math.round(100 * Math.min(...adaptive.rows.map(({ share }) => share)));
     io.print(

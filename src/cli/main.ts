@@ -17,6 +17,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   publish: async () => (await import('./topics.ts')).addPublish,
   frame: async () => (await import('./frame.ts')).addFrame,
   experiment: async () => (await import('./experiment.ts')).addExperiment,
+  dictionary: async () => (await import('./dictionary.ts')).addDictionary,
   'experiment-worker': async () => (await import('./experiment-worker.ts')).addExperimentWorker,
   doctor: async () => (await import('./doctor.ts')).addDoctor,
   completion: async () => {

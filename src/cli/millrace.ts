@@ -4,7 +4,6 @@
  * may be imported here statically that an old Node does not have.
  */
 
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import * as nodeModule from 'node:module';
 import { dirname, join } from 'node:path';
@@ -27,7 +26,8 @@ function newerNode(): string | undefined {
 }
 
 /** Lets another Node do it, which gets our signals and whose end is ours. */
-function runOn(node: string): void {
+async function runOn(node: string): Promise<void> {
+  const { spawn } = await import('node:child_process');
   const args = [fileURLToPath(import.meta.url), ...process.argv.slice(2)];
   const child = spawn(node, args, { stdio: 'inherit', env: environment });
   // A terminal sends Ctrl-C to both of us; other signals come to us alone.
@@ -69,7 +69,10 @@ function start(): void {
     return;
   }
   const node = newerNode();
-  if (node !== undefined) return runOn(node);
+  if (node !== undefined) {
+    void runOn(node);
+    return;
+  }
   console.error(`millrace: ${problem}`);
   process.exitCode = 2;
 }

@@ -11,7 +11,7 @@ import { visibleJson } from '../wire/visible.ts';
 import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
-import { addReach, plainHint, type ReachOptions, reachOptions } from './reach.ts';
+import { addReach, plainHint, type Reach, type ReachOptions, reachOptions } from './reach.ts';
 import { bytes, duration, plural } from './show.ts';
 
 const EXAMPLES = `
@@ -60,7 +60,7 @@ export function addPull(program: Command, io: Io): void {
 }
 
 async function pullCommand(target: Target, dest: string, options: PullCommandOptions, io: Io): Promise<void> {
-  const reach = reachOptions(options, target, io);
+  const reach = await reachOptions(options, target, io);
   const { pull } = await import('../files/pull.ts');
   const client = await connectTo(target, reach, options.retry).catch((error) => {
     throw plainHint(error, options);
@@ -92,11 +92,7 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
 }
 
 /** A client, or with `retries` a pool of one connection, which is made again when it is lost. */
-async function connectTo(
-  target: Target,
-  reach: ReturnType<typeof reachOptions>,
-  retries: number,
-): Promise<Client | Pool> {
+async function connectTo(target: Target, reach: Reach, retries: number): Promise<Client | Pool> {
   if (retries === 0) return (await import('../client/connect.ts')).connect(target, reach);
   const { connectPool } = await import('../client/connect-pool.ts');
   return connectPool(target, {

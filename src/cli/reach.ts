@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander';
 import type { ConnectOptions } from '../index.ts';
 import type { Target } from './arguments.ts';
 import type { Io } from './io.ts';
-import { addClientTls, type ClientTlsOptions, clientTls } from './tls.ts';
+import { addClientTls, type ClientTlsOptions } from './tls.ts';
 import { readToken, tokenOf } from './token.ts';
 
 export interface ReachOptions extends ClientTlsOptions {
@@ -27,13 +27,11 @@ export function addReach(command: Command, extensions: readonly string[] = []): 
     );
 }
 
+export type Reach = Pick<ConnectOptions, 'tls' | 'plain' | 'authorization'>;
+
 /** What `connect` takes for them. @throws UsageError in one line. */
-export function reachOptions(
-  options: ReachOptions,
-  target: Target,
-  io: Io,
-): Pick<ConnectOptions, 'tls' | 'plain' | 'authorization'> {
-  const tls = clientTls(options);
+export async function reachOptions(options: ReachOptions, target: Target, io: Io): Promise<Reach> {
+  const tls = options.tls ? (await import('./tls-files.ts')).clientTls(options) : undefined;
   if (options.plain) return { tls, plain: true };
   const authorization =
     options.tokenFile === undefined ? tokenOf(process.env.MILLRACE_TOKEN) : readToken(options.tokenFile);

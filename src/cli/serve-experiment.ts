@@ -12,7 +12,7 @@ export interface ServeExperimentOptions {
   frameSize?: number;
   coalesceMs?: number;
   profileFrom?: string;
-  aim: 'bytes' | 'cpu' | 'memory';
+  aim: 'balanced' | 'bytes' | 'cpu' | 'memory' | 'connections' | 'cost';
   record?: string;
   recordBytes?: number;
 }
@@ -32,8 +32,8 @@ export function addExperimentOptions(serve: Command): Command {
     )
     .addOption(
       new Option('--aim <aim>', 'which of its recommendations')
-        .choices(['bytes', 'cpu', 'memory'])
-        .default('bytes'),
+        .choices(['balanced', 'bytes', 'cpu', 'memory', 'connections', 'cost'])
+        .default('balanced'),
     )
     .option('--record <file>', 'write all responses, in clear, to a new file for experiments')
     .option('--record-bytes <bytes>', 'size at which recording stops (default: 256M)', parseBytes);

@@ -28,7 +28,8 @@ import {
   tellRecorded,
 } from './serve-experiment.ts';
 import { oneLine, plural } from './show.ts';
-import { addServerTls, type ServerTlsOptions, serverTls } from './tls.ts';
+import { addServerTls, type ServerTlsOptions } from './tls.ts';
+import { serverTls } from './tls-files.ts';
 import { parseTopic } from './topics.ts';
 
 /** Limits of the whole server that have no flag of their own. */

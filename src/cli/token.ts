@@ -1,14 +1,12 @@
 /** The token that a server's authorize hook is shown: from a file or the environment, never from a command line. */
 
-import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from 'node:fs';
+import { closeSync, fstatSync, readSync, type Stats } from 'node:fs';
 import { fsProblem } from '../files/paths.ts';
+import { openRegularFile } from '../options/regular-file.ts';
 import { UsageError } from './outcome.ts';
 
 /** Longest token, in bytes; an argument of a command may have eight times as many. */
 const MAX_BYTES = 8192;
-
-// A FIFO must not be waited for, should one be put in the file's place.
-const READ = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0);
 
 /** The token in a file that is its owner's alone. @throws UsageError, in which nothing of the token is. */
 export function readToken(file: string): string {
@@ -38,9 +36,7 @@ function tooLong(where: string): UsageError {
 function read(file: string): string {
   let fd: number | undefined;
   try {
-    // To open a device or a FIFO is to do something with it.
-    check(statSync(file), file);
-    fd = openSync(file, READ);
+    fd = openRegularFile(file);
     check(fstatSync(fd), file);
     const bytes = Buffer.alloc(MAX_BYTES + 3);
     let length = 0;
@@ -57,7 +53,6 @@ function read(file: string): string {
 }
 
 function check(stats: Stats, file: string): void {
-  if (!stats.isFile()) throw new UsageError(`${file}: not a file`);
   // Windows has no such bits.
   if (process.platform !== 'win32' && (stats.mode & 0o077) !== 0)
     throw new UsageError(`${file}: others than its owner may use it; chmod 600 makes it a token's file`);

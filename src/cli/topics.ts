@@ -90,7 +90,7 @@ async function subscribeCommand(
   io: Io,
 ): Promise<void> {
   const { json = false, after, slow } = options;
-  const reach = reachOptions(options, target, io);
+  const reach = await reachOptions(options, target, io);
   const { connect } = await import('../client/connect.ts');
   const client = await connect(target, reach).catch((error) => {
     throw plainHint(error, options);
@@ -138,7 +138,7 @@ async function publishCommand(
   options: PublishCommandOptions,
   io: Io,
 ): Promise<void> {
-  const reach = reachOptions(options, target, io);
+  const reach = await reachOptions(options, target, io);
   const { connect } = await import('../client/connect.ts');
   const { signal, release } = stopSignal(undefined, io.signals);
   const client = await connect(target, { ...reach, signal }).catch((error) => {

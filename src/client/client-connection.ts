@@ -45,6 +45,8 @@ const PLAIN_STREAM = 1;
 const DEFAULT_REQUEST_WINDOW = 1 << 20;
 const DEFAULT_MAX_UNREAD = 64 << 20;
 const DEFAULT_KEEP_ALIVE_MS = 30_000;
+/** The smallest window that an encoder can be asked for (protocol C2). */
+const MIN_WINDOW_LOG = 10;
 /** How long a server that has closed its side may take to read the rest of ours. */
 const LINGER_MS = 1000;
 
@@ -339,6 +341,7 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     const settings: SenderSettings = {
       contentEncodings: [...this.#profiles],
       ...announcedOf(limits),
+      ...windowSetting(limits),
       requestWindow: this.requestWindow,
       ...(connectionWindow === undefined ? {} : { connectionWindow }),
       extensions: [...EXTENSIONS],
@@ -535,4 +538,10 @@ function takesNone(): CommandError {
 function errorOf({ refused }: ClientRequest, { code, message, data }: ReceivedFailure): CommandError {
   if (refused) return new CommandError(message, { code: 'shutting-down', data, notStarted: true });
   return new CommandError(message, { code, data, notStarted: saysNotStarted(code) });
+}
+
+/** A smaller window than the profile promises, where ours takes no more. */
+function windowSetting({ maxWindowSize }: Limits): Pick<SenderSettings, 'maxWindowLog'> {
+  if (maxWindowSize >= DEFAULT_LIMITS.maxWindowSize) return {};
+  return { maxWindowLog: Math.max(MIN_WINDOW_LOG, Math.floor(Math.log2(maxWindowSize))) };
 }

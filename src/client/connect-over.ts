@@ -8,9 +8,9 @@ import { type Client, makeClient } from './client.ts';
 import { CONNECT_RULES, type ConnectOptions, codecsOf, storeOf } from './connect.ts';
 import type { AnyCommands } from './typed.ts';
 
-export type ConnectOverOptions = Omit<ConnectOptions, 'tls'>;
+export type ConnectOverOptions = Omit<ConnectOptions, 'tls' | 'headers'>;
 
-const { tls: _, ...RULES } = CONNECT_RULES;
+const { tls: _, headers: __, ...RULES } = CONNECT_RULES;
 
 /**
  * A client on a connected transport; resolves when the server has answered.

@@ -1,8 +1,7 @@
 /** A pool of connections from Node.js. */
 
-import { placeOf } from '../options/place.ts';
 import { checkOptions, nested, type Rules } from '../options/rules.ts';
-import { CONNECT_RULES, type ConnectAddress, type ConnectOptions, connect } from './connect.ts';
+import { CONNECT_RULES, type ConnectAddress, type ConnectOptions, checkAddress, connect } from './connect.ts';
 import { createPool, type Pool } from './pool.ts';
 import { POOL_RULES, type PoolOptions } from './pool-options.ts';
 import type { AnyCommands } from './typed.ts';
@@ -27,7 +26,7 @@ export function connectPool<Commands = AnyCommands>(
   checkOptions(options, RULES, 'connectPool');
   const list = (Array.isArray(addresses) ? addresses : [addresses]) as readonly ConnectAddress[];
   // What no try can mend is no reason to try again.
-  for (const where of list) placeOf(where, 'connectPool', 1);
+  for (const where of list) checkAddress(where, 'connectPool');
   const { connect: connectOptions = {}, ...poolOptions } = options;
   return createPool(list, (where, signal) => connect(where, { ...connectOptions, signal }), poolOptions);
 }

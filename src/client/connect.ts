@@ -1,6 +1,5 @@
-/** Connecting from Node.js: over TCP, TLS or a Unix socket, with what a client needs and no server. */
+/** Connecting from Node.js: over TCP, TLS, a Unix socket or a WebSocket, with what a client needs and no server. */
 
-import { createConnection, type Socket } from 'node:net';
 import type { ConnectionOptions as TlsConnectOptions } from 'node:tls';
 import type { CodecModule } from '../encoding/codec.ts';
 import { foreign } from '../encoding/foreign.ts';
@@ -14,28 +13,34 @@ import {
   checkOptions,
   filledString,
   milliseconds,
+  object,
   oneOf,
   type Rules,
+  refuse,
   signal,
 } from '../options/rules.ts';
 import { clientTls } from '../options/tls.ts';
-import { SocketTransport } from '../transport/socket.ts';
-import { ConnectionError, type ConnectionErrorCode } from '../wire/errors.ts';
+import { ConnectionError } from '../wire/errors.ts';
 import { after } from '../wire/timers.ts';
 import { type Client, makeClient } from './client.ts';
 import type { DictionaryStore } from './dictionaries.ts';
 import { DictionaryFiles } from './dictionary-files.ts';
+import { openSocket } from './open-socket.ts';
+import { isWebSocketUrl, openWebSocket } from './open-websocket.ts';
+import type { Opening } from './opening.ts';
 import { CLIENT_RULES, type ClientOptions } from './options.ts';
 import type { AnyCommands } from './typed.ts';
 
-/** Where to connect to; default host: 127.0.0.1. */
-export type ConnectAddress = { host?: string; port: number } | { path: string };
+/** Where to connect to; default host: 127.0.0.1. A string is the URL of a WebSocket: `ws://…` or `wss://…`. */
+export type ConnectAddress = { host?: string; port: number } | { path: string } | string;
 
 export interface ConnectOptions extends ClientOptions {
   /** Contexts of node:zlib, or those that also run in a browser; default: native. */
   codecs?: 'native' | 'portable';
   /** Speak TLS, with node:tls's options: `ca`, `servername`, and `cert` and `key` for mutual TLS. */
   tls?: TlsConnectOptions;
+  /** Sent with the request for a WebSocket, such as `Authorization`, which the server's authorize hook is shown. */
+  headers?: Readonly<Record<string, string>>;
   /** Codecs beside the built-in ones; a server uses one when it is asked for by `profiles` or is its own choice. */
   extraCodecs?: readonly CodecModule[];
   /**
@@ -53,6 +58,7 @@ export const CONNECT_RULES: Rules<ConnectOptions> = {
   ...CLIENT_RULES,
   codecs: oneOf(['native', 'portable']),
   tls: clientTls,
+  headers: object,
   extraCodecs: arrayOf(codecModule, 'codec modules'),
   dictionaryCache: filledString,
   timeoutMs: milliseconds,
@@ -63,7 +69,7 @@ export const CONNECT_RULES: Rules<ConnectOptions> = {
 class SilenceError extends ConnectionError {}
 
 /**
- * Connects over TCP or a Unix socket and waits until the server has shown that it speaks the protocol.
+ * Connects over TCP, a Unix socket or a WebSocket, and waits until the server has shown that it speaks the protocol.
  * @throws ConnectionError when nothing listens there, something else does, or `timeoutMs` have passed; it says which.
  *   TypeError that names the option which is wrong.
  */
@@ -72,40 +78,42 @@ export async function connect<Commands = AnyCommands>(
   options: ConnectOptions = {},
 ): Promise<Client<Commands>> {
   checkOptions(options, CONNECT_RULES, 'connect');
-  const { path, host = '127.0.0.1', port = 0 } = placeOf(where, 'connect', 1);
-  const { timeoutMs = 10_000, tls, signal } = options;
+  checkAddress(where, 'connect');
+  const { timeoutMs = 10_000, signal } = options;
   signal?.throwIfAborted();
-  const target = path === undefined ? { host, port } : { path };
-  const name = path ?? nameOf({ host, port });
-  const socket: Socket =
-    tls === undefined
-      ? createConnection({ ...target, allowHalfOpen: true })
-      : (await import('node:tls')).connect({ ...tls, ...target, ...{ allowHalfOpen: true } });
+  const opening = await openingOf(where, options);
   let client: Client | undefined;
-  const giveUp = () => (client ?? socket).destroy(signal?.reason);
+  const giveUp = () => (client ?? opening).destroy(signal?.reason);
   signal?.addEventListener('abort', giveUp, { once: true });
+  if (signal?.aborted) giveUp();
   const timer = after(timeoutMs, () => {
-    if (client === undefined) socket.destroy(notOpenWithin(timeoutMs, socket));
-    else client.destroy(silentFor(timeoutMs, name, client));
+    if (client === undefined) opening.destroy(opening.tooLate(timeoutMs));
+    else client.destroy(silentFor(timeoutMs, opening.name, client));
   });
   try {
-    await opened(socket, name, tls !== undefined);
-    client = makeClient(
-      new SocketTransport(socket, name, options.keepAliveInterval),
-      codecsOf(options),
-      options,
-      storeOf(options),
-    );
+    client = makeClient(await opening.transport, codecsOf(options), options, storeOf(options));
     await client.ready();
     return client as Client<Commands>;
   } catch (error) {
     signal?.throwIfAborted();
     if (client === undefined || error instanceof SilenceError) throw error;
-    throw whyNot(error as ConnectionError, client, tls !== undefined);
+    throw opening.whyNot(error as ConnectionError, client);
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', giveUp);
   }
+}
+
+/** @throws TypeError that says what is wrong with an address; `who` takes it. */
+export function checkAddress(where: unknown, who: string): void {
+  if (typeof where !== 'string') placeOf(where, who, 1);
+  else if (!isWebSocketUrl(where)) refuse('address', where, 'a URL that begins with ws:// or wss://');
+}
+
+function openingOf(where: ConnectAddress, options: ConnectOptions): Promise<Opening> {
+  const { tls, headers, limits, keepAliveInterval } = options;
+  if (typeof where === 'string') return openWebSocket(where, { tls, headers, limits });
+  return openSocket(placeOf(where, 'connect', 1), tls, keepAliveInterval);
 }
 
 export function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
@@ -121,107 +129,10 @@ export function storeOf({ dictionaryCache }: ConnectOptions): DictionaryStore | 
   return dictionaryCache === undefined ? undefined : new DictionaryFiles(dictionaryCache);
 }
 
-/** @throws ConnectionError that says why no connection came about. */
-function opened(socket: Socket, name: string, isTls: boolean): Promise<void> {
-  return new Promise((resolve, reject) => {
-    socket.once(isTls ? 'secureConnect' : 'connect', resolve);
-    socket.once('error', (error) => reject(cannotConnect(name, error, isTls)));
-  });
-}
-
-/** What the other end did instead of sending its settings, and what it may have wanted. */
-function whyNot(error: ConnectionError, client: Client, isTls: boolean): Error {
-  const { bytesRead } = client.stats();
-  if (isTls && bytesRead === 0) return orNoCertificate(error);
-  if (!isTls && endsAsTls(error, bytesRead)) return orWantsTls(error);
-  return error instanceof ConnectionError ? reworded(error, error.message) : error;
-}
-
-/** What the time limit ended: reaching the other end, or the TLS handshake with it. */
-function notOpenWithin(timeoutMs: number, socket: Socket): ConnectionError {
-  const step = socket.connecting ? 'no connection' : 'its TLS handshake was not over';
-  return new ConnectionError(`${step} within ${timeoutMs} ms`, { code: 'connect-timeout' });
-}
-
 /** What the time limit ended once there was a connection: that says nothing of the protocol which it speaks. */
 function silentFor(timeoutMs: number, name: string, client: Client): ConnectionError {
   const { bytesRead } = client.stats();
   const sent = bytesRead === 0 ? 'nothing' : `${bytesRead} bytes, not its settings,`;
   const text = `connected to ${name}, but it sent ${sent} within ${timeoutMs} ms`;
   return new SilenceError(text, { code: 'connect-timeout', notStarted: true });
-}
-
-/** With TLS 1.3 a client's handshake is over before the server has looked at its certificate. */
-function orNoCertificate(error: Error): ConnectionError {
-  return reworded(error, `${error.message}, or wants a certificate that it knows`);
-}
-
-/** Bytes of a TLS alert: a record's header, level and description. */
-const TLS_ALERT = 7;
-
-/** Whether a server that speaks TLS may be what has ended so: it closes at once, or says why in an alert. */
-function endsAsTls({ cause }: Error, bytesRead: number): boolean {
-  const isPlainEnd = !(cause instanceof ConnectionError);
-  return isPlainEnd && (bytesRead === 0 || bytesRead === TLS_ALERT);
-}
-
-function orWantsTls(error: Error): ConnectionError {
-  return reworded(error, `${error.message}, or wants TLS`);
-}
-
-function reworded(error: Error, message: string): ConnectionError {
-  const code = error instanceof ConnectionError ? error.code : 'protocol-error';
-  return new ConnectionError(message, { code, notStarted: true, cause: error.cause });
-}
-
-function nameOf({ host, port }: { host: string; port: number }): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nothing listens there',
-  ENOENT: 'there is no such socket',
-  ENOTFOUND: 'unknown host',
-  EAI_AGAIN: 'its name cannot be looked up now',
-  EACCES: 'permission denied',
-  EPERM: 'permission denied',
-  ETIMEDOUT: 'no answer',
-  EHOSTUNREACH: 'there is no way there',
-  ENETUNREACH: 'there is no way there',
-  ECONNRESET: 'it closed the connection',
-  EINVAL: 'there can be nothing of that name',
-  EADDRNOTAVAIL: 'there is no way there',
-  EMFILE: 'too many files are open',
-  ENFILE: 'too many files are open',
-  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
-};
-
-function cannotConnect(name: string, error: NodeJS.ErrnoException, isTls: boolean): ConnectionError {
-  const during = isTls && error.code === 'ECONNRESET' ? ' during the TLS handshake' : '';
-  return new ConnectionError(`cannot connect to ${name}: ${reasonOf(error)}${during}`, {
-    code: connectCode(error),
-    notStarted: true,
-    cause: error,
-  });
-}
-
-/** A host of several addresses fails for each by itself, and the error of them all says nothing. */
-function reasonOf(error: Error): string {
-  if (!(error instanceof AggregateError)) return reasonOfOne(error);
-  const reasons = new Map<string, string[]>();
-  for (const each of error.errors) {
-    const reason = reasonOfOne(each);
-    reasons.set(reason, [...(reasons.get(reason) ?? []), each.address ?? 'an address']);
-  }
-  if (reasons.size <= 1) return [...reasons.keys()][0] ?? reasonOfOne(error);
-  return [...reasons].map(([reason, addresses]) => `${addresses.join(', ')}: ${reason}`).join('; ');
-}
-
-function reasonOfOne({ code, message, name }: NodeJS.ErrnoException): string {
-  return REASONS[code ?? ''] ?? (message || code || name);
-}
-
-function connectCode(error: NodeJS.ErrnoException): ConnectionErrorCode {
-  if (error.code === 'connect-timeout' || error.code === 'ETIMEDOUT') return 'connect-timeout';
-  return error.code === 'ERR_SSL_WRONG_VERSION_NUMBER' ? 'protocol-error' : 'connect-failed';
 }

@@ -25,7 +25,7 @@ export interface FrameOwner {
   /** No more frames will come; what is in flight may be finished. */
   onEnd(): void;
   /** A protocol error was found: stop all work, call `sendError` when what was already finished is on its way. */
-  onFailed(sendError: () => void): void;
+  onFailed(sendError: () => void, error: ProtocolError): void;
   /** The connection is gone, with the reason if it was not closed in an orderly way. Called once. */
   onClosed(reason: Error | undefined): void;
   /** True in the middle of a command, when the peer may not pause for long. */
@@ -249,7 +249,7 @@ export class Connection {
       const message = cutUtf8(text, this.#maxErrorSize);
       this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.protocol, message);
       this.#endAndDrop();
-    });
+    }, protocolError);
   }
 
   #endAndDrop(): void {
@@ -293,6 +293,7 @@ export class Connection {
     let taken: number;
     try {
       taken = this.#splitter.push(chunk);
+      if (taken === chunk.length) this.#checkMessage(chunk);
     } catch (error) {
       this.fail(error);
       return;
@@ -307,6 +308,15 @@ export class Connection {
     else this.#frameSinceMs ??= this.#inputTimeMs;
     this.#current = undefined;
     this.#startWatch();
+  }
+
+  /** Where there are messages, each is one or more whole frames (protocol C7). */
+  #checkMessage({ length }: Uint8Array): void {
+    if (!this.#transport.messages || (length > 0 && !this.#splitter.midFrame)) return;
+    throw new ProtocolError(
+      'partial-message',
+      length === 0 ? 'a message holds no frame' : 'a message ends inside a frame',
+    );
   }
 
   /** A frame that is not whole yet cannot be let go of: where there is no room for it, nor can be, the connection ends. */

@@ -11,6 +11,13 @@
 export interface Transport {
   /** The other end, for messages, `remote` and the figures: such as `192.0.2.7:40312`. */
   readonly remote: string;
+  /** True: bytes come in messages, each of which is one or more whole frames (protocol C7). Missing: in any pieces. */
+  readonly messages?: boolean | undefined;
+  /**
+   * False: {@link end} ends both ways, and {@link onEnd} says that what we write goes nowhere any more: {@link onClose}
+   * follows. So a peer that ends gives up what it has in flight. Missing: each end ends for itself.
+   */
+  readonly halfCloses?: boolean | undefined;
 
   /** Bytes have come; they are the receiver's from now on, and nobody writes into them again. Not while paused. */
   onData: (chunk: Uint8Array) => void;

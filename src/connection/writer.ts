@@ -8,6 +8,8 @@ import { HEADER_SIZE, writeHeader } from '../wire/frame.ts';
 import type { Transport } from './transport.ts';
 
 const SCRATCH_SIZE = 64 * 1024;
+/** Enough for settings and a small response: many a connection sends no more. */
+const FIRST_SCRATCH = 1024;
 /** Bytes that may gather here of what many connections share; the rest is better off where it is held once for all. */
 const MOST_SHARED = 64 * 1024;
 /** Payloads up to this size are copied next to their header; larger ones travel as a chunk of their own. */
@@ -226,7 +228,7 @@ export class Writer {
 
   /** Makes room for `size` bytes of scratch; returns where. */
   #reserve(size: number): number {
-    if (this.#scratchEnd + size > this.#scratch.length) this.#newScratch();
+    if (this.#scratchEnd + size > this.#scratch.length) this.#newScratch(size);
     const at = this.#scratchEnd;
     this.#scratchEnd += size;
     return at;
@@ -239,10 +241,12 @@ export class Writer {
   }
 
   /** A connection that sends little keeps little: scratch grows with what one write has needed. */
-  #newScratch(): void {
+  #newScratch(least: number): void {
     this.#sealScratch();
-    const size = this.#scratch.length === 0 ? COPY_LIMIT + HEADER_SIZE : SCRATCH_SIZE;
-    this.#scratch = new Uint8Array(size);
+    const { length } = this.#scratch;
+    const next =
+      length === 0 ? FIRST_SCRATCH : length <= FIRST_SCRATCH ? COPY_LIMIT + HEADER_SIZE : SCRATCH_SIZE;
+    this.#scratch = new Uint8Array(Math.max(next, least));
     this.#scratchStart = 0;
     this.#scratchEnd = 0;
   }

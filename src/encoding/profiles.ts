@@ -186,7 +186,7 @@ export function dictionaryNamedIn(settings: Uint8Array = NO_SETTINGS): string {
   return decodeDictionaryHeld(settings.subarray(1));
 }
 
-/** The dictionary that settings name. @throws DecodeError when it is not held. */
+/** The dictionary that the settings bytes name. @throws DecodeError when it is not held here. */
 export function namedDictionary(dictionaries: Dictionaries, settings: Uint8Array | undefined): Dictionary {
   const id = dictionaryNamedIn(settings);
   const dictionary = dictionaries.get(id);

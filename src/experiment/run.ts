@@ -16,9 +16,11 @@ import { makeReport } from './report/report.ts';
 import { Journal } from './results/journal.ts';
 import {
   type AdaptiveTable,
+  type Budget,
   type CellResult,
   type Check,
   doneCells,
+  type Prices,
   RESULTS_VERSION,
   type Results,
   type Setup,
@@ -48,6 +50,9 @@ export interface ExperimentSettings {
   readonly codecs: readonly CodecModule[];
   /** Find out what the policy `adaptive` makes of the traffic, too. */
   readonly adaptive: boolean;
+  /** Aims that need to know more: fewest bytes within a budget of memory, least money. Missing: not recommended for. */
+  readonly budget?: Budget;
+  readonly prices?: Prices;
   /** Run what is recommended in the server, too. */
   readonly check: boolean;
   /** Stops after the cells in hand. */
@@ -84,8 +89,9 @@ export async function runExperiment(
       await run(ledger.unfinished, journal.known, (result) => ledger.add(result), signal);
     }
     const found = ledger.found();
-    const choice = chooseCells(found, workload.bytes);
-    const parts = skippedParts(skipped);
+    const choice = chooseCells(found, setup, settings);
+    const { budget, prices } = settings;
+    const parts = { ...skippedParts(skipped), ...(budget && { budget }), ...(prices && { prices }) };
     const measured = resultsOf(setup, found, { ...parts, recommendations: describeChoice(choice, found) });
     writeResults(out, measured);
     signal?.throwIfAborted();
@@ -128,7 +134,7 @@ function setupOf(
 function resultsOf(
   setup: Setup,
   cells: CellResult[],
-  more: Pick<Results, 'recommendations' | 'adaptive' | 'skipped' | 'skippedCount'>,
+  more: Pick<Results, 'recommendations' | 'adaptive' | 'skipped' | 'skippedCount' | 'budget' | 'prices'>,
 ): Results {
   return {
     millraceExperiment: RESULTS_VERSION,

@@ -147,7 +147,8 @@ export class Destination {
       }
       isWhole = true;
     } finally {
-      this.#settle(file, isWhole);
+      // Its folder was in its place a moment ago.
+      this.#settle(file, isWhole, this.#held.canBend);
     }
   }
 
@@ -162,7 +163,7 @@ export class Destination {
     this.#parts.add(file.temp);
     return new PartFile(file.fd, entry, (isWhole) => {
       this.#parts.delete(file.temp);
-      this.#settle(file, isWhole);
+      this.#settle(file, isWhole, true);
     });
   }
 
@@ -203,12 +204,12 @@ export class Destination {
     }
   }
 
-  /** Moves a file to its place when it is whole, removes it otherwise. */
-  #settle({ folder, temp, place }: NewFile, isWhole: boolean): void {
+  /** Moves a file to its place when it is whole, removes it otherwise. `mustCheck`: the folder may have been moved since. */
+  #settle({ folder, temp, place }: NewFile, isWhole: boolean, mustCheck: boolean): void {
     let isMoved = false;
     try {
       if (!isWhole) return;
-      folder.check();
+      if (mustCheck) folder.check();
       renameSync(temp, place);
       isMoved = true;
     } finally {

@@ -52,6 +52,28 @@ export type ContextShape = Pick<
   'level' | 'windowLog' | 'tuning' | 'dictionary' | 'contextFree'
 >;
 
+/** The same context with a window of at most 2^`maxWindowLog` bytes; undefined: of any size. */
+export function withinWindow(
+  profile: string,
+  shape: ContextShape,
+  maxWindowLog: number | undefined,
+): ContextShape {
+  if (maxWindowLog === undefined || windowLogOf(profile, shape) <= maxWindowLog) return shape;
+  return { ...shape, windowLog: maxWindowLog };
+}
+
+function windowLogOf(profile: string, { level, windowLog, tuning }: ContextShape): number {
+  if (windowLog !== undefined || profile === 'identity') return windowLog ?? 0;
+  if (profile === 'zlib') return ZLIB_MAX_WINDOW_LOG;
+  if (tuning === 'records') return TUNING_RECORDS_WINDOW_LOG;
+  return ZSTD_WINDOW_LOGS[levelIndex(level)];
+}
+
+/** Where the figures of a level are; those below 1 have that of 1. */
+function levelIndex(level = ZSTD_DEFAULT_LEVEL): number {
+  return Math.min(ZSTD_TABLES.length, Math.max(1, level)) - 1;
+}
+
 /** Bytes that an encoder of `profile` takes at most: window, blocks and tables. 0 for `identity`. */
 export function encoderCost(profile: string, shape: ContextShape): number {
   return contextCost(profile, shape) + (shape.dictionary === undefined ? 0 : DICTIONARY);
@@ -60,11 +82,10 @@ export function encoderCost(profile: string, shape: ContextShape): number {
 function contextCost(profile: string, { level, windowLog, tuning }: ContextShape): number {
   if (profile === 'identity') return 0;
   // Profiles that we do not know are accounted like zstd, whose contexts are the largest.
-  if (profile === 'zlib') return 160 * KIB + 4 * 2 ** (windowLog ?? ZLIB_MAX_WINDOW_LOG);
-  if (tuning === 'records')
-    return TUNING_RECORDS_TABLES + windowCost(2 ** (windowLog ?? TUNING_RECORDS_WINDOW_LOG));
-  const index = Math.min(ZSTD_TABLES.length, Math.max(1, level ?? ZSTD_DEFAULT_LEVEL)) - 1;
-  return ZSTD_TABLES[index] * KIB + windowCost(2 ** (windowLog ?? ZSTD_WINDOW_LOGS[index]));
+  const size = 2 ** windowLogOf(profile, { level, windowLog, tuning });
+  if (profile === 'zlib') return 160 * KIB + 4 * size;
+  const tables = tuning === 'records' ? TUNING_RECORDS_TABLES : ZSTD_TABLES[levelIndex(level)] * KIB;
+  return tables + windowCost(size);
 }
 
 /** Bytes that a decoder of `profile` takes at most with a window of `windowSize` bytes. */

@@ -9,7 +9,12 @@ class Job implements SlotOwner {
   readonly #then: (pieces: Uint8Array[] | undefined) => void;
   #close: () => void;
 
-  constructor(pool: LanePool, bytes: Uint8Array, then: (pieces: Uint8Array[] | undefined) => void) {
+  constructor(
+    pool: LanePool,
+    bytes: Uint8Array,
+    then: (pieces: Uint8Array[] | undefined) => void,
+    level: number,
+  ) {
     this.#then = then;
     this.#close = () => undefined;
     const lane = pool.leastUsed();
@@ -19,7 +24,7 @@ class Job implements SlotOwner {
     }
     const slot = lane.open(this);
     this.#close = () => lane.close(slot);
-    lane.add(Op.compress, slot, 0, 0, 0, bytes);
+    lane.add(Op.compress, slot, 0, 0, level, bytes);
   }
 
   onFrame(): void {}
@@ -34,11 +39,15 @@ class Job implements SlotOwner {
   }
 }
 
-/** Compresses `bytes` whole on the least used lane; `then` gets undefined when that lane dies meanwhile. */
+/**
+ * Compresses `bytes` whole on the least used lane; `then` gets undefined when that lane dies meanwhile. `level`: 1 … 19, or 0 for
+ * that of the cache.
+ */
 export function compressOnLane(
   pool: LanePool,
   bytes: Uint8Array,
   then: (pieces: Uint8Array[] | undefined) => void,
+  level = 0,
 ): void {
-  new Job(pool, bytes, then);
+  new Job(pool, bytes, then, level);
 }

@@ -11,6 +11,7 @@ import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType } from '../wire/frame.ts';
 import { describe, watchRejection } from '../wire/thrown.ts';
 import { Ladder, LinkProbe, ladderOf, RUNG_STREAMS, type Rung, WaitProbe } from './adaptive.ts';
+import { withinWindow } from './budget.ts';
 import { CacheStreams } from './cache-stream.ts';
 import { addFigures, figuresOf, type StreamFigures } from './figures.ts';
 import { LaneStream, type StreamEvents } from './lane-stream.ts';
@@ -30,6 +31,8 @@ export interface RouterOptions {
   readonly profile: string;
   readonly level?: number;
   readonly windowLog?: number;
+  /** Base-2 logarithm of the largest window that the peer takes, where it is less than the profile's. */
+  readonly maxWindowLog?: number | undefined;
   readonly tuning?: Tuning;
   /** Kinds of streams, the first for all requests that need none of their own. */
   readonly kinds: readonly StreamKind[];
@@ -298,7 +301,7 @@ export class Router {
       profile,
       frameSize,
       perRequest: perRequest && place !== this.#unencodedCalls,
-      ...context.shape,
+      ...withinWindow(profile, context.shape, this.#options.maxWindowLog),
     };
     return { setup, cost: context.cost };
   }

@@ -1,6 +1,6 @@
 /** Where to listen, or to connect to. */
 
-import { checkOptions, filledString, integer } from './rules.ts';
+import { checkOptions, filledString, integer, type Rule } from './rules.ts';
 
 export type Place =
   | { readonly path: string; readonly host?: undefined; readonly port?: undefined }
@@ -8,10 +8,16 @@ export type Place =
 
 /**
  * `where` as a port (from `leastPort` on; missing, it is that one where 0 is allowed) or the path of a Unix socket.
- * @throws TypeError that names the option which is wrong; `who` takes them.
+ * `beside`: what else may be there. @throws TypeError that names the option which is wrong; `who` takes them.
  */
-export function placeOf(where: unknown, who: string, leastPort: 0 | 1): Place {
-  checkOptions(where, { host: filledString, port: integer(leastPort, 65_535), path: filledString }, who);
+export function placeOf(
+  where: unknown,
+  who: string,
+  leastPort: 0 | 1,
+  beside: Readonly<Record<string, Rule>> = {},
+): Place {
+  const rules = { host: filledString, port: integer(leastPort, 65_535), path: filledString, ...beside };
+  checkOptions(where, rules, who);
   const { host, port, path } = where as { host?: string; port?: number; path?: string };
   if (path !== undefined) {
     if (host === undefined && port === undefined) return { path };

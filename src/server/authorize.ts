@@ -1,5 +1,6 @@
 /** Who gets in (protocol C6, D): the hook that says so, and what it is asked. */
 
+import type { IncomingHttpHeaders } from 'node:http';
 import type { PeerCertificate } from 'node:tls';
 import { isDeepStrictEqual } from 'node:util';
 import type { ProxyFacts } from '../transport/proxy-header.ts';
@@ -19,6 +20,8 @@ export interface ConnectionInfo {
   readonly peerCertificate?: PeerCertificate;
   /** True when the certificate was verified against the `ca` of the server's `tls` option. */
   readonly certificateVerified: boolean;
+  /** Of the HTTP request that it came by, or was upgraded to a WebSocket by; node:http's form. Missing for frames alone. */
+  readonly headers?: Readonly<IncomingHttpHeaders>;
   /** Who the hook has said that this is. */
   readonly principal?: unknown;
 }
@@ -38,7 +41,10 @@ export interface AuthorizeQuery {
    * stands for all below it, and a listing of it follows the links that are there.
    */
   readonly paths?: readonly string[];
-  /** The value of `:authorization`, if the command has one. Keep it out of logs. */
+  /**
+   * The value of `:authorization`, if the command has one; else what the header `Authorization` had, where it came by HTTP or
+   * WebSocket. Keep it out of logs.
+   */
   readonly authorization?: string;
   /** For logs: what the command's handler has as `request.requestId`. */
   readonly requestId?: string;
@@ -101,7 +107,9 @@ export class Admission {
 
   async #answer(about: Omit<AuthorizeQuery, 'connection'>): Promise<unknown> {
     const { authorize, timeoutMs } = this.#options;
-    const answer: unknown = authorize({ ...about, connection: this.#connection });
+    const authorization = about.authorization ?? this.#connection.headers?.authorization;
+    const shown = authorization !== undefined && { authorization };
+    const answer: unknown = authorize({ ...about, ...shown, connection: this.#connection });
     if (typeof (answer as PromiseLike<unknown> | undefined)?.then !== 'function') return answer;
     const { promise: late, reject } = Promise.withResolvers<never>();
     const timer = after(timeoutMs, () =>

@@ -68,7 +68,9 @@ export class CacheSplice {
    * an entry that the window does not hold as a whole goes the ordinary way.
    */
   fits(entry: CacheEntry): boolean {
-    return entry.rawLength <= this.#request.flow.credit;
+    const { session, flow } = this.#request;
+    // Its window is as large as it is, up to what the profile promises.
+    return entry.rawLength <= Math.min(flow.credit, session.maxCachedSize);
   }
 
   /** Sends an entry on a cache stream, with nothing else between its pieces; nothing of the request is in a lane. */

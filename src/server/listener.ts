@@ -1,22 +1,40 @@
-/** Where a server listens: the sockets that it accepts over TCP, TLS or a Unix socket, as transports. */
+/** Where a server listens: the sockets that it accepts over TCP, TLS or a Unix socket, and the door that each comes to. */
 
 import { once } from 'node:events';
 import { createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, TLSSocket, type TlsOptions } from 'node:tls';
 import type { Transport } from '../connection/connection.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
+import { type Speech, sniff } from '../doors/sniff.ts';
 import type { Place } from '../options/place.ts';
+import { boolean, type Rules } from '../options/rules.ts';
 import { readProxyHeader } from '../transport/proxied-socket.ts';
 import type { ProxyFacts } from '../transport/proxy-header.ts';
 import { SocketTransport } from '../transport/socket.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
 import type { ConnectionInfo } from './authorize.ts';
+import { infoOf, remoteOf } from './connection-info.ts';
 
 /** Where a server listens. */
 export type Address = { host: string; port: number } | { path: string };
 
-/** Where a server is asked to listen; `port` 0: on a free one. */
-export type ListenAddress = { host?: string; port?: number } | { path: string };
+/** Where a server is asked to listen, and for what; `port` 0: on a free one. */
+export type ListenAddress = ({ host?: string; port?: number } | { path: string }) & Partial<Doors>;
+
+/** What is let in at a port (protocol C8): told apart by the first 3 bytes, or by ALPN. All that is not said to be false. */
+export interface Doors {
+  /** Frames on the socket itself; ALPN `millrace/1`. */
+  raw: boolean;
+  /** Requests by HTTP/1.1 (protocol A7, and `/rpc`); ALPN `http/1.1`. */
+  http: boolean;
+  /** WebSockets (protocol C7); ALPN `http/1.1`. */
+  webSocket: boolean;
+}
+
+export const DOOR_RULES: Rules<Doors> = { raw: boolean, http: boolean, webSocket: boolean };
+
+/** What TLS is asked for, by ALPN. */
+const ALPN: Readonly<Record<string, Speech>> = { 'millrace/1': 'frames', 'http/1.1': 'http' };
 
 export interface ListenerOptions {
   readonly tls: TlsOptions | undefined;
@@ -26,12 +44,16 @@ export interface ListenerOptions {
   readonly maxConnections: number;
   /** How long a TLS handshake may take, and a PROXY header. */
   readonly handshakeMs: number;
+  /** How long the first bytes may take once they have begun. */
+  readonly openingMs: number;
   /** Silence after which the system asks whether the other end is still there; 0: never. */
   readonly keepAliveMs: number;
   /** When connections that have come are accepted. */
   readonly turns: Turns;
   /** A connection has come; nothing is read from it before it is resumed. */
   readonly accept: (transport: Transport, info: ConnectionInfo) => void;
+  /** One that speaks HTTP has come; it is paused. */
+  readonly acceptHttp: (socket: Socket, info: ConnectionInfo, doors: Doors) => void;
   /** One that did not come about. */
   readonly report: (error: Error, about: { remote?: string }) => void;
 }
@@ -48,6 +70,7 @@ export class Listener {
   readonly #proxies = new WeakMap<Socket, ProxyFacts>();
   /** All sockets, those whose handshake is not over yet among them. */
   readonly #sockets = new Set<Socket>();
+  #doors: Doors = { raw: true, http: true, webSocket: true };
   /** Those that have come and are not accepted yet, oldest first. */
   readonly #arrived: Socket[] = [];
   readonly #accepting = new Work((slice) => this.#acceptSome(slice), true);
@@ -82,7 +105,8 @@ export class Listener {
   }
 
   /** @throws Error of the system, such as EADDRINUSE, or when it was stopped. */
-  async listen({ path, host = '127.0.0.1', port }: Place): Promise<Address> {
+  async listen({ path, host = '127.0.0.1', port }: Place, doors: Doors): Promise<Address> {
+    this.#doors = doors;
     if (this.#stopped) throw new Error('the server is closed');
     const target = path === undefined ? { host, port } : { path };
     this.#net.listen(target);
@@ -117,10 +141,9 @@ export class Listener {
     const { tls, handshakeMs } = this.#options;
     const accept = (socket: Socket) => this.#arrive(socket);
     if (tls === undefined) return createNetServer(SOCKET_OPTIONS, accept);
-    return createTlsServer(
-      { handshakeTimeout: Math.min(handshakeMs, MAX_TIMER_MS), ...SOCKET_OPTIONS, ...tls },
-      accept,
-    );
+    const alpn = tls.ALPNCallback === undefined && { ALPNProtocols: Object.keys(ALPN) };
+    const handshakeTimeout = Math.min(handshakeMs, MAX_TIMER_MS);
+    return createTlsServer({ handshakeTimeout, ...alpn, ...SOCKET_OPTIONS, ...tls }, accept);
   }
 
   #makeOuter(): NetServer {
@@ -162,7 +185,7 @@ export class Listener {
       socket.destroy();
       return;
     }
-    const { keepAliveMs, accept, proxyProtocol, report } = this.#options;
+    const { keepAliveMs, proxyProtocol, report } = this.#options;
     const proxies = this.#proxiesOf(socket);
     if (proxyProtocol && proxies.length === 0) {
       // Never served under the proxy's own address, which the hook may trust.
@@ -171,7 +194,36 @@ export class Listener {
       return;
     }
     const info = infoOf(socket, proxies);
-    accept(new SocketTransport(socket, info.remote, keepAliveMs), info);
+    // Finds out when the other machine is gone without a word.
+    socket.setKeepAlive(keepAliveMs > 0, keepAliveMs);
+    const known = this.#knownSpeech(socket);
+    if (known !== undefined) this.#enter(socket, info, known);
+    else this.#sniff(socket, info);
+  }
+
+  /** What it speaks, where there is one door only, or the client has said by ALPN which it wants. */
+  #knownSpeech(socket: Socket): Speech | undefined {
+    const { raw, http, webSocket } = this.#doors;
+    if (!http && !webSocket) return 'frames';
+    if (!raw) return 'http';
+    return socket instanceof TLSSocket ? ALPN[socket.alpnProtocol || ''] : undefined;
+  }
+
+  #sniff(socket: Socket, info: ConnectionInfo): void {
+    const { openingMs, report } = this.#options;
+    // What else goes wrong with it shows where it is used.
+    socket.on('error', () => undefined);
+    const then = (speech: Speech) => this.#enter(socket, info, speech);
+    sniff(socket, openingMs, then, (error) => {
+      if (error !== undefined) report(error, { remote: info.remote });
+    });
+  }
+
+  #enter(socket: Socket, info: ConnectionInfo, speech: Speech): void {
+    const { keepAliveMs, accept, acceptHttp } = this.#options;
+    if (this.#stopped) socket.destroy();
+    else if (speech === 'http') acceptHttp(socket, info, this.#doors);
+    else accept(new SocketTransport(socket, info.remote, keepAliveMs), info);
   }
 
   /** Of a TLS socket, what came before TLS. */
@@ -189,17 +241,4 @@ export class Listener {
     // Node leaves a handshake that has timed out, or was broken off, as it is.
     socket.destroy();
   }
-}
-
-function remoteOf(socket: Socket): string {
-  return socket.remoteAddress === undefined ? 'unix' : `${socket.remoteAddress}:${socket.remotePort}`;
-}
-
-function infoOf(socket: Socket, proxies: readonly ProxyFacts[]): ConnectionInfo {
-  const remote = proxies[0]?.source ?? remoteOf(socket);
-  if (!(socket instanceof TLSSocket)) return { remote, proxies, certificateVerified: false };
-  const peerCertificate = socket.getPeerCertificate();
-  // Without a certificate it is an empty object.
-  const has = peerCertificate !== null && Object.keys(peerCertificate).length > 0;
-  return { remote, proxies, certificateVerified: socket.authorized, ...(has && { peerCertificate }) };
 }

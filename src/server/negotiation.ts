@@ -88,11 +88,18 @@ export class Negotiation {
     return {
       ...rest,
       ...encoderOptions.get(profile),
+      maxWindowLog: this.#announced.maxWindowLog,
       profile,
       frameSize: frameSizeWithin(this.#announced.maxFrameSize, frameSize),
       policy: makePolicy(),
       holds: (dictionary) => this.#held.has(dictionary),
     };
+  }
+
+  /** Bytes of what is compressed as a whole, whose window is as large as it is, or as the profile promises. */
+  get maxWholeSize(): number {
+    const { maxWindowLog } = this.#announced;
+    return maxWindowLog === undefined ? Number.POSITIVE_INFINITY : 2 ** maxWindowLog;
   }
 
   /** Our own choice if the client can decode it, else the first of the client's that we encode. */

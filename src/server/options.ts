@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import type { TlsOptions } from 'node:tls';
 import type { ResourceLimits } from 'node:worker_threads';
 import type { RecordOptions } from '../capture/recorder.ts';
+import type { HttpOptions } from '../doors/host.ts';
 import { type CodecModule, TUNINGS, type Tuning } from '../encoding/codec.ts';
 import { availableMemory } from '../lanes/memory.ts';
 import { MAX_STREAMS, POLICY_NAMES, type Policy, type PolicyName } from '../lanes/policy.ts';
@@ -133,6 +134,8 @@ export interface ServerOptions {
    * and one without is dropped. Only for a server that nobody but the proxy can reach: the header is believed. Default false.
    */
   proxyProtocol?: boolean;
+  /** What holds for HTTP and WebSockets, on ports of ours and in servers of others. */
+  http?: HttpOptions;
   /** Says who gets in; asked for every connection before anything is read from it, and for every command. */
   authorize?: Authorize;
   /** Milliseconds that `authorize` may take for an answer; after that it is no; default 10 000. */
@@ -160,6 +163,14 @@ const RESOURCE_LIMITS: Rules<ResourceLimits> = {
   maxOldGenerationSizeMb: numeric(0, Number.MAX_VALUE),
   maxYoungGenerationSizeMb: numeric(0, Number.MAX_VALUE),
   stackSizeMb: numeric(0, Number.MAX_VALUE),
+};
+
+const HTTP_RULES: Rules<HttpOptions> = {
+  prefix: rule(
+    'a path without slashes at its ends',
+    (value) => typeof value === 'string' && /^[\w.~-]+(?:\/[\w.~-]+)*$/.test(value),
+  ),
+  origins: arrayOf(filledString, 'origins'),
 };
 
 const RULES: Rules<ServerOptions> = {
@@ -207,6 +218,7 @@ const RULES: Rules<ServerOptions> = {
   relay: rule('a URL that begins with redis:// or rediss://', (value) => /^rediss?:\/\//.test(String(value))),
   tls: serverTls,
   proxyProtocol: boolean,
+  http: nested(HTTP_RULES),
   authorize: callable,
   authorizeTimeout: milliseconds,
   onError: callable,
@@ -234,6 +246,7 @@ function defaults() {
     laneTimeout: 10_000,
     keepAliveInterval: 30_000,
     proxyProtocol: false,
+    http: {},
     authorizeTimeout: 10_000,
   } satisfies ServerOptions;
 }

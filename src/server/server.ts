@@ -5,10 +5,13 @@ import { Connection, type Shared } from '../connection/connection.ts';
 import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import type { Transport } from '../connection/transport.ts';
 import { Turns } from '../connection/turns.ts';
+import { isWebServer, type WebServer } from '../doors/attach.ts';
+import { WebDoors } from '../doors/web-doors.ts';
 import type { EncoderOptions } from '../encoding/codec.ts';
 import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { ResponseCache } from '../lanes/cache.ts';
+import { compressOnLane } from '../lanes/compress.ts';
 import { defaultStreams, MAX_STREAMS, makePolicy } from '../lanes/policy.ts';
 import { LanePool } from '../lanes/pool.ts';
 import type { Suspect } from '../lanes/quarantine.ts';
@@ -21,6 +24,7 @@ import {
   given,
   object,
   type Rules,
+  rule,
   string,
 } from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
@@ -38,9 +42,9 @@ import type { Command, CommandTable } from './commands.ts';
 import { ServerDictionaries, StreamKinds } from './dictionaries.ts';
 import { encoderOptions } from './encoder-options.ts';
 import { ErrorLog } from './error-log.ts';
-import { type Address, type ListenAddress, Listener } from './listener.ts';
+import { type Address, DOOR_RULES, type Doors, type ListenAddress, Listener } from './listener.ts';
 import { type CheckedOptions, checkOptions, type ErrorContext, type ServerOptions } from './options.ts';
-import { Session, type SessionContext } from './session.ts';
+import { Session, type SessionContext, type SessionRules } from './session.ts';
 import { Sessions } from './sessions.ts';
 import { type ServerStats, statsOf } from './stats.ts';
 
@@ -72,6 +76,13 @@ export interface Server {
    * closing, or has `maxConnections`, is destroyed at once. @throws TypeError when it is no transport, or names what is wrong in `info`.
    */
   accept(transport: Transport, info?: AcceptInfo): void;
+  /**
+   * Puts the doors for HTTP and WebSockets into a server of node:http or node:https, such as that of Fastify or Express: what
+   * comes to `path`, or below it, is ours, whichever listeners the server has; the rest is left as it is. Resolves when the
+   * workers have loaded their modules, as {@link listen} does. When this server is closed, the path is no longer ours.
+   * @throws TypeError that names what is wrong; whatever {@link listen} throws of modules.
+   */
+  attach(httpServer: WebServer, where: AttachOptions): Promise<void>;
   stats(): Promise<ServerStats>;
   /**
    * The topic of this name, 1 to 255 bytes in UTF-8, made if there is none (protocol C10). Clients subscribe and publish to
@@ -85,6 +96,12 @@ export interface Server {
 
 /** What is known of a connection that `server.accept()` gets. */
 export type AcceptInfo = Partial<Omit<ConnectionInfo, 'principal'>>;
+
+/** Where the doors are in a server of somebody else's, and which. */
+export interface AttachOptions extends Partial<Omit<Doors, 'raw'>> {
+  /** Begins with a slash, such as `/millrace`. */
+  path: string;
+}
 
 /** Makes a server; it serves once {@link Server.listen} is called. @throws Error that names the option which is wrong. */
 export function createServer(options: ServerOptions = {}): Server {
@@ -112,7 +129,17 @@ const ACCEPT_RULES: Rules<AcceptInfo> = {
   proxies: arrayOf(object, 'what proxies have said'),
   peerCertificate: object,
   certificateVerified: boolean,
+  headers: object,
 };
+const { raw: _, ...WEB_DOOR_RULES } = DOOR_RULES;
+const ATTACH_RULES: Rules<AttachOptions> = {
+  path: rule(
+    'a path that begins with a slash',
+    (value) => typeof value === 'string' && /^\/[^?#]*$/.test(value),
+  ),
+  ...WEB_DOOR_RULES,
+};
+const ALL_DOORS: Doors = { raw: true, http: true, webSocket: true };
 const TRANSPORT_METHODS = ['write', 'pause', 'resume', 'end', 'destroy', 'endOfTick'] as const;
 
 class LaneServer implements Server {
@@ -122,6 +149,7 @@ class LaneServer implements Server {
   /** Where errors go without `onError`. */
   readonly #log = new ErrorLog();
   readonly #listener: Listener;
+  readonly #doors: WebDoors;
   readonly #pool: LanePool;
   readonly #ownsLanes: boolean;
   readonly #cache: ResponseCache;
@@ -153,6 +181,7 @@ class LaneServer implements Server {
     const commands = commandTable(options, this.#limits, all, this.#topics, dictionaries);
     dictionaries.checkCommands((name) => commands.get(name) !== undefined);
     const kinds = kindsOf(options, commands, dictionaries);
+    this.#doors = this.#makeDoors(commands);
     this.#listener = this.#makeListener();
     this.#recorder = this.#makeRecorder(commands, all);
     // What can be wrong with the options is found before the workers are started, which would outlive the error.
@@ -175,18 +204,27 @@ class LaneServer implements Server {
   }
 
   async listen(where: ListenAddress = {}): Promise<Address> {
-    const place = placeOf(where, 'listen', 0);
+    const place = placeOf(where, 'listen', 0, DOOR_RULES);
+    const { raw = true, http = true, webSocket = true } = where;
+    if (!raw && !http && !webSocket) throw new TypeError('option raw: every door is shut');
     if (this.#closing === undefined) await this.#load();
-    return this.#listener.listen(place);
+    return this.#listener.listen(place, { raw, http, webSocket });
+  }
+
+  async attach(httpServer: WebServer, where: AttachOptions): Promise<void> {
+    if (!isWebServer(httpServer)) throw new TypeError('attach takes a server of node:http or node:https');
+    checkAgainst(where, ATTACH_RULES, 'attach');
+    if (where.path === undefined) throw new TypeError('option path: missing, attach takes one');
+    if (this.#closing !== undefined) throw new Error('the server is closed');
+    this.#doors.attach(httpServer, where.path, { ...ALL_DOORS, ...given(where) });
+    await this.#load();
   }
 
   accept(transport: Transport, info: AcceptInfo = {}): void {
     const lacking = TRANSPORT_METHODS.find((name) => typeof transport?.[name] !== 'function');
     if (lacking !== undefined) throw new TypeError(`the transport has no method ${lacking}()`);
     checkAgainst(info, ACCEPT_RULES, 'accept');
-    if (this.#closing !== undefined || this.#sessions.count >= this.#options.maxConnections)
-      transport.destroy();
-    else this.#serve(transport, { remote: transport.remote, certificateVerified: false, ...given(info) });
+    this.#serveIfTaken(transport, { remote: transport.remote, certificateVerified: false, ...given(info) });
   }
 
   close(grace: number | CloseOptions = {}): Promise<void> {
@@ -225,9 +263,28 @@ class LaneServer implements Server {
       proxyProtocol,
       maxConnections,
       handshakeMs: this.#limits.idleTimeout,
+      openingMs: this.#limits.openingTimeout,
       keepAliveMs: keepAliveInterval,
       turns: this.#shared.turns,
       accept: (transport, info) => this.#serve(transport, info),
+      acceptHttp: (socket, info, doors) => this.#doors.accept(socket, info, doors),
+      report: this.#report,
+    });
+  }
+
+  #makeDoors(commands: CommandTable): WebDoors {
+    const takes = () => this.#closing === undefined && this.#sessions.count < this.#options.maxConnections;
+    return new WebDoors({
+      limits: this.#limits,
+      commands,
+      http: this.#options.http,
+      get takesConnections() {
+        return takes();
+      },
+      serve: (transport, info, rules) => this.#serveIfTaken(transport, info, rules),
+      ask: async (info, question) => this.#admission(info)?.ask(question),
+      compress: (bytes, level, then) =>
+        compressOnLane(this.#pool, bytes, (pieces) => then(pieces && Buffer.concat(pieces)), level),
       report: this.#report,
     });
   }
@@ -287,11 +344,17 @@ class LaneServer implements Server {
     };
   }
 
+  #serveIfTaken(transport: Transport, info: ConnectionInfo, rules?: SessionRules): void {
+    if (this.#closing !== undefined || this.#sessions.count >= this.#options.maxConnections)
+      transport.destroy();
+    else this.#serve(transport, info, rules);
+  }
+
   /** Makes a session of a connection: of a socket's, or of any other transport. */
-  #serve(transport: Transport, info: ConnectionInfo): void {
+  #serve(transport: Transport, info: ConnectionInfo, rules?: SessionRules): void {
     const watched = this.#recorder?.watch(transport) ?? transport;
     const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#shared);
-    const session = new Session(connection, this.#context, this.#admission(info));
+    const session = new Session(connection, this.#context, this.#admission(info), rules);
     this.#sessions.add(session);
     session.start();
   }
@@ -309,11 +372,13 @@ class LaneServer implements Server {
    */
   async #shutDown(graceMs: number): Promise<void> {
     await this.#listener.stop();
+    this.#doors.stop();
     const gone =
       (await this.#sessions.drain(CLOSING, graceMs)) || (await this.#sessions.stop(CLOSING, FORCE_MS));
     await this.#topics.close();
     if (this.#ownsLanes) await this.#pool.close();
     if (!gone) await this.#sessions.allGone(FORCE_MS);
+    this.#doors.close();
     await this.#listener.drop();
     await this.#recorder?.close();
     this.#log.close();

@@ -16,7 +16,7 @@ import { FlushQueue } from '../reactor/flush-queue.ts';
 import { IdTable } from '../reactor/id-table.ts';
 import type { Ticket } from '../reactor/incoming.ts';
 import { ServerReactor } from '../reactor/server.ts';
-import type { ServerAction } from '../reactor/server-action.ts';
+import type { ReceivedCommand, ServerAction } from '../reactor/server-action.ts';
 import { TopicStreams } from '../topics/streams.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType } from '../wire/frame.ts';
@@ -38,6 +38,20 @@ import { InputBounds, type InputSource } from './input-bounds.ts';
 import { letGoOfLargest } from './let-go.ts';
 import { Negotiation, type Offer } from './negotiation.ts';
 import type { ServedRequest } from './request.ts';
+
+/** What holds for one connection beside what all share. */
+export interface SessionRules {
+  /** The transport cannot answer while it is still reading (protocol A6); missing: as the server is told. */
+  readonly halfDuplex?: boolean;
+  /** What the peer takes, where that is known without its saying so: it is not answered with settings of ours. */
+  readonly announced?: SenderSettings;
+  /** Why a command may not come this way; undefined: it may. @throws ProtocolError when its coming breaks the protocol. */
+  readonly judge?: (command: string) => Failure | undefined;
+  /** The peer has announced its settings. @throws ProtocolError when it must not. */
+  readonly onSettings?: () => void;
+  /** A protocol error was found, and the peer is about to be told of it. */
+  readonly onFailed?: (error: ProtocolError) => void;
+}
 
 /** What all sessions of one server share. */
 export interface SessionContext extends Offer {
@@ -112,15 +126,25 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   readonly #keepAlive: KeepAlive;
   readonly #input: InputBounds;
   readonly #credits: CreditSender;
+  readonly #rules: SessionRules;
+  readonly #halfDuplex: boolean;
 
   /** `admission`: who has to be asked before anything is read, and for every command. */
-  constructor(connection: Connection, shared: SessionContext, admission?: Admission) {
+  constructor(
+    connection: Connection,
+    shared: SessionContext,
+    admission?: Admission,
+    rules: SessionRules = {},
+  ) {
+    this.#rules = rules;
+    this.#halfDuplex = rules.halfDuplex ?? shared.halfDuplex;
     this.#admission = admission;
     this.#admitted = admission === undefined;
     this.connection = connection;
     this.#caller = new ConnectionCaller(connection.remote);
     this.shared = shared;
     this.#negotiation = new Negotiation(shared);
+    if (rules.announced !== undefined) this.#negotiation.take(rules.announced);
     this.#keepAlive = new KeepAlive(connection, () => this.#negotiation.speaks('ping'));
     this.#input = new InputBounds(connection, this);
     this.#credits = new CreditSender(connection);
@@ -128,7 +152,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     const { limits } = connection;
     this.#decoders = new LaneDecoders(shared.pool, limits, new Set(shared.decodable), this.#decoded);
     const now = () => connection.inputTimeMs;
-    this.#reactor = new ServerReactor(limits, this.#decoders, shared.halfDuplex, now, this.flow.input, () =>
+    this.#reactor = new ServerReactor(limits, this.#decoders, this.#halfDuplex, now, this.flow.input, () =>
       performance.now(),
     );
     if (this.#reactor.holdsOutput) connection.writer.hold();
@@ -196,7 +220,8 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#nextProbe = unref(after(againMs, () => this.#probeEnded(againMs * 4)));
   }
 
-  onFailed(sendError: () => void): void {
+  onFailed(sendError: () => void, error: ProtocolError): void {
+    this.#rules.onFailed?.(error);
     this.#reactor.stop();
     this.#sendFailure = sendError;
     this.#stopRequests(undefined);
@@ -293,8 +318,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     switch (action.kind) {
       case 'run':
         this.#highestId = action.command.requestId;
-        if (this.#draining) return this.refuse(this.#highestId, SHUTTING_DOWN);
-        return this.#dispatch.run(action.command);
+        return this.#run(action.command);
       case 'data':
         return this.#takeData(action.requestId, action.bytes, action.last);
       case 'unwanted':
@@ -323,6 +347,12 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     }
   }
 
+  #run(command: ReceivedCommand): void {
+    const refusal = this.#draining ? SHUTTING_DOWN : this.#rules.judge?.(command.command);
+    if (refusal === undefined) this.#dispatch.run(command);
+    else this.refuse(command.requestId, refusal);
+  }
+
   #takeData(requestId: number, bytes: Uint8Array, last: boolean): void {
     const request = this.#requests.get(requestId);
     if (request === undefined) this.flow.data.unwanted(bytes.length);
@@ -336,6 +366,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   }
 
   #takeSettings(settings: SenderSettings): void {
+    this.#rules.onSettings?.();
     this.#negotiation.take(settings);
     this.connection.peerTakes(settings.maxFrameSize);
     this.flow.announced(settings.requestWindow, settings.connectionWindow);
@@ -350,7 +381,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
 
   /** Windows for command data (protocol C4). Half duplex there are none: credit would go out when all has come (protocol A6). */
   #limitData(): DataWindowSizes | undefined {
-    if (this.shared.halfDuplex || !this.#negotiation.speaks('data-credit')) return undefined;
+    if (this.#halfDuplex || !this.#negotiation.speaks('data-credit')) return undefined;
     const { maxRequestData, maxConnectionData } = this.connection.limits;
     const [requestWindow, connectionWindow] = [windowOf(maxRequestData), windowOf(maxConnectionData)];
     const grant = (requestId: number, bytes: number) => this.#credits.send(requestId, bytes);
@@ -399,6 +430,11 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   /** What the peer takes of an error (protocol C11). */
   get errorDetail(): number {
     return this.#negotiation.errorDetail;
+  }
+
+  /** Bytes of a cached entry whose window the peer takes. */
+  get maxCachedSize(): number {
+    return this.#negotiation.maxWholeSize;
   }
 
   /** The profile of cached entries, or undefined when this peer cannot take them. */

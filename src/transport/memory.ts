@@ -2,6 +2,7 @@
 
 import type { Transport } from '../connection/transport.ts';
 import { checkOptions, type Rules, rule, string } from '../options/rules.ts';
+import { later } from './later.ts';
 
 export interface MemoryPairOptions {
   /** Bytes that may be on their way in each direction before the sender waits; default 65 536. */
@@ -33,35 +34,6 @@ export function memoryPair(options: MemoryPairOptions = {}): [Transport, Transpo
   one.peer = other;
   other.peer = one;
   return [one, other];
-}
-
-/** Runs things in later turns, in order, by the one way that browsers and Node.js share and that waits for no time. */
-class Turns {
-  readonly #channel = new MessageChannel();
-  readonly #waiting: (() => void)[] = [];
-  /** Node.js has it: what waits for nothing keeps no process alive. */
-  readonly #port = this.#channel.port1 as MessagePort & { ref?(): void; unref?(): void };
-
-  constructor() {
-    this.#port.onmessage = () => {
-      const run = this.#waiting.shift();
-      if (this.#waiting.length === 0) this.#port.unref?.();
-      run?.();
-    };
-    this.#port.unref?.();
-  }
-
-  later(run: () => void): void {
-    if (this.#waiting.push(run) === 1) this.#port.ref?.();
-    this.#channel.port2.postMessage(undefined);
-  }
-}
-
-let turns: Turns | undefined;
-
-function later(run: () => void): void {
-  turns ??= new Turns();
-  turns.later(run);
 }
 
 /** What is on its way in one direction, the oldest first. */

@@ -44,6 +44,8 @@ export type ProtocolErrorCode =
   | 'timeout'
   | 'not-authorized'
   | 'frame-after-end'
+  | 'partial-message'
+  | 'wrong-command'
   | 'peer-reported';
 
 /** The peer broke the protocol (or a limit, code `limit`): the connection cannot go on (protocol B5). */

@@ -94,6 +94,8 @@ export interface SenderSettings {
   readonly contentEncodings?: readonly string[];
   /** Largest payload in bytes that it takes: 1 … 16 777 215. */
   readonly maxFrameSize?: number;
+  /** Base-2 logarithm of the largest window in bytes that it takes, 10 … 23; missing: what the profile promises. Ours. */
+  readonly maxWindowLog?: number;
   /** Requests that it lets be in flight. */
   readonly maxConcurrentRequests?: number;
   /** Bytes before encoding that we may send for each request without credit (protocol C4); missing: no limit. */
@@ -145,6 +147,7 @@ export function decodeSenderSettings(payload: Uint8Array): SenderSettings {
   const settings: { -readonly [key in keyof SenderSettings]: SenderSettings[key] } = {};
   if (json.contentEncodings !== undefined) settings.contentEncodings = nameList(json, 'contentEncodings');
   if (json.maxFrameSize !== undefined) settings.maxFrameSize = count(json, 'maxFrameSize', 1, 0xff_ffff);
+  if (json.maxWindowLog !== undefined) settings.maxWindowLog = count(json, 'maxWindowLog', 10, 23);
   if (json.maxConcurrentRequests !== undefined) {
     settings.maxConcurrentRequests = count(json, 'maxConcurrentRequests', 0, Number.MAX_SAFE_INTEGER);
   }

@@ -65,6 +65,17 @@ export interface Limits {
   maxCancels: number;
   /** Least `maxFrameSize` that a peer may announce: smaller frames cost more than they carry; default 256. */
   minFrameSize: number;
+  /**
+   * Milliseconds that a connection may take for the first 3 bytes, which tell frames from HTTP, once it has sent one
+   * (protocol C8), and for the head of an HTTP request; default 10 000.
+   */
+  openingTimeout: number;
+  /** Bytes of one WebSocket message, which is one or more whole frames (protocol C7); default 1 MiB. */
+  maxMessage: number;
+  /** Bytes of the head of one HTTP request; default 16 KiB. */
+  maxRequestHead: number;
+  /** Bytes of the body of one HTTP request; default 1 GiB. One of arguments in JSON: `maxArgumentBytes`. */
+  maxBody: number;
 }
 
 export const DEFAULT_LIMITS: Readonly<Limits> = {
@@ -93,6 +104,10 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   maxCredits: 10_000,
   maxCancels: 1000,
   minFrameSize: 256,
+  openingTimeout: 10_000,
+  maxMessage: 1 << 20,
+  maxRequestHead: 16 << 10,
+  maxBody: 1 << 30,
 };
 
 /** The error of a peer that has passed the limit `name` (protocol B9). */

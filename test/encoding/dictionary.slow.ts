@@ -19,45 +19,37 @@ if (!HAS_ZSTD) test('the zstd command is missing: what is compared with it was s
 const JSONS = corpus('json', 600);
 const SENT = JSONS.slice(400);
 const DICTIONARIES = [1024, 16_384, 112_640].map((size) => trainDictionary(JSONS.slice(0, 400), { size }));
+/** More than a block. */
+const LONG = concat(SENT);
 
-for (const contexts of ['kept', 'none'] as const) {
-  test(`every level comes back with a dictionary, contexts ${contexts}`, (t) => {
-    const frames = [
-      ...SENT.slice(0, 30),
-      text(3000),
-      noise(500),
-      new Uint8Array(2000),
-      concat(SENT),
-      text(200_000),
-    ];
-    for (const dictionary of DICTIONARIES) {
+for (const dictionary of DICTIONARIES) {
+  for (const contexts of ['kept', 'none'] as const) {
+    const name = `with a dictionary of ${dictionary.length} bytes, contexts ${contexts}`;
+
+    test(`every level comes back ${name}`, (t) => {
+      const frames = [...SENT.slice(0, 30), text(3000), noise(500), new Uint8Array(2000), LONG];
       for (let level = 1; level <= 22; level++) comesBack(dictionary, frames, { level, contexts });
-    }
-    t.pass();
-  });
+      t.pass();
+    });
 
-  test(`every window comes back with a dictionary, contexts ${contexts}`, (t) => {
-    const frames = [SENT[0]!, text(5000), concat(SENT), SENT[1]!, noise(70_000), text(600_000), concat(SENT)];
-    for (const dictionary of DICTIONARIES) {
+    test(`every window comes back ${name}`, (t) => {
+      const frames = [SENT[0]!, text(5000), LONG, SENT[1]!, noise(70_000), text(300_000), LONG];
       for (let windowLog = 10; windowLog <= 23; windowLog++) {
-        for (const level of [1, 5, 16]) comesBack(dictionary, frames, { level, windowLog, contexts });
+        for (const level of [1, 5]) comesBack(dictionary, frames, { level, windowLog, contexts });
       }
-    }
-    t.pass();
-  });
+      t.pass();
+    });
 
-  test(`every size of response comes back with a dictionary, contexts ${contexts}`, (t) => {
-    const all = concat(SENT);
-    const frames = Array.from({ length: 400 }, (_, size) => all.subarray(7 * size, 8 * size + 1));
-    for (const dictionary of DICTIONARIES) {
+    test(`every size of response comes back ${name}`, (t) => {
+      const frames = Array.from({ length: 300 }, (_, size) => LONG.subarray(7 * size, 8 * size + 1));
       for (const level of [1, 3, 12]) comesBack(dictionary, frames, { level, contexts });
-    }
-    t.pass();
-  });
+      t.pass();
+    });
+  }
 }
 
 test('damaged dictionaries of every size are refused, or do what node:zlib makes of them', (t) => {
-  for (const dictionary of DICTIONARIES) t.true(damagedAgree(dictionary, SENT.slice(0, 9), 8000) > 100);
+  for (const dictionary of DICTIONARIES) t.true(damagedAgree(dictionary, SENT.slice(0, 9), 3000) > 50);
 });
 
 zstdTest('what zstd -D makes with our dictionary comes back, and what it decodes is what we decode', (t) => {

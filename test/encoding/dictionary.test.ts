@@ -5,7 +5,15 @@ import { DictionaryError, parseDictionary } from '../../src/encoding/dictionary/
 import { describeFrequencies, normalise } from '../../src/encoding/dictionary/fse.ts';
 import { codeLengths, describeLengths } from '../../src/encoding/dictionary/huffman.ts';
 import { trainDictionary } from '../../src/encoding/dictionary/train.ts';
-import { portableDictionaryDecoder, portableZstd } from '../../src/encoding/portable.ts';
+import { nativeZstdDict } from '../../src/encoding/native.ts';
+import {
+  portableCodecs,
+  portableDictionaryDecoder,
+  portableZstd,
+  portableZstdDict,
+} from '../../src/encoding/portable.ts';
+import { readDictionary } from '../../src/encoding/read-dictionary.ts';
+import { CodecRegistry } from '../../src/encoding/registry.ts';
 import { FseTable, HuffmanTable } from '../../src/encoding/zstd-entropy.ts';
 import { comesBack, damagedAgree, decodeNatively, decodePortably, encodeWith } from './dictionary-helpers.ts';
 import { concat, LIMITS, noise, text } from './helpers.ts';
@@ -70,6 +78,26 @@ test('offsets reach the content until the window has left it', (t) => {
 test('the dictionary is there again after a frame that has pushed it out', (t) => {
   const frames = [SENT[0]!, text(1_000_000), SENT[1]!, SENT[2]!];
   t.notThrows(() => comesBack(DICTIONARY, frames, { windowLog: 14, contexts: 'none' }));
+});
+
+test('what the native codec of zstd-dict makes, the portable one decodes', (t) => {
+  const dictionary = readDictionary(DICTIONARY);
+  const held = new Map([[dictionary.id, dictionary]]);
+  const registry = new CodecRegistry(portableCodecs(), portableZstdDict).withDictionaries(held);
+  const [from, to] = [nativeZstdDict(held), registry.get('zstd-dict')!];
+  t.false(registry.encodable().includes('zstd-dict'));
+  for (const contextFree of [false, true]) {
+    const options = { dictionary: dictionary.id, contextFree };
+    const encoder = from.createEncoder!(options);
+    const decoder = to.createDecoder(LIMITS, from.settings(options));
+    for (const frame of SENT) {
+      const target = new Uint8Array(encoder.bound(frame.length));
+      const payload = target.subarray(0, encoder.encode(frame, target, 0));
+      t.true(Buffer.from(decoder.decode(payload)).equals(frame));
+    }
+  }
+  const unknown = from.settings({ dictionary: '00'.repeat(16) });
+  t.throws(() => to.createDecoder(LIMITS, unknown), { code: 'corrupt', message: /is not held here/ });
 });
 
 test('decoders share a dictionary, and none changes it', (t) => {

@@ -14,7 +14,7 @@ const run = promisify(execFile);
 const programs = readdirSync(EXAMPLES).filter((name) => !name.endsWith('-handlers.ts'));
 
 test('there is an example of everything that the README sends people here for', (t) => {
-  for (const name of ['hello', 'lanes', 'upload', 'authorize', 'gateway', 'records'])
+  for (const name of ['hello', 'lanes', 'upload', 'authorize', 'gateway', 'records', 'fastify', 'express'])
     t.true(programs.includes(`${name}.ts`), name);
 });
 

@@ -17,7 +17,7 @@ test.serial('an experiment is run, gone on with, and served from', async (t) => 
   t.regex(first.err, /^in a server of its own: zstd-8mb, level 1, single$/m);
   const [{ aim, flags, checked }] = JSON.parse(first.out);
   t.true(checked.ratio > 1);
-  t.is(aim, 'bytes');
+  t.is(aim, 'balanced');
   t.is(flags, '--profile zstd-8mb --level 1 --policy single');
 
   isOneLine(t, await millrace(...FEW, '--out', out, '--level', '1,3'), 1, /go on with --resume/);

@@ -6,7 +6,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
 import { type Cell, cellKey, serverFlags } from '../../src/experiment/grid/cell.ts';
 import { parseGrids } from '../../src/experiment/grid/grid.ts';
+import { aimLines, unmetBudget } from '../../src/experiment/report/aims.ts';
 import { paretoCharts } from '../../src/experiment/report/charts.ts';
+import { monthlyCost } from '../../src/experiment/report/cost.ts';
 import { drawChart } from '../../src/experiment/report/plot.ts';
 import { checkText } from '../../src/experiment/report/recommend.ts';
 import { recommendedOptions } from '../../src/experiment/results/recommended.ts';
@@ -135,7 +137,11 @@ test('each aim gets the setting that is best at it', async (t) => {
     { level: 1, windowLog: 12, policy: 'single' },
   ]);
   const { results } = await imagine(read, { cells, out });
-  const [bytes, cpu, memory] = results.recommendations.map(({ cell }) => cell);
+  const [, bytes, cpu, memory] = results.recommendations.map(({ cell }) => cell);
+  t.deepEqual(
+    results.recommendations.map(({ aim }) => aim),
+    ['balanced', 'bytes', 'cpu', 'memory'],
+  );
   t.deepEqual([bytes.level, bytes.streams], [9, 1]);
   t.is(cpu.level, 1);
   t.is(memory.windowLog, 12);
@@ -145,6 +151,104 @@ test('each aim gets the setting that is best at it', async (t) => {
   t.throws(() => recommendedOptions(join(out, 'other.json'), 'cpu'), {
     message: /other\.json: not the results/,
   });
+});
+
+test('balanced is where the front of bytes against CPU bends, and a better bargain where it does not', async (t) => {
+  const read = await generated('json900', 200_000);
+  const folder = tempFolder(t);
+  let runs = 0;
+  const out = () => join(folder, `${++runs}`);
+  /** Ratio and CPU by level: level 3 has nearly all that level 9 has, for a little more than level 1 takes. */
+  const figures: Record<number, readonly [number, number]> = {
+    1: [3, 10],
+    3: [4, 14],
+    6: [3.5, 40],
+    9: [4.2, 200],
+  };
+  const bent = (measures: Measures, { level = 1 }: Cell) => {
+    const [ratio, micros] = figures[level] as readonly [number, number];
+    const compress = { ...measures.compress, microsPerResponse: micros };
+    return { ratio, wireBytes: Math.round(read.workload.bytes / ratio), compress };
+  };
+  const balanced = async (level: number[]) => {
+    const { results } = await imagine(
+      read,
+      { cells: parseGrids([{ level, policy: 'single' }]), out: out() },
+      bent,
+    );
+    return results.recommendations[0]!.cell.level;
+  };
+  t.is(await balanced([1, 3, 6, 9]), 3);
+  t.is(await balanced([1, 9]), 1);
+  t.is(await balanced([9]), 9);
+});
+
+test('the fewest bytes at many connections are those within the memory that there is', async (t) => {
+  const read = await generated('json900', 200_000);
+  const folder = tempFolder(t);
+  let runs = 0;
+  const out = () => join(folder, `${++runs}`);
+  const cells = parseGrids([
+    { profile: 'identity' },
+    { level: [1, 9], policy: 'single', windowLog: [12, 20] },
+    { level: 9, policy: 'single' },
+  ]);
+  const chosen = async (memoryBytes: number) => {
+    const { results } = await imagine(read, {
+      cells,
+      out: out(),
+      budget: { connections: 1000, memoryBytes },
+    });
+    return results.recommendations.find(({ aim }) => aim === 'connections')?.cell;
+  };
+  t.like(await chosen(1000 * (2 << 20)), { level: 9, windowLog: undefined });
+  t.like(await chosen(1000 * (2 << 20) - 1), { level: 9, windowLog: 12 });
+  t.like(await chosen(1000), { profile: 'identity' });
+  t.true(
+    readFileSync(join(folder, `${runs}`, 'report.html'), 'utf8').includes(
+      'Fewest bytes at 1000 connections within 0.977 KiB',
+    ),
+  );
+  const tight = parseGrids([{ level: 1, policy: 'single' }]);
+  const { results } = await imagine(read, {
+    cells: tight,
+    out: out(),
+    budget: { connections: 9, memoryBytes: 9 },
+  });
+  t.regex(unmetBudget(results) ?? '', /no setting that was tried keeps within it; the smallest takes 2 MiB/);
+  t.true(readFileSync(join(folder, `${runs}`, 'report.html'), 'utf8').includes('no setting that was tried'));
+});
+
+test('the least money a month weighs bytes, CPU and memory by their prices, beside HTTP and the default', async (t) => {
+  const read = await generated('json900', 200_000);
+  const folder = tempFolder(t);
+  let runs = 0;
+  const out = () => join(folder, `${++runs}`);
+  const cells = parseGrids([{ profile: 'identity' }, { level: [1, 3, 9], streams: [1, 2] }]);
+  const free = { gb: 0, cpuHour: 0, gbMemoryMonth: 0, responsesPerSecond: 1000, connections: 100 };
+  const cheapest = async (prices: typeof free) => {
+    const { results } = await imagine(read, { cells, out: out(), prices });
+    return { results, ...results.recommendations.find(({ aim }) => aim === 'cost')! };
+  };
+  t.like((await cheapest({ ...free, gb: 1 })).cell, { level: 9, streams: 1 });
+  t.like((await cheapest({ ...free, cpuHour: 1 })).cell, { profile: 'identity' });
+  t.like((await cheapest({ ...free, gbMemoryMonth: 1 })).cell, { profile: 'identity' });
+  const { results, key } = await cheapest({ ...free, gb: 0.05, cpuHour: 0.04 });
+  const { responses } = results.setup;
+  const own = doneCells(results.cells).find((each) => each.key === key)!;
+  const { traffic, cpu, memory, total } = monthlyCost(own, responses, results.prices!);
+  const perMonth = 1000 * 2_629_800;
+  t.is(Math.round(traffic), Math.round(((own.measures.wireBytes / responses) * perMonth * 0.05) / 1e9));
+  t.is(
+    Math.round(cpu),
+    Math.round(((own.measures.compress.microsPerResponse + 5) / 3.6e9) * perMonth * 0.04),
+  );
+  t.deepEqual([memory, total], [0, traffic + cpu]);
+  const lines = aimLines(key, 'cost', results);
+  t.deepEqual(
+    lines.map((line) => line.split(/ {2,}/)[0]!.replace(/,? level.*/, '')),
+    ['money a month', 'zstd-8mb', 'as by default: zstd-8mb', 'HTTP'],
+  );
 });
 
 test('a check says how far it is from what was promised, in whole percents', (t) => {
@@ -201,7 +305,7 @@ test('traffic that does not compress is best left alone', async (t) => {
   const { results } = await imagine(read, { cells, out: join(tempFolder(t), 'x') }, larger);
   t.deepEqual(
     results.recommendations.map(({ cell }) => cell.profile),
-    ['identity', 'identity', 'identity'],
+    ['identity', 'identity', 'identity', 'identity'],
   );
 });
 

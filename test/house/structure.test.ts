@@ -10,7 +10,7 @@ const FLOORS: readonly [floor: number, where: RegExp][] = [
   [1, /^src\/(reactor|encoding|options)\//],
   [2, /^src\/connection\/|^workers\//],
   [3, /^src\/(transport|lanes)\//],
-  [4, /^src\/(server|client|files|topics|capture)\//],
+  [4, /^src\/(server|doors|client|files|topics|capture)\//],
   [5, /^src\/[\w-]+\.ts$/],
   [6, /^src\/experiment\/(grid|process|traffic)\//],
   [7, /^src\/experiment\/results\//],

@@ -479,6 +479,11 @@ test('every limit is a documented option with a test here', async (t) => {
     'commandTimeout',
     'maxBufferedOutput',
     'maxBufferedInput',
+    // test/doors
+    'openingTimeout',
+    'maxMessage',
+    'maxRequestHead',
+    'maxBody',
   ];
   t.deepEqual(
     [...new Set([...CASES, ...REQUESTS].map(({ limit }) => limit as string)), ...apart].sort(),

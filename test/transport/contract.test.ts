@@ -1,12 +1,15 @@
-// What every transport keeps to (src/connection/transport.ts): sockets, and the pair within one program, side by side.
+// What every transport keeps to (src/connection/transport.ts): sockets, WebSockets and the pair within one program, side by side.
 
 import { once } from 'node:events';
 import { connect as connectSocket, createServer, type Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
+import { WebSocketServer, WebSocket as WsSocket } from 'ws';
 import type { Transport } from '../../src/connection/transport.ts';
 import { memoryPair } from '../../src/index.ts';
+import { BrowserWebSocketTransport } from '../../src/transport/browser-websocket.ts';
 import { SocketTransport } from '../../src/transport/socket.ts';
+import { WebSocketTransport } from '../../src/transport/websocket.ts';
 import { sample } from '../helpers/samples.ts';
 import { halted, listening, Watch } from '../helpers/serving.ts';
 
@@ -28,8 +31,46 @@ async function sockets(t: ExecutionContext): Promise<Pair> {
   return [new SocketTransport(near, 'far'), new SocketTransport(far, 'near')];
 }
 
+const BOUNDS = { maxPings: 100 };
+
+/** The far end of a WebSocket whose near end `open` makes. */
+async function webSocketPair(t: ExecutionContext, open: (url: string) => Promise<Transport>): Promise<Pair> {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  const come = once(server, 'connection') as Promise<[WsSocket]>;
+  // Nothing may be lost between the two turns in which both ends become transports.
+  const far = come.then(([socket]) => new WebSocketTransport(socket, 'near', BOUNDS));
+  const near = await open(`ws://127.0.0.1:${port}`);
+  t.teardown(async () => {
+    near.destroy();
+    (await far).destroy();
+    server.close();
+  });
+  return [near, await far];
+}
+
+const webSockets = (t: ExecutionContext) =>
+  webSocketPair(t, async (url) => {
+    const socket = new WsSocket(url);
+    await once(socket, 'open');
+    return new WebSocketTransport(socket, 'far', BOUNDS);
+  });
+
+const browserWebSockets = (t: ExecutionContext) =>
+  webSocketPair(t, async (url) => {
+    const socket = new WebSocket(url);
+    socket.binaryType = 'arraybuffer';
+    await new Promise((resolve) => {
+      socket.onopen = resolve;
+    });
+    return new BrowserWebSocketTransport(socket, 'far');
+  });
+
 const PAIRS: Record<string, (t: ExecutionContext) => Promise<Pair>> = {
   sockets,
+  WebSockets: webSockets,
+  "a browser's WebSocket": browserWebSockets,
   'memoryPair()': async () => memoryPair(),
 };
 
@@ -136,8 +177,9 @@ for (const [name, makePair] of Object.entries(PAIRS)) {
     t.is(bytes, 64 * piece.length);
   });
 
-  test(`${name}: one end may go on sending after the other has ended; both close once, last, and without an error`, async (t) => {
+  test(`${name}: one end may go on sending after the other has ended, or says that it cannot; both close once, last, and without an error`, async (t) => {
     const [one, other] = await makePair(t);
+    if (one.halfCloses === false) return endsBothWays(t, one, other);
     const [near, far] = [new Ear(one), new Ear(other)];
     one.resume();
     other.resume();
@@ -193,6 +235,19 @@ for (const [name, makePair] of Object.entries(PAIRS)) {
     other.destroy();
     t.true((await outcome) instanceof Error);
   });
+}
+
+async function endsBothWays(t: ExecutionContext, one: Transport, other: Transport): Promise<void> {
+  const [near, far] = [new Ear(one), new Ear(other)];
+  one.resume();
+  other.resume();
+  t.is(other.halfCloses, false);
+  await send(one, 'question');
+  one.end();
+  await Promise.all([near.heard('close'), far.heard('close')]);
+  t.deepEqual(far.told, ['data', 'end', 'close']);
+  t.deepEqual(near.told, ['end', 'close']);
+  t.deepEqual([near.error, far.error], [undefined, undefined]);
 }
 
 test('memoryPair(): a highWaterMark holds back earlier, and one that is none is refused', async (t) => {

@@ -38,7 +38,7 @@ export interface ParsedDictionary {
 }
 
 /** Bytes that are no dictionary; the message says where and why. */
-export class DictionaryError extends Error {
+export class DictionaryError extends RangeError {
   override readonly name = 'DictionaryError';
 }
 

@@ -8,8 +8,8 @@
  */
 
 import { createHash } from 'node:crypto';
+import { MAX_DICTIONARY_BYTES } from '../../wire/extensions.ts';
 import { Cover, type RunCount } from './cover.ts';
-import { MAX_DICTIONARY_BYTES } from './format.ts';
 import { compressSamples, countBlocks, countBytes } from './samples.ts';
 import { dictionaryHead, type EntropyCounts } from './write.ts';
 

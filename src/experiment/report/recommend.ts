@@ -1,5 +1,5 @@
 /**
- * Which setting to take, for three aims. Only settings that any peer can decode are recommended, and only ones that
+ * Which setting to take, aim by aim. Only settings that any peer can decode are recommended, and only ones that
  * save at least half of what the densest saves: the least CPU and the least memory would be not to compress.
  */
 
@@ -8,41 +8,60 @@ import { cellName, serverFlags } from '../grid/cell.ts';
 import {
   AIMS,
   type Aim,
+  type Budget,
   type Check,
   type DoneCell,
   doneCells,
   type Measures,
+  type Prices,
   type Recommendation,
   type Results,
 } from '../results/results.ts';
-import { inBytes, percent, short } from '../results/text.ts';
+import { percent, short } from '../results/text.ts';
+import { monthlyCost } from './cost.ts';
 
 const STANDARD: readonly string[] = [ZSTD, ZLIB];
+type SimpleAim = 'bytes' | 'cpu' | 'memory';
 /** What an aim's figure may be above the least, for the sake of the other figures; CPU is not known better than that. */
-const TOLERANCE: Readonly<Record<Aim, number>> = { bytes: 1.005, cpu: 1.15, memory: 1.05 };
+const TOLERANCE: Readonly<Record<SimpleAim, number>> = { bytes: 1.005, cpu: 1.15, memory: 1.05 };
 /** What to look at next where an aim leaves the choice. */
-const THEN: Readonly<Record<Aim, Aim>> = { bytes: 'cpu', cpu: 'bytes', memory: 'bytes' };
+const THEN: Readonly<Record<SimpleAim, SimpleAim>> = { bytes: 'cpu', cpu: 'bytes', memory: 'bytes' };
 /** What is better by less may be so by chance: then the setting that comes first in the grid is taken. */
 const NOISE = 0.97;
 /** Traffic that gets no smaller than by this is better left alone. */
 const WORTHWHILE = 1.05;
 
-const FIGURE: Readonly<Record<Aim, (measures: Measures) => number>> = {
+const FIGURE: Readonly<Record<SimpleAim, (measures: Measures) => number>> = {
   bytes: ({ wireBytes }) => wireBytes,
   cpu: ({ compress }) => compress.microsPerMB,
   memory: ({ connectionBytes }) => connectionBytes,
 };
 
-const AIM_NAMES: Readonly<Record<Aim, string>> = {
-  bytes: 'fewest bytes',
-  cpu: 'least CPU',
-  memory: 'least memory',
+/** What the figure of an aim is that has more than one. */
+const FIGURE_OF: Readonly<Record<Aim, SimpleAim>> = {
+  balanced: 'bytes',
+  bytes: 'bytes',
+  cpu: 'cpu',
+  memory: 'memory',
+  connections: 'bytes',
+  cost: 'bytes',
 };
 
-/** Key of the recommended cell by aim; none where no standard profile was measured. */
-export type Choice = Readonly<Record<Aim, string>>;
+/** What the user has said of connections, memory and money. */
+export interface Asked {
+  readonly budget?: Budget;
+  readonly prices?: Prices;
+}
 
-export function chooseCells(cells: Results['cells'], bytes: number): Choice | undefined {
+/** Key of the recommended cell by aim; an aim that was not asked for, or that no cell meets, has none. */
+export type Choice = Readonly<Partial<Record<Aim, string>>>;
+
+/** @returns undefined where no standard profile was measured. */
+export function chooseCells(
+  cells: Results['cells'],
+  { bytes, responses }: { readonly bytes: number; readonly responses: number },
+  { budget, prices }: Asked = {},
+): Choice | undefined {
   const done = doneCells(cells);
   const standard = done.filter(({ cell }) => STANDARD.includes(cell.profile));
   const plain = plainOf(done);
@@ -52,8 +71,51 @@ export function chooseCells(cells: Results['cells'], bytes: number): Choice | un
   const saved = bytes - densest;
   // Where even the densest is larger than the responses, only it and its like are useful.
   const useful = standard.filter(({ measures }) => bytes - measures.wireBytes >= Math.min(saved, saved / 2));
-  const keyFor = (aim: Aim) => (worthless ? plain : choose(aim, useful)).key;
-  return { bytes: keyFor('bytes'), cpu: keyFor('cpu'), memory: keyFor('memory') };
+  const keyFor = (aim: SimpleAim) => (worthless ? plain : choose(aim, useful)).key;
+  const withPlain = plain === undefined ? standard : [plain, ...standard];
+  const within = withPlain.filter(
+    ({ measures }) =>
+      budget !== undefined && measures.connectionBytes * budget.connections <= budget.memoryBytes,
+  );
+  return {
+    balanced: (worthless ? plain : knee(useful)).key,
+    bytes: keyFor('bytes'),
+    cpu: keyFor('cpu'),
+    memory: keyFor('memory'),
+    ...(within.length > 0 && { connections: choose('bytes', within).key }),
+    ...(prices !== undefined && { cost: cheapest(withPlain, responses, prices).key }),
+  };
+}
+
+/**
+ * Where the front of bytes against CPU bends: the setting that is farthest from the line between its ends, both counted in
+ * times, not in amounts. Before it a few more bytes save much CPU, behind it much CPU saves a few bytes.
+ */
+function knee(cells: readonly DoneCell[]): DoneCell {
+  const bytes = ({ measures }: DoneCell) => Math.log(measures.wireBytes);
+  const cpu = ({ measures }: DoneCell) =>
+    Math.log(measures.compress.microsPerResponse + measures.mainMicrosPerResponse);
+  const isBeaten = (cell: DoneCell) =>
+    cells.some(
+      (other) =>
+        bytes(other) <= bytes(cell) &&
+        cpu(other) <= cpu(cell) &&
+        (bytes(other) < bytes(cell) || cpu(other) < cpu(cell)),
+    );
+  const front = cells.filter((cell) => !isBeaten(cell)).sort((a, b) => cpu(a) - cpu(b));
+  const [first, last] = [front[0], front[front.length - 1]];
+  const [width, height] = [cpu(last) - cpu(first), bytes(first) - bytes(last)];
+  // Of two ends neither is a bend: the better bargain is taken.
+  const gain = (cell: DoneCell) =>
+    front.length < 3
+      ? -(bytes(cell) + cpu(cell))
+      : (bytes(first) - bytes(cell)) / height - (cpu(cell) - cpu(first)) / width;
+  return front.reduce((best, cell) => (gain(cell) > gain(best) ? cell : best));
+}
+
+function cheapest(cells: readonly DoneCell[], responses: number, prices: Prices): DoneCell {
+  const total = (cell: DoneCell) => monthlyCost(cell, responses, prices).total;
+  return cells.reduce((best, cell) => (total(cell) < total(best) ? cell : best));
 }
 
 /** What there is to say of the chosen cells, with what the server said where it was asked. */
@@ -67,7 +129,7 @@ export function describeChoice(
     const cell = done.find(({ key }) => key === choice?.[aim]);
     if (cell === undefined) return [];
     const check = checks.get(cell.key);
-    return { ...describe(aim, cell, done, plainOf(done)), ...(check !== undefined && { checked: check }) };
+    return { ...describe(aim, cell, done), ...(check !== undefined && { checked: check }) };
   });
 }
 
@@ -75,7 +137,7 @@ function plainOf(done: readonly DoneCell[]): DoneCell | undefined {
   return done.find(({ cell }) => cell.profile === IDENTITY);
 }
 
-function choose(aim: Aim, cells: readonly DoneCell[]): DoneCell {
+function choose(aim: SimpleAim, cells: readonly DoneCell[]): DoneCell {
   const figure = ({ measures }: DoneCell) => FIGURE[aim](measures);
   const least = Math.min(...cells.map(figure));
   const near = cells.filter((cell) => figure(cell) <= least * TOLERANCE[aim]);
@@ -83,34 +145,23 @@ function choose(aim: Aim, cells: readonly DoneCell[]): DoneCell {
   return near.reduce((best, cell) => (then(cell) < NOISE * then(best) ? cell : best));
 }
 
-function describe(
-  aim: Aim,
-  { key, cell, measures }: DoneCell,
-  done: readonly DoneCell[],
-  plain: DoneCell | undefined,
-): Recommendation {
-  const { ratio, compress, mainMicrosPerResponse, connectionBytes, http, single } = measures;
-  const parts = [
-    `For the ${AIM_NAMES[aim]}, ${cellName(cell)}: ${ratio.toFixed(2)} bytes of response for one on the wire`,
-    `${short(compress.microsPerMB)} µs of CPU per MB in the lanes (${short(compress.microsPerResponse)} µs per response; ${short(mainMicrosPerResponse)} more on the main thread)`,
-    `${inBytes(connectionBytes)} of contexts per connection.`,
-  ];
-  let text = parts.join(', ');
-  if (cell.profile === IDENTITY) text += ' This traffic does not get smaller: compressing it is a waste.';
-  if (http !== null) {
-    text += ` HTTP, with a context for each response, would reach ${http.ratio.toFixed(2)} at ${short(http.compressMicrosPerMB)} µs per MB in a loop, which is less than in a server.`;
+/** Streams that cost more bytes than this are said. */
+const SURPRISING_PERCENT = 1;
+
+function describe(aim: Aim, { key, cell, measures }: DoneCell, done: readonly DoneCell[]): Recommendation {
+  const { single, contexts } = measures;
+  const notes: string[] = [];
+  if (cell.profile === IDENTITY && aim !== 'connections' && aim !== 'cost') {
+    notes.push('This traffic does not get smaller: compressing it is a waste.');
   }
-  if (single.morePercent > 0.05) {
-    text += ` Its ${measures.contexts} streams cost ${percent(single.morePercent)} more bytes than one would.`;
+  if (single.morePercent > SURPRISING_PERCENT) {
+    notes.push(`Its ${contexts} streams cost ${percent(single.morePercent)} more bytes than one would.`);
   }
-  if (aim === 'cpu' && plain !== undefined && cell.profile !== IDENTITY) {
-    const { mainMicrosPerResponse } = plain.measures;
-    text += ` Not to compress at all takes ${short(mainMicrosPerResponse)} µs per response on the main thread alone.`;
+  const rival = betterElsewhere(FIGURE_OF[aim], measures, done);
+  if (rival !== undefined) {
+    notes.push(`Between peers that have it registered, ${cellName(rival.cell)} does better.`);
   }
-  const rival = betterElsewhere(aim, measures, done);
-  if (rival !== undefined)
-    text += ` Between peers that have it registered, ${cellName(rival.cell)} does better.`;
-  return { aim, key, cell, flags: serverFlags(cell), text };
+  return { aim, key, cell, flags: serverFlags(cell), text: notes.join(' ') };
 }
 
 /** What a server of its own made of a setting. */
@@ -127,7 +178,7 @@ function offText(percents: number): string {
 }
 
 /** A profile of an experiment's own that beats the recommended one by a tenth, without being less dense. */
-function betterElsewhere(aim: Aim, than: Measures, done: readonly DoneCell[]): DoneCell | undefined {
+function betterElsewhere(aim: SimpleAim, than: Measures, done: readonly DoneCell[]): DoneCell | undefined {
   return done.find((other) => {
     if (other.cell.profile === IDENTITY || STANDARD.includes(other.cell.profile)) return false;
     return FIGURE[aim](other.measures) < 0.9 * FIGURE[aim](than) && other.measures.ratio >= 0.98 * than.ratio;

@@ -13,13 +13,12 @@ import {
   type Results,
 } from '../results/results.ts';
 import { inBits, inBytes, inTime, percent, plural, short } from '../results/text.ts';
+import { aimTable, aimTitle, unmetBudget } from './aims.ts';
 import { paretoCharts } from './charts.ts';
 import { escapeHtml, htmlPage, htmlTable } from './html.ts';
 import { drawChart } from './plot.ts';
 import { checkText } from './recommend.ts';
 import { TIP_SCRIPT } from './style.ts';
-
-const AIM_TITLES = { bytes: 'Fewest bytes', cpu: 'Least CPU', memory: 'Least memory' } as const;
 
 export function makeReport(results: Results): string {
   const { cells, recommendations, setup } = results;
@@ -27,7 +26,8 @@ export function makeReport(results: Results): string {
   const title = `millrace experiment: ${setup.sources.join(', ')}`;
   const body = `${introduction(results)}
 <h2>Recommended</h2>
-${recommendations.length > 0 ? recommendations.map(recommendation).join('\n') : '<p>No setting with a profile that every peer decodes was measured.</p>'}
+${recommendations.length > 0 ? recommendations.map((each) => recommendation(each, results)).join('\n') : '<p>No setting with a profile that every peer decodes was measured.</p>'}
+${budgetNote(results)}
 <h2>What there is to choose from</h2>
 <div class="charts">${paretoCharts(results, done).map(drawChart).join('\n')}</div>
 <h2>By command</h2>
@@ -62,11 +62,17 @@ function workers(cells: readonly CellResult[]): string {
     : ` · settings measured by workers on ${hosts.join(', ')}; checks on this machine`;
 }
 
-function recommendation({ aim, text, flags, checked }: Recommendation): string {
-  const check = checked === undefined ? '' : ` ${checkText(checked)}`;
-  return `<h3>${AIM_TITLES[aim]}</h3>
-<p>${escapeHtml(text + check)}</p>
+function recommendation({ aim, key, text, flags, checked }: Recommendation, results: Results): string {
+  const prose = [text, checked === undefined ? '' : checkText(checked)].filter(Boolean).join(' ');
+  return `<h3>${escapeHtml(aimTitle(aim, results))}</h3>
+${aimTable(key, aim, results)}
+${prose === '' ? '' : `<p>${escapeHtml(prose)}</p>`}
 <pre>millrace serve DIR ${unbrokenFlags(flags)}</pre>`;
+}
+
+function budgetNote(results: Results): string {
+  const note = unmetBudget(results);
+  return note === undefined ? '' : `<p>${escapeHtml(note)}</p>`;
 }
 
 /** Flags as text whose lines end between two of them only: a narrow screen's end would cut one after its `--`. */

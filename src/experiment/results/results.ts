@@ -134,8 +134,28 @@ export const MACHINE = z.object({
   node: z.string(),
 });
 
-export const AIMS = ['bytes', 'cpu', 'memory'] as const;
+/** In the order in which they are shown; the last two where they were asked for. */
+export const AIMS = ['balanced', 'bytes', 'cpu', 'memory', 'connections', 'cost'] as const;
 export type Aim = (typeof AIMS)[number];
+
+/** Memory that the contexts of so many connections may have together. */
+export const BUDGET = z.object({ connections: z.int().min(1), memoryBytes: z.int().min(1) });
+
+export type Budget = z.infer<typeof BUDGET>;
+
+/** What things cost, in any money. */
+export const PRICES = z.object({
+  /** Of 10^9 bytes that leave. */
+  gb: z.number().min(0),
+  /** Of one core for an hour. */
+  cpuHour: z.number().min(0),
+  /** Of 10^9 bytes of memory for a month. */
+  gbMemoryMonth: z.number().min(0),
+  responsesPerSecond: z.number().min(0),
+  connections: z.int().min(0),
+});
+
+export type Prices = z.infer<typeof PRICES>;
 
 /**
  * A recommended setting in a server of its own, under loads with all responses. Beside it, in turns, the same loads as
@@ -159,7 +179,7 @@ export const RECOMMENDATION = z.object({
   cell: CELL,
   /** For `millrace serve`. */
   flags: z.string(),
-  /** A paragraph for people. */
+  /** What there is to say beside the figures; often nothing. */
   text: z.string(),
   /** What the server itself made of the traffic with this setting, under load; missing: it was not asked. */
   checked: CHECK.optional(),
@@ -194,6 +214,9 @@ export const RESULTS = z.object({
   machine: MACHINE,
   cells: z.array(CELL_RESULT),
   recommendations: z.array(RECOMMENDATION),
+  /** What the aims `connections` and `cost` go by; missing: they were not asked for. */
+  budget: BUDGET.optional(),
+  prices: PRICES.optional(),
   /** What was measured less than asked for because time was short, in words; missing: nothing. */
   shortened: z.string().optional(),
   /** What of the sources could not be taken, the first of it; missing: nothing. */

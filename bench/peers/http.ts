@@ -1,0 +1,33 @@
+/** A client of one HTTP/1.1 connection that is kept: one request at a time, as HTTP has it. */
+import { Agent, request } from 'node:http';
+import { promisify } from 'node:util';
+import { zstdDecompress } from 'node:zlib';
+import type { Connection } from './peer.ts';
+
+const decompress = promisify(zstdDecompress);
+
+/** Posts to `path` with the number of the payload after it. */
+export function connectHttp(port: number, path: string): Connection {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const ask = (i: number) =>
+    new Promise<Uint8Array>((resolve, reject) => {
+      const headers = { 'accept-encoding': 'zstd' };
+      const req = request(
+        { agent, host: '127.0.0.1', port, method: 'POST', path: `${path}${i}`, headers },
+        (res) => {
+          const chunks: Buffer[] = [];
+          res.on('data', (chunk) => chunks.push(chunk));
+          res.on('error', reject);
+          res.on('end', () => {
+            const body = Buffer.concat(chunks);
+            if (res.statusCode !== 200) reject(new Error(`status ${res.statusCode}`));
+            else if (res.headers['content-encoding'] === 'zstd') decompress(body).then(resolve, reject);
+            else reject(new Error('the response was not compressed'));
+          });
+        },
+      );
+      req.on('error', reject);
+      req.end();
+    });
+  return { fetch: ask, close: () => agent.destroy() };
+}

@@ -1,0 +1,120 @@
+/** Connecting from a browser, over its WebSocket (protocol C7), with contexts that need no native code. */
+
+import { checkOptions, milliseconds, nested, type Rules, refuse, signal } from '../options/rules.ts';
+import { BrowserWebSocketTransport } from '../transport/browser-websocket.ts';
+import { ConnectionError } from '../wire/errors.ts';
+import { SUBPROTOCOL } from '../wire/messages.ts';
+import { after } from '../wire/timers.ts';
+import { browserCodecs } from './browser-codecs.ts';
+import { type Client, makeClient } from './client.ts';
+import { CLIENT_RULES, type ClientOptions } from './options.ts';
+import { createPool, type Pool } from './pool.ts';
+import { POOL_RULES, type PoolOptions } from './pool-options.ts';
+import type { AnyCommands } from './typed.ts';
+
+export interface BrowserConnectOptions extends ClientOptions {
+  /** Milliseconds until the server must have answered; default 10 000. */
+  timeoutMs?: number;
+  /** Gives up when it fires before the server has answered, with its reason; afterwards it does nothing. */
+  signal?: AbortSignal;
+}
+
+export interface BrowserPoolOptions extends PoolOptions {
+  /** What each connection is made with. */
+  connect?: Omit<BrowserConnectOptions, 'signal'>;
+}
+
+const CONNECT_RULES: Rules<BrowserConnectOptions> = { ...CLIENT_RULES, timeoutMs: milliseconds, signal };
+const { signal: _, ...CONNECTION } = CONNECT_RULES;
+const POOL: Rules<BrowserPoolOptions> = { ...POOL_RULES, connect: nested(CONNECTION) };
+/** Bytes of window that servers are asked to keep to, unless `limits` say otherwise: each stream has one in memory. */
+const WINDOW = 1 << 20;
+
+/**
+ * Connects to a server's WebSocket: a URL with `ws:`, `wss:`, `http:` or `https:`, or a path below that of the page.
+ * @throws ConnectionError when there is none, it does not speak the protocol, or `timeoutMs` have passed; browsers do not say
+ *   why. TypeError that names the option which is wrong.
+ */
+export async function connect<Commands = AnyCommands>(
+  url: string,
+  options: BrowserConnectOptions = {},
+): Promise<Client<Commands>> {
+  checkOptions(options, CONNECT_RULES, 'connect');
+  const where = urlOf(url);
+  const { timeoutMs = 10_000, signal, limits, ...rest } = options;
+  const codecs = await browserCodecs(options);
+  signal?.throwIfAborted();
+  const socket = new WebSocket(where, SUBPROTOCOL);
+  socket.binaryType = 'arraybuffer';
+  let client: Client | undefined;
+  const { promise: stopped, reject } = Promise.withResolvers<never>();
+  const giveUp = (reason: Error) => {
+    // First, for closing it has errors of its own.
+    reject(reason);
+    if (client === undefined) socket.close();
+    else client.destroy(reason);
+  };
+  const abort = () => giveUp(signal?.reason);
+  signal?.addEventListener('abort', abort, { once: true });
+  const timer = after(timeoutMs, () => giveUp(noAnswer(where, timeoutMs)));
+  try {
+    await Promise.race([opened(socket, where), stopped]);
+    const bounded = { ...rest, limits: { maxWindowSize: WINDOW, ...limits } };
+    client = makeClient(new BrowserWebSocketTransport(socket, nameOf(where)), codecs, bounded);
+    await Promise.race([client.ready(), stopped]);
+    return client as Client<Commands>;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
+    // Whoever was told of one failure need not hear of the other.
+    stopped.catch(() => undefined);
+  }
+}
+
+/**
+ * A pool of connections to one URL or to several that do the same: it connects again what is lost, as in Node.js.
+ * @throws TypeError that names the option which is wrong.
+ */
+export function connectPool<Commands = AnyCommands>(
+  urls: string | readonly string[],
+  options: BrowserPoolOptions = {},
+): Pool<string, Commands> {
+  checkOptions(options, POOL, 'connectPool');
+  const list = (Array.isArray(urls) ? urls : [urls]).map(urlOf);
+  const { connect: connectOptions = {}, ...poolOptions } = options;
+  return createPool(list, (url, signal) => connect(url, { ...connectOptions, signal }), poolOptions);
+}
+
+/** @throws TypeError when there can be no WebSocket. */
+function urlOf(given: string): string {
+  const { location } = globalThis as { location?: { href: string } };
+  const url = URL.canParse(given, location?.href) ? new URL(given, location?.href) : undefined;
+  if (url === undefined || !/^(?:ws|http)s?:$/.test(url.protocol))
+    refuse('address', given, 'a URL that begins with ws:, wss:, http: or https:, or a path');
+  url.protocol = url.protocol.replace('http', 'ws');
+  url.hash = '';
+  return url.href;
+}
+
+/** Without what may be secret in it. */
+function nameOf(url: string): string {
+  const { protocol, host, pathname } = new URL(url);
+  return `${protocol}//${host}${pathname}`;
+}
+
+function opened(socket: WebSocket, url: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.onopen = () => resolve();
+    // Browsers tell scripts nothing of the reason.
+    socket.onclose = () => reject(failed(`cannot connect to ${nameOf(url)}`, 'connect-failed'));
+    socket.onerror = () => reject(failed(`cannot connect to ${nameOf(url)}`, 'connect-failed'));
+  });
+}
+
+function noAnswer(url: string, timeoutMs: number): ConnectionError {
+  return failed(`no answer from ${nameOf(url)} within ${timeoutMs} ms`, 'connect-timeout');
+}
+
+function failed(message: string, code: 'connect-failed' | 'connect-timeout'): ConnectionError {
+  return new ConnectionError(message, { code, notStarted: true });
+}

@@ -1,0 +1,71 @@
+/** A connection that is being made, by whatever way: what all ways have in common is in connect.ts. */
+
+import type { Transport } from '../connection/transport.ts';
+import { ConnectionError, type ConnectionErrorCode } from '../wire/errors.ts';
+import type { Client } from './client.ts';
+
+export interface Opening {
+  /** What it leads to, for messages. */
+  readonly name: string;
+  /** @throws ConnectionError that says why no connection came about; what {@link destroy} was given. */
+  readonly transport: Promise<Transport>;
+  /** Gives up, before the transport is there. */
+  destroy(reason: Error | undefined): void;
+  /** The error of one that took too long. */
+  tooLate(timeoutMs: number): ConnectionError;
+  /** What the other end did instead of sending its settings, and what it may have wanted. */
+  whyNot(error: ConnectionError, client: Client): Error;
+}
+
+export function cannotConnect(
+  name: string,
+  reason: string,
+  cause: Error,
+  code: ConnectionErrorCode,
+): ConnectionError {
+  return new ConnectionError(`cannot connect to ${name}: ${reason}`, { code, notStarted: true, cause });
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  ENOENT: 'there is no such socket',
+  ENOTFOUND: 'unknown host',
+  EAI_AGAIN: 'its name cannot be looked up now',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  ETIMEDOUT: 'no answer',
+  EHOSTUNREACH: 'there is no way there',
+  ENETUNREACH: 'there is no way there',
+  ECONNRESET: 'it closed the connection',
+  EINVAL: 'there can be nothing of that name',
+  EADDRNOTAVAIL: 'there is no way there',
+  EMFILE: 'too many files are open',
+  ENFILE: 'too many files are open',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
+};
+
+/** A host of several addresses fails for each by itself, and the error of them all says nothing. */
+export function reasonOf(error: Error): string {
+  if (!(error instanceof AggregateError)) return reasonOfOne(error);
+  const reasons = new Map<string, string[]>();
+  for (const each of error.errors) {
+    const reason = reasonOfOne(each);
+    reasons.set(reason, [...(reasons.get(reason) ?? []), each.address ?? 'an address']);
+  }
+  if (reasons.size <= 1) return [...reasons.keys()][0] ?? reasonOfOne(error);
+  return [...reasons].map(([reason, addresses]) => `${addresses.join(', ')}: ${reason}`).join('; ');
+}
+
+function reasonOfOne({ code, message, name }: NodeJS.ErrnoException): string {
+  return REASONS[code ?? ''] ?? (message || code || name);
+}
+
+export function connectCode(error: NodeJS.ErrnoException): ConnectionErrorCode {
+  if (error.code === 'connect-timeout' || error.code === 'ETIMEDOUT') return 'connect-timeout';
+  return error.code === 'ERR_SSL_WRONG_VERSION_NUMBER' ? 'protocol-error' : 'connect-failed';
+}
+
+export function reworded(error: Error, message: string): ConnectionError {
+  const code = error instanceof ConnectionError ? error.code : 'protocol-error';
+  return new ConnectionError(message, { code, notStarted: true, cause: error.cause });
+}

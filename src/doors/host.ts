@@ -1,0 +1,34 @@
+/** What the doors of a server need of it. */
+
+import type { Transport } from '../connection/transport.ts';
+import type { AuthorizeQuery, ConnectionInfo } from '../server/authorize.ts';
+import type { CommandTable } from '../server/commands.ts';
+import type { SessionRules } from '../server/session.ts';
+import type { Failure } from '../wire/failure.ts';
+import type { Limits } from '../wire/limits.ts';
+
+export interface DoorHost {
+  readonly limits: Limits;
+  readonly commands: CommandTable;
+  readonly http: HttpOptions;
+  /** False while the server is closing, or has as many connections as it may. */
+  readonly takesConnections: boolean;
+  /** Makes a session of a connection; one that comes while none is taken is destroyed. */
+  serve(transport: Transport, info: ConnectionInfo, rules?: SessionRules): void;
+  /** What the authorize hook says of somebody who has no session yet: why not, or undefined for yes. */
+  ask(info: ConnectionInfo, question?: Omit<AuthorizeQuery, 'connection'>): Promise<Failure | undefined>;
+  /** `bytes` as one whole zstd frame, made in a lane; `then` gets undefined where there is none. */
+  compress(bytes: Uint8Array, level: number, then: (coded: Uint8Array | undefined) => void): void;
+  report(error: unknown, about: { remote?: string }): void;
+}
+
+/** Options of HTTP and of WebSockets. */
+export interface HttpOptions {
+  /** Path under which frames travel by HTTP (protocol A7), without slashes at its ends; default `api/exp-http-v2-0001`. */
+  prefix?: string;
+  /**
+   * Origins of pages that may send requests and open WebSockets, such as `https://app.example`; `*`: any. Default: pages of
+   * the very host and port that they ask. What says no origin is no page in a browser, and is let in.
+   */
+  origins?: readonly string[];
+}

@@ -1,0 +1,73 @@
+/** Answers by HTTP that are not a response of a command. */
+
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { after, unref } from '../wire/timers.ts';
+
+/** How long what still comes of a refused request is read and dropped, so that its sender gets to read why. */
+const LINGER_MS = 1000;
+
+export interface Reply {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export function plain(status: number, message: string, headers?: Reply['headers']): Reply {
+  return { status, type: 'text/plain; charset=utf-8', body: `${message}\n`, headers };
+}
+
+export function json(status: number, value: unknown, headers?: Reply['headers']): Reply {
+  return { status, type: 'application/json', body: `${JSON.stringify(value)}\n`, headers };
+}
+
+/** Answers a request; one whose body has not all come costs its connection. */
+export function send(
+  req: IncomingMessage,
+  res: ServerResponse,
+  { status, type, body, headers }: Reply,
+): void {
+  if (res.headersSent || res.destroyed) return;
+  const bytes = Buffer.from(body);
+  const whole = req.complete;
+  res.writeHead(status, {
+    'Content-Type': type,
+    'Content-Length': bytes.length,
+    'X-Content-Type-Options': 'nosniff',
+    'Cache-Control': 'no-store',
+    ...(!whole && { Connection: 'close' }),
+    ...headers,
+  });
+  if (whole) {
+    res.end(bytes);
+    return;
+  }
+  // The whole answer goes now; its end, and with it the socket's, when the request's has come.
+  res.write(bytes);
+  const end = () => {
+    clearTimeout(timer);
+    res.end();
+  };
+  const timer = unref(after(LINGER_MS, end));
+  req.removeAllListeners('data').once('end', end).once('close', end).resume();
+}
+
+/** Answers a request for an upgrade, and closes. */
+export function refuseUpgrade(
+  socket: Duplex,
+  status: number,
+  message: string,
+  headers: Reply['headers'] = {},
+): void {
+  const lines = {
+    'Content-Type': 'text/plain; charset=utf-8',
+    'Content-Length': String(Buffer.byteLength(message)),
+    Connection: 'close',
+    ...headers,
+  };
+  const head = Object.entries(lines).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.on('error', () => undefined);
+  socket.once('finish', () => socket.destroy());
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head.join('')}\r\n${message}`);
+}

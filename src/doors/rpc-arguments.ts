@@ -1,0 +1,40 @@
+/** The arguments of a command by HTTP: from the query, and from a body in JSON or of a form. */
+
+import type { Argument } from '../wire/frames.ts';
+import { encodeUtf8 } from '../wire/utf8.ts';
+
+/** What is wrong with the arguments, for the person who asked. */
+export class ArgumentsError extends Error {}
+
+export const JSON_TYPE = 'application/json';
+export const FORM_TYPE = 'application/x-www-form-urlencoded';
+export const DATA_TYPE = 'application/octet-stream';
+
+/** `body`: the text of a body of `type`. @throws ArgumentsError */
+export function argumentsOf(query: URLSearchParams, body = '', type?: string): Argument[] {
+  const pairs: [string, string][] = [...query];
+  if (type === FORM_TYPE) pairs.push(...new URLSearchParams(body));
+  else if (type === JSON_TYPE && body.trim() !== '') pairs.push(...pairsOf(body));
+  const args = new Map<string, Uint8Array>();
+  for (const [name, value] of pairs) {
+    if (args.has(name)) throw new ArgumentsError(`argument ${name} is given twice`);
+    if (name.startsWith(':')) throw new ArgumentsError(`argument ${name}: such names are reserved`);
+    args.set(name, encodeUtf8(value));
+  }
+  return [...args];
+}
+
+/** An object's members as text: numbers and switches as they are written, what has parts as JSON; null: not given. */
+function pairsOf(text: string): [string, string][] {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new ArgumentsError('the body is not JSON');
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new ArgumentsError('the body is not a JSON object');
+  return Object.entries(value)
+    .filter(([, each]) => each !== null)
+    .map(([name, each]) => [name, typeof each === 'string' ? each : JSON.stringify(each)]);
+}

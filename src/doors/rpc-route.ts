@@ -1,0 +1,113 @@
+/** `POST /rpc/COMMAND`: commands for whoever has nothing but HTTP. */
+
+import type { Argument } from '../wire/frames.ts';
+import { after, unref } from '../wire/timers.ts';
+import { BodySink } from './body-sink.ts';
+import { EVENT_STREAM, EventSink } from './event-sink.ts';
+import type { DoorHost } from './host.ts';
+import { acceptedOf, contentTypeOf } from './media-types.ts';
+import { json, plain, type Reply, send } from './reply.ts';
+import { hasBody, RequestBody, refusedBySize } from './request-body.ts';
+import type { Exchange, Route } from './routes.ts';
+import { ArgumentsError, argumentsOf, DATA_TYPE, FORM_TYPE, JSON_TYPE } from './rpc-arguments.ts';
+import { RpcCall, TAKES } from './rpc-call.ts';
+
+export function rpcRoute(host: DoorHost): Route {
+  return async (exchange) => {
+    const { req, res } = exchange;
+    const type = hasBody(req) ? contentTypeOf(req) : undefined;
+    const refusal = refusalOf(host, exchange, type);
+    if (refusal !== undefined) return send(req, res, refusal);
+    try {
+      const text = type === undefined || type === DATA_TYPE ? undefined : await textOf(host, exchange);
+      if (res.headersSent || res.destroyed) return;
+      const args = argumentsOf(exchange.query, text, type);
+      call(host, exchange, args, type === DATA_TYPE);
+    } catch (error) {
+      if (!(error instanceof ArgumentsError)) throw error;
+      send(req, res, invalid(error.message));
+    }
+  };
+}
+
+function refusalOf(
+  { limits, commands }: DoorHost,
+  exchange: Exchange,
+  type: string | undefined,
+): Reply | undefined {
+  const { req, rest } = exchange;
+  if (req.method !== 'POST' && !isEventSource(exchange, commands.get(rest)?.mode))
+    return plain(405, 'commands come by POST', { Allow: 'POST' });
+  if (Buffer.byteLength(rest) > limits.maxCommandName) return plain(404, 'there is no such command');
+  if (!hasBody(req)) return undefined;
+  if (type === DATA_TYPE) return refusedBySize(req, 'maxBody', limits.maxBody);
+  if (type === JSON_TYPE || type === FORM_TYPE)
+    return refusedBySize(req, 'maxArgumentBytes', limits.maxArgumentBytes);
+  return plain(415, `arguments are ${JSON_TYPE} or ${FORM_TYPE}, command data is ${DATA_TYPE}`);
+}
+
+/** What a page's EventSource sends; it can do no other than GET, and changes nothing. */
+function isEventSource({ req }: Exchange, mode: string | undefined): boolean {
+  return req.method === 'GET' && mode === 'ro' && acceptedOf(req, [EVENT_STREAM]) !== undefined;
+}
+
+function invalid(message: string): Reply {
+  return json(400, { code: 'invalid-argument', message });
+}
+
+/** The whole body, which is arguments: it is refused where it is longer or slower than those may be. */
+function textOf(host: DoorHost, { req, res, awaitsContinue }: Exchange): Promise<string> {
+  const { maxArgumentBytes: maxBytes, idleTimeout, commandTimeout } = host.limits;
+  if (awaitsContinue) res.writeContinue();
+  return new Promise((resolve) => {
+    const chunks: Uint8Array[] = [];
+    const finish = (reply?: Reply) => {
+      clearTimeout(timer);
+      if (reply !== undefined) {
+        body.stop();
+        send(req, res, reply);
+      }
+      resolve(Buffer.concat(chunks).toString());
+    };
+    const limits = { maxBytes, limitName: 'maxArgumentBytes', idleTimeout } as const;
+    const body = new RequestBody(req, limits, {
+      onData: (chunk) => chunks.push(chunk),
+      onEnd: () => finish(),
+      onFailed: finish,
+    });
+    const late = () => finish(plain(408, `commandTimeout: the arguments took over ${commandTimeout} ms`));
+    const timer = unref(after(commandTimeout, late));
+    res.once('close', () => finish());
+    body.resume();
+  });
+}
+
+function call(host: DoorHost, exchange: Exchange, args: readonly Argument[], hasData: boolean): void {
+  const { req, res, info, rest: name, awaitsContinue } = exchange;
+  const isEvents = acceptedOf(req, [EVENT_STREAM]) !== undefined;
+  const sink = isEvents ? new EventSink(req, res) : new BodySink(req, res, host.compress);
+  const rpc = new RpcCall({ name, args, hasData }, sink, info.remote);
+  if (hasData) {
+    const { maxBody: maxBytes, idleTimeout } = host.limits;
+    const limits = { maxBytes, limitName: 'maxBody', idleTimeout } as const;
+    rpc.body = new RequestBody(req, limits, {
+      onData: (chunk) => rpc.push(chunk, false),
+      onEnd: () => rpc.push(new Uint8Array(0), true),
+      onFailed: (reply) => {
+        if (res.headersSent) res.destroy();
+        else send(req, res, reply);
+        rpc.lose(new Error(reply.body.trim()));
+      },
+    });
+    if (awaitsContinue) res.writeContinue();
+  }
+  res.once('close', () => {
+    // Who listens to events leaves when they have heard enough.
+    const left = !res.writableFinished && !isEvents;
+    rpc.lose(left ? new Error('the client has closed the connection') : undefined);
+  });
+  host.serve(rpc, info, {
+    announced: TAKES,
+    onFailed: ({ code, message }) => sink.fail({ code, message, data: undefined }),
+  });
+}

@@ -1,0 +1,183 @@
+/** The doors for HTTP and for WebSockets, on ports of ours and in servers of others. */
+
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
+import type { Socket } from 'node:net';
+import { WebSocketServer } from 'ws';
+import type { ConnectionInfo } from '../server/authorize.ts';
+import { infoOf } from '../server/connection-info.ts';
+import type { Doors } from '../server/listener.ts';
+import { WebSocketTransport } from '../transport/websocket.ts';
+import { SUBPROTOCOL } from '../wire/messages.ts';
+import { asksForWebSocket, attach, isBelow, type WebServer } from './attach.ts';
+import { framesRoute } from './frames-route.ts';
+import type { DoorHost } from './host.ts';
+import { openApiRoute } from './openapi.ts';
+import { visitorOf } from './origin.ts';
+import { plain, refuseUpgrade, send } from './reply.ts';
+import { hasBody } from './request-body.ts';
+import { Routes } from './routes.ts';
+import { rpcRoute } from './rpc-route.ts';
+
+/** Milliseconds for which a connection is kept open for a next request. */
+const KEEP_ALIVE_MS = 5000;
+/** Milliseconds that the other end of a WebSocket may take to answer its end. */
+const CLOSE_MS = 5000;
+/** What the reference implementation's own client asks (protocol A7). */
+const DEFAULT_PREFIX = 'api/exp-http-v2-0001';
+const CLOSING = 'the server is shutting down, or has too many connections';
+
+/** Where doors are, and which. */
+interface Site {
+  readonly base: string;
+  readonly doors: Pick<Doors, 'http' | 'webSocket'>;
+}
+
+/** A socket of ours that speaks HTTP. */
+interface Caller {
+  readonly info: ConnectionInfo;
+  readonly doors: Doors;
+}
+
+export class WebDoors {
+  readonly #host: DoorHost;
+  readonly routes = new Routes();
+  readonly #callers = new WeakMap<object, Caller>();
+  readonly #detach: (() => void)[] = [];
+  readonly #webSockets: WebSocketServer;
+  /** Made when it is needed; it listens nowhere. */
+  #server: Server | undefined;
+
+  constructor(host: DoorHost) {
+    this.#host = host;
+    const { maxMessage } = host.limits;
+    this.routes
+      .add('/rpc', openApiRoute(host))
+      .add('/rpc/', rpcRoute(host))
+      .add(`/${host.http.prefix ?? DEFAULT_PREFIX}/`, framesRoute(host));
+    this.#webSockets = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload: maxMessage,
+      handleProtocols: () => SUBPROTOCOL,
+      ...{ closeTimeout: CLOSE_MS },
+    });
+  }
+
+  /** A connection to a port of ours that speaks HTTP, paused. */
+  accept(socket: Socket, info: ConnectionInfo, doors: Doors): void {
+    this.#server ??= this.#makeServer();
+    this.#callers.set(socket, { info, doors });
+    this.#server.emit('connection', socket);
+    socket.resume();
+  }
+
+  /** Takes what comes to `path` of `server`; '' or '/': all. */
+  attach(server: WebServer, path: string, doors: Site['doors']): void {
+    const site = { base: path.replace(/\/+$/, ''), doors };
+    const detach = attach(server, site.base, {
+      request: (req, res, awaitsContinue) =>
+        this.#answer(req, res, site, infoOf(req.socket, []), awaitsContinue),
+      upgrade: (req, socket, head) => this.#upgrade(req, socket, head, site, infoOf(req.socket, [])),
+    });
+    this.#detach.push(detach);
+  }
+
+  /** Takes nothing new; connections on which nothing is asked are closed. */
+  stop(): void {
+    for (const detach of this.#detach.splice(0)) detach();
+    this.#server?.closeIdleConnections();
+  }
+
+  /** Lets go of the timers that it has. */
+  close(): void {
+    this.#server?.close();
+    this.#server?.closeAllConnections();
+  }
+
+  #makeServer(): Server {
+    const { openingTimeout, maxRequestHead } = this.#host.limits;
+    const options: ServerOptions & { shouldUpgradeCallback: (req: IncomingMessage) => boolean } = {
+      headersTimeout: openingTimeout,
+      // Bodies may take as long as they go on: what watches them knows when it is we who do not read.
+      requestTimeout: 0,
+      connectionsCheckingInterval: Math.max(10, Math.min(1000, openingTimeout / 4)),
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      maxHeaderSize: maxRequestHead,
+      insecureHTTPParser: false,
+      shouldUpgradeCallback: asksForWebSocket,
+    };
+    const server = createServer(options);
+    const answer = (req: IncomingMessage, res: ServerResponse, awaitsContinue: boolean) => {
+      const { info, doors } = this.#callers.get(req.socket) as Caller;
+      this.#answer(req, res, { base: '', doors }, info, awaitsContinue);
+    };
+    server.on('request', (req, res) => answer(req, res, false));
+    server.on('checkContinue', (req, res) => answer(req, res, true));
+    server.on('upgrade', (req: IncomingMessage, socket: Socket, head: Buffer) => {
+      const { info, doors } = this.#callers.get(req.socket) as Caller;
+      this.#upgrade(req, socket, head, { base: '', doors }, info);
+    });
+    // It begins to watch over slow heads.
+    server.emit('listening');
+    return server;
+  }
+
+  async #answer(
+    req: IncomingMessage,
+    res: ServerResponse,
+    { base, doors }: Site,
+    known: ConnectionInfo,
+    awaitsContinue: boolean,
+  ): Promise<void> {
+    const info = { ...known, headers: req.headers };
+    res.on('error', () => undefined);
+    req.on('error', () => undefined);
+    if (!doors.http) return send(req, res, plain(426, 'WebSockets only', { Upgrade: 'websocket' }));
+    if (visitorOf(req, this.#host.http.origins) === 'refused') return send(req, res, plain(403, ORIGIN));
+    if (!this.#host.takesConnections) return send(req, res, plain(503, CLOSING, { 'Retry-After': '1' }));
+    const [path, query = ''] = pathOf(req, base).split('?', 2);
+    const found = this.routes.find(path);
+    if (found === undefined) return send(req, res, plain(404, 'there is nothing here'));
+    const { route, rest } = found;
+    try {
+      await route({ req, res, info, base, rest, query: new URLSearchParams(query), awaitsContinue });
+    } catch (error) {
+      this.#host.report(error, { remote: info.remote });
+      send(req, res, plain(500, 'internal error'));
+    }
+  }
+
+  #upgrade(req: IncomingMessage, socket: Socket, head: Buffer, { doors }: Site, known: ConnectionInfo): void {
+    const { http, limits, takesConnections } = this.#host;
+    if (!doors.webSocket) return refuseUpgrade(socket, 404, 'no WebSockets here');
+    if (visitorOf(req, http.origins) === 'refused') return refuseUpgrade(socket, 403, ORIGIN);
+    if (!offers(req, SUBPROTOCOL)) return refuseUpgrade(socket, 400, `the subprotocol is ${SUBPROTOCOL}`);
+    if (hasBody(req)) return refuseUpgrade(socket, 400, 'a request for a WebSocket has no body');
+    if (!takesConnections) return refuseUpgrade(socket, 503, CLOSING, { 'Retry-After': '1' });
+    const info = { ...known, headers: req.headers };
+    this.#webSockets.handleUpgrade(req, socket, head, (webSocket) => {
+      // Its frames flow both ways at once, whatever the server is told of other transports.
+      this.#host.serve(new WebSocketTransport(webSocket, info.remote, limits), info, { halfDuplex: false });
+    });
+  }
+}
+
+const ORIGIN = 'this page may not: its origin is not among those that are allowed';
+
+/** The path and query below `base`, which begin with a slash. */
+function pathOf({ url = '/' }: IncomingMessage, base: string): string {
+  const rest = isBelow(url, base) ? url.slice(base.length) : url;
+  return rest.startsWith('/') ? rest : `/${rest}`;
+}
+
+function offers({ headers }: IncomingMessage, protocol: string): boolean {
+  const offered = headers['sec-websocket-protocol'] ?? '';
+  return offered.split(',').some((name) => name.trim() === protocol);
+}

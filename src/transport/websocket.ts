@@ -1,0 +1,118 @@
+/** WebSockets of the package ws as transports (protocol C7): both ends of them, in Node.js. */
+
+import type { WebSocket } from 'ws';
+import type { Transport } from '../connection/transport.ts';
+import { messagesOf } from '../wire/messages.ts';
+import { Inbox } from './inbox.ts';
+
+/** Codes of RFC 6455 section 7.4.1. */
+export const CloseCode = {
+  normal: 1000,
+  goingAway: 1001,
+  unsupported: 1003,
+  none: 1005,
+  policy: 1008,
+} as const;
+
+/** Whether a WebSocket that ended with `code` was ended in an orderly way. */
+export function isOrderly(code: number): boolean {
+  return code === CloseCode.normal || code === CloseCode.goingAway || code === CloseCode.none;
+}
+
+export interface WebSocketBounds {
+  /** WebSocket pings that the other end may send per second. */
+  readonly maxPings: number;
+}
+
+export class WebSocketTransport implements Transport {
+  readonly remote: string;
+  readonly messages = true;
+  readonly halfCloses = false;
+  onData: (chunk: Uint8Array) => void = () => undefined;
+  onEnd: () => void = () => undefined;
+  onClose: (error: Error | undefined) => void = () => undefined;
+  readonly #socket: WebSocket;
+  readonly #inbox = new Inbox((bytes) => this.onData(bytes));
+  #error: Error | undefined;
+  #destroyed = false;
+
+  /** `socket` is open; nothing is read from it before {@link resume}. */
+  constructor(socket: WebSocket, remote: string, { maxPings }: WebSocketBounds) {
+    this.remote = remote;
+    this.#socket = socket;
+    socket.pause();
+    socket.on('message', (data: Buffer, isBinary) => {
+      if (isBinary) this.#inbox.push(data);
+      else this.#refuse(CloseCode.unsupported, 'a text message: frames travel in binary ones (protocol C7)');
+    });
+    let pings = 0;
+    let sinceMs = 0;
+    socket.on('ping', () => {
+      const nowMs = performance.now();
+      if (nowMs - sinceMs >= 1000) {
+        sinceMs = nowMs;
+        pings = 0;
+      }
+      if (++pings === maxPings + 1)
+        this.#refuse(CloseCode.policy, `maxPings: more than ${maxPings} WebSocket pings per second`);
+    });
+    socket.on('error', (error) => {
+      this.#error ??= error;
+    });
+    socket.on('close', (code) => this.#closed(code));
+  }
+
+  write(chunks: Uint8Array[], written: (error?: Error | null) => void): void {
+    const messages = chunks.flatMap(messagesOf);
+    const last = messages.length - 1;
+    for (let i = 0; i < last; i++) this.#socket.send(messages[i]);
+    this.#socket.send(messages[last], written);
+  }
+
+  pause(): void {
+    this.#inbox.pause();
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#inbox.resume();
+    this.#socket.resume();
+  }
+
+  end(): void {
+    this.#socket.resume();
+    this.#socket.close(CloseCode.normal);
+  }
+
+  destroy(): void {
+    this.#destroyed = true;
+    this.#inbox.drop();
+    this.#socket.terminate();
+  }
+
+  endOfTick(run: () => void): void {
+    setImmediate(run);
+  }
+
+  /** What the other end has sent is nothing of the subprotocol: it is told why, and nothing more is taken. */
+  #refuse(code: number, why: string): void {
+    this.#error ??= new Error(why);
+    this.#socket.close(code, why);
+  }
+
+  #closed(code: number): void {
+    if (this.#destroyed) {
+      this.onClose(undefined);
+      return;
+    }
+    if (this.#error !== undefined || !isOrderly(code)) {
+      this.#inbox.drop();
+      this.onClose(this.#error ?? new Error(`the WebSocket was closed with code ${code}`));
+      return;
+    }
+    this.#inbox.end(() => {
+      this.onEnd();
+      this.onClose(undefined);
+    });
+  }
+}

@@ -1,0 +1,161 @@
+// The browser's client in Chromium: a tree, a restart, a long response, cancels, refusals, servers that mean harm.
+
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import ava from 'ava';
+import { WebSocketServer } from 'ws';
+import { frames } from '../helpers/raw-peer.ts';
+import { digest, sample } from '../helpers/samples.ts';
+import { closeBrowser, hasChromium, NO_CHROMIUM, openSite } from './chromium.ts';
+
+const test = ava.serial;
+test.after.always(closeBrowser);
+
+const MODULE = '/millrace.js';
+
+if (hasChromium) {
+  test('a tree is pulled in the page, and every file is the one that is served', async (t) => {
+    const root = mkdtempSync(join(tmpdir(), 'millrace-tree-'));
+    t.teardown(() => rmSync(root, { recursive: true, force: true }));
+    const expected: Record<string, string> = {};
+    for (let i = 0; i < 300; i++) {
+      const path = `folder-${i % 7}/file-${i}.txt`;
+      mkdirSync(join(root, `folder-${i % 7}`), { recursive: true });
+      const bytes = sample(100 + 37 * i, i);
+      writeFileSync(join(root, path), bytes);
+      expected[path] = digest(bytes);
+    }
+    const { page } = await openSite(t, { root });
+    const found = await page.evaluate(
+      async ({ module, paths }) => {
+        const { connect } = await import(module);
+        const client = await connect('/mill');
+        const hashed = paths.map(async (path: string) => {
+          const bytes = await client.call('files.get', { args: { path } }).bytes();
+          const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+          return [path, [...hash].map((byte) => byte.toString(16).padStart(2, '0')).join('')];
+        });
+        const all = Object.fromEntries(await Promise.all(hashed));
+        await client.close();
+        return all;
+      },
+      { module: MODULE, paths: Object.keys(expected) },
+    );
+    t.deepEqual(found, expected);
+  });
+
+  test('a pool goes on when its server has been restarted', async (t) => {
+    const where = (name: string) => ({ commands: { where: () => name } });
+    const { page, attach } = await openSite(t);
+    const first = await attach(where('first'));
+    await page.evaluate(async (module) => {
+      const { connectPool } = await import(module);
+      const pool = connectPool('/mill', { minBackoffMs: 1, circuitFailures: 1_000_000 });
+      Object.assign(globalThis, { pool });
+    }, MODULE);
+    const ask = () =>
+      page.evaluate(() =>
+        (
+          globalThis as unknown as { pool: { call(name: string, o: object): { text(): Promise<string> } } }
+        ).pool
+          .call('where', { idempotent: true })
+          .text(),
+      );
+    t.is(await ask(), 'first');
+    await attach(where('second'));
+    await first.close(0);
+    t.is(await ask(), 'second');
+  });
+
+  test('100 MB come in bounded memory, and a cancel ends a response that does not', async (t) => {
+    let cancelled = 0;
+    const { page } = await openSite(t, {
+      commands: {
+        long: async function* (request) {
+          request.signal.addEventListener('abort', () => {
+            cancelled++;
+          });
+          const piece = sample(100_000, 1);
+          for (let i = 0; i < 1000; i++) yield piece;
+        },
+      },
+    });
+    const { bytes, most } = await page.evaluate(async (module) => {
+      const { connect } = await import(module);
+      const client = await connect('/mill');
+      const { memory } = performance as unknown as { memory: { usedJSHeapSize: number } };
+      const before = memory.usedJSHeapSize;
+      let bytes = 0;
+      let most = 0;
+      for await (const piece of client.call('long')) {
+        bytes += piece.length;
+        most = Math.max(most, memory.usedJSHeapSize - before);
+      }
+      for await (const _ of client.call('long')) break;
+      await client.close();
+      return { bytes, most };
+    }, MODULE);
+    t.is(bytes, 100_000_000);
+    t.true(most < 64 << 20, `${most} bytes of heap at most`);
+    t.is(cancelled, 1);
+  });
+
+  test('who may not come in is told so', async (t) => {
+    const { page } = await openSite(t, {
+      authorize: ({ command, authorization }) => command === undefined || authorization === 'good',
+    });
+    const told = await page.evaluate(async (module) => {
+      const { connect } = await import(module);
+      const client = await connect('/mill', { authorization: 'bad' });
+      const code = await client
+        .call('echo')
+        .text()
+        .catch((error: { code: string }) => error.code);
+      const good = await client.call('echo', { authorization: 'good', args: { value: 'yes' } }).text();
+      await client.close();
+      return [code, good];
+    }, MODULE);
+    t.deepEqual(told, ['not-authorized', 'yes']);
+  });
+
+  test('a server that means harm ends its own connection, and the page goes on', async (t) => {
+    const { page } = await openSite(t);
+    const harm: Record<string, (string | Uint8Array)[]> = {
+      'no frames': [new Uint8Array(40).fill(0xff)],
+      'half a frame': [frames('0 2 stream-begin ping 0 12345678').subarray(0, 11)],
+      'a window over the limit': [
+        '0 2 stream-begin sender-settings 0 {}',
+        '1 4 stream-begin stream-settings 0 \\x08zstd-8mb\\x17',
+      ],
+      'an answer to nothing': ['0 2 stream-begin sender-settings 0 {}', '9 2 0 bytes-response eos x'],
+    };
+    const server = new WebSocketServer({ port: 0, host: '127.0.0.1', handleProtocols: () => 'millrace.v1' });
+    t.teardown(() => {
+      for (const each of server.clients) each.terminate();
+      server.close();
+    });
+    server.on('connection', (socket, { url = '' }) => {
+      socket.on('error', () => undefined);
+      socket.send(frames(...(harm[decodeURIComponent(url.slice(1))] ?? [])));
+    });
+    const { port } = server.address() as { port: number };
+    for (const what of Object.keys(harm)) {
+      const failed = await page.evaluate(
+        async ({ module, url }) => {
+          const { connect } = await import(module);
+          try {
+            const client = await connect(url, { timeoutMs: 5000 });
+            await client.call('anything').text();
+            return 'nothing was noticed';
+          } catch (error) {
+            return (error as Error).name;
+          }
+        },
+        { module: MODULE, url: `ws://127.0.0.1:${port}/${encodeURIComponent(what)}` },
+      );
+      t.regex(failed, /^(ConnectionError|ProtocolError|CommandError)$/, what);
+    }
+    t.is(await page.evaluate(() => 1 + 1), 2);
+  });
+} else test(`Chromium: ${NO_CHROMIUM}`, (t) => t.pass());

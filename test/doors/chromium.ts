@@ -1,0 +1,86 @@
+/** A page in Debian's Chromium, from a server of node:http that has millrace's doors at /mill and the bundle at /. */
+
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
+import { join } from 'node:path';
+import type { ExecutionContext } from 'ava';
+import { build } from 'esbuild';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { createServer, type Server, type ServerOptions } from '../../src/index.ts';
+import { ROOT } from '../helpers/imports.ts';
+import { LONG, listening } from '../helpers/serving.ts';
+
+const CHROMIUM = '/usr/bin/chromium';
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--enable-precise-memory-info',
+];
+
+export const hasChromium = existsSync(CHROMIUM);
+export const NO_CHROMIUM = 'not tried: there is no /usr/bin/chromium here (apt-get install chromium)';
+
+let running: Promise<Browser> | undefined;
+
+/** One browser for all tests of a file, until {@link closeBrowser}. */
+function browser(): Promise<Browser> {
+  running ??= chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
+  return running;
+}
+
+export async function closeBrowser(): Promise<void> {
+  await (await running)?.close();
+}
+
+export interface Site {
+  readonly page: Page;
+  readonly port: number;
+  readonly http: HttpServer;
+  /** Puts the doors of another server in the place of those that are there. */
+  attach(options: ServerOptions): Promise<Server>;
+}
+
+/** A page whose scripts can `import('/millrace.js')`, and connect to `/mill`. */
+export async function openSite(t: ExecutionContext<unknown>, options: ServerOptions = {}): Promise<Site> {
+  const folder = mkdtempSync(join(ROOT, 'node_modules/.millrace-page-'));
+  await build({
+    entryPoints: { millrace: join(ROOT, 'src/browser.ts') },
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    minify: true,
+    target: 'es2024',
+    logLevel: 'silent',
+    outdir: folder,
+  });
+  const http = createHttpServer((req, res) => {
+    const path = join(folder, req.url ?? '/');
+    if (req.url?.endsWith('.js') && existsSync(path))
+      res.writeHead(200, { 'Content-Type': 'text/javascript' }).end(readFileSync(path));
+    else res.writeHead(200, { 'Content-Type': 'text/html' }).end('<!doctype html><title>page</title>');
+  });
+  const port = await listening(http);
+  const servers: Server[] = [];
+  const attach = async (more: ServerOptions) => {
+    const server = createServer({ workers: 1, laneTimeout: LONG, onError: () => undefined, ...more });
+    servers.push(server);
+    await server.attach(http, { path: '/mill' });
+    return server;
+  };
+  await attach(options);
+  const page = await (await browser()).newPage();
+  t.teardown(async () => {
+    await page.close();
+    for (const server of servers) await server.close(0);
+    http.closeAllConnections();
+    await new Promise((resolve) => http.close(resolve));
+    rmSync(folder, { recursive: true, force: true });
+  });
+  await page.goto(`http://127.0.0.1:${port}/`);
+  return { page, port, http, attach };
+}
