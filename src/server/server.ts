@@ -28,6 +28,7 @@ import {
   string,
 } from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
+import { FlushQueue } from '../reactor/flush-queue.ts';
 import { InputBudget } from '../reactor/input-budget.ts';
 import type { TopicOptions } from '../topics/options.ts';
 import { RedisRelay } from '../topics/relay.ts';
@@ -298,6 +299,7 @@ class LaneServer implements Server {
       encoderOptions,
       dictionary: dictionaries.forCommand('subscribe'),
       pieceSize: this.#options.frameSize,
+      flushes: new FlushQueue(0, setImmediate),
       maxMessageBytes: Math.min(maxMessageBytes, MAX_MESSAGE_BYTES),
       maxBacklogBytes: maxTopicBacklog,
       report,

@@ -3,6 +3,7 @@
 import type { EncoderOptions } from '../encoding/codec.ts';
 import { IDENTITY, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import type { LanePool } from '../lanes/pool.ts';
+import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { ServedRequest } from '../server/request.ts';
 import { type Bytes, bytesOrTextOf, kindOf } from '../wire/bytes.ts';
 import type { Failure } from '../wire/failure.ts';
@@ -38,6 +39,7 @@ export interface TopicContext {
   readonly pieceSize: number;
   /** ID of the dictionary for peers that hold it. */
   readonly dictionary: string | undefined;
+  readonly flushes: FlushQueue;
   readonly maxMessageBytes: number;
   readonly maxBacklogBytes: number;
   readonly report: (error: unknown) => void;
@@ -92,6 +94,10 @@ export class LiveTopic implements SubscribedTopic {
 
   get sequence(): number {
     return this.#sequence;
+  }
+
+  get flushes(): FlushQueue {
+    return this.#context.flushes;
   }
 
   get subscribers(): number {
