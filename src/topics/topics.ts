@@ -22,7 +22,11 @@ export interface Relay {
   close(): Promise<void>;
 }
 
+/** Bytes of the messages, all together, that peers are in the middle of publishing. */
+const MAX_COLLECTED = 64 << 20;
+
 export class Topics {
+  #collected = 0;
   readonly #context: TopicContext;
   readonly #relay: Relay | undefined;
   readonly #topics = new Map<string, { readonly topic: LiveTopic; readonly face: Topic }>();
@@ -79,18 +83,31 @@ export class Topics {
   /** The handler of the command `publish`. */
   readonly publish = async (request: CommandRequest): Promise<string> => {
     const topic = this.find(request.args);
+    const message = await this.#collect(request.data);
+    if (topic.isClosed) throw new CommandError('the topic was closed meanwhile', { code: 'not-found' });
+    return String(await topic.publish(message));
+  };
+
+  /** A message, whole. What all that come at a time hold is bounded, for their data counts as read. */
+  async #collect(data: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
     const { maxMessageBytes } = this.#context;
     const pieces: Uint8Array[] = [];
     let length = 0;
-    for await (const piece of request.data) {
-      length += piece.length;
-      if (length > maxMessageBytes)
-        throw invalid(`maxMessageBytes: a message has at most ${maxMessageBytes} bytes`);
-      pieces.push(piece);
+    try {
+      for await (const piece of data) {
+        length += piece.length;
+        this.#collected += piece.length;
+        if (length > maxMessageBytes)
+          throw invalid(`maxMessageBytes: a message has at most ${maxMessageBytes} bytes`);
+        if (this.#collected > Math.max(MAX_COLLECTED, maxMessageBytes))
+          throw new CommandError('too many messages are being published', { code: 'overloaded' });
+        pieces.push(piece);
+      }
+    } finally {
+      this.#collected -= length;
     }
-    if (topic.isClosed) throw new CommandError('the topic was closed meanwhile', { code: 'not-found' });
-    return String(await topic.publish(pieces.length === 1 ? pieces[0] : joined(pieces, length)));
-  };
+    return pieces.length === 1 ? pieces[0] : joined(pieces, length);
+  }
 }
 
 /** The command `subscribe`, until it has a topic, and then what it is subscribed by. */
