@@ -244,6 +244,22 @@ export const GOALS: ReadonlyMap<string, Goal> = new Map([
   ),
   goal('latency.p99_half_load', 'latency', 'at most', 5, 'ms', '900 B: p99 at half of saturation'),
   goal(
+    'ops.metrics_cpu',
+    'ops',
+    'at most',
+    1.03,
+    '×',
+    'server CPU per response with metrics against without',
+  ),
+  goal(
+    'ops.requests_log_cpu',
+    'ops',
+    'at most',
+    1.1,
+    '×',
+    'server CPU per response with metrics and a log of requests against neither',
+  ),
+  goal(
     'doors.ws_cpu_vs_tcp',
     'doors',
     'at most',

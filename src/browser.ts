@@ -8,7 +8,6 @@ import { type Client, makeClient } from './client/client.ts';
 import { CLIENT_RULES, type ClientOptions } from './client/options.ts';
 import type { AnyCommands } from './client/typed.ts';
 import type { Transport } from './connection/transport.ts';
-
 import { checkOptions } from './options/rules.ts';
 
 export type { CircuitOptions, CircuitState } from './client/circuit.ts';
@@ -36,6 +35,7 @@ export type * from './client/typed.ts';
 export type { CloseOptions } from './connection/grace.ts';
 export type { ReceivedStream } from './connection/local-decoders.ts';
 export type { Transport } from './connection/transport.ts';
+export type { CallTrace, ClientTracing } from './options/tracing.ts';
 export { type MemoryPairOptions, memoryPair } from './transport/memory.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
 export {

@@ -48,6 +48,7 @@ export {
   pull,
 } from './files/pull.ts';
 export type { FetchOptions } from './files/pull-job.ts';
+export type { CallTrace, ClientTracing } from './options/tracing.ts';
 export { type MemoryPairOptions, memoryPair } from './transport/memory.ts';
 export type { ByteSource, Bytes } from './wire/bytes.ts';
 export {

@@ -25,6 +25,7 @@ export type {
   SchemaResult,
   StandardSchema,
 } from './options/schema.ts';
+export type { RequestTrace, ServerTracing, TracedRequest } from './options/tracing.ts';
 export {
   type CachedOutput,
   type CommandRequest,
@@ -36,13 +37,19 @@ export {
   TextOutput,
 } from './reactor/command.ts';
 export type { Authorize, AuthorizeQuery, CommandMode, ConnectionInfo, Decision } from './server/authorize.ts';
+export type {
+  ConnectionClosed,
+  ConnectionOpened,
+  LaneLost,
+  LimitHit,
+  RequestEnded,
+} from './server/channels.ts';
+export type { CommandRow } from './server/command-figures.ts';
 export type { CommandDefinition, CommandRules, LaneCommand, MainCommand } from './server/commands.ts';
 export { type DefinedCommands, type DefinitionOf, defineCommands } from './server/define-commands.ts';
-
 export type { DictionaryOption } from './server/dictionaries.ts';
 export type { Doors, ListenAddress } from './server/listener.ts';
-
-export type { ErrorContext, ServerOptions } from './server/options.ts';
+export type { ErrorContext, ServerOptions, UpdateOptions } from './server/options.ts';
 export {
   type AcceptInfo,
   type Address,
@@ -52,6 +59,7 @@ export {
   type ServerStats,
 } from './server/server.ts';
 export type { LaneRow, StreamRow } from './server/stats.ts';
+export type { ConnectionTotals, ProfileRow } from './server/totals.ts';
 export type { TopicOptions } from './topics/options.ts';
 export type { Topic, TopicRow } from './topics/topic.ts';
 export type { ProxyFact, ProxyFacts } from './transport/proxy-header.ts';

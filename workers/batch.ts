@@ -94,6 +94,8 @@ export const Op = {
    * or 0, and {@link FrameFlag}.last for the first of a response. Those that come after it are not encoded either.
    */
   unencoded: 43,
+  /** The call's response is an error, whose frame follows; payload: its code. */
+  callFailed: 48,
   /** Payload: what a stream says of itself that carries the payloads of the slot (protocol A5). */
   sharedSettings: 56,
   /** A payload without a header; flags: those of the `share` record, and {@link SharedFlag}.failed where there is none. */
@@ -206,6 +208,8 @@ export interface LaneMessage {
 export interface LaneStats {
   /** CPU seconds of the thread. */
   cpuSeconds: number;
+  /** Seconds that its event loop was at work. */
+  busySeconds: number;
   /** Seconds inside encoders and decoders, by slot, for slots still open. */
   slots: { slot: number; seconds: number }[];
   /** Heap and external memory of the thread, in bytes. */

@@ -197,6 +197,7 @@ export class Call implements ResponseSink {
 
   sendError(failure: Failure): void {
     const payload = encodeFailure(failure, this.#errorDetail, this.#encoders.frameSize(this.slot));
+    this.#output.add(Op.callFailed, this.slot, this.requestId, 0, utf8.encode(failure.code));
     this.#pass(FrameType.errorResponse, ErrorResponseFlag.application, payload);
   }
 

@@ -216,7 +216,12 @@ export class LaneThread {
     const decoders = [...this.#decoders].map(([slot, { seconds }]) => ({ slot, seconds }));
     const slots = [...this.#encoders.figures, ...this.#shared.figures, ...decoders];
     const { heapUsed, external } = process.memoryUsage();
-    const stats = { cpuSeconds: (cpu.user + cpu.system) / 1e6, slots, memoryBytes: heapUsed + external };
+    const stats = {
+      cpuSeconds: (cpu.user + cpu.system) / 1e6,
+      busySeconds: performance.eventLoopUtilization().active / 1000,
+      slots,
+      memoryBytes: heapUsed + external,
+    };
     this.#output.flush();
     this.#port.postMessage({ stats } satisfies LaneMessage);
   }

@@ -9,6 +9,7 @@ import {
   type PolicyName,
 } from '../../src/index.ts';
 import { noteOf, type Payloads } from '../payloads.ts';
+import { watch } from '../watched.ts';
 import type { Peer } from './peer.ts';
 
 const indexOf = (request: CommandRequest) => Number(request.text('i'));
@@ -29,6 +30,7 @@ export const millracePeer: Peer = {
       cached: fromCache,
       dictionary,
       contexts,
+      watched,
     },
   ) {
     const server = createServer({
@@ -44,6 +46,7 @@ export const millracePeer: Peer = {
       commands: { get: handler === 'worker' ? inLanes(payloads) : onMainThread(payloads, fromCache) },
       onError: (error, about) => process.stderr.write(`millrace server: ${about.command ?? ''} ${error}\n`),
     });
+    const unwatch = watched && (await watch(server, watched));
     const address = await server.listen({ host: '127.0.0.1', port: 0 });
     if (!('port' in address)) throw new Error('not listening on TCP');
     return {
@@ -52,7 +55,10 @@ export const millracePeer: Peer = {
         const { lanes } = await server.stats();
         return lanes.reduce((sum, { frames }) => sum + frames, 0);
       },
-      close: () => server.close(0),
+      close: () => {
+        unwatch?.();
+        return server.close(0);
+      },
     };
   },
   async connect(port, { profile, dictionary, dictionaryCache }) {

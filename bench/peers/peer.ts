@@ -20,6 +20,8 @@ export interface PeerOptions {
   readonly handler?: 'main' | 'worker';
   /** Send the response from the cache of compressed payloads. */
   readonly cached?: boolean;
+  /** Have its metrics asked for, and perhaps its requests logged. */
+  readonly watched?: 'metrics' | 'requests';
 }
 
 export interface Served {

@@ -9,6 +9,7 @@ import { latency } from './latency.ts';
 import { limit } from './limit.ts';
 import { links } from './links.ts';
 import { memory } from './memory.ts';
+import { ops } from './ops.ts';
 import { peers } from './peers.ts';
 import { scaling } from './scaling.ts';
 import { topics } from './topics.ts';
@@ -26,6 +27,7 @@ export const BENCHES: readonly Bench[] = [
   topics,
   tree,
   links,
+  ops,
   dictionaryTrainer,
   doors,
 ];

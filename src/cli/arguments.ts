@@ -3,6 +3,7 @@
 import { statSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
 import { fsProblem } from '../files/paths.ts';
+import { sizeOf } from '../options/sizes.ts';
 
 export const DEFAULT_PORT = 7711;
 
@@ -40,12 +41,9 @@ export function wholeNumber(min: number, max: number): (text: string) => number 
   };
 }
 
-const MULTIPLES: Record<string, number> = { '': 1, K: 1 << 10, M: 1 << 20, G: 1 << 30 };
-
 /** Bytes as a number, perhaps with K, M or G for powers of 1 024. @throws InvalidArgumentError */
 export function parseBytes(text: string): number {
-  const [, digits, suffix] = /^(\d+)([KMG]?)$/i.exec(text) ?? [];
-  const value = Number(digits) * MULTIPLES[suffix?.toUpperCase()];
+  const value = sizeOf(text);
   if (Number.isSafeInteger(value)) return value;
   if (value > 0) throw new InvalidArgumentError(`It has to be ${Number.MAX_SAFE_INTEGER} bytes at most.`);
   throw new InvalidArgumentError('It has to be a number of bytes, such as 65536, 64K or 1G.');

@@ -22,14 +22,16 @@ export class Io {
   readonly stdout: Writable;
   readonly stderr: Streams['stderr'];
   readonly signals: Signals;
+  readonly env: NodeJS.ProcessEnv;
   /** What the work has come to so far. */
   exitCode = 0;
 
-  constructor({ stdin, stdout, stderr }: Streams, signals: Signals) {
+  constructor({ stdin, stdout, stderr }: Streams, signals: Signals, env: NodeJS.ProcessEnv = process.env) {
     this.stdin = stdin;
     this.stdout = stdout;
     this.stderr = stderr;
     this.signals = signals;
+    this.env = env;
   }
 
   /** A line of the result. */

@@ -11,6 +11,7 @@ type Add = (program: Command, io: Io) => void;
 /** The commands in the order of the help. One is loaded when it is asked for, for some load much. */
 const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   serve: async () => (await import('./serve.ts')).addServe,
+  config: async () => (await import('./config.ts')).addConfig,
   pull: async () => (await import('./pull.ts')).addPull,
   call: async () => (await import('./call.ts')).addCall,
   subscribe: async () => (await import('./topics.ts')).addSubscribe,

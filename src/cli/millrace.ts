@@ -32,7 +32,8 @@ async function runOn(node: string): Promise<void> {
   const child = spawn(node, args, { stdio: 'inherit', env: environment });
   // A terminal sends Ctrl-C to both of us; other signals come to us alone.
   process.on('SIGINT', () => {});
-  for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  for (const signal of ['SIGTERM', 'SIGHUP', 'SIGUSR2'] as const)
+    process.on(signal, () => child.kill(signal));
   child.on('error', (error) => {
     console.error(`millrace: ${error.message}`);
     process.exitCode = 2;
@@ -44,8 +45,8 @@ async function runOn(node: string): Promise<void> {
 
 /** Begins again as the same process, where its environment has to be another one. */
 function restart(): void {
-  // Another program's channel to us would be lost; it may set the environment itself.
-  if (environment === process.env || process.connected) return;
+  // Another program's channel to us, or its sockets, would be lost; it may set the environment itself.
+  if (environment === process.env || process.connected || process.env.LISTEN_FDS !== undefined) return;
   try {
     process.execve?.(
       process.execPath,

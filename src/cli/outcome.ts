@@ -30,13 +30,14 @@ export function messageOf(error: unknown): string {
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
- * Calls `stop` at the first signal to stop; the second ends the process at once.
+ * Calls `stop` at the first signal to stop, which are `names`; the second ends the process at once.
  * @returns how to stop listening.
  */
 export function onStop(
   stop: (stopped: Stopped) => void,
   message?: string,
   signals: Signals = process,
+  names: readonly NodeJS.Signals[] = STOP_SIGNALS,
 ): () => void {
   let isStopping = false;
   const onSignal = (name: NodeJS.Signals) => {
@@ -45,9 +46,9 @@ export function onStop(
     isStopping = true;
     stop(stopped);
   };
-  for (const name of STOP_SIGNALS) signals.on(name, onSignal);
+  for (const name of names) signals.on(name, onSignal);
   return () => {
-    for (const name of STOP_SIGNALS) signals.off(name, onSignal);
+    for (const name of names) signals.off(name, onSignal);
   };
 }
 

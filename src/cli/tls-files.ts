@@ -4,16 +4,17 @@ import { X509Certificate } from 'node:crypto';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { fsProblem } from '../files/paths.ts';
 import type { ConnectOptions, ServerOptions } from '../index.ts';
+import type { Settings } from '../ops/settings.ts';
 import { readRegularFile } from '../options/regular-file.ts';
 import { UsageError } from './outcome.ts';
-import type { ClientTlsOptions, ServerTlsOptions } from './tls.ts';
+import type { ClientTlsOptions } from './tls.ts';
 
 /** The server's option `tls`; undefined where nothing asks for it. @throws UsageError in one line. */
-export function serverTls({ tlsCert, tlsKey, tlsClientCa }: ServerTlsOptions): ServerOptions['tls'] {
+export function serverTls({ tlsCert, tlsKey, tlsClientCa, tlsPassphrase }: Settings): ServerOptions['tls'] {
   if (tlsClientCa !== undefined && tlsCert === undefined) {
     throw new UsageError('--tls-client-ca needs --tls-cert and --tls-key');
   }
-  const identity = readIdentity(tlsCert, tlsKey);
+  const identity = readIdentity(tlsCert, tlsKey, tlsPassphrase);
   if (identity === undefined) return undefined;
   if (tlsClientCa === undefined) return identity;
   return { ...identity, ca: readAuthorities(tlsClientCa), requestCert: true, rejectUnauthorized: true };
@@ -26,16 +27,22 @@ export function clientTls({ tls, tlsCa, tlsCert, tlsKey }: ClientTlsOptions): Co
 }
 
 /** A certificate and its key. */
-function readIdentity(certFile?: string, keyFile?: string): { cert: Buffer; key: Buffer } | undefined {
+function readIdentity(
+  certFile?: string,
+  keyFile?: string,
+  passphrase?: string,
+): { cert: Buffer; key: Buffer; passphrase?: string } | undefined {
   if (certFile === undefined && keyFile === undefined) return undefined;
   if (certFile === undefined || keyFile === undefined) {
     throw new UsageError('--tls-cert and --tls-key go together');
   }
   const [cert, key] = [certFile, keyFile].map(read);
   check({ cert }, `${certFile} is no certificate in PEM`);
-  check({ key }, `${keyFile} is no private key in PEM without a passphrase`);
-  check({ cert, key }, `${keyFile} is not the key of ${certFile}`);
-  return { cert, key };
+  const secret = passphrase === undefined ? {} : { passphrase };
+  const opened = passphrase === undefined ? 'without a passphrase' : 'that the passphrase opens';
+  check({ key, ...secret }, `${keyFile} is no private key in PEM ${opened}`);
+  check({ cert, key, ...secret }, `${keyFile} is not the key of ${certFile}`);
+  return { cert, key, ...secret };
 }
 
 function readAuthorities(file: string): Buffer {

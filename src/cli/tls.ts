@@ -2,24 +2,11 @@
 
 import { type Command, Option } from 'commander';
 
-export interface ServerTlsOptions {
-  tlsCert?: string;
-  tlsKey?: string;
-  tlsClientCa?: string;
-}
-
 export interface ClientTlsOptions {
   tls?: boolean;
   tlsCa?: string;
   tlsCert?: string;
   tlsKey?: string;
-}
-
-export function addServerTls(command: Command): Command {
-  return command
-    .option('--tls-cert <file>', 'serve TLS with this certificate, chain included (PEM)')
-    .option('--tls-key <file>', "the certificate's private key (PEM)")
-    .option('--tls-client-ca <file>', 'let in only who has a certificate of these authorities (PEM)');
 }
 
 export function addClientTls(command: Command): Command {

@@ -1,7 +1,7 @@
 /** `millrace subscribe` and `millrace publish`: topics on the command line. */
 
 import { once } from 'node:events';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { fsProblem } from '../files/paths.ts';
 import { streamRegularFile } from '../options/regular-file.ts';
 import type { TopicGap, TopicMessage } from '../wire/topic-records.ts';
@@ -73,14 +73,6 @@ export function addPublish(program: Command, io: Io): void {
       publishCommand(target, topic, options, io),
     );
   addReach(publish, []);
-}
-
-/** `NAME` or `NAME=HISTORY`, added to what came before. @throws InvalidArgumentError */
-export function parseTopic(text: string, before: Record<string, number> = {}): Record<string, number> {
-  const [, name = text, history = '0'] = /^(.*)=(\d+)$/s.exec(text) ?? [];
-  if (name === '') throw new InvalidArgumentError('It has to be NAME or NAME=MESSAGES.');
-  if (Object.hasOwn(before, name)) throw new InvalidArgumentError(`'${name}' is given twice.`);
-  return { ...before, [name]: wholeNumber(0, Number.MAX_SAFE_INTEGER)(history) };
 }
 
 async function subscribeCommand(

@@ -8,6 +8,7 @@ import { Pace } from '../connection/pace.ts';
 import { ZSTD_DICT } from '../encoding/profiles.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { given } from '../options/rules.ts';
+import { quietly } from '../options/tracing.ts';
 import { announcedOf, windowOf } from '../reactor/announced.ts';
 import { type ClientAction, ClientReactor } from '../reactor/client.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
@@ -129,8 +130,16 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
   /** Sends a command, at once or when its turn has come. Never throws: a failure is in the request. */
   call(command: string, options: CallOptions): ClientRequest {
     const request = new ClientRequest(this, command, options);
+    this.#trace(request);
     this.#begin(request);
     return request;
+  }
+
+  #trace(request: ClientRequest): void {
+    const trace = quietly(() => this.#options.tracing?.call(request.command));
+    if (trace === undefined) return;
+    request.traceparent = trace.traceparent;
+    request.ended.then((error) => quietly(() => trace.end(error === undefined ? 'ok' : codeOf(error))));
   }
 
   /** Resolves when the server has sent its settings. @throws ConnectionError when it never will. */
@@ -320,8 +329,8 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     }
   }
 
-  #sendCommand(requestId: number, { command, options, remainingMs }: ClientRequest): void {
-    const args = argumentsOf(options, this.#options.authorization, remainingMs);
+  #sendCommand(requestId: number, { command, options, remainingMs, traceparent }: ClientRequest): void {
+    const args = argumentsOf(options, this.#options.authorization, remainingMs, traceparent);
     const hasData = options.data !== undefined;
     commandFrames(command, args, hasData, this.server.frameSize, (type, flags, payload) =>
       this.#connection.sendPlain(requestId, type, flags, payload),
@@ -538,6 +547,12 @@ function takesNone(): CommandError {
 function errorOf({ refused }: ClientRequest, { code, message, data }: ReceivedFailure): CommandError {
   if (refused) return new CommandError(message, { code: 'shutting-down', data, notStarted: true });
   return new CommandError(message, { code, data, notStarted: saysNotStarted(code) });
+}
+
+/** That of a command's or a connection's error; others are the caller's own. */
+function codeOf(error: Error): string {
+  const { code } = error as { code?: unknown };
+  return typeof code === 'string' && code !== '' ? code : 'internal';
 }
 
 /** A smaller window than the profile promises, where ours takes no more. */

@@ -16,6 +16,7 @@ export function argumentsOf(
   options: CallOptions,
   authorization: string | undefined,
   deadlineMs: number | undefined,
+  traceparent: string | undefined,
 ): Argument[] {
   const args: Argument[] = Object.entries(options.args ?? {}).map(([name, value]) => [
     name,
@@ -27,6 +28,7 @@ export function argumentsOf(
   if (options.sensitive) args.push([':sensitive', NOTHING]);
   if (deadlineMs !== undefined)
     args.push([':deadline-ms', encodeUtf8(String(Math.max(0, Math.round(deadlineMs))))]);
+  if (traceparent !== undefined) args.push([':traceparent', encodeUtf8(traceparent)]);
   return args;
 }
 

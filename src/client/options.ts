@@ -20,6 +20,7 @@ import {
   signal,
   string,
 } from '../options/rules.ts';
+import { type ClientTracing, clientTracing } from '../options/tracing.ts';
 import type { Bytes } from '../wire/bytes.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import type { Progress } from '../wire/payloads.ts';
@@ -55,6 +56,8 @@ export interface ClientOptions {
   keepAliveInterval?: number;
   /** What the server may make us hold or do (protocol B-limits). */
   limits?: Partial<Limits>;
+  /** Told of every call, to make a span of it; `millrace/otel` has one for OpenTelemetry. Default: none. */
+  tracing?: ClientTracing;
 }
 
 export interface CallOptions {
@@ -92,6 +95,7 @@ export const CLIENT_RULES: Rules<ClientOptions> = {
   maxUnread: count,
   authorization: string,
   keepAliveInterval: millisecondsOr0,
+  tracing: clientTracing,
   limits: nested(same(DEFAULT_LIMITS, count)),
 };
 

@@ -25,6 +25,8 @@ export class ClientRequest implements UnreadResponse {
   requestId = 0;
   /** How many requests of its connection had been sent when it was; itself among them. */
   turn = 0;
+  /** Goes with its command. */
+  traceparent: string | undefined;
   /** The server has said, by its goaway, that it will not run this. */
   refused = false;
   readonly command: string;

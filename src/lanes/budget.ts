@@ -155,8 +155,8 @@ export interface BudgetOptions {
 const MAX_LOOKS = 64;
 
 export class ContextBudget {
-  /** Bytes that all contexts together may take. */
-  readonly limit: number;
+  /** Bytes that all contexts together may take; where it is made less, those that are there stay until one more is wanted. */
+  limit: number;
   #used = 0;
   #decoders = 0;
   #clock = 0;
@@ -172,7 +172,7 @@ export class ContextBudget {
 
   /** `keptBack`: bytes for contexts that come and go within one record, at most a quarter of the budget. */
   constructor(options: BudgetOptions, keptBack = 0) {
-    this.limit = Math.floor(options.contextMemory ?? availableMemory() / 4);
+    this.limit = limitOf(options.contextMemory);
     this.#used = Math.min(keptBack, Math.floor(this.limit / 4));
     this.#workers = options.workers ?? 1;
     this.#idleTimeoutMs = options.streamIdleTimeout ?? Number.POSITIVE_INFINITY;
@@ -181,6 +181,11 @@ export class ContextBudget {
 
   get used(): number {
     return this.#used;
+  }
+
+  /** From now on there is as much; undefined: a quarter of the memory that the process may use. */
+  resize(contextMemory: number | undefined): void {
+    this.limit = limitOf(contextMemory);
   }
 
   /** Time as contexts know it: one more with every use. */
@@ -329,4 +334,8 @@ export class ContextBudget {
     }
     return this.#used + cost <= this.limit;
   }
+}
+
+function limitOf(contextMemory: number | undefined): number {
+  return Math.floor(contextMemory ?? availableMemory() / 4);
 }

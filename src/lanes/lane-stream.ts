@@ -31,8 +31,8 @@ export interface PackedCaller {
 /** What streams tell the owner of the requests. */
 export interface StreamEvents {
   /** A frame of the request's response is about to be given to the writer. */
-  onFrame(requestId: number, last: boolean, rawLength: number): void;
-  /** A record about a call in a lane: `want`, `wantRoom`, `lookup`, `pieces` or `dataRead`. */
+  onFrame(requestId: number, last: boolean, rawLength: number, wireLength: number): void;
+  /** A record about a call in a lane: `want`, `wantRoom`, `lookup`, `pieces`, `callFailed` or `dataRead`. */
   onCallRecord(record: BatchReader): void;
   /** A handler of `command`, or an encoder, threw something that is not meant for the peer. */
   report(error: Error, command: string | undefined): void;
@@ -206,7 +206,7 @@ export class LaneStream implements SlotOwner, IdleContext {
     if (last) this.requests.delete(requestId);
     if ((frameFlags & FrameFlag.endsStream) !== 0) this.#over(this, true);
     if (requestId === 0) return;
-    this.#events.onFrame(requestId, last, rawLength);
+    this.#events.onFrame(requestId, last, rawLength, wireLength);
     this.#flow.output.give(rawLength);
   }
 

@@ -88,6 +88,11 @@ export class Lane {
     return this.#alive;
   }
 
+  /** Bytes that wait here until the thread takes more. */
+  get queuedBytes(): number {
+    return this.#full.length * BATCH_SIZE + (this.#writer?.end ?? 0);
+  }
+
   /** Slots in use: streams whose context lives here. */
   get openSlots(): number {
     return this.#openSlots;

@@ -86,6 +86,8 @@ export class LanePool {
   readonly #awaitLane = new Set<() => void>();
   /** Why the newest lane that died did so. */
   #lastDeath = '';
+  /** How often a lane was opened again, by its index. */
+  readonly restarts: number[] = [];
   #closing = false;
 
   constructor(options: LanePoolOptions) {
@@ -227,6 +229,7 @@ export class LanePool {
       lane.lose(CLOSED, error);
       return;
     }
+    this.restarts[lane.index] = (this.restarts[lane.index] ?? 0) + 1;
     const young = Date.now() - openedAtMs < YOUNG_MS;
     this.#reopenLater(lane.index, young ? deaths + 1 : 0);
     // Before its requests are told: what they do next, it may have ended.

@@ -19,7 +19,7 @@ const LEAST_ROOM = 4096;
 
 /** A level that fills and empties; who finds it full waits for room. */
 export class Gate {
-  readonly limit: number;
+  limit: number;
   #used = 0;
   #promised = 0;
   #waiters: (() => void)[] = [];

@@ -14,7 +14,7 @@ import type { CheckedOptions } from './options.ts';
 /** A command of the user's takes the place of any but `capabilities`. @throws TypeError when a definition is none. */
 export function commandTable(
   options: CheckedOptions,
-  limits: Limits,
+  limits: () => Limits,
   codecs: CodecRegistry,
   topics: Topics,
   dictionaries: ServerDictionaries,
@@ -23,13 +23,14 @@ export function commandTable(
   commands.addRun('subscribe', 'ro', topics.subscribe);
   commands.add('publish', { handler: topics.publish, mode: 'rw' });
   commands.add('echo', { handler: echo, mode: 'ro' });
+  commands.add('ping', { handler: () => 'pong', mode: 'ro' });
   const files = options.root === undefined ? {} : fileCommands(options.root);
   for (const [name, definition] of Object.entries({ ...files, ...options.commands })) {
     commands.add(name, definition);
   }
   const profiles = { encode: codecs.encodable(), decode: codecs.profiles() };
   const capabilities = () =>
-    JSON.stringify({ commands: commands.names, profiles, limits, extensions: EXTENSIONS });
+    JSON.stringify({ commands: commands.names, profiles, limits: limits(), extensions: EXTENSIONS });
   // Plain, for who asks has none yet.
   if (dictionaries.byId.size > 0)
     commands.add('dictionary', { handler: dictionaryOf(dictionaries), mode: 'ro', sensitive: true });

@@ -3,7 +3,7 @@
 import { ZSTD_DICT } from '../encoding/profiles.ts';
 import type { CacheEntry, ResponseCache } from '../lanes/cache.ts';
 import type { CacheStream } from '../lanes/cache-stream.ts';
-import { BytesResponseFlag, DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
+import { BytesResponseFlag, DEFAULT_FRAME_SIZE, HEADER_SIZE } from '../wire/frame.ts';
 import type { ServedRequest } from './request.ts';
 
 /** Response bytes in a piece of a cached output. */
@@ -109,6 +109,7 @@ export class CacheSplice {
       flow.take(rawLength);
       flow.sentNow(rawLength);
       stream.send(session.cacheProfile as string, id, flags, entry.pieces[i], rawLength);
+      this.#request.passed(rawLength, HEADER_SIZE + entry.pieces[i].length);
     }
     this.#release(stream, true);
     then();

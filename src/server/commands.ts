@@ -17,6 +17,7 @@ import {
 import { type StandardSchema, schema } from '../options/schema.ts';
 import type { Handler } from '../reactor/command.ts';
 import type { CommandMode } from './authorize.ts';
+import { CommandFigures, type CommandRow } from './command-figures.ts';
 import type { Run, ServedRequest } from './request.ts';
 
 /** Rules that hold wherever the handler runs. */
@@ -100,11 +101,14 @@ export interface Command extends CommandRules {
   readonly makeRun?: (request: ServedRequest) => Run;
   /** Index of the lanes' handler module; −1 for commands on the main thread. */
   readonly laneHandler: number;
+  readonly figures: CommandFigures;
 }
 
 /** All commands of a server, and the modules that its lanes have to know. */
 export class CommandTable {
   readonly #commands = new Map<string, Command>();
+  /** Of requests for commands that there are none of. */
+  readonly unknown = new CommandFigures('(unknown)');
   readonly modules: (HandlerModule & { readonly commands: string[] })[] = [];
   /** Places in {@link modules}, by export and module, then by options. */
   readonly #indices = new Map<string, Map<unknown, number>>();
@@ -113,12 +117,14 @@ export class CommandTable {
   add(name: string, definition: CommandDefinition): void {
     if (name === '') throw new TypeError('a command has no name');
     if (typeof definition === 'function') {
-      this.#commands.set(name, { name, handler: definition, laneHandler: -1, mode: 'rw' });
+      const figures = new CommandFigures(name);
+      this.#commands.set(name, { name, handler: definition, laneHandler: -1, mode: 'rw', figures });
       return;
     }
     checkDefinition(name, definition);
     const { args, affinityKey, sensitive, contexts, mode = 'rw', realPaths } = definition;
-    const rules = { name, args, affinityKey, sensitive, contexts, mode, realPaths };
+    const figures = new CommandFigures(name);
+    const rules = { name, args, affinityKey, sensitive, contexts, mode, realPaths, figures };
     if ('module' in definition && definition.module !== undefined)
       this.#commands.set(name, { ...rules, handler: undefined, laneHandler: this.#module(name, definition) });
     else
@@ -127,11 +133,17 @@ export class CommandTable {
 
   /** Adds a command of the server's own that `makeRun` runs. */
   addRun(name: string, mode: CommandMode, makeRun: Command['makeRun']): void {
-    this.#commands.set(name, { name, mode, makeRun, handler: undefined, laneHandler: -1 });
+    const figures = new CommandFigures(name);
+    this.#commands.set(name, { name, mode, makeRun, handler: undefined, laneHandler: -1, figures });
   }
 
   get(name: string): Command | undefined {
     return this.#commands.get(name);
+  }
+
+  /** Figures of all commands, those of requests for none of them last. */
+  get rows(): CommandRow[] {
+    return [...this.#commands.values(), { figures: this.unknown }].map(({ figures }) => figures.row);
   }
 
   get names(): string[] {

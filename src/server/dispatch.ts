@@ -7,6 +7,7 @@ import { CommandError } from '../wire/errors.ts';
 import { decodeUtf8, type Failure } from '../wire/payloads.ts';
 import { watchRejection } from '../wire/thrown.ts';
 import type { Admission, AuthorizeQuery } from './authorize.ts';
+import type { CommandFigures } from './command-figures.ts';
 import type { Command } from './commands.ts';
 import { ServedRequest } from './request.ts';
 import { type Asked, splitArguments } from './reserved.ts';
@@ -43,22 +44,23 @@ export class Dispatch {
     const { requestId, hasData } = received;
     const { args, asked } = splitArguments(received);
     if (Number.isNaN(asked.deadlineMs)) {
-      session.refuse(requestId, NO_DEADLINE);
+      session.refuse(requestId, NO_DEADLINE, received.command);
       return;
     }
     const command = session.shared.commands.get(received.command);
     if (command === undefined && this.#admission === undefined) {
-      session.refuse(requestId, unknownCommand(received.command));
+      session.refuse(requestId, unknownCommand(received.command), received.command);
       return;
     }
     const request = new ServedRequest(
       session,
-      command ?? noCommand(received.command),
+      command ?? noCommand(received.command, session.shared.commands.unknown),
       requestId,
       args,
       hasData,
     );
     session.add(request);
+    if (session.shared.tracing !== undefined) request.traceBy(session.shared.tracing, asked.traceparent);
     if (asked.deadlineMs !== undefined) request.expireAfter(asked.deadlineMs);
     request.sensitive = asked.sensitive || command?.sensitive === true;
     if (this.#admission === undefined) this.#validate(request);
@@ -141,8 +143,8 @@ function unknownCommand(name: string): Failure {
 }
 
 /** Stands for a command that there is none of while the hook is asked about it. */
-function noCommand(name: string): Command {
-  return { name, handler: () => undefined, laneHandler: -1, mode: 'rw' };
+function noCommand(name: string, figures: CommandFigures): Command {
+  return { name, handler: () => undefined, laneHandler: -1, mode: 'rw', figures };
 }
 
 type Question = Omit<AuthorizeQuery, 'connection'>;

@@ -7,10 +7,11 @@ import { producedBy } from '../reactor/output.ts';
 import { DataQueue, HandlerRequest, NO_DATA } from '../reactor/request.ts';
 import { ResponsePump, type ResponseSink } from '../reactor/response.ts';
 import { CommandError } from '../wire/errors.ts';
-import { BytesResponseFlag, ErrorResponseFlag, FrameType } from '../wire/frame.ts';
+import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '../wire/frame.ts';
 import { encodeFailure, encodeProgress, encodeTextOutput, type Failure } from '../wire/payloads.ts';
 import type { CacheSplice } from './cache-splice.ts';
 import type { Run, ServedRequest } from './request.ts';
+import { traced } from './traced.ts';
 
 /** What a handler hears whose peer is gone. */
 const GONE: Failure = { code: 'cancelled', message: 'connection closed' };
@@ -54,7 +55,9 @@ export class HandlerRun implements Run, ResponseSink {
     if (this.#drainReason !== undefined) this.#handlerRequest.drain(this.#drainReason);
     request.workBegins();
     this.#pump = new ResponsePump(name, this, request.session.frameSize);
-    this.#pump.start(this.#handler, this.#handlerRequest);
+    const { trace } = request;
+    const handler = trace === undefined ? this.#handler : traced(this.#handler, trace);
+    this.#pump.start(handler, this.#handlerRequest);
   }
 
   push(bytes: Uint8Array, last: boolean): void {
@@ -67,6 +70,7 @@ export class HandlerRun implements Run, ResponseSink {
       return;
     }
     this.#abort(failure ?? GONE);
+    if (this.#request.state !== 'sent') this.#request.failedWith((failure ?? GONE).code);
     this.#pump.stop(failure);
   }
 
@@ -128,6 +132,8 @@ export class HandlerRun implements Run, ResponseSink {
     request.flow.take(bytes.length);
     request.flow.sentNow(bytes.length);
     if (this.#stream === undefined) {
+      request.session.passedPlain(bytes.length);
+      request.passed(bytes.length, HEADER_SIZE + bytes.length);
       request.session.connection.sendPlain(request.id, FrameType.bytesResponse, flags, bytes);
       return;
     }
@@ -145,6 +151,7 @@ export class HandlerRun implements Run, ResponseSink {
   }
 
   sendError(failure: Failure): void {
+    this.#request.failedWith(failure.code);
     if (this.#stream !== undefined) this.#request.sent();
     const { errorDetail, frameSize } = this.#request.session;
     const payload = encodeFailure(failure, errorDetail, frameSize);

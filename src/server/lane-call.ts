@@ -203,6 +203,8 @@ export class LaneCall implements Run {
         return this.#lookup(decodeUtf8(record.payload), record.flags === 1, record.extra);
       case Op.pieces:
         return this.#pieces(record);
+      case Op.callFailed:
+        return this.#request.failedWith(decodeUtf8(record.payload));
       case Op.dataRead:
         return this.#dataRead(record.extra);
     }

@@ -1,12 +1,17 @@
 /** Where a server listens: the sockets that it accepts over TCP, TLS or a Unix socket, and the door that each comes to. */
 
 import { once } from 'node:events';
-import { createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net';
-import { createServer as createTlsServer, TLSSocket, type TlsOptions } from 'node:tls';
+import {
+  createServer as createNetServer,
+  type DropArgument,
+  type Server as NetServer,
+  type Socket,
+} from 'node:net';
+import { createServer as createTlsServer, TLSSocket, type TlsOptions, Server as TlsServer } from 'node:tls';
 import type { Transport } from '../connection/connection.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import { type Speech, sniff } from '../doors/sniff.ts';
-import type { Place } from '../options/place.ts';
+import type { ListenPlace } from '../options/place.ts';
 import { boolean, type Rules } from '../options/rules.ts';
 import { readProxyHeader } from '../transport/proxied-socket.ts';
 import type { ProxyFacts } from '../transport/proxy-header.ts';
@@ -18,8 +23,12 @@ import { infoOf, remoteOf } from './connection-info.ts';
 /** Where a server listens. */
 export type Address = { host: string; port: number } | { path: string };
 
-/** Where a server is asked to listen, and for what; `port` 0: on a free one. */
-export type ListenAddress = ({ host?: string; port?: number } | { path: string }) & Partial<Doors>;
+/**
+ * Where a server is asked to listen, and for what; `port` 0: on a free one; `fd`: a socket that was bound and handed down, as
+ * by systemd.
+ */
+export type ListenAddress = ({ host?: string; port?: number } | { path: string } | { fd: number }) &
+  Partial<Doors>;
 
 /** What is let in at a port (protocol C8): told apart by the first 3 bytes, or by ALPN. All that is not said to be false. */
 export interface Doors {
@@ -52,6 +61,8 @@ export interface ListenerOptions {
   readonly turns: Turns;
   /** A connection has come; nothing is read from it before it is resumed. */
   readonly accept: (transport: Transport, info: ConnectionInfo) => void;
+  /** One that was too many. */
+  readonly dropped: (remote: string | undefined) => void;
   /** One that speaks HTTP has come; it is paused. */
   readonly acceptHttp: (socket: Socket, info: ConnectionInfo, doors: Doors) => void;
   /** One that did not come about. */
@@ -93,6 +104,10 @@ export class Listener {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
     });
+    this.#net.on('drop', (about?: DropArgument) => {
+      const { remoteAddress, remotePort } = about ?? {};
+      options.dropped(remoteAddress === undefined ? undefined : `${remoteAddress}:${remotePort}`);
+    });
     // Such as EMFILE at accept: this connection fails, the next may not.
     this.#net.on('error', (error) => {
       if (this.#net.listening) options.report(error, {});
@@ -105,11 +120,10 @@ export class Listener {
   }
 
   /** @throws Error of the system, such as EADDRINUSE, or when it was stopped. */
-  async listen({ path, host = '127.0.0.1', port }: Place, doors: Doors): Promise<Address> {
+  async listen(place: ListenPlace, doors: Doors): Promise<Address> {
     this.#doors = doors;
     if (this.#stopped) throw new Error('the server is closed');
-    const target = path === undefined ? { host, port } : { path };
-    this.#net.listen(target);
+    this.#net.listen(targetOf(place));
     this.#starting = once(this.#net, 'listening');
     await this.#starting;
     if (this.#stopped) throw new Error('the server was closed before it listened');
@@ -119,6 +133,13 @@ export class Listener {
         ? { host: bound.address, port: bound.port }
         : { path: bound as string };
     return this.#address;
+  }
+
+  /** What holds for connections that come from now on. @throws Error when the TLS options are none. */
+  update({ tls, maxConnections }: { tls?: TlsOptions; maxConnections: number }): void {
+    const server = this.#inner ?? this.#net;
+    if (tls !== undefined && server instanceof TlsServer) server.setSecureContext(tls);
+    this.#net.maxConnections = maxConnections;
   }
 
   /** Accepts nothing new; resolves when the address is free. */
@@ -241,4 +262,10 @@ export class Listener {
     // Node leaves a handshake that has timed out, or was broken off, as it is.
     socket.destroy();
   }
+}
+
+function targetOf(place: ListenPlace) {
+  if ('fd' in place) return { fd: place.fd };
+  const { path, host = '127.0.0.1', port } = place;
+  return path === undefined ? { host, port } : { path };
 }

@@ -32,6 +32,7 @@ import {
   string,
 } from '../options/rules.ts';
 import { serverTls } from '../options/tls.ts';
+import { type ServerTracing, serverTracing } from '../options/tracing.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import type { Authorize } from './authorize.ts';
@@ -122,6 +123,10 @@ export interface ServerOptions {
    */
   keepAliveInterval?: number;
   /**
+   * Milliseconds after which a connection is told to go (goaway), a tenth more or less, so that not all go at once: what
+   * runs on it ends in peace, and its client makes another, perhaps to another server. Default: never.
+   */
+  maxConnectionAge?: number;
    * `redis://…` or `rediss://…`: topics of the same name are one on all servers that have the same relay, and resuming goes on
    * at any of them. Needs the package ioredis. While it cannot be reached nothing can be published; what was missed is told
    * as lost where its stream has it no more.
@@ -134,6 +139,8 @@ export interface ServerOptions {
    * and one without is dropped. Only for a server that nobody but the proxy can reach: the header is believed. Default false.
    */
   proxyProtocol?: boolean;
+  /** Told of every request, to make a span of it; `millrace/otel` has one for OpenTelemetry. Default: none. */
+  tracing?: ServerTracing;
   /** What holds for HTTP and WebSockets, on ports of ours and in servers of others. */
   http?: HttpOptions;
   /** Says who gets in; asked for every connection before anything is read from it, and for every command. */
@@ -146,6 +153,34 @@ export interface ServerOptions {
    */
   onError?: (error: Error, about: ErrorContext) => void;
 }
+
+/** What {@link Server.update} can change. */
+export type UpdateOptions = Pick<
+  ServerOptions,
+  | 'profile'
+  | 'level'
+  | 'windowLog'
+  | 'tuning'
+  | 'limits'
+  | 'maxConnections'
+  | 'maxConnectionAge'
+  | 'contextMemory'
+  | 'outputMemory'
+  | 'tls'
+>;
+
+const UPDATABLE: readonly (keyof UpdateOptions)[] = [
+  'profile',
+  'level',
+  'windowLog',
+  'tuning',
+  'limits',
+  'maxConnections',
+  'maxConnectionAge',
+  'contextMemory',
+  'outputMemory',
+  'tls',
+];
 
 /** What an error happened to. */
 export interface ErrorContext {
@@ -215,14 +250,46 @@ const RULES: Rules<ServerOptions> = {
   } satisfies Rules<QuarantineOptions>),
   resourceLimits: nested(RESOURCE_LIMITS),
   keepAliveInterval: millisecondsOr0,
+  maxConnectionAge: milliseconds,
   relay: rule('a URL that begins with redis:// or rediss://', (value) => /^rediss?:\/\//.test(String(value))),
   tls: serverTls,
   proxyProtocol: boolean,
+  tracing: serverTracing,
   http: nested(HTTP_RULES),
   authorize: callable,
   authorizeTimeout: milliseconds,
   onError: callable,
 };
+
+const UPDATE_RULES = Object.fromEntries(UPDATABLE.map((name) => [name, RULES[name]]));
+
+/**
+ * The options with those of `changes` instead; one that is undefined goes back to what holds without it.
+ * @throws TypeError that names the option which is wrong, or cannot be changed.
+ */
+export function updatedOptions(options: CheckedOptions, changes: UpdateOptions): CheckedOptions {
+  checkAgainst(changes, UPDATE_RULES, 'update');
+  if ('tls' in changes && isTls(changes) !== isTls(options))
+    throw new TypeError('option tls: whether TLS is spoken, and certificates are asked for, cannot change');
+  return { ...options, ...changes, ...defaultsOf(changes) } as CheckedOptions;
+}
+
+/** Undefined: no TLS; else whether clients show certificates. */
+function isTls({ tls }: UpdateOptions): boolean | undefined {
+  return tls && tls.requestCert === true;
+}
+
+/** What holds for those that are given as undefined. */
+function defaultsOf(changes: UpdateOptions): Partial<ServerOptions> {
+  const all: Partial<ServerOptions> = defaults();
+  const names = Object.keys(changes) as (keyof UpdateOptions)[];
+  return Object.fromEntries(
+    names.filter((name) => changes[name] === undefined).map((name) => [name, all[name]]),
+  );
+}
+
+export const DEFAULT_CACHE_BYTES = 64 << 20;
+export const DEFAULT_MAX_CONNECTIONS = 10_000;
 
 /** What holds for an option that is not given; the others are off then, or up to what they are about. */
 function defaults() {
@@ -232,13 +299,13 @@ function defaults() {
     policy: 'shared',
     codecs: [],
     dictionaries: [],
-    cacheBytes: 64 << 20,
+    cacheBytes: DEFAULT_CACHE_BYTES,
     cacheLevel: 9,
     frameSize: DEFAULT_FRAME_SIZE,
     coalesceMs: 0,
     halfDuplex: false,
     limits: {},
-    maxConnections: 10_000,
+    maxConnections: DEFAULT_MAX_CONNECTIONS,
     outputMemory: Math.floor(availableMemory() / 8),
     inputMemory: Math.floor(availableMemory() / 8),
     streamIdleTimeout: 300_000,

@@ -3,11 +3,13 @@
 import type { BatchReader } from '../../workers/batch.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
 import type { Pass } from '../lanes/quarantine.ts';
+import { quietly, type RequestTrace, type ServerTracing } from '../options/tracing.ts';
 import { type FlowOwner, RequestFlow } from '../reactor/flow.ts';
 import { requestIdOf } from '../reactor/request.ts';
-import type { Failure } from '../wire/payloads.ts';
+import { decodeUtf8, type Failure } from '../wire/payloads.ts';
 import { after, unref } from '../wire/timers.ts';
 import { CacheSplice } from './cache-splice.ts';
+import { requestEnded } from './channels.ts';
 import type { Command } from './commands.ts';
 import { HandlerRun } from './handler-run.ts';
 import { LaneCall } from './lane-call.ts';
@@ -48,6 +50,9 @@ export type RequestState =
   | 'sent'
   | 'over';
 
+const OK = 'ok';
+/** The code of a request whose peer wants no answer any more. */
+const GONE = 'cancelled';
 const EXPIRED: Failure = { code: 'deadline-exceeded', message: 'deadline exceeded' };
 
 export class ServedRequest implements FlowOwner {
@@ -75,6 +80,15 @@ export class ServedRequest implements FlowOwner {
   #splice: CacheSplice | undefined;
   /** What the end of the request does not end: the hook that judges it, its code, what is made for the cache. */
   #atWork = 0;
+  /** What it has come to. */
+  #code = OK;
+  /** Bytes of its frames before encoding, and on the wire. */
+  #bytes = 0;
+  #wireBytes = 0;
+  /** 0 while nobody wants to know. */
+  readonly #receivedAtMs: number;
+  #startedAtMs = 0;
+  #trace: RequestTrace | undefined;
 
   constructor(
     session: Session,
@@ -94,6 +108,8 @@ export class ServedRequest implements FlowOwner {
     const { handler, makeRun } = command;
     if (makeRun !== undefined) this.#run = makeRun(this);
     else this.#run = handler === undefined ? new LaneCall(this) : new HandlerRun(this, handler);
+    this.#receivedAtMs = requestEnded.hasSubscribers ? performance.now() : 0;
+    command.figures.began();
   }
 
   /** Its name for logs. */
@@ -119,6 +135,7 @@ export class ServedRequest implements FlowOwner {
   start(stream: LaneStream | undefined): void {
     this.#stream = stream;
     this.#state = 'running';
+    if (this.#receivedAtMs > 0) this.#startedAtMs = performance.now();
     this.#run.start(stream);
   }
 
@@ -163,12 +180,41 @@ export class ServedRequest implements FlowOwner {
     if (this.#state === 'over') return;
     this.#stream = undefined;
     this.flow.backlog = undefined;
+    this.#code = failure.code;
     this.#run.lose(failure);
     this.end();
   }
 
+  /** Its part in a trace; undefined: it has none. */
+  get trace(): RequestTrace | undefined {
+    return this.#trace;
+  }
+
+  traceBy(tracing: ServerTracing, traceparent: Uint8Array | undefined): void {
+    const { requestId, command, session } = this;
+    const about = {
+      command: command.figures.command,
+      requestId,
+      remote: session.caller.remote,
+      traceparent: traceparent && decodeUtf8(traceparent),
+    };
+    this.#trace = quietly(() => tracing.request(about));
+  }
+
+  /** Bytes of its response are with the writer, or about to be. */
+  passed(bytes: number, wireBytes: number): void {
+    this.#bytes += bytes;
+    this.#wireBytes += wireBytes;
+  }
+
+  /** The response is an error. */
+  failedWith(code: string): void {
+    this.#code = code;
+  }
+
   /** A frame of this response has come out of its lane. */
-  onFrame(last: boolean, rawLength: number): void {
+  onFrame(last: boolean, rawLength: number, wireLength: number): void {
+    this.passed(rawLength, wireLength);
     this.#run.onFrame(last, rawLength);
     if (!last) return;
     this.#endPass(this.#state === 'running');
@@ -209,6 +255,7 @@ export class ServedRequest implements FlowOwner {
 
   /** Ends with an error of ours that no lane sends, or without one. */
   fail(failure: Failure | undefined): void {
+    this.#code = failure?.code ?? GONE;
     if (failure !== undefined) this.session.sendError(this.id, failure, this.session.frameSize);
     this.end();
   }
@@ -227,6 +274,9 @@ export class ServedRequest implements FlowOwner {
     else router.stopWaiting(this.id);
     this.#run.end();
     this.flow.close();
+    this.command.figures.ended(this.#code, this.#bytes, this.#wireBytes);
+    if (this.#receivedAtMs > 0) this.#tell();
+    if (this.#trace !== undefined) this.#endTrace(this.#trace);
     this.session.finished(this, lingers ? this.argumentBytes : undefined);
   }
 
@@ -234,6 +284,26 @@ export class ServedRequest implements FlowOwner {
   #endPass(well: boolean): void {
     this.pass?.end(well);
     this.pass = undefined;
+  }
+
+  #endTrace(trace: RequestTrace): void {
+    const outcome = { code: this.#code, bytes: this.#bytes, wireBytes: this.#wireBytes };
+    quietly(() => trace.end(outcome));
+  }
+
+  #tell(): void {
+    const { session, command } = this;
+    const endedAtMs = performance.now();
+    const startedAtMs = this.#startedAtMs || endedAtMs;
+    session.tellEnded(this.serial, {
+      command: command.figures.command,
+      code: this.#code,
+      profile: this.#stream?.profile ?? 'plain',
+      bytes: this.#bytes,
+      wireBytes: this.#wireBytes,
+      queuedMs: startedAtMs - this.#receivedAtMs,
+      workMs: endedAtMs - startedAtMs,
+    });
   }
 }
 

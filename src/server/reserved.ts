@@ -10,9 +10,16 @@ export interface Asked {
   readonly deadlineMs: number | undefined;
   readonly sensitive: boolean;
   readonly authorization: Uint8Array | undefined;
+  /** Whose part the request is in a trace, as the peer says. */
+  readonly traceparent: Uint8Array | undefined;
 }
 
-const NOTHING_ASKED: Asked = { deadlineMs: undefined, sensitive: false, authorization: undefined };
+const NOTHING_ASKED: Asked = {
+  deadlineMs: undefined,
+  sensitive: false,
+  authorization: undefined,
+  traceparent: undefined,
+};
 
 /** The handler's arguments, and what the reserved ones among them ask for. */
 export function splitArguments({ args, reserved }: ReceivedCommand): {
@@ -26,6 +33,7 @@ export function splitArguments({ args, reserved }: ReceivedCommand): {
       deadlineMs: deadlineMsOf(args.get(':deadline-ms')),
       sensitive: args.has(':sensitive'),
       authorization: args.get(':authorization'),
+      traceparent: args.get(':traceparent'),
     },
   };
 }

@@ -13,10 +13,10 @@ import { CodecRegistry } from '../encoding/registry.ts';
 import { ResponseCache } from '../lanes/cache.ts';
 import { compressOnLane } from '../lanes/compress.ts';
 import { defaultStreams, MAX_STREAMS, makePolicy } from '../lanes/policy.ts';
-import { LanePool } from '../lanes/pool.ts';
+import { LanePool, type LanePoolOptions } from '../lanes/pool.ts';
 import type { Suspect } from '../lanes/quarantine.ts';
 import { MAX_KINDS } from '../lanes/router.ts';
-import { placeOf } from '../options/place.ts';
+import { listenPlaceOf } from '../options/place.ts';
 import {
   arrayOf,
   boolean,
@@ -39,15 +39,24 @@ import { asError, describe, watchRejection } from '../wire/thrown.ts';
 import { MAX_MESSAGE_BYTES } from '../wire/topic-records.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
 import { commandTable } from './built-in.ts';
+import { laneLost } from './channels.ts';
 import type { Command, CommandTable } from './commands.ts';
 import { ServerDictionaries, StreamKinds } from './dictionaries.ts';
 import { encoderOptions } from './encoder-options.ts';
 import { ErrorLog } from './error-log.ts';
 import { type Address, DOOR_RULES, type Doors, type ListenAddress, Listener } from './listener.ts';
-import { type CheckedOptions, checkOptions, type ErrorContext, type ServerOptions } from './options.ts';
+import {
+  type CheckedOptions,
+  checkOptions,
+  type ErrorContext,
+  type ServerOptions,
+  type UpdateOptions,
+  updatedOptions,
+} from './options.ts';
 import { Session, type SessionContext, type SessionRules } from './session.ts';
 import { Sessions } from './sessions.ts';
 import { type ServerStats, statsOf } from './stats.ts';
+import { Totals } from './totals.ts';
 
 export type { Address } from './listener.ts';
 export type { ServerStats } from './stats.ts';
@@ -85,6 +94,12 @@ export interface Server {
    */
   attach(httpServer: WebServer, where: AttachOptions): Promise<void>;
   stats(): Promise<ServerStats>;
+  /**
+   * Changes what can be changed while it serves. `contextMemory`, `outputMemory` and `maxConnections` hold at once, all else for
+   * connections that come from then on; nothing is dropped. An option that is given as undefined goes back to its default.
+   * @throws TypeError that names the option which is wrong, or cannot be changed; nothing has changed then.
+   */
+  update(changes: UpdateOptions): void;
   /**
    * The topic of this name, 1 to 255 bytes in UTF-8, made if there is none (protocol C10). Clients subscribe and publish to
    * it by `subscribe` and `publish`, each of which `authorize` is asked about.
@@ -144,8 +159,8 @@ const ALL_DOORS: Doors = { raw: true, http: true, webSocket: true };
 const TRANSPORT_METHODS = ['write', 'pause', 'resume', 'end', 'destroy', 'endOfTick'] as const;
 
 class LaneServer implements Server {
-  readonly #options: CheckedOptions;
-  readonly #limits: Limits;
+  #options: CheckedOptions;
+  #limits: Limits;
   readonly #report: Report;
   /** Where errors go without `onError`. */
   readonly #log = new ErrorLog();
@@ -155,45 +170,56 @@ class LaneServer implements Server {
   readonly #ownsLanes: boolean;
   readonly #cache: ResponseCache;
   readonly #recorder: Recorder | undefined;
+  readonly #totals: Totals;
   readonly #sessions: Sessions;
   readonly #topics: Topics;
-  readonly #context: SessionContext;
+  /** Those that lanes encode by themselves, and those with dictionaries. */
+  readonly #codecs: CodecRegistry;
+  readonly #allCodecs: CodecRegistry;
+  readonly #dictionaries: ServerDictionaries;
+  readonly #commands: CommandTable;
+  readonly #kinds: StreamKinds;
+  /** Of connections that come from now on. */
+  #context: SessionContext;
   /** The time of this thread, and memory for what waits to be written and what has been read. */
   readonly #shared: Shared;
   #closing: Promise<void> | undefined;
 
   constructor(options: CheckedOptions, lanes: LanePool | undefined) {
     this.#options = options;
-    this.#limits = { ...DEFAULT_LIMITS, ...given(options.limits) } as Limits;
+    this.#limits = limitsOf(options);
     this.#report = reporter(options.onError ?? this.#log.report);
     const turns = new Turns(setImmediate);
     const output = new Gate(options.outputMemory);
     this.#shared = { turns, output, input: new InputBudget(options.inputMemory) };
     this.#cache = new ResponseCache(options.cacheBytes, turns);
-    this.#sessions = new Sessions(options.keepAliveInterval);
-    const codecs = new CodecRegistry(
+    this.#totals = new Totals(this);
+    this.#sessions = new Sessions(options.keepAliveInterval, this.#totals);
+    this.#codecs = new CodecRegistry(
       [...nativeCodecs(), ...options.codecs.flatMap((module) => module.codecs)],
       nativeDictionaryCodec(),
     );
-    const encoders = encoderOptions(options, codecs);
-    const dictionaries = new ServerDictionaries(options.dictionaries);
-    this.#topics = this.#makeTopics(encoders, dictionaries);
-    const all = withDictionaries(codecs, dictionaries);
-    const commands = commandTable(options, this.#limits, all, this.#topics, dictionaries);
-    dictionaries.checkCommands((name) => commands.get(name) !== undefined);
-    const kinds = kindsOf(options, commands, dictionaries);
-    this.#doors = this.#makeDoors(commands);
+    const encoders = encoderOptions(options, this.#codecs);
+    this.#dictionaries = new ServerDictionaries(options.dictionaries);
+    this.#topics = this.#makeTopics(encoders);
+    this.#allCodecs = withDictionaries(this.#codecs, this.#dictionaries);
+    this.#commands = commandTable(
+      options,
+      () => this.#limits,
+      this.#allCodecs,
+      this.#topics,
+      this.#dictionaries,
+    );
+    this.#dictionaries.checkCommands((name) => this.#commands.get(name) !== undefined);
+    this.#kinds = kindsOf(options, this.#commands, this.#dictionaries);
+    this.#doors = this.#makeDoors();
     this.#listener = this.#makeListener();
-    this.#recorder = this.#makeRecorder(commands, all);
+    this.#recorder = this.#makeRecorder();
     // What can be wrong with the options is found before the workers are started, which would outlive the error.
     this.#ownsLanes = lanes === undefined;
-    this.#pool = lanes ?? openLanes(options, commands, dictionaries, this.#report, turns);
-    this.#context = {
-      ...this.#makeContext(commands, kinds, encoders),
-      dictionaries,
-      decodable: all.profiles(),
-      encodable: codecs.encodable(),
-    };
+    this.#pool =
+      lanes ?? openLanes(options, this.#commands, this.#dictionaries, turns, this.#report, this.#laneLost);
+    this.#context = this.#makeContext(encoders);
   }
 
   get address(): Address | undefined {
@@ -205,7 +231,7 @@ class LaneServer implements Server {
   }
 
   async listen(where: ListenAddress = {}): Promise<Address> {
-    const place = placeOf(where, 'listen', 0, DOOR_RULES);
+    const place = listenPlaceOf(where, DOOR_RULES);
     const { raw = true, http = true, webSocket = true } = where;
     if (!raw && !http && !webSocket) throw new TypeError('option raw: every door is shut');
     if (this.#closing === undefined) await this.#load();
@@ -239,7 +265,29 @@ class LaneServer implements Server {
   }
 
   stats(): Promise<ServerStats> {
-    return statsOf(this.#pool, this.#cache, this.#sessions, this.#topics, this.#shared.input);
+    return statsOf({
+      pool: this.#pool,
+      cache: this.#cache,
+      sessions: this.#sessions,
+      topics: this.#topics,
+      commands: this.#commands,
+      totals: this.#totals,
+      output: this.#shared.output as Gate,
+      input: this.#shared.input as InputBudget,
+      isDraining: () => this.#closing !== undefined,
+    });
+  }
+
+  update(changes: UpdateOptions): void {
+    const options = updatedOptions(this.#options, changes);
+    // What can be wrong is found before anything has changed.
+    const encoders = encoderOptions(options, this.#codecs);
+    this.#listener.update(options);
+    this.#options = options;
+    this.#limits = limitsOf(options);
+    this.#context = this.#makeContext(encoders);
+    (this.#shared.output as Gate).limit = options.outputMemory;
+    if ('contextMemory' in changes) this.#pool.budget.resize(options.contextMemory);
   }
 
   topic(name: string, options?: TopicOptions): Topic {
@@ -270,14 +318,15 @@ class LaneServer implements Server {
       accept: (transport, info) => this.#serve(transport, info),
       acceptHttp: (socket, info, doors) => this.#doors.accept(socket, info, doors),
       report: this.#report,
+      dropped: (remote) => this.#totals.limitHit('maxConnections', remote),
     });
   }
 
-  #makeDoors(commands: CommandTable): WebDoors {
+  #makeDoors(): WebDoors {
     const takes = () => this.#closing === undefined && this.#sessions.count < this.#options.maxConnections;
     return new WebDoors({
       limits: this.#limits,
-      commands,
+      commands: this.#commands,
       http: this.#options.http,
       get takesConnections() {
         return takes();
@@ -290,14 +339,14 @@ class LaneServer implements Server {
     });
   }
 
-  #makeTopics(encoderOptions: Map<string, EncoderOptions>, dictionaries: ServerDictionaries): Topics {
+  #makeTopics(encoderOptions: Map<string, EncoderOptions>): Topics {
     const { maxMessageBytes, maxTopicBacklog } = this.#limits;
     const { relay } = this.#options;
     const report = (error: unknown) => this.#report(error, {});
     const context = {
       pool: () => this.#pool,
       encoderOptions,
-      dictionary: dictionaries.forCommand('subscribe'),
+      dictionary: this.#dictionaries.forCommand('subscribe'),
       pieceSize: this.#options.frameSize,
       flushes: new FlushQueue(0, setImmediate),
       maxMessageBytes: Math.min(maxMessageBytes, MAX_MESSAGE_BYTES),
@@ -307,26 +356,28 @@ class LaneServer implements Server {
     return new Topics(context, relay === undefined ? undefined : new RedisRelay(relay, report));
   }
 
-  #makeRecorder(commands: CommandTable, codecs: CodecRegistry): Recorder | undefined {
+  #makeRecorder(): Recorder | undefined {
     const { record } = this.#options;
     if (record === undefined) return undefined;
     return new Recorder(record, {
-      codecs,
+      codecs: this.#allCodecs,
       limits: this.#limits,
-      command: (name) => commands.get(name),
+      command: (name) => this.#commands.get(name),
       onFailure: (error) => this.#report(error, { recording: true }),
     });
   }
 
-  #makeContext(
-    commands: CommandTable,
-    kinds: StreamKinds,
-    encoders: Map<string, EncoderOptions>,
-  ): Omit<SessionContext, 'dictionaries' | 'decodable' | 'encodable'> {
+  #makeContext(encoders: Map<string, EncoderOptions>): SessionContext {
     const { policy, streams, workers, profile, frameSize, halfDuplex, coalesceMs } = this.#options;
+    const kinds = this.#kinds;
     return {
-      commands,
+      server: this,
+      tracing: this.#options.tracing,
+      commands: this.#commands,
       kinds,
+      dictionaries: this.#dictionaries,
+      decodable: this.#allCodecs.profiles(),
+      encodable: this.#codecs.encodable(),
       pool: this.#pool,
       cache: this.#cache,
       router: {
@@ -342,13 +393,19 @@ class LaneServer implements Server {
       halfDuplex,
       coalesceMs,
       report: this.#report,
-      closed: (session) => this.#sessions.remove(session),
+      closed: (session, reason) => this.#sessions.remove(session, reason),
     };
   }
 
+  readonly #laneLost: LanePoolOptions['onLost'] = (lane, error, suspects) => {
+    this.#report(error, { lane, ...contextOf(suspects) });
+    if (laneLost.hasSubscribers) laneLost.publish({ server: this, lane, error });
+  };
+
   #serveIfTaken(transport: Transport, info: ConnectionInfo, rules?: SessionRules): void {
-    if (this.#closing !== undefined || this.#sessions.count >= this.#options.maxConnections)
-      transport.destroy();
+    const isFull = this.#sessions.count >= this.#options.maxConnections;
+    if (isFull) this.#totals.limitHit('maxConnections', info.remote);
+    if (isFull || this.#closing !== undefined) transport.destroy();
     else this.#serve(transport, info, rules);
   }
 
@@ -357,7 +414,7 @@ class LaneServer implements Server {
     const watched = this.#recorder?.watch(transport) ?? transport;
     const connection = new Connection(watched, this.#limits, PLAIN_STREAM, this.#shared);
     const session = new Session(connection, this.#context, this.#admission(info), rules);
-    this.#sessions.add(session);
+    this.#sessions.add(session, this.#options.maxConnectionAge);
     session.start();
   }
 
@@ -387,6 +444,10 @@ class LaneServer implements Server {
   }
 }
 
+function limitsOf({ limits }: CheckedOptions): Limits {
+  return { ...DEFAULT_LIMITS, ...given(limits) } as Limits;
+}
+
 function withDictionaries(codecs: CodecRegistry, { byId }: ServerDictionaries): CodecRegistry {
   return byId.size > 0 ? codecs.withDictionaries(byId) : codecs;
 }
@@ -410,8 +471,9 @@ function openLanes(
   options: CheckedOptions,
   commands: CommandTable,
   dictionaries: ServerDictionaries,
-  report: Report,
   turns: Turns,
+  report: Report,
+  onLost: LanePoolOptions['onLost'],
 ): LanePool {
   const { workers, codecs, coalesceMs, cacheLevel, cacheBytes } = options;
   const { contextMemory, streamIdleTimeout, streamLifetime, laneTimeout, quarantine, resourceLimits } =
@@ -431,7 +493,7 @@ function openLanes(
     quarantine: quarantine && given(quarantine),
     resourceLimits,
     turns,
-    onLost: (lane, error, suspects) => report(error, { lane, ...contextOf(suspects) }),
+    onLost,
     onError: (error) => report(error, {}),
   });
 }

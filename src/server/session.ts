@@ -10,16 +10,18 @@ import { LaneDecoders } from '../lanes/decoders.ts';
 import type { StreamEvents } from '../lanes/lane-stream.ts';
 import type { LanePool } from '../lanes/pool.ts';
 import { Router } from '../lanes/router.ts';
+import type { ServerTracing } from '../options/tracing.ts';
 import { announcedOf, windowOf } from '../reactor/announced.ts';
 import type { ConnectionFlow, RequestFlow } from '../reactor/flow.ts';
 import { FlushQueue } from '../reactor/flush-queue.ts';
 import { IdTable } from '../reactor/id-table.ts';
 import type { Ticket } from '../reactor/incoming.ts';
+import { requestIdOf } from '../reactor/request.ts';
 import { ServerReactor } from '../reactor/server.ts';
 import type { ReceivedCommand, ServerAction } from '../reactor/server-action.ts';
 import { TopicStreams } from '../topics/streams.ts';
 import { ProtocolError } from '../wire/errors.ts';
-import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType } from '../wire/frame.ts';
+import { BytesResponseFlag, ErrorResponseFlag, type Frame, FrameType, HEADER_SIZE } from '../wire/frame.ts';
 import {
   EXTENSIONS,
   encodeFailure,
@@ -31,6 +33,7 @@ import {
 import { after, unref } from '../wire/timers.ts';
 import type { Admission } from './authorize.ts';
 import { ConnectionCaller } from './caller.ts';
+import { type RequestEnded, requestEnded } from './channels.ts';
 import type { CommandTable } from './commands.ts';
 import type { StreamKinds } from './dictionaries.ts';
 import { Dispatch } from './dispatch.ts';
@@ -38,6 +41,7 @@ import { InputBounds, type InputSource } from './input-bounds.ts';
 import { letGoOfLargest } from './let-go.ts';
 import { Negotiation, type Offer } from './negotiation.ts';
 import type { ServedRequest } from './request.ts';
+import type { Server } from './server.ts';
 
 /** What holds for one connection beside what all share. */
 export interface SessionRules {
@@ -55,6 +59,9 @@ export interface SessionRules {
 
 /** What all sessions of one server share. */
 export interface SessionContext extends Offer {
+  readonly server: Server;
+  /** Told of every request; undefined: nobody is. */
+  readonly tracing: ServerTracing | undefined;
   readonly commands: CommandTable;
   /** Which kind of stream a command's responses go out on. */
   readonly kinds: StreamKinds;
@@ -65,7 +72,7 @@ export interface SessionContext extends Offer {
   readonly coalesceMs: number;
   /** Something of ours went wrong while serving `command`, or the peer broke the protocol. */
   readonly report: (error: unknown, about: { command?: string; remote?: string; lane?: number }) => void;
-  readonly closed: (session: Session) => void;
+  readonly closed: (session: Session, reason: Error | undefined) => void;
 }
 
 /** How soon after the first probe of a peer that has ended its side the second one follows, and how late the last one. */
@@ -84,6 +91,10 @@ interface Leaving {
   readonly lingers: number | undefined;
 }
 
+/** What a request has come to, as {@link RequestEnded} has it. */
+type RequestOutcome = Omit<RequestEnded, 'server' | 'connectionId' | 'remote' | 'requestId' | 'principal'>;
+
+const NEVER_RUN = { profile: 'plain', bytes: 0, wireBytes: 0, queuedMs: 0, workMs: 0 };
 const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled' };
 const UNENCODED: Failure = {
   code: 'internal',
@@ -112,11 +123,14 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   #leaving: Leaving[] = [];
   #highestId = 0;
   #draining = false;
+  #isOld = false;
   /** Nothing is read any more. */
   #stopped = false;
   #inputEnded = false;
   #nextProbe: ReturnType<typeof setTimeout> | undefined;
   #sendFailure: (() => void) | undefined;
+  /** Responses of main-thread handlers that no stream has encoded. */
+  readonly plain = { frames: 0, bytesIn: 0, bytesOut: 0 };
   readonly #admission: Admission | undefined;
   #admitted: boolean;
   #caller: ConnectionCaller;
@@ -238,7 +252,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#credits.close();
     this.flow.output.wake();
     if (reason !== undefined) this.shared.report(reason, { remote: this.connection.remote });
-    this.shared.closed(this);
+    this.shared.closed(this, reason);
   }
 
   /** Accepts no new requests; closes when those in flight are done (protocol C5). */
@@ -250,6 +264,12 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     }
     for (const request of this.#requests.values()) request.drain(reason);
     this.#endIfDone();
+  }
+
+  /** It is old: a peer that understands it is told to make another connection (protocol C5). */
+  retire(): void {
+    this.#isOld = true;
+    if (this.#negotiation.speaks('goaway')) this.drain('the connection is old');
   }
 
   /** Answers what is still in flight with an error, and closes. */
@@ -350,7 +370,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
   #run(command: ReceivedCommand): void {
     const refusal = this.#draining ? SHUTTING_DOWN : this.#rules.judge?.(command.command);
     if (refusal === undefined) this.#dispatch.run(command);
-    else this.refuse(command.requestId, refusal);
+    else this.refuse(command.requestId, refusal, command.command);
   }
 
   #takeData(requestId: number, bytes: Uint8Array, last: boolean): void {
@@ -377,6 +397,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     const windows = this.#limitData();
     const ours = this.#ourSettings(windows);
     this.connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(ours));
+    if (this.#isOld) this.retire();
   }
 
   /** Windows for command data (protocol C4). Half duplex there are none: credit would go out when all has come (protocol A6). */
@@ -449,10 +470,32 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.connection.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.application, payload);
   }
 
-  /** Answers with an application error without running anything. */
-  refuse(requestId: number, failure: Failure): void {
+  /** Response bytes go out on the plain stream. */
+  passedPlain(bytes: number): void {
+    this.plain.frames++;
+    this.plain.bytesIn += bytes;
+    this.plain.bytesOut += HEADER_SIZE + bytes;
+  }
+
+  /** Answers with an application error without running anything, for `command` where it is the first that is heard of it. */
+  refuse(requestId: number, failure: Failure, command?: string): void {
+    const { commands } = this.shared;
+    if (command !== undefined) {
+      const figures = commands.get(command)?.figures ?? commands.unknown;
+      figures.refused(failure.code);
+      if (requestEnded.hasSubscribers)
+        this.tellEnded(this.nextSerial(), { ...NEVER_RUN, command: figures.command, code: failure.code });
+    }
     this.sendError(requestId, failure);
     this.#freeWhenHandedOver({ requestId, lingers: undefined });
+  }
+
+  /** For who subscribes to requests that are over. */
+  tellEnded(serial: number, outcome: RequestOutcome): void {
+    const { caller, shared } = this;
+    const { connectionId, remote, principal } = caller;
+    const requestId = requestIdOf(caller, serial);
+    requestEnded.publish({ server: shared.server, connectionId, remote, requestId, principal, ...outcome });
   }
 
   add(request: ServedRequest): void {
@@ -485,8 +528,8 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     this.#reactor.linger(handlers, argumentBytes);
   }
 
-  onFrame(requestId: number, last: boolean, rawLength: number): void {
-    this.#requests.get(requestId)?.onFrame(last, rawLength);
+  onFrame(requestId: number, last: boolean, rawLength: number, wireLength: number): void {
+    this.#requests.get(requestId)?.onFrame(last, rawLength, wireLength);
   }
 
   onCallRecord(record: BatchReader): void {

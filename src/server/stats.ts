@@ -4,16 +4,32 @@ import type { ResponseCache } from '../lanes/cache.ts';
 import type { StreamFigures } from '../lanes/figures.ts';
 import type { LanePool } from '../lanes/pool.ts';
 import type { QuarantineRow } from '../lanes/quarantine.ts';
+import type { Gate } from '../reactor/flow.ts';
 import type { InputBudget } from '../reactor/input-budget.ts';
 import type { TopicRow } from '../topics/topic.ts';
 import type { Topics } from '../topics/topics.ts';
+import type { CommandRow } from './command-figures.ts';
+import type { CommandTable } from './commands.ts';
 import type { Sessions } from './sessions.ts';
+import type { ConnectionTotals, ProfileRow, Totals } from './totals.ts';
 
 export interface ServerStats {
+  /** `draining` from the first {@link Server.close} on. */
+  state: 'serving' | 'draining';
   lanes: LaneRow[];
+  /** How often a lane was opened again, of all lanes. */
+  laneRestarts: number;
   streams: StreamRow[];
   cache: { entries: number; bytes: number; hits: number; misses: number };
   connections: number;
+  /** Connections since the server was made, those that are open among them. */
+  connectionTotals: ConnectionTotals;
+  commands: CommandRow[];
+  profiles: ProfileRow[];
+  /** How often peers have reached a limit, by its name. */
+  limitsHit: Record<string, number>;
+  /** Output that waits on any connection, and how much may before handlers wait. */
+  output: { bytes: number; limit: number };
   /** The server's topics. */
   topics: TopicRow[];
   /** Encoding contexts: bytes they are accounted with, their budget, and how often it ran out. */
@@ -32,6 +48,10 @@ export interface LaneRow {
   lane: number;
   cpuSeconds: number;
   memoryBytes: number;
+  /** Seconds that its event loop was at work. */
+  busySeconds: number;
+  /** Bytes that wait until its thread takes more. */
+  queuedBytes: number;
   openStreams: number;
   frames: number;
   bytesIn: number;
@@ -48,21 +68,36 @@ export interface StreamRow extends StreamFigures {
 /** CPU seconds of a stream that has this slot in this lane. */
 export type CpuOf = (lane: number, slot: number) => number;
 
-export async function statsOf(
-  pool: LanePool,
-  cache: ResponseCache,
-  sessions: Sessions,
-  topics: Topics,
-  input: InputBudget,
-): Promise<ServerStats> {
+/** Whose figures they are. */
+export interface Measured {
+  readonly pool: LanePool;
+  readonly cache: ResponseCache;
+  readonly sessions: Sessions;
+  readonly topics: Topics;
+  readonly commands: CommandTable;
+  readonly totals: Totals;
+  readonly output: Gate;
+  readonly input: InputBudget;
+  readonly isDraining: () => boolean;
+}
+
+export async function statsOf(of: Measured): Promise<ServerStats> {
+  const { pool, cache, sessions, topics, commands, totals, output, input, isDraining } = of;
   const { lanes, cpuOf } = await laneFigures(pool);
   const { entries, bytes, hits, misses } = cache;
   const { budget } = pool;
   return {
+    state: isDraining() ? 'draining' : 'serving',
     lanes,
+    laneRestarts: pool.restarts.reduce((sum, times) => sum + (times ?? 0), 0),
     streams: sessions.streams(cpuOf),
     cache: { entries, bytes, hits, misses },
     connections: sessions.count,
+    connectionTotals: sessions.connections(),
+    commands: commands.rows,
+    profiles: sessions.profiles(),
+    limitsHit: totals.limits,
+    output: { bytes: output.used, limit: output.limit },
     topics: topics.rows,
     contexts: { bytes: budget.used, limit: budget.limit, ...budget.counts },
     input: { bytes: input.used, limit: input.limit, ...input.counts },
@@ -78,8 +113,9 @@ async function laneFigures({ lanes }: LanePool): Promise<{ lanes: LaneRow[]; cpu
   lanes.forEach((lane, i) => {
     const stats = figures[i];
     if (stats === undefined) return;
-    const { cpuSeconds, memoryBytes, slots } = stats;
-    rows.push({ lane: lane.index, cpuSeconds, memoryBytes, openStreams: lane.openSlots, ...lane.totals });
+    const { cpuSeconds, busySeconds, memoryBytes, slots } = stats;
+    const { index, queuedBytes, openSlots: openStreams, totals } = lane;
+    rows.push({ lane: index, cpuSeconds, busySeconds, memoryBytes, queuedBytes, openStreams, ...totals });
     const total = slots.reduce((sum, { seconds }) => sum + seconds, 0) || 1;
     for (const { slot, seconds } of slots)
       bySlot.set(`${lane.index}/${slot}`, (cpuSeconds * seconds) / total);

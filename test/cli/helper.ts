@@ -62,10 +62,11 @@ export function run(
   args: readonly string[],
   input: string | Uint8Array = '',
   call: typeof main = main,
+  env: NodeJS.ProcessEnv = process.env,
 ): Running & { signals: EventEmitter } {
   const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
   const signals = new EventEmitter();
-  const code = call(['node', 'millrace', ...args], new Io({ stdin, stdout, stderr }, signals));
+  const code = call(['node', 'millrace', ...args], new Io({ stdin, stdout, stderr }, signals, env));
   stdin.end(input);
   const over = code.then(async (code) => {
     const read = [once(stdout, 'end'), once(stderr, 'end')];

@@ -1,5 +1,6 @@
 // The browser's client in Chromium: a tree, a restart, a long response, cancels, refusals, servers that mean harm.
 
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -34,7 +35,8 @@ if (hasChromium) {
         const hashed = paths.map(async (path: string) => {
           const bytes = await client.call('files.get', { args: { path } }).bytes();
           const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-          return [path, [...hash].map((byte) => byte.toString(16).padStart(2, '0')).join('')];
+          const hex = [...hash].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+          return [path, `${bytes.length} bytes, sha256 ${hex.slice(0, 16)}`];
         });
         const all = Object.fromEntries(await Promise.all(hashed));
         await client.close();
@@ -139,6 +141,7 @@ if (hasChromium) {
       socket.on('error', () => undefined);
       socket.send(frames(...(harm[decodeURIComponent(url.slice(1))] ?? [])));
     });
+    await once(server, 'listening');
     const { port } = server.address() as { port: number };
     for (const what of Object.keys(harm)) {
       const failed = await page.evaluate(

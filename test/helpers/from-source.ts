@@ -2,9 +2,14 @@
 
 import { registerHooks } from 'node:module';
 
-const INDEX = new URL('../../src/index.ts', import.meta.url).href;
+const SOURCES: Readonly<Record<string, string>> = {
+  millrace: new URL('../../src/index.ts', import.meta.url).href,
+  'millrace/otel': new URL('../../src/otel.ts', import.meta.url).href,
+};
 
 registerHooks({
   resolve: (specifier, context, next) =>
-    specifier === 'millrace' ? { url: INDEX, shortCircuit: true } : next(specifier, context),
+    Object.hasOwn(SOURCES, specifier)
+      ? { url: SOURCES[specifier], shortCircuit: true }
+      : next(specifier, context),
 });

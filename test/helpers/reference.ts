@@ -1,7 +1,8 @@
-/** docs/options.md: every public option with what its docstring says, so that the two cannot differ. */
+/** docs/options.md and docs/settings.md: what docstrings and the schema say, so that they cannot differ. */
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { factsOf, flagOf, LIMIT_NAMES, reloadsOf, SETTING_NAMES } from '../../src/ops/settings.ts';
 import { ROOT } from './imports.ts';
 
 /** Interfaces of options, in the order of the page: who takes them, where they are, what they are called. */
@@ -65,4 +66,39 @@ export function reference(): string {
 Made from the docstrings by \`npm run reference\`. An option that is not here is an error, with the name that was meant.
 
 ${parts.join('\n')}`;
+}
+
+/** docs/settings.md: every setting of `millrace serve`, from the schema that they are held to. */
+export function settingsReference(): string {
+  const rows = SETTING_NAMES.filter((name) => name !== 'limits').map((name) => {
+    const { what, initially, otherwise, reloads, value } = factsOf(name);
+    const flag =
+      name === 'dir' ? 'the argument' : `\`${flagOf(name)}${value === undefined ? '' : ` <${value}>`}\``;
+    return `| \`${name}\` | ${flag} | ${what} | ${initially ?? otherwise ?? ''} | ${reloads ?? 'new start'} |`;
+  });
+  const limits = LIMIT_NAMES.map((name) => `| \`${name}\` | ${reloadsOf(`limits.${name}`) ?? 'new start'} |`);
+  return `# Settings of \`millrace serve\`
+
+Made from their schema by \`npm run reference\`. Each can be a flag, a variable (\`cacheBytes\` is \`MILLRACE_CACHE_BYTES\`) or a
+line of the file that \`--config\` or \`MILLRACE_CONFIG\` names (YAML or JSON, 256 KiB at most): flags go before variables, variables
+before the file. One that cannot be is one line that begins with its place, and exit code 2; so is a name that there is none of.
+\`millrace config\` takes the same and prints what is in force, with where each value comes from; \`--check\` only checks.
+
+SIGHUP has all read again, the TLS files too. What the last column calls *connections* holds for those that come from
+then on, *at once* for all, *new start* is only named in the line that says what was reloaded. Where something is
+wrong, nothing changes. A terminal that is closed ends the server all the same.
+
+| in a file | flag | | default | SIGHUP |
+|---|---|---|---|---|
+${rows.join('\n')}
+
+## Limits
+
+\`--limit NAME=VALUE\`, \`MILLRACE_LIMITS=NAME=VALUE,NAME=VALUE\`, or \`limits: { NAME: VALUE }\` in the file; what they bound is in
+[SECURITY.md](../SECURITY.md#limits). Sources may give some of them each.
+
+| | SIGHUP |
+|---|---|
+${limits.join('\n')}
+`;
 }

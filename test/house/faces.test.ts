@@ -62,6 +62,7 @@ const SERVER: Record<keyof node.Server, true> = {
   recorded: true,
   stats: true,
   topic: true,
+  update: true,
 };
 
 /** Everything that can be named on an object, its own and inherited, but for what every object has. */

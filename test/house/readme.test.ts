@@ -8,7 +8,7 @@ import test from 'ava';
 import { createServer } from '../../src/index.ts';
 import { ROOT } from '../helpers/imports.ts';
 import { blocks, README } from '../helpers/readme.ts';
-import { reference } from '../helpers/reference.ts';
+import { reference, settingsReference } from '../helpers/reference.ts';
 
 test('the sample on the first screen runs as it stands and prints what it says', async (t) => {
   const [sample] = blocks('ts');
@@ -26,6 +26,7 @@ test('the sample on the first screen runs as it stands and prints what it says',
 
 test('docs/options.md is what the docstrings say; npm run reference makes it', (t) => {
   t.is(readFileSync(join(ROOT, 'docs/options.md'), 'utf8'), reference());
+  t.is(readFileSync(join(ROOT, 'docs/settings.md'), 'utf8'), settingsReference());
   for (const [, text] of reference().matchAll(/^\| `\w+` \| (.*) \|$/gm)) t.not(text, '');
 });
 

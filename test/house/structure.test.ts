@@ -17,7 +17,8 @@ const FLOORS: readonly [floor: number, where: RegExp][] = [
   [8, /^src\/experiment\/(simulate|report)\//],
   [9, /^src\/experiment\/measure\//],
   [10, /^src\/experiment\/[^/]*$/],
-  [11, /^src\/cli\/|^bench\/|^demo\//],
+  [11, /^src\/ops\//],
+  [12, /^src\/cli\/|^bench\/|^demo\//],
 ];
 
 const MODULES = modulesBelow('src', 'workers', 'bench', 'demo');

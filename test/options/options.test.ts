@@ -241,7 +241,8 @@ test('a secret is in no message, even when it is no text', async (t) => {
 });
 
 const PLACES: [unknown, RegExp][] = [
-  [{ fd: 3 }, /^option fd: listen takes no such option; there are host, port, path$/],
+  [{ fd: '3' }, /^option fd: '3' is not allowed/],
+  [{ fd: 3, port: 0 }, /^option port: listen on a descriptor takes no such option/],
   [{ port: '7711' }, /^option port: '7711' is not allowed, only an integer from 0 to 65535$/],
   [{ port: -1 }, /^option port: /],
   [{ hostname: '::1' }, /^option hostname: .* did you mean 'host'\?/],

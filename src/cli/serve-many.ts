@@ -1,0 +1,127 @@
+/** Several processes on one port: this one starts them, and speaks for them. */
+
+import type { Server as HttpServer } from 'node:http';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { adminHandler } from '../ops/admin.ts';
+import type { Config } from '../ops/config.ts';
+import type { MetricsJson } from '../ops/metrics.ts';
+import { Processes, StartError } from '../ops/processes.ts';
+import { handedDown, Notify } from '../ops/systemd.ts';
+import { after, unref } from '../wire/timers.ts';
+import { showTarget } from './arguments.ts';
+import type { Io } from './io.ts';
+import { messageOf, UsageError } from './outcome.ts';
+import { how, openAdminOn } from './serve-one.ts';
+import { serverOptions } from './serve-options.ts';
+import { FINISHING, isTerminalGone, untilStopped } from './serving.ts';
+import { oneLine, plural } from './show.ts';
+
+const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+const PROGRAM = fileURLToPath(new URL(`./millrace.${EXTENSION}`, import.meta.url));
+
+/** Serves until it is stopped. `args`: what each process is started with. */
+export async function serveMany(
+  config: Config,
+  read: () => Config,
+  dir: string,
+  args: readonly string[],
+  io: Io,
+): Promise<void> {
+  const { settings } = config;
+  if (settings.topics !== undefined)
+    throw new UsageError('a topic is of one process: --topic cannot be used with --processes');
+  if (settings.record !== undefined)
+    throw new UsageError('a recording is of one process: --record cannot be used with --processes');
+  // What is wrong with the settings is said once, and not by each.
+  const options = await serverOptions(settings);
+  const sockets = handedDown(io.env);
+  if (sockets !== undefined) process.env.MILLRACE_FD = String(sockets.fd);
+  const notify = new Notify(io.env, (message) => io.complain(message));
+  let { grace = 0 } = settings;
+  const processes = new Processes({
+    count: settings.processes ?? 1,
+    exec: PROGRAM,
+    args,
+    graceMs: () => grace,
+    onTrouble: (message) => io.complain(message),
+  });
+  const { stopped, release } = untilStopped(io);
+  const onHangup = async () => {
+    if (isTerminalGone(io)) return;
+    await notify.reloading();
+    const said = await reloaded(read, processes, (changed) => {
+      grace = changed.settings.grace ?? 0;
+    });
+    io.complain(said);
+    await notify.ready(said);
+  };
+  const onRoll = async () => {
+    if (await processes.roll()) io.complain('all processes are new');
+  };
+  io.signals.on('SIGHUP', onHangup).on('SIGUSR2', onRoll);
+  let admin: HttpServer | undefined;
+  try {
+    const handler = adminHandler({
+      metrics: async () => metricsOf(await processes.metrics(), processes),
+      notReady: () => processes.notReady(),
+    });
+    admin = await openAdminOn(handler, settings.admin, sockets?.adminFd);
+    const address = await processes.start();
+    const where = `${oneLine(resolve(dir))} on ${showTarget(address)}`;
+    const workers = `${settings.processes} processes, ${plural(processes.lanes, 'worker')}`;
+    io.print(`millrace serves ${where} (${how(options, workers)})`);
+    notify.ready(`serves ${where}`);
+    await stopped;
+    unref(after(300, () => io.complain(FINISHING)));
+    void notify.stopping();
+  } catch (error) {
+    processes.kill();
+    if (error instanceof StartError && error.isMisuse) throw new UsageError(error.message);
+    throw error;
+  } finally {
+    io.signals.off('SIGHUP', onHangup).off('SIGUSR2', onRoll);
+    await processes.stop();
+    admin?.close();
+    admin?.closeAllConnections();
+    release();
+  }
+}
+
+/** What is wrong is found here, once; then all of them do it. */
+async function reloaded(
+  read: () => Config,
+  processes: Processes,
+  onRead: (config: Config) => void,
+): Promise<string> {
+  try {
+    const config = read();
+    await serverOptions(config.settings);
+    onRead(config);
+    const answers = new Set(await processes.reload());
+    return [...answers].join('; ');
+  } catch (error) {
+    return `not reloaded: ${messageOf(error)}`;
+  }
+}
+
+/** All of them as one page: sums, and what is of one process with its number. */
+async function metricsOf(all: MetricsJson[], processes: Processes): Promise<{ text: string; type: string }> {
+  const { default: client } = await import('prom-client');
+  const own = new client.Registry();
+  const registers = [own];
+  new client.Gauge({ name: 'millrace_processes', help: 'Processes that serve', registers }).set(
+    processes.alive,
+  );
+  const restarts = new client.Counter({
+    name: 'millrace_process_restarts_total',
+    help: 'Processes that have died and were replaced',
+    registers,
+  });
+  restarts.inc(processes.restarts);
+  const merged = client.AggregatorRegistry.aggregate([
+    ...all,
+    await own.getMetricsAsJSON(),
+  ] as unknown as object[]);
+  return { text: await merged.metrics(), type: merged.contentType };
+}

@@ -1,0 +1,225 @@
+/** Settings: where they come from, what is said when they cannot be, and what SIGHUP does to a server that serves. */
+
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
+import test from 'ava';
+import { parse } from 'yaml';
+import { connect } from '../../src/index.ts';
+import { combine, SettingError, variables } from '../../src/ops/config.ts';
+import { tempFolder } from '../files/helper.ts';
+import { isOneLine, millrace, run, serve, TREE } from './helper.ts';
+
+const fileOf = (t: Parameters<typeof tempFolder>[0], text: string | Uint8Array, name = 'millrace.yaml') => {
+  const path = join(tempFolder(t), name);
+  writeFileSync(path, text);
+  return path;
+};
+
+test('flags go before variables, variables before the file, the file before defaults; limits one by one', async (t) => {
+  const file = fileOf(t, 'port: 1\nlevel: 1\nworkers: 1\nlimits:\n  maxPings: 1\n  maxPayload: 500\n');
+  const env = {
+    MILLRACE_LEVEL: '2',
+    MILLRACE_WORKERS: '2',
+    MILLRACE_LIMITS: 'maxPings=2, maxCancels=2',
+    MILLRACE_CONFIG: file,
+  };
+  const { code, out, err } = await run(
+    ['config', '.', '--workers', '3', '--limit', 'maxCancels=3'],
+    '',
+    undefined,
+    env,
+  ).ended;
+  t.like({ code, err }, { code: 0, err: '' });
+  t.like(parse(out), { dir: '.', workers: 3, level: 2, port: 1, host: '127.0.0.1' });
+  t.deepEqual(parse(out).limits, { maxCancels: 3, maxPings: 2, maxPayload: 500 });
+  const places = Object.fromEntries(
+    [...out.matchAll(/^ *(\w+): \S+ +# (.*)$/gm)].map(([, name, place]) => [
+      name,
+      place.replace(file, 'file'),
+    ]),
+  );
+  t.like(places, {
+    dir: 'argument',
+    workers: '--workers',
+    level: 'MILLRACE_LEVEL',
+    port: 'file:1:1',
+    host: 'default',
+    maxCancels: '--limit maxCancels',
+    maxPings: 'MILLRACE_LIMITS',
+    maxPayload: 'file:6:3',
+  });
+});
+
+test('what is printed is a file that says the same', async (t) => {
+  const first = await millrace(
+    'config',
+    '.',
+    '--admin',
+    '[::1]:0',
+    '--cache-bytes',
+    '64K',
+    '--access-log',
+    '--tuning',
+    'records',
+  );
+  const again = await millrace('config', '--config', fileOf(t, first.out));
+  t.deepEqual(parse(again.out), parse(first.out));
+  t.like(parse(first.out), { admin: '[::1]:0', cacheBytes: 65_536, accessLog: true });
+});
+
+test('a secret is not printed', async (t) => {
+  const file = fileOf(t, 'tlsPassphrase: swordfish\n');
+  t.notRegex((await millrace('config', '--config', file)).out, /swordfish/);
+  isOneLine(
+    t,
+    await millrace('config', '--config', fileOf(t, 'tlsPassphrase: [swordfish]\n')),
+    2,
+    /tlsPassphrase: It has to be text/,
+  );
+});
+
+test('what cannot be is one line that begins with its place', async (t) => {
+  const files: [text: string | Uint8Array, message: RegExp][] = [
+    ['port: 1\nprot: 2\n', /millrace\.yaml:2:1: there is no setting 'prot', did you mean 'port'\?$/m],
+    ['{ "port": 1,\n  "level": "high" }', /:2:3: level: It has to be a whole number from -131072 to 22\.$/m],
+    ['limits:\n  maxPing: 2\n', /:2:3: there is no limit 'maxPing', did you mean 'maxPings'\?$/m],
+    ['limits: { maxPings: 0 }', /:1:11: limits\.maxPings: It has to be a whole number from 1/],
+    ['limits: 3', /:1:1: limits: It has to be a mapping/],
+    ['limits:\n', /:1:1: limits: It has to be a mapping/],
+    ['policy: shard', /policy: It has to be one of shared, .*; did you mean 'shared'\?$/m],
+    ['accessLog: yes', /accessLog: It has to be true or false/],
+    ['port: 1\nport: 2\n', /:2:1: /],
+    ['port: [1\n', /millrace\.yaml:\d+:\d+: /],
+    ['- port\n', /millrace\.yaml:1:1: It has to be a mapping/],
+    ['text', /millrace\.yaml:1:1: It has to be a mapping/],
+    ['__proto__: { port: 1 }', /there is no setting '__proto__'/],
+    ['constructor: 1', /there is no setting 'constructor'/],
+    [
+      'socket: x\nport: 1\n',
+      /:2:1: port cannot be used with socket \(.*:1:1\)$|socket cannot be used with port/m,
+    ],
+    [Uint8Array.of(0xff, 0xfe, 0xfd), /not UTF-8/],
+    [`# ${'x'.repeat(300_000)}`, /more than 262144 bytes/],
+    [`a: &a [x,x,x,x]\nb: &b [*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b]\nd: [*c,*c,*c,*c]`, /millrace\.yaml/],
+  ];
+  for (const [text, message] of files)
+    isOneLine(t, await millrace('config', '--config', fileOf(t, text)), 2, message);
+  const pipe = join(tempFolder(t), 'pipe');
+  if (process.platform !== 'win32') execFileSync('mkfifo', [pipe]);
+  isOneLine(t, await millrace('config', '--config', pipe), 2, /not a file|no such file/);
+  isOneLine(t, await millrace('config', '--config', tempFolder(t)), 2, /not a file|a folder|directory/);
+  isOneLine(t, await millrace('serve', '--config', '/nowhere/x.yaml'), 2, /\/nowhere\/x\.yaml: no such file/);
+});
+
+test('variables are held to the same, and one that nobody knows is a mistake', (t) => {
+  const problem = (env: Record<string, string>) =>
+    t.throws(() => combine([variables(env)]), { instanceOf: SettingError }).message;
+  t.is(
+    problem({ MILLRACE_PROT: '1' }),
+    "MILLRACE_PROT: there is no such variable, did you mean 'MILLRACE_PORT'?",
+  );
+  t.regex(
+    problem({ MILLRACE_PORT: 'tcp://10.0.0.1:7711' }),
+    /^MILLRACE_PORT: port: It has to be a whole number/,
+  );
+  t.regex(problem({ MILLRACE_LIMITS: 'maxPings' }), /^MILLRACE_LIMITS: /);
+  t.deepEqual(
+    combine([variables({ MILLRACE_DEBUG: '1', PATH: 'x', MILLRACE_ACCESS_LOG: 'false' })]).settings.accessLog,
+    false,
+  );
+});
+
+test('what a stronger source says rules out what a weaker one says against it', async (t) => {
+  const file = fileOf(t, 'socket: /run/x\n');
+  const { out } = await millrace('config', '.', '--port', '5', '--config', file);
+  t.is(parse(out).port, 5);
+  t.is(parse(out).socket, undefined);
+});
+
+test('--check reads the files that are named, and says one thing', async (t) => {
+  t.regex((await millrace('config', '.', '--check')).out, /^all well: \d+ settings\n$/);
+  isOneLine(
+    t,
+    await millrace('config', '.', '--check', '--tls-cert', 'no', '--tls-key', 'no'),
+    2,
+    /cannot read no/,
+  );
+  isOneLine(t, await millrace('config', '/nowhere', '--check'), 1, /cannot serve \/nowhere/);
+});
+
+// ---------------------------------------------------------------------------------------------- SIGHUP
+
+test.serial('SIGHUP changes what can be changed, names what cannot, and drops nobody', async (t) => {
+  const file = fileOf(t, 'level: 3\n');
+  const { address, signals, said, seen } = await serve(t, TREE, '--config', file);
+  const [host, port] = address.split(':');
+  const client = await connect({ host, port: Number(port) });
+  t.teardown(() => client.destroy());
+  await client.ready();
+  const limits = async () =>
+    (await client.call('capabilities').json<{ limits: Record<string, number> }>()).limits;
+  t.is((await limits()).maxPings, 10_000);
+  writeFileSync(file, 'level: 9\ncacheBytes: 1M\nlimits: { maxPings: 77, laneTimeout: 5 }\n');
+  signals.emit('SIGHUP', 'SIGHUP');
+  await said('err', /reloaded: level, limits\.maxPings changed; needs a new start: cacheBytes\n/);
+  t.is((await limits()).maxPings, 77);
+  t.is(client.state, 'open');
+  writeFileSync(file, 'lvel: 9\n');
+  signals.emit('SIGHUP', 'SIGHUP');
+  await said('err', /not reloaded: .*:1:1: there is no setting 'lvel'/);
+  t.is((await limits()).maxPings, 77);
+  t.notRegex(seen.err, /laneTimeout/, 'a flag goes before the file');
+});
+
+test.serial('SIGHUP has a new certificate shown to who comes from then on', async (t) => {
+  const folder = tempFolder(t);
+  const make = (name: string) => {
+    const files = ['cert.pem', 'key.pem'].map((each) => join(folder, each));
+    execFileSync(
+      'openssl',
+      [
+        'req',
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:P-256',
+        '-nodes',
+        '-days',
+        '2',
+        '-subj',
+        `/CN=${name}`,
+        '-keyout',
+        files[1],
+        '-out',
+        files[0],
+      ],
+      { stdio: 'ignore' },
+    );
+    return files;
+  };
+  const [cert, key] = make('first');
+  const { address, signals, said } = await serve(t, TREE, '--tls-cert', cert, '--tls-key', key);
+  const [host, port] = address.split(':');
+  const shown = async () => {
+    const socket = connectTls({ host, port: Number(port), rejectUnauthorized: false });
+    await once(socket, 'secureConnect');
+    t.teardown(() => socket.destroy());
+    return socket.getPeerCertificate().subject.CN;
+  };
+  const client = await connect({ host, port: Number(port) }, { tls: { rejectUnauthorized: false } });
+  t.teardown(() => client.destroy());
+  t.is(await shown(), 'first');
+  make('second');
+  signals.emit('SIGHUP', 'SIGHUP');
+  await said('err', /certificates read again/);
+  t.is(await shown(), 'second');
+  t.is(await client.call('echo', { args: { value: 'still here' } }).text(), 'still here');
+  writeFileSync(key, 'nonsense');
+  signals.emit('SIGHUP', 'SIGHUP');
+  await said('err', /not reloaded: .*no private key/);
+  t.is(await shown(), 'second');
+});
