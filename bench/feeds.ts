@@ -1,7 +1,8 @@
 /** Messages of a topic, as feeds have them: each is much like the ones before. */
 import { Random } from '../src/experiment/traffic/random.ts';
 
-export type FeedName = 'records' | 'ticks' | 'dashboard';
+export const FEEDS = ['records', 'ticks', 'dashboard'] as const;
+export type FeedName = (typeof FEEDS)[number];
 
 /** Makes message 0, 1, 2 … of a feed; the same for the same seed. */
 export function makeFeed(name: FeedName, seed: number): () => Buffer {
@@ -21,7 +22,7 @@ const SYMBOLS = ['ALDR', 'BIRC', 'CEDR', 'ELMS', 'FIRX', 'LRCH', 'MAPL', 'OAKS',
 function tick(random: Random): string {
   const price = (random.between(1000, 99_999) / 100).toFixed(2);
   const at = new Date(1_790_000_000_000 + random.between(0, 1e9)).toISOString();
-  return `{"type":"tick","symbol":"${random.pick(SYMBOLS)}","price":"${price}","size":${random.between(1, 500)},"side":"${random.pick(['buy', 'sell'])}","venue":"XNAS","at":"${at}"}`;
+  return `{"type":"tick","symbol":"${random.pick(SYMBOLS)}","price":"${price}","size":${random.between(1, 500)},"side":"${random.pick(['buy', 'sell'])}","venue":"XNAS","currency":"EUR","at":"${at}"}`;
 }
 
 /** 268 bytes. */

@@ -159,7 +159,7 @@ export const GOALS: ReadonlyMap<string, Goal> = new Map([
     'at most',
     4,
     'KiB',
-    'resident memory of an idle subscriber, beyond an idle connection',
+    'memory of an idle subscriber (heap and buffers, no garbage), beyond an idle connection',
   ),
   goal(
     'topics.encodes',

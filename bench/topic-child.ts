@@ -9,9 +9,11 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { constants, deflateRawSync } from 'node:zlib';
 import { WebSocket, WebSocketServer } from 'ws';
+import { trainDictionary } from '../src/encoding/dictionary/train.ts';
 import { serveOperations } from '../src/experiment/process/operations.ts';
 import { type Client, connect, createServer } from '../src/index.ts';
-import { type FeedName, makeFeed } from './feeds.ts';
+import { messageRecord } from '../src/wire/topic-records.ts';
+import { FEEDS, type FeedName, makeFeed } from './feeds.ts';
 import { Latency } from './stats.ts';
 import { type Usage, usage, watchWorkers } from './usage.ts';
 
@@ -24,7 +26,8 @@ export interface TopicOperations {
   usage(): Promise<Usage>;
   /** Calls of encoders so far. */
   encodes(): Promise<number>;
-  settle(): Promise<void>;
+  /** Bytes of the main thread's heap and beside it, without garbage. */
+  settledMemory(): Promise<number>;
   connect(peer: TopicPeer, port: number, count: number, subscribes: boolean): Promise<void>;
   /** The first so many connections read nothing from now on. */
   stall(count: number): Promise<void>;
@@ -38,6 +41,7 @@ export interface TopicOperations {
   latency(times: readonly number[], skipped: number): Promise<{ p50: number; p99: number; count: number }>;
 }
 
+const TRAINING_SEED = 77_777;
 const now = () => performance.timeOrigin + performance.now();
 const sockets: Socket[] = [];
 subscribeTo('net.client.socket', (message) => {
@@ -51,7 +55,8 @@ let close: () => unknown = () => undefined;
 
 const servers: Record<TopicPeer, () => Promise<number>> = {
   async millrace() {
-    const server = createServer({ workers: 1 });
+    const dictionaries = [{ bytes: makeDictionary(), commands: ['subscribe'] }];
+    const server = createServer({ workers: 1, dictionaries });
     const topic = server.topic('feed');
     const { port } = (await server.listen()) as { port: number };
     send = (message) => void topic.publish(message);
@@ -86,6 +91,15 @@ async function serveWebSockets(
   return (server.address() as { port: number }).port;
 }
 
+/** Trained on messages of all feeds that nobody is sent. */
+function makeDictionary(): Uint8Array {
+  const samples = FEEDS.flatMap((feed) => {
+    const next = makeFeed(feed, TRAINING_SEED);
+    return Array.from({ length: 300 }, () => messageRecord(next()));
+  });
+  return trainDictionary(samples, { size: 32_768 });
+}
+
 /** A binary message that stands alone, compressed (RFC 7692): the same frame for every socket. */
 function preparedFrame(message: Buffer): Buffer {
   const payload = deflateRawSync(message, { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -4);
@@ -107,6 +121,7 @@ let wireBefore = 0;
 const connectors: Record<string, (port: number, subscribes: boolean) => Promise<void>> = {
   async millrace(port, subscribes) {
     const client = await connect({ port });
+    while (client.stats().dictionaries.length === 0) await client.ping();
     if (subscribes) await follow(client, track());
   },
 };
@@ -160,13 +175,15 @@ const operations: TopicOperations = {
   },
   usage: () => usage(),
   encodes: () => encodes(),
-  async settle() {
+  async settledMemory() {
     setFlagsFromString('--expose-gc');
     const collect = runInNewContext('gc') as () => void;
     for (let i = 0; i < 3; i++) {
       collect();
       await delay(100);
     }
+    const { heapUsed, external } = process.memoryUsage();
+    return heapUsed + external;
   },
   async connect(peer, port, count, subscribes) {
     for (let i = 0; i < count; i++) {

@@ -4,6 +4,7 @@
  */
 
 import type { Gate, OutputShare } from '../reactor/flow.ts';
+import type { FlushQueue } from '../reactor/flush-queue.ts';
 import { HEADER_SIZE, writeHeader } from '../wire/frame.ts';
 import type { Transport } from './transport.ts';
 
@@ -122,6 +123,13 @@ export class Writer {
     this.#sealScratch();
     this.#push(payload);
     this.#count(HEADER_SIZE + payload.length);
+  }
+
+  /** Has what is gathered in this tick handed over with that of other connections: a call of its own costs more. */
+  flushWith(queue: FlushQueue): void {
+    if (this.#flushPlanned || this.#writing || this.#closed) return;
+    this.#flushPlanned = true;
+    queue.add(this);
   }
 
   /** Keeps everything back until {@link release} (half duplex, protocol A6). */

@@ -1,25 +1,29 @@
-/** Responses that hold a piece for more of it to come, until the tick ends or a time has passed. */
+/** What waits for more to come: pieces of responses, the output of connections; until the tick ends or a time has passed. */
 
 import { after } from '../wire/timers.ts';
-import type { ResponsePump } from './response.ts';
+
+/** Something that gathers, and must not throw when it is told to hand on what it has. */
+export interface Flushed {
+  flush(): void;
+}
 
 export class FlushQueue {
   readonly #later: (run: () => void) => void;
-  #waiting: ResponsePump[] = [];
+  #waiting: Flushed[] = [];
 
   /** `coalesceMs`: how long a piece may wait; 0: until `endOfTick` calls what it is given. */
   constructor(coalesceMs: number, endOfTick: (run: () => void) => void) {
     this.#later = coalesceMs > 0 ? (run) => after(coalesceMs, run) : endOfTick;
   }
 
-  add(pump: ResponsePump): void {
+  add(one: Flushed): void {
     if (this.#waiting.length === 0) this.#later(this.#flush);
-    this.#waiting.push(pump);
+    this.#waiting.push(one);
   }
 
   readonly #flush = (): void => {
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const pump of waiting) pump.flush();
+    for (const each of waiting) each.flush();
   };
 }

@@ -127,6 +127,12 @@ export interface ServerOptions {
    * runs on it ends in peace, and its client makes another, perhaps to another server. Default: never.
    */
   maxConnectionAge?: number;
+  /**
+   * `redis://…` or `rediss://…`: topics of the same name are one on all servers that have the same relay, and resuming goes on
+   * at any of them. Needs the package ioredis. While it cannot be reached nothing can be published; what was missed is told
+   * as lost where its stream has it no more.
+   */
+  relay?: string;
   /** Serve TLS, with node:tls's options; `requestCert` and `ca` make it mutual. */
   tls?: TlsOptions;
   /**
@@ -246,6 +252,7 @@ const RULES: Rules<ServerOptions> = {
   resourceLimits: nested(RESOURCE_LIMITS),
   keepAliveInterval: millisecondsOr0,
   maxConnectionAge: milliseconds,
+  relay: rule('a URL that begins with redis:// or rediss://', (value) => /^rediss?:\/\//.test(String(value))),
   tls: serverTls,
   proxyProtocol: boolean,
   tracing: serverTracing,

@@ -28,8 +28,10 @@ import {
   string,
 } from '../options/rules.ts';
 import { Gate } from '../reactor/flow.ts';
+import { FlushQueue } from '../reactor/flush-queue.ts';
 import { InputBudget } from '../reactor/input-budget.ts';
 import type { TopicOptions } from '../topics/options.ts';
+import { RedisRelay } from '../topics/relay.ts';
 import type { Topic } from '../topics/topic.ts';
 import { Topics } from '../topics/topics.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
@@ -339,15 +341,19 @@ class LaneServer implements Server {
 
   #makeTopics(encoderOptions: Map<string, EncoderOptions>): Topics {
     const { maxMessageBytes, maxTopicBacklog } = this.#limits;
-    return new Topics({
+    const { relay } = this.#options;
+    const report = (error: unknown) => this.#report(error, {});
+    const context = {
       pool: () => this.#pool,
       encoderOptions,
       dictionary: this.#dictionaries.forCommand('subscribe'),
       pieceSize: this.#options.frameSize,
+      flushes: new FlushQueue(0, setImmediate),
       maxMessageBytes: Math.min(maxMessageBytes, MAX_MESSAGE_BYTES),
       maxBacklogBytes: maxTopicBacklog,
-      report: (error) => this.#report(error, {}),
-    });
+      report,
+    };
+    return new Topics(context, relay === undefined ? undefined : new RedisRelay(relay, report));
   }
 
   #makeRecorder(): Recorder | undefined {
@@ -428,7 +434,7 @@ class LaneServer implements Server {
     this.#doors.stop();
     const gone =
       (await this.#sessions.drain(CLOSING, graceMs)) || (await this.#sessions.stop(CLOSING, FORCE_MS));
-    this.#topics.close();
+    await this.#topics.close();
     if (this.#ownsLanes) await this.#pool.close();
     if (!gone) await this.#sessions.allGone(FORCE_MS);
     this.#doors.close();

@@ -4,6 +4,7 @@
  */
 
 import type { Writer } from '../connection/writer.ts';
+import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { ServedRequest } from '../server/request.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType, StreamFlag } from '../wire/frame.ts';
 import { encodeFailure, type Failure } from '../wire/payloads.ts';
@@ -23,6 +24,8 @@ const TOO_SLOW: Failure = {
 export interface SubscribedTopic {
   /** Number of the newest message. */
   readonly sequence: number;
+  /** Connections that have something to hand over. */
+  readonly flushes: FlushQueue;
   /** The oldest message that is there. */
   readonly oldest: Message | undefined;
   message(sequence: number): Message | undefined;
@@ -166,8 +169,9 @@ export class Subscription implements EpochMember, StreamUser {
   #sendControl(): boolean {
     if (this.#control.length === 0) return true;
     const sent = this.#sendPlain(this.#control, 0);
-    this.#control = this.#control.subarray(sent);
-    return this.#control.length === 0 || this.#block(false);
+    const isDone = sent === this.#control.length;
+    this.#control = isDone ? NOTHING : this.#control.subarray(sent);
+    return isDone || this.#block(false);
   }
 
   /** In the middle of a message it needs that to its end, whatever becomes of the topic's log. */
@@ -247,6 +251,7 @@ export class Subscription implements EpochMember, StreamUser {
     if (isStart || source.epoch === 0)
       stream.begin(encoding.profile, source.settings, encoding.canBeginAfresh);
     flow.take(length);
+    this.#writer.flushWith(this.#topic.flushes);
     const flags = BytesResponseFlag.continuation;
     this.#writer.sendShared(
       this.requestId,

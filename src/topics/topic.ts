@@ -3,6 +3,7 @@
 import type { EncoderOptions } from '../encoding/codec.ts';
 import { IDENTITY, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import type { LanePool } from '../lanes/pool.ts';
+import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { ServedRequest } from '../server/request.ts';
 import { type Bytes, bytesOrTextOf, kindOf } from '../wire/bytes.ts';
 import type { Failure } from '../wire/failure.ts';
@@ -38,6 +39,7 @@ export interface TopicContext {
   readonly pieceSize: number;
   /** ID of the dictionary for peers that hold it. */
   readonly dictionary: string | undefined;
+  readonly flushes: FlushQueue;
   readonly maxMessageBytes: number;
   readonly maxBacklogBytes: number;
   readonly report: (error: unknown) => void;
@@ -59,6 +61,8 @@ export interface TopicRow {
 
 /** How a topic's messages get their numbers, where other processes publish to it, too. */
 export interface Numbering {
+  /** Resolves when the topic has what was published before. */
+  readonly ready: Promise<void>;
   publish(message: Uint8Array): Promise<number>;
   close(): void;
 }
@@ -92,6 +96,10 @@ export class LiveTopic implements SubscribedTopic {
     return this.#sequence;
   }
 
+  get flushes(): FlushQueue {
+    return this.#context.flushes;
+  }
+
   get subscribers(): number {
     let count = 0;
     for (const subscribers of this.#subscribers.values()) count += subscribers.size;
@@ -123,7 +131,12 @@ export class LiveTopic implements SubscribedTopic {
     const { maxMessageBytes } = this.#context;
     if (bytes.length > maxMessageBytes)
       throw new RangeError(`maxMessageBytes: a message of ${bytes.length} bytes is over ${maxMessageBytes}`);
-    if (this.numbering !== undefined) return this.numbering.publish(bytes);
+    if (this.numbering !== undefined) {
+      const number = this.numbering.publish(bytes);
+      // Who wants to know looks at the promise itself.
+      number.catch(() => undefined);
+      return number;
+    }
     this.deliver(this.#sequence + 1, bytes);
     return this.#sequence;
   }

@@ -16,17 +16,24 @@ import {
   type TopicRow,
 } from './topic.ts';
 
-/** Joins a topic with those of other processes. */
-export type JoinTopic = (topic: LiveTopic) => Numbering;
+/** What joins topics with those of other processes. */
+export interface Relay {
+  join(topic: LiveTopic, history: number): Numbering;
+  close(): Promise<void>;
+}
+
+/** Bytes of the messages, all together, that peers are in the middle of publishing. */
+const MAX_COLLECTED = 64 << 20;
 
 export class Topics {
+  #collected = 0;
   readonly #context: TopicContext;
-  readonly #join: JoinTopic | undefined;
+  readonly #relay: Relay | undefined;
   readonly #topics = new Map<string, { readonly topic: LiveTopic; readonly face: Topic }>();
 
-  constructor(context: TopicContext, join?: JoinTopic) {
+  constructor(context: TopicContext, relay?: Relay) {
     this.#context = context;
-    this.#join = join;
+    this.#relay = relay;
   }
 
   /**
@@ -38,8 +45,9 @@ export class Topics {
     const known = this.#topics.get(name);
     if (known !== undefined && options === undefined) return known.face;
     if (known !== undefined) throw new Error(`there is a topic '${name}' already: its options are settled`);
-    const topic = new LiveTopic(name, checkTopicOptions(options ?? {}), this.#context);
-    topic.numbering = this.#join?.(topic);
+    const checked = checkTopicOptions(options ?? {});
+    const topic = new LiveTopic(name, checked, this.#context);
+    topic.numbering = this.#relay?.join(topic, checked.history);
     const face = new TopicFace(topic, () => this.#close(topic));
     this.#topics.set(name, { topic, face });
     return face;
@@ -50,8 +58,8 @@ export class Topics {
   }
 
   /** Ends what joins topics with those of other processes. */
-  close(): void {
-    for (const { topic } of this.#topics.values()) topic.numbering?.close();
+  async close(): Promise<void> {
+    await this.#relay?.close();
   }
 
   #close(topic: LiveTopic): void {
@@ -75,18 +83,31 @@ export class Topics {
   /** The handler of the command `publish`. */
   readonly publish = async (request: CommandRequest): Promise<string> => {
     const topic = this.find(request.args);
+    const message = await this.#collect(request.data);
+    if (topic.isClosed) throw new CommandError('the topic was closed meanwhile', { code: 'not-found' });
+    return String(await topic.publish(message));
+  };
+
+  /** A message, whole. What all that come at a time hold is bounded, for their data counts as read. */
+  async #collect(data: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
     const { maxMessageBytes } = this.#context;
     const pieces: Uint8Array[] = [];
     let length = 0;
-    for await (const piece of request.data) {
-      length += piece.length;
-      if (length > maxMessageBytes)
-        throw invalid(`maxMessageBytes: a message has at most ${maxMessageBytes} bytes`);
-      pieces.push(piece);
+    try {
+      for await (const piece of data) {
+        length += piece.length;
+        this.#collected += piece.length;
+        if (length > maxMessageBytes)
+          throw invalid(`maxMessageBytes: a message has at most ${maxMessageBytes} bytes`);
+        if (this.#collected > Math.max(MAX_COLLECTED, maxMessageBytes))
+          throw new CommandError('too many messages are being published', { code: 'overloaded' });
+        pieces.push(piece);
+      }
+    } finally {
+      this.#collected -= length;
     }
-    if (topic.isClosed) throw new CommandError('the topic was closed meanwhile', { code: 'not-found' });
-    return String(await topic.publish(pieces.length === 1 ? pieces[0] : joined(pieces, length)));
-  };
+    return pieces.length === 1 ? pieces[0] : joined(pieces, length);
+  }
 }
 
 /** The command `subscribe`, until it has a topic, and then what it is subscribed by. */
@@ -101,19 +122,31 @@ class SubscribeRun implements Run {
     this.#request = request;
   }
 
+  /** Where the topic is joined with those of others it waits until that has come about: only then are there numbers. */
   start(): void {
-    const request = this.#request;
+    this.#attempt(() => {
+      const { numbering } = this.#topics.find(this.#request.args);
+      if (numbering === undefined) this.#begin();
+      else numbering.ready.then(() => this.#request.open && this.#attempt(() => this.#begin()));
+    });
+  }
+
+  #attempt(run: () => void): void {
     try {
-      const topic = this.#topics.find(request.args);
-      const next = topic.nextAfter(afterOf(request.args.get('after')));
-      const slow = slowOf(request.args.get('slow'));
-      const encoding = topic.encodingFor(request);
-      this.#subscription = new Subscription(topic, encoding, request, next, slow);
-      topic.join(this.#subscription);
+      run();
     } catch (error) {
-      request.fail(this.#failureOf(error));
-      return;
+      this.#request.fail(this.#failureOf(error));
     }
+  }
+
+  #begin(): void {
+    const request = this.#request;
+    const topic = this.#topics.find(request.args);
+    const next = topic.nextAfter(afterOf(request.args.get('after')));
+    const slow = slowOf(request.args.get('slow'));
+    const encoding = topic.encodingFor(request);
+    this.#subscription = new Subscription(topic, encoding, request, next, slow);
+    topic.join(this.#subscription);
     if (this.#drainReason !== undefined) this.drain(this.#drainReason);
   }
 

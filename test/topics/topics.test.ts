@@ -1,5 +1,6 @@
 /** Topics (protocol C10): what subscribers are given, in every profile, and what hostile peers and slow ones are. */
 
+import { readFileSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
 import {
@@ -14,6 +15,7 @@ import {
 import { FrameType } from '../../src/wire/frame.ts';
 import { encodeArgumentHead, encodeUtf8 } from '../../src/wire/payloads.ts';
 import { gapRecords, messageRecord, positionRecord, TopicReader } from '../../src/wire/topic-records.ts';
+import { millRecord } from '../helpers/mill.ts';
 import { frame, HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { dial, failure, impostor, serving } from '../helpers/serving.ts';
 import { Client as IndependentClient } from '../independent/client.ts';
@@ -109,6 +111,39 @@ test('each payload decodes by node:zlib, fzstd and pako, and all that travels is
     client.close();
     await subscribed(server, 't', 0);
   }
+});
+
+test('a subscriber goes on with the dictionary of subscribe once it holds it, and misses nothing in between', async (t) => {
+  const dictionary = new Uint8Array(readFileSync(new URL('../fixtures/mill.dict', import.meta.url)));
+  const dictionaries = [{ bytes: dictionary, commands: ['subscribe'] }];
+  const { server, address } = await serving(t, { dictionaries });
+  const topic = server.topic('mills', { epoch: { messages: 5 } });
+  const client = await dial(t, address);
+  const messages: string[] = [];
+  const reading = (async () => {
+    for await (const message of client.subscribe('mills')) messages.push(text(message));
+  })();
+  await subscribed(server, 'mills', 1);
+  const profiles = () => client.stats().streams.map(({ profile }) => profile);
+  let count = 0;
+  const publish = async () => {
+    topic.publish(millRecord(count++));
+    await turn();
+  };
+  for (let i = 0; i < 12; i++) await publish();
+  while (client.stats().dictionaries.length === 0) await client.ping();
+  // A second one, from now on, comes in the middle of epochs and is given messages alone.
+  const late = take(client.subscribe('mills'), 20);
+  await subscribed(server, 'mills', 2);
+  while (!profiles().includes('zstd-dict') || count < 60) await publish();
+  topic.close();
+  await reading;
+  t.deepEqual(
+    messages,
+    messages.map((_, i) => millRecord(i)),
+  );
+  t.is(messages.length, count);
+  t.is((await late).length, 20);
 });
 
 test('who resumes is given what history has, and told how much is lost', async (t) => {
@@ -364,6 +399,26 @@ test('a message that is too long is refused, by the server and by the subscriber
   const tooLong = await failure(take(client.subscribe('t', { after: 0, maxBytes: 999 }), 1));
   t.true(tooLong instanceof ProtocolError && tooLong.code === 'limit', String(tooLong));
   t.is((await client.call('echo', { args: { value: 'alive' } }).text()).length, 5);
+});
+
+test('messages that are published but not to their end hold no more than there is for all of them', async (t) => {
+  const { server, address } = await serving(t, { limits: { maxMessageBytes: 40 << 20 } });
+  server.topic('t');
+  const client = await dial(t, address);
+  const goOn = Promise.withResolvers<void>();
+  const half = () =>
+    client
+      .call('publish', {
+        args: { topic: 't' },
+        data: (async function* () {
+          yield new Uint8Array(24 << 20);
+          await goOn.promise;
+        })(),
+      })
+      .text();
+  const refused = await Promise.race([half(), half(), half()].map((each) => each.catch((error) => error)));
+  t.is((refused as CommandError).code, 'overloaded');
+  goOn.resolve();
 });
 
 test('a subscription says what is wrong with its options, and with a callback of its user', async (t) => {

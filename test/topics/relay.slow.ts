@@ -1,0 +1,140 @@
+/** Topics of several servers as one, by way of Redis. */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { ExecutionContext } from 'ava';
+import { connectPool, type Subscription, type TopicMessage } from '../../src/index.ts';
+import { freePort, withRedis } from '../experiment/redis.ts';
+import { tempFolder } from '../files/helper.ts';
+import { dial, serving } from '../helpers/serving.ts';
+
+/** A Redis that can be stopped and started again, with what it had or without. */
+class RestartableRedis {
+  readonly url: string;
+  readonly #port: number;
+  readonly #dir: string;
+  #process: ChildProcess | undefined;
+
+  constructor(t: ExecutionContext, port: number) {
+    this.#port = port;
+    this.#dir = tempFolder(t);
+    this.url = `redis://127.0.0.1:${port}`;
+    t.teardown(() => this.#process?.kill('SIGKILL'));
+  }
+
+  async start(keeps: boolean): Promise<void> {
+    const kept = keeps ? ['--appendonly', 'yes', '--appendfsync', 'always'] : ['--appendonly', 'no'];
+    const options = ['--port', `${this.#port}`, '--bind', '127.0.0.1', '--save', '', ...kept];
+    const redis = spawn('redis-server', [...options, '--dir', this.#dir]);
+    this.#process = redis;
+    let said = '';
+    for await (const text of redis.stdout) {
+      said += text;
+      if (said.includes('Ready to accept connections')) return;
+    }
+    throw new Error(`redis-server ended: ${said}`);
+  }
+
+  async stop(): Promise<void> {
+    const ended = new Promise((resolve) => this.#process?.once('exit', resolve));
+    this.#process?.kill('SIGKILL');
+    await ended;
+  }
+}
+
+/** Collects what a subscription gives. */
+function collect(subscription: Subscription) {
+  const messages: TopicMessage[] = [];
+  let more: () => void = () => undefined;
+  const read = async () => {
+    for await (const message of subscription) {
+      messages.push(message);
+      more();
+    }
+  };
+  // It ends with its client.
+  void read().catch(() => undefined);
+  const until = async (done: () => boolean) => {
+    while (!done())
+      await new Promise<void>((resolve) => {
+        more = resolve;
+      });
+  };
+  return { messages, until };
+}
+
+/** Publishes as soon as the relay lets it. */
+async function insist(publish: () => number | Promise<number>): Promise<number> {
+  for (;;) {
+    try {
+      return await publish();
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+for (const keeps of [true, false]) {
+  withRedis(
+    `two servers are one topic, also when the relay ends in between and ${keeps ? 'has' : 'has lost'} what it had`,
+    async (t) => {
+      const redis = new RestartableRedis(t, await freePort());
+      await redis.start(keeps);
+      const servers = [await serving(t, { relay: redis.url }), await serving(t, { relay: redis.url })];
+      const topics = servers.map(({ server }) => server.topic('t', { history: 50 }));
+      const clients = await Promise.all(servers.map(({ address }) => dial(t, address)));
+      const collected = clients.map((client) => collect(client.subscribe('t', { after: 0 })));
+      while (topics.some(({ subscribers }) => subscribers === 0)) await new Promise(setImmediate);
+      const sent = new Map<number, string>();
+      const publish = async (by: number, text: string) =>
+        sent.set(
+          await insist(() =>
+            by % 3 === 0 ? topics[by % 2].publish(text) : clients[by % 2].publish('t', text),
+          ),
+          text,
+        );
+      for (let i = 0; i < 60; i++) await publish(i, `message ${i}`);
+      await redis.stop();
+      await t.throwsAsync(async () => topics[0].publish('into the void'));
+      await redis.start(keeps);
+      for (let i = 60; i < 120; i++) await publish(i, `message ${i}`);
+      const newest = Math.max(...sent.keys());
+      for (const { messages, until } of collected) {
+        await until(() => messages.at(-1)?.sequence === newest);
+        let next = 1;
+        for (const { sequence, data, lost = 0 } of messages) {
+          t.is(sequence, next + lost);
+          t.is(Buffer.from(data).toString(), `${sent.get(sequence)}`);
+          next = sequence + 1;
+        }
+        t.is(new Set(messages.map(({ sequence }) => sequence)).size, messages.length);
+        if (keeps) t.is(messages.length, sent.size);
+      }
+    },
+  );
+}
+
+withRedis('who loses its server goes on at another one, and what history holds is not lost', async (t) => {
+  const redis = new RestartableRedis(t, await freePort());
+  await redis.start(false);
+  const servers = [await serving(t, { relay: redis.url }), await serving(t, { relay: redis.url })];
+  const topics = servers.map(({ server }) => server.topic('t', { history: 1000 }));
+  const pools = Array.from({ length: 20 }, () =>
+    connectPool(
+      servers.map(({ address }) => address),
+      { size: 1 },
+    ),
+  );
+  t.teardown(() => Promise.all(pools.map((pool) => pool.destroy())));
+  const collected = pools.map((pool) => collect(pool.subscribe('t', { after: 0 })));
+  for (let i = 1; i <= 50; i++) t.is(await insist(() => topics[i % 2].publish(`message ${i}`)), i);
+  const closed = servers[0].server.close();
+  for (let i = 51; i <= 100; i++) t.is(await topics[1].publish(`message ${i}`), i);
+  await closed;
+  for (const { messages, until } of collected) {
+    await until(() => messages.length === 100);
+    t.deepEqual(
+      messages.map(({ sequence, lost }) => [sequence, lost]),
+      messages.map((_, i) => [i + 1, undefined]),
+    );
+  }
+});
