@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { serveOperations } from '../src/experiment/process/operations.ts';
+import { type Threads, threadsOf } from './cgroup.ts';
 import { Load, type LoadMark, type LoadShape } from './load.ts';
 import { makePayloads, type PayloadSpec } from './payloads.ts';
 import { findPeer } from './peers/index.ts';
@@ -32,6 +33,8 @@ export interface Operations {
   /** Collects garbage, so that resident memory is what is in use. */
   settle(): Promise<void>;
   usage(): Promise<Usage>;
+  /** Which threads work here, on Linux. */
+  threads(): Promise<Threads>;
 }
 
 let served: Served | undefined;
@@ -86,6 +89,9 @@ const operations: Operations = {
     const encodedFrames = await served?.encodedFrames?.();
     const all = await usage(served?.outsideCpu?.());
     return { ...all, encodedFrames, peakRss: served?.outsidePeakRss?.() ?? all.peakRss };
+  },
+  async threads() {
+    return threadsOf(process.pid);
   },
 };
 

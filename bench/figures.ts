@@ -81,6 +81,18 @@ export const GOALS: ReadonlyMap<string, Goal> = new Map([
   ),
   goal('scaling.cpu_2_vs_1', 'scaling', 'at most', 1.05, '×', 'worker CPU per MB with 2 lanes against 1'),
   goal(
+    'scaling.small_monotone',
+    'scaling',
+    'at least',
+    0.97,
+    '×',
+    '900 B, 8 connections, emulated cores: worst throughput over the best of fewer lanes',
+  ),
+  goal('scaling.small_4', 'scaling', 'at least', 3.5, '×', '900 B: throughput of 4 emulated lanes over one'),
+  goal('scaling.small_8', 'scaling', 'at least', 5, '×', '900 B: throughput of 8 emulated lanes over one'),
+  goal('scaling.frame32k_8', 'scaling', 'at least', 0.85, '×', '32 KiB: efficiency of 8 emulated lanes'),
+  goal('scaling.frame32k_12', 'scaling', 'at least', 0.75, '×', '32 KiB: efficiency of 12 emulated lanes'),
+  goal(
     'tree.bytes_vs_tar_zstd',
     'tree',
     'at most',

@@ -2,6 +2,7 @@
 import { escapeHtml, htmlPage, htmlTable } from '../src/experiment/report/html.ts';
 import type { Result, TableCell } from './bench.ts';
 import { drawChart } from './charts.ts';
+import { describeConditions } from './conditions.ts';
 import { type Report, short, verdict } from './report.ts';
 
 /** What the page has beyond the experiment's report: verdicts. */
@@ -14,10 +15,11 @@ const STYLE = `
 `;
 
 export function asHtml(report: Report): string {
-  const { machine, figures, runs } = report;
+  const { machine, conditions, figures, runs } = report;
   const body = `<p class="quiet">${escapeHtml(machine.command)} · ${escapeHtml(machine.date)}${report.quick ? ' · quick' : ''} · seed ${report.seed}</p>
 <p class="quiet">${escapeHtml(machine.cpu)}, ${machine.cores} cores, ${machine.memoryGiB} GiB · ${escapeHtml(machine.system)} ·
 Node ${escapeHtml(machine.node)}, zstd ${escapeHtml(machine.zstd)}, zlib ${escapeHtml(machine.zlib)}</p>
+${conditions ? `<p class="quiet">${escapeHtml(describeConditions(conditions))}</p>` : ''}
 ${figures.length > 0 ? `<h2>Figures</h2>\n${figureTable(report)}` : ''}
 ${runs.map(section).join('\n')}`;
   return htmlPage('millrace bench', body, STYLE);

@@ -8,6 +8,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Child } from '../src/experiment/process/child.ts';
 import { track } from '../src/experiment/process/track.ts';
+import type { Threads } from './cgroup.ts';
 import type { Operations } from './child.ts';
 import type { LoadShape } from './load.ts';
 import type { PayloadSpec } from './payloads.ts';
@@ -142,6 +143,11 @@ export class Rig implements AsyncDisposable {
   async addConnections(count: number): Promise<void> {
     const { peer, payloads, options = {} } = this.#spec;
     await this.#client.ask('connect', peer, payloads, options, this.#port, count);
+  }
+
+  /** The server's, on Linux. */
+  serverThreads(): Promise<Threads> {
+    return this.#server.ask('threads');
   }
 
   /** One request on every connection. */

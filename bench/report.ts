@@ -2,28 +2,37 @@
 import Table from 'cli-table3';
 import { short as shortNumber } from '../src/experiment/results/text.ts';
 import type { Result, TableCell } from './bench.ts';
+import { type Conditions, describeConditions } from './conditions.ts';
 import { type Figure, figure, GOALS } from './figures.ts';
 import type { Machine } from './machine.ts';
 
 export interface Report {
   readonly machine: Machine;
+  readonly conditions?: Conditions;
   readonly quick: boolean;
   readonly seed: number;
   readonly figures: readonly Figure[];
   readonly runs: readonly Result[];
 }
 
+export interface ReportOptions {
+  readonly quick: boolean;
+  readonly seed: number;
+  readonly everything: boolean;
+  readonly conditions?: Conditions;
+}
+
 /** With `everything`, rows that no bench measured are in the figures too, as null. */
 export function makeReport(
   machine: Machine,
   runs: readonly Result[],
-  { quick, seed, everything }: { quick: boolean; seed: number; everything: boolean },
+  { quick, seed, everything, conditions }: ReportOptions,
 ): Report {
   const measured = runs.flatMap(({ figures }) => figures);
   const figures = everything
     ? [...GOALS.keys()].map((id) => measured.find((each) => each.id === id) ?? figure(id, null))
     : measured;
-  return { machine, quick, seed, figures, runs };
+  return { machine, ...(conditions && { conditions }), quick, seed, figures, runs };
 }
 
 /** What a bench that broke leaves in the report: a section that is missing would not be missed. */
@@ -36,12 +45,13 @@ export function asJson(report: Report): string {
   return `${JSON.stringify(report, null, 1)}\n`;
 }
 
-export function asText({ machine, figures, runs, quick, seed }: Report): string {
+export function asText({ machine, conditions, figures, runs, quick, seed }: Report): string {
   const lines = [
     `${machine.command} · ${machine.date}`,
     `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB · ${machine.system}`,
     `Node ${machine.node}, zstd ${machine.zstd}, zlib ${machine.zlib} · seed ${seed}${quick ? ' · quick' : ''}`,
   ];
+  if (conditions) lines.push(describeConditions(conditions));
   for (const run of runs) {
     lines.push('', `# ${run.bench}`, run.summary);
     for (const { name, description, count, seed, sha256 } of run.payloads) {
@@ -76,7 +86,7 @@ export function short(value: TableCell): string {
   return typeof value === 'string' ? value : shortNumber(value);
 }
 
-function asTable(columns: readonly string[], rows: readonly (readonly TableCell[])[]): string {
+export function asTable(columns: readonly string[], rows: readonly (readonly TableCell[])[]): string {
   const numeric = columns.map((_, i) => rows.every((row) => typeof row[i] !== 'string'));
   const table = new Table({
     head: [...columns],

@@ -13,6 +13,8 @@ export interface Contender {
   readonly shape: LoadShape;
   /** Uncounted load before the first round, beyond what the just-in-time compiler needs. */
   readonly warmSeconds?: number;
+  /** What is done to it between that and the first round; disposed of at the end. */
+  readonly prepare?: (rig: Rig) => Promise<Disposable>;
 }
 
 export interface Turns {
@@ -40,10 +42,11 @@ export async function takeTurns(
   await using stack = new AsyncDisposableStack();
   const rigs: Rig[] = [];
   const results = new Map<string, Measurement[]>();
-  for (const { label, rig: spec, shape, warmSeconds = 0 } of contenders) {
+  for (const { label, rig: spec, shape, warmSeconds = 0, prepare } of contenders) {
     say(`starting ${label}`);
     const rig = stack.use(await Rig.start(spec));
     await rig.measure(shape, 0.2, warmSeconds + (quick ? 0.8 : 2));
+    if (prepare) stack.use(await prepare(rig));
     rigs.push(rig);
     results.set(label, []);
   }

@@ -13,6 +13,7 @@ import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
 import type { Measurement } from '../proc.ts';
 import { pairedRatio } from '../stats.ts';
 import { takeTurns } from '../turns.ts';
+import { type Emulated, measureEmulated } from './emulated.ts';
 
 const IN_FLIGHT = 32;
 const SEVERAL = 4;
@@ -25,7 +26,8 @@ interface Case {
 
 export const scaling: Bench = {
   name: 'scaling',
-  describe: 'one to all lanes on one connection, then on several: throughput, CPU per MB, efficiency',
+  describe:
+    'one to all lanes on one connection, then on several: throughput, CPU per MB, efficiency; then on emulated cores',
   async run(context) {
     const lanes = Math.max(2, laneLimit());
     const counts = [...new Set([1, 2, ...Array.from({ length: lanes }, (_, i) => i + 1)])];
@@ -50,7 +52,7 @@ export const scaling: Bench = {
       },
       context,
     );
-    return makeResult(context, cases, results, payloads);
+    return makeResult(context, cases, results, payloads, await measureEmulated(context));
   },
 };
 
@@ -69,6 +71,7 @@ function makeResult(
   cases: Case[],
   results: ReadonlyMap<string, Measurement[]>,
   payloads: PayloadSpec,
+  emulated: Emulated,
 ): Result {
   const of = ({ label }: Case, pick: (m: Measurement) => number) => results.get(label)!.map(pick);
   const one = (connections: number) =>
@@ -102,7 +105,7 @@ function makeResult(
     summary:
       '32 KiB responses. The main thread is full at n = (lane µs per MB) ÷ (main µs per MB) lanes: the column "full at". ' +
       'Its share of the lanes’ time, predicted from one lane and measured, checks that. Client and server share the cores here, so wall-clock efficiency is a lower bound.',
-    payloads: [noteOf(makePayloads({ ...payloads, seed }))],
+    payloads: [noteOf(makePayloads({ ...payloads, seed })), ...emulated.payloads],
     tables: [
       {
         title: 'Scaling',
@@ -120,6 +123,7 @@ function makeResult(
         ],
         rows,
       },
+      ...emulated.tables,
     ],
     charts: [
       {
@@ -135,10 +139,11 @@ function makeResult(
             { lanes: each.workers, 'µs per MB': median(of(each, mainCpu)), thread: 'main thread' },
           ]),
       },
+      ...emulated.charts,
     ],
-    figures: [figure('scaling.cpu_2_vs_1', ratio.median, ratio)],
-    skipped: [],
-    raw: Object.fromEntries(results),
+    figures: [figure('scaling.cpu_2_vs_1', ratio.median, ratio), ...emulated.figures],
+    skipped: emulated.skipped,
+    raw: { cores: Object.fromEntries(results), emulated: emulated.raw },
   };
 }
 
