@@ -181,6 +181,7 @@ export interface Threads {
 export function threadsOf(pid: number, proc = `/proc/${pid}`): Threads {
   const workers = readdirSync(join(proc, 'task'))
     .filter((id) => readText(join(proc, 'task', id, 'comm')).trim() === 'WorkerThread')
-    .map(Number);
+    .map(Number)
+    .sort((a, b) => a - b);
   return { pid, main: pid, workers };
 }

@@ -50,7 +50,7 @@ function makeCommand(io: Io): Command {
     .option('--seed <number>', 'seed of the generated payloads and arrivals', wholeNumber, 1)
     .addHelpText(
       'after',
-      `\nBenches:\n${BENCHES.map(({ name, describe }) => `  ${name.padEnd(10)}${describe}`).join('\n')}`,
+      `\nBenches:\n${BENCHES.map(({ name, describe }) => `  ${name.padEnd(20)}${describe}`).join('\n')}`,
     )
     .action((name: string, flags: Flags) => run(name, flags, io));
   addCompare(program, io);
@@ -85,7 +85,7 @@ interface AbFlags {
 }
 
 function addAb(program: Command, names: readonly string[], io: Io): void {
-  const name = new Argument('<names...>', 'which benches').choices(names);
+  const name = new Argument('[names...]', 'which benches').choices(names).default(['all']);
   program
     .command('ab')
     .description('another revision of this repository, A, against this checkout, B: benches in turns')
