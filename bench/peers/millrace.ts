@@ -8,7 +8,8 @@ import {
   type Output,
   type PolicyName,
 } from '../../src/index.ts';
-import { noteOf, type Payloads } from '../payloads.ts';
+import { share } from '../lane-handler.ts';
+import type { Payloads } from '../payloads.ts';
 import { watch } from '../watched.ts';
 import type { Peer } from './peer.ts';
 
@@ -91,10 +92,8 @@ function onMainThread(payloads: Payloads, fromCache = false): (request: CommandR
   };
 }
 
-/** Each lane makes the payloads for itself. */
 function inLanes(payloads: Payloads) {
-  const { name, seed, streams } = noteOf(payloads);
-  return { module: new URL('../lane-handler.ts', import.meta.url), options: { name, seed, streams } };
+  return { module: new URL('../lane-handler.ts', import.meta.url), options: share(payloads) };
 }
 
 /** Keeps an open loop within the requests that a server takes at once; the wait counts as latency. */
