@@ -163,10 +163,17 @@ function exchangeWords(text: Buffer[], random: Random): Buffer[] {
   );
 }
 
-/** Regular files under `root` in one order on every machine; `root` may itself be a file. */
+/**
+ * Regular files under `root` in one order on every machine; `root` may itself be a file. Hidden folders directly in it
+ * are left out: they are their owners' scratch, `.git` or those of tools in node_modules, and may vanish meanwhile.
+ */
 function sourceFiles(root: string, pattern = /./, largest = Infinity): string[] {
   if (statSync(root).isFile()) return [root];
-  return readdirSync(root, { recursive: true, withFileTypes: true })
+  const top = readdirSync(root, { withFileTypes: true });
+  const below = top
+    .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
+    .flatMap(({ name }) => readdirSync(join(root, name), { recursive: true, withFileTypes: true }));
+  return [...top, ...below]
     .filter((entry) => entry.isFile() && pattern.test(entry.name) && !entry.name.includes('.min.'))
     .map((entry) => join(entry.parentPath, entry.name))
     .filter((path) => statSync(path).size <= largest)
