@@ -76,7 +76,7 @@ async function reach({ pooled, options, harm }: ClientPlan, port: number): Promi
   const patient = { timeoutMs: LONG, ...options };
   if (!pooled) return connect({ port }, patient);
   // What is cut for good is not to be waited for; all else is.
-  const maxWaitMs = harm === 'none' ? LONG : 300;
+  const maxWaitMs = harm === 'none' ? LONG : 100;
   const pauses = { minBackoffMs: 1, maxBackoffMs: 20, circuitOpenMs: 20, maxWaitMs };
   return connectPool({ port }, { size: 2, ...pauses, connect: patient });
 }

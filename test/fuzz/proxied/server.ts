@@ -1,5 +1,6 @@
 /** The server's process. */
 
+import { once } from 'node:events';
 import { serveOperations } from '../../../src/experiment/process/operations.ts';
 import {
   CommandError,
@@ -61,9 +62,10 @@ const server = createServer({
       for await (const piece of data) pieces.push(piece);
       return digest(concat(pieces));
     }),
-    hold: noted(
-      ({ signal }) => new Promise((resolve) => signal.addEventListener('abort', () => resolve(''))),
-    ),
+    hold: noted(async ({ signal }) => {
+      if (!signal.aborted) await once(signal, 'abort');
+      return '';
+    }),
   },
   onError: (error, { lane }) => {
     const isPeers = [ProtocolError, ConnectionError, CommandError].some((kind) => error instanceof kind);

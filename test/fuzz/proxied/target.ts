@@ -4,6 +4,7 @@
  */
 
 import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Child } from '../../../src/experiment/process/child.ts';
 import { connect } from '../../../src/index.ts';
@@ -15,9 +16,11 @@ import { FaultyProxy } from './proxy.ts';
 import type { ServerOperations } from './server.ts';
 
 /** Milliseconds without an end after which connections that the proxy has harmed are cut. */
-const QUIET_MS = 250;
+const QUIET_MS = 100;
 /** Milliseconds that the rest may take then, on a machine that has too much to do. */
 const PATIENCE_MS = 60_000;
+/** Milliseconds between two looks at what is left in the server. */
+const LOOK_MS = 5;
 
 export function proxiedTarget(): FuzzTarget {
   let processes: Promise<Processes> | undefined;
@@ -126,6 +129,7 @@ class Processes {
       const remains = await this.#server.ask('remains');
       if (remains.length === 0) return;
       assert.ok(performance.now() < patience, `left in the server: ${remains.join(', ')}`);
+      await delay(LOOK_MS);
     }
   }
 
@@ -164,7 +168,8 @@ function mistakeIn(
   if (wrong !== undefined) return wrong;
   if (error !== undefined) {
     const isOwn = isCancelled || (error.code === 'deadline-exceeded' && task?.deadlineMs !== undefined);
-    if (!isOwn && !(isHarmed && LOSSES.includes(error.code)))
+    const losses = task === undefined ? [...LOSSES, 'protocol-error'] : LOSSES;
+    if (!isOwn && !(isHarmed && losses.includes(error.code)))
       return `failed with ${error.code}: ${error.text}`;
   }
   if (task === undefined || !NOTED.includes(task.command)) return undefined;
