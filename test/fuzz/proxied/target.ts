@@ -147,7 +147,15 @@ class Processes {
 
 const OURS = ['CommandError', 'ConnectionError', 'ProtocolError'];
 /** How clients and their connections end where bytes were not changed, but may be missing. */
-const LOSSES = ['truncated-payload', 'truncated-header', 'lost', 'connect-failed', 'closed', 'overloaded', 'shutting-down'];
+const LOSSES = [
+  'truncated-payload',
+  'truncated-header',
+  'lost',
+  'connect-failed',
+  'closed',
+  'overloaded',
+  'shutting-down',
+];
 /** Commands whose handlers say that they have begun. */
 const NOTED = ['echo', 'fill', 'record', 'back', 'sink', 'hold'];
 
