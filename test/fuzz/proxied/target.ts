@@ -162,7 +162,7 @@ const NOTED = ['echo', 'fill', 'record', 'back', 'sink', 'hold'];
 /** What a client has been told and may not have been; undefined: nothing. `begun`: how often the server has begun the task. */
 function mistakeIn(
   { error, wrong }: Outcome,
-  { pooled }: ClientPlan,
+  { pooled, harm }: ClientPlan,
   task: Task | undefined,
   { isDamaged, isHarmed }: FaultyProxy,
   begun: number,
@@ -176,8 +176,10 @@ function mistakeIn(
   if (wrong !== undefined) return wrong;
   if (error !== undefined) {
     const isOwn = isCancelled || (error.code === 'deadline-exceeded' && task?.deadlineMs !== undefined);
+    // Pools whose connections are to be harmed do not wait for long.
+    const isImpatient = error.code === 'overloaded' && pooled && harm !== 'none';
     const losses = task === undefined ? [...LOSSES, 'protocol-error'] : LOSSES;
-    if (!isOwn && !(isHarmed && losses.includes(error.code)))
+    if (!isOwn && !isImpatient && !(isHarmed && losses.includes(error.code)))
       return `failed with ${error.code}: ${error.text}`;
   }
   if (task === undefined || !NOTED.includes(task.command)) return undefined;
