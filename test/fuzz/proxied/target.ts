@@ -178,8 +178,9 @@ function mistakeIn(
     const isOwn = isCancelled || (error.code === 'deadline-exceeded' && task?.deadlineMs !== undefined);
     // Pools whose connections are to be harmed do not wait for long.
     const isImpatient = error.code === 'overloaded' && pooled && harm !== 'none';
-    const losses = task === undefined ? [...LOSSES, 'protocol-error'] : LOSSES;
-    if (!isOwn && !isImpatient && !(isHarmed && losses.includes(error.code)))
+    // A connection that ends within the server's first frame is taken for one to something else.
+    const isFirst = (task === undefined || pooled) && error.code === 'protocol-error';
+    if (!isOwn && !isImpatient && !(isHarmed && (isFirst || LOSSES.includes(error.code))))
       return `failed with ${error.code}: ${error.text}`;
   }
   if (task === undefined || !NOTED.includes(task.command)) return undefined;
