@@ -146,15 +146,14 @@ class Processes {
 }
 
 const OURS = ['CommandError', 'ConnectionError', 'ProtocolError'];
-/** How clients and their connections end where bytes were not changed, but may be missing. */
+/**
+ * How calls end where bytes were not changed, but may be missing. `protocol-error`: of a connection that ends within the
+ * server's first frame, or within a frame of the client's, as the server says then; `cancelled`: by the server, when input
+ * ends that it waits for.
+ */
 const LOSSES = [
-  'truncated-payload',
-  'truncated-header',
-  'lost',
-  'connect-failed',
-  'closed',
-  'overloaded',
-  'shutting-down',
+  ...['lost', 'connect-failed', 'closed', 'overloaded', 'shutting-down', 'cancelled'],
+  ...['protocol-error', 'peer-reported', 'truncated-header', 'truncated-payload'],
 ];
 /** Commands whose handlers say that they have begun. */
 const NOTED = ['echo', 'fill', 'record', 'back', 'sink', 'hold'];
@@ -178,9 +177,7 @@ function mistakeIn(
     const isOwn = isCancelled || (error.code === 'deadline-exceeded' && task?.deadlineMs !== undefined);
     // Pools whose connections are to be harmed do not wait for long.
     const isImpatient = error.code === 'overloaded' && pooled && harm !== 'none';
-    // A connection that ends within the server's first frame is taken for one to something else.
-    const isFirst = (task === undefined || pooled) && error.code === 'protocol-error';
-    if (!isOwn && !isImpatient && !(isHarmed && (isFirst || LOSSES.includes(error.code))))
+    if (!isOwn && !isImpatient && !(isHarmed && LOSSES.includes(error.code)))
       return `failed with ${error.code}: ${error.text}`;
   }
   if (task === undefined || !NOTED.includes(task.command)) return undefined;
