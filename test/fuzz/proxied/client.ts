@@ -24,8 +24,10 @@ export type Outcomes = Readonly<Record<string, Outcome>>[];
 export interface ClientOperations {
   /** Begins a round: the clients of slot n go to the nth port. */
   begin(seed: number, ports: readonly number[]): Promise<void>;
-  /** What came of everything; a list of what has not ended after `patienceMs`. */
-  outcomes(patienceMs: number): Promise<Outcomes | string[]>;
+  /** What came of everything; undefined when that has not ended after `patienceMs`. */
+  outcomes(patienceMs: number): Promise<Outcomes | undefined>;
+  /** What has not ended. */
+  pending(): Promise<string[]>;
   stalls(): Promise<{ stallMs: number; stallCpuMs: number }>;
 }
 
@@ -177,7 +179,8 @@ serveOperations<ClientOperations>({
     const waiting = delay(patienceMs, undefined, { signal: late.signal }).catch(() => undefined);
     const settled = await Promise.race([round, waiting]);
     late.abort();
-    return settled ?? [...pending];
+    return settled;
   },
+  pending: async () => [...pending],
   stalls: async () => stalls.take(),
 });

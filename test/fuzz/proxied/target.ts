@@ -85,11 +85,12 @@ class Processes {
   /** Everything ends: what was left in peace by itself, the rest when its connections are gone. */
   async #outcomes(plans: readonly ClientPlan[]): Promise<Outcomes> {
     const early = await this.#clients.ask('outcomes', QUIET_MS);
-    if (isWhole(early)) return early;
+    if (early !== undefined) return early;
     for (const { slot, harm } of plans) if (harm !== 'none') this.#proxies[slot].cut();
     const late = await this.#clients.ask('outcomes', PATIENCE_MS);
-    if (isWhole(late)) return late;
-    throw new Error(`never ended: ${late.join(', ')}`);
+    if (late !== undefined) return late;
+    const pending = await this.#clients.ask('pending');
+    throw new Error(`never ended: ${pending.join(', ')}`);
   }
 
   #judge(plan: ClientPlan, outcomes: Outcomes[number], begun: ReadonlyMap<string, number>): void {
@@ -185,10 +186,6 @@ function mistakeIn(
   if (error?.notStarted && begun > 0) return `said to be not started, and begun: ${error.text}`;
   if (begun > 1 && !(pooled && task.idempotent)) return `begun ${begun} times`;
   return undefined;
-}
-
-function isWhole(outcomes: Outcomes | string[]): outcomes is Outcomes {
-  return outcomes.every((of) => typeof of !== 'string');
 }
 
 function stallOf({ stallMs, stallCpuMs }: { stallMs: number; stallCpuMs: number }): string {
