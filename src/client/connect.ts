@@ -4,7 +4,6 @@ import type { ConnectionOptions as TlsConnectOptions } from 'node:tls';
 import type { CodecModule } from '../encoding/codec.ts';
 import { foreign } from '../encoding/foreign.ts';
 import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
-import { portableCodecs, portableZstdDict } from '../encoding/portable.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { codecModule } from '../options/codecs.ts';
 import { placeOf } from '../options/place.ts';
@@ -81,6 +80,7 @@ export async function connect<Commands = AnyCommands>(
   checkAddress(where, 'connect');
   const { timeoutMs = 10_000, signal } = options;
   signal?.throwIfAborted();
+  const codecs = await codecsOf(options);
   const opening = await openingOf(where, options);
   let client: Client | undefined;
   const giveUp = () => (client ?? opening).destroy(signal?.reason);
@@ -91,7 +91,7 @@ export async function connect<Commands = AnyCommands>(
     else client.destroy(silentFor(timeoutMs, opening.name, client));
   });
   try {
-    client = makeClient(await opening.transport, codecsOf(options), options, storeOf(options));
+    client = makeClient(await opening.transport, codecs, options, storeOf(options));
     await client.ready();
     return client as Client<Commands>;
   } catch (error) {
@@ -116,13 +116,19 @@ function openingOf(where: ConnectAddress, options: ConnectOptions): Promise<Open
   return openSocket(placeOf(where, 'connect', 1), tls, keepAliveInterval);
 }
 
-export function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): CodecRegistry {
+/** The portable ones are loaded where they are asked for alone: they are a good part of what a client would load. */
+export async function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): Promise<CodecRegistry> {
   const registry =
     codecs === 'portable'
-      ? new CodecRegistry(portableCodecs(), portableZstdDict)
+      ? await portableRegistry()
       : new CodecRegistry(nativeCodecs(), nativeDictionaryCodec());
   for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(foreign(codec));
   return registry;
+}
+
+async function portableRegistry(): Promise<CodecRegistry> {
+  const { portableCodecs, portableZstdDict } = await import('../encoding/portable.ts');
+  return new CodecRegistry(portableCodecs(), portableZstdDict);
 }
 
 export function storeOf({ dictionaryCache }: ConnectOptions): DictionaryStore | undefined {

@@ -7,8 +7,9 @@ import {
   type ServerOptions,
   type ServerResponse,
 } from 'node:http';
+import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
-import { WebSocketServer } from 'ws';
+import type { WebSocketServer } from 'ws';
 import type { ConnectionInfo } from '../server/authorize.ts';
 import { infoOf } from '../server/connection-info.ts';
 import type { Doors } from '../server/listener.ts';
@@ -49,25 +50,30 @@ export class WebDoors {
   readonly routes = new Routes();
   readonly #callers = new WeakMap<object, Caller>();
   readonly #detach: (() => void)[] = [];
-  readonly #webSockets: WebSocketServer;
+  /** Made, and ws loaded, with the first of them. */
+  #webSockets: WebSocketServer | undefined;
   /** Made when it is needed; it listens nowhere. */
   #server: Server | undefined;
 
   constructor(host: DoorHost) {
     this.#host = host;
-    const { maxMessage } = host.limits;
     this.routes
       .add('/rpc', openApiRoute(host))
       .add('/rpc/', rpcRoute(host))
       .add(`/${host.http.prefix ?? DEFAULT_PREFIX}/`, framesRoute(host));
-    this.#webSockets = new WebSocketServer({
+  }
+
+  #upgrader(): WebSocketServer {
+    const ws: typeof import('ws') = createRequire(import.meta.url)('ws');
+    this.#webSockets ??= new ws.WebSocketServer({
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
-      maxPayload: maxMessage,
+      maxPayload: this.#host.limits.maxMessage,
       handleProtocols: () => SUBPROTOCOL,
       ...{ closeTimeout: CLOSE_MS },
     });
+    return this.#webSockets;
   }
 
   /** A connection to a port of ours that speaks HTTP, paused. */
@@ -162,7 +168,7 @@ export class WebDoors {
     if (hasBody(req)) return refuseUpgrade(socket, 400, 'a request for a WebSocket has no body');
     if (!takesConnections) return refuseUpgrade(socket, 503, CLOSING, { 'Retry-After': '1' });
     const info = { ...known, headers: req.headers };
-    this.#webSockets.handleUpgrade(req, socket, head, (webSocket) => {
+    this.#upgrader().handleUpgrade(req, socket, head, (webSocket) => {
       // Its frames flow both ways at once, whatever the server is told of other transports.
       this.#host.serve(new WebSocketTransport(webSocket, info.remote, limits), info, { halfDuplex: false });
     });

@@ -127,7 +127,7 @@ test.serial(
     while ((await opened()) < 3);
     const bombs = encodeAll(
       nativeZstd,
-      Array.from({ length: 150 }, () => {
+      Array.from({ length: 80 }, () => {
         const bomb = new Uint8Array(1_000_000);
         randomFillSync(bomb, 0, 2000);
         return bomb;

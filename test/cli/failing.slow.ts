@@ -1,0 +1,37 @@
+/** More of failing.test.ts: servers in processes of their own. */
+
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'ava';
+import { contents, fill, tempFolder } from '../files/helper.ts';
+import { addressOf, MILLRACE, millrace, start, until } from './helper.ts';
+
+/** `millrace` by way of a shell, which does `first`. */
+const shell = (first: string) => ['/bin/sh', '-c', first, process.execPath, MILLRACE] as const;
+
+test.serial('with few descriptors both sides wait for one', async (t) => {
+  const files = Object.fromEntries(
+    Array.from({ length: 60 }, (_, i) => [`f${i}`, Buffer.alloc(i % 2 ? 300_000 : 30_000, `${i} `)]),
+  );
+  const folder = tempFolder(t);
+  fill(join(folder, 'served'), files);
+  const few = (...args: string[]) => start(t, args, { command: shell('ulimit -n 40; exec "$0" "$@"') });
+  const server = few('serve', join(folder, 'served'), '--port', '0', '--workers', '2');
+  const { code, err } = await few('pull', await addressOf(server), join(folder, 'dest')).ended;
+  t.deepEqual({ code, err }, { code: 0, err: '' });
+  t.deepEqual(contents(join(folder, 'dest')), contents(join(folder, 'served')));
+});
+
+test.serial('a server whose output nobody reads serves on', async (t) => {
+  const folder = tempFolder(t);
+  fill(folder, { 'served/file': 'x' });
+  const socket = join(folder, 's');
+  const server = start(t, ['serve', join(folder, 'served'), '--socket', socket, '--workers', '1']);
+  server.child.stdout!.destroy();
+  server.child.stderr!.destroy();
+  await until(() => existsSync(socket) || server.child.exitCode !== null);
+  const { out } = await millrace('call', `unix:${socket}`, 'files.get', 'path=file');
+  t.is(out, 'x');
+  server.child.kill('SIGTERM');
+  t.like(await server.ended, { code: 0, signal: null });
+});
