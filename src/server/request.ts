@@ -156,6 +156,12 @@ export class ServedRequest implements FlowOwner {
     if (this.#state !== 'over') this.#run.stop(failure);
   }
 
+  /** Its connection is gone: the last frame of its response, where a lane has that still, is nobody's. */
+  drop(): void {
+    this.stop(undefined);
+    if (this.#state !== 'over') this.fail(undefined);
+  }
+
   /** The server has begun to drain: the handler may come to an end of its own. */
   drain(reason: string): void {
     if (this.open) this.#run.drain(reason);

@@ -246,7 +246,7 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     clearTimeout(this.#nextProbe);
     this.#reactor.stop();
     this.#decoders.closeAll();
-    for (const request of this.#requests.values()) request.stop(undefined);
+    for (const request of this.#requests.values()) request.drop();
     this.#requests.clear();
     this.router.close();
     this.#credits.close();

@@ -1,17 +1,17 @@
 /**
- * A few inputs for every fuzz target, from a seed of its own each time, and again every input that has once failed.
- * fuzz.slow.ts has many, and `npm run fuzz` is the long run.
+ * A few inputs for every fuzz target that needs no process of its own, from a seed of its own each time, and again every
+ * input that has once failed. fuzz.slow.ts has many, and all targets; `npm run fuzz` is the long run.
  */
 
 import test from 'ava';
-import { allTargets } from './all.ts';
+import { lightTargets } from './all.ts';
 import { fuzz, randomSeed, regressions } from './target.ts';
 
 /** Inputs that cost more than others do are fewer. */
 const INPUTS: Readonly<Record<string, number>> = { splitter: 60, server: 15, client: 60 };
 const OTHERWISE = 150;
 
-const targets = allTargets();
+const targets = lightTargets();
 for (const target of targets) {
   test.serial(`${target.name} holds for some inputs that nobody has thought of`, async (t) => {
     const seed = randomSeed();

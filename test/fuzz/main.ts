@@ -40,7 +40,11 @@ for (let seed = first, round = 0; round === 0 || performance.now() < end; round+
   }
   if (inputs !== Number.POSITIVE_INFINITY) break;
 }
-for (const target of targets) await target.close?.();
+for (const target of targets) {
+  const remarks = await target.remarks?.();
+  if (remarks !== undefined) console.log(`${target.name}: ${remarks}`);
+  await target.close?.();
+}
 console.table(Object.fromEntries(totals));
 const sum = [...totals.values()].reduce((frames, total) => frames + total.frames, 0);
 const rss = Math.round(process.resourceUsage().maxRSS / 1024);

@@ -15,6 +15,8 @@ export interface FuzzTarget {
   generate(random: Random): Uint8Array;
   /** Tries an input; returns how many frames, lines or payloads it held. @throws when what must hold does not. */
   run(input: Uint8Array): number | Promise<number>;
+  /** What else the runs have measured, for people; undefined before the first. */
+  remarks?(): Promise<string | undefined>;
   /** Frees what the runs have shared. @throws when that was harmed. */
   close?(): Promise<void>;
 }

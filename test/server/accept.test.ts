@@ -61,6 +61,25 @@ test('a server that does not listen serves what it accepts, and ends it when it 
   t.is((client.closeReason as ConnectionError).code, 'shutting-down');
 });
 
+test('a request is over when its connection goes while the end of its response is in a lane', async (t) => {
+  const [near, far] = memoryPair();
+  const { server } = await serving(t, {
+    commands: {
+      last: () => {
+        setImmediate(() => far.destroy());
+        return 'in the lane by then';
+      },
+    },
+  });
+  server.accept(far);
+  const client = await connectOver(near);
+  await failure(client.call('last').bytes());
+  await client.closed;
+  const row = (await server.stats()).commands.find(({ command }) => command === 'last');
+  t.is(row?.running, 0);
+  t.deepEqual(row?.codes, { cancelled: 1 });
+});
+
 test('what is said of a connection is what authorize is told', async (t) => {
   const seen: AuthorizeQuery['connection'][] = [];
   const authorize = ({ connection }: AuthorizeQuery) => {
