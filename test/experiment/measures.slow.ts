@@ -102,7 +102,7 @@ test('traffic that does not compress is best left alone', async (t) => {
   const { results } = await run(read, { cells, out: join(folder, 'out') });
   t.deepEqual(
     results.recommendations.map(({ cell }) => cell.profile),
-    ['identity', 'identity', 'identity'],
+    ['identity', 'identity', 'identity', 'identity'],
   );
 });
 
@@ -112,7 +112,7 @@ test('traffic that only gets larger has a recommendation even if nothing plain w
   const read = await readSources([file], OPTIONS);
   const cells = parseGrids([{ level: [1, 3], policy: 'single' }]);
   const { results } = await run(read, { cells, out: join(tempFolder(t), 'out') });
-  t.is(results.recommendations.length, 3);
+  t.is(results.recommendations.length, 4);
 });
 
 test('where time is short all settings have one small round of load, and it is said; resumed, they get the rest', async (t) => {
@@ -159,10 +159,10 @@ test('the check leaves the figures of its setting as all others are, and compare
   const cells = parseGrids([{ level: [1, 9], policy: 'single' }]);
   const { results } = await run(read, { cells, out, check: true });
   const html = readFileSync(join(out, 'report.html'), 'utf8');
-  for (const { key, text, checked } of results.recommendations) {
+  for (const { key, checked } of results.recommendations) {
     const { compress } = results.cells.find((each) => each.key === key)!.measures!;
     t.is(compress.rounds.length, SETTINGS.rounds);
-    t.true(text.includes(`${short(compress.microsPerMB)} µs of CPU per MB`), text);
+    t.true(html.includes(`>${short(compress.microsPerMB)}<`), key);
     t.true(checked!.promised.compress.rounds.length >= 2);
     t.true(html.includes(escapeHtml(checkText(checked!))), checkText(checked!));
   }
