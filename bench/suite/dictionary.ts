@@ -156,7 +156,8 @@ async function manyConnections(
     connections,
   });
   await rig.touch();
-  return rig.measure({ kind: 'turns', inFlight: IN_FLIGHT }, quick ? 2 : 10, quick ? 1 : 5);
+  // Awaited here: the rig is let go as soon as this function returns.
+  return await rig.measure({ kind: 'turns', inFlight: IN_FLIGHT }, quick ? 2 : 10, quick ? 1 : 5);
 }
 
 /** Bytes of the server for each connection that has had its responses. */

@@ -31,6 +31,8 @@ export class Child<O extends OperationsOf<O>> {
     const id = this.#nextId++;
     const answer = Promise.withResolvers<unknown>();
     this.#waiting.set(id, answer);
+    // Where one of several askings has failed, nobody may wait for the others.
+    answer.promise.catch(() => undefined);
     if (this.#process.connected) {
       this.#process.send({ id, operation, args } satisfies Call, (error) => error && this.#failAll());
     } else {

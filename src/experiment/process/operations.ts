@@ -26,7 +26,12 @@ export function serveOperations<O extends OperationsOf<O>>(
   operations: O,
   close: () => Promise<unknown> = async () => undefined,
 ): void {
-  process.on('message', async (call: Call) => process.send?.(await answerOf(operations, call)));
+  // A parent that lets go while it is answered wants no answer any more.
+  const ignore = () => undefined;
+  process.on('message', async (call: Call) => {
+    const answer = await answerOf(operations, call);
+    if (process.connected) process.send?.(answer, undefined, undefined, ignore);
+  });
   process.on('disconnect', () => {
     after(CLOSING_MS, () => process.exit());
     void close().finally(() => process.exit());
