@@ -288,30 +288,7 @@ test('a goaway that comes again and again is told once', async (t) => {
   client.destroy();
 });
 
-// ---------------------------------------------------------- our client against a server with small limits: it paces
-
-test('a client keeps to the rates that a server announces: cancels, pings and credit', async (t) => {
-  const { port } = await serving(t, {
-    limits: { maxCancels: 16, maxPings: 16, maxCredits: 16 },
-    commands: {
-      hang: ({ signal }) => new Promise((resolve) => signal.addEventListener('abort', () => resolve(''))),
-      pour: () => 'z'.repeat(40_000),
-    },
-  });
-  const client = await dial(t, { port }, { requestWindow: 8192 });
-  const calls = Array.from({ length: 20 }, () => client.call('hang').text());
-  await client.ping();
-  for (const each of [...calls]) each.catch(() => undefined);
-  const cancelled = await Promise.allSettled(
-    Array.from({ length: 20 }, async () => {
-      for await (const _ of client.call('pour')) break;
-    }),
-  );
-  t.true(cancelled.every(({ status }) => status === 'fulfilled'));
-  await Promise.all(Array.from({ length: 20 }, () => client.ping()));
-  t.is((await client.call('pour').text()).length, 40_000);
-  t.is(client.state, 'open');
-});
+// ---------------------------------------------------------- our client against a server with small limits: it paces (senseless.slow.ts has more)
 
 test('a client that takes few credit frames and pings is sent few', async (t) => {
   const { port } = await serving(t, { limits: { maxRequestData: 4096 } });
