@@ -2,7 +2,8 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Transform } from 'node:stream';
-import { constants, createGzip, createZstdCompress, gzip } from 'node:zlib';
+// Not by name: an older Node.js, which lacks one of them, is to be told so in a line of ours.
+import zlib from 'node:zlib';
 import type { ReceivedFailure } from '../wire/payloads.ts';
 import type { DoorHost } from './host.ts';
 import { acceptedOf, codingOf } from './media-types.ts';
@@ -107,7 +108,8 @@ export class BodySink implements ResponseSink {
       this.#res.end(body);
     };
     if (coding === 'zstd') this.#compress(bytes, LEVEL, finish);
-    else if (coding === 'gzip') gzip(bytes, (error, coded) => finish(error === null ? coded : undefined));
+    else if (coding === 'gzip')
+      zlib.gzip(bytes, (error, coded) => finish(error === null ? coded : undefined));
     else finish(undefined);
   }
 
@@ -129,12 +131,12 @@ function retryOf(code: string): Record<string, string> | undefined {
 
 /** node:zlib compresses in threads of its own. */
 function encoderOf(coding: Coding): Transform {
-  if (coding === 'gzip') return createGzip();
-  return createZstdCompress({ params: { [constants.ZSTD_c_compressionLevel]: LEVEL } });
+  if (coding === 'gzip') return zlib.createGzip();
+  return zlib.createZstdCompress({ params: { [zlib.constants.ZSTD_c_compressionLevel]: LEVEL } });
 }
 
 /** Everything so far can be decoded once it has arrived. */
 function flushEncoder(encoder: Transform, coding: Coding | undefined, then: () => void): void {
-  const kind = coding === 'gzip' ? constants.Z_SYNC_FLUSH : constants.ZSTD_e_flush;
-  (encoder as ReturnType<typeof createGzip>).flush(kind, then);
+  const kind = coding === 'gzip' ? zlib.constants.Z_SYNC_FLUSH : zlib.constants.ZSTD_e_flush;
+  (encoder as ReturnType<typeof zlib.createGzip>).flush(kind, then);
 }

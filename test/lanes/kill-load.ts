@@ -34,6 +34,8 @@ export async function killLoad(seconds: number, killEveryMs: number, connections
   const server = createServer({
     workers: 3,
     laneTimeout: LONG,
+    // One command is what ends them all, again and again.
+    quarantine: { deaths: 1000 },
     commands: {
       fill: { module: MODULE, export: 'fill' },
       die: { module: MODULE, export: 'die' },
