@@ -105,7 +105,8 @@ for (const thread of THREADS) {
     t.is(error.message, 'deadline exceeded');
     // On a busy machine the deadline may have passed before the handler began.
     if ((await journal(c, thread, note)).length > 0) {
-      t.is(await noted(c, thread, note, /finally/), 'finally: deadline exceeded');
+      // Both sides watch it, and what the client says when its own has come may be there first.
+      t.regex(await noted(c, thread, note, /finally/), /^finally: (deadline exceeded|cancelled)$/);
     }
   });
 
