@@ -33,10 +33,13 @@ export class Pings {
     this.atMost(connection.limits.maxPings);
   }
 
-  /** See {@link Pace.atMost}; no more are without a reply than may arrive at once. */
+  /**
+   * See {@link Pace.atMost}. An eighth may be without a reply: where the server was held up they come with a second's worth of
+   * others, three quarters, and our replies to its own pings count as well.
+   */
   atMost(limit = Number.POSITIVE_INFINITY): void {
     this.#pace.atMost(limit);
-    this.#mostWaiting = Math.max(1, Math.min(this.#mostWaiting, Math.floor(limit / 4)));
+    this.#mostWaiting = Math.max(1, Math.min(this.#mostWaiting, Math.floor(limit / 8)));
   }
 
   /**
