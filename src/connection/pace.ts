@@ -35,6 +35,8 @@ export class Pace {
   /** Whether one may go now. */
   take(): boolean {
     if (this.#waiting.length > 0) return false;
+    // What is full gains nothing by time.
+    if (this.#tokens === this.#burst) this.#filledMs = performance.now();
     if (this.#tokens < 1) this.#fill();
     if (this.#tokens < 1) return false;
     this.#tokens--;
