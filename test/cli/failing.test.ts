@@ -1,6 +1,6 @@
 /** Command lines that are killed, short of descriptors, or whose output nobody takes: each in a process of its own. */
 
-import { existsSync, statSync, symlinkSync } from 'node:fs';
+import { existsSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { contents } from '../files/helper.ts';
@@ -8,6 +8,7 @@ import {
   addressOf,
   bottleneck,
   HUGE,
+  isStuck,
   MILLRACE,
   millrace,
   partsIn,
@@ -24,10 +25,7 @@ test.serial('a pull that was killed leaves nothing for the next one to keep, nor
   const { address, dest, dir } = await serve(t, HUGE);
   const stopping = await bottleneck(t, address, () => {});
   const { child, ended } = start(t, ['pull', stopping, dest]);
-  // Only the file that does not get through is as large as that: its part stays.
-  const sizeOf = (name: string) => statSync(join(dest, name), { throwIfNoEntry: false })?.size ?? 0;
-  const isStuck = () => partsIn(dest).some((name) => sizeOf(name) > 1_000_000);
-  await until(isStuck);
+  await until(() => isStuck(dest));
   child.kill('SIGKILL');
   await ended;
   t.is(partsIn(dest).length, 1);

@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { createConnection, createServer as createNetServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
@@ -210,6 +210,15 @@ export const HUGE = { ...TREE, huge: randomBytes(10_000_000) };
 export function partsIn(folder: string): string[] {
   if (!existsSync(folder)) return [];
   return readdirSync(folder).filter((name) => name.startsWith('.millrace-') && name.endsWith('.part'));
+}
+
+/**
+ * Whether a pull into `folder` has come to the file of {@link HUGE} that does not get through the bottleneck: only a part of
+ * that one is as large. (Before anything is listed there is a part for a moment, too: how the file system takes names.)
+ */
+export function isStuck(folder: string): boolean {
+  const sizeOf = (name: string) => statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0;
+  return partsIn(folder).some((name) => sizeOf(name) > 1_000_000);
 }
 
 const DEMO = fileURLToPath(new URL('../../demo/main.ts', import.meta.url));

@@ -12,6 +12,7 @@ import {
   demoOf300Files,
   HUGE,
   isOneLine,
+  isStuck,
   millrace,
   partsIn,
   run,
@@ -93,7 +94,7 @@ test.serial('a connection that breaks is one line, and no part of a file stays',
   const { address, dest } = await serve(t, HUGE);
   let hasPart = false;
   const breaking = await bottleneck(t, address, async (client) => {
-    await until(() => partsIn(dest).length > 0);
+    await until(() => isStuck(dest));
     hasPart = true;
     client.resetAndDestroy();
   });
@@ -106,7 +107,7 @@ test.serial('a connection that breaks is one line, and no part of a file stays',
 test.serial('a pull whose terminal is closed leaves nothing half-written', async (t) => {
   const { address, dest } = await serve(t, HUGE);
   const { signals, ended } = run(['pull', await bottleneck(t, address, () => {}), dest]);
-  await until(() => partsIn(dest).length > 0);
+  await until(() => isStuck(dest));
   signals.emit('SIGHUP', 'SIGHUP');
   isOneLine(t, await ended, 129, /stopped; \d of \d files came/);
   t.deepEqual(partsIn(dest), []);
@@ -116,7 +117,7 @@ test.serial('Ctrl-C ends a pull with nothing half-written', async (t) => {
   const { address, dest } = await serve(t, HUGE);
   const stopping = await bottleneck(t, address, () => {});
   const { child, ended } = start(t, ['pull', stopping, dest]);
-  await until(() => partsIn(dest).length > 0);
+  await until(() => isStuck(dest));
   child.kill('SIGINT');
   isOneLine(t, await ended, 130, /stopped; \d of \d files came/);
   t.deepEqual(partsIn(dest), []);
