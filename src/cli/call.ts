@@ -1,14 +1,12 @@
 /** `millrace call`: one command, its response on standard output. */
 
-import { once } from 'node:events';
 import type { Command } from 'commander';
-import { fsProblem } from '../files/paths.ts';
-import { streamRegularFile } from '../options/regular-file.ts';
 import { visibleLines } from '../wire/visible.ts';
 import { pairs, parseTarget, type Target, wholeNumber } from './arguments.ts';
+import { readData } from './data.ts';
 import type { Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
-import { addReach, plainHint, type ReachOptions, reachOptions } from './reach.ts';
+import { addReach, dial, plainHint, type ReachOptions, reachOptions } from './reach.ts';
 
 const EXAMPLES = `
 The response goes to standard output as it comes; lines that the server has for people go to standard error.
@@ -57,18 +55,11 @@ async function callCommand(
   io: Io,
 ): Promise<void> {
   const reach = await reachOptions(options, target, io);
-  const { connect } = await import('../client/connect.ts');
   const data = options.data === undefined ? undefined : readData(options.data, io);
-  const client = await connect(target, reach).catch((error) => {
-    throw plainHint(error, options);
-  });
+  const client = await dial(target, reach, options);
   const { signal, release } = stopSignal(undefined, io.signals);
   // The response is for that output alone, and may be one that never ends.
-  let isOutputGone = false;
-  io.stdout.once('error', () => {
-    isOutputGone = true;
-    client.destroy();
-  });
+  const isOutputGone = io.onOutputGone(() => client.destroy());
   try {
     const response = client.call(command, {
       args: Array.isArray(args) ? {} : args,
@@ -78,28 +69,12 @@ async function callCommand(
       sensitive: options.sensitive,
       onText: (text) => void io.stderr.write(visibleLines(text)),
     });
-    await writeOut(response, io);
+    for await (const chunk of response) await io.write(chunk);
   } catch (error) {
-    if (!isOutputGone) throw plainHint(error, options);
+    if (!isOutputGone()) throw plainHint(error, options);
   } finally {
     release();
     client.destroy();
     io.stdin.destroy();
-  }
-}
-
-/** Writes to standard output no faster than it is read. */
-async function writeOut(chunks: AsyncIterable<Uint8Array>, { stdout }: Io): Promise<void> {
-  for await (const chunk of chunks) {
-    if (!stdout.write(chunk)) await once(stdout, 'drain');
-  }
-}
-
-/** The bytes of a file or of standard input. */
-async function* readData(name: string, { stdin }: Io): AsyncGenerator<Uint8Array> {
-  try {
-    yield* name === '-' ? stdin : streamRegularFile(name);
-  } catch (error) {
-    throw new Error(`cannot read ${name === '-' ? 'standard input' : name}: ${fsProblem(error)}`);
   }
 }

@@ -90,6 +90,18 @@ function walk(levels: readonly Level[]): string {
     esac`;
 }
 
+/** What stands in the loop over the words and behind it: where the cursor is, its values, and what may be there. */
+function offers(levels: readonly Level[], values: readonly string[], lists: readonly string[]): string {
+  return `${walk(levels)}
+  done
+  case "$at $before" in
+    ${values.join('\n    ')}
+  esac
+  case "$at" in
+${lists.join('\n')}
+  esac`;
+}
+
 function bash(levels: readonly Level[]): string {
   const values = levels.flatMap((level) =>
     valueCases(level, ({ choices }) =>
@@ -103,14 +115,7 @@ function bash(levels: readonly Level[]): string {
 _millrace() {
   local now="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" at='' word list=''
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-${walk(levels)}
-  done
-  case "$at $before" in
-    ${values.join('\n    ')}
-  esac
-  case "$at" in
-${lists.join('\n')}
-  esac
+${offers(levels, values, lists)}
   COMPREPLY=($(compgen -W "$list" -- "$now"))
 }
 complete -o default -F _millrace millrace
@@ -143,14 +148,7 @@ _millrace() {
   local now="\${words[CURRENT]}" before="\${words[CURRENT-1]}" at='' word
   local -a list
   for word in "\${(@)words[2,CURRENT-1]}"; do
-${walk(levels)}
-  done
-  case "$at $before" in
-    ${values.join('\n    ')}
-  esac
-  case "$at" in
-${lists.join('\n')}
-  esac
+${offers(levels, values, lists)}
   _describe millrace list || _files
 }
 if [ "$funcstack[1]" = _millrace ]; then _millrace "$@"; else compdef _millrace millrace; fi

@@ -1,6 +1,6 @@
 /** What a command line has of its process: streams, signals and an exit code. Whoever calls it may have others. */
 
-import type { EventEmitter } from 'node:events';
+import { type EventEmitter, once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { fsProblem } from '../files/paths.ts';
 import { oneLine } from './show.ts';
@@ -39,6 +39,21 @@ export class Io {
     this.stdout.write(`${line}\n`);
   }
 
+  /** A part of the result; resolves when more of it may come, for it goes out no faster than it is read. */
+  async write(chunk: Uint8Array | string): Promise<void> {
+    if (!this.stdout.write(chunk)) await once(this.stdout, 'drain');
+  }
+
+  /** Calls `then` when the result can go nowhere any more; whether that is so. */
+  onOutputGone(then: () => void): () => boolean {
+    let isGone = false;
+    this.stdout.once('error', () => {
+      isGone = true;
+      then();
+    });
+    return () => isGone;
+  }
+
   /** A line about the work, or why it failed, whatever the text has in it. */
   complain(message: string): void {
     this.stderr.write(`millrace: ${oneLine(message)}\n`);
@@ -47,7 +62,7 @@ export class Io {
 
 /**
  * This process's own streams. That nobody reads our output any more is no error, and ends nothing but what is done for
- * that output alone (call.ts): a server serves on, a pull pulls on. Output that cannot be written for another reason is a
+ * that output alone ({@link Io.onOutputGone}): a server serves on, a pull pulls on. Output that cannot be written for another reason is a
  * failure, said once.
  */
 export function processIo(): Io {

@@ -1,7 +1,7 @@
 /** How commands reach their server: by TLS or not, by which part of the protocol, and with which token. */
 
 import { type Command, Option } from 'commander';
-import type { ConnectOptions } from '../index.ts';
+import type { Client, ConnectOptions } from '../index.ts';
 import type { Target } from './arguments.ts';
 import type { Io } from './io.ts';
 import { addClientTls, type ClientTlsOptions } from './tls.ts';
@@ -38,6 +38,19 @@ export async function reachOptions(options: ReachOptions, target: Target, io: Io
   if (authorization !== undefined && tls === undefined && !isHere(target))
     io.complain('the token goes over the network in clear: --tls would hide it');
   return { tls, authorization };
+}
+
+/** A client of the server at `target`, reached as `reach` says. @throws as connect does, with a hint where --plain may help. */
+export async function dial(
+  target: Target,
+  reach: Reach,
+  options: ReachOptions,
+  signal?: AbortSignal,
+): Promise<Client> {
+  const { connect } = await import('../client/connect.ts');
+  return connect(target, { ...reach, signal }).catch((error) => {
+    throw plainHint(error, options);
+  });
 }
 
 function isHere(target: Target): boolean {

@@ -1,14 +1,13 @@
 /** `millrace subscribe` and `millrace publish`: topics on the command line. */
 
-import { once } from 'node:events';
+import { buffer } from 'node:stream/consumers';
 import { type Command, Option } from 'commander';
-import { fsProblem } from '../files/paths.ts';
-import { streamRegularFile } from '../options/regular-file.ts';
 import type { TopicGap, TopicMessage } from '../wire/topic-records.ts';
 import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
+import { readData } from './data.ts';
 import type { Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
-import { addReach, plainHint, type ReachOptions, reachOptions } from './reach.ts';
+import { addReach, dial, plainHint, type ReachOptions, reachOptions } from './reach.ts';
 import { oneLine, plural } from './show.ts';
 
 const SUBSCRIBE_EXAMPLES = `
@@ -58,7 +57,7 @@ export function addSubscribe(program: Command, io: Io): void {
     .action((target: Target, topic: string, options: SubscribeCommandOptions) =>
       subscribeCommand(target, topic, options, io),
     );
-  addReach(subscribe, []);
+  addReach(subscribe);
 }
 
 export function addPublish(program: Command, io: Io): void {
@@ -72,7 +71,7 @@ export function addPublish(program: Command, io: Io): void {
     .action((target: Target, topic: string, options: PublishCommandOptions) =>
       publishCommand(target, topic, options, io),
     );
-  addReach(publish, []);
+  addReach(publish);
 }
 
 async function subscribeCommand(
@@ -83,22 +82,15 @@ async function subscribeCommand(
 ): Promise<void> {
   const { json = false, after, slow } = options;
   const reach = await reachOptions(options, target, io);
-  const { connect } = await import('../client/connect.ts');
-  const client = await connect(target, reach).catch((error) => {
-    throw plainHint(error, options);
-  });
+  const client = await dial(target, reach, options);
   const { signal, release } = stopSignal(undefined, io.signals);
-  let isOutputGone = false;
-  io.stdout.once('error', () => {
-    isOutputGone = true;
-    client.destroy();
-  });
+  const isOutputGone = io.onOutputGone(() => client.destroy());
   const onGap = (gap: TopicGap) => tellGap(gap, json, io);
   try {
     for await (const message of client.subscribe(topic, { after, slow, signal, onGap }))
-      if (!io.stdout.write(`${json ? jsonOf(message) : textOf(message)}\n`)) await once(io.stdout, 'drain');
+      await io.write(`${json ? jsonOf(message) : textOf(message)}\n`);
   } catch (error) {
-    if (!isOutputGone) throw plainHint(error, options);
+    if (!isOutputGone()) throw plainHint(error, options);
   } finally {
     release();
     client.destroy();
@@ -131,28 +123,14 @@ async function publishCommand(
   io: Io,
 ): Promise<void> {
   const reach = await reachOptions(options, target, io);
-  const { connect } = await import('../client/connect.ts');
   const { signal, release } = stopSignal(undefined, io.signals);
-  const client = await connect(target, { ...reach, signal }).catch((error) => {
-    throw plainHint(error, options);
-  });
+  const client = await dial(target, reach, options, signal);
   try {
-    const message = await readAll(options.data, io);
+    const message = await buffer(readData(options.data, io));
     io.print(String(await client.publish(topic, message, { signal })));
   } finally {
     release();
     client.destroy();
     io.stdin.destroy();
   }
-}
-
-/** The bytes of a file or of standard input. */
-async function readAll(name: string, { stdin }: Io): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  try {
-    for await (const chunk of name === '-' ? stdin : streamRegularFile(name)) chunks.push(Buffer.from(chunk));
-  } catch (error) {
-    throw new Error(`cannot read ${name === '-' ? 'standard input' : name}: ${fsProblem(error)}`);
-  }
-  return Buffer.concat(chunks);
 }

@@ -63,9 +63,14 @@ export class WebDoors {
       .add(`/${host.http.prefix ?? DEFAULT_PREFIX}/`, framesRoute(host));
   }
 
-  #upgrader(): WebSocketServer {
+  get #upgrader(): WebSocketServer {
+    this.#webSockets ??= this.#makeUpgrader();
+    return this.#webSockets;
+  }
+
+  #makeUpgrader(): WebSocketServer {
     const ws: typeof import('ws') = createRequire(import.meta.url)('ws');
-    this.#webSockets ??= new ws.WebSocketServer({
+    return new ws.WebSocketServer({
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
@@ -73,7 +78,6 @@ export class WebDoors {
       handleProtocols: () => SUBPROTOCOL,
       ...{ closeTimeout: CLOSE_MS },
     });
-    return this.#webSockets;
   }
 
   /** A connection to a port of ours that speaks HTTP, paused. */
@@ -168,7 +172,7 @@ export class WebDoors {
     if (hasBody(req)) return refuseUpgrade(socket, 400, 'a request for a WebSocket has no body');
     if (!takesConnections) return refuseUpgrade(socket, 503, CLOSING, { 'Retry-After': '1' });
     const info = { ...known, headers: req.headers };
-    this.#upgrader().handleUpgrade(req, socket, head, (webSocket) => {
+    this.#upgrader.handleUpgrade(req, socket, head, (webSocket) => {
       // Its frames flow both ways at once, whatever the server is told of other transports.
       this.#host.serve(new WebSocketTransport(webSocket, info.remote, limits), info, { halfDuplex: false });
     });
