@@ -5,7 +5,7 @@ import test, { type ExecutionContext } from 'ava';
 import { TextOutput } from '../../src/index.ts';
 import { pattern } from '../fixtures/pattern.ts';
 import { stoppedClock } from '../helpers/clock.ts';
-import { frame, frames, HELLO, times } from '../helpers/raw-peer.ts';
+import { frame, frames, HELLO, onCommand, times } from '../helpers/raw-peer.ts';
 import { dial, halted, impostor, reach } from '../helpers/serving.ts';
 import { argumentPayload } from '../independent/client.ts';
 import { Target } from './helper.ts';
@@ -171,7 +171,7 @@ test.serial('a peer that breaks the protocol and does not read is dropped all th
 test.serial('a server that passes the window of a request is refused by the client', async (t) => {
   const where = await impostor(t, (socket) => {
     socket.write(frames('0 2 stream-begin sender-settings 0 {"extensions":["credit"]}'));
-    socket.once('data', () => {
+    onCommand(socket, () => {
       for (let i = 0; i < 40; i++)
         socket.write(frame('1 2 0 bytes-response continuation ', new Uint8Array(50_000)));
     });

@@ -14,7 +14,7 @@ import { makeServer } from '../../src/server/server.ts';
 import { FrameType } from '../../src/wire/frame.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
 import { after, MAX_TIMER_MS } from '../../src/wire/timers.ts';
-import { frame, frames, HELLO, RawPeer, times } from '../helpers/raw-peer.ts';
+import { frame, frames, HELLO, onCommand, RawPeer, times } from '../helpers/raw-peer.ts';
 import { dial, impostor, serving } from '../helpers/serving.ts';
 
 type T = ExecutionContext<unknown>;
@@ -247,20 +247,21 @@ test('empty frames of a response without end are a protocol error that names the
   const empty = frame('1 2 0 bytes-response continuation ');
   const where = await impostor(t, (socket) => {
     socket.write(frame('0 2 stream-begin sender-settings 0 {}'));
-    socket.once('data', () => {
+    const pour = () => {
+      const timer = setInterval(
+        () => socket.write(times(1000, () => frame('3 2 0 bytes-response continuation '))),
+        1,
+      );
+      socket.once('close', () => clearInterval(timer));
+    };
+    onCommand(socket, (requestId) => {
+      if (requestId === 3) return pour();
       socket.write(
         frames(
           times(DEFAULT_LIMITS.maxEmptyDataFrames, () => empty),
           '1 2 0 bytes-response eos whole',
         ),
       );
-      socket.once('data', () => {
-        const timer = setInterval(
-          () => socket.write(times(1000, () => frame('3 2 0 bytes-response continuation '))),
-          1,
-        );
-        socket.once('close', () => clearInterval(timer));
-      });
     });
   });
   const client = await dial(t, where);

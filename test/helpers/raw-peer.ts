@@ -112,3 +112,17 @@ export class RawPeer {
     this.socket.destroy();
   }
 }
+
+/**
+ * Calls `then` at each command that begins on a socket of a server that is none. Not at the first data: that is settings, with the
+ * command or before it.
+ */
+export function onCommand(socket: Socket, then: (requestId: number) => void): void {
+  const splitter = new Splitter({
+    maxPayload: 0xff_ffff,
+    onFrame: ({ type, requestId }) => {
+      if (type === FrameType.commandName) then(requestId);
+    },
+  });
+  socket.on('data', (chunk: Buffer) => splitter.push(chunk));
+}

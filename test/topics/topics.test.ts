@@ -16,7 +16,7 @@ import { FrameType } from '../../src/wire/frame.ts';
 import { encodeArgumentHead, encodeUtf8 } from '../../src/wire/payloads.ts';
 import { gapRecords, messageRecord, positionRecord, TopicReader } from '../../src/wire/topic-records.ts';
 import { millRecord } from '../helpers/mill.ts';
-import { frame, HELLO, RawPeer } from '../helpers/raw-peer.ts';
+import { frame, HELLO, onCommand, RawPeer } from '../helpers/raw-peer.ts';
 import { dial, failure, impostor, serving } from '../helpers/serving.ts';
 import { Client as IndependentClient } from '../independent/client.ts';
 import { play } from './model.ts';
@@ -526,7 +526,7 @@ test('what is no series of records is refused, and nothing is taken for it', asy
       frame('0 2 stream-begin sender-settings 0 {"extensions":["sender-settings","cancel","topics"]}'),
     );
     const bytes = Buffer.concat([position(1n), gap(far), position(far + 1n)]);
-    socket.once('data', () => socket.write(frame('1 2 0 bytes-response continuation ', bytes)));
+    onCommand(socket, () => socket.write(frame('1 2 0 bytes-response continuation ', bytes)));
   });
   const client = await dial(t, where);
   const error = await failure(take(client.subscribe('t'), 1));
