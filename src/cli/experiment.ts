@@ -43,6 +43,8 @@ const GRID_FLAGS = [
   'level',
   'windowLog',
   'tuning',
+  'dictionaries',
+  'contexts',
   'streams',
   'policy',
   'frameSize',
@@ -87,6 +89,8 @@ export function addExperiment(program: Command, io: Io): void {
     .option('--level <ranges>', 'levels', list)
     .option('--window-log <ranges>', 'base-2 logarithms of windows', list)
     .option('--tuning <names>', 'none, records', list)
+    .option('--dictionaries <sizes>', 'none, or bytes such as 16K: trained on half of the responses', list)
+    .option('--contexts <names>', 'kept, none', list)
     .option('--streams <ranges>', 'streams per connection', list)
     .option('--policy <names>', 'shared, affinity, single, per-request', list)
     .option('--frame-size <ranges>', 'most bytes of a frame before encoding', list)
@@ -256,7 +260,7 @@ async function loadModule(path: string): Promise<{ codecs?: CodecModule }> {
 }
 
 function print(results: Results, { out, json }: ExperimentOptions, io: Io): void {
-  const { recommendations, cells, setup, adaptive, shortened } = results;
+  const { recommendations, cells, setup, adaptive, untrained, shortened } = results;
   if (json) {
     io.print(visibleJson(recommendations));
     return;
@@ -265,7 +269,7 @@ function print(results: Results, { out, json }: ExperimentOptions, io: Io): void
   io.print(
     `${plural(cells.length, 'setting')} on ${plural(setup.responses, 'response')}${failed > 0 ? `, ${failed} failed` : ''}`,
   );
-  if (shortened !== undefined) io.print(visibleLines(shortened));
+  for (const note of [untrained, shortened]) if (note !== undefined) io.print(visibleLines(note));
   for (const { aim, key, text, flags, checked } of recommendations) {
     const prose = [text, checked === undefined ? '' : checkText(checked)].filter(Boolean).join(' ');
     const lines = [...aimLines(key, aim, results), prose, `millrace serve DIR ${flags}`].filter(Boolean);

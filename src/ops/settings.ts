@@ -85,6 +85,8 @@ const RECOMMENDED = [
   'level',
   'windowLog',
   'tuning',
+  'dictionaries',
+  'contexts',
   'policy',
   'streams',
   'frameSize',
