@@ -1,6 +1,6 @@
 /** Traffic on its way to workers, and one worker; queue.slow.ts has several, and one that dies. */
 
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { constants, zstdCompressSync } from 'node:zlib';
@@ -22,6 +22,7 @@ import type { CellResult } from '../../src/experiment/results/results.ts';
 import { runExperiment } from '../../src/experiment/run.ts';
 import { makePlan } from '../../src/experiment/simulate/frame-plan.ts';
 import { makeWorkload, packWorkload, unpackWorkload } from '../../src/experiment/traffic/workload.ts';
+import { MAX_DICTIONARY_BYTES } from '../../src/wire/extensions.ts';
 import { isOneLine, millrace, run } from '../cli/helper.ts';
 import { tempFolder } from '../files/helper.ts';
 import { fakeMeasures } from './fake.ts';
@@ -34,6 +35,9 @@ const JOB: CellJob = {
   options: { rounds: 1, inFlight: 1, workers: 1, links: [1e6] },
 };
 
+/** Of a dictionary that is nowhere. */
+const ID = '0123456789abcdef0123456789abcdef';
+
 /** What a job must not say, at the place that the message names. */
 const WRONG_JOBS: [unknown, RegExp][] = [
   [undefined, /not a job/],
@@ -45,6 +49,18 @@ const WRONG_JOBS: [unknown, RegExp][] = [
   [{ ...JOB, cell: { ...JOB.cell, coalesceMs: 1e9 } }, /cell\.coalesceMs/],
   [{ ...JOB, cell: { ...JOB.cell, profile: 'x'.repeat(256) } }, /cell\.profile/],
   [{ ...JOB, cell: { ...JOB.cell, module: 'file:///x.js' } }, /cell: .*module/],
+  [{ ...JOB, cell: { ...JOB.cell, dictionary: 512 } }, /cell\.dictionary/],
+  [{ ...JOB, cell: { ...JOB.cell, dictionary: 2 << 20 } }, /cell\.dictionary/],
+  [{ ...JOB, cell: { ...JOB.cell, contexts: 'auto' } }, /cell\.contexts/],
+  [
+    { ...JOB, options: { ...JOB.options, dictionaries: [{ size: 16_384, id: '../x' }] } },
+    /dictionaries\.0\.id/,
+  ],
+  [{ ...JOB, options: { ...JOB.options, dictionaries: [{ size: 1e9, id: ID }] } }, /dictionaries\.0\.size/],
+  [
+    { ...JOB, options: { ...JOB.options, dictionaries: Array(17).fill({ size: 16_384, id: ID }) } },
+    /options\.dictionaries/,
+  ],
   [{ ...JOB, traffic: '../../../etc/passwd' }, /traffic/],
   [{ ...JOB, options: { ...JOB.options, workers: 300 } }, /options\.workers/],
   [{ ...JOB, options: { ...JOB.options, workers: 256 } }, /wants 256 workers/],
@@ -61,6 +77,9 @@ const WRONG_JOBS: [unknown, RegExp][] = [
 
 test('a job is held against what the command line takes, and more is refused', (t) => {
   t.deepEqual(parseJob(JOB), JOB);
+  const cell = { ...JOB.cell, contexts: 'none', dictionary: 16_384 };
+  const known = { ...JOB, cell, options: { ...JOB.options, dictionaries: [{ size: 16_384, id: ID }] } };
+  t.deepEqual(parseJob(known), known as unknown as CellJob);
   for (const [job, message] of WRONG_JOBS) t.throws(() => parseJob(job), { message });
 });
 
@@ -208,6 +227,16 @@ withRedis('a hostile queue loads no code, takes no memory, and the worker goes o
   t.false(existsSync(join(folder, 'sprung')));
   const { workload } = await generated('json900', 20_000);
   await redis.set(`millrace-experiment:traffic:${workload.sha256}`, packTraffic(workload));
+  for (const [bytes, message] of [
+    [undefined, /dictionary is not in Redis/],
+    [Buffer.alloc(MAX_DICTIONARY_BYTES + 1000), /at most 1048576 bytes/],
+    [readFileSync(new URL('../fixtures/mill.dict', import.meta.url)), /is not what it says/],
+  ] as const) {
+    if (bytes !== undefined) await redis.set(`millrace-experiment:dictionary:${ID}`, bytes);
+    const options = { ...JOB.options, dictionaries: [{ size: 16_384, id: ID }] };
+    const job = await queue.add('cell', { ...JOB, traffic: workload.sha256, options });
+    await t.throwsAsync(job.waitUntilFinished(events), { message });
+  }
   const unknown = { ...JOB, traffic: workload.sha256, cell: { ...JOB.cell, profile: code.url } };
   const refused = await (await queue.add('cell', unknown)).waitUntilFinished(events);
   t.regex(refused.error, /unknown profile/);

@@ -13,8 +13,12 @@ export const EXPERIMENT_POLICIES = ['shared', 'affinity', 'single', 'per-request
 /** Characters of a profile's name: a length on the wire is a byte (protocol A2). */
 const MAX_PROFILE_LENGTH = 255;
 
+const SIZES = 'must be from 1K to 1M, or none';
 /** Bytes that a dictionary is trained to have, at most. */
-export const DICTIONARY_SIZE = z.int().min(MIN_DICTIONARY_BYTES).max(MAX_DICTIONARY_BYTES);
+export const DICTIONARY_SIZE = z
+  .int(SIZES)
+  .min(MIN_DICTIONARY_BYTES, SIZES)
+  .max(MAX_DICTIONARY_BYTES, SIZES);
 
 export const CELL = z.strictObject({
   /** Profile of the response streams. */

@@ -52,10 +52,11 @@ const names = <T extends z.ZodType<string>>(name: T) =>
 /** What a grid calls the lack of a tuning, of contexts and of a dictionary. */
 const NONE = 'none';
 const CONTEXTS = ['kept', NONE] as const;
-/** `none`, or the bytes of a dictionary: 16384, or 16K. */
-const DICTIONARY = z
-  .union([z.literal(NONE), whole, z.string().transform(sizeOf)], 'must be none, or bytes such as 16K')
-  .pipe(z.union([z.literal(NONE), DICTIONARY_SIZE], 'must be none, or from 1K to 1M'));
+/** Each `none`, or the bytes of a dictionary: 16384, or 16K. */
+const sizes = z
+  .union([whole, z.string(), z.array(z.union([whole, z.string()])).min(1).max(MAX_VALUES)])
+  .transform((value) => [...new Set([value].flat().map(sizeIn))])
+  .pipe(z.array(z.union([z.literal(NONE), DICTIONARY_SIZE])));
 
 /** A product of lists; what is missing is as the server has it by default. */
 export const SUB_GRID = z.strictObject({
@@ -64,10 +65,7 @@ export const SUB_GRID = z.strictObject({
   windowLog: values.pipe(z.array(whole.min(9).max(23))).optional(),
   tuning: names(z.enum([NONE, ...TUNINGS])).default([NONE]),
   contexts: names(z.enum(CONTEXTS)).default(['kept']),
-  dictionaries: z
-    .union([DICTIONARY, z.array(DICTIONARY).min(1).max(MAX_VALUES)])
-    .transform((value) => [...new Set([value].flat())])
-    .default([NONE]),
+  dictionaries: sizes.default([NONE]),
   streams: values.pipe(z.array(whole.min(1).max(MAX_STREAMS))).default([2]),
   policy: names(z.enum(EXPERIMENT_POLICIES)).default(['shared']),
   frameSize: values.pipe(z.array(whole.min(1).max(DEFAULT_FRAME_SIZE))).default([DEFAULT_FRAME_SIZE]),
@@ -199,6 +197,10 @@ function* parametersOf(grid: SubGrid): Generator<Omit<Encoding, 'profile'>> {
       }
     }
   }
+}
+
+function sizeIn(value: number | string): number | string {
+  return typeof value === 'number' || value === NONE ? value : sizeOf(value);
 }
 
 function expand(value: number | string | (number | string)[]): number[] {
