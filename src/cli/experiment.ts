@@ -25,12 +25,14 @@ const EXAMPLES = `
 A SOURCE is a folder (each file a response), a file of JSON lines (each line a response), a capture that
 'millrace serve --record FILE' has written, or generate:json200, json900, json4k or mixed.
 
-Lists and ranges: --level 1,3,6..12/3 means 1, 3, 6, 9 and 12. Without a grid of yours there is one of 55
-settings that takes up to two minutes.
+Lists and ranges: --level 1,3,6..12/3 means 1, 3, 6, 9 and 12. Without a grid of yours there is one of 68
+settings that takes up to two minutes. Dictionaries are trained on half of the responses, and all settings tried on the
+others; they are written to --out, and every client of a server that uses one can read what is in it.
 
 Examples:
   millrace experiment ./public
   millrace experiment responses.jsonl --command-field type --level 1..9 --policy single,shared
+  millrace experiment responses.jsonl --dictionaries none,4K,16K --contexts kept,none --policy single
   millrace experiment traffic.capture --grid grid.yaml --out night && millrace serve . --profile-from night/results.json`;
 
 /** Seconds for the default grid: some stay for what comes before and after. */

@@ -200,7 +200,8 @@ function* parametersOf(grid: SubGrid): Generator<Omit<Encoding, 'profile'>> {
 }
 
 function sizeIn(value: number | string): number | string {
-  return typeof value === 'number' || value === NONE ? value : sizeOf(value);
+  // What is no size at all is too small.
+  return typeof value === 'number' || value === NONE ? value : sizeOf(value) || 0;
 }
 
 function expand(value: number | string | (number | string)[]): number[] {
