@@ -113,7 +113,9 @@ export class LaneThread {
    */
   #compress(bytes: Uint8Array, level: number): Uint8Array {
     const fits = bytes.length > 0 && bytes.length <= PIECE_SIZE;
-    const alone = fits ? this.#encoders.contextFree(wholeCodec, { level, contextFree: true }, NOBODY) : undefined;
+    const alone = fits
+      ? this.#encoders.contextFree(wholeCodec, { level, contextFree: true }, NOBODY)
+      : undefined;
     if (alone === undefined) return packPieces(compressWhole(wholeCodec, bytes, level));
     const target = new Uint8Array(alone.encoder.bound(bytes.length));
     return packPieces([target.subarray(0, alone.encoder.encode(bytes, target, 0))]);

@@ -13,7 +13,9 @@ import { tempFolder } from '../files/helper.ts';
 import { generated, listener, run, SETTINGS } from './helper.ts';
 import { startRedis, withRedis } from './redis.ts';
 
-const CELLS = parseGrids([{ policy: 'single', contexts: ['kept', 'none'], dictionaries: ['none', '4K', '16K'] }]);
+const CELLS = parseGrids([
+  { policy: 'single', contexts: ['kept', 'none'], dictionaries: ['none', '4K', '16K'] },
+]);
 
 test('dictionaries are the same in every run, and a run goes on with more of them', async (t) => {
   const read = await generated('mixed', 600_000);
@@ -40,7 +42,10 @@ test('a server with the recommended dictionary sends what was promised, and a me
   const { results } = await run(read, { cells: CELLS, out: join(tempFolder(t), 'x'), check: true, budget });
   for (const { aim, key, cell, checked } of results.recommendations) {
     const { measures } = results.cells.find((each) => each.key === key)!;
-    t.true(Math.abs(checked!.ratio / measures!.ratio - 1) < 0.002, `${key}: ${checked!.ratio} of ${measures!.ratio}`);
+    t.true(
+      Math.abs(checked!.ratio / measures!.ratio - 1) < 0.002,
+      `${key}: ${checked!.ratio} of ${measures!.ratio}`,
+    );
     if (aim === 'connections' || aim === 'memory') t.is(cell.contexts, 'none');
   }
   const of = (dictionary: number | undefined, contexts: 'none' | undefined) =>
@@ -69,7 +74,14 @@ test('the flags that are recommended can be pasted', async (t) => {
     signals.emit('SIGTERM', 'SIGTERM');
     t.is((await served).code, 0);
   }
-  const both = await millrace('serve', out, '--profile-from', join(out, 'results.json'), '--contexts', 'kept');
+  const both = await millrace(
+    'serve',
+    out,
+    '--profile-from',
+    join(out, 'results.json'),
+    '--contexts',
+    'kept',
+  );
   t.is(both.code, 2);
   t.regex(both.err, /cannot be used with/);
 });

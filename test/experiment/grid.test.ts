@@ -65,7 +65,9 @@ test('dictionaries and contexts are dimensions, whose lack is the setting that a
   t.is(new Set(cells.map(cellKey)).size, cells.length);
   t.is(parseGrids([{ profile: 'identity', dictionaries: '16K', contexts: 'none' }]).length, 1);
   for (const size of ['1', '2M', 'large', -1]) {
-    t.throws(() => parseGrids([{ dictionaries: size }]), { message: /^0\.dictionaries\.0: must be from 1K to 1M, or none/ });
+    t.throws(() => parseGrids([{ dictionaries: size }]), {
+      message: /^0\.dictionaries\.0: must be from 1K to 1M, or none/,
+    });
   }
   const many = Array.from({ length: 17 }, (_, i) => 1024 * (i + 1));
   t.throws(() => parseGrids([{ dictionaries: many }]), { message: /dictionaries of more than 16 sizes/ });

@@ -41,7 +41,8 @@ test('small cached outputs and responses without a context come of one encoder, 
   for (const thread of THREADS) {
     for (const [key, size] of sizes.entries()) {
       const [first] = await Promise.all([small(thread, key, size), timesProduced(c, thread, 'other')]);
-      for (const answer of [first, await small(thread, key, size)]) t.is(digest(answer), digest(sample(size, 1)));
+      for (const answer of [first, await small(thread, key, size)])
+        t.is(digest(answer), digest(sample(size, 1)));
     }
   }
   // Both threads share what is cached.

@@ -15,10 +15,7 @@ const MAX_PROFILE_LENGTH = 255;
 
 const SIZES = 'must be from 1K to 1M, or none';
 /** Bytes that a dictionary is trained to have, at most. */
-export const DICTIONARY_SIZE = z
-  .int(SIZES)
-  .min(MIN_DICTIONARY_BYTES, SIZES)
-  .max(MAX_DICTIONARY_BYTES, SIZES);
+export const DICTIONARY_SIZE = z.int(SIZES).min(MIN_DICTIONARY_BYTES, SIZES).max(MAX_DICTIONARY_BYTES, SIZES);
 
 export const CELL = z.strictObject({
   /** Profile of the response streams. */

@@ -44,17 +44,25 @@ const values = z
   ])
   .transform((value) => [...new Set(expand(value))])
   .refine((list) => list.length <= MAX_VALUES, `must have at most ${MAX_VALUES} values`);
-const names = <T extends z.ZodType<string>>(name: T) =>
+const names = <T extends z.ZodType<string, string>>(name: T) =>
   z
-    .union([name, z.array(name).min(1).max(MAX_VALUES)])
-    .transform((value) => (Array.isArray(value) ? [...new Set(value)] : [value]));
+    .union([z.string(), z.array(z.string()).min(1).max(MAX_VALUES)])
+    .transform((value) => [...new Set([value].flat())])
+    .pipe(z.array(name));
 
 /** What a grid calls the lack of a tuning, of contexts and of a dictionary. */
 const NONE = 'none';
 const CONTEXTS = ['kept', NONE] as const;
 /** Each `none`, or the bytes of a dictionary: 16384, or 16K. */
 const sizes = z
-  .union([whole, z.string(), z.array(z.union([whole, z.string()])).min(1).max(MAX_VALUES)])
+  .union([
+    whole,
+    z.string(),
+    z
+      .array(z.union([whole, z.string()]))
+      .min(1)
+      .max(MAX_VALUES),
+  ])
   .transform((value) => [...new Set([value].flat().map(sizeIn))])
   .pipe(z.array(z.union([z.literal(NONE), DICTIONARY_SIZE])));
 

@@ -1,6 +1,6 @@
 /** Which charts a report has, and what is in them. */
 
-import { type Cell, cellKey, cellName } from '../grid/cell.ts';
+import { type Cell, cellKey, cellName, dictionarySizes } from '../grid/cell.ts';
 import type { DoneCell, Results } from '../results/results.ts';
 import { inBits, inBytes, inTime, percent, plural, short } from '../results/text.ts';
 import type { Chart, ChartPoint, ChartSeries } from './plot.ts';
@@ -157,19 +157,17 @@ function windows(done: readonly DoneCell[], point: MakePoint): Chart {
   };
 }
 
+/** Sizes side by side, none before them: it has no place on an axis of bytes, and the larger ones would be on top of each other. */
 function dictionaries(done: readonly DoneCell[], point: MakePoint): Chart {
-  const sizes = [...new Set(done.flatMap(({ cell }) => cell.dictionary ?? []))].sort((a, b) => a - b);
-  // None has no place on a logarithmic axis: it stands before the smallest.
-  const none = sizes[0] / 4;
-  const ticks = [none, ...sizes];
-  // Where there are no sizes there is nothing to draw.
-  const some = sizes.length === 0 ? [] : done.filter(({ cell }) => cell.profile === 'zstd-8mb');
-  const format = (size: number) => (size === none ? 'none' : inBytes(size));
+  const sizes = [0, ...dictionarySizes(done.map(({ cell }) => cell))];
+  // Where there are none there is nothing to draw.
+  const some = sizes.length === 1 ? [] : done.filter(({ cell }) => cell.profile === 'zstd-8mb');
+  const format = (place: number) => (place === 0 ? 'none' : inBytes(sizes[place]));
   return {
     title: 'Ratio against the dictionary',
-    x: { label: 'dictionary', logarithmic: true, format, ticks },
+    x: { label: 'dictionary', format, ticks: sizes.map((_, place) => place) },
     y: RATIO,
-    ...varying(some, 'dictionary', (cell) => point(cell, cell.cell.dictionary ?? none)),
+    ...varying(some, 'dictionary', (cell) => point(cell, sizes.indexOf(cell.cell.dictionary ?? 0))),
   };
 }
 
