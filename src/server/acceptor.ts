@@ -12,7 +12,8 @@ import type { Limits } from '../wire/limits.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
 import type { Report } from './error-log.ts';
 import { type CheckedOptions, limitsOf } from './options.ts';
-import { Session, type SessionContext, type SessionRules } from './session.ts';
+import { Session } from './session.ts';
+import type { SessionContext, SessionRules } from './session-context.ts';
 import type { Sessions } from './sessions.ts';
 import type { Totals } from './totals.ts';
 
