@@ -253,13 +253,16 @@ export function writeResults(out: string, results: Results): void {
   replace(join(out, 'report.html'), makeReport(results));
 }
 
+/** Pieces of the traffic are in a dictionary: who else may read it is for the user to decide. */
+const PRIVATE = 0o600;
+
 function writeDictionaries(out: string, dictionaries: readonly Trained[]): void {
   for (const { facts, dictionary } of dictionaries)
-    replace(join(out, dictionaryFile(facts.size)), dictionary.bytes);
+    replace(join(out, dictionaryFile(facts.size)), dictionary.bytes, PRIVATE);
 }
 
-function replace(path: string, content: string | Uint8Array): void {
-  writeFileSync(`${path}.new`, content);
+function replace(path: string, content: string | Uint8Array, mode?: number): void {
+  writeFileSync(`${path}.new`, content, { mode });
   renameSync(`${path}.new`, path);
 }
 

@@ -1,6 +1,6 @@
 /** Settings with dictionaries and without contexts: what they are tried on, what is said of them, and which are recommended. */
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { prepare } from '../../src/experiment/dictionaries.ts';
@@ -172,6 +172,7 @@ test('an experiment trains, measures, and leaves the dictionary beside its resul
   t.is(known!.http!.ratio, plain!.http!.ratio);
   const file = join(out, '4K.dict');
   t.is(readFileSync(file).length, dictionaries![0]!.bytes);
+  t.is(statSync(file).mode & 0o777, 0o600, 'pieces of the traffic are in it');
   t.deepEqual(readResults(join(out, 'results.json')), JSON.parse(JSON.stringify(results)));
   const { flags, cell } = results.recommendations.find(({ aim }) => aim === 'bytes')!;
   t.is(cell.dictionary, 4096);

@@ -2,8 +2,8 @@
  * A process that trains one dictionary and finds out what it brings: seconds of CPU in which the experiment's own thread
  * is there for a Ctrl-C.
  *
- * Arguments: a {@link TrainingTask} as JSON; standard input: responses (process/input.ts), first those to train on;
- * standard output: a {@link Training} as JSON.
+ * Arguments: a {@link TrainingTask} as JSON; standard input: responses as {@link unpackInput} takes them apart, first those to
+ * train on; standard output: a {@link Training} as JSON.
  */
 
 import { buffer } from 'node:stream/consumers';

@@ -2,8 +2,8 @@
  * A process that finds out what concerns one encoding alone: the memory of a context, and what HTTP would make of the
  * same responses. A process of its own, because nothing but its resident size tells what a compression library holds.
  *
- * Arguments: an {@link EncodingTask} as JSON; standard input (process/input.ts): the dictionary, if there is one, and the
- * responses; standard output: one of the {@link EncodingFacts} as JSON.
+ * Arguments: an {@link EncodingTask} as JSON; standard input, as {@link unpackInput} takes it apart: the dictionary, if there is
+ * one, and the responses; standard output: one of the {@link EncodingFacts} as JSON.
  */
 
 import zlib from 'node:zlib';
