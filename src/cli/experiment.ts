@@ -25,7 +25,7 @@ const EXAMPLES = `
 A SOURCE is a folder (each file a response), a file of JSON lines (each line a response), a capture that
 'millrace serve --record FILE' has written, or generate:json200, json900, json4k or mixed.
 
-Lists and ranges: --level 1,3,6..12/3 means 1, 3, 6, 9 and 12. Without a grid of yours there is one of 68
+Lists and ranges: --level 1,3,6..12/3 means 1, 3, 6, 9 and 12. Without a grid of yours there is one of 57
 settings that takes up to two minutes. Dictionaries are trained on half of the responses, and all settings tried on the
 others; they are written to --out, and every client of a server that uses one can read what is in it.
 

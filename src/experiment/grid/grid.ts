@@ -90,16 +90,16 @@ export type SubGridInput = z.input<typeof SUB_GRID>;
 export const DEFAULT_GRIDS: readonly SubGridInput[] = [
   // What there is to choose from, next to what compression is measured against.
   { profile: 'identity', policy: 'single' },
-  { profile: 'zstd-8mb', level: [1, 3, 6, 9, 12], policy: ['single', 'shared', 'affinity'] },
+  { profile: 'zstd-8mb', level: [1, 3, 6, 9, 12], policy: ['single', 'shared'] },
   { profile: 'zlib', level: [1, 6, 9], policy: ['single', 'shared'] },
   { profile: 'brotli', level: [1, 5], policy: 'single' },
   { profile: 'deflate', level: 6, policy: 'single' },
   // The price of parallelism.
-  { profile: 'zstd-8mb', level: 3, streams: [4, 8, 12], policy: ['shared', 'affinity'] },
+  { profile: 'zstd-8mb', level: 3, streams: [2, 4, 12], policy: ['shared', 'affinity'] },
   { profile: 'zstd-8mb', level: 3, policy: 'per-request' },
   { profile: 'zlib', level: 6, streams: [4, 8], policy: 'shared' },
   // What memory buys.
-  { profile: 'zstd-8mb', level: 3, windowLog: [13, 15, 17, 19, 22], streams: [1, 2] },
+  { profile: 'zstd-8mb', level: 3, windowLog: [13, 15, 17, 19, 22], policy: 'single' },
   { profile: 'zstd-8mb', level: 1, windowLog: [13, 15, 17], policy: 'single' },
   { profile: 'zstd-8mb', level: 9, windowLog: [17, 20], policy: 'single' },
   { profile: 'zlib', level: 6, windowLog: [10, 12], policy: 'single' },

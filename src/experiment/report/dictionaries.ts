@@ -33,6 +33,15 @@ trained on.</p>
 ${note}`;
 }
 
+/** As HTML: how the traffic was parted; nothing where it was not. */
+export function dictionaryMethod({ training, timed }: Results['setup']): string {
+  if (training === undefined) return '';
+  const pace = timed ? ' Requests of the capture come when they came, but only those of that half.' : '';
+  return `<p>With dictionaries in the grid one half of the responses, chosen by the seed, trains them, and all settings are tried on the
+other; what is the same is in the same half.${pace} Clients hold the dictionary before the first response: ratios are
+without what it takes to send, and the recommendations count that once for each connection.</p>`;
+}
+
 function withoutRow({ benefit: { without } }: TrainedDictionary): string[] {
   const { none, cold, kept } = without;
   return ['none', '–', short(none.bytes), '–', short(cold.bytes), short(kept.bytes), '–'];

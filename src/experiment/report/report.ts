@@ -15,7 +15,7 @@ import {
 import { inBits, inBytes, inTime, percent, plural, short } from '../results/text.ts';
 import { aimTable, aimTitle, unmetBudget } from './aims.ts';
 import { paretoCharts } from './charts.ts';
-import { dictionarySection } from './dictionaries.ts';
+import { dictionaryMethod, dictionarySection } from './dictionaries.ts';
 import { escapeHtml, htmlPage, htmlTable } from './html.ts';
 import { drawChart } from './plot.ts';
 import { checkText } from './recommend.ts';
@@ -208,7 +208,6 @@ function failures(cells: readonly CellResult[]): string {
 }
 
 function method({ setup, cells }: Results): string {
-  const { training } = setup;
   const encodings = new Set(cells.map(({ cell }: { cell: Cell }) => encodingKey(cell))).size;
   return `<p>Every response went through the server's own lanes and contexts, frame by frame, and came back through its
 decoders; what came back was compared. Ratios are bytes of responses for one byte on the wire, with frame headers. Which
@@ -222,14 +221,8 @@ in turns with such rounds on the lanes of the experiment: two figures to compare
 main thread's CPU is of the same load, with handlers that have their bytes at hand. CPU to decompress is that of decoders
 which are kept busy. The memory of a context is the growth of a process that has just that open (${encodings}
 encodings); without contexts it is that of an encoder which all connections of a lane have in common. HTTP is each response compressed alone, on a sample of the same responses, without HTTP's headers, in a loop.</p>
-${
-  training === undefined
-    ? ''
-    : `<p>With dictionaries in the grid a part of the responses, chosen by the seed, trains them, and all settings are tried on the
-other; what is the same is in the same part. Clients hold the dictionary before the first response: the ratio is without what
-it takes to send, while the recommendations count that once for each connection.</p>
-`
-}<p>Times behind a link are simulated: a request takes its part of the main thread, a frame waits for its stream's lane (${setup.workers} of them), takes its share of the
+${dictionaryMethod(setup)}
+<p>Times behind a link are simulated: a request takes its part of the main thread, a frame waits for its stream's lane (${setup.workers} of them), takes its share of the
 measured CPU by size, waits for the link, takes its wire bytes over the link's speed, and waits for the client's one
 decoder. Left out are the round trip, packet headers and what handlers do.</p>`;
 }
