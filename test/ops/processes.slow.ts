@@ -277,7 +277,7 @@ onLinux('SIGHUP every second under load: no call fails, and nothing piles up', a
   for (let second = 1; second <= SECONDS; second++) {
     write(1 + (second % 9));
     child.kill('SIGHUP');
-await until(() => seen.err.split('reloaded: ').length > second);
+    await until(() => seen.err.split('reloaded: ').length > second);
     // What was read holds for who comes now.
     const client = await connect(to, secure);
     const { limits } = await client.call('capabilities').json<{ limits: { maxPings: number } }>();
