@@ -22,8 +22,6 @@ onLinux('a hundred thousand subscriptions cost little each, stop no one, and lea
     '--topic',
     'news=10',
     '--metrics',
-    '--admin',
-    admin,
   );
   const [host, port] = [address.split(':')[0], Number(address.split(':')[1])];
   const resident = () =>
