@@ -32,8 +32,8 @@ export const text = z.string({ error: 'It has to be text.' }).min(1, { error: 'I
 
 /** Where Redis is. */
 export const redisUrl = z
-  .string(hasToBe('redis://… or rediss://…'))
-  .regex(/^rediss?:\/\/./, hasToBe('redis://… or rediss://…'));
+  .string(hasToBe('a URL that begins with redis:// or rediss://'))
+  .regex(/^rediss?:\/\/./, hasToBe('a URL that begins with redis:// or rediss://'));
 
 /** On or off. */
 export const toggle = z.union(
