@@ -207,6 +207,7 @@ const HTTP_RULES: Rules<HttpOptions> = {
     (value) => typeof value === 'string' && /^[\w.~-]+(?:\/[\w.~-]+)*$/.test(value),
   ),
   origins: arrayOf(filledString, 'origins'),
+  fallback: callable,
 };
 
 const RULES: Rules<ServerOptions> = {
