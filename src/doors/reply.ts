@@ -10,7 +10,7 @@ const LINGER_MS = 1000;
 export interface Reply {
   readonly status: number;
   readonly type: string;
-  readonly body: string;
+  readonly body: string | Uint8Array;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -29,7 +29,7 @@ export function send(
   { status, type, body, headers }: Reply,
 ): void {
   if (res.headersSent || res.destroyed) return;
-  const bytes = Buffer.from(body);
+  const bytes = typeof body === 'string' ? Buffer.from(body) : body;
   const whole = req.complete;
   res.writeHead(status, {
     'Content-Type': type,

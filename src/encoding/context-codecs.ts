@@ -11,6 +11,7 @@ import {
   refuseTuning,
   ZLIB,
   ZSTD,
+  ZLIB_DEFAULT_LEVEL,
   ZSTD_DEFAULT_LEVEL,
   ZSTD_DICT,
   ZSTD_MIN_WINDOW_LOG,
@@ -29,7 +30,6 @@ const ZSTD_MAX_LEVEL = 22;
 
 const ZLIB_MIN_WINDOW_BITS = 9;
 const ZLIB_MAX_WINDOW_BITS = 15;
-const ZLIB_DEFAULT_LEVEL = 6;
 
 // Flush values of the libraries' own headers, zlib.h and zstd.h.
 const Z_SYNC_FLUSH = 2;

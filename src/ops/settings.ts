@@ -214,6 +214,11 @@ export const SETTINGS = z.strictObject({
     value: 'host:port',
     otherwise: 'nowhere',
   }),
+  page: setting(toggle, {
+    what: 'whether there is a live page at /, with the command server.stats that it reads',
+    flag: 'no-page',
+    otherwise: 'there is',
+  }),
   log: setting(oneOf(['error', 'warn', 'info', 'debug']), {
     what: 'write a log to standard error, from this level on: error, warn, info, debug',
     value: 'level',

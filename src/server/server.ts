@@ -45,6 +45,7 @@ import { ServerDictionaries, StreamKinds } from './dictionaries.ts';
 import { encoderOptions } from './encoder-options.ts';
 import { ErrorLog } from './error-log.ts';
 import { type Address, DOOR_RULES, type Doors, type ListenAddress, Listener } from './listener.ts';
+import { LiveFeed } from './live-figures.ts';
 import {
   type CheckedOptions,
   checkOptions,
@@ -55,7 +56,7 @@ import {
 } from './options.ts';
 import { Session, type SessionContext, type SessionRules } from './session.ts';
 import { Sessions } from './sessions.ts';
-import { type ServerStats, statsOf } from './stats.ts';
+import { type Measured, type ServerStats, statsOf } from './stats.ts';
 import { Totals } from './totals.ts';
 
 export type { Address } from './listener.ts';
@@ -209,6 +210,7 @@ class LaneServer implements Server {
       this.#allCodecs,
       this.#topics,
       this.#dictionaries,
+      new LiveFeed(this, () => this.#measured),
     );
     this.#dictionaries.checkCommands((name) => this.#commands.get(name) !== undefined);
     this.#kinds = kindsOf(options, this.#commands, this.#dictionaries);
@@ -265,7 +267,11 @@ class LaneServer implements Server {
   }
 
   stats(): Promise<ServerStats> {
-    return statsOf({
+    return statsOf(this.#measured);
+  }
+
+  get #measured(): Measured {
+    return {
       pool: this.#pool,
       cache: this.#cache,
       sessions: this.#sessions,
@@ -275,7 +281,7 @@ class LaneServer implements Server {
       output: this.#shared.output as Gate,
       input: this.#shared.input as InputBudget,
       isDraining: () => this.#closing !== undefined,
-    });
+    };
   }
 
   update(changes: UpdateOptions): void {

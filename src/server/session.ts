@@ -109,6 +109,7 @@ const SHUTTING_DOWN: Failure = { code: 'shutting-down', message: 'server is shut
 
 export class Session implements FrameOwner, InputSource, StreamEvents {
   readonly connection: Connection;
+  readonly openedAtMs = performance.now();
   readonly router: Router;
   readonly shared: SessionContext;
   /** Responses that hold a piece until the tick ends. */
@@ -496,6 +497,11 @@ export class Session implements FrameOwner, InputSource, StreamEvents {
     const { connectionId, remote, principal } = caller;
     const requestId = requestIdOf(caller, serial);
     requestEnded.publish({ server: shared.server, connectionId, remote, requestId, principal, ...outcome });
+  }
+
+  /** Requests at work. */
+  get running(): number {
+    return this.#requests.size;
   }
 
   add(request: ServedRequest): void {
