@@ -14,7 +14,12 @@ export interface Reply {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export function plain(status: number, message: string, headers?: Reply['headers']): Reply {
+/** One of text. */
+export interface Telling extends Reply {
+  readonly body: string;
+}
+
+export function plain(status: number, message: string, headers?: Reply['headers']): Telling {
   return { status, type: 'text/plain; charset=utf-8', body: `${message}\n`, headers };
 }
 

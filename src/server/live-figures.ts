@@ -3,6 +3,7 @@
  * watchers, and while there is none nothing is measured.
  */
 
+import { performance } from 'node:perf_hooks';
 import type { CommandRequest } from '../reactor/command.ts';
 import { CommandError } from '../wire/errors.ts';
 import { after, type Timer, unref } from '../wire/timers.ts';
@@ -111,7 +112,8 @@ export class LiveFeed {
     const over = signalled(asked.signal, asked.draining);
     try {
       for (let sent = 0, seen = 0; sent < count && !over.isSo; sent++) {
-        if (seen === this.#number || this.#line === '') await Promise.race([this.#next.promise, over.promise]);
+        if (seen === this.#number || this.#line === '')
+          await Promise.race([this.#next.promise, over.promise]);
         if (over.isSo) return;
         // Whoever is slow has missed what came before.
         seen = this.#number;
@@ -167,7 +169,10 @@ export class LiveFeed {
       process: processFigures(),
       ...summary,
       peers: this.#busiest().map((session) => this.#rowOf(session, cpuOf)),
-      slowest: this.#slow.rows(MAX_SLOW + 1).filter(isOthers).slice(0, MAX_SLOW),
+      slowest: this.#slow
+        .rows(MAX_SLOW + 1)
+        .filter(isOthers)
+        .slice(0, MAX_SLOW),
       watching: { connections: this.#watchers.size, ...this.#watched },
     };
   }

@@ -1,6 +1,6 @@
 /** How long commands take, while somebody wants to know: those of the last half minute to a minute. */
 
-import { requestEnded, type RequestEnded } from './channels.ts';
+import { type RequestEnded, requestEnded } from './channels.ts';
 import type { Server } from './server.ts';
 
 /** How long requests of one command have taken. */
