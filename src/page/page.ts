@@ -1,6 +1,5 @@
 /** The live page: what a server is at, read by the same client that anybody's page has. */
 
-import './page.css';
 import { connectPool } from '../browser.ts';
 import type { LiveFigures } from '../server/live-figures.ts';
 import { Attempt } from './attempt.ts';
@@ -25,7 +24,7 @@ const feed = new Feed(pool, {
     newest = figures;
     const { id, uptimeSeconds } = figures.process;
     tell(figures.state, false);
-    setText(element('process'), `process ${id}, up ${duration(uptimeSeconds)}`);
+    setText(element('process'), `pid ${id}, up ${duration(uptimeSeconds)}`);
     if (moment !== undefined) panels.show(moment);
   },
   failed({ message }, isForbidden) {

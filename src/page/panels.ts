@@ -1,6 +1,7 @@
 /** What the page shows of a moment: tiles, charts and tables. */
 
 import type { LiveFigures } from '../server/live-figures.ts';
+import { after } from '../wire/timers.ts';
 import { Chart, type Line, MAX_LINES } from './charts.ts';
 import { type LaneMoment, LIVE_COMMAND, type Moment, othersOf, over, ratioOf } from './moments.ts';
 import { bytes, duration, milliseconds, NONE, number, percent, plural, ratio } from './show.ts';
@@ -152,7 +153,7 @@ export class Panels {
 
 /** Resolves in another task than this. */
 function nextTask(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve));
+  return new Promise((resolve) => void after(0, resolve));
 }
 
 export function setText(where: HTMLElement, text: string): void {
@@ -160,7 +161,7 @@ export function setText(where: HTMLElement, text: string): void {
 }
 
 function tilesOf(moment: Moment): [title: string, text: string][] {
-  const { cache, contexts, output, profiles, process, input, lanes } = moment.figures;
+  const { cache, contexts, output, profiles, input, lanes } = moment.figures;
   const frames = (profile: string) => profiles.find((row) => row.profile === profile)?.frames ?? 0;
   const encoded = frames('zstd-8mb') + frames('zstd-dict');
   return [
@@ -174,7 +175,7 @@ function tilesOf(moment: Moment): [title: string, text: string][] {
     ['Lanes', number(lanes.length)],
     ['CPU, all threads', percent(moment.cpu)],
     ['Main thread at work', percent(moment.mainBusy)],
-    ['Memory', bytes(process.memoryBytes)],
+    ['Memory', bytes(moment.figures.process.memoryBytes)],
     ['Contexts', `${bytes(contexts.bytes)}, ${percent(contexts.bytes / contexts.limit)}`],
     ['Output that waits', bytes(output.bytes)],
     ['Input that is held', bytes(input.bytes)],

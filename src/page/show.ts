@@ -1,6 +1,7 @@
 /** Figures as people read them. */
 
-export { bytes, duration, plural } from '../cli/show.ts';
+export { plural } from '../experiment/results/text.ts';
+export { bytes, duration } from '../wire/quantities.ts';
 
 /** What there is no figure for. */
 export const NONE = '–';

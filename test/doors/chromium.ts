@@ -28,7 +28,7 @@ export const NO_CHROMIUM = 'not tried: there is no /usr/bin/chromium here (apt-g
 let running: Promise<Browser> | undefined;
 
 /** One browser for all tests of a file, until {@link closeBrowser}. */
-function browser(): Promise<Browser> {
+export function browser(): Promise<Browser> {
   running ??= chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
   return running;
 }
