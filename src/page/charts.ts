@@ -23,6 +23,7 @@ export type Show = (value: number) => string;
 export class Chart {
   readonly #caption: string;
   readonly #show: Show;
+  readonly #least: number;
   readonly #place: HTMLElement;
   readonly #legend: HTMLElement;
   readonly #root: HTMLElement;
@@ -32,7 +33,9 @@ export class Chart {
   #plot: uPlot | undefined;
   #drawnAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(parent: HTMLElement, caption: string, show: Show) {
+  /** `least`: where the scale ends at least, so that next to nothing looks like it. */
+  constructor(parent: HTMLElement, caption: string, show: Show, least: number) {
+    this.#least = least;
     this.#caption = caption;
     this.#show = show;
     this.#root = document.createElement('figure');
@@ -132,10 +135,10 @@ export class Chart {
       legend: { show: false },
       scales: {
         x: { range: (_, min, max) => [max - within(max - min), max] },
-        y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] },
+        y: { range: (_, __, max) => [0, Math.max(this.#least, 1.1 * max)] },
       },
       axes: [
-        { ...axis, space: 90, values: (_, ticks) => ticks.map(timeOf) },
+        { ...axis, space: 90, size: 28, values: (_, ticks) => ticks.map(timeOf) },
         { ...axis, size: 76, values: (_, ticks) => ticks.map((tick) => this.#show(tick)) },
       ],
       series: [

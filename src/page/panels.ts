@@ -24,12 +24,12 @@ type ChartName = 'throughput' | 'ratio' | 'requests' | 'cpu' | 'queue' | 'lanes'
 export class Panels {
   readonly #tiles = element('tiles');
   readonly #charts: Readonly<Record<ChartName, Chart>> = {
-    throughput: new Chart(element('charts'), 'Throughput', perSecond),
-    ratio: new Chart(element('charts'), 'Ratio', ratio),
-    requests: new Chart(element('charts'), 'Requests', number),
-    cpu: new Chart(element('charts'), 'CPU per lane', percent),
-    queue: new Chart(element('charts'), 'Queue per lane', bytes),
-    lanes: new Chart(element('charts'), 'Throughput per lane', perSecond),
+    throughput: new Chart(element('charts'), 'Throughput', perSecond, 1000),
+    ratio: new Chart(element('charts'), 'Ratio', ratio, 1),
+    requests: new Chart(element('charts'), 'Requests', number, 10),
+    cpu: new Chart(element('charts'), 'CPU per lane', percent, 0.1),
+    queue: new Chart(element('charts'), 'Queue per lane', bytes, 1000),
+    lanes: new Chart(element('charts'), 'Throughput per lane', perSecond, 1000),
   };
   readonly #lanes = new Table(
     element('lanes'),

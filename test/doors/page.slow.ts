@@ -232,6 +232,7 @@ if (hasChromium) {
     await lives(page);
     await first.server.close(0);
     await page.waitForSelector('#state.lost');
+    t.regex(await text(page, '#state'), /^no figures: /);
     const second = await serve({ commands: COMMANDS }, { port: first.port });
     t.teardown(() => second.server.close(0));
     await lives(page);
