@@ -1,12 +1,13 @@
 /** Connecting from a browser, over its WebSocket (protocol C7), with contexts that need no native code. */
 
-import { checkOptions, milliseconds, nested, type Rules, refuse, signal } from '../options/rules.ts';
+import { boolean, checkOptions, milliseconds, nested, type Rules, refuse, signal } from '../options/rules.ts';
 import { BrowserWebSocketTransport } from '../transport/browser-websocket.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { SUBPROTOCOL } from '../wire/messages.ts';
 import { after } from '../wire/timers.ts';
 import { browserCodecs } from './browser-codecs.ts';
 import { type Client, makeClient } from './client.ts';
+import { DictionaryCache } from './dictionary-cache.ts';
 import { CLIENT_RULES, type ClientOptions } from './options.ts';
 import { createPool, type Pool } from './pool.ts';
 import { POOL_RULES, type PoolOptions } from './pool-options.ts';
@@ -15,6 +16,8 @@ import type { AnyCommands } from './typed.ts';
 export interface BrowserConnectOptions extends ClientOptions {
   /** Milliseconds until the server must have answered; default 10 000. */
   timeoutMs?: number;
+  /** Whether dictionaries stay in the browser, by its Cache API, where there is one; default true. */
+  dictionaryCache?: boolean;
   /** Gives up when it fires before the server has answered, with its reason; afterwards it does nothing. */
   signal?: AbortSignal;
 }
@@ -24,7 +27,12 @@ export interface BrowserPoolOptions extends PoolOptions {
   connect?: Omit<BrowserConnectOptions, 'signal'>;
 }
 
-const CONNECT_RULES: Rules<BrowserConnectOptions> = { ...CLIENT_RULES, timeoutMs: milliseconds, signal };
+const CONNECT_RULES: Rules<BrowserConnectOptions> = {
+  ...CLIENT_RULES,
+  timeoutMs: milliseconds,
+  dictionaryCache: boolean,
+  signal,
+};
 const { signal: _, ...CONNECTION } = CONNECT_RULES;
 const POOL: Rules<BrowserPoolOptions> = { ...POOL_RULES, connect: nested(CONNECTION) };
 /** Bytes of window that servers are asked to keep to, unless `limits` say otherwise: each stream has one in memory. */
@@ -41,8 +49,9 @@ export async function connect<Commands = AnyCommands>(
 ): Promise<Client<Commands>> {
   checkOptions(options, CONNECT_RULES, 'connect');
   const where = urlOf(url);
-  const { timeoutMs = 10_000, signal, limits, ...rest } = options;
+  const { timeoutMs = 10_000, signal, limits, dictionaryCache = true, ...rest } = options;
   const codecs = await browserCodecs(options);
+  const store = dictionaryCache ? DictionaryCache.here() : undefined;
   signal?.throwIfAborted();
   const socket = new WebSocket(where, SUBPROTOCOL);
   socket.binaryType = 'arraybuffer';
@@ -60,7 +69,7 @@ export async function connect<Commands = AnyCommands>(
   try {
     await Promise.race([opened(socket, where), stopped]);
     const bounded = { ...rest, limits: { maxWindowSize: WINDOW, ...limits } };
-    client = makeClient(new BrowserWebSocketTransport(socket, nameOf(where)), codecs, bounded);
+    client = makeClient(new BrowserWebSocketTransport(socket, nameOf(where)), codecs, bounded, store);
     await Promise.race([client.ready(), stopped]);
     return client as Client<Commands>;
   } finally {

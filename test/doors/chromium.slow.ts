@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import ava from 'ava';
 import { WebSocketServer } from 'ws';
+import { trainDictionary } from '../../src/encoding/dictionary/train.ts';
 import { frames } from '../helpers/raw-peer.ts';
 import { digest, sample } from '../helpers/samples.ts';
 import { closeBrowser, hasChromium, NO_CHROMIUM, openSite } from './chromium.ts';
@@ -101,6 +102,34 @@ if (hasChromium) {
     t.is(bytes, 100_000_000);
     t.true(most < 64 << 20, `${most} bytes of heap at most`);
     t.is(cancelled, 1);
+  });
+
+  test('a dictionary is fetched once, and is there when the page is loaded again', async (t) => {
+    const samples = Array.from({ length: 2000 }, (_, i) =>
+      Buffer.from(JSON.stringify({ id: i, kind: 'record' })),
+    );
+    const bytes = trainDictionary(samples, { size: 4096 });
+    const { page, attach } = await openSite(t);
+    const server = await attach({ dictionaries: [{ bytes }], commands: { record: () => samples[0] } });
+    const held = () =>
+      page.evaluate(async (module) => {
+        const { connect } = await import(module);
+        const client = await connect('/mill');
+        while (client.stats().dictionaries.length === 0) await new Promise((resolve) => setTimeout(resolve));
+        const text = await client.call('record').text();
+        const { dictionaries, streams } = client.stats();
+        await client.close();
+        return { dictionaries, text, profiles: streams.map(({ profile }: { profile: string }) => profile) };
+      }, MODULE);
+    const fetched = async () =>
+      (await server.stats()).commands.find(({ command }) => command === 'dictionary')?.codes.ok;
+    const first = await held();
+    t.is(await fetched(), 1);
+    await page.reload();
+    t.deepEqual(await held(), first);
+    t.is(await fetched(), 1);
+    t.is(first.text, samples[0]?.toString());
+    t.true(first.profiles.includes('zstd-dict'));
   });
 
   test('who may not come in is told so', async (t) => {
