@@ -49,7 +49,10 @@ export interface Site {
 export async function openSite(t: ExecutionContext<unknown>, options: ServerOptions = {}): Promise<Site> {
   const folder = mkdtempSync(join(ROOT, 'node_modules/.millrace-page-'));
   await build({
-    entryPoints: { millrace: join(ROOT, 'src/browser.ts') },
+    entryPoints: {
+      millrace: join(ROOT, 'src/browser.ts'),
+      'browser-worker': join(ROOT, 'src/client/browser-worker.ts'),
+    },
     bundle: true,
     splitting: true,
     format: 'esm',
