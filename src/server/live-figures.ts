@@ -189,12 +189,12 @@ export class LiveFeed {
   }
 
   #rowOf(session: Session, cpuOf: CpuOf): PeerRow {
-    const { caller, connection, router, running, openedAtMs } = session;
+    const { caller, connection, router, requests, openedAtMs } = session;
     return {
       connectionId: caller.connectionId,
       remote: connection.remote,
       ageMs: performance.now() - openedAtMs,
-      running,
+      running: requests.size,
       bytesRead: connection.bytesRead,
       bytesWritten: connection.writer.bytesWritten,
       watches: this.#watchers.has(session),
