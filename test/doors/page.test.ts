@@ -1,10 +1,13 @@
 // The live page by HTTP, and the figures that it reads. What it looks like is in page.slow.ts.
 
+import { readFileSync } from 'node:fs';
 import { createServer as createHttp } from 'node:http';
+import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import ava, { type ExecutionContext } from 'ava';
 import { type AuthorizeQuery, createServer } from '../../src/index.ts';
 import type { LiveFigures } from '../../src/server/live-figures.ts';
+import { ROOT } from '../helpers/imports.ts';
 import { dial, failure, LONG, listening, type Serving, serve, serving } from '../helpers/serving.ts';
 import { buildPage } from './built-page.ts';
 import { ask } from './helper.ts';
@@ -51,6 +54,11 @@ test('the page and all that it names come from the server itself, with nothing i
     t.deepEqual(gunzipSync(packed.body), plain.body);
     t.is(plain.headers['x-content-type-options'], 'nosniff');
   }
+});
+
+test('the licence of what is built into the page goes along with it', (t) => {
+  const read = (path: string) => readFileSync(join(ROOT, path), 'utf8');
+  t.true(read('dist/browser/page/licenses.txt').endsWith(read('node_modules/uplot/LICENSE')));
 });
 
 test('what is not of the page is not there, and the page is only read', async (t) => {
