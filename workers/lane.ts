@@ -5,6 +5,7 @@
  * made of them goes back in batches of its own.
  */
 
+import { performance } from 'node:perf_hooks';
 import { inspect } from 'node:util';
 import type { MessagePort } from 'node:worker_threads';
 import { checkedDecode, closeQuietly } from '../src/encoding/checked.ts';

@@ -28,6 +28,11 @@ export interface HttpOptions {
   /** Path under which frames travel by HTTP (protocol A7), without slashes at its ends; default `api/exp-http-v2-0001`. */
   prefix?: string;
   /**
+   * The live page at `/`, which shows what the server is at and who is connected, and the command `server.stats` that it
+   * reads; `authorize` is asked about both. Default true.
+   */
+  page?: boolean;
+  /**
    * Origins of pages that may send requests and open WebSockets, such as `https://app.example`; `*`: any. Default: pages of
    * the very host and port that they ask. What says no origin is no page in a browser, and is let in.
    */

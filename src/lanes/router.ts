@@ -210,10 +210,15 @@ export class Router {
 
   /** Figures of the response streams, those of ended ones included. */
   figures(): StreamFigures[] {
+    return [...this.#pastStreams, ...this.openFigures()];
+  }
+
+  /** Figures of those that are open. */
+  openFigures(): StreamFigures[] {
     const open = this.#encodedPlaces.flatMap((place) =>
       place.stream === undefined ? [] : [figuresOf(place.stream)],
     );
-    return [...this.#pastStreams, ...open, ...this.cacheStreams.figures];
+    return [...open, ...this.cacheStreams.figures];
   }
 
   /** Frees every context of the connection. */
@@ -364,7 +369,7 @@ export class Router {
 
   /** Ended streams of one ID are one row: under `per-request` there is one for every response. */
   #keepFigures(stream: LaneStream): void {
-    const now = figuresOf(stream);
+    const now = { ...figuresOf(stream), contextBytes: 0 };
     const at = this.#pastStreams.findIndex(
       (past) => past.streamId === now.streamId && past.lane === now.lane,
     );

@@ -228,6 +228,11 @@ export const SETTINGS = z.strictObject({
   proxyProtocol: setting(toggle, {
     what: 'every connection begins with a PROXY header; only where nobody but the proxy gets in, for it is believed',
   }),
+  page: setting(toggle, {
+    what: 'whether there is a live page at /, with the command server.stats that it reads',
+    flag: 'no-page',
+    otherwise: 'there is',
+  }),
   log: setting(oneOf(['error', 'warn', 'info', 'debug']), {
     what: 'write a log to standard error, from this level on',
     value: 'level',

@@ -81,16 +81,23 @@ export interface Measured {
   readonly isDraining: () => boolean;
 }
 
+/** All but the figures of single streams, which may be many. */
+export type Summary = Omit<ServerStats, 'streams'>;
+
 export async function statsOf(of: Measured): Promise<ServerStats> {
+  const { summary, cpuOf } = await summaryOf(of);
+  return { ...summary, streams: of.sessions.streams(cpuOf) };
+}
+
+export async function summaryOf(of: Measured): Promise<{ summary: Summary; cpuOf: CpuOf }> {
   const { pool, cache, sessions, topics, commands, totals, output, input, isDraining } = of;
   const { lanes, cpuOf } = await laneFigures(pool);
   const { entries, bytes, hits, misses } = cache;
   const { budget } = pool;
-  return {
+  const summary: Summary = {
     state: isDraining() ? 'draining' : 'serving',
     lanes,
     laneRestarts: pool.restarts.reduce((sum, times) => sum + (times ?? 0), 0),
-    streams: sessions.streams(cpuOf),
     cache: { entries, bytes, hits, misses },
     connections: sessions.count,
     connectionTotals: sessions.connections(),
@@ -103,6 +110,7 @@ export async function statsOf(of: Measured): Promise<ServerStats> {
     input: { bytes: input.used, limit: input.limit, ...input.counts },
     quarantine: pool.quarantine.rows,
   };
+  return { summary, cpuOf };
 }
 
 /** A lane that dies before it answers has no row. */
