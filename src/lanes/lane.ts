@@ -18,6 +18,7 @@ import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { Writer } from '../connection/writer.ts';
 import type { Failure } from '../wire/failure.ts';
 import { CallMarks } from './call-marks.ts';
+import type { LaneLoad } from './lanes-in-use.ts';
 
 /** Who holds a slot of a lane: a response stream's encoder or an incoming stream's decoder. */
 export interface SlotOwner {
@@ -37,7 +38,7 @@ const SPARE_BATCHES = 4;
 const NOTHING = new Uint8Array(0);
 const utf8 = new TextEncoder();
 
-export class Lane {
+export class Lane implements LaneLoad {
   readonly index: number;
   /** What its thread is at. */
   readonly trace = new Trace();
@@ -50,6 +51,8 @@ export class Lane {
   /** Batches that were full while too many were outstanding, oldest first. */
   #full: ArrayBuffer[] = [];
   #outstanding = 0;
+  /** When the newest was sent that was alone, or when the one before the oldest came back. */
+  #owesSinceMs = 0;
   readonly #turns: Turns;
   readonly #onBroken: (error: unknown) => void;
   /** The lane's batches that have come and wait for their turn, oldest first. */
@@ -91,6 +94,14 @@ export class Lane {
   /** Bytes that wait here until the thread takes more. */
   get queuedBytes(): number {
     return this.#full.length * BATCH_SIZE + (this.#writer?.end ?? 0);
+  }
+
+  get busyMs(): number {
+    return this.trace.busyMs;
+  }
+
+  get owesSinceMs(): number | undefined {
+    return this.#outstanding > 0 ? this.#owesSinceMs : undefined;
   }
 
   /** Slots in use: streams whose context lives here. */
@@ -241,7 +252,7 @@ export class Lane {
   }
 
   #post(batch: ArrayBuffer): void {
-    this.#outstanding++;
+    if (this.#outstanding++ === 0) this.#owesSinceMs = performance.now();
     const spare = this.#homeBound.pop();
     if (spare === undefined) this.#port.postMessage({ batch } satisfies LaneMessage, [batch]);
     else this.#port.postMessage({ batch, spare } satisfies LaneMessage, [batch, spare]);
@@ -254,7 +265,7 @@ export class Lane {
       this.#turns.ready(this.#delivery);
     }
     if (message.spare !== undefined) {
-      this.#outstanding--;
+      if (--this.#outstanding > 0) this.#owesSinceMs = performance.now();
       if (this.#spares.length < SPARE_BATCHES) this.#spares.push(message.spare);
       if (this.#full.length > 0 || (this.#writer !== undefined && !this.#writer.empty)) this.#planFlush();
     }

@@ -385,6 +385,7 @@ class LaneServer implements Server {
         makePolicy: () => makePolicy(policy),
         perRequest: policy === 'per-request',
         adaptive: policy === 'adaptive',
+        spread: typeof policy === 'function',
         streams: streams ?? Math.min(MAX_STREAMS, defaultStreams(policy, workers)),
         profile,
         encoderOptions: encoders,
