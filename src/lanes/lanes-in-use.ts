@@ -17,9 +17,11 @@ export interface LaneLoad {
 
 /** Shortest time from one look to the next, and longest that says anything of the time between, in milliseconds. */
 const LOOK_MS = 20;
-const STALE_MS = 100;
-/** Requests from one look to the next below which there is nothing to save. */
-const FEW = 16;
+const STALE_MS = 250;
+/** A look weighs as much as all those that are older by more than this, in milliseconds: threads are held up, and catch up. */
+const MEMORY_MS = 200;
+/** Requests in a millisecond below which there is nothing to save. */
+const FEW = 1;
 /** Of the time that it is at work for: where lanes are worth resting, and where they are woken for good. */
 const MAIN_BUSY = 0.5;
 const MAIN_FREE = 0.25;
@@ -40,13 +42,17 @@ export class LanesInUse<L extends LaneLoad> {
   #used: readonly L[] = [];
   #resting = 0;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
-  /** Requests since then. */
-  #requests = 0;
   /** How long the main thread and each lane had been at work then. */
   #mainBusyMs = 0;
   #busyMs = new Map<L, number>();
-  /** For how long one lane less would have done. */
+  /** For how much of the newest time they were at work: 0 … 1. */
+  #mainLoad = 0;
+  #loads = new Map<L, number>();
+  /** For how long one lane less would have done, and how many requests came meanwhile. */
   #quietMs = 0;
+  #requests = 0;
+  /** Whether all lanes in use were full at the newest look. */
+  #full = false;
   #patienceMs = PATIENCE_MS;
   #restedAtMs = Number.NEGATIVE_INFINITY;
   /** The lane with most time left, and how many streams of each full lane may still move there. */
@@ -90,19 +96,27 @@ export class LanesInUse<L extends LaneLoad> {
     if (spanMs < LOOK_MS || this.#live.length < 2) return;
     const main = mainBusyMs();
     if (spanMs <= STALE_MS) this.#look(nowMs, spanMs, (main - this.#mainBusyMs) / spanMs);
-    else this.#quietMs = 0;
+    else this.#notQuiet();
     this.#lookedAtMs = nowMs;
-    this.#requests = 0;
     this.#mainBusyMs = main;
     this.#busyMs = new Map(this.#live.map((lane) => [lane, lane.busyMs]));
   }
 
   #look(nowMs: number, spanMs: number, mainLoad: number): void {
-    const loads = this.#used.map((lane) => this.#loadOf(lane, nowMs, spanMs));
-    const sum = loads.reduce((total, load) => total + load, 0);
-    this.#planMoves(loads);
-    if (mainLoad < MAIN_FREE || sum > FULL * loads.length) this.#wake(nowMs);
-    else if (mainLoad > MAIN_BUSY && this.#requests >= FEW) this.#restIfQuiet(sum, nowMs, spanMs);
+    const weight = 1 - Math.exp(-spanMs / MEMORY_MS);
+    const smooth = (before: number, now: number) => before + weight * (now - before);
+    const now = this.#used.map((lane) => this.#loadOf(lane, nowMs, spanMs));
+    const smoothed = this.#used.map((lane, i) => smooth(this.#loads.get(lane) ?? now[i], now[i]));
+    this.#mainLoad = smooth(this.#mainLoad, mainLoad);
+    this.#loads = new Map(this.#used.map((lane, i) => [lane, smoothed[i]]));
+    this.#planMoves(smoothed);
+    // Those that fall behind are helped soon; what holds up all threads for once is nothing that a lane could help.
+    const wereFull = this.#full;
+    this.#full = sum(now) > FULL * now.length;
+    if (this.#full && wereFull) this.#wake(nowMs);
+    else if (this.#mainLoad < MAIN_FREE) this.#wakeOne();
+    else if (this.#mainLoad > MAIN_BUSY) this.#restIfQuiet(sum(smoothed), nowMs, spanMs);
+    else this.#notQuiet();
   }
 
   /** For how much of the time it was at work: 0 … 1. */
@@ -113,26 +127,42 @@ export class LanesInUse<L extends LaneLoad> {
     return Math.min(1, Math.max(0, busyMs / spanMs));
   }
 
-  /** One more, for the next look shows whether that is enough. */
   #wake(nowMs: number): void {
-    this.#quietMs = 0;
     if (this.#resting === 0) return;
     const inVain = nowMs - this.#restedAtMs < IN_VAIN_MS;
     this.#patienceMs = inVain ? Math.min(2 * this.#patienceMs, MAX_PATIENCE_MS) : PATIENCE_MS;
-    this.#rest(this.#resting - 1);
+    this.#wakeOne();
   }
 
-  #restIfQuiet(sum: number, nowMs: number, spanMs: number): void {
+  /** The next look shows whether that is enough. */
+  #wakeOne(): void {
+    if (this.#resting > 0) this.#rest(this.#resting - 1);
+  }
+
+  #restIfQuiet(load: number, nowMs: number, spanMs: number): void {
     const fewer = this.#used.length - 1;
-    this.#quietMs = sum <= SPARE * fewer ? this.#quietMs + spanMs : 0;
-    if (fewer === 0 || this.#quietMs < this.#patienceMs) return;
-    this.#quietMs = 0;
+    if (fewer === 0 || load > SPARE * fewer) {
+      this.#notQuiet();
+      return;
+    }
+    this.#quietMs += spanMs;
+    if (this.#quietMs < this.#patienceMs) return;
+    if (this.#requests < FEW * this.#quietMs) {
+      this.#notQuiet();
+      return;
+    }
     this.#restedAtMs = nowMs;
     this.#rest(this.#resting + 1);
   }
 
+  #notQuiet(): void {
+    this.#quietMs = 0;
+    this.#requests = 0;
+  }
+
   #rest(count: number): void {
-    this.#resting = Math.min(count, Math.max(0, this.#live.length - 1));
+    this.#notQuiet();
+    this.#resting = Math.max(0, Math.min(count, this.#live.length - 1));
     this.#used = this.#live.slice(0, this.#live.length - this.#resting);
     this.#moves.clear();
   }
@@ -149,6 +179,10 @@ export class LanesInUse<L extends LaneLoad> {
       if (isFull(load)) this.#moves.set(lane, Math.ceil((lane.openSlots * (load - least)) / (4 * full)));
     });
   }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 /** The one with the fewest open streams. */
