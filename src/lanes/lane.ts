@@ -12,6 +12,8 @@ import {
   type LaneMessage,
   type LaneStats,
   Op,
+  packedSize,
+  writePieces,
 } from '../../workers/batch.ts';
 import { Trace } from '../../workers/trace.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
@@ -138,6 +140,28 @@ export class Lane implements LaneLoad {
     const writer = this.#room(payload.length);
     writer.bytes.set(payload, writer.end);
     writer.add(op, slot, requestId, type, flags, payload.length, extra);
+    this.#added(writer);
+  }
+
+  /** The same for a payload of {@link packPieces}. */
+  addPieces(
+    op: number,
+    slot: number,
+    requestId: number,
+    type: number,
+    flags: number,
+    pieces: readonly Uint8Array[],
+    extra: number,
+  ): void {
+    if (!this.#alive) return;
+    const size = packedSize(pieces);
+    const writer = this.#room(size);
+    writePieces(writer.bytes, writer.end, pieces);
+    writer.add(op, slot, requestId, type, flags, size, extra);
+    this.#added(writer);
+  }
+
+  #added(writer: BatchWriter): void {
     // A lane that has nothing to do begins while we gather the rest.
     if (this.#outstanding === 0 && writer.count >= EARLY_RECORDS) this.#ship();
     else this.#planFlush();
