@@ -2,6 +2,7 @@
 
 import { cellName } from '../experiment/grid/cell.ts';
 import type { ExperimentEvents } from '../experiment/runner.ts';
+import { makeBar } from './bar.ts';
 import type { Io } from './io.ts';
 import { duration, oneLine, plural } from './show.ts';
 
@@ -13,16 +14,7 @@ export interface Meter extends ExperimentEvents {
 export async function makeMeter(io: Io): Promise<Meter> {
   const lines = lineMeter(io);
   if (io.stderr.isTTY !== true) return lines;
-  const { SingleBar } = (await import('cli-progress')).default;
-  const bar = new SingleBar({
-    format: '{bar} {value} of {total} │ {left} left │ {name}',
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
-    barsize: 24,
-    hideCursor: true,
-    clearOnComplete: true,
-    stream: io.stderr as NodeJS.WritableStream,
-  });
+  const bar = await makeBar('{bar} {value} of {total} │ {left} left │ {name}', io);
   bar.start(1, 0, { left: '–', name: 'memory of contexts' });
   return {
     onProgress: ({ done, total, leftSeconds, cell, round }) => {

@@ -9,6 +9,7 @@ import type { PullProgress, PullResult } from '../files/pull.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
 import { visibleJson } from '../wire/visible.ts';
 import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
+import { makeBar } from './bar.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
 import { addReach, plainHint, type Reach, type ReachOptions, reachOptions } from './reach.ts';
@@ -136,16 +137,10 @@ interface Meter {
 /** A bar on the terminal, or nothing. */
 async function makeMeter(isWanted: boolean, io: Io): Promise<Meter> {
   if (!isWanted) return { update: () => {}, stop: () => {} };
-  const { SingleBar } = (await import('cli-progress')).default;
-  const bar = new SingleBar({
-    format: '{bar} {percentage}% │ {done} of {all} │ {files} of {totalFiles} files │ {rate}/s │ {left} left',
-    barCompleteChar: '█',
-    barIncompleteChar: '░',
-    barsize: 24,
-    hideCursor: true,
-    clearOnComplete: true,
-    stream: io.stderr as NodeJS.WritableStream,
-  });
+  const bar = await makeBar(
+    '{bar} {percentage}% │ {done} of {all} │ {files} of {totalFiles} files │ {rate}/s │ {left} left',
+    io,
+  );
   return new BarMeter(bar);
 }
 

@@ -2,6 +2,7 @@
 
 import { buffer } from 'node:stream/consumers';
 import { type Command, Option } from 'commander';
+import type { Client } from '../client/client.ts';
 import type { TopicGap, TopicMessage } from '../wire/topic-records.ts';
 import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import { readData } from './data.ts';
@@ -124,13 +125,14 @@ async function publishCommand(
 ): Promise<void> {
   const reach = await reachOptions(options, target, io);
   const { signal, release } = stopSignal(undefined, io.signals);
-  const client = await dial(target, reach, options, signal);
+  let client: Client | undefined;
   try {
+    client = await dial(target, reach, options, signal);
     const message = await buffer(readData(options.data, io));
     io.print(String(await client.publish(topic, message, { signal })));
   } finally {
     release();
-    client.destroy();
+    client?.destroy();
     io.stdin.destroy();
   }
 }

@@ -1,4 +1,4 @@
-/** A connection as its client uses it: sends commands, performs what the reactor says, and owns the open requests. */
+/** A connection as its client uses it: takes calls, performs what the reactor says, and puts its parts together. */
 
 import { Connection, type FrameOwner, type Transport } from '../connection/connection.ts';
 import { CreditSender } from '../connection/credit-sender.ts';
@@ -9,29 +9,26 @@ import { ZSTD_DICT } from '../encoding/profiles.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { given } from '../options/rules.ts';
 import { quietly } from '../options/tracing.ts';
-import { announcedOf, windowOf } from '../reactor/announced.ts';
+import { windowOf } from '../reactor/announced.ts';
 import { type ClientAction, ClientReactor } from '../reactor/client.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
 import { CommandError, ConnectionError, type ProtocolError } from '../wire/errors.ts';
 import { type Frame, FrameType, HEADER_SIZE, PingFlag } from '../wire/frame.ts';
-import { commandFrames } from '../wire/frames.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import {
-  EXTENSIONS,
   encodeDictionaryHeld,
   encodeSenderSettings,
   type ReceivedFailure,
-  type SenderSettings,
   saysNotStarted,
 } from '../wire/payloads.ts';
 import { asError } from '../wire/thrown.ts';
-import { after, every, unref } from '../wire/timers.ts';
 import type { ClientEvents, ClientState, ClientStats } from './client.ts';
-import { argumentsOf } from './command.ts';
 import { DataSender } from './command-data.ts';
+import { CommandSender } from './command-sender.ts';
+import { ConnectionEnd } from './connection-end.ts';
 import { type DictionaryOwner, type DictionaryStore, HeldDictionaries } from './dictionaries.ts';
 import { Listeners } from './listeners.ts';
-import { ServerSettings } from './negotiation.ts';
+import { ServerSettings, settingsOf } from './negotiation.ts';
 import { closedByUs, notStarted, reportedBy } from './no-more.ts';
 import { type CallOptions, type ClientOptions, checkCall } from './options.ts';
 import { Pings } from './pings.ts';
@@ -46,10 +43,6 @@ const PLAIN_STREAM = 1;
 const DEFAULT_REQUEST_WINDOW = 1 << 20;
 const DEFAULT_MAX_UNREAD = 64 << 20;
 const DEFAULT_KEEP_ALIVE_MS = 30_000;
-/** The smallest window that an encoder can be asked for (protocol C2). */
-const MIN_WINDOW_LOG = 10;
-/** How long a server that has closed its side may take to read the rest of ours. */
-const LINGER_MS = 1000;
 
 export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwner {
   /** Resolves when the connection is gone; rejects never. */
@@ -70,24 +63,11 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
   readonly #connectionWindow: ReceiveWindow | undefined;
   readonly #reactor: ClientReactor<ClientRequest>;
   readonly #actions: ClientAction<ClientRequest>[] = [];
-  /** Requests that wait until the server takes more. */
-  readonly #queued = new Set<ClientRequest>();
+  readonly #sender: CommandSender;
+  readonly #end: ConnectionEnd;
   readonly #credits: CreditSender;
   readonly #cancels = new Pace(DEFAULT_LIMITS.maxCancels);
-  /** Why nothing new is sent any more. */
-  #refuseReason: Error | undefined;
-  /** Requests sent so far, and the ID of the newest. */
-  #turns = 0;
-  #newestId = 0;
   #framesReceived = 0;
-  #ending = false;
-  /** The server has said that it takes nothing new. */
-  #goneAway = false;
-  #closeReason: Error | undefined;
-  /** Runs out once what close() has let go on must end. */
-  #graceTimer: ReturnType<typeof setTimeout> | undefined;
-  /** Looks after the responses that a connection which ends waits for. */
-  #endWatch: ReturnType<typeof setInterval> | undefined;
   #resolveClosed: () => void = () => undefined;
 
   /** `store`: where dictionaries are kept from one connection to the next. */
@@ -117,6 +97,14 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     this.#decoders = new LocalDecoders(codecs, limits);
     this.#data = new DataSender(this.#connection, codecs, options, this);
     this.#reactor = new ClientReactor(limits, this.#decoders);
+    this.#sender = new CommandSender(
+      this.#connection,
+      this.#reactor,
+      this.server,
+      this.#data,
+      options.authorization,
+    );
+    this.#end = new ConnectionEnd(this.#connection, this.#reactor, this.#sender);
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
@@ -144,7 +132,8 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
 
   /** Resolves when the server has sent its settings. @throws ConnectionError when it never will. */
   ready(): Promise<void> {
-    if (this.server.awaited && this.#refuseReason !== undefined) return Promise.reject(this.#refuseReason);
+    const { refuseReason } = this.#end;
+    if (this.server.awaited && refuseReason !== undefined) return Promise.reject(refuseReason);
     return this.server.arrival.then(() => this.#dictionaries.loaded);
   }
 
@@ -152,24 +141,24 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
   ping(): Promise<number> {
     if (this.#connection.open) return this.pings.send();
     return Promise.reject(
-      this.#refuseReason ?? new ConnectionError('the connection has failed', { code: 'lost' }),
+      this.#end.refuseReason ?? new ConnectionError('the connection has failed', { code: 'lost' }),
     );
   }
 
   get state(): ClientState {
-    if (this.#closeReason !== undefined) return 'closed';
-    if (this.#refuseReason !== undefined) return 'draining';
+    if (this.closeReason !== undefined) return 'closed';
+    if (this.#end.refuseReason !== undefined) return 'draining';
     return this.server.awaited ? 'connecting' : 'open';
   }
 
   /** Why the connection is gone; undefined while it is not. */
   get closeReason(): Error | undefined {
-    return this.#closeReason;
+    return this.#end.closeReason;
   }
 
   stats(): ClientStats {
     return {
-      calls: { waiting: this.#queued.size, inFlight: this.#reactor.openRequests },
+      calls: { waiting: this.#sender.waiting, inFlight: this.#reactor.openRequests },
       bytesRead: this.#connection.bytesRead,
       bytesWritten: this.#connection.writer.bytesWritten,
       dictionaries: [...this.heldDictionaries],
@@ -184,22 +173,8 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
    * `graceMs`: what is not answered by then is cancelled.
    */
   close(graceMs?: number): Promise<void> {
-    this.#refuseReason ??= closedByUs();
-    this.#ending = true;
-    this.#endIfDone();
-    if (graceMs !== undefined && this.#closeReason === undefined)
-      this.#afterGrace(graceMs, () => this.#cutShort(graceMs));
-    if (this.#connection.open) this.#watchEnd();
+    this.#end.close(graceMs);
     return this.closed;
-  }
-
-  /** A response that nobody reads on would keep the connection for ever. */
-  #watchEnd(): void {
-    this.#endWatch ??= unref(
-      every(this.#connection.limits.idleTimeout, () => {
-        for (const request of this.#reactor.requests()) if (request.stands()) request.drop(unread());
-      }),
-    );
   }
 
   /** Drops the connection now; requests in flight fail. */
@@ -207,24 +182,10 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     this.#connection.destroy(reason);
   }
 
-  /** The server is told what it need not answer any more; one that does not end the connection then is left. */
-  #cutShort(graceMs: number): void {
-    const reason = closedByUs(`the client was closed, and this was not answered within ${graceMs} ms`);
-    for (const request of this.#takeQueued()) request.cancel(notStarted(reason));
-    for (const request of this.#reactor.requests()) request.cancel(reason);
-    this.#connection.end();
-    this.#afterGrace(LINGER_MS, () => this.destroy());
-  }
-
-  #afterGrace(delayMs: number, run: () => void): void {
-    clearTimeout(this.#graceTimer);
-    this.#graceTimer = unref(after(delayMs, run));
-  }
-
   // ------------------------------------------------------------ what dictionaries need (DictionaryOwner)
 
   get takesCalls(): boolean {
-    return this.#refuseReason === undefined;
+    return this.#end.refuseReason === undefined;
   }
 
   fetch(id: string): AsyncIterable<Uint8Array> {
@@ -253,8 +214,8 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
 
   cancel(request: ClientRequest): void {
     const { requestId } = request;
-    this.#queued.delete(request);
-    if (requestId === 0 || this.#reactor.get(requestId) !== request) return this.#endIfEnding();
+    this.#sender.forget(request);
+    if (requestId === 0 || this.#reactor.get(requestId) !== request) return this.#end.check();
     this.#reactor.forget(requestId);
     this.#data.forget(requestId);
     this.#credits.forget(requestId);
@@ -298,64 +259,24 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
       request.fail(asError(error));
     }
     if (request.over) return;
-    if (this.#refuseReason !== undefined) request.fail(notStarted(this.#refuseReason));
-    else if (this.server.maxConcurrentRequests === 0) request.fail(takesNone());
-    else if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) this.#queued.add(request);
-    else this.#send(request);
-  }
-
-  #send(request: ClientRequest): void {
-    const { options } = request;
-    const requestId = this.#reactor.freeId();
-    try {
-      this.#sendCommand(requestId, request);
-    } catch (error) {
-      request.fail(asError(error));
-      return;
-    }
-    request.requestId = requestId;
-    request.turn = ++this.#turns;
-    this.#newestId = requestId;
-    this.#reactor.open(requestId, request);
-    if (options.data !== undefined) this.#data.send(request, options.data);
-  }
-
-  /** Sends requests that had to wait, as far as the server takes more now. */
-  #sendQueued(): void {
-    for (const request of this.#queued) {
-      if (this.#reactor.openRequests >= this.server.maxConcurrentRequests) return;
-      this.#queued.delete(request);
-      this.#send(request);
-    }
-  }
-
-  #sendCommand(requestId: number, { command, options, remainingMs, traceparent }: ClientRequest): void {
-    const args = argumentsOf(options, this.#options.authorization, remainingMs, traceparent);
-    const hasData = options.data !== undefined;
-    commandFrames(command, args, hasData, this.server.frameSize, (type, flags, payload) =>
-      this.#connection.sendPlain(requestId, type, flags, payload),
-    );
+    const { refuseReason } = this.#end;
+    if (refuseReason === undefined) this.#sender.send(request);
+    else request.fail(notStarted(refuseReason));
   }
 
   get #profiles(): readonly string[] {
     return this.#options.profiles ?? this.#codecs.profiles();
   }
 
-  get #decodesDictionaries(): boolean {
-    return this.#profiles.includes(ZSTD_DICT) && this.server.speaks('dictionary');
+  #sendSettings(limits: Limits): void {
+    const { requestWindow } = this;
+    const { connectionWindow } = this.#options;
+    const settings = settingsOf(this.#profiles, limits, { requestWindow, connectionWindow });
+    this.#connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(settings));
   }
 
-  #sendSettings(limits: Limits): void {
-    const { connectionWindow } = this.#options;
-    const settings: SenderSettings = {
-      contentEncodings: [...this.#profiles],
-      ...announcedOf(limits),
-      ...windowSetting(limits),
-      requestWindow: this.requestWindow,
-      ...(connectionWindow === undefined ? {} : { connectionWindow }),
-      extensions: [...EXTENSIONS],
-    };
-    this.#connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(settings));
+  get #decodesDictionaries(): boolean {
+    return this.#profiles.includes(ZSTD_DICT) && this.server.speaks('dictionary');
   }
 
   /** Without windows a server that holds much command data reads nothing more, or keeps its replies, until it is read. */
@@ -380,8 +301,8 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
       for (let i = 0; i < actions.length; i++) this.#act(actions[i]);
       actions.length = 0;
     }
-    if (this.#queued.size > 0) this.#sendQueued();
-    this.#endIfEnding();
+    if (this.#sender.waiting > 0) this.#sender.sendQueued();
+    this.#end.check();
   }
 
   get midCommand(): boolean {
@@ -391,9 +312,7 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
   overdue(): undefined {}
 
   onEnd(): void {
-    this.#refuseReason ??= new ConnectionError('the server has closed the connection', { code: 'lost' });
-    // It answers nothing any more, and need not read what we have still to send.
-    this.#connection.end(LINGER_MS);
+    this.#end.inputEnded();
   }
 
   onFailed(sendError: () => void): void {
@@ -401,20 +320,13 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
   }
 
   onClosed(reason: Error | undefined): void {
-    const error = this.#explain(reason);
-    this.#refuseReason ??= error;
-    this.#closeReason = error;
-    clearTimeout(this.#graceTimer);
-    for (const request of this.#takeQueued()) request.fail(notStarted(error));
-    for (const request of this.#reactor.requests())
-      request.fail(request.refused ? notStarted(this.#refuseReason as Error) : error);
+    const error = this.#end.closed(reason, this.server.expected && this.#framesReceived === 0);
     this.server.fail(error);
     this.pings.fail(error);
     this.#reactor.stop();
     this.#data.close();
     this.#credits.close();
     this.#cancels.close();
-    clearInterval(this.#endWatch);
     this.#keepAlive.stop();
     this.#resolveClosed();
     this.events.emit('closed', { reason: error });
@@ -466,34 +378,9 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     request.fail(error);
   }
 
-  /** The server takes nothing new: requests that wait for their turn never get it (protocol C5). */
   #goAway(lastRequestId: number, why: string): void {
-    const reason = new ConnectionError(`the server is going away: ${why}`, { code: 'shutting-down' });
-    this.#refuseReason ??= reason;
-    for (const request of this.#takeQueued()) request.fail(notStarted(reason));
-    this.#refuseAfter(lastRequestId);
-    if (!this.#goneAway) this.events.emit('goaway', { reason });
-    this.#goneAway = true;
-  }
-
-  /**
-   * The server runs none of what was sent after the request that its goaway names. IDs come round: what is still open
-   * from an earlier round was sent before, whatever its ID.
-   */
-  #refuseAfter(lastRequestId: number): void {
-    const distance = (requestId: number) => (requestId - lastRequestId) & 0xffff;
-    const furthest = distance(this.#newestId);
-    for (const request of this.#reactor.requests()) {
-      const { requestId, turn } = request;
-      const isNew = this.#turns - turn < furthest / 2;
-      request.refused = isNew && requestId !== lastRequestId && distance(requestId) <= furthest;
-    }
-  }
-
-  #takeQueued(): ClientRequest[] {
-    const queued = [...this.#queued];
-    this.#queued.clear();
-    return queued;
+    const reason = this.#end.goAway(lastRequestId, why);
+    if (reason !== undefined) this.events.emit('goaway', { reason });
   }
 
   /** The connection's window is for what has arrived, read or not: the request windows bound what waits. */
@@ -501,46 +388,6 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     this.#connectionWindow?.receive(bytes);
     this.#connectionWindow?.release(bytes);
   }
-
-  #explain(reason: Error | undefined): Error {
-    const { remote, bytesRead } = this.#connection;
-    const isOurs = reason instanceof ConnectionError && reason.cause === undefined;
-    if (this.#framesReceived === 0 && this.server.expected && !this.#ending && !isOurs) {
-      const why = reason instanceof ConnectionError ? ` (${reason.message})` : '';
-      const end = bytesRead === 0 ? ' closed the connection without an answer: it' : '';
-      const message = `${remote}${end} does not speak the millrace protocol${why}`;
-      // One that says nothing at all may be too busy for us, and another time is not.
-      const code = bytesRead === 0 ? 'lost' : 'protocol-error';
-      return new ConnectionError(message, { code, cause: reason });
-    }
-    if (reason !== undefined) return reason;
-    if (this.#refuseReason !== undefined && this.#reactor.openRequests === 0) return this.#refuseReason;
-    return new ConnectionError(`${remote} closed the connection`, { code: 'lost' });
-  }
-
-  #endIfEnding(): void {
-    if (this.#ending) this.#endIfDone();
-  }
-
-  #endIfDone(): void {
-    for (const request of this.#reactor.requests()) if (request.abandoned) request.drop(unread());
-    if (this.#reactor.openRequests === 0 && this.#queued.size === 0)
-      this.#connection.end(this.#connection.limits.idleTimeout);
-  }
-}
-
-function unread(): CommandError {
-  return new CommandError('cancelled: nobody reads the response, and the client is closed', {
-    code: 'cancelled',
-  });
-}
-
-/** Nobody waits for a turn that cannot come: settings are sent once. */
-function takesNone(): CommandError {
-  return new CommandError('maxConcurrentRequests: the server takes no requests', {
-    code: 'overloaded',
-    notStarted: true,
-  });
 }
 
 /** The error with which a server answers. One that goes away need not say with each refusal that nothing has run. */
@@ -553,10 +400,4 @@ function errorOf({ refused }: ClientRequest, { code, message, data }: ReceivedFa
 function codeOf(error: Error): string {
   const { code } = error as { code?: unknown };
   return typeof code === 'string' && code !== '' ? code : 'internal';
-}
-
-/** A smaller window than the profile promises, where ours takes no more. */
-function windowSetting({ maxWindowSize }: Limits): Pick<SenderSettings, 'maxWindowLog'> {
-  if (maxWindowSize >= DEFAULT_LIMITS.maxWindowSize) return {};
-  return { maxWindowLog: Math.max(MIN_WINDOW_LOG, Math.floor(Math.log2(maxWindowSize))) };
 }

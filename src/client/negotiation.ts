@@ -1,9 +1,10 @@
-/** What a server has announced in its settings, and what follows from it for a client (protocol C2). */
+/** What a client and a server tell each other in their settings, and what follows from it for the client (protocol C2). */
 
+import { announcedOf } from '../reactor/announced.ts';
 import { REQUEST_IDS } from '../reactor/client.ts';
 import { DEFAULT_FRAME_SIZE, frameSizeWithin } from '../wire/frame.ts';
-import { DEFAULT_LIMITS } from '../wire/limits.ts';
-import type { SenderSettings } from '../wire/payloads.ts';
+import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
+import { EXTENSIONS, type SenderSettings } from '../wire/payloads.ts';
 
 export class ServerSettings {
   /** Whether a server that speaks the protocol sends them: not to a client that keeps to part A. */
@@ -63,4 +64,31 @@ export class ServerSettings {
   decodes(profile: string): boolean {
     return this.#settings?.contentEncodings?.includes(profile) ?? false;
   }
+}
+
+/** The smallest window that an encoder can be asked for (protocol C2). */
+const MIN_WINDOW_LOG = 10;
+
+type Windows = Pick<SenderSettings, 'requestWindow' | 'connectionWindow'>;
+
+/** What a client with these limits announces, which decodes `profiles`, the best first. */
+export function settingsOf(
+  profiles: readonly string[],
+  limits: Limits,
+  { requestWindow, connectionWindow }: Windows,
+): SenderSettings {
+  return {
+    contentEncodings: [...profiles],
+    ...announcedOf(limits),
+    ...windowSetting(limits),
+    requestWindow,
+    ...(connectionWindow === undefined ? {} : { connectionWindow }),
+    extensions: [...EXTENSIONS],
+  };
+}
+
+/** A smaller window than the profile promises, where ours takes no more. */
+function windowSetting({ maxWindowSize }: Limits): Pick<SenderSettings, 'maxWindowLog'> {
+  if (maxWindowSize >= DEFAULT_LIMITS.maxWindowSize) return {};
+  return { maxWindowLog: Math.max(MIN_WINDOW_LOG, Math.floor(Math.log2(maxWindowSize))) };
 }

@@ -1,6 +1,6 @@
 /** Frames by HTTP: `POST <prefix>/{ro|rw}/<command>`, the body frames, and the answer's body (protocol A7). */
 
-import type { SessionRules } from '../server/session.ts';
+import type { SessionRules } from '../server/session-context.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
 import type { DoorHost } from './host.ts';

@@ -3,7 +3,7 @@
 import type { Transport } from '../connection/transport.ts';
 import type { AuthorizeQuery, ConnectionInfo } from '../server/authorize.ts';
 import type { CommandTable } from '../server/commands.ts';
-import type { SessionRules } from '../server/session.ts';
+import type { SessionRules } from '../server/session-context.ts';
 import type { Failure } from '../wire/failure.ts';
 import type { Limits } from '../wire/limits.ts';
 

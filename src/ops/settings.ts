@@ -122,12 +122,12 @@ export const SETTINGS = z.strictObject({
     reloads: 'connections',
   }),
   tuning: setting(oneOf(TUNINGS), {
-    what: 'parameters beyond the level: records, for small responses that are alike',
+    what: 'parameters beyond the level, for small responses that are alike',
     value: 'name',
     reloads: 'connections',
   }),
   policy: setting(oneOf(POLICY_NAMES), {
-    what: `which stream answers a request: ${POLICY_NAMES.join(', ')}`,
+    what: 'which stream answers a request',
     value: 'name',
     initially: 'shared',
   }),
@@ -138,7 +138,7 @@ export const SETTINGS = z.strictObject({
     flag: 'dictionary',
   }),
   contexts: setting(oneOf(CONTEXTS), {
-    what: 'whether streams keep their context: kept, none, or auto: kept while there are few',
+    what: 'whether streams keep their context; auto: while there are few',
     value: 'how',
     otherwise: 'auto with a dictionary, else kept',
   }),
@@ -215,13 +215,13 @@ export const SETTINGS = z.strictObject({
     otherwise: 'nowhere',
   }),
   log: setting(oneOf(['error', 'warn', 'info', 'debug']), {
-    what: 'write a log to standard error, from this level on: error, warn, info, debug',
+    what: 'write a log to standard error, from this level on',
     value: 'level',
     otherwise: 'plain lines about what goes wrong',
     reloads: 'at once',
   }),
   logFormat: setting(oneOf(['json', 'pretty']), {
-    what: 'of the log: json or pretty',
+    what: 'of the log',
     value: 'format',
     otherwise: 'pretty on a terminal, else json',
   }),

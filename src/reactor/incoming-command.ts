@@ -1,10 +1,13 @@
-/** One command as it arrives: its arguments, then its data (protocol A4, B2, B3). */
+/** One command as it arrives: its name, its arguments, then its data (protocol A4, B2, B3). */
 
 import { ProtocolError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
-import { CommandArgumentFlag, CommandDataFlag, type Frame } from '../wire/frame.ts';
+import { CommandArgumentFlag, CommandDataFlag, CommandNameFlag, type Frame } from '../wire/frame.ts';
 import { type Limits, overLimit, PIECE_COST } from '../wire/limits.ts';
 import { decodeArgumentHead } from '../wire/payloads.ts';
+import { decodeAscii } from '../wire/utf8.ts';
+
+const latin1 = new TextDecoder('latin1');
 
 /** An argument of which not all may have come. */
 interface PartialArgument {
@@ -55,6 +58,39 @@ export class IncomingCommand {
     this.expectsData = expectsData;
     this.sinceMs = nowMs;
     this.newestMs = nowMs;
+  }
+
+  /** What a command-name frame begins, at `nowMs`. @throws ProtocolError */
+  static begin(frame: Frame, payload: Uint8Array, limits: Limits, nowMs: number): IncomingCommand {
+    const { requestId, flags } = frame;
+    checkCommandName(requestId, payload, limits);
+    const eos = (flags & CommandNameFlag.eos) !== 0;
+    const expectsArguments = (flags & CommandNameFlag.haveArgs) !== 0;
+    const expectsData = (flags & CommandNameFlag.haveData) !== 0;
+    if (!eos && !expectsArguments && !expectsData) {
+      const lacking = `command-name of request ${requestId} carries no flag`;
+      throw new ProtocolError('command-missing-flags', lacking);
+    }
+    if (eos && (expectsArguments || expectsData)) {
+      const conflict = `command-name of request ${requestId}: eos excludes the others`;
+      throw new ProtocolError('command-conflicting-flags', conflict);
+    }
+    const name = decodeAscii(payload, 0, payload.length) ?? latin1.decode(payload);
+    return new IncomingCommand(requestId, name, expectsArguments, expectsData, nowMs);
+  }
+
+  /** The error of a command that takes too long at `nowMs`: its next frame, or its arguments as a whole. */
+  overdue(nowMs: number, { commandTimeout, idleTimeout }: Limits): ProtocolError | undefined {
+    const { requestId } = this;
+    if (nowMs - this.newestMs >= idleTimeout) {
+      const text = `idleTimeout: request ${requestId} was idle for ${idleTimeout} ms in the middle of a command`;
+      return new ProtocolError('timeout', text);
+    }
+    if (this.expectsArguments && nowMs - this.sinceMs >= commandTimeout) {
+      const text = `commandTimeout: the arguments of request ${requestId} took over ${commandTimeout} ms`;
+      return new ProtocolError('timeout', text);
+    }
+    return undefined;
   }
 
   /**
@@ -164,4 +200,13 @@ export class IncomingCommand {
 
 function partialValue({ name }: PartialArgument, what: string): ProtocolError {
   return new ProtocolError('partial-argument-value', `value of argument '${name}' ${what}`);
+}
+
+function checkCommandName(requestId: number, name: Uint8Array, limits: Limits): void {
+  if ((requestId & 1) === 0) {
+    throw new ProtocolError('even-request-id', `request ID ${requestId} from the client is even`);
+  }
+  if (name.length > limits.maxCommandName) {
+    throw overLimit('maxCommandName', `a name of ${name.length} bytes, over ${limits.maxCommandName}`);
+  }
 }

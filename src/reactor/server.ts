@@ -8,9 +8,8 @@
 
 import { ProtocolError } from '../wire/errors.ts';
 import { type Failure, saysNotStarted } from '../wire/failure.ts';
-import { CommandNameFlag, type Frame, FrameType } from '../wire/frame.ts';
+import { type Frame, FrameType } from '../wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits, overLimit, PIECE_COST } from '../wire/limits.ts';
-import { decodeAscii } from '../wire/utf8.ts';
 import { type CancelAction, ControlFrames } from './control.ts';
 import { HeldArguments } from './held-arguments.ts';
 import { IdTable } from './id-table.ts';
@@ -21,8 +20,6 @@ import type { ServerAction } from './server-action.ts';
 
 /** How many cancelled requests we remember, so that frames of theirs already on the way do no harm. */
 const REMEMBERED_CANCELS = 256;
-
-const latin1 = new TextDecoder('latin1');
 
 export class ServerReactor {
   readonly #limits: Limits;
@@ -103,18 +100,10 @@ export class ServerReactor {
   ): ProtocolError | undefined {
     // Frames that wait for our own decoder are no delay of the peer's.
     if (this.#frames.heldBytes > 0) return undefined;
-    const { commandTimeout, idleTimeout } = this.#limits;
     for (const command of this.#receiving.values()) {
-      const { requestId, expectsArguments, sinceMs, newestMs } = command;
-      if (waitsForUs(requestId)) command.newestMs = nowMs;
-      else if (nowMs - newestMs >= idleTimeout) {
-        const text = `idleTimeout: request ${requestId} was idle for ${idleTimeout} ms in the middle of a command`;
-        return new ProtocolError('timeout', text);
-      }
-      if (expectsArguments && nowMs - sinceMs >= commandTimeout) {
-        const text = `commandTimeout: the arguments of request ${requestId} took over ${commandTimeout} ms`;
-        return new ProtocolError('timeout', text);
-      }
+      if (waitsForUs(command.requestId)) command.newestMs = nowMs;
+      const error = command.overdue(nowMs, this.#limits);
+      if (error !== undefined) return error;
     }
     return undefined;
   }
@@ -254,31 +243,13 @@ export class ServerReactor {
   #commandName(frame: Frame, payload: Uint8Array): void {
     const id = frame.requestId;
     this.#checkFree(id);
-    const eos = (frame.flags & CommandNameFlag.eos) !== 0;
-    const expectsArguments = (frame.flags & CommandNameFlag.haveArgs) !== 0;
-    const expectsData = (frame.flags & CommandNameFlag.haveData) !== 0;
-    checkCommandName(id, payload, this.#limits);
-    if (!eos && !expectsArguments && !expectsData) {
-      throw new ProtocolError('command-missing-flags', `command-name of request ${id} carries no flag`);
-    }
-    if (eos && (expectsArguments || expectsData)) {
-      throw new ProtocolError(
-        'command-conflicting-flags',
-        `command-name of request ${id}: eos excludes the others`,
-      );
-    }
+    const request = IncomingCommand.begin(frame, payload, this.#limits, this.#now());
     const overloaded = this.#overloaded();
-    if (overloaded !== undefined) {
-      const refused = new IncomingCommand(id, '', false, false, this.#now());
-      this.#arguments.add(refused, PIECE_COST);
-      return this.#refuse(refused, overloaded);
-    }
-    this.#cancelled.delete(id);
-    const name = decodeAscii(payload, 0, payload.length) ?? latin1.decode(payload);
-    const request = new IncomingCommand(id, name, expectsArguments, expectsData, this.#now());
     this.#arguments.add(request, PIECE_COST);
-    if (!eos) this.#receiving.set(id, request);
-    if (!expectsArguments) this.#run(request);
+    if (overloaded !== undefined) return this.#refuse(request, overloaded);
+    this.#cancelled.delete(id);
+    if (request.expectsArguments || request.expectsData) this.#receiving.set(id, request);
+    if (!request.expectsArguments) this.#run(request);
   }
 
   /**
@@ -448,14 +419,5 @@ export class ServerReactor {
     if (request === undefined) return;
     this.#answer(request);
     this.#actions.push(action);
-  }
-}
-
-function checkCommandName(requestId: number, name: Uint8Array, limits: Limits): void {
-  if ((requestId & 1) === 0) {
-    throw new ProtocolError('even-request-id', `request ID ${requestId} from the client is even`);
-  }
-  if (name.length > limits.maxCommandName) {
-    throw overLimit('maxCommandName', `a name of ${name.length} bytes, over ${limits.maxCommandName}`);
   }
 }

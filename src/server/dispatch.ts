@@ -59,7 +59,7 @@ export class Dispatch {
       args,
       hasData,
     );
-    session.add(request);
+    session.requests.add(request);
     if (session.shared.tracing !== undefined) request.traceBy(session.shared.tracing, asked.traceparent);
     if (asked.deadlineMs !== undefined) request.expireAfter(asked.deadlineMs);
     request.sensitive = asked.sensitive || command?.sensitive === true;

@@ -1,8 +1,12 @@
-/** Where errors go that nobody has asked to be told of: the console, not faster than it can be read. */
+/** Where errors go: to the hook that asks for them; without one to the console, not faster than it can be read. */
 
+import { asError, describe, watchRejection } from '../wire/thrown.ts';
 import { after } from '../wire/timers.ts';
 import { visible } from '../wire/visible.ts';
-import type { ErrorContext } from './options.ts';
+import type { ErrorContext, ServerOptions } from './options.ts';
+
+/** Something of ours went wrong, or a peer broke the protocol. */
+export type Report = (error: unknown, about: ErrorContext) => void;
 
 const PERIOD_MS = 1000;
 
@@ -60,4 +64,16 @@ function placeOf({ command, lane, remote, recording }: ErrorContext): string {
     recording ? 'recording' : '',
   ];
   return words.filter((word) => word !== '').join(', ') || 'server';
+}
+
+/** Tells `onError`. What an error hook itself throws must not meet the code that reports. */
+export function reporter(onError: NonNullable<ServerOptions['onError']>): Report {
+  const failed = (thrown: unknown) => process.emitWarning(`onError threw: ${describe(thrown)}`);
+  return (error, about) => {
+    try {
+      watchRejection(onError(asError(error), about), failed);
+    } catch (thrown) {
+      failed(thrown);
+    }
+  };
 }

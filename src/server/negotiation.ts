@@ -3,8 +3,10 @@
 import { ZSTD_DICT } from '../encoding/profiles.ts';
 import type { ContextShape } from '../lanes/budget.ts';
 import type { RouterOptions } from '../lanes/router.ts';
+import { announcedOf } from '../reactor/announced.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import { frameSizeWithin } from '../wire/frame.ts';
+import type { Limits } from '../wire/limits.ts';
 import {
   ErrorDetail,
   EXTENSIONS,
@@ -30,6 +32,8 @@ export interface Offer {
     readonly frameSize: number;
   };
 }
+
+export type DataWindowSizes = Pick<SenderSettings, 'requestWindow' | 'connectionWindow'>;
 
 export class Negotiation {
   readonly #offer: Offer;
@@ -75,6 +79,18 @@ export class Negotiation {
     if (++this.#holdings > MAX_DICTIONARIES)
       throw new ProtocolError('unknown-dictionary', `more than ${MAX_DICTIONARIES} dictionaries held`);
     this.#held.add(id);
+  }
+
+  /** What we announce in turn; `windows`: those for command data, where there are any. */
+  answer(limits: Limits, windows: DataWindowSizes | undefined): SenderSettings {
+    return {
+      contentEncodings: [...this.#offer.decodable],
+      ...announcedOf(limits),
+      maxConcurrentRequests: limits.maxConcurrentRequests,
+      ...windows,
+      ...(this.takesDictionaries && { dictionaries: this.#offer.dictionaries.offers }),
+      extensions: EXTENSIONS.filter((name) => name !== 'data-credit' || windows !== undefined),
+    };
   }
 
   speaks(extension: string): boolean {

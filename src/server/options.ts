@@ -326,3 +326,8 @@ export function checkOptions(options: ServerOptions): CheckedOptions {
   checkAgainst(options, RULES, 'createServer');
   return { ...defaults(), ...given(options) };
 }
+
+/** All limits: the given ones, else those that hold by default. */
+export function limitsOf({ limits }: CheckedOptions): Limits {
+  return { ...DEFAULT_LIMITS, ...given(limits) } as Limits;
+}

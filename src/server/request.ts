@@ -256,7 +256,7 @@ export class ServedRequest implements FlowOwner {
   }
 
   workEnds(): void {
-    if (--this.#atWork === 0 && this.#state === 'over') this.session.linger(-1, -this.argumentBytes);
+    if (--this.#atWork === 0 && this.#state === 'over') this.session.requests.linger(-1, -this.argumentBytes);
   }
 
   /** Ends with an error of ours that no lane sends, or without one. */

@@ -31,7 +31,7 @@ export class Sessions {
 
   /** `maxAgeMs`: when it is to be told to go; undefined: never. */
   add(session: Session, maxAgeMs?: number): void {
-    const retiring = maxAgeMs && after(spread(maxAgeMs), () => session.retire()).unref();
+    const retiring = maxAgeMs && after(spread(maxAgeMs), () => session.ending.retire()).unref();
     this.#open.set(session, retiring || undefined);
     this.#totals.opened(session);
     if (this.#keepAliveMs > 0) this.#watch ??= every(this.#keepAliveMs, this.#check).unref();
@@ -62,13 +62,13 @@ export class Sessions {
   /** Accepts no new requests (protocol C5). Whether all sessions have ended within `graceMs`. */
   drain(reason: string, graceMs: number): Promise<boolean> {
     clearInterval(this.#watch);
-    for (const session of this.#open.keys()) session.drain(reason);
+    for (const session of this.#open.keys()) session.ending.drain(reason);
     return this.allGone(graceMs);
   }
 
   /** Answers what is in flight with an error. Whether all sessions have ended within `forceMs`. */
   stop(reason: string, forceMs: number): Promise<boolean> {
-    for (const session of this.#open.keys()) session.stop(reason);
+    for (const session of this.#open.keys()) session.ending.stop(reason);
     return this.allGone(forceMs);
   }
 
@@ -82,7 +82,7 @@ export class Sessions {
   }
 
   readonly #check = (): void => {
-    for (const session of this.#open.keys()) session.checkAlive();
+    for (const session of this.#open.keys()) session.peerWatch.check();
   };
 }
 

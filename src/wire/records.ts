@@ -5,6 +5,7 @@
 
 import { type Bytes, bytesOrTextOf, kindOf } from './bytes.ts';
 import { CommandError } from './errors.ts';
+import { MAX_VARINT, varint } from './varint.ts';
 
 /** How records are read. */
 export interface RecordOptions {
@@ -14,7 +15,6 @@ export interface RecordOptions {
 
 const DEFAULT_MAX_BYTES = 1 << 20;
 const MAX_LENGTH = 0xffff_ffff;
-const MAX_VARINT = 5;
 /** Messages up to this size are copied next to their length; larger ones travel as they are. */
 const COPY_LIMIT = 16 * 1024;
 
@@ -54,28 +54,20 @@ async function* written(
     if (bytes === undefined)
       throw new TypeError(`a record is made of bytes or a string, not of ${kindOf(message)}`);
     if (bytes.length > COPY_LIMIT) {
-      yield varint(bytes.length, 0);
+      yield head(bytes.length, 0);
       yield bytes;
     } else {
-      const record = varint(bytes.length, bytes.length);
+      const record = head(bytes.length, bytes.length);
       record.set(bytes, record.length - bytes.length);
       yield record;
     }
   }
 }
 
-/** A length as a varint, with room behind it. */
-function varint(length: number, room: number): Uint8Array {
+/** The beginning of a record, with room behind it. */
+function head(length: number, room: number): Uint8Array {
   if (length > MAX_LENGTH) throw new RangeError(`a record has at most ${MAX_LENGTH} bytes, not ${length}`);
-  let size = 1;
-  for (let left = length; left > 0x7f; left = Math.floor(left / 0x80)) size++;
-  const bytes = new Uint8Array(size + room);
-  let left = length;
-  for (let i = 0; i < size; i++) {
-    bytes[i] = (left % 0x80) | (i < size - 1 ? 0x80 : 0);
-    left = Math.floor(left / 0x80);
-  }
-  return bytes;
+  return varint(length, room);
 }
 
 async function* read(

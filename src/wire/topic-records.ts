@@ -5,6 +5,7 @@
 
 import { ProtocolError } from './errors.ts';
 import { badPayload } from './fields.ts';
+import { MAX_VARINT, varint } from './varint.ts';
 
 /** What a record is. */
 export const RecordKind = {
@@ -21,7 +22,6 @@ export const MAX_TOPIC_NAME = 255;
 /** Most bytes of a message: its length, times 4, fits a varint of 5 bytes, and one buffer holds it. */
 export const MAX_MESSAGE_BYTES = 2 ** 30;
 
-const MAX_VARINT = 5;
 const NUMBER_SIZE = 8;
 
 /** A message as a record; `message` is copied. @throws RangeError when it has more than 2^30 bytes. */
@@ -56,16 +56,7 @@ function numberRecord(kind: number, value: number): Uint8Array<ArrayBuffer> {
 
 /** A record with room for its bytes at its end. */
 function recordOf(kind: number, length: number): Uint8Array<ArrayBuffer> {
-  const head = length * 4 + kind;
-  let size = 1;
-  for (let left = head; left > 0x7f; left = Math.floor(left / 0x80)) size++;
-  const record = new Uint8Array(size + length);
-  let left = head;
-  for (let i = 0; i < size; i++) {
-    record[i] = (left % 0x80) | (i < size - 1 ? 0x80 : 0);
-    left = Math.floor(left / 0x80);
-  }
-  return record;
+  return varint(length * 4 + kind, length);
 }
 
 /** A message as its subscriber gets it. */

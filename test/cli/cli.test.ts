@@ -200,12 +200,10 @@ test.serial(
   },
 );
 
-test.serial('every policy and profile serves the same bytes', async (t) => {
+test.serial('policies and profiles serve the same bytes', async (t) => {
   for (const options of [
-    ['--policy', 'affinity', '--streams', '3'],
     ['--policy', 'per-request', '--profile', 'zlib', '--level', '1'],
-    ['--policy', 'single', '--profile', 'identity'],
-    ['--profile', 'zstd-8mb', '--level', '9', '--window-log', '20', '--cache-bytes', '1M'],
+    ['--policy', 'affinity', '--streams', '3', '--level', '9', '--window-log', '20', '--cache-bytes', '1M'],
   ]) {
     const { dir, dest, address } = await serve(t, TREE, ...options);
     const { code, err } = await millrace('pull', address, dest);

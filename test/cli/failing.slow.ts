@@ -1,10 +1,21 @@
-/** More of failing.test.ts: servers in processes of their own. */
+/** More of failing.test.ts: servers in processes of their own, and a pull that is killed. */
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { contents, fill, tempFolder } from '../files/helper.ts';
-import { addressOf, MILLRACE, millrace, start, until } from './helper.ts';
+import {
+  addressOf,
+  bottleneck,
+  HUGE,
+  isStuck,
+  MILLRACE,
+  millrace,
+  partsIn,
+  serve,
+  start,
+  until,
+} from './helper.ts';
 
 /** `millrace` by way of a shell, which does `first`. */
 const shell = (first: string) => ['/bin/sh', '-c', first, process.execPath, MILLRACE] as const;
@@ -34,4 +45,20 @@ test.serial('a server whose output nobody reads serves on', async (t) => {
   t.is(out, 'x');
   server.child.kill('SIGTERM');
   t.like(await server.ended, { code: 0, signal: null });
+});
+
+test.serial('a pull that was killed leaves nothing for the next one to keep, nor to be served', async (t) => {
+  const { address, dest, dir } = await serve(t, HUGE);
+  const stopping = await bottleneck(t, address, () => {});
+  const { child, ended } = start(t, ['pull', stopping, dest]);
+  await until(() => isStuck(dest));
+  child.kill('SIGKILL');
+  await ended;
+  t.is(partsIn(dest).length, 1);
+  const second = start(t, ['serve', dest, '--port', '0', '--workers', '1']);
+  const { out } = await millrace('call', await addressOf(second), 'files.list');
+  t.false(out.includes('.part'), out);
+  t.like(await millrace('pull', address, dest), { code: 0, err: '' });
+  t.deepEqual(partsIn(dest), []);
+  t.deepEqual(contents(dest), contents(dir));
 });

@@ -1,41 +1,13 @@
-/** Command lines that are killed, short of descriptors, or whose output nobody takes: each in a process of its own. */
+/** Command lines whose output nobody takes: each in a process of its own. */
 
 import { existsSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { contents } from '../files/helper.ts';
-import {
-  addressOf,
-  bottleneck,
-  HUGE,
-  isStuck,
-  MILLRACE,
-  millrace,
-  partsIn,
-  serve,
-  start,
-  TREE,
-  until,
-} from './helper.ts';
+import { MILLRACE, serve, start, TREE } from './helper.ts';
 
 /** `millrace` by way of a shell, which does `first`. */
 const shell = (first: string) => ['/bin/sh', '-c', first, process.execPath, MILLRACE] as const;
-
-test.serial('a pull that was killed leaves nothing for the next one to keep, nor to be served', async (t) => {
-  const { address, dest, dir } = await serve(t, HUGE);
-  const stopping = await bottleneck(t, address, () => {});
-  const { child, ended } = start(t, ['pull', stopping, dest]);
-  await until(() => isStuck(dest));
-  child.kill('SIGKILL');
-  await ended;
-  t.is(partsIn(dest).length, 1);
-  const second = start(t, ['serve', dest, '--port', '0', '--workers', '1']);
-  const { out } = await millrace('call', await addressOf(second), 'files.list');
-  t.false(out.includes('.part'), out);
-  t.like(await millrace('pull', address, dest), { code: 0, err: '' });
-  t.deepEqual(partsIn(dest), []);
-  t.deepEqual(contents(dest), contents(dir));
-});
 
 test.serial('output that cannot be written is one line and exit code 1', async (t) => {
   if (!existsSync('/dev/full')) return t.pass('there is no such device here');

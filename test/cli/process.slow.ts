@@ -1,9 +1,10 @@
 /** More of process.test.ts: each signal, and what starts many processes. */
 
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
+import { connect } from '../../src/index.ts';
 import { fill, tempFolder } from '../files/helper.ts';
 import {
   addressOf,
@@ -11,6 +12,7 @@ import {
   FINISHING,
   MILLRACE,
   millrace,
+  serve,
   serveAlone,
   start,
   TREE,
@@ -98,4 +100,60 @@ test.serial('the demo shows what there is to try next, and knows its arguments',
   t.regex(shown.out, /300 files, .* every byte is the same/);
   t.regex(shown.out, /npx millrace serve DIR\n.*npx millrace pull HOST:PORT DEST\n$/);
   t.is((await demo('--nope')).code, 2);
+});
+
+test.serial('a socket that a killed server has left behind is served on again', async (t) => {
+  const socket = join(tempFolder(t), 'socket');
+  const killed = await serveAlone(t, {}, '--socket', socket);
+  killed.child.kill('SIGKILL');
+  await killed.ended;
+  t.true(existsSync(socket));
+  t.is((await serve(t, TREE, '--socket', socket)).address, `unix:${socket}`);
+});
+
+test.serial('a file that the server cannot read is one line', async (t) => {
+  const nobody = 65_534;
+  const isRoot = process.getuid?.() === 0;
+  const folder = tempFolder(t);
+  chmodSync(folder, 0o755);
+  fill(folder, { good: 'x', 'sub/secret': 'y', 'dark/file': 'y', secret: 'y' });
+  chmodSync(join(folder, 'secret'), 0);
+  chmodSync(join(folder, 'dark'), 0o444); // its names can be read, and nothing else
+  chmodSync(join(folder, 'sub'), 0);
+  // The super-user can read everything: the server must be somebody else.
+  const server = start(t, ['serve', folder, '--port', '0'], { uid: isRoot ? nobody : undefined });
+  const address = await addressOf(server);
+  if (address.startsWith('none')) return t.pass(`not to be had here: ${address}`);
+  const { code, out, err } = await millrace('pull', address, join(tempFolder(t), 'dest'));
+  t.is(code, 1);
+  t.deepEqual(err.trimEnd().split('\n').sort(), [
+    'millrace: dark/file: left out: permission denied',
+    'millrace: permission denied: secret',
+    'millrace: sub: left out: permission denied',
+  ]);
+  t.regex(out, /^1 file, .* 3 failed\n$/);
+});
+
+test.serial('call ends quietly when nobody reads on', async (t) => {
+  const { address } = await serve(t, { big: Buffer.alloc(30_000_000) });
+  const { child, said, ended } = start(t, ['call', address, 'files.get', 'path=big']);
+  await said('out', /./s);
+  child.stdout!.destroy();
+  const { code, err } = await ended;
+  t.is(err, '');
+  t.is(code, 0);
+});
+
+test.serial('a second signal ends the server at once', async (t) => {
+  const { child, ended, address, said } = await serveAlone(t, { big: Buffer.alloc(50_000_000) });
+  const [host, port] = address.split(':');
+  const client = await connect({ host, port: Number(port) });
+  t.teardown(() => client.destroy());
+  // Its window is soon full, for nobody reads on.
+  const pieces = client.call('files.get', { args: { path: 'big' } })[Symbol.asyncIterator]();
+  await pieces.next();
+  child.kill('SIGINT');
+  await said('err', /finishing the requests in flight/);
+  child.kill('SIGINT');
+  t.is((await ended).code, 130);
 });

@@ -1,13 +1,11 @@
 /** What only a process has: signals, an environment, another user, a pipe that nobody reads, a start of Node itself. */
 
-import { chmodSync, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { serverEnvironment } from '../../src/cli/malloc.ts';
-import { connect } from '../../src/index.ts';
-import { contents, fill, tempFolder } from '../files/helper.ts';
+import { contents } from '../files/helper.ts';
 import {
-  addressOf,
   bottleneck,
   demoOf300Files,
   HUGE,
@@ -46,48 +44,6 @@ test.serial('what comes by a pipe is read as what is in a file', async (t) => {
   const hex = '0c000001000101116361706162696c6974696573';
   const text = '1 1 stream-begin command-name eos capabilities';
   t.is((await start(t, ['frame', 'decode'], { input: Buffer.from(hex, 'hex') }).ended).out, `${text}\n`);
-});
-
-test.serial('a socket that a killed server has left behind is served on again', async (t) => {
-  const socket = join(tempFolder(t), 'socket');
-  const killed = await serveAlone(t, {}, '--socket', socket);
-  killed.child.kill('SIGKILL');
-  await killed.ended;
-  t.true(existsSync(socket));
-  t.is((await serve(t, TREE, '--socket', socket)).address, `unix:${socket}`);
-});
-
-test.serial('a file that the server cannot read is one line', async (t) => {
-  const nobody = 65_534;
-  const isRoot = process.getuid?.() === 0;
-  const folder = tempFolder(t);
-  chmodSync(folder, 0o755);
-  fill(folder, { good: 'x', 'sub/secret': 'y', 'dark/file': 'y', secret: 'y' });
-  chmodSync(join(folder, 'secret'), 0);
-  chmodSync(join(folder, 'dark'), 0o444); // its names can be read, and nothing else
-  chmodSync(join(folder, 'sub'), 0);
-  // The super-user can read everything: the server must be somebody else.
-  const server = start(t, ['serve', folder, '--port', '0'], { uid: isRoot ? nobody : undefined });
-  const address = await addressOf(server);
-  if (address.startsWith('none')) return t.pass(`not to be had here: ${address}`);
-  const { code, out, err } = await millrace('pull', address, join(tempFolder(t), 'dest'));
-  t.is(code, 1);
-  t.deepEqual(err.trimEnd().split('\n').sort(), [
-    'millrace: dark/file: left out: permission denied',
-    'millrace: permission denied: secret',
-    'millrace: sub: left out: permission denied',
-  ]);
-  t.regex(out, /^1 file, .* 3 failed\n$/);
-});
-
-test.serial('call ends quietly when nobody reads on', async (t) => {
-  const { address } = await serve(t, { big: Buffer.alloc(30_000_000) });
-  const { child, said, ended } = start(t, ['call', address, 'files.get', 'path=big']);
-  await said('out', /./s);
-  child.stdout!.destroy();
-  const { code, err } = await ended;
-  t.is(err, '');
-  t.is(code, 0);
 });
 
 test.serial('a connection that breaks is one line, and no part of a file stays', async (t) => {
@@ -130,20 +86,6 @@ test('a server on Linux has malloc set up; who has set it up is left alone', (t)
   t.deepEqual(Object.keys(set), ['PATH', ...(isLinux ? ['MALLOC_ARENA_MAX', 'MALLOC_MMAP_THRESHOLD_'] : [])]);
   for (const own of [{ MALLOC_TRIM_THRESHOLD_: '9' }, { GLIBC_TUNABLES: 'glibc.malloc.tcache_count=0' }])
     t.deepEqual(serverEnvironment(own), own);
-});
-
-test.serial('a second signal ends the server at once', async (t) => {
-  const { child, ended, address, said } = await serveAlone(t, { big: Buffer.alloc(50_000_000) });
-  const [host, port] = address.split(':');
-  const client = await connect({ host, port: Number(port) });
-  t.teardown(() => client.destroy());
-  // Its window is soon full, for nobody reads on.
-  const pieces = client.call('files.get', { args: { path: 'big' } })[Symbol.asyncIterator]();
-  await pieces.next();
-  child.kill('SIGINT');
-  await said('err', /finishing the requests in flight/);
-  child.kill('SIGINT');
-  t.is((await ended).code, 130);
 });
 
 test.serial('the demo compares every byte and shows what the streams saved', async (t) => {

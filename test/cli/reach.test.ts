@@ -319,3 +319,9 @@ test.serial('zsh and fish get every option of every command', async (t) => {
   }
   isOneLine(t, await millrace('completion', 'tcsh'), 2, /bash, zsh, fish/);
 });
+
+test('who publishes to a server that is not there listens to no signals afterwards', async (t) => {
+  const { ended, signals } = run(['publish', 'unix:/nowhere/millrace', 'prices'], 'a message');
+  t.is((await ended).code, 1);
+  t.deepEqual(signals.eventNames(), []);
+});

@@ -4,18 +4,20 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { extraCodecs } from '../../src/encoding/extra.ts';
-import { cellKey } from '../../src/experiment/grid/cell.ts';
+import { type Cell, cellKey } from '../../src/experiment/grid/cell.ts';
 import { parseGrids } from '../../src/experiment/grid/grid.ts';
 import { checkInServer } from '../../src/experiment/measure/check.ts';
-import { TestBed } from '../../src/experiment/measure/load.ts';
+import { LoadedServer, TestBed } from '../../src/experiment/measure/load.ts';
 import { TimeLimit } from '../../src/experiment/measure/time-limit.ts';
 import { escapeHtml } from '../../src/experiment/report/html.ts';
 import { checkText } from '../../src/experiment/report/recommend.ts';
 import { recommendedOptions } from '../../src/experiment/results/recommended.ts';
 import { short } from '../../src/experiment/results/text.ts';
+import { makePlan } from '../../src/experiment/simulate/frame-plan.ts';
 import { readSources } from '../../src/experiment/traffic/sources.ts';
+import { makeWorkload } from '../../src/experiment/traffic/workload.ts';
 import { tempFolder } from '../files/helper.ts';
-import { generated, run, SETTINGS } from './helper.ts';
+import { CELL, generated, run, SETTINGS } from './helper.ts';
 
 const OPTIONS = { maxBytes: 1 << 20, seed: 1 };
 
@@ -193,3 +195,26 @@ test.serial(
     }
   },
 );
+
+test('responses of a capture go through the server in the pieces that were planned', async (t) => {
+  const { workload } = await generated('json4k', 400_000);
+  const pieces = [0, 3, 20].map((afterMs) => ({ afterMs, length: 1000 }));
+  const responses = workload.responses.map((response, i) => ({
+    ...response,
+    connection: i % 2,
+    pieces: [...pieces, { afterMs: 40, length: response.bytes.length - 3000 }],
+  }));
+  const pieced = makeWorkload(['x'], responses);
+  const cell: Cell = { ...CELL, policy: 'single', streams: 1, coalesceMs: 5 };
+  const plan = makePlan(pieced, cell, 16);
+  const bed = new TestBed({ workload: pieced, codecs: [extraCodecs], workers: 2, inFlight: 16 });
+  t.teardown(() => bed.close());
+  const server = await LoadedServer.start(bed, cell, { ownLanes: true });
+  t.teardown(() => server.close());
+  const whole = await server.round();
+  t.is(whole.frames, plan.frames.length + plan.streams.length);
+  t.is(whole.bytesIn, pieced.bytes);
+  const part = await server.round(0.5);
+  t.is(part.responses, responses.length / 2);
+  t.is(part.bytesIn, part.bytes);
+});

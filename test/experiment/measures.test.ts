@@ -4,13 +4,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { extraCodecs } from '../../src/encoding/extra.ts';
-import type { Cell } from '../../src/experiment/grid/cell.ts';
 import { parseGrids } from '../../src/experiment/grid/grid.ts';
-import { LoadedServer, TestBed } from '../../src/experiment/measure/load.ts';
-import { makePlan } from '../../src/experiment/simulate/frame-plan.ts';
-import { makeWorkload } from '../../src/experiment/traffic/workload.ts';
+import { TestBed } from '../../src/experiment/measure/load.ts';
 import { tempFolder } from '../files/helper.ts';
-import { CELL, generated, run } from './helper.ts';
+import { generated, run } from './helper.ts';
 
 /** One small experiment, as it is run: figures of all kinds of settings, and of those that cannot be. */
 test('figures agree with each other, failures are told, and what is recommended is checked in a server', async (t) => {
@@ -54,29 +51,6 @@ test('figures agree with each other, failures are told, and what is recommended 
     `${checked!.ratio}`,
   );
   t.true(checked!.promised.compress.rounds.length >= 2);
-});
-
-test('responses of a capture go through the server in the pieces that were planned', async (t) => {
-  const { workload } = await generated('json4k', 400_000);
-  const pieces = [0, 3, 20].map((afterMs) => ({ afterMs, length: 1000 }));
-  const responses = workload.responses.map((response, i) => ({
-    ...response,
-    connection: i % 2,
-    pieces: [...pieces, { afterMs: 40, length: response.bytes.length - 3000 }],
-  }));
-  const pieced = makeWorkload(['x'], responses);
-  const cell: Cell = { ...CELL, policy: 'single', streams: 1, coalesceMs: 5 };
-  const plan = makePlan(pieced, cell, 16);
-  const bed = new TestBed({ workload: pieced, codecs: [extraCodecs], workers: 2, inFlight: 16 });
-  t.teardown(() => bed.close());
-  const server = await LoadedServer.start(bed, cell, { ownLanes: true });
-  t.teardown(() => server.close());
-  const whole = await server.round();
-  t.is(whole.frames, plan.frames.length + plan.streams.length);
-  t.is(whole.bytesIn, pieced.bytes);
-  const part = await server.round(0.5);
-  t.is(part.responses, responses.length / 2);
-  t.is(part.bytesIn, part.bytes);
 });
 
 test('a load whose requests fail says so, and so does one whose clients have gone', async (t) => {

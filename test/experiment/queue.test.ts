@@ -1,77 +1,26 @@
-/** Traffic on its way to workers, and one worker; queue.slow.ts has several, and one that dies. */
-
-import { existsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { constants, zstdCompressSync } from 'node:zlib';
 import test from 'ava';
 import { cellKey } from '../../src/experiment/grid/cell.ts';
-import { parseGrids } from '../../src/experiment/grid/grid.ts';
 import {
-  type CellJob,
   failedResult,
   MAX_PACKED_BYTES,
-  MAX_TRAFFIC_BYTES,
   packTraffic,
   parseJob,
   parseResult,
   unpackTraffic,
 } from '../../src/experiment/job.ts';
-import { queueRunner } from '../../src/experiment/queue.ts';
 import type { CellResult } from '../../src/experiment/results/results.ts';
-import { runExperiment } from '../../src/experiment/run.ts';
 import { makePlan } from '../../src/experiment/simulate/frame-plan.ts';
 import { makeWorkload, packWorkload, unpackWorkload } from '../../src/experiment/traffic/workload.ts';
-import { isOneLine, millrace, run } from '../cli/helper.ts';
-import { tempFolder } from '../files/helper.ts';
+import { isOneLine, millrace } from '../cli/helper.ts';
 import { fakeMeasures } from './fake.ts';
-import { generated, listener, SETTINGS } from './helper.ts';
-import { freePort, startRedis, withRedis } from './redis.ts';
-
-const JOB: CellJob = {
-  cell: { profile: 'zstd-8mb', level: 1, streams: 1, policy: 'single', frameSize: 32_768, coalesceMs: 0 },
-  traffic: '0123456789abcdef',
-  options: { rounds: 1, inFlight: 1, workers: 1, links: [1e6] },
-};
-
-/** What a job must not say, at the place that the message names. */
-const WRONG_JOBS: [unknown, RegExp][] = [
-  [undefined, /not a job/],
-  [[], /not a job/],
-  [{ ...JOB, cell: { ...JOB.cell, streams: 1e9 } }, /cell\.streams/],
-  [{ ...JOB, cell: { ...JOB.cell, streams: 1.5 } }, /cell\.streams/],
-  [{ ...JOB, cell: { ...JOB.cell, frameSize: 0 } }, /cell\.frameSize/],
-  [{ ...JOB, cell: { ...JOB.cell, windowLog: 31 } }, /cell\.windowLog/],
-  [{ ...JOB, cell: { ...JOB.cell, coalesceMs: 1e9 } }, /cell\.coalesceMs/],
-  [{ ...JOB, cell: { ...JOB.cell, profile: 'x'.repeat(256) } }, /cell\.profile/],
-  [{ ...JOB, cell: { ...JOB.cell, module: 'file:///x.js' } }, /cell: .*module/],
-  [{ ...JOB, traffic: '../../../etc/passwd' }, /traffic/],
-  [{ ...JOB, options: { ...JOB.options, workers: 300 } }, /options\.workers/],
-  [{ ...JOB, options: { ...JOB.options, workers: 256 } }, /wants 256 workers/],
-  [{ ...JOB, options: { ...JOB.options, rounds: 1e6 } }, /options\.rounds/],
-  [{ ...JOB, options: { ...JOB.options, inFlight: 0 } }, /options\.inFlight/],
-  [{ ...JOB, options: { ...JOB.options, links: [0] } }, /options\.links/],
-  [{ ...JOB, options: { ...JOB.options, links: Array(101).fill(1e6) } }, /options\.links/],
-  [
-    { ...JOB, options: { ...JOB.options, codecs: [{ url: 'file:///x.js', export: 'codecs' }] } },
-    /options: .*codecs/,
-  ],
-  [{ ...JOB, codecs: [] }, /codecs/],
-];
+import { generated } from './helper.ts';
+import { JOB, WRONG_JOBS, zeros } from './jobs.ts';
+import { freePort } from './redis.ts';
 
 test('a job is held against what the command line takes, and more is refused', (t) => {
   t.deepEqual(parseJob(JOB), JOB);
   for (const [job, message] of WRONG_JOBS) t.throws(() => parseJob(job), { message });
 });
-
-/** More than may be unpacked, in some kilobytes. */
-let packedZeros: Buffer | undefined;
-const zeros = () => {
-  packedZeros ??= zstdCompressSync(Buffer.alloc(MAX_TRAFFIC_BYTES + 1), {
-    params: { [constants.ZSTD_c_compressionLevel]: 1 },
-  });
-  return packedZeros;
-};
 
 test('traffic is bounded before it is unpacked, and its head before it is believed', async (t) => {
   const { workload } = await generated('mixed', 20_000);
@@ -154,68 +103,6 @@ test('a workload survives the way to another machine', async (t) => {
     workload.responses.map((response, i) => ({ ...response, connection: i % 2, atMs: i, endMs: i + 5 })),
   );
   t.deepEqual(unpackWorkload(packWorkload(timed)), { ...timed });
-});
-
-withRedis('a worker measures what is in the queue until it is stopped', async (t) => {
-  const url = await startRedis(t);
-  const worker = run(['experiment-worker', url]);
-  const read = await generated('json900', 50_000);
-  const cells = parseGrids([{ level: [1, 99], policy: 'single' }]);
-  const settings = { ...SETTINGS, cells, out: join(tempFolder(t), 'x') };
-  const { seen, events } = listener();
-  const results = await runExperiment(read, settings, events, (options) => queueRunner(url, options));
-  t.is(results.cells.length, 2);
-  t.is(seen.failed.length, 1);
-  t.true(results.cells.every(({ host }) => host !== undefined));
-  worker.signals.emit('SIGTERM', 'SIGTERM');
-  t.like(await worker.ended, { code: 0, err: '' });
-});
-
-withRedis('a hostile queue loads no code, takes no memory, and the worker goes on', async (t) => {
-  const url = await startRedis(t);
-  const worker = run(['experiment-worker', url]);
-  await worker.said('out', /waiting/);
-  const folder = tempFolder(t);
-  const trap = join(folder, 'trap.mjs');
-  writeFileSync(
-    trap,
-    `import { writeFileSync } from 'node:fs'; writeFileSync(${JSON.stringify(join(folder, 'sprung'))}, '');`,
-  );
-  const code = { url: pathToFileURL(trap).href, export: 'codecs', codecs: [] };
-  const { bullmq, Redis } = { bullmq: await import('bullmq'), ...(await import('ioredis')) };
-  const connection = { url, maxRetriesPerRequest: null };
-  const queue = new bullmq.Queue('millrace-experiment', { connection });
-  const events = new bullmq.QueueEvents('millrace-experiment', { connection });
-  const redis = new Redis(url);
-  await redis.set('millrace-experiment:traffic:00000000000000aa', zeros());
-  await redis.set('millrace-experiment:traffic:00000000000000bb', Buffer.alloc(MAX_PACKED_BYTES + 1000));
-  await events.waitUntilReady();
-  const hostile: [unknown, RegExp][] = [
-    ...WRONG_JOBS.slice(1),
-    [{ ...JOB, traffic: '00000000000000aa' }, /cannot be unpacked/],
-    [{ ...JOB, traffic: '00000000000000bb' }, /more than a worker takes/],
-    [{ ...JOB, traffic: '00000000000000cc' }, /not in Redis/],
-    [{ ...JOB, options: { ...JOB.options, codecs: [code] } }, /codecs/],
-    [{ ...JOB, codecs: [code] }, /codecs/],
-    [{ ...JOB, cell: { ...JOB.cell, profile: code.url } }, /not in Redis/],
-  ];
-  const before = process.memoryUsage().rss;
-  for (const [data, message] of hostile) {
-    const job = await queue.add(trap, data, { attempts: 1 });
-    await t.throwsAsync(job.waitUntilFinished(events), { message });
-  }
-  t.true(process.memoryUsage().rss - before < 2 * MAX_TRAFFIC_BYTES);
-  t.false(existsSync(join(folder, 'sprung')));
-  const { workload } = await generated('json900', 20_000);
-  await redis.set(`millrace-experiment:traffic:${workload.sha256}`, packTraffic(workload));
-  const unknown = { ...JOB, traffic: workload.sha256, cell: { ...JOB.cell, profile: code.url } };
-  const refused = await (await queue.add('cell', unknown)).waitUntilFinished(events);
-  t.regex(refused.error, /unknown profile/);
-  t.false(existsSync(join(folder, 'sprung')));
-  await Promise.all([events.close(), queue.close()]);
-  redis.disconnect();
-  worker.signals.emit('SIGTERM', 'SIGTERM');
-  t.is((await worker.ended).code, 0);
 });
 
 test('a queue that cannot be reached is one clear line', async (t) => {

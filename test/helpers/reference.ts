@@ -2,7 +2,15 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { factsOf, flagOf, LIMIT_NAMES, reloadsOf, SETTING_NAMES } from '../../src/ops/settings.ts';
+import {
+  choicesOf,
+  factsOf,
+  flagOf,
+  LIMIT_NAMES,
+  reloadsOf,
+  SETTING_NAMES,
+  type SettingName,
+} from '../../src/ops/settings.ts';
 import { ROOT } from './imports.ts';
 
 /** Interfaces of options, in the order of the page: who takes them, where they are, what they are called. */
@@ -74,7 +82,7 @@ export function settingsReference(): string {
     const { what, initially, otherwise, reloads, value } = factsOf(name);
     const flag =
       name === 'dir' ? 'the argument' : `\`${flagOf(name)}${value === undefined ? '' : ` <${value}>`}\``;
-    return `| \`${name}\` | ${flag} | ${what} | ${initially ?? otherwise ?? ''} | ${reloads ?? 'new start'} |`;
+    return `| \`${name}\` | ${flag} | ${what}${among(name)} | ${initially ?? otherwise ?? ''} | ${reloads ?? 'new start'} |`;
   });
   const limits = LIMIT_NAMES.map((name) => `| \`${name}\` | ${reloadsOf(`limits.${name}`) ?? 'new start'} |`);
   return `# Settings of \`millrace serve\`
@@ -101,4 +109,10 @@ ${rows.join('\n')}
 |---|---|
 ${limits.join('\n')}
 `;
+}
+
+/** What a setting chooses from, behind what it is. */
+function among(name: SettingName): string {
+  const choices = choicesOf(name);
+  return choices === undefined ? '' : ` (${choices.join(', ')})`;
 }

@@ -13,6 +13,7 @@ import {
   type Server,
   type Transport,
 } from '../../src/index.ts';
+import { arrived, makeLatch, release } from '../fixtures/latch.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { digest, sample } from '../helpers/samples.ts';
 import { failure, serving } from '../helpers/serving.ts';
@@ -63,8 +64,11 @@ test('a server that does not listen serves what it accepts, and ends it when it 
 
 test('a request is over when its connection goes while the end of its response is in a lane', async (t) => {
   const [near, far] = memoryPair();
+  const latch = makeLatch();
   const { server } = await serving(t, {
+    workers: 1,
     commands: {
+      hold: { module: new URL('../fixtures/stubborn.ts', import.meta.url), export: 'busy', options: latch },
       last: () => {
         setImmediate(() => far.destroy());
         return 'in the lane by then';
@@ -73,8 +77,12 @@ test('a request is over when its connection goes while the end of its response i
   });
   server.accept(far);
   const client = await connectOver(near);
+  // The lane cannot answer before the connection is gone, however late this thread gets its turn.
+  const held = failure(client.call('hold').bytes());
+  await arrived(latch, 1);
   await failure(client.call('last').bytes());
-  await client.closed;
+  await Promise.all([held, client.closed]);
+  release(latch);
   const row = (await server.stats()).commands.find(({ command }) => command === 'last');
   t.is(row?.running, 0);
   t.deepEqual(row?.codes, { cancelled: 1 });

@@ -89,12 +89,12 @@ for (const [who, options] of Object.entries(CLIENTS)) {
         };
         if (pause !== undefined) args.pause = pause;
         const answers = await Promise.all(
-          Array.from({ length: 4 }, () => c.call(on(thread, 'mixed'), { args }).bytes()),
+          Array.from({ length: 2 }, () => c.call(on(thread, 'mixed'), { args }).bytes()),
         );
         for (const answer of answers) t.is(digest(answer), digest(wanted), JSON.stringify(args));
       }
       t.is((await own.server.stats()).cache.misses, 2);
-      t.true((await decodeThreeWays(t, recorder.connections[0].toClient)) > 50);
+      t.true((await decodeThreeWays(t, recorder.connections[0].toClient)) > 25);
     });
   }
 }
@@ -204,9 +204,9 @@ for (const thread of THREADS) {
     const recorder = await recording(t, own.address);
     const c = await dial(t, recorder.address, { requestWindow: 100_000 });
     const command = on(thread, 'shared');
-    const args = { key: 'big', size: '900000' };
-    t.is(digest(await c.call(command, { args }).bytes()), digest(sample(900_000, 1)));
-    for (let round = 0; round < 4; round++) {
+    const args = { key: 'big', size: '400000' };
+    t.is(digest(await c.call(command, { args }).bytes()), digest(sample(400_000, 1)));
+    for (let round = 0; round < 2; round++) {
       // Nobody reads these: they stop when their windows are used up, each in the middle of the entry.
       const stuck = [0, 1].map(() => c.call(command, { args })[Symbol.asyncIterator]());
       for (const reader of stuck) await reader.next();
@@ -214,9 +214,9 @@ for (const thread of THREADS) {
       await c.ping();
       for (const reader of stuck) await reader.return();
       t.is(digest(await waiting), digest(sample(1000, 1)));
-      t.is(digest(await c.call(command, { args }).bytes()), digest(sample(900_000, 1)));
+      t.is(digest(await c.call(command, { args }).bytes()), digest(sample(400_000, 1)));
     }
-    t.true((await decodeThreeWays(t, recorder.connections[0].toClient)) > 100);
+    t.true((await decodeThreeWays(t, recorder.connections[0].toClient)) > 30);
   });
 
   test(`${thread} thread: a response cancelled in the middle of cached output ends once, however late its lane says so`, async (t) => {
@@ -251,25 +251,26 @@ for (const thread of THREADS) {
     t.deepEqual(ends(second, 3), [FrameType.bytesResponse]);
   });
 
-  for (const requestWindow of [5_000, 32_768, 40_000, 65_535, 65_536, 100_000]) {
-    test(`${thread} thread: cached output gets through a window of ${requestWindow} bytes`, async (t) => {
-      const own = await cacheServer(t);
+  test(`${thread} thread: cached output gets through windows of every kind of size`, async (t) => {
+    const own = await cacheServer(t);
+    const args = { key: 'k', before: '10000', between: '20000', after: '5000' };
+    const wanted = concat([
+      sample(10_000, 11),
+      sample(70_000, 12),
+      sample(20_000, 13),
+      sample(10, 14),
+      sample(5_000, 15),
+    ]);
+    for (const requestWindow of [5_000, 32_768, 40_000, 65_535, 65_536, 100_000]) {
       const c = await dial(t, own.address, { requestWindow });
-      const args = { key: 'k', before: '10000', between: '20000', after: '5000' };
-      const wanted = concat([
-        sample(10_000, 11),
-        sample(70_000, 12),
-        sample(20_000, 13),
-        sample(10, 14),
-        sample(5_000, 15),
-      ]);
-      for (let i = 0; i < 3; i++) {
+      for (let i = 0; i < 2; i++) {
         const parts: Uint8Array[] = [];
         for await (const part of c.call(on(thread, 'mixed'), { args })) parts.push(part);
-        t.is(digest(concat(parts)), digest(wanted));
+        t.is(digest(concat(parts)), digest(wanted), `a window of ${requestWindow} bytes`);
       }
-    });
-  }
+      await c.close();
+    }
+  });
 }
 
 test('cached and other responses interleave, each stream decoding by itself', async (t) => {
@@ -280,7 +281,7 @@ test('cached and other responses interleave, each stream decoding by itself', as
     await dial(t, recorder.address, { codecs: 'portable' }),
     await dial(t, recorder.address, { requestWindow: 70_000 }),
   ];
-  const wants = Array.from({ length: 90 }, (_, i) => {
+  const wants = Array.from({ length: 36 }, (_, i) => {
     const seed = 1 + (i % 6);
     const size = 30_000 * seed;
     const thread = THREADS[i % 2];
@@ -289,7 +290,7 @@ test('cached and other responses interleave, each stream decoding by itself', as
     return { answer: clients[i % 3].call(command, { args }).bytes(), size, seed };
   });
   for (const { answer, size, seed } of wants) t.is(digest(await answer), digest(sample(size, seed)));
-  for (const { toClient } of recorder.connections) t.true((await decodeThreeWays(t, toClient)) > 30);
+  for (const { toClient } of recorder.connections) t.true((await decodeThreeWays(t, toClient)) > 12);
   for (const { toClient } of recorder.connections.slice(0, 2)) {
     const encoded = livesOf(toClient.frames).filter(({ payloads }) => payloads.length > 0);
     t.true(encoded.length >= 2, 'a stream with a context, and a cache stream');

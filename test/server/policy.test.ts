@@ -47,33 +47,39 @@ function encodedStreams(frames: readonly Frame[]): Set<number> {
 }
 
 /** Many multi-frame responses at once, on both threads. */
-async function manyResponses(t: ExecutionContext, client: Client, count: number): Promise<void> {
+async function manyResponses(
+  t: ExecutionContext,
+  client: Client,
+  count: number,
+  least = 40_000,
+): Promise<void> {
   const seeds = Array.from({ length: count }, (_, i) => i + 1);
+  const sizeOf = (seed: number) => least + 1000 * seed;
   const answers = await Promise.all(
     seeds.map((seed) => {
-      const args = { size: String(40_000 + seed * 1000), seed: String(seed), pace: 'slow' };
+      const args = { size: String(sizeOf(seed)), seed: String(seed), pace: 'slow' };
       return client.call(on(THREADS[seed % 2], 'sample'), { args }).bytes();
     }),
   );
   seeds.forEach((seed, i) => {
-    t.is(digest(answers[i]), digest(sample(40_000 + seed * 1000, seed)));
+    t.is(digest(answers[i]), digest(sample(sizeOf(seed), seed)));
   });
 }
 
 test('single: all responses share one stream', async (t) => {
   const { client, connection } = await recorded(t, { policy: 'single' });
-  await manyResponses(t, client, 32);
+  await manyResponses(t, client, 12);
   t.is(encodedStreams(connection.toClient.frames).size, 1);
-  t.true((await decodeThreeWays(t, connection.toClient)) >= 64);
+  t.true((await decodeThreeWays(t, connection.toClient)) >= 24);
 });
 
 test('shared: responses are spread over the streams that there are, on different lanes', async (t) => {
   const { client, own, connection } = await recorded(t, { policy: 'shared', streams: 3 });
-  await manyResponses(t, client, 32);
+  await manyResponses(t, client, 12);
   t.is(encodedStreams(connection.toClient.frames).size, 3);
   const lanes = new Set((await own.server.stats()).streams.map(({ lane }) => lane));
   t.is(lanes.size, 2);
-  t.true((await decodeThreeWays(t, connection.toClient)) >= 64);
+  t.true((await decodeThreeWays(t, connection.toClient)) >= 24);
 });
 
 test('shared: a lone request is served by a stream that has a context already', async (t) => {
@@ -121,14 +127,14 @@ test('affinity: like goes with like, by the key that the command names', async (
   t.is(new Set([home(0), home(1), home(2)]).size, 3);
 });
 
-test('affinity: 2 000 keys are served on no more streams than a client takes', async (t) => {
+test('affinity: 500 keys are served on no more streams than a client takes', async (t) => {
   const affinityKey = (args: ReadonlyMap<string, Uint8Array>) => String(args.get('n'));
   const handler = () => 'x';
   const { client, connection } = await recorded(t, {
     policy: 'affinity',
     commands: { x: { handler, affinityKey } },
   });
-  for (let from = 0; from < 2000; from += 100) {
+  for (let from = 0; from < 500; from += 100) {
     const answers = await Promise.all(
       Array.from({ length: 100 }, (_, i) => client.call('x', { args: { n: String(from + i) } }).text()),
     );
@@ -139,16 +145,15 @@ test('affinity: 2 000 keys are served on no more streams than a client takes', a
 
 test('per-request: a stream for every response, begun and ended with it, never more than a client takes', async (t) => {
   const { client, connection } = await recorded(t, { policy: 'per-request' });
-  await manyResponses(t, client, 64);
-  await manyResponses(t, client, 64);
+  for (let round = 0; round < 5; round++) await manyResponses(t, client, 26, 5000);
   const { frames } = connection.toClient;
   for (const [requestId, streams] of streamsByRequest(frames)) t.is(streams.size, 1, `request ${requestId}`);
   const lives = livesOf(frames).filter(({ payloads }) => payloads.length > 0);
-  t.is(lives.length, 128);
+  t.is(lives.length, 130);
   t.true(lives.every(({ ended }) => ended));
-  t.true(new Set(lives.map(({ streamId }) => streamId)).size < 128, 'IDs are used again');
+  t.true(new Set(lives.map(({ streamId }) => streamId)).size < 130, 'IDs are used again');
   t.true(mostOpen(frames) <= MAX_STREAMS);
-  t.true((await decodeThreeWays(t, connection.toClient)) >= 256);
+  t.true((await decodeThreeWays(t, connection.toClient)) >= 260);
 });
 
 for (const thread of THREADS) {

@@ -1,0 +1,117 @@
+/**
+ * The requests at work on one connection, by ID: owns the table of them, does what is done to all of them at once, and
+ * passes on to each what its lane tells of it.
+ */
+
+import type { BatchReader } from '../../workers/batch.ts';
+import type { StreamEvents } from '../lanes/lane-stream.ts';
+import { IdTable } from '../reactor/id-table.ts';
+import type { ServerReactor } from '../reactor/server.ts';
+import type { Failure } from '../wire/failure.ts';
+import type { Dispatch } from './dispatch.ts';
+import type { ServedRequest } from './request.ts';
+import type { Session } from './session.ts';
+
+const UNENCODED: Failure = {
+  code: 'internal',
+  message: 'internal error: the response could not be encoded',
+};
+/** Nothing of the request has run, but what was sent of its data is lost. */
+const NOT_BEGUN: Failure = {
+  code: 'overloaded',
+  message: 'the worker died before the command began',
+};
+
+export class OpenRequests implements StreamEvents {
+  readonly #session: Session;
+  readonly #reactor: ServerReactor;
+  readonly #dispatch: Dispatch;
+  readonly #table = new IdTable<ServedRequest>();
+
+  constructor(session: Session, reactor: ServerReactor, dispatch: Dispatch) {
+    this.#session = session;
+    this.#reactor = reactor;
+    this.#dispatch = dispatch;
+  }
+
+  get size(): number {
+    return this.#table.size;
+  }
+
+  get(requestId: number): ServedRequest | undefined {
+    return this.#table.get(requestId);
+  }
+
+  /** As they are now; they may come and go while they are gone through. */
+  values(): ServedRequest[] {
+    return this.#table.values();
+  }
+
+  add(request: ServedRequest): void {
+    this.#table.set(request.id, request);
+  }
+
+  remove(request: ServedRequest): void {
+    if (this.#table.get(request.id) === request) this.#table.delete(request.id);
+  }
+
+  /** Their handlers are told that the server drains, and why. */
+  drain(reason: string): void {
+    for (const request of this.#table.values()) request.drain(reason);
+  }
+
+  /** Stops those whose last frame is not on its way; they are told `message`, or nothing. */
+  stop(message: string | undefined): void {
+    for (const request of this.#table.values()) {
+      if (request.state === 'sent') continue;
+      // Only what has not run at all is safe to be asked for again (protocol C11).
+      const code = request.state === 'waiting' ? 'shutting-down' : 'cancelled';
+      request.stop(message === undefined ? undefined : { code, message });
+    }
+  }
+
+  /** The connection is gone, and so are they. */
+  drop(): void {
+    for (const request of this.#table.values()) request.drop();
+    this.#table.clear();
+  }
+
+  // ------------------------------------------------------------------------ what lanes say (StreamEvents)
+
+  onFrame(requestId: number, last: boolean, rawLength: number, wireLength: number): void {
+    this.#table.get(requestId)?.onFrame(last, rawLength, wireLength);
+  }
+
+  onCallRecord(record: BatchReader): void {
+    this.#table.get(record.requestId)?.onRecord(record);
+  }
+
+  report(error: Error, command: string | undefined): void {
+    this.#session.report(error, command);
+  }
+
+  linger(handlers: number, argumentBytes: number): void {
+    this.#reactor.linger(handlers, argumentBytes);
+  }
+
+  onLost(requests: Iterable<number>, failure: Failure): void {
+    for (const requestId of requests) this.#lose(requestId, failure);
+  }
+
+  onUnencoded(requestId: number): void {
+    this.#lose(requestId, UNENCODED);
+  }
+
+  #lose(requestId: number, failure: Failure): void {
+    const request = this.#table.get(requestId);
+    if (request === undefined) return;
+    if (request.retract()) {
+      // Other streams of the connection may have been on that lane: they hear of it first.
+      queueMicrotask(() => this.#dispatch.again(request));
+      return;
+    }
+    const told = request.begun ? failure : NOT_BEGUN;
+    this.#session.sendError(requestId, told);
+    request.lose(told);
+  }
+}

@@ -1,0 +1,76 @@
+/** A worker on a queue, in this process. */
+
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { parseGrids } from '../../src/experiment/grid/grid.ts';
+import { MAX_PACKED_BYTES, MAX_TRAFFIC_BYTES, packTraffic } from '../../src/experiment/job.ts';
+import { queueRunner } from '../../src/experiment/queue.ts';
+import { runExperiment } from '../../src/experiment/run.ts';
+import { run } from '../cli/helper.ts';
+import { tempFolder } from '../files/helper.ts';
+import { generated, listener, SETTINGS } from './helper.ts';
+import { JOB, WRONG_JOBS, zeros } from './jobs.ts';
+import { startRedis, withRedis } from './redis.ts';
+
+withRedis('a worker measures what is in the queue until it is stopped', async (t) => {
+  const url = await startRedis(t);
+  const worker = run(['experiment-worker', url]);
+  const read = await generated('json900', 50_000);
+  const cells = parseGrids([{ level: [1, 99], policy: 'single' }]);
+  const settings = { ...SETTINGS, cells, out: join(tempFolder(t), 'x') };
+  const { seen, events } = listener();
+  const results = await runExperiment(read, settings, events, (options) => queueRunner(url, options));
+  t.is(results.cells.length, 2);
+  t.is(seen.failed.length, 1);
+  t.true(results.cells.every(({ host }) => host !== undefined));
+  worker.signals.emit('SIGTERM', 'SIGTERM');
+  t.like(await worker.ended, { code: 0, err: '' });
+});
+
+withRedis('a hostile queue loads no code, takes no memory, and the worker goes on', async (t) => {
+  const url = await startRedis(t);
+  const worker = run(['experiment-worker', url]);
+  await worker.said('out', /waiting/);
+  const folder = tempFolder(t);
+  const trap = join(folder, 'trap.mjs');
+  writeFileSync(
+    trap,
+    `import { writeFileSync } from 'node:fs'; writeFileSync(${JSON.stringify(join(folder, 'sprung'))}, '');`,
+  );
+  const code = { url: pathToFileURL(trap).href, export: 'codecs', codecs: [] };
+  const { bullmq, Redis } = { bullmq: await import('bullmq'), ...(await import('ioredis')) };
+  const connection = { url, maxRetriesPerRequest: null };
+  const queue = new bullmq.Queue('millrace-experiment', { connection });
+  const events = new bullmq.QueueEvents('millrace-experiment', { connection });
+  const redis = new Redis(url);
+  await redis.set('millrace-experiment:traffic:00000000000000aa', zeros());
+  await redis.set('millrace-experiment:traffic:00000000000000bb', Buffer.alloc(MAX_PACKED_BYTES + 1000));
+  await events.waitUntilReady();
+  const hostile: [unknown, RegExp][] = [
+    ...WRONG_JOBS.slice(1),
+    [{ ...JOB, traffic: '00000000000000aa' }, /cannot be unpacked/],
+    [{ ...JOB, traffic: '00000000000000bb' }, /more than a worker takes/],
+    [{ ...JOB, traffic: '00000000000000cc' }, /not in Redis/],
+    [{ ...JOB, options: { ...JOB.options, codecs: [code] } }, /codecs/],
+    [{ ...JOB, codecs: [code] }, /codecs/],
+    [{ ...JOB, cell: { ...JOB.cell, profile: code.url } }, /not in Redis/],
+  ];
+  const before = process.memoryUsage().rss;
+  for (const [data, message] of hostile) {
+    const job = await queue.add(trap, data, { attempts: 1 });
+    await t.throwsAsync(job.waitUntilFinished(events), { message });
+  }
+  t.true(process.memoryUsage().rss - before < 2 * MAX_TRAFFIC_BYTES);
+  t.false(existsSync(join(folder, 'sprung')));
+  const { workload } = await generated('json900', 20_000);
+  await redis.set(`millrace-experiment:traffic:${workload.sha256}`, packTraffic(workload));
+  const unknown = { ...JOB, traffic: workload.sha256, cell: { ...JOB.cell, profile: code.url } };
+  const refused = await (await queue.add('cell', unknown)).waitUntilFinished(events);
+  t.regex(refused.error, /unknown profile/);
+  t.false(existsSync(join(folder, 'sprung')));
+  await Promise.all([events.close(), queue.close()]);
+  redis.disconnect();
+  worker.signals.emit('SIGTERM', 'SIGTERM');
+  t.is((await worker.ended).code, 0);
+});
