@@ -128,6 +128,7 @@ export class LaneThread {
       this.#record(reader);
       this.#output.flushMany();
     }
+    this.#trace.tellBusy();
     this.#output.flush(batch);
   }
 

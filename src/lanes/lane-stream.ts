@@ -7,7 +7,6 @@ import {
   Op,
   packFailure,
   packIdentity,
-  packPieces,
   unpackPieces,
 } from '../../workers/batch.ts';
 import type { Connection } from '../connection/connection.ts';
@@ -176,8 +175,8 @@ export class LaneStream implements SlotOwner, IdleContext {
     suspect: number,
   ): number {
     const mark = this.lane.marks.take(suspect);
-    const packed = packPieces([command, packIdentity({ serial, mark, suspect }), ...args]);
-    this.lane.add(Op.call, this.slot, requestId, handler, flags, packed, grant);
+    const pieces = [command, packIdentity({ serial, mark, suspect }), ...args];
+    this.lane.addPieces(Op.call, this.slot, requestId, handler, flags, pieces, grant);
     return mark;
   }
 

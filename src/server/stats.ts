@@ -53,6 +53,8 @@ export interface LaneRow {
   /** Bytes that wait until its thread takes more. */
   queuedBytes: number;
   openStreams: number;
+  /** Whether it is one of those that the load needs; the others rest: what is new goes elsewhere. */
+  inUse: boolean;
   frames: number;
   bytesIn: number;
   bytesOut: number;
@@ -114,7 +116,7 @@ export async function summaryOf(of: Measured): Promise<{ summary: Summary; cpuOf
 }
 
 /** A lane that dies before it answers has no row. */
-async function laneFigures({ lanes }: LanePool): Promise<{ lanes: LaneRow[]; cpuOf: CpuOf }> {
+async function laneFigures({ lanes, inUse }: LanePool): Promise<{ lanes: LaneRow[]; cpuOf: CpuOf }> {
   const figures = await Promise.all(lanes.map((lane) => lane.stats()));
   const rows: LaneRow[] = [];
   const bySlot = new Map<string, number>();
@@ -123,7 +125,16 @@ async function laneFigures({ lanes }: LanePool): Promise<{ lanes: LaneRow[]; cpu
     if (stats === undefined) return;
     const { cpuSeconds, busySeconds, memoryBytes, slots } = stats;
     const { index, queuedBytes, openSlots: openStreams, totals } = lane;
-    rows.push({ lane: index, cpuSeconds, busySeconds, memoryBytes, queuedBytes, openStreams, ...totals });
+    rows.push({
+      lane: index,
+      cpuSeconds,
+      busySeconds,
+      memoryBytes,
+      queuedBytes,
+      openStreams,
+      inUse: inUse.has(lane),
+      ...totals,
+    });
     const total = slots.reduce((sum, { seconds }) => sum + seconds, 0) || 1;
     for (const { slot, seconds } of slots)
       bySlot.set(`${lane.index}/${slot}`, (cpuSeconds * seconds) / total);
