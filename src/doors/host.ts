@@ -1,5 +1,6 @@
 /** What the doors of a server need of it. */
 
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Transport } from '../connection/transport.ts';
 import type { AuthorizeQuery, ConnectionInfo } from '../server/authorize.ts';
 import type { CommandTable } from '../server/commands.ts';
@@ -36,4 +37,9 @@ export interface HttpOptions {
    * the very host and port that they ask. What says no origin is no page in a browser, and is let in.
    */
   origins?: readonly string[];
+  /**
+   * Answers requests for paths that are none of the server's own, of whoever `authorize` lets in. Default: 404. Its listeners'
+   * errors are its own; what it throws is told to `onError`, and the answer is a 500.
+   */
+  fallback?: (request: IncomingMessage, response: ServerResponse) => void | Promise<void>;
 }

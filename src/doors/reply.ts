@@ -58,6 +58,13 @@ export function send(
   req.removeAllListeners('data').once('end', end).once('close', end).resume();
 }
 
+/** Ends a request that was answered before all of it had come, should the rest not come soon. */
+export function endLate(req: IncomingMessage): void {
+  if (req.complete) return;
+  const timer = unref(after(LINGER_MS, () => req.destroy()));
+  req.once('end', () => clearTimeout(timer)).resume();
+}
+
 /** Answers a request for an upgrade, and closes. */
 export function refuseUpgrade(
   socket: Duplex,

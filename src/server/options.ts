@@ -208,6 +208,7 @@ const HTTP_RULES: Rules<HttpOptions> = {
   ),
   page: boolean,
   origins: arrayOf(filledString, 'origins'),
+  fallback: callable,
 };
 
 const RULES: Rules<ServerOptions> = {
