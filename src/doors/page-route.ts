@@ -13,11 +13,13 @@ const FOLDERS = ['../../browser/page/', '../../dist/browser/page/'];
 
 /** By the path below the doors. */
 const FILES: Readonly<Record<string, { readonly name: string; readonly type: string }>> = {
-  '': { name: 'index.html', type: 'text/html; charset=utf-8' },
-  'page/page.css': { name: 'page.css', type: 'text/css; charset=utf-8' },
-  'page/page.js': { name: 'page.js', type: 'text/javascript; charset=utf-8' },
-  'page/icon.svg': { name: 'icon.svg', type: 'image/svg+xml' },
+  '/': { name: 'index.html', type: 'text/html; charset=utf-8' },
+  '/page/page.css': { name: 'page.css', type: 'text/css; charset=utf-8' },
+  '/page/page.js': { name: 'page.js', type: 'text/javascript; charset=utf-8' },
+  '/page/icon.svg': { name: 'icon.svg', type: 'image/svg+xml' },
 };
+
+export const PAGE_PATHS = Object.keys(FILES);
 
 const HEADERS = {
   'Content-Security-Policy': [
@@ -40,13 +42,13 @@ interface Loaded {
   readonly gzip: Uint8Array;
 }
 
-export function pageRoute(host: DoorHost): Route {
-  /** By name; read when they are first asked for. */
-  const loaded = new Map<string, Loaded>();
+/** `path`: one of {@link PAGE_PATHS}. */
+export function pageRoute(host: DoorHost, path: string): Route {
+  const { name, type } = FILES[path];
+  /** Read when it is first asked for. */
+  let loaded: Loaded | undefined;
   return async (exchange) => {
-    const { req, res, info, rest } = exchange;
-    const file = Object.hasOwn(FILES, rest) ? FILES[rest] : undefined;
-    if (file === undefined) return send(req, res, plain(404, 'there is nothing here'));
+    const { req, res, info } = exchange;
     if (req.method !== 'GET' && req.method !== 'HEAD')
       return send(req, res, plain(405, 'this is only to be read', { Allow: 'GET, HEAD' }));
     const failure = await host.ask(info);
@@ -54,17 +56,16 @@ export function pageRoute(host: DoorHost): Route {
       const status = statusOf(failure.code, req);
       return send(req, res, plain(status, failure.message, status === 401 ? WHO : undefined));
     }
-    const elsewhere = rest === '' ? folderOf(exchange) : undefined;
+    const elsewhere = path === '/' ? folderOf(exchange) : undefined;
     if (elsewhere !== undefined)
       return send(req, res, plain(308, 'the page is at the folder', { Location: elsewhere }));
-    const content = loaded.get(file.name) ?? load(file.name);
-    if (content === undefined) return send(req, res, plain(503, NOT_BUILT));
-    loaded.set(file.name, content);
+    loaded ??= load(name);
+    if (loaded === undefined) return send(req, res, plain(503, NOT_BUILT));
     const coding = codingOf(req, ['gzip']);
     send(req, res, {
       status: 200,
-      type: file.type,
-      body: content[coding ?? 'plain'],
+      type,
+      body: loaded[coding ?? 'plain'],
       headers: { ...HEADERS, ...(coding && { 'Content-Encoding': coding }) },
     });
   };

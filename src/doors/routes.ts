@@ -24,7 +24,10 @@ export type Route = (exchange: Exchange) => void | Promise<void>;
 export class Routes {
   readonly #routes = new Map<string, Route>();
 
-  /** `path` is below the doors' base and begins with a slash; one that ends with a slash takes all that is below it. */
+  /**
+   * `path` is below the doors' base and begins with a slash; one that ends with a slash takes all that is below it, but for
+   * `/`, which is itself alone.
+   */
   add(path: string, route: Route): this {
     this.#routes.set(path, route);
     return this;
@@ -35,7 +38,7 @@ export class Routes {
     const whole = this.#routes.get(path);
     if (whole !== undefined) return { route: whole, rest: '' };
     for (const [prefix, route] of this.#routes) {
-      if (!prefix.endsWith('/') || !path.startsWith(prefix)) continue;
+      if (prefix === '/' || !prefix.endsWith('/') || !path.startsWith(prefix)) continue;
       const rest = unescaped(path.slice(prefix.length));
       return rest === undefined ? undefined : { route, rest };
     }

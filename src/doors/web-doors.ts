@@ -20,7 +20,7 @@ import { framesRoute } from './frames-route.ts';
 import type { DoorHost } from './host.ts';
 import { openApiRoute } from './openapi.ts';
 import { visitorOf } from './origin.ts';
-import { pageRoute } from './page-route.ts';
+import { PAGE_PATHS, pageRoute } from './page-route.ts';
 import { endLate, plain, refuseUpgrade, send } from './reply.ts';
 import { hasBody } from './request-body.ts';
 import { type Exchange, Routes } from './routes.ts';
@@ -63,8 +63,7 @@ export class WebDoors {
       .add('/rpc', openApiRoute(host))
       .add('/rpc/', rpcRoute(host))
       .add(`/${host.http.prefix ?? DEFAULT_PREFIX}/`, framesRoute(host));
-    // The last: it is asked for all that is nobody else's.
-    if (host.http.page !== false) this.routes.add('/', pageRoute(host));
+    if (host.http.page !== false) for (const path of PAGE_PATHS) this.routes.add(path, pageRoute(host, path));
   }
 
   get #upgrader(): WebSocketServer {

@@ -70,6 +70,14 @@ test('what is printed is a file that says the same', async (t) => {
   t.like(parse(first.out), { admin: '[::1]:0', cacheBytes: 65_536, accessLog: true });
 });
 
+test('a flag that takes something away goes before all else, and says nothing where it is not given', async (t) => {
+  const env = { MILLRACE_CONFIG: fileOf(t, 'page: true\n') };
+  const page = async (...flags: string[]) =>
+    /^page: .*/m.exec((await run(['config', '.', ...flags], '', undefined, env).ended).out)?.[0];
+  t.regex((await page('--no-page')) ?? '', /^page: false +# --no-page$/);
+  t.regex((await page()) ?? '', /^page: true +# \S+:1:1$/);
+});
+
 test('a secret is not printed', async (t) => {
   const file = fileOf(t, 'tlsPassphrase: swordfish\n');
   t.notRegex((await millrace('config', '--config', file)).out, /swordfish/);
