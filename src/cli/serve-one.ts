@@ -113,7 +113,7 @@ async function make(config: Config, read: () => Config, dir: string, io: Io): Pr
   const onError = log?.onError ?? reporter(() => isVerbose === true, io);
   let admin: AdminHandler | undefined;
   const fallback: AdminHandler = (request, response) => admin?.(request, response);
-  const http = settings.metrics ? { fallback } : undefined;
+  const http = { ...options.http, ...(settings.metrics && { fallback }) };
   const server = await makeServer({ ...options, root: dir, onError, http });
   if (settings.metrics) admin = await adminOf(server);
   log?.update(settings, server);

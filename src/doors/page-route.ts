@@ -40,13 +40,14 @@ interface Loaded {
   readonly gzip: Uint8Array;
 }
 
-export function pageRoute(host: DoorHost): Route {
+/** `otherwise`: what is none of its files. */
+export function pageRoute(host: DoorHost, otherwise: Route): Route {
   /** By name; read when they are first asked for. */
   const loaded = new Map<string, Loaded>();
   return async (exchange) => {
     const { req, res, info, rest } = exchange;
     const file = Object.hasOwn(FILES, rest) ? FILES[rest] : undefined;
-    if (file === undefined) return send(req, res, plain(404, 'there is nothing here'));
+    if (file === undefined) return otherwise(exchange);
     if (req.method !== 'GET' && req.method !== 'HEAD')
       return send(req, res, plain(405, 'this is only to be read', { Allow: 'GET, HEAD' }));
     const failure = await host.ask(info);

@@ -64,7 +64,7 @@ export class WebDoors {
       .add('/rpc/', rpcRoute(host))
       .add(`/${host.http.prefix ?? DEFAULT_PREFIX}/`, framesRoute(host));
     // The last: it is asked for all that is nobody else's.
-    if (host.http.page !== false) this.routes.add('/', pageRoute(host));
+    if (host.http.page !== false) this.routes.add('/', pageRoute(host, this.#answerOther));
   }
 
   get #upgrader(): WebSocketServer {
