@@ -197,8 +197,8 @@ export interface LaneMessage {
   spare?: ArrayBuffer;
   /** Main thread → lane: report figures / give a sign of life / load all handlers / end the lane. */
   ask?: 'stats' | 'beat' | 'load' | 'end';
-  /** Lane → main thread: a sign of life. */
-  alive?: true;
+  /** Lane → main thread: a sign of life, with the ID of the thread. */
+  alive?: number;
   stats?: LaneStats;
   /** Lane → main thread: what is wrong with the handlers' modules; empty: they are loaded. */
   loaded?: string;
