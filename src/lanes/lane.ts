@@ -9,6 +9,7 @@ import {
   BatchReader,
   BatchWriter,
   EARLY_RECORDS,
+  freeBatch,
   type LaneMessage,
   type LaneStats,
   Op,
@@ -262,6 +263,7 @@ export class Lane {
     if (message.spare !== undefined) {
       this.#outstanding--;
       if (this.#spares.length < SPARE_BATCHES) this.#spares.push(message.spare);
+      else freeBatch(message.spare);
       if (this.#full.length > 0 || (this.#writer !== undefined && !this.#writer.empty)) this.#planFlush();
     }
     if (message.alive !== undefined) {
