@@ -72,7 +72,8 @@ export class Rig implements AsyncDisposable {
   /** Of the server after it had made its payloads and before it served: what is not the server's own. */
   readonly payloadRss: number;
   readonly #spec: RigSpec;
-  readonly #port: number;
+  /** Where clients connect to. */
+  readonly port: number;
   readonly #server: Child<Operations>;
   readonly #client: Child<Operations>;
 
@@ -86,7 +87,7 @@ export class Rig implements AsyncDisposable {
     this.name = spec.peer;
     this.payloadRss = payloadRss;
     this.#spec = spec;
-    this.#port = port;
+    this.port = port;
     this.#server = server;
     this.#client = client;
   }
@@ -142,7 +143,7 @@ export class Rig implements AsyncDisposable {
   /** More connections from the same client, idle until something is asked. */
   async addConnections(count: number): Promise<void> {
     const { peer, payloads, options = {} } = this.#spec;
-    await this.#client.ask('connect', peer, payloads, options, this.#port, count);
+    await this.#client.ask('connect', peer, payloads, options, this.port, count);
   }
 
   /** The server's, on Linux. */

@@ -32,6 +32,7 @@ export type { Balance, PoolCallOptions, PoolOptions } from './client/pool-option
 export type { Response } from './client/response.ts';
 export type { PublishOptions, SubscribeOptions, Subscription } from './client/topics.ts';
 export type * from './client/typed.ts';
+export { type InWorker, inWorker } from './client/worker-connection.ts';
 export type { CloseOptions } from './connection/grace.ts';
 export type { ReceivedStream } from './connection/local-decoders.ts';
 export type { Transport } from './connection/transport.ts';

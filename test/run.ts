@@ -94,6 +94,7 @@ const files = args.length > 0 ? args : slow ? SLOW_FILES : FAST_FILES;
 if (slow) await tests([...SLOW, ...files]);
 else {
   await check('types', 'node_modules/typescript/bin/tsc', ['-p', 'tsconfig.json']);
+  await check('types of the page', 'node_modules/typescript/bin/tsc', ['-p', 'src/page/tsconfig.json']);
   await check('lint', 'node_modules/@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']);
   await tests(files);
 }

@@ -357,18 +357,37 @@ export class BatchReader {
 
 /** Several byte strings in one payload: u32 count, u32 lengths, then the strings. */
 export function packPieces(pieces: readonly Uint8Array[]): Uint8Array {
-  const head = 4 + 4 * pieces.length;
-  const total = pieces.reduce((sum, piece) => sum + piece.length, head);
-  const packed = new Uint8Array(total);
-  const view = new DataView(packed.buffer);
-  view.setUint32(0, pieces.length, true);
-  let offset = head;
-  pieces.forEach((piece, i) => {
-    view.setUint32(4 + 4 * i, piece.length, true);
-    packed.set(piece, offset);
-    offset += piece.length;
-  });
+  const packed = new Uint8Array(packedSize(pieces));
+  writePieces(packed, 0, pieces);
   return packed;
+}
+
+/** Bytes that {@link packPieces} makes of them. */
+export function packedSize(pieces: readonly Uint8Array[]): number {
+  let size = 4 + 4 * pieces.length;
+  for (const { length } of pieces) size += length;
+  return size;
+}
+
+/** {@link packPieces} into `target` at `at`, where there is room. */
+export function writePieces(target: Uint8Array, at: number, pieces: readonly Uint8Array[]): void {
+  writeUint32(target, at, pieces.length);
+  let head = at + 4;
+  let offset = head + 4 * pieces.length;
+  for (const piece of pieces) {
+    writeUint32(target, head, piece.length);
+    target.set(piece, offset);
+    head += 4;
+    offset += piece.length;
+  }
+}
+
+/** Little-endian; a DataView for one number would cost more than the number. */
+function writeUint32(target: Uint8Array, at: number, value: number): void {
+  target[at] = value;
+  target[at + 1] = value >>> 8;
+  target[at + 2] = value >>> 16;
+  target[at + 3] = value >>> 24;
 }
 
 /** The byte strings of {@link packPieces}, copied out of the batch. */
@@ -394,13 +413,15 @@ export interface CallIdentity {
   readonly suspect: number;
 }
 
+const identity = new Uint8Array(16);
+const identityView = new DataView(identity.buffer);
+
+/** The bytes are those of the next identity, too: to be copied at once. */
 export function packIdentity({ serial, mark, suspect }: CallIdentity): Uint8Array {
-  const packed = new Uint8Array(16);
-  const view = new DataView(packed.buffer);
-  view.setFloat64(0, serial);
-  view.setUint32(8, mark);
-  view.setUint32(12, suspect);
-  return packed;
+  identityView.setFloat64(0, serial);
+  identityView.setUint32(8, mark);
+  identityView.setUint32(12, suspect);
+  return identity;
 }
 
 export function unpackIdentity(packed: Uint8Array): CallIdentity {

@@ -5,6 +5,7 @@
  * made of them goes back in batches of its own.
  */
 
+import { performance } from 'node:perf_hooks';
 import { inspect } from 'node:util';
 import { type MessagePort, threadId } from 'node:worker_threads';
 import { checkedDecode, closeQuietly } from '../src/encoding/checked.ts';
@@ -14,7 +15,6 @@ import {
   DecodeError,
   type Decoder,
   type DecoderLimits,
-  type Encoder,
 } from '../src/encoding/codec.ts';
 import type { Dictionary } from '../src/encoding/dictionary.ts';
 import { foreign } from '../src/encoding/foreign.ts';
@@ -49,6 +49,8 @@ export interface LaneTask {
 }
 
 const NOTHING = new Uint8Array(0);
+/** Of our own encoders none ends a thread. */
+const NOBODY = 0;
 const codecs = new CodecRegistry(nativeCodecs());
 const wholeCodec = codecs.get('zstd-8mb') as Codec;
 const utf8 = new TextEncoder();
@@ -64,8 +66,6 @@ export class LaneThread {
   readonly #port: MessagePort;
   readonly #output: LaneOutput;
   readonly #calls: Calls;
-  /** By level; {@link LaneThread.#compressOnce}. */
-  readonly #onceEncoders = new Map<number, Encoder>();
   readonly #cacheLevel: number;
   readonly #encoders: LaneEncoders;
   readonly #shared: SharedEncoders;
@@ -83,7 +83,7 @@ export class LaneThread {
     this.#shared = new SharedEncoders(codecs, this.#encoders, this.#output, this.#trace);
     this.#calls = new Calls(task.handlers, this.#encoders, this.#output, this.#trace, {
       coalesceMs: task.coalesceMs,
-      compress: (bytes) => this.#compress(bytes),
+      compress: (bytes) => this.#compress(bytes, this.#cacheLevel),
       slotFree: (slot) => this.#slotFree(slot),
     });
   }
@@ -108,19 +108,18 @@ export class LaneThread {
     this.#port.postMessage({ loaded } satisfies LaneMessage);
   }
 
-  /** `bytes` compressed once for the cache, as the payload of a `pieces` record. */
-  #compress(bytes: Uint8Array): Uint8Array {
-    return packPieces(compressWhole(wholeCodec, bytes, this.#cacheLevel));
-  }
-
-  /** `bytes` as a zstd frame for one reader, by an encoder that is kept: making one costs more than a small frame does. */
-  #compressOnce(bytes: Uint8Array, level: number): Uint8Array {
-    if (bytes.length > PIECE_SIZE) return packPieces(compressWhole(wholeCodec, bytes, level));
-    const encoder = this.#onceEncoders.get(level) ?? wholeCodec.createEncoder?.({ level, contextFree: true });
-    if (encoder === undefined) return packPieces(compressWhole(wholeCodec, bytes, level));
-    this.#onceEncoders.set(level, encoder);
-    const target = new Uint8Array(encoder.bound(bytes.length));
-    return packPieces([target.subarray(0, encoder.encode(bytes, target, 0))]);
+  /**
+   * `bytes` as one zstd frame that stands alone, as the payload of a `pieces` record. What fits a piece is encoded by the encoder
+   * without a context that streams have in common: making one costs more than a small frame does.
+   */
+  #compress(bytes: Uint8Array, level: number): Uint8Array {
+    const fits = bytes.length > 0 && bytes.length <= PIECE_SIZE;
+    const alone = fits
+      ? this.#encoders.contextFree(wholeCodec, { level, contextFree: true }, NOBODY)
+      : undefined;
+    if (alone === undefined) return packPieces(compressWhole(wholeCodec, bytes, level));
+    const target = new Uint8Array(alone.encoder.bound(bytes.length));
+    return packPieces([target.subarray(0, alone.encoder.encode(bytes, target, 0))]);
   }
 
   #work(batch: ArrayBuffer): void {
@@ -129,6 +128,7 @@ export class LaneThread {
       this.#record(reader);
       this.#output.flushMany();
     }
+    this.#trace.tellBusy();
     this.#output.flush(batch);
   }
 
@@ -161,9 +161,7 @@ export class LaneThread {
           slot,
           requestId,
           0,
-          record.flags > 0
-            ? this.#compressOnce(record.payload, record.flags)
-            : this.#compress(record.payload),
+          this.#compress(record.payload, record.flags || this.#cacheLevel),
           record.length,
         );
       default:

@@ -52,6 +52,11 @@ export class TraceWriter {
     }
   }
 
+  /** Tells how long the thread has been at work. */
+  tellBusy(): void {
+    this.#trace.busyMs = performance.eventLoopUtilization().active;
+  }
+
   /** The handler of the call with this mark begins. */
   begin(mark: number): void {
     this.#trace.begin(mark);

@@ -1,8 +1,8 @@
 /**
  * What a lane's thread is at, in memory that outlives it: when the thread is gone, the main thread reads here whose code
- * it died in, and which calls have begun. Both sides import this file; only the thread writes what it is at.
+ * it died in, and which calls have begun; while it lives, for how long it was at work. Both sides import this file; only the thread writes what it is at.
  *
- *     | at i32 | ended in i32 | loading i32 | – | one byte for each call mark: 1 once its handler has begun |
+ *     | at i32 | ended in i32 | loading i32 | busy ms i32 | one byte for each call mark: 1 once its handler has begun |
  *
  * Numbers are those of suspects (src/lanes/quarantine.ts); 0: nobody's code.
  */
@@ -15,6 +15,7 @@ const HEAD_BYTES = HEAD_WORDS * 4;
 const AT = 0;
 const ENDED_IN = 1;
 const LOADING = 2;
+const BUSY = 3;
 
 export class Trace {
   readonly memory: SharedArrayBuffer;
@@ -52,6 +53,15 @@ export class Trace {
 
   set loading(suspect: number) {
     Atomics.store(this.#words, LOADING, suspect);
+  }
+
+  /** Milliseconds that the thread's event loop was at work, as of its newest batch. */
+  get busyMs(): number {
+    return Atomics.load(this.#words, BUSY);
+  }
+
+  set busyMs(ms: number) {
+    Atomics.store(this.#words, BUSY, ms);
   }
 
   /** Whether the handler of the call with this mark has begun; what has no mark counts as begun. */

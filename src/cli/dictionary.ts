@@ -3,7 +3,7 @@
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, extname } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { Benefit, Cost, Costs } from '../experiment/measure/dictionary.ts';
+import type { Benefit, Cost, Costs } from '../experiment/results/dictionaries.ts';
 import type { WorkloadResponse } from '../experiment/traffic/workload.ts';
 import { fsProblem } from '../files/paths.ts';
 import { MAX_DICTIONARY_BYTES } from '../wire/extensions.ts';
@@ -77,6 +77,9 @@ function parseSize(text: string): number {
   throw new InvalidArgumentError('It has to be from 1K to 1M.');
 }
 
+/** The share of responses that are trained on. */
+const TRAINED = 0.75;
+
 /** What is trained on one set of responses, and tried on another. */
 interface Group {
   /** Missing: all commands. */
@@ -103,7 +106,7 @@ async function train(sources: string[], options: TrainOptions, io: Io): Promise<
   const { splitWorkload } = await import('../experiment/traffic/split.ts');
   const read = await readSources(sources, { maxBytes, seed, commandField });
   tellSkipped(read.skipped, io);
-  const { training, heldOut } = splitWorkload(read.workload, seed);
+  const { training, heldOut } = splitWorkload(read.workload, seed, TRAINED);
   const all: Group = { file: out, training, heldOut: heldOut.responses };
   const done: Trained[] = [];
   for (const group of perCommand ? byCommand(all) : [all]) {

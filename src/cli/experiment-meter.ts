@@ -28,7 +28,7 @@ export async function makeMeter(io: Io): Promise<Meter> {
       });
     },
     onFailed: lines.onFailed,
-    onNote: () => undefined,
+    onNote: (text) => bar.update({ left: '–', name: oneLine(text) }),
     onChecking: (cell) =>
       bar.update({ left: '–', name: oneLine(`in a server of its own: ${cellName(cell)}`) }),
     stop: () => bar.stop(),

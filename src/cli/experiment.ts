@@ -25,12 +25,14 @@ const EXAMPLES = `
 A SOURCE is a folder (each file a response), a file of JSON lines (each line a response), a capture that
 'millrace serve --record FILE' has written, or generate:json200, json900, json4k or mixed.
 
-Lists and ranges: --level 1,3,6..12/3 means 1, 3, 6, 9 and 12. Without a grid of yours there is one of 55
-settings that takes up to two minutes.
+Lists and ranges: --level 1,3,6..12/3 means 1, 3, 6, 9 and 12. Without a grid of yours there is one of 57
+settings that takes up to two minutes. Dictionaries are trained on half of the responses, and all settings tried on the
+others; they are written to --out, and every client of a server that uses one can read what is in it.
 
 Examples:
   millrace experiment ./public
   millrace experiment responses.jsonl --command-field type --level 1..9 --policy single,shared
+  millrace experiment responses.jsonl --dictionaries none,4K,16K --contexts kept,none --policy single
   millrace experiment traffic.capture --grid grid.yaml --out night && millrace serve . --profile-from night/results.json`;
 
 /** Seconds for the default grid: some stay for what comes before and after. */
@@ -43,6 +45,8 @@ const GRID_FLAGS = [
   'level',
   'windowLog',
   'tuning',
+  'dictionaries',
+  'contexts',
   'streams',
   'policy',
   'frameSize',
@@ -87,6 +91,8 @@ export function addExperiment(program: Command, io: Io): void {
     .option('--level <ranges>', 'levels', list)
     .option('--window-log <ranges>', 'base-2 logarithms of windows', list)
     .option('--tuning <names>', 'none, records', list)
+    .option('--dictionaries <sizes>', 'none, or bytes such as 16K: trained on half of the responses', list)
+    .option('--contexts <names>', 'kept, none', list)
     .option('--streams <ranges>', 'streams per connection', list)
     .option('--policy <names>', 'shared, affinity, single, per-request', list)
     .option('--frame-size <ranges>', 'most bytes of a frame before encoding', list)
@@ -256,7 +262,7 @@ async function loadModule(path: string): Promise<{ codecs?: CodecModule }> {
 }
 
 function print(results: Results, { out, json }: ExperimentOptions, io: Io): void {
-  const { recommendations, cells, setup, adaptive, shortened } = results;
+  const { recommendations, cells, setup, adaptive, untrained, shortened } = results;
   if (json) {
     io.print(visibleJson(recommendations));
     return;
@@ -265,7 +271,7 @@ function print(results: Results, { out, json }: ExperimentOptions, io: Io): void
   io.print(
     `${plural(cells.length, 'setting')} on ${plural(setup.responses, 'response')}${failed > 0 ? `, ${failed} failed` : ''}`,
   );
-  if (shortened !== undefined) io.print(visibleLines(shortened));
+  for (const note of [untrained, shortened]) if (note !== undefined) io.print(visibleLines(note));
   for (const { aim, key, text, flags, checked } of recommendations) {
     const prose = [text, checked === undefined ? '' : checkText(checked)].filter(Boolean).join(' ');
     const lines = [...aimLines(key, aim, results), prose, `millrace serve DIR ${flags}`].filter(Boolean);

@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   call: async () => (await import('./call.ts')).addCall,
   subscribe: async () => (await import('./topics.ts')).addSubscribe,
   publish: async () => (await import('./topics.ts')).addPublish,
+  top: async () => (await import('./top.ts')).addTop,
   frame: async () => (await import('./frame.ts')).addFrame,
   experiment: async () => (await import('./experiment.ts')).addExperiment,
   dictionary: async () => (await import('./dictionary.ts')).addDictionary,

@@ -14,17 +14,18 @@ export interface ReachOptions extends ClientTlsOptions {
 
 /** Adds the options. `extensions`: those of the command that need part C, by their names in code. */
 export function addReach(command: Command, extensions: readonly string[] = []): Command {
-  return addClientTls(command)
-    .addOption(
-      new Option(
-        '--plain',
-        'speak the published frames alone, to a server that knows no other (part A of the protocol)',
-      ).conflicts(['tokenFile', ...extensions]),
-    )
-    .option(
-      '--token-file <file>',
-      'show the server what this file has in its one line; without it, the environment variable MILLRACE_TOKEN',
-    );
+  const plain = new Option(
+    '--plain',
+    'speak the published frames alone, to a server that knows no other (part A of the protocol)',
+  ).conflicts(['tokenFile', ...extensions]);
+  return addToken(addClientTls(command).addOption(plain));
+}
+
+export function addToken(command: Command): Command {
+  return command.option(
+    '--token-file <file>',
+    'show the server what this file has in its one line; without it, the environment variable MILLRACE_TOKEN',
+  );
 }
 
 export type Reach = Pick<ConnectOptions, 'tls' | 'plain' | 'authorization'>;

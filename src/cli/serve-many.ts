@@ -1,12 +1,15 @@
 /** Several processes on one port: this one starts them, and speaks for them. */
 
+import { once } from 'node:events';
 import type { Server as HttpServer } from 'node:http';
+import { type AddressInfo, createServer } from 'node:net';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { adminHandler } from '../ops/admin.ts';
 import type { Config } from '../ops/config.ts';
 import type { MetricsJson } from '../ops/metrics.ts';
 import { Processes, StartError } from '../ops/processes.ts';
+import type { Settings } from '../ops/settings.ts';
 import { handedDown, Notify } from '../ops/systemd.ts';
 import { after, unref } from '../wire/timers.ts';
 import { showTarget } from './arguments.ts';
@@ -14,7 +17,7 @@ import type { Io } from './io.ts';
 import { messageOf, UsageError } from './outcome.ts';
 import { how, openAdminOn } from './serve-one.ts';
 import { serverOptions } from './serve-options.ts';
-import { FINISHING, isTerminalGone, untilStopped } from './serving.ts';
+import { FINISHING, isTerminalGone, listenProblem, untilStopped } from './serving.ts';
 import { oneLine, plural } from './show.ts';
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
@@ -29,8 +32,10 @@ export async function serveMany(
   io: Io,
 ): Promise<void> {
   const { settings } = config;
-  if (settings.topics !== undefined)
-    throw new UsageError('a topic is of one process: --topic cannot be used with --processes');
+  if (settings.topics !== undefined && settings.relay === undefined)
+    throw new UsageError(
+      'a topic is of one process: with --processes --topic needs --relay, which joins them',
+    );
   if (settings.record !== undefined)
     throw new UsageError('a recording is of one process: --record cannot be used with --processes');
   // What is wrong with the settings is said once, and not by each.
@@ -42,7 +47,7 @@ export async function serveMany(
   const processes = new Processes({
     count: settings.processes ?? 1,
     exec: PROGRAM,
-    args,
+    args: [...args, ...(await portArgs(settings, sockets !== undefined))],
     graceMs: () => grace,
     onTrouble: (message) => io.complain(message),
   });
@@ -88,6 +93,18 @@ export async function serveMany(
   }
 }
 
+/** A free port is found here, once: were none of the processes left for a moment, the next one would find another. */
+async function portArgs({ port, host = '127.0.0.1' }: Settings, isHandedDown: boolean): Promise<string[]> {
+  if (port !== 0 || isHandedDown) return [];
+  const server = createServer().listen(0, host);
+  await once(server, 'listening').catch((error) => {
+    throw new Error(`cannot listen on ${showTarget({ host, port })}: ${listenProblem(error)}`);
+  });
+  const found = (server.address() as AddressInfo).port;
+  await new Promise((resolve) => server.close(resolve));
+  return ['--port', String(found)];
+}
+
 /** What is wrong is found here, once; then all of them do it. */
 async function reloaded(
   read: () => Config,
@@ -111,7 +128,7 @@ async function metricsOf(all: MetricsJson[], processes: Processes): Promise<{ te
   const own = new client.Registry();
   const registers = [own];
   new client.Gauge({ name: 'millrace_processes', help: 'Processes that serve', registers }).set(
-    processes.alive,
+    processes.serving,
   );
   const restarts = new client.Counter({
     name: 'millrace_process_restarts_total',

@@ -3,7 +3,7 @@
 import type { Server as HttpServer } from 'node:http';
 import { resolve } from 'node:path';
 import type { Address, Server, ServerOptions } from '../index.ts';
-import { adminHandler, listenAdmin } from '../ops/admin.ts';
+import { type AdminHandler, adminHandler, listenAdmin } from '../ops/admin.ts';
 import type { Config } from '../ops/config.ts';
 import { Health } from '../ops/health.ts';
 import { ServerLog, wantsLog } from '../ops/log.ts';
@@ -27,6 +27,8 @@ export interface Served {
   readonly options: ServerOptions;
   readonly reload: Reload;
   readonly log: ServerLog | undefined;
+  /** What operators ask by HTTP; made where it is answered. */
+  readonly admin: AdminHandler | undefined;
 }
 
 /** Serves until it is stopped. */
@@ -109,7 +111,11 @@ async function make(config: Config, read: () => Config, dir: string, io: Io): Pr
     : undefined;
   let isVerbose = settings.verbose;
   const onError = log?.onError ?? reporter(() => isVerbose === true, io);
-  const server = await makeServer({ ...options, root: dir, onError });
+  let admin: AdminHandler | undefined;
+  const fallback: AdminHandler = (request, response) => admin?.(request, response);
+  const http = settings.metrics ? { fallback } : undefined;
+  const server = await makeServer({ ...options, root: dir, onError, http });
+  if (settings.metrics) admin = await adminOf(server);
   log?.update(settings, server);
   for (const { name, history } of settings.topics ?? []) makeTopic(server, name, history);
   const onChange = (changed: Settings) => {
@@ -117,27 +123,27 @@ async function make(config: Config, read: () => Config, dir: string, io: Io): Pr
     log?.update(changed);
   };
   const tell = (message: string) => (log === undefined ? io.complain(message) : log.tell(message));
-  return { server, options, log, reload: new Reload(config, { read, server, io, onChange, tell }) };
+  return { server, options, log, admin, reload: new Reload(config, { read, server, io, onChange, tell }) };
 }
 
-async function openAdmin(
-  { server, reload }: Served,
-  fd: number | undefined,
-): Promise<HttpServer | undefined> {
-  const { admin } = reload.settings;
-  if (admin === undefined && fd === undefined) return undefined;
+async function adminOf(server: Server): Promise<AdminHandler> {
   const metrics = await Metrics.of(server);
   const health = new Health(server);
-  const handler = adminHandler({
+  return adminHandler({
     metrics: async () => ({ text: await metrics.text(), type: metrics.contentType }),
     notReady: () => health.notReady(),
   });
-  return openAdminOn(handler, admin, fd);
+}
+
+async function openAdmin(served: Served, fd: number | undefined): Promise<HttpServer | undefined> {
+  const { admin } = served.reload.settings;
+  if (admin === undefined && fd === undefined) return undefined;
+  return openAdminOn(served.admin ?? (await adminOf(served.server)), admin, fd);
 }
 
 /** @throws Error in one line, where it cannot be listened. */
 export async function openAdminOn(
-  handler: ReturnType<typeof adminHandler>,
+  handler: AdminHandler,
   admin: Settings['admin'],
   fd: number | undefined,
 ): Promise<HttpServer | undefined> {

@@ -11,7 +11,8 @@ import { serverTls } from './tls-files.ts';
 /** @throws UsageError when a file that they name cannot be what it is for. */
 export async function serverOptions(all: Settings): Promise<ServerOptions> {
   const settings = shareOf(all);
-  const { workers, policy, streams, dictionaries, contexts, cacheBytes } = settings;
+  const { workers, policy, streams, dictionaries, contexts, cacheBytes, relay, proxyProtocol, page } =
+    settings;
   return {
     workers,
     policy,
@@ -19,6 +20,9 @@ export async function serverOptions(all: Settings): Promise<ServerOptions> {
     dictionaries,
     contexts,
     cacheBytes,
+    relay,
+    proxyProtocol,
+    http: { page },
     ...changeable(settings),
     ...limitOptions(settings.limits, () => true),
     ...(await experimentOptions(settings)),

@@ -24,6 +24,9 @@ export interface Given {
   readonly env: NodeJS.ProcessEnv;
 }
 
+/** What a flag that takes something away is where nobody has given it: commander makes it `true`. */
+const NOT_GIVEN = null;
+
 /** A flag for every setting but the folder, which is an argument, and `--config`. */
 export function addSettings(command: Command): Command {
   for (const name of SETTING_NAMES) if (name !== 'dir') command.addOption(optionOf(name));
@@ -42,7 +45,7 @@ function optionOf(name: SettingName): Option {
     value === undefined ? flagOf(name) : `${flagOf(name)} <${value}>`,
     without === undefined ? what : `${what} (default: ${without})`,
   );
-  if (value === undefined) return option;
+  if (value === undefined) return option.negate ? option.default(NOT_GIVEN) : option;
   if (name === 'limits') return option.argParser(pairs(limitOf));
   if (name === 'dictionaries' || name === 'topics')
     return option.argParser((given: string, before: string[] = []) => parsed(name, [...before, given]));
@@ -82,9 +85,9 @@ export function readConfig({ dir, flags, env }: Given): Config {
 }
 
 function flagSource(dir: string | undefined, flags: SettingFlags): Source {
-  const given = SETTING_NAMES.map((name) => [name, flags[factsOf(name).flag ?? name]] as const);
+  const given = SETTING_NAMES.map((name) => [name, flags[new Option(flagOf(name)).attributeName()]] as const);
   const values = {
-    ...Object.fromEntries(given.filter(([, value]) => value !== undefined)),
+    ...Object.fromEntries(given.filter(([, value]) => value !== undefined && value !== NOT_GIVEN)),
     ...(dir !== undefined && { dir }),
   };
   return {

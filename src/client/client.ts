@@ -12,6 +12,7 @@ import type { ConnectionError } from '../wire/errors.ts';
 import type { SenderSettings } from '../wire/payloads.ts';
 import { ClientConnection } from './client-connection.ts';
 import type { DictionaryStore } from './dictionaries.ts';
+import type { Listeners } from './listeners.ts';
 import { type CallOptions, type ClientOptions, checkProfiles } from './options.ts';
 import { RequestResponse, type Response } from './response.ts';
 import {
@@ -112,11 +113,21 @@ export function makeClient(
   return new ConnectionClient(new ClientConnection(transport, codecs, options, store));
 }
 
-/** Shows of a connection what its user may see. */
-class ConnectionClient implements Client {
-  readonly #connection: ClientConnection;
+/** What a client shows, wherever its connection lives. */
+export interface ClientCore
+  extends Pick<
+    ClientConnection,
+    'closed' | 'state' | 'closeReason' | 'call' | 'ready' | 'ping' | 'stats' | 'close' | 'destroy'
+  > {
+  readonly server: { readonly settings: SenderSettings | undefined };
+  readonly events: Listeners<ClientEvents>;
+}
 
-  constructor(connection: ClientConnection) {
+/** Shows of a connection what its user may see. */
+export class ConnectionClient implements Client {
+  readonly #connection: ClientCore;
+
+  constructor(connection: ClientCore) {
     this.#connection = connection;
   }
 

@@ -1,20 +1,39 @@
 /** Connecting from a browser, over its WebSocket (protocol C7), with contexts that need no native code. */
 
-import { checkOptions, milliseconds, nested, type Rules, refuse, signal } from '../options/rules.ts';
+import {
+  boolean,
+  callable,
+  checkOptions,
+  milliseconds,
+  nested,
+  type Rules,
+  refuse,
+  signal,
+} from '../options/rules.ts';
 import { BrowserWebSocketTransport } from '../transport/browser-websocket.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { SUBPROTOCOL } from '../wire/messages.ts';
+import { asError } from '../wire/thrown.ts';
 import { after } from '../wire/timers.ts';
 import { browserCodecs } from './browser-codecs.ts';
-import { type Client, makeClient } from './client.ts';
+import { type Client, ConnectionClient, makeClient } from './client.ts';
+import { DictionaryCache } from './dictionary-cache.ts';
 import { CLIENT_RULES, type ClientOptions } from './options.ts';
 import { createPool, type Pool } from './pool.ts';
 import { POOL_RULES, type PoolOptions } from './pool-options.ts';
 import type { AnyCommands } from './typed.ts';
+import type { InWorker } from './worker-connection.ts';
 
 export interface BrowserConnectOptions extends ClientOptions {
   /** Milliseconds until the server must have answered; default 10 000. */
   timeoutMs?: number;
+  /** Whether dictionaries stay in the browser, by its Cache API, where there is one; default true. */
+  dictionaryCache?: boolean;
+  /**
+   * `inWorker`: the connection lives in a Web Worker, so that neither reading nor decoding takes the page's own time; default:
+   * it does not. `stats()` is then of the time when the newest call ended, and there is no `tracing`.
+   */
+  worker?: InWorker;
   /** Gives up when it fires before the server has answered, with its reason; afterwards it does nothing. */
   signal?: AbortSignal;
 }
@@ -24,7 +43,13 @@ export interface BrowserPoolOptions extends PoolOptions {
   connect?: Omit<BrowserConnectOptions, 'signal'>;
 }
 
-const CONNECT_RULES: Rules<BrowserConnectOptions> = { ...CLIENT_RULES, timeoutMs: milliseconds, signal };
+const CONNECT_RULES: Rules<BrowserConnectOptions> = {
+  ...CLIENT_RULES,
+  timeoutMs: milliseconds,
+  dictionaryCache: boolean,
+  worker: callable,
+  signal,
+};
 const { signal: _, ...CONNECTION } = CONNECT_RULES;
 const POOL: Rules<BrowserPoolOptions> = { ...POOL_RULES, connect: nested(CONNECTION) };
 /** Bytes of window that servers are asked to keep to, unless `limits` say otherwise: each stream has one in memory. */
@@ -41,8 +66,10 @@ export async function connect<Commands = AnyCommands>(
 ): Promise<Client<Commands>> {
   checkOptions(options, CONNECT_RULES, 'connect');
   const where = urlOf(url);
-  const { timeoutMs = 10_000, signal, limits, ...rest } = options;
+  if (options.worker !== undefined) return connectInWorker(where, options.worker, options);
+  const { timeoutMs = 10_000, signal, limits, dictionaryCache = true, ...rest } = options;
   const codecs = await browserCodecs(options);
+  const store = dictionaryCache ? DictionaryCache.here() : undefined;
   signal?.throwIfAborted();
   const socket = new WebSocket(where, SUBPROTOCOL);
   socket.binaryType = 'arraybuffer';
@@ -60,7 +87,7 @@ export async function connect<Commands = AnyCommands>(
   try {
     await Promise.race([opened(socket, where), stopped]);
     const bounded = { ...rest, limits: { maxWindowSize: WINDOW, ...limits } };
-    client = makeClient(new BrowserWebSocketTransport(socket, nameOf(where)), codecs, bounded);
+    client = makeClient(new BrowserWebSocketTransport(socket, nameOf(where)), codecs, bounded, store);
     await Promise.race([client.ready(), stopped]);
     return client as Client<Commands>;
   } finally {
@@ -68,6 +95,24 @@ export async function connect<Commands = AnyCommands>(
     signal?.removeEventListener('abort', abort);
     // Whoever was told of one failure need not hear of the other.
     stopped.catch(() => undefined);
+  }
+}
+
+async function connectInWorker<Commands>(
+  url: string,
+  inWorker: InWorker,
+  { worker: _, signal, tracing, ...plain }: BrowserConnectOptions,
+): Promise<Client<Commands>> {
+  if (tracing !== undefined) throw new TypeError('option tracing: not with worker');
+  signal?.throwIfAborted();
+  const connection = inWorker(url, plain);
+  const abort = () => connection.destroy(asError(signal?.reason));
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    await connection.ready();
+    return new ConnectionClient(connection) as Client<Commands>;
+  } finally {
+    signal?.removeEventListener('abort', abort);
   }
 }
 

@@ -13,6 +13,7 @@ export type BuiltInCommand =
   | 'capabilities'
   | 'subscribe'
   | 'publish'
+  | 'server.stats'
   | 'files.list'
   | 'files.get'
   | 'files.bundle'

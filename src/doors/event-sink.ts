@@ -75,13 +75,18 @@ export class EventSink implements ResponseSink {
     this.#res.on('drain', go).on('close', go);
   }
 
+  /** One event, named or with an ID where it has one. */
+  event(data: string, { name, id }: { readonly name?: string; readonly id?: string } = {}): void {
+    this.#send(data, name, id);
+  }
+
   #sendLine(): void {
     clearTimeout(this.#timer);
     if (this.#line !== '') this.#send(this.#line);
     this.#line = '';
   }
 
-  #send(data: string, event?: string): void {
+  #send(data: string, event?: string, id?: string): void {
     if (this.#over || this.#res.destroyed) return;
     if (!this.#res.headersSent)
       this.#res.writeHead(200, {
@@ -92,7 +97,8 @@ export class EventSink implements ResponseSink {
         'X-Accel-Buffering': 'no',
       });
     const lines = data.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`);
-    this.#res.write(`${event === undefined ? '' : `event: ${event}\n`}${lines.join('')}\n`);
+    const head = (id === undefined ? '' : `id: ${id}\n`) + (event === undefined ? '' : `event: ${event}\n`);
+    this.#res.write(`${head}${lines.join('')}\n`);
   }
 
   #end(event: string, data: string): void {

@@ -1,5 +1,6 @@
 /** What the doors of a server need of it. */
 
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Transport } from '../connection/transport.ts';
 import type { AuthorizeQuery, ConnectionInfo } from '../server/authorize.ts';
 import type { CommandTable } from '../server/commands.ts';
@@ -27,8 +28,18 @@ export interface HttpOptions {
   /** Path under which frames travel by HTTP (protocol A7), without slashes at its ends; default `api/exp-http-v2-0001`. */
   prefix?: string;
   /**
+   * The live page at `/`, which shows what the server is at and who is connected, and the command `server.stats` that it
+   * reads; `authorize` is asked about both. Default true.
+   */
+  page?: boolean;
+  /**
    * Origins of pages that may send requests and open WebSockets, such as `https://app.example`; `*`: any. Default: pages of
    * the very host and port that they ask. What says no origin is no page in a browser, and is let in.
    */
   origins?: readonly string[];
+  /**
+   * Answers requests for paths that are none of the server's own, of whoever `authorize` lets in. Default: 404. Its listeners'
+   * errors are its own; what it throws is told to `onError`, and the answer is a 500.
+   */
+  fallback?: (request: IncomingMessage, response: ServerResponse) => void | Promise<void>;
 }

@@ -2,7 +2,7 @@
 
 import type { Transport } from '../connection/transport.ts';
 import type { Limits } from '../wire/limits.ts';
-import { type Reply, send } from './reply.ts';
+import { send, type Telling } from './reply.ts';
 import { RequestBody } from './request-body.ts';
 import type { Exchange } from './routes.ts';
 
@@ -83,7 +83,7 @@ export class HttpExchange implements Transport {
   }
 
   /** It ends without frames: nothing of what was asked is answered. */
-  #refuse(reply: Reply): void {
+  #refuse(reply: Telling): void {
     const { req, res } = this.#exchange;
     this.#refused = true;
     if (res.headersSent) res.destroy();

@@ -24,11 +24,12 @@ export function openApiRoute(host: DoorHost): Route {
         res,
         json(statusOf(failure.code, req), { code: failure.code, message: failure.message }),
       );
-    send(req, res, json(200, documentOf(host, base)));
+    send(req, res, json(200, operationDocument(host, base)));
   };
 }
 
-function documentOf({ commands }: DoorHost, base: string): unknown {
+/** What there is below `base`, as OpenAPI. */
+export function operationDocument({ commands }: Pick<DoorHost, 'commands'>, base: string): unknown {
   const paths = commands.names.map((name) => {
     const command = commands.get(name) as Command;
     return [`${base}/rpc/${encodeURIComponent(name)}`, { post: operationOf(command) }];

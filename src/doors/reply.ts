@@ -10,11 +10,16 @@ const LINGER_MS = 1000;
 export interface Reply {
   readonly status: number;
   readonly type: string;
-  readonly body: string;
+  readonly body: string | Uint8Array;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export function plain(status: number, message: string, headers?: Reply['headers']): Reply {
+/** One of text. */
+export interface Telling extends Reply {
+  readonly body: string;
+}
+
+export function plain(status: number, message: string, headers?: Reply['headers']): Telling {
   return { status, type: 'text/plain; charset=utf-8', body: `${message}\n`, headers };
 }
 
@@ -29,7 +34,7 @@ export function send(
   { status, type, body, headers }: Reply,
 ): void {
   if (res.headersSent || res.destroyed) return;
-  const bytes = Buffer.from(body);
+  const bytes = typeof body === 'string' ? Buffer.from(body) : body;
   const whole = req.complete;
   res.writeHead(status, {
     'Content-Type': type,
@@ -51,6 +56,13 @@ export function send(
   };
   const timer = unref(after(LINGER_MS, end));
   req.removeAllListeners('data').once('end', end).once('close', end).resume();
+}
+
+/** Ends a request that was answered before all of it had come, should the rest not come soon. */
+export function endLate(req: IncomingMessage): void {
+  if (req.complete) return;
+  const timer = unref(after(LINGER_MS, () => req.destroy()));
+  req.once('end', () => clearTimeout(timer)).resume();
 }
 
 /** Answers a request for an upgrade, and closes. */

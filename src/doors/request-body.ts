@@ -3,13 +3,13 @@
 import type { IncomingMessage } from 'node:http';
 import type { Limits } from '../wire/limits.ts';
 import { after, type Timer, unref } from '../wire/timers.ts';
-import { plain, type Reply } from './reply.ts';
+import { plain, type Telling } from './reply.ts';
 
 export interface BodyReader {
   onData(chunk: Uint8Array): void;
   onEnd(): void;
   /** It goes on no more: what the answer should be. */
-  onFailed(reply: Reply): void;
+  onFailed(reply: Telling): void;
 }
 
 type BodyLimits = Pick<Limits, 'idleTimeout'> & {
@@ -72,7 +72,7 @@ export class RequestBody {
     this.#timer = unref(after(idleTimeout, late));
   }
 
-  #fail(reply: Reply): void {
+  #fail(reply: Telling): void {
     this.stop();
     this.#reader.onFailed(reply);
   }
@@ -83,7 +83,7 @@ export function refusedBySize(
   { headers }: IncomingMessage,
   limitName: keyof Limits,
   maxBytes: number,
-): Reply | undefined {
+): Telling | undefined {
   return Number(headers['content-length'] ?? 0) > maxBytes ? tooLarge(limitName, maxBytes) : undefined;
 }
 
@@ -91,6 +91,6 @@ export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
-function tooLarge(limitName: keyof Limits, maxBytes: number): Reply {
+function tooLarge(limitName: keyof Limits, maxBytes: number): Telling {
   return plain(413, `${limitName}: a body of more than ${maxBytes} bytes`);
 }

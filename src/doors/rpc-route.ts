@@ -10,7 +10,8 @@ import { json, plain, type Reply, send } from './reply.ts';
 import { hasBody, RequestBody, refusedBySize } from './request-body.ts';
 import type { Exchange, Route } from './routes.ts';
 import { ArgumentsError, argumentsOf, DATA_TYPE, FORM_TYPE, JSON_TYPE } from './rpc-arguments.ts';
-import { RpcCall, TAKES } from './rpc-call.ts';
+import { type ResponseSink, RpcCall, TAKES } from './rpc-call.ts';
+import { resumedBy, TopicEvents } from './topic-events.ts';
 
 export function rpcRoute(host: DoorHost): Route {
   return async (exchange) => {
@@ -82,10 +83,13 @@ function textOf(host: DoorHost, { req, res, awaitsContinue }: Exchange): Promise
   });
 }
 
-function call(host: DoorHost, exchange: Exchange, args: readonly Argument[], hasData: boolean): void {
+function call(host: DoorHost, exchange: Exchange, asked: readonly Argument[], hasData: boolean): void {
   const { req, res, info, rest: name, awaitsContinue } = exchange;
   const isEvents = acceptedOf(req, [EVENT_STREAM]) !== undefined;
-  const sink = isEvents ? new EventSink(req, res) : new BodySink(req, res, host.compress);
+  // A command of the user's that is called so is like any other.
+  const isTopic = isEvents && name === 'subscribe' && host.commands.get(name)?.makeRun !== undefined;
+  const args = isTopic ? resumedBy(req, asked) : asked;
+  const sink = isEvents ? eventsOf(exchange, isTopic, args) : new BodySink(req, res, host.compress);
   const rpc = new RpcCall({ name, args, hasData }, sink, info.remote);
   if (hasData) {
     const { maxBody: maxBytes, idleTimeout } = host.limits;
@@ -110,4 +114,9 @@ function call(host: DoorHost, exchange: Exchange, args: readonly Argument[], has
     announced: TAKES,
     onFailed: ({ code, message }) => sink.fail({ code, message, data: undefined }),
   });
+}
+
+function eventsOf({ req, res }: Exchange, isTopic: boolean, args: readonly Argument[]): ResponseSink {
+  const events = new EventSink(req, res);
+  return isTopic ? new TopicEvents(events, args) : events;
 }

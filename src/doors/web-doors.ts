@@ -20,10 +20,12 @@ import { framesRoute } from './frames-route.ts';
 import type { DoorHost } from './host.ts';
 import { openApiRoute } from './openapi.ts';
 import { visitorOf } from './origin.ts';
-import { plain, refuseUpgrade, send } from './reply.ts';
+import { pageRoute } from './page-route.ts';
+import { endLate, plain, refuseUpgrade, send } from './reply.ts';
 import { hasBody } from './request-body.ts';
-import { Routes } from './routes.ts';
+import { type Exchange, Routes } from './routes.ts';
 import { rpcRoute } from './rpc-route.ts';
+import { statusOf } from './status.ts';
 
 /** Milliseconds for which a connection is kept open for a next request. */
 const KEEP_ALIVE_MS = 5000;
@@ -61,6 +63,8 @@ export class WebDoors {
       .add('/rpc', openApiRoute(host))
       .add('/rpc/', rpcRoute(host))
       .add(`/${host.http.prefix ?? DEFAULT_PREFIX}/`, framesRoute(host));
+    // The last: it is asked for all that is nobody else's.
+    if (host.http.page !== false) this.routes.add('/', pageRoute(host));
   }
 
   get #upgrader(): WebSocketServer {
@@ -153,9 +157,7 @@ export class WebDoors {
     if (visitorOf(req, this.#host.http.origins) === 'refused') return send(req, res, plain(403, ORIGIN));
     if (!this.#host.takesConnections) return send(req, res, plain(503, CLOSING, { 'Retry-After': '1' }));
     const [path, query = ''] = pathOf(req, base).split('?', 2);
-    const found = this.routes.find(path);
-    if (found === undefined) return send(req, res, plain(404, 'there is nothing here'));
-    const { route, rest } = found;
+    const { route, rest } = this.routes.find(path) ?? { route: this.#answerOther, rest: path };
     try {
       await route({ req, res, info, base, rest, query: new URLSearchParams(query), awaitsContinue });
     } catch (error) {
@@ -163,6 +165,17 @@ export class WebDoors {
       send(req, res, plain(500, 'internal error'));
     }
   }
+
+  /** What is none of our paths. */
+  readonly #answerOther = async ({ req, res, info, awaitsContinue }: Exchange): Promise<void> => {
+    const { fallback } = this.#host.http;
+    if (fallback === undefined) return send(req, res, plain(404, 'there is nothing here'));
+    const failure = await this.#host.ask(info);
+    if (failure !== undefined) return send(req, res, plain(statusOf(failure.code, req), failure.message));
+    if (awaitsContinue) res.writeContinue();
+    res.once('finish', () => endLate(req));
+    await fallback(req, res);
+  };
 
   #upgrade(req: IncomingMessage, socket: Socket, head: Buffer, { doors }: Site, known: ConnectionInfo): void {
     const { http, limits, takesConnections } = this.#host;

@@ -10,6 +10,7 @@ import {
   refuseSettings,
   refuseTuning,
   ZLIB,
+  ZLIB_DEFAULT_LEVEL,
   ZSTD,
   ZSTD_DEFAULT_LEVEL,
   ZSTD_DICT,
@@ -29,7 +30,6 @@ const ZSTD_MAX_LEVEL = 22;
 
 const ZLIB_MIN_WINDOW_BITS = 9;
 const ZLIB_MAX_WINDOW_BITS = 15;
-const ZLIB_DEFAULT_LEVEL = 6;
 
 // Flush values of the libraries' own headers, zlib.h and zstd.h.
 const Z_SYNC_FLUSH = 2;

@@ -20,6 +20,7 @@ export function canBeginAfresh(profile: string): boolean {
 export const ZSTD_MAX_WINDOW_LOG = 23;
 export const ZSTD_MIN_WINDOW_LOG = 10;
 export const ZSTD_DEFAULT_LEVEL = 3;
+export const ZLIB_DEFAULT_LEVEL = 6;
 /** From this level on libzstd would take a window over the promise. */
 const ZSTD_WIDE_LEVEL = 20;
 

@@ -6,8 +6,10 @@
 import { availableParallelism } from 'node:os';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { z } from 'zod';
-import { CELL, type Cell, cellKey } from './grid/cell.ts';
+import { MAX_DICTIONARIES } from '../wire/extensions.ts';
+import { CELL, type Cell, cellKey, DICTIONARY_SIZE } from './grid/cell.ts';
 import { firstIssue } from './grid/issue.ts';
+import { DICTIONARY_ID } from './results/dictionaries.ts';
 import { CELL_RESULT, type CellResult } from './results/results.ts';
 import { packWorkload, unpackWorkload, type Workload } from './traffic/workload.ts';
 
@@ -29,6 +31,11 @@ const JOB = z.strictObject({
     inFlight: z.int().min(1).max(128),
     workers: z.int().min(1).max(256),
     links: z.array(z.number().positive().max(1e15)).max(100),
+    /** Those that lie beside the traffic; missing: none. */
+    dictionaries: z
+      .array(z.strictObject({ size: DICTIONARY_SIZE, id: DICTIONARY_ID }))
+      .max(MAX_DICTIONARIES)
+      .optional(),
   }),
 });
 

@@ -8,6 +8,9 @@ import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Job } from 'bullmq';
 import type { CodecModule } from '../encoding/codec.ts';
+import type { Dictionary } from '../encoding/dictionary.ts';
+import { readDictionary } from '../encoding/read-dictionary.ts';
+import { MAX_DICTIONARY_BYTES } from '../wire/extensions.ts';
 import { cellKey } from './grid/cell.ts';
 import {
   type CellJob,
@@ -21,6 +24,7 @@ import {
 import { resultOf } from './local.ts';
 import { EncodingMeter } from './measure/encodings.ts';
 import { Evaluator, type EvaluatorOptions } from './measure/evaluator.ts';
+import type { DictionariesBySize } from './measure/train.ts';
 import type { CellResult } from './results/results.ts';
 import type { CellRunner } from './runner.ts';
 import type { Workload } from './traffic/workload.ts';
@@ -51,13 +55,29 @@ function trafficKey(sha256: string): string {
   return `${QUEUE}:traffic:${sha256}`;
 }
 
+function dictionaryKey(id: string): string {
+  return `${QUEUE}:dictionary:${id}`;
+}
+
 /** Runs cells on whatever workers there are. @throws Error when Redis cannot be reached. */
 export function queueRunner(url: string, options: EvaluatorOptions): CellRunner {
   return async (cells, known, onResult, signal) => {
     const { bullmq } = await libraries();
-    const { workload, rounds, inFlight, workers, links } = options;
+    const {
+      workload,
+      rounds,
+      inFlight,
+      workers,
+      links,
+      dictionaries = new Map<number, Dictionary>(),
+    } = options;
     const packed = packTraffic(workload);
-    await visit(url, (redis) => redis.set(trafficKey(workload.sha256), packed, 'EX', KEPT_SECONDS));
+    await visit(url, async (redis) => {
+      const keep = (key: string, bytes: Buffer) => redis.set(key, bytes, 'EX', KEPT_SECONDS);
+      for (const { id, bytes } of dictionaries.values()) await keep(dictionaryKey(id), Buffer.from(bytes));
+      await keep(trafficKey(workload.sha256), packed);
+    });
+    const named = [...dictionaries].map(([size, { id }]) => ({ size, id }));
     const queue = new bullmq.Queue<CellJob, CellResult>(QUEUE, { connection: connectionTo(url) });
     const events = new bullmq.QueueEvents(QUEUE, { connection: connectionTo(url) });
     // Every job waits with listeners of its own.
@@ -72,7 +92,13 @@ export function queueRunner(url: string, options: EvaluatorOptions): CellRunner 
         cells
           .filter((cell) => !known.has(cellKey(cell)))
           .map(async (cell) => {
-            const options = { rounds, inFlight, workers, links: [...links] };
+            const options = {
+              rounds,
+              inFlight,
+              workers,
+              links: [...links],
+              ...(named.length > 0 && { dictionaries: named }),
+            };
             const data = { cell, traffic: workload.sha256, options };
             const job = await addJob(queue, data);
             const result = await Promise.race([outcome(job, data, events), stopped]);
@@ -133,6 +159,24 @@ async function takeTraffic(url: string, sha256: string): Promise<Workload> {
   const packed = await visit(url, (redis) => redis.getrangeBuffer(trafficKey(sha256), 0, MAX_PACKED_BYTES));
   if (packed.length === 0) throw new Error('the traffic is not in Redis any more');
   return unpackTraffic(packed, sha256);
+}
+
+/** @throws Error when one is not there any more, or other bytes are. */
+async function takeDictionaries(
+  url: string,
+  named: readonly { size: number; id: string }[],
+): Promise<DictionariesBySize> {
+  const found = new Map<number, Dictionary>();
+  for (const { size, id } of named) {
+    const bytes = await visit(url, (redis) =>
+      redis.getrangeBuffer(dictionaryKey(id), 0, MAX_DICTIONARY_BYTES),
+    );
+    if (bytes.length === 0) throw new Error('a dictionary is not in Redis any more');
+    const dictionary = readDictionary(bytes);
+    if (dictionary.id !== id) throw new Error('a dictionary in Redis is not what it says');
+    found.set(size, dictionary);
+  }
+  return found;
 }
 
 export interface QueueWorkerOptions {
@@ -202,9 +246,10 @@ class Evaluators {
     if (this.#evaluator !== undefined && this.#key === key) return this.#evaluator;
     await this.close();
     const workload = await takeTraffic(this.#url, traffic);
+    const dictionaries = await takeDictionaries(this.#url, options.dictionaries ?? []);
     const codecs = this.#codecs;
-    const meter = new EncodingMeter(workload, codecs);
-    this.#evaluator = new Evaluator({ ...options, workload, meter, codecs });
+    const meter = new EncodingMeter(workload, codecs, dictionaries);
+    this.#evaluator = new Evaluator({ ...options, workload, meter, codecs, dictionaries });
     this.#key = key;
     return this.#evaluator;
   }

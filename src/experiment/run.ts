@@ -5,15 +5,18 @@ import { cpus, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
 import type { CodecModule } from '../encoding/codec.ts';
 import { makeFolder } from '../files/folder.ts';
-import type { Cell } from './grid/cell.ts';
+import { type Prepared, prepare } from './dictionaries.ts';
+import { type Cell, dictionaryFile } from './grid/cell.ts';
 import { Ledger } from './ledger.ts';
 import { localRunner } from './local.ts';
 import { EncodingMeter } from './measure/encodings.ts';
 import { Evaluator, type EvaluatorOptions } from './measure/evaluator.ts';
+import { connectionsOf } from './measure/load.ts';
 import { TimeLimit } from './measure/time-limit.ts';
+import type { Trained } from './measure/train.ts';
 import { chooseCells, describeChoice } from './report/recommend.ts';
 import { makeReport } from './report/report.ts';
-import { Journal } from './results/journal.ts';
+import { checkJournal, Journal } from './results/journal.ts';
 import {
   type AdaptiveTable,
   type Budget,
@@ -67,20 +70,26 @@ const CHECK_SHARE = 0.25;
  * by the signal, the results so far are written and the signal's reason is thrown.
  */
 export async function runExperiment(
-  { workload, cut, skipped }: ReadSources,
+  { workload: whole, cut, skipped }: ReadSources,
   settings: ExperimentSettings,
   events: ExperimentEvents,
   makeRunner: (options: EvaluatorOptions, limit: TimeLimit) => CellRunner = (options, limit) =>
     localRunner(options, settings.jobs, limit, events),
 ): Promise<Results> {
-  const { cells, out, resume, rounds, within, inFlight, workers, links, codecs, signal } = settings;
+  const { out, resume, rounds, within, inFlight, workers, links, codecs, signal } = settings;
   const limit = new TimeLimit(within);
   const cellLimit = new TimeLimit(within && within * (settings.check ? 1 - CHECK_SHARE : 1));
-  const setup = setupOf({ workload, cut }, settings);
+  const journalPath = join(out, 'journal.jsonl');
+  checkJournal(journalPath, resume);
+  const prepared = await prepare(whole, settings, events);
+  const { workload, cells } = prepared;
+  const setup = setupOf(prepared, cut, settings);
   makeFolder(out);
-  const meter = new EncodingMeter(workload, codecs);
-  const options: EvaluatorOptions = { workload, meter, codecs, rounds, inFlight, workers, links };
-  const journal = new Journal(join(out, 'journal.jsonl'), setup, resume);
+  const dictionaries = new Map(prepared.dictionaries.map((each) => [each.facts.size, each.dictionary]));
+  const meter = new EncodingMeter(workload, codecs, dictionaries);
+  const options = { workload, meter, codecs, rounds, inFlight, workers, links, dictionaries };
+  const journal = new Journal(journalPath, setup, resume);
+  writeDictionaries(out, prepared.dictionaries);
   const ledger = new Ledger({ journal, cells, rounds, limit: cellLimit, events });
   try {
     ledger.tell();
@@ -91,16 +100,29 @@ export async function runExperiment(
     const found = ledger.found();
     const choice = chooseCells(found, setup, settings);
     const { budget, prices } = settings;
-    const parts = { ...skippedParts(skipped), ...(budget && { budget }), ...(prices && { prices }) };
-    const measured = resultsOf(setup, found, { ...parts, recommendations: describeChoice(choice, found) });
+    const parts = {
+      ...skippedParts(skipped),
+      ...dictionaryParts(prepared),
+      ...(budget && { budget }),
+      ...(prices && { prices }),
+    };
+    const fileOf = (size: number) => join(out, dictionaryFile(size));
+    const recommend = (checks?: ReadonlyMap<string, Check>) =>
+      describeChoice(
+        choice,
+        found,
+        prepared.dictionaries.map(({ facts }) => facts),
+        fileOf,
+        checks,
+      );
+    const measured = resultsOf(setup, found, { ...parts, recommendations: recommend() });
     writeResults(out, measured);
     signal?.throwIfAborted();
     const adaptive = settings.adaptive ? { adaptive: await tryAdaptive(options, links) } : {};
     const checks = settings.check
       ? await checkAll(options, measured, limit, events, signal)
       : new Map<string, Check>();
-    const recommendations = describeChoice(choice, found, checks);
-    const final = resultsOf(setup, found, { ...parts, recommendations, ...adaptive });
+    const final = resultsOf(setup, found, { ...parts, recommendations: recommend(checks), ...adaptive });
     writeResults(out, final);
     return final;
   } finally {
@@ -109,17 +131,19 @@ export async function runExperiment(
 }
 
 function setupOf(
-  { workload, cut }: Pick<ReadSources, 'workload' | 'cut'>,
+  { workload, training }: Pick<Prepared, 'workload' | 'training'>,
+  cut: boolean,
   settings: ExperimentSettings,
 ): Setup {
   const { seed, inFlight, workers, rounds, links } = settings;
   const { zstd, zlib, brotli } = process.versions as Record<string, string>;
   return {
     sources: [...workload.sources],
+    ...(training && { training }),
     sha256: workload.sha256,
     responses: workload.responses.length,
     bytes: workload.bytes,
-    connections: new Set(workload.responses.map(({ connection }) => connection)).size,
+    connections: connectionsOf(workload),
     cut,
     seed,
     inFlight,
@@ -134,7 +158,7 @@ function setupOf(
 function resultsOf(
   setup: Setup,
   cells: CellResult[],
-  more: Pick<Results, 'recommendations' | 'adaptive' | 'skipped' | 'skippedCount' | 'budget' | 'prices'>,
+  more: Pick<Results, 'recommendations'> & Partial<Results>,
 ): Results {
   return {
     millraceExperiment: RESULTS_VERSION,
@@ -152,6 +176,13 @@ const MAX_SKIPPED = 1000;
 
 function skippedParts(skipped: ReadSources['skipped']): Pick<Results, 'skipped' | 'skippedCount'> {
   return skipped.length === 0 ? {} : { skipped: skipped.slice(0, MAX_SKIPPED), skippedCount: skipped.length };
+}
+
+function dictionaryParts({ dictionaries, untrained }: Prepared): Pick<Results, 'dictionaries' | 'untrained'> {
+  return {
+    ...(dictionaries.length > 0 && { dictionaries: dictionaries.map(({ facts }) => facts) }),
+    ...(untrained !== undefined && { untrained }),
+  };
 }
 
 /** What of the settings was measured less than it should have been. */
@@ -222,8 +253,16 @@ export function writeResults(out: string, results: Results): void {
   replace(join(out, 'report.html'), makeReport(results));
 }
 
-function replace(path: string, text: string): void {
-  writeFileSync(`${path}.new`, text);
+/** Pieces of the traffic are in a dictionary: who else may read it is for the user to decide. */
+const PRIVATE = 0o600;
+
+function writeDictionaries(out: string, dictionaries: readonly Trained[]): void {
+  for (const { facts, dictionary } of dictionaries)
+    replace(join(out, dictionaryFile(facts.size)), dictionary.bytes, PRIVATE);
+}
+
+function replace(path: string, content: string | Uint8Array, mode?: number): void {
+  writeFileSync(`${path}.new`, content, { mode });
   renameSync(`${path}.new`, path);
 }
 

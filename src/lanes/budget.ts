@@ -5,7 +5,7 @@
  */
 
 import type { EncoderOptions } from '../encoding/codec.ts';
-import { ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
+import { ZLIB, ZLIB_DEFAULT_LEVEL, ZSTD, ZSTD_DEFAULT_LEVEL, ZSTD_DICT } from '../encoding/profiles.ts';
 import { availableMemory } from './memory.ts';
 import type { Contexts } from './stream-kind.ts';
 
@@ -23,14 +23,18 @@ const ZSTD_TABLES = [
 const ZSTD_WINDOW_LOGS = [
   19, 20, 21, 21, 21, 21, 21, 21, 22, 22, 22, 22, 22, 22, 22, 22, 23, 23, 23, 23, 23, 23,
 ];
-const ZSTD_DEFAULT_LEVEL = 3;
+const DEFAULT_LEVELS: Readonly<Record<string, number>> = {
+  [ZLIB]: ZLIB_DEFAULT_LEVEL,
+  [ZSTD]: ZSTD_DEFAULT_LEVEL,
+  [ZSTD_DICT]: ZSTD_DEFAULT_LEVEL,
+};
 /** Tables and window of tuning `records`, whatever the level. */
 const TUNING_RECORDS_TABLES = 1150 * KIB;
 const TUNING_RECORDS_WINDOW_LOG = 22;
 /** Tables of a dictionary, and the dictionary itself, beside those of the context. */
 const DICTIONARY = 400 * KIB;
 /** Without a context a window need not hold more than a frame. */
-const FRAME_WINDOW_LOG = 15;
+export const FRAME_WINDOW_LOG = 15;
 /** Profiles whose encoders can do without a context. */
 const CONTEXT_FREE: readonly string[] = [ZSTD, ZSTD_DICT];
 /**
@@ -62,11 +66,17 @@ export function withinWindow(
   return { ...shape, windowLog: maxWindowLog };
 }
 
-function windowLogOf(profile: string, { level, windowLog, tuning }: ContextShape): number {
+/** Base-2 logarithm of the window that an encoder takes by itself where it is told none; 0: it has none. */
+export function windowLogOf(profile: string, { level, windowLog, tuning }: ContextShape): number {
   if (windowLog !== undefined || profile === 'identity') return windowLog ?? 0;
   if (profile === 'zlib') return ZLIB_MAX_WINDOW_LOG;
   if (tuning === 'records') return TUNING_RECORDS_WINDOW_LOG;
   return ZSTD_WINDOW_LOGS[levelIndex(level)];
+}
+
+/** The level of an encoder, its profile's own where it is told none; undefined: profiles that we know nothing of, or without one. */
+export function levelOf(profile: string, { level }: ContextShape): number | undefined {
+  return level ?? DEFAULT_LEVELS[profile];
 }
 
 /** Where the figures of a level are; those below 1 have that of 1. */

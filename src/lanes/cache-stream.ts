@@ -7,10 +7,19 @@ import { encodeStreamSettings } from '../wire/payloads.ts';
 import type { StreamFigures } from './figures.ts';
 
 const NOTHING = new Uint8Array(0);
+const WITHOUT_CONTEXT = {
+  lane: -1,
+  slot: -1,
+  profile: 'cache',
+  level: undefined,
+  windowBytes: 0,
+  contextBytes: 0,
+} as const;
 
 export class CacheStream {
   readonly id: number;
   readonly #writer: Writer;
+  readonly #openedAtMs = performance.now();
   #begun = false;
   /** True while an output is half sent: nothing else may come between its pieces. */
   busy = false;
@@ -42,8 +51,14 @@ export class CacheStream {
   }
 
   get figures(): StreamFigures {
-    const [frames, bytesIn, bytesOut] = [this.#frames, this.#bytesIn, this.#bytesOut];
-    return { streamId: this.id, lane: -1, slot: -1, profile: 'cache', frames, bytesIn, bytesOut };
+    return {
+      ...WITHOUT_CONTEXT,
+      streamId: this.id,
+      ageMs: performance.now() - this.#openedAtMs,
+      frames: this.#frames,
+      bytesIn: this.#bytesIn,
+      bytesOut: this.#bytesOut,
+    };
   }
 }
 

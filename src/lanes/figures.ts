@@ -1,5 +1,6 @@
 /** Figures of response streams. */
 
+import { FRAME_WINDOW_LOG, levelOf, windowLogOf } from './budget.ts';
 import type { LaneStream } from './lane-stream.ts';
 
 /** Figures of one response stream. */
@@ -8,6 +9,14 @@ export interface StreamFigures {
   readonly lane: number;
   readonly slot: number;
   readonly profile: string;
+  /** Compression level, in the profile's own scale; undefined: it has none. */
+  readonly level: number | undefined;
+  /** Bytes of history that its encoder looks back on; 0: none. */
+  readonly windowBytes: number;
+  /** Bytes that its context is accounted with; 0: it has none of its own, or no more. */
+  readonly contextBytes: number;
+  /** Milliseconds since it was opened; of one that has ended, how long it was open. */
+  readonly ageMs: number;
   readonly frames: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
@@ -15,8 +24,22 @@ export interface StreamFigures {
 
 /** Those of `stream` as they are now. */
 export function figuresOf(stream: LaneStream): StreamFigures {
-  const { id, lane, slot, profile, frames, bytesIn, bytesOut } = stream;
-  return { streamId: id, lane: lane.index, slot, profile, frames, bytesIn, bytesOut };
+  const { id, lane, slot, profile, shape, contextBytes, openedAtMs, frames, bytesIn, bytesOut } = stream;
+  const asked = windowLogOf(profile, shape);
+  const windowLog = shape.contextFree ? Math.min(FRAME_WINDOW_LOG, asked) : asked;
+  return {
+    streamId: id,
+    lane: lane.index,
+    slot,
+    profile,
+    level: levelOf(profile, shape),
+    windowBytes: windowLog === 0 ? 0 : 2 ** windowLog,
+    contextBytes,
+    ageMs: performance.now() - openedAtMs,
+    frames,
+    bytesIn,
+    bytesOut,
+  };
 }
 
 /** Of two streams of one ID, the sum; what is not a sum is that of `b`. */

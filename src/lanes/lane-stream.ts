@@ -7,7 +7,6 @@ import {
   Op,
   packFailure,
   packIdentity,
-  packPieces,
   unpackPieces,
 } from '../../workers/batch.ts';
 import type { Connection } from '../connection/connection.ts';
@@ -18,7 +17,7 @@ import type { Failure } from '../wire/failure.ts';
 import { errorOf } from '../wire/thrown.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { WaitProbe } from './adaptive.ts';
-import type { ContextBudget, IdleContext } from './budget.ts';
+import type { ContextBudget, ContextShape, IdleContext } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { Pass } from './quarantine.ts';
 
@@ -53,14 +52,17 @@ export class LaneStream implements SlotOwner, IdleContext {
   readonly lane: Lane;
   readonly id: number;
   profile: string;
+  /** What its encoder was made with. */
+  shape: ContextShape;
+  readonly openedAtMs = performance.now();
   /** It keeps nothing from one payload to the next. */
   readonly contextFree: boolean;
   readonly writer: Writer;
   readonly slot: number;
   readonly #flow: ConnectionFlow;
   readonly #budget: ContextBudget;
-  /** Bytes that its context was accounted with. */
-  readonly #cost: number;
+  /** Bytes that its context is accounted with. */
+  readonly contextBytes: number;
   readonly #pass: Pass;
   readonly #events: StreamEvents;
   readonly #over: (stream: LaneStream, ended: boolean) => void;
@@ -97,13 +99,14 @@ export class LaneStream implements SlotOwner, IdleContext {
   ) {
     this.#probe = probe;
     this.#budget = budget;
-    this.#cost = cost;
+    this.contextBytes = cost;
     this.#pass = pass;
     this.usedAt = budget.tick();
     this.lane = lane;
     this.id = setup.streamId;
     this.#perRequest = setup.perRequest;
     this.profile = setup.profile;
+    this.shape = setup;
     this.contextFree = setup.contextFree ?? false;
     this.writer = connection.writer;
     this.#flow = connection.flow;
@@ -118,6 +121,7 @@ export class LaneStream implements SlotOwner, IdleContext {
   /** Takes another encoder without a context: that loses nothing, wherever a response is. */
   changeEncoder(setup: EncoderSetup): void {
     this.profile = setup.profile;
+    this.shape = setup;
     this.lane.addJson(Op.openEncoder, this.slot, setup);
   }
 
@@ -171,8 +175,8 @@ export class LaneStream implements SlotOwner, IdleContext {
     suspect: number,
   ): number {
     const mark = this.lane.marks.take(suspect);
-    const packed = packPieces([command, packIdentity({ serial, mark, suspect }), ...args]);
-    this.lane.add(Op.call, this.slot, requestId, handler, flags, packed, grant);
+    const pieces = [command, packIdentity({ serial, mark, suspect }), ...args];
+    this.lane.addPieces(Op.call, this.slot, requestId, handler, flags, pieces, grant);
     return mark;
   }
 
@@ -256,7 +260,7 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.lane.close(this.slot, this.#stopping.length > 0);
     this.#pass.end(this.frames > 0 && this.lane.alive);
     this.#budget.forget(this);
-    this.#budget.give(this.#cost);
+    this.#budget.give(this.contextBytes);
   }
 
   onLost(failure: Failure): void {

@@ -13,12 +13,15 @@ import {
   type LaneMessage,
   type LaneStats,
   Op,
+  packedSize,
+  writePieces,
 } from '../../workers/batch.ts';
 import { Trace } from '../../workers/trace.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { Writer } from '../connection/writer.ts';
 import type { Failure } from '../wire/failure.ts';
 import { CallMarks } from './call-marks.ts';
+import type { LaneLoad } from './lanes-in-use.ts';
 
 /** Who holds a slot of a lane: a response stream's encoder or an incoming stream's decoder. */
 export interface SlotOwner {
@@ -38,7 +41,7 @@ const SPARE_BATCHES = 4;
 const NOTHING = new Uint8Array(0);
 const utf8 = new TextEncoder();
 
-export class Lane {
+export class Lane implements LaneLoad {
   readonly index: number;
   /** What its thread is at. */
   readonly trace = new Trace();
@@ -51,6 +54,8 @@ export class Lane {
   /** Batches that were full while too many were outstanding, oldest first. */
   #full: ArrayBuffer[] = [];
   #outstanding = 0;
+  /** When the newest was sent that was alone, or when the one before the oldest came back. */
+  #owesSinceMs = 0;
   readonly #turns: Turns;
   readonly #onBroken: (error: unknown) => void;
   /** The lane's batches that have come and wait for their turn, oldest first. */
@@ -95,6 +100,14 @@ export class Lane {
     return this.#full.length * BATCH_SIZE + (this.#writer?.end ?? 0);
   }
 
+  get busyMs(): number {
+    return this.trace.busyMs;
+  }
+
+  get owesSinceMs(): number | undefined {
+    return this.#outstanding > 0 ? this.#owesSinceMs : undefined;
+  }
+
   /** Slots in use: streams whose context lives here. */
   get openSlots(): number {
     return this.#openSlots;
@@ -134,6 +147,28 @@ export class Lane {
     const writer = this.#room(payload.length);
     writer.bytes.set(payload, writer.end);
     writer.add(op, slot, requestId, type, flags, payload.length, extra);
+    this.#added(writer);
+  }
+
+  /** The same for a payload of {@link packPieces}. */
+  addPieces(
+    op: number,
+    slot: number,
+    requestId: number,
+    type: number,
+    flags: number,
+    pieces: readonly Uint8Array[],
+    extra: number,
+  ): void {
+    if (!this.#alive) return;
+    const size = packedSize(pieces);
+    const writer = this.#room(size);
+    writePieces(writer.bytes, writer.end, pieces);
+    writer.add(op, slot, requestId, type, flags, size, extra);
+    this.#added(writer);
+  }
+
+  #added(writer: BatchWriter): void {
     // A lane that has nothing to do begins while we gather the rest.
     if (this.#outstanding === 0 && writer.count >= EARLY_RECORDS) this.#ship();
     else this.#planFlush();
@@ -248,7 +283,7 @@ export class Lane {
   }
 
   #post(batch: ArrayBuffer): void {
-    this.#outstanding++;
+    if (this.#outstanding++ === 0) this.#owesSinceMs = performance.now();
     const spare = this.#homeBound.pop();
     if (spare === undefined) this.#port.postMessage({ batch } satisfies LaneMessage, [batch]);
     else this.#port.postMessage({ batch, spare } satisfies LaneMessage, [batch, spare]);
@@ -261,7 +296,7 @@ export class Lane {
       this.#turns.ready(this.#delivery);
     }
     if (message.spare !== undefined) {
-      this.#outstanding--;
+      if (--this.#outstanding > 0) this.#owesSinceMs = performance.now();
       if (this.#spares.length < SPARE_BATCHES) this.#spares.push(message.spare);
       else freeBatch(message.spare);
       if (this.#full.length > 0 || (this.#writer !== undefined && !this.#writer.empty)) this.#planFlush();

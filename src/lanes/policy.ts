@@ -12,6 +12,8 @@ export interface StreamView {
   readonly index: number;
   /** False before its first use and after its lane died: using it begins a new context. */
   readonly open: boolean;
+  /** Its lane is not among those that the load needs now, or would not be: responses had better go elsewhere. */
+  readonly resting: boolean;
   /** Responses that are on their way on this stream. */
   readonly requests: number;
   /** Responses that this stream has been given so far, those included. */
@@ -64,10 +66,12 @@ function load(stream: StreamView): number {
   return stream.open ? stream.pendingBytes + stream.requests * REQUEST_WEIGHT : REQUEST_WEIGHT / 2;
 }
 
-/** An idle open stream, else a new one, else the least loaded. */
+/** An idle open stream, else a new one, else the least loaded; of those that rest only where there are no others. */
 function leastLoaded(streams: readonly StreamView[]): StreamView {
   let best = streams[0];
-  for (const stream of streams) if (load(stream) < load(best)) best = stream;
+  for (const stream of streams) {
+    if (stream.resting === best.resting ? load(stream) < load(best) : best.resting) best = stream;
+  }
   return best;
 }
 
@@ -80,7 +84,10 @@ function shared(): Policy {
   let last = 0;
   return (_query, streams) => {
     const least = leastLoaded(streams);
-    const stay = load(streams[last]) - load(least) < STICKINESS && haveSmallResponses(streams);
+    const stay =
+      streams[last].resting === least.resting &&
+      load(streams[last]) - load(least) < STICKINESS &&
+      haveSmallResponses(streams);
     if (!stay) last = least.index;
     return last;
   };

@@ -12,6 +12,7 @@ import type { Failure } from '../wire/failure.ts';
 import { after, every } from '../wire/timers.ts';
 import { type BudgetOptions, ContextBudget, encoderCost } from './budget.ts';
 import { Lane } from './lane.ts';
+import { fewestStreams, LanesInUse } from './lanes-in-use.ts';
 import { Quarantine, type QuarantineOptions, type Suspect } from './quarantine.ts';
 import { ThreadTime } from './thread-time.ts';
 import { within } from './within.ts';
@@ -83,6 +84,8 @@ export class LanePool {
   readonly #options: LanePoolOptions;
   readonly #piscina: Piscina<LaneTask, void>;
   readonly #lanes: (Lane | undefined)[] = [];
+  /** Those that the load needs, where it can be dealt out as they keep up. */
+  readonly inUse = new LanesInUse<Lane>();
   readonly #tasks = new Set<Promise<void>>();
   /** Timers of lanes that died and are not open again, with the times at which they will be. */
   readonly #reopening = new Map<ReturnType<typeof setTimeout>, number>();
@@ -130,11 +133,7 @@ export class LanePool {
 
   /** The live lane with the fewest open streams, or undefined when none lives. */
   leastUsed(): Lane | undefined {
-    let best: Lane | undefined;
-    for (const lane of this.#lanes) {
-      if (lane !== undefined && (best === undefined || lane.openSlots < best.openSlots)) best = lane;
-    }
-    return best;
+    return fewestStreams(this.lanes);
   }
 
   /**
@@ -213,6 +212,11 @@ export class LanePool {
     this.kill(lane, `no sign of life for ${this.#options.laneTimeout} ms`);
   }
 
+  #setLane(index: number, lane: Lane | undefined): void {
+    this.#lanes[index] = lane;
+    this.inUse.live = this.lanes;
+  }
+
   #open(index: number, deaths: number): void {
     const { port1, port2 } = new MessageChannel();
     const {
@@ -233,7 +237,7 @@ export class LanePool {
         this.#timeOf(lane, laneTimeout, () => this.#killSilent(lane)),
       );
     const openedAtMs = Date.now();
-    this.#lanes[index] = lane;
+    this.#setLane(index, lane);
     // Piscina's types read the transfer list off the browser's MessagePort.
     const runOptions = { transferList: [port2], signal: killer.signal } as object;
     const places = codecs.map(({ url, export: name }) => ({ url, export: name }));
@@ -260,7 +264,7 @@ export class LanePool {
   /** Resets exactly the streams pinned to the lane, and opens another on Piscina's new worker. */
   #ended(lane: Lane, cause: unknown, deaths: number, openedAtMs: number): void {
     const error = cause instanceof Error ? cause : new Error(String(cause));
-    this.#lanes[lane.index] = undefined;
+    this.#setLane(lane.index, undefined);
     this.#killers.delete(lane);
     this.#silence.delete(lane);
     // What it died of is for our log: it may hold what other peers have sent.

@@ -72,7 +72,7 @@ export class Quarantine {
   readonly #options: Required<QuarantineOptions>;
   /** By number, from 1 on. */
   readonly #cases: Case[] = [];
-  readonly #numbers = new Map<string, number>();
+  readonly #numbers = new Map<Suspect['kind'], Map<string, number>>();
 
   constructor(options: QuarantineOptions = {}) {
     this.#options = { ...DEFAULT_QUARANTINE, ...options };
@@ -80,11 +80,15 @@ export class Quarantine {
 
   /** The number under which a lane knows it. */
   numberOf(kind: Suspect['kind'], name: string): number {
-    const key = `${kind} ${name}`;
-    const known = this.#numbers.get(key);
+    let numbers = this.#numbers.get(kind);
+    if (numbers === undefined) {
+      numbers = new Map();
+      this.#numbers.set(kind, numbers);
+    }
+    const known = numbers.get(name);
     if (known !== undefined) return known;
     const number = this.#cases.push(new Case({ kind, name }));
-    this.#numbers.set(key, number);
+    numbers.set(name, number);
     return number;
   }
 

@@ -14,7 +14,9 @@ import { Ladder, LinkProbe, ladderOf, RUNG_STREAMS, type Rung, WaitProbe } from 
 import { withinWindow } from './budget.ts';
 import { CacheStreams } from './cache-stream.ts';
 import { addFigures, figuresOf, type StreamFigures } from './figures.ts';
+import type { Lane } from './lane.ts';
 import { LaneStream, type StreamEvents } from './lane-stream.ts';
+import { fewestStreams } from './lanes-in-use.ts';
 import { MAX_STREAMS, type Policy, type RouteQuery, type StreamView } from './policy.ts';
 import type { LanePool } from './pool.ts';
 import type { StreamKind } from './stream-kind.ts';
@@ -23,6 +25,8 @@ export interface RouterOptions {
   readonly policy: Policy;
   /** Streams and their levels are those of the profile's ladder (adaptive.ts), instead of by `policy` and `level`. */
   readonly adaptive: boolean;
+  /** Where each stream lives is the policy's to know: its lane stays the same. Otherwise streams move as lanes fill and rest. */
+  readonly spread: boolean;
   /** A stream for every response, ended with it. */
   readonly perRequest: boolean;
   /** Response streams of one connection. */
@@ -51,6 +55,7 @@ const YOUNG_BYTES = 64 * 1024;
 class Place implements StreamView {
   readonly index: number;
   readonly level: number | undefined;
+  readonly #rests: (place: Place) => boolean;
   responses = 0;
   stream: LaneStream | undefined;
   /** The kind of that stream. */
@@ -58,9 +63,14 @@ class Place implements StreamView {
   /** ID of a stream that was lost without an end: beginning it afresh resets it at the other end, too (protocol B1). */
   lostId: number | undefined;
 
-  constructor(index: number, level: number | undefined) {
+  constructor(index: number, level: number | undefined, rests: (place: Place) => boolean = () => false) {
     this.index = index;
     this.level = level;
+    this.#rests = rests;
+  }
+
+  get resting(): boolean {
+    return this.#rests(this);
   }
 
   get open(): boolean {
@@ -76,6 +86,9 @@ class Place implements StreamView {
     return this.stream?.bytesIn ?? 0;
   }
 }
+
+/** Milliseconds that this thread's event loop has been at work. */
+const mainBusyMs = (): number => performance.eventLoopUtilization().active;
 
 /** How long output waits when all we know is that the socket does not take it, in milliseconds. */
 const BUSY_MS = 10;
@@ -140,7 +153,9 @@ export class Router {
     this.#ownPlaces = new Map(own.map((kind) => [kind, new Place(-1, level)]));
     const streams = Math.min(options.streams, MAX_STREAMS - own.length);
     if (!adaptive) {
-      this.#places = Object.freeze(Array.from({ length: streams }, (_, index) => new Place(index, level)));
+      this.#places = Object.freeze(
+        Array.from({ length: streams }, (_, index) => new Place(index, level, this.#rests)),
+      );
       return;
     }
     this.#rungs = ladderOf(profile);
@@ -168,6 +183,7 @@ export class Router {
     inLane: boolean,
     use: (stream: LaneStream | undefined) => void,
   ): void {
+    if (!this.#options.spread) this.#pool.inUse.requested(performance.now(), mainBusyMs);
     const unencoded = sensitive || this.#options.profile === 'identity';
     const place = unencoded ? this.#unencodedCalls : (this.#ownPlaces.get(kind) ?? this.#choose(query));
     if (place === this.#unencodedCalls && !inLane) {
@@ -210,10 +226,15 @@ export class Router {
 
   /** Figures of the response streams, those of ended ones included. */
   figures(): StreamFigures[] {
+    return [...this.#pastStreams, ...this.openFigures()];
+  }
+
+  /** Figures of those that are open. */
+  openFigures(): StreamFigures[] {
     const open = this.#encodedPlaces.flatMap((place) =>
       place.stream === undefined ? [] : [figuresOf(place.stream)],
     );
-    return [...this.#pastStreams, ...open, ...this.cacheStreams.figures];
+    return [...open, ...this.cacheStreams.figures];
   }
 
   /** Frees every context of the connection. */
@@ -246,6 +267,12 @@ export class Router {
   get #encodedPlaces(): Place[] {
     return [...this.#places, ...this.#ownPlaces.values()];
   }
+
+  /** Of places without a stream the first belong to the lanes in use. */
+  readonly #rests = ({ stream, index }: Place): boolean => {
+    const { inUse } = this.#pool;
+    return stream === undefined ? index >= inUse.placesOf(this.#places.length) : !inUse.has(stream.lane);
+  };
 
   #choose(query: RouteQuery): Place | undefined {
     if (this.#options.perRequest) return this.#places.find((place) => place.stream === undefined);
@@ -306,10 +333,26 @@ export class Router {
     return { setup, cost: context.cost };
   }
 
+  /** The lane of a stream that is opened: one that has none of the connection's others, if there is one. */
+  #laneFor(): Lane | undefined {
+    const lanes = this.#options.spread ? this.#pool.lanes : this.#pool.inUse.lanes;
+    const ours = new Set(this.#places.map(({ stream }) => stream?.lane));
+    return fewestStreams(lanes.filter((lane) => !ours.has(lane))) ?? fewestStreams(lanes);
+  }
+
+  /** Where the stream had better live; undefined: it stays. What is idle has nothing on its way that could be overtaken. */
+  #moveOf(stream: LaneStream): Lane | undefined {
+    if (this.#options.spread || !stream.idle) return undefined;
+    const lane = this.#pool.inUse.moveFrom(stream.lane);
+    if (lane !== undefined) stream.giveUp();
+    return lane;
+  }
+
   #streamAt(place: Place, kind: StreamKind): LaneStream | undefined {
     if (place.stream !== undefined) this.#takeDictionary(place, place.stream, place.kind ?? kind);
+    const move = place.stream && this.#moveOf(place.stream);
     if (place.stream !== undefined) return place.stream;
-    const lane = this.#pool.leastUsed();
+    const lane = move ?? this.#laneFor();
     if (lane === undefined) return undefined;
     const { budget, quarantine } = this.#pool;
     const pass = quarantine.admit(quarantine.numberOf('encoder', this.#profileOf(place, kind).profile));
@@ -364,7 +407,7 @@ export class Router {
 
   /** Ended streams of one ID are one row: under `per-request` there is one for every response. */
   #keepFigures(stream: LaneStream): void {
-    const now = figuresOf(stream);
+    const now = { ...figuresOf(stream), contextBytes: 0 };
     const at = this.#pastStreams.findIndex(
       (past) => past.streamId === now.streamId && past.lane === now.lane,
     );

@@ -30,6 +30,11 @@ export function bytes(min = 0) {
 /** Text that says something. */
 export const text = z.string({ error: 'It has to be text.' }).min(1, { error: 'It must not be empty.' });
 
+/** Where Redis is. */
+export const redisUrl = z
+  .string(hasToBe('a URL that begins with redis:// or rediss://'))
+  .regex(/^rediss?:\/\/./, hasToBe('a URL that begins with redis:// or rediss://'));
+
 /** On or off. */
 export const toggle = z.union(
   [z.boolean(), z.enum(['true', 'false']).transform((word) => word === 'true')],

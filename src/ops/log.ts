@@ -1,18 +1,20 @@
 /** A server's log, by pino: what fails, and when it is asked for a line for every request. */
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import type { DestinationStream, Logger } from 'pino';
+import type { DestinationStream, destination, Logger } from 'pino';
 import type { ErrorContext, RequestEnded, Server } from '../index.ts';
+import { type BytesFile, Gathered } from './gathered.ts';
 import { HIDDEN, RequestLines, SECRETS } from './request-line.ts';
 import type { Settings } from './settings.ts';
 import { Sparing } from './sparing.ts';
 
 type LogStream = NodeJS.WritableStream & { readonly isTTY?: boolean };
 
-/** Bytes of lines that gather before they are written, and that are kept at most while nobody takes them. */
-const GATHERED = 15_000;
+/** pino's types do not know that bytes can be written as they are. */
+type BufferOptions = Parameters<typeof destination>[0];
+
+/** Bytes of lines that are kept at most while nobody takes them. */
 const MOST_KEPT = 16 << 20;
-const FLUSH_MS = 500;
 const REDACT = {
   paths: SECRETS.map((name) => `err.${name}`),
   censor: HIDDEN,
@@ -118,9 +120,9 @@ async function prettyStream(stream: LogStream): Promise<DestinationStream> {
 }
 
 /** Written some lines at a time. */
-function fileOf(fd: number, make: typeof import('pino').destination): DestinationStream {
-  const file = make({ fd, sync: false, minLength: GATHERED, maxLength: MOST_KEPT, periodicFlush: FLUSH_MS });
+function fileOf(fd: number, make: typeof import('pino').destination): Gathered {
+  const file = make({ fd, sync: false, maxLength: MOST_KEPT, contentMode: 'buffer' } as BufferOptions);
   // Who does not read the log does not stop the server.
   file.on('error', () => {});
-  return file;
+  return new Gathered(file as unknown as BytesFile);
 }

@@ -149,6 +149,9 @@ export const DEFINITIONS: readonly Definition[] = [
   ),
   ofLanes('gauge', 'memory_bytes', 'Heap and external memory of a worker', ({ memoryBytes }) => memoryBytes),
   ofLanes('gauge', 'streams', 'Open streams of a worker', ({ openStreams }) => openStreams),
+  ofLanes('gauge', 'in_use', '1 while the load needs the worker, 0 while it rests', ({ inUse }) =>
+    Number(inUse),
+  ),
   gauge(
     'contexts_bytes',
     'Memory that encoding contexts are accounted with',

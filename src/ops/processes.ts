@@ -46,6 +46,7 @@ interface Site {
   readonly index: number;
   worker: Worker;
   startedAtMs: number;
+  isServing: boolean;
   /** Deaths in a row of young ones. */
   deaths: number;
 }
@@ -76,7 +77,7 @@ export class Processes {
     const places = await Promise.all(
       Array.from({ length: count }, async (_, index) => {
         const worker = this.#fork(index);
-        this.#sites[index] = { index, worker, startedAtMs: performance.now(), deaths: 0 };
+        this.#sites[index] = { index, worker, startedAtMs: performance.now(), isServing: true, deaths: 0 };
         return started(worker);
       }),
     );
@@ -85,8 +86,9 @@ export class Processes {
     return places[0].address;
   }
 
-  get alive(): number {
-    return this.#sites.filter(({ worker }) => worker.isConnected()).length;
+  /** Those that serve. */
+  get serving(): number {
+    return this.#sites.filter(({ worker, isServing }) => isServing && worker.isConnected()).length;
   }
 
   /** Metrics of those that answer in time. */
@@ -155,6 +157,7 @@ export class Processes {
   #install(site: Site, worker: Worker): void {
     site.worker = worker;
     site.startedAtMs = performance.now();
+    site.isServing = true;
     this.#watch(site);
   }
 
@@ -182,6 +185,7 @@ export class Processes {
   }
 
   #restart(site: Site): void {
+    site.isServing = false;
     const isYoung = performance.now() - site.startedAtMs < YOUNG_MS;
     site.deaths = isYoung ? site.deaths + 1 : 0;
     const pauseMs = isYoung ? Math.min(FIRST_PAUSE_MS * 2 ** site.deaths, MAX_PAUSE_MS) : 0;
@@ -193,7 +197,7 @@ export class Processes {
       site.startedAtMs = performance.now();
       try {
         await started(worker);
-        if (site.worker === worker) this.#watch(site);
+        if (site.worker === worker) this.#install(site, worker);
       } catch (error) {
         if (this.#stopping) return;
         this.#options.onTrouble(`a process has not started: ${(error as Error).message}`);

@@ -21,48 +21,68 @@ export const HIDDEN = '(not shown)';
 const LEVEL = 30;
 const MOST_OF_PRINCIPAL = 1000;
 
+/** Texts that are kept as JSON: names of commands, of profiles, codes. Should there be more, they are made again. */
+const MAX_KEPT = 1000;
+
 export class RequestLines {
   #atMs = 0;
-  /** {@link #atMs}, written out. */
-  #time = '';
-  /** The principal that was last seen, and as text. */
+  /** What a line of {@link #atMs} begins with. */
+  #head = '';
+  /** What was last seen of a connection, and as it is in the line. */
+  #remote: string | undefined;
   #principal: unknown;
-  #principalText = '';
+  #who = '';
+  readonly #kept = new Map<string, string>();
 
   /** As pino writes it, with its end. */
   of(request: RequestEnded): string {
-    const { requestId, remote, principal, command, code, profile, bytes, wireBytes, queuedMs, workMs } =
-      request;
-    const who = principal === undefined ? '' : `,"principal":${this.#textOf(principal)}`;
-    const ratio = wireBytes === 0 ? 0 : hundredths(bytes / wireBytes);
+    const { requestId, command, code, profile, bytes, wireBytes, queuedMs, workMs } = request;
+    const ratio = wireBytes === 0 ? '0' : hundredths(bytes / wireBytes);
     return (
-      `{"level":${LEVEL},"time":"${this.#now()}","pid":${process.pid},"kind":"request","requestId":"${requestId}",` +
-      `"remote":${JSON.stringify(remote)}${who},"command":${JSON.stringify(command)},"code":"${code}",` +
-      `"profile":${JSON.stringify(profile)},"bytes":${bytes},"wireBytes":${wireBytes},"ratio":${ratio},` +
+      `${this.#begin()}${requestId}${this.#whoOf(request)}${this.#quoted(command)},"code":${this.#quoted(code)},` +
+      `"profile":${this.#quoted(profile)},"bytes":${bytes},"wireBytes":${wireBytes},"ratio":${ratio},` +
       `"queuedMs":${hundredths(queuedMs)},"workMs":${hundredths(workMs)}}\n`
     );
   }
 
-  #now(): string {
+  #begin(): string {
     const nowMs = Date.now();
     if (nowMs !== this.#atMs) {
       this.#atMs = nowMs;
-      this.#time = new Date(nowMs).toISOString();
+      const time = new Date(nowMs).toISOString();
+      this.#head = `{"level":${LEVEL},"time":"${time}","pid":${process.pid},"kind":"request","requestId":"`;
     }
-    return this.#time;
+    return this.#head;
   }
 
   /** A connection's requests have all the same. */
-  #textOf(principal: unknown): string {
-    if (principal !== this.#principal) {
+  #whoOf({ remote, principal }: RequestEnded): string {
+    if (remote !== this.#remote || principal !== this.#principal) {
+      this.#remote = remote;
       this.#principal = principal;
-      this.#principalText = shown(principal);
+      const shownPrincipal = principal === undefined ? '' : `,"principal":${shown(principal)}`;
+      this.#who = `","remote":${JSON.stringify(remote)}${shownPrincipal},"command":`;
     }
-    return this.#principalText;
+    return this.#who;
+  }
+
+  #quoted(text: string): string {
+    const known = this.#kept.get(text);
+    if (known !== undefined) return known;
+    const quoted = JSON.stringify(text);
+    if (this.#kept.size < MAX_KEPT) this.#kept.set(text, quoted);
+    return quoted;
   }
 }
 
-const hundredths = (value: number) => Math.round(value * 100) / 100;
+/** Two digits after the point at most: whole numbers are written much faster than others. */
+function hundredths(value: number): string {
+  const all = Math.round(value * 100);
+  const whole = Math.floor(all / 100);
+  const rest = all - whole * 100;
+  if (rest === 0) return `${whole}`;
+  return rest < 10 ? `${whole}.0${rest}` : `${whole}.${rest}`;
+}
 
 /** As JSON without secrets; the principal is the user's, and may be anything. */
 function shown(principal: unknown): string {

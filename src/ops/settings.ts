@@ -9,7 +9,7 @@ import { POLICY_NAMES } from '../lanes/policy.ts';
 import { CONTEXTS } from '../lanes/stream-kind.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
-import { bytes, dictionaries, oneOf, place, text, toggle, topics, whole } from './kinds.ts';
+import { bytes, dictionaries, oneOf, place, redisUrl, text, toggle, topics, whole } from './kinds.ts';
 
 /** When a setting that SIGHUP finds changed holds: for what begins from then on, or for everything at once. */
 export type Reloads = 'connections' | 'at once';
@@ -85,6 +85,8 @@ const RECOMMENDED = [
   'level',
   'windowLog',
   'tuning',
+  'dictionaries',
+  'contexts',
   'policy',
   'streams',
   'frameSize',
@@ -164,6 +166,11 @@ export const SETTINGS = z.strictObject({
     value: 'name[=messages]',
     flag: 'topic',
   }),
+  relay: setting(redisUrl, {
+    what: 'join topics with those of other processes and machines by this Redis; needs the package ioredis',
+    value: 'redis-url',
+    secret: true,
+  }),
   frameSize: setting(whole(1, 32_768), { what: 'most bytes of a frame before encoding', value: 'bytes' }),
   coalesceMs: setting(whole(0, 1000), {
     what: 'how long a piece of a response waits for more of it',
@@ -213,6 +220,18 @@ export const SETTINGS = z.strictObject({
     what: 'answer /metrics, /healthz and /readyz over HTTP there',
     value: 'host:port',
     otherwise: 'nowhere',
+  }),
+  metrics: setting(toggle, {
+    what: 'answer them on the port that is served, too, to whoever reaches it',
+    against: ['processes'],
+  }),
+  proxyProtocol: setting(toggle, {
+    what: 'every connection begins with a PROXY header; only where nobody but the proxy gets in, for it is believed',
+  }),
+  page: setting(toggle, {
+    what: 'whether there is a live page at /, with the command server.stats that it reads',
+    flag: 'no-page',
+    otherwise: 'there is',
   }),
   log: setting(oneOf(['error', 'warn', 'info', 'debug']), {
     what: 'write a log to standard error, from this level on',

@@ -101,7 +101,8 @@ export class ConnectionData {
 export class RequestData {
   readonly #connection: ConnectionData;
   readonly #requestId: number;
-  readonly #window: ReceiveWindow | undefined;
+  /** Made when the first comes: most requests have none. */
+  #window: ReceiveWindow | undefined;
   #unread = 0;
   /** Bytes of these that were let go of. */
   #letGo = 0;
@@ -110,10 +111,13 @@ export class RequestData {
   constructor(connection: ConnectionData, requestId: number) {
     this.#connection = connection;
     this.#requestId = requestId;
-    const { windows } = connection;
-    if (windows === undefined) return;
-    this.#window = new ReceiveWindow(windows.requestWindow, (bytes) => {
-      if (!this.#closed) windows.grant(requestId, bytes);
+  }
+
+  #openWindow(): ReceiveWindow | undefined {
+    const { windows } = this.#connection;
+    if (windows === undefined) return undefined;
+    return new ReceiveWindow(windows.requestWindow, (bytes) => {
+      if (!this.#closed) windows.grant(this.#requestId, bytes);
     });
   }
 
@@ -131,6 +135,7 @@ export class RequestData {
   came(bytes: number): void {
     this.#unread += bytes;
     this.#connection.came(bytes);
+    this.#window ??= this.#openWindow();
     if (this.#window === undefined || this.#window.receive(bytes)) return;
     const passed = `command data of request ${this.#requestId} passed its requestWindow of ${this.#window.size} bytes`;
     throw overLimit('maxRequestData', passed);

@@ -8,11 +8,13 @@
 const SMALLEST = 16;
 const FREE = -1;
 
-/** A map from request IDs, 0 … 65 535, to values; at most half full, probed linearly. In no order. */
+/** A map from request IDs, 0 … 65 535, to values; at most half full, probed linearly. */
 export class IdTable<T> {
   #ids: Int32Array | undefined;
   #values: (T | undefined)[] = [];
   #size = 0;
+  /** Bits of a hash that are not of a place. */
+  #shift = 0;
 
   get size(): number {
     return this.#size;
@@ -44,8 +46,9 @@ export class IdTable<T> {
     this.#size--;
     // What was pushed past the gap by others moves back, so that probing never meets a hole.
     const mask = ids.length - 1;
+    const shift = this.#shift;
     for (let at = (gap + 1) & mask; ids[at] !== FREE; at = (at + 1) & mask) {
-      const home = homeOf(ids[at], mask);
+      const home = homeOf(ids[at], shift);
       if (((at - home) & mask) < ((at - gap) & mask)) continue;
       ids[gap] = ids[at];
       this.#values[gap] = this.#values[at];
@@ -62,12 +65,12 @@ export class IdTable<T> {
     this.#size = 0;
   }
 
-  /** The IDs as they are now; the table may be changed while they are gone through. */
+  /** The IDs as they are now, the smallest first; the table may be changed while they are gone through. */
   ids(): number[] {
-    return this.#ids === undefined ? [] : [...this.#ids].filter((id) => id !== FREE);
+    return this.#ids === undefined ? [] : [...this.#ids.filter((id) => id !== FREE).sort()];
   }
 
-  /** The values as they are now; the table may be changed while they are gone through. */
+  /** The values as they are now, in the order of their IDs; the table may be changed while they are gone through. */
   values(): T[] {
     return this.ids().map((id) => this.get(id) as T);
   }
@@ -75,7 +78,7 @@ export class IdTable<T> {
   /** Where `id` is, or would be. */
   #find(ids: Int32Array, id: number): number {
     const mask = ids.length - 1;
-    let at = homeOf(id, mask);
+    let at = homeOf(id, this.#shift);
     while (ids[at] !== id && ids[at] !== FREE) at = (at + 1) & mask;
     return at;
   }
@@ -85,12 +88,16 @@ export class IdTable<T> {
     const length = Math.max(SMALLEST, 2 * (this.#ids?.length ?? 0));
     this.#ids = new Int32Array(length).fill(FREE);
     this.#values = new Array(length).fill(undefined);
+    this.#shift = 32 - Math.log2(length);
     this.#size = 0;
     for (const [id, value] of entries) this.set(id, value);
   }
 }
 
-/** IDs of one side are all odd, so their lowest bit says nothing. */
-function homeOf(id: number, mask: number): number {
-  return (id >> 1) & mask;
+/**
+ * By the golden ratio, which keeps IDs that follow each other apart: side by side they made one long run, and to delete
+ * the oldest meant to go through all of it.
+ */
+function homeOf(id: number, shift: number): number {
+  return Math.imul(id, 0x9e3779b1) >>> shift;
 }

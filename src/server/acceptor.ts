@@ -117,6 +117,7 @@ function contextOf(
       makePolicy: () => makePolicy(policy),
       perRequest: policy === 'per-request',
       adaptive: policy === 'adaptive',
+      spread: typeof policy === 'function',
       streams: streams ?? Math.min(MAX_STREAMS, defaultStreams(policy, workers)),
       profile,
       encoderOptions,

@@ -9,6 +9,7 @@ import type { Limits } from '../wire/limits.ts';
 import { EXTENSIONS } from '../wire/payloads.ts';
 import { CommandTable } from './commands.ts';
 import type { ServerDictionaries } from './dictionaries.ts';
+import { LIVE_COMMAND, type LiveFeed } from './live-figures.ts';
 import type { CheckedOptions } from './options.ts';
 
 /** A command of the user's takes the place of any but `capabilities`. @throws TypeError when a definition is none. */
@@ -18,10 +19,12 @@ export function commandTable(
   codecs: CodecRegistry,
   topics: Topics,
   dictionaries: ServerDictionaries,
+  live: LiveFeed,
 ): CommandTable {
   const commands = new CommandTable();
   commands.addRun('subscribe', 'ro', topics.subscribe);
   commands.add('publish', { handler: topics.publish, mode: 'rw' });
+  if (options.http.page !== false) commands.addRun(LIVE_COMMAND, 'ro', live.watch, { encoded: true });
   commands.add('echo', { handler: echo, mode: 'ro' });
   commands.add('ping', { handler: () => 'pong', mode: 'ro' });
   const files = options.root === undefined ? {} : fileCommands(options.root);

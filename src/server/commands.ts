@@ -99,6 +99,8 @@ export interface Command extends CommandRules {
   readonly handler: Handler | undefined;
   /** What runs it in place of a handler; its response goes where that sends it. */
   readonly makeRun?: (request: ServedRequest) => Run;
+  /** The run's response is encoded as a handler's is. */
+  readonly encoded?: boolean;
   /** Index of the lanes' handler module; −1 for commands on the main thread. */
   readonly laneHandler: number;
   readonly figures: CommandFigures;
@@ -131,10 +133,15 @@ export class CommandTable {
       this.#commands.set(name, { ...rules, handler: (definition as MainCommand).handler, laneHandler: -1 });
   }
 
-  /** Adds a command of the server's own that `makeRun` runs. */
-  addRun(name: string, mode: CommandMode, makeRun: Command['makeRun']): void {
+  /** Adds a command of the server's own that `makeRun` runs, on this thread. */
+  addRun(
+    name: string,
+    mode: CommandMode,
+    makeRun: Command['makeRun'],
+    { encoded }: Pick<Command, 'encoded'> = {},
+  ): void {
     const figures = new CommandFigures(name);
-    this.#commands.set(name, { name, mode, makeRun, handler: undefined, laneHandler: -1, figures });
+    this.#commands.set(name, { name, mode, makeRun, encoded, handler: undefined, laneHandler: -1, figures });
   }
 
   get(name: string): Command | undefined {

@@ -114,11 +114,11 @@ export class Dispatch {
   /** Policies and affinity keys are the user's code: what they throw fails the request, nothing else. */
   #route(request: ServedRequest): void {
     const { id, command, args, sensitive } = request;
-    if (command.makeRun !== undefined) {
+    if (command.makeRun !== undefined && !command.encoded) {
       request.start(undefined);
       return;
     }
-    const inLane = command.handler === undefined;
+    const inLane = command.handler === undefined && command.makeRun === undefined;
     if (inLane) {
       const { quarantine } = this.#session.shared.pool;
       request.pass = quarantine.admit(quarantine.numberOf('command', command.name));

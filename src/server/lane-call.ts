@@ -79,7 +79,8 @@ export class LaneCall implements Run {
       this.#request.fail(NO_INPUT_CLONE);
       return;
     }
-    const packed = [...args].flatMap(([key, value]) => [encodeUtf8(key), value]);
+    const packed: Uint8Array[] = [];
+    for (const [key, value] of args) packed.push(encodeUtf8(key), value);
     if (packedInput !== undefined) packed.push(packedInput);
     // A call that may be idle must not keep what others need of the connection's window.
     if (!session.flow.limited) flow.reserve(flow.available(FIRST_GRANT));

@@ -31,11 +31,12 @@ import { ServerDictionaries, StreamKinds } from './dictionaries.ts';
 import { encoderOptions } from './encoder-options.ts';
 import { ErrorLog, type Report, reporter } from './error-log.ts';
 import { type Address, DOOR_RULES, type Doors, type ListenAddress, Listener } from './listener.ts';
+import { LiveFeed } from './live-figures.ts';
 import { openLanes } from './open-lanes.ts';
 import { type CheckedOptions, limitsOf, type UpdateOptions, updatedOptions } from './options.ts';
 import type { AcceptInfo, AttachOptions, Server } from './server.ts';
 import { Sessions } from './sessions.ts';
-import { type ServerStats, statsOf } from './stats.ts';
+import { type Measured, type ServerStats, statsOf } from './stats.ts';
 import { Totals } from './totals.ts';
 
 const DEFAULT_GRACE_MS = DISPOSE_GRACE_MS;
@@ -107,6 +108,7 @@ export class LaneServer implements Server {
       codecs,
       this.#topics,
       this.#dictionaries,
+      new LiveFeed(this, () => this.#measured),
     );
     this.#dictionaries.checkCommands((name) => this.#commands.get(name) !== undefined);
     const kinds = kindsOf(options, this.#commands, this.#dictionaries);
@@ -191,7 +193,11 @@ export class LaneServer implements Server {
   }
 
   stats(): Promise<ServerStats> {
-    return statsOf({
+    return statsOf(this.#measured);
+  }
+
+  get #measured(): Measured {
+    return {
       pool: this.#pool,
       cache: this.#cache,
       sessions: this.#sessions,
@@ -201,7 +207,7 @@ export class LaneServer implements Server {
       output: this.#output,
       input: this.#input,
       isDraining: () => this.#closing !== undefined,
-    });
+    };
   }
 
   update(changes: UpdateOptions): void {

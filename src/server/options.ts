@@ -209,7 +209,9 @@ const HTTP_RULES: Rules<HttpOptions> = {
     'a path without slashes at its ends',
     (value) => typeof value === 'string' && /^[\w.~-]+(?:\/[\w.~-]+)*$/.test(value),
   ),
+  page: boolean,
   origins: arrayOf(filledString, 'origins'),
+  fallback: callable,
 };
 
 const RULES: Rules<ServerOptions> = {

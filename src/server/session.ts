@@ -44,6 +44,7 @@ const SHUTTING_DOWN: Failure = { code: 'shutting-down', message: 'server is shut
 
 export class Session implements FrameOwner, InputSource {
   readonly connection: Connection;
+  readonly openedAtMs = performance.now();
   readonly requests: OpenRequests;
   readonly ending: SessionEnd;
   readonly peerWatch: PeerWatch;

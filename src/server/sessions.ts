@@ -25,6 +25,10 @@ export class Sessions {
     this.#totals = totals;
   }
 
+  get open(): Iterable<Session> {
+    return this.#open.keys();
+  }
+
   get count(): number {
     return this.#open.size;
   }

@@ -53,6 +53,8 @@ export interface LaneRow {
   /** Bytes that wait until its thread takes more. */
   queuedBytes: number;
   openStreams: number;
+  /** Whether it is one of those that the load needs; the others rest: what is new goes elsewhere. */
+  inUse: boolean;
   frames: number;
   bytesIn: number;
   bytesOut: number;
@@ -81,16 +83,23 @@ export interface Measured {
   readonly isDraining: () => boolean;
 }
 
+/** All but the figures of single streams, which may be many. */
+export type Summary = Omit<ServerStats, 'streams'>;
+
 export async function statsOf(of: Measured): Promise<ServerStats> {
+  const { summary, cpuOf } = await summaryOf(of);
+  return { ...summary, streams: of.sessions.streams(cpuOf) };
+}
+
+export async function summaryOf(of: Measured): Promise<{ summary: Summary; cpuOf: CpuOf }> {
   const { pool, cache, sessions, topics, commands, totals, output, input, isDraining } = of;
   const { lanes, cpuOf } = await laneFigures(pool);
   const { entries, bytes, hits, misses } = cache;
   const { budget } = pool;
-  return {
+  const summary: Summary = {
     state: isDraining() ? 'draining' : 'serving',
     lanes,
     laneRestarts: pool.restarts.reduce((sum, times) => sum + (times ?? 0), 0),
-    streams: sessions.streams(cpuOf),
     cache: { entries, bytes, hits, misses },
     connections: sessions.count,
     connectionTotals: sessions.connections(),
@@ -103,10 +112,11 @@ export async function statsOf(of: Measured): Promise<ServerStats> {
     input: { bytes: input.used, limit: input.limit, ...input.counts },
     quarantine: pool.quarantine.rows,
   };
+  return { summary, cpuOf };
 }
 
 /** A lane that dies before it answers has no row. */
-async function laneFigures({ lanes }: LanePool): Promise<{ lanes: LaneRow[]; cpuOf: CpuOf }> {
+async function laneFigures({ lanes, inUse }: LanePool): Promise<{ lanes: LaneRow[]; cpuOf: CpuOf }> {
   const figures = await Promise.all(lanes.map((lane) => lane.stats()));
   const rows: LaneRow[] = [];
   const bySlot = new Map<string, number>();
@@ -115,7 +125,16 @@ async function laneFigures({ lanes }: LanePool): Promise<{ lanes: LaneRow[]; cpu
     if (stats === undefined) return;
     const { cpuSeconds, busySeconds, memoryBytes, slots } = stats;
     const { index, queuedBytes, openSlots: openStreams, totals } = lane;
-    rows.push({ lane: index, cpuSeconds, busySeconds, memoryBytes, queuedBytes, openStreams, ...totals });
+    rows.push({
+      lane: index,
+      cpuSeconds,
+      busySeconds,
+      memoryBytes,
+      queuedBytes,
+      openStreams,
+      inUse: inUse.has(lane),
+      ...totals,
+    });
     const total = slots.reduce((sum, { seconds }) => sum + seconds, 0) || 1;
     for (const { slot, seconds } of slots)
       bySlot.set(`${lane.index}/${slot}`, (cpuSeconds * seconds) / total);

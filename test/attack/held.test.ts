@@ -75,6 +75,7 @@ test.serial('affinity keeps nothing of the keys that a peer makes up', (t) => {
   const streams = [0, 1].map((index) => ({
     index,
     open: true,
+    resting: false,
     requests: 0,
     responses: 0,
     pendingBytes: 0,

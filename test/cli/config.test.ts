@@ -89,6 +89,8 @@ test('what cannot be is one line that begins with its place', async (t) => {
     ['limits: { maxPings: 0 }', /:1:11: limits\.maxPings: It has to be a whole number from 1/],
     ['limits: 3', /:1:1: limits: It has to be a mapping/],
     ['limits:\n', /:1:1: limits: It has to be a mapping/],
+    ['relay: localhost:6379', /relay: It has to be a URL that begins with redis:\/\/ or rediss:\/\/\.$/m],
+    ['metrics: true\nprocesses: 2\n', /(processes|metrics) cannot be used with (metrics|processes)/],
     ['policy: shard', /policy: It has to be one of shared, .*; did you mean 'shared'\?$/m],
     ['accessLog: yes', /accessLog: It has to be true or false/],
     ['port: 1\nport: 2\n', /:2:1: /],

@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import ava from 'ava';
 import { WebSocketServer } from 'ws';
+import { trainDictionary } from '../../src/encoding/dictionary/train.ts';
+import { CommandError, ProgressOutput, TextOutput } from '../../src/index.ts';
 import { frames } from '../helpers/raw-peer.ts';
 import { digest, sample } from '../helpers/samples.ts';
 import { closeBrowser, hasChromium, NO_CHROMIUM, openSite } from './chromium.ts';
@@ -101,6 +103,131 @@ if (hasChromium) {
     t.is(bytes, 100_000_000);
     t.true(most < 64 << 20, `${most} bytes of heap at most`);
     t.is(cancelled, 1);
+  });
+
+  test('in a Web Worker it is the same client: responses, uploads, lines, errors, cancels, windows, and an end', async (t) => {
+    let cancelled = 0;
+    let produced = 0;
+    const { page, attach } = await openSite(t);
+    const server = await attach({
+      commands: {
+        endless: async function* (request) {
+          request.signal.addEventListener('abort', () => {
+            cancelled++;
+          });
+          for (;;) {
+            produced += 100_000;
+            yield sample(100_000, 1);
+          }
+        },
+        told: async function* () {
+          yield new TextOutput('a line');
+          yield new ProgressOutput(1, 2, 'topic');
+          yield 'bytes';
+        },
+        failing: () => Promise.reject(new CommandError('not today', { code: 'too-late', data: { day: 1 } })),
+      },
+    });
+    const found = await page.evaluate(async (module) => {
+      const { connect, connectPool, inWorker, CommandError, ConnectionError } = await import(module);
+      const client = await connect('/mill', { worker: inWorker });
+      const data = new Uint8Array(3_000_000).map((_, i) => (i * i) >> 3);
+      const back: Uint8Array = await client.call('echo', { args: { value: 'x' }, data }).bytes();
+      const told: unknown[] = [];
+      const onText = (text: string) => void told.push(text);
+      const onProgress = ({ position, total }: { position: number; total: number }) =>
+        void told.push(position, total);
+      told.push(await client.call('told', { onText, onProgress }).text());
+      const error = await client
+        .call('failing')
+        .text()
+        .catch((thrown: unknown) => thrown);
+      let read = 0;
+      for await (const piece of client.call('endless')) {
+        read += piece.length;
+        if (read > 3_000_000) break;
+      }
+      const unread = client.call('endless');
+      await client.ping();
+      const late = await client
+        .call('endless', { deadlineMs: 1 })
+        .bytes()
+        .catch((thrown: { code: string }) => thrown.code);
+      const wrong = await client
+        .call('echo', { args: { value: 1 } })
+        .text()
+        .catch((thrown: Error) => thrown.name);
+      const { streams } = client.stats();
+      unread.cancel();
+      await client.close({ graceMs: 5000 });
+      const after = await client
+        .call('echo')
+        .text()
+        .catch((thrown: unknown) => thrown);
+      const pool = connectPool('/mill', { connect: { worker: inWorker } });
+      const pooled = await pool.call('echo', { args: { value: 'pooled' } }).text();
+      await pool.close();
+      const refused = await connect('ws://127.0.0.1:1/', { worker: inWorker }).catch(
+        (thrown: unknown) => thrown,
+      );
+      return {
+        same: back.length === data.length + 1 && data.every((byte, i) => byte === back[i + 1]),
+        told,
+        error: error instanceof CommandError && [error.message, error.code, error.data],
+        late,
+        wrong,
+        isEncoded: streams.some(({ profile }: { profile: string }) => profile === 'zstd-8mb'),
+        after: after instanceof ConnectionError && after.code,
+        state: client.state,
+        pooled,
+        refused: refused instanceof ConnectionError && refused.code,
+      };
+    }, MODULE);
+    t.deepEqual(found, {
+      same: true,
+      told: ['a line', 1, 2, 'bytes'],
+      error: ['not today', 'too-late', { day: 1 }],
+      late: 'deadline-exceeded',
+      wrong: 'TypeError',
+      isEncoded: true,
+      after: 'closed',
+      state: 'closed',
+      pooled: 'pooled',
+      refused: 'connect-failed',
+    });
+    // Whether that with a deadline got so far is a matter of time.
+    t.true(cancelled >= 2);
+    t.true(produced < 64 << 20, `${produced} bytes were made for who reads 3 MB`);
+    while ((await server.stats()).connections > 0);
+    while (page.workers().length > 0) await page.evaluate('0');
+  });
+
+  test('a dictionary is fetched once, and is there when the page is loaded again', async (t) => {
+    const samples = Array.from({ length: 2000 }, (_, i) =>
+      Buffer.from(JSON.stringify({ id: i, kind: 'record' })),
+    );
+    const bytes = trainDictionary(samples, { size: 4096 });
+    const { page, attach } = await openSite(t);
+    const server = await attach({ dictionaries: [{ bytes }], commands: { record: () => samples[0] } });
+    const held = () =>
+      page.evaluate(async (module) => {
+        const { connect } = await import(module);
+        const client = await connect('/mill');
+        while (client.stats().dictionaries.length === 0) await new Promise((resolve) => setTimeout(resolve));
+        const text = await client.call('record').text();
+        const { dictionaries, streams } = client.stats();
+        await client.close();
+        return { dictionaries, text, profiles: streams.map(({ profile }: { profile: string }) => profile) };
+      }, MODULE);
+    const fetched = async () =>
+      (await server.stats()).commands.find(({ command }) => command === 'dictionary')?.codes.ok;
+    const first = await held();
+    t.is(await fetched(), 1);
+    await page.reload();
+    t.deepEqual(await held(), first);
+    t.is(await fetched(), 1);
+    t.is(first.text, samples[0]?.toString());
+    t.true(first.profiles.includes('zstd-dict'));
   });
 
   test('who may not come in is told so', async (t) => {

@@ -28,7 +28,7 @@ export const NO_CHROMIUM = 'not tried: there is no /usr/bin/chromium here (apt-g
 let running: Promise<Browser> | undefined;
 
 /** One browser for all tests of a file, until {@link closeBrowser}. */
-function browser(): Promise<Browser> {
+export function browser(): Promise<Browser> {
   running ??= chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
   return running;
 }
@@ -49,7 +49,10 @@ export interface Site {
 export async function openSite(t: ExecutionContext<unknown>, options: ServerOptions = {}): Promise<Site> {
   const folder = mkdtempSync(join(ROOT, 'node_modules/.millrace-page-'));
   await build({
-    entryPoints: { millrace: join(ROOT, 'src/browser.ts') },
+    entryPoints: {
+      millrace: join(ROOT, 'src/browser.ts'),
+      'browser-worker': join(ROOT, 'src/client/browser-worker.ts'),
+    },
     bundle: true,
     splitting: true,
     format: 'esm',

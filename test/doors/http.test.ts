@@ -292,6 +292,35 @@ test('events: lines, what is for people, progress, errors, and an end; an endles
   t.pass();
 });
 
+test('paths that are none of ours are answered by the fallback, to whoever gets in', async (t) => {
+  const { port, reports } = await serving(t, {
+    authorize: ({ connection }) => connection.headers?.authorization === 'open',
+    http: {
+      fallback: (request, response) => {
+        if (request.url === '/broken') throw new Error('it is broken');
+        response.end(`${request.method} ${request.url}`);
+      },
+    },
+  });
+  const headers = { authorization: 'open' };
+  t.is((await ask(port, '/page?x=1', { headers })).body.toString(), 'POST /page?x=1');
+  t.is((await ask(port, '/page')).status, 401);
+  t.is((await ask(port, '/broken', { headers })).status, 500);
+  t.regex(String(reports[0].error), /it is broken/);
+  const waiting = new Wire(t, port).send(
+    'POST /page HTTP/1.1',
+    'Host: x',
+    'Authorization: open',
+    'Expect: 100-continue',
+    'Content-Length: 5',
+    '',
+    '',
+  );
+  t.regex(await waiting.heard(/POST \/page/), /^HTTP\/1\.1 100 Continue\r\n/);
+  await waiting.rest();
+  t.pass('a body that does not come ends with its connection');
+});
+
 test('uploads by HTTP are read as fast as their handler reads, and are bounded', async (t) => {
   const { port } = await serving(t, { commands, limits: { maxBody: 4 << 20 } });
   const headers = { 'content-type': 'application/octet-stream' };

@@ -12,10 +12,15 @@ import { listener, SETTINGS } from './helper.ts';
 type Options = Pick<EvaluatorOptions, 'workload' | 'links' | 'rounds'>;
 type Change = (measures: Measures, cell: Cell) => Partial<Measures>;
 
-/** A higher level is smaller and dearer, more streams are larger, a window costs its size. */
-function ratioOf({ profile, level = 3, streams, windowLog }: Cell): number {
+/**
+ * A higher level is smaller and dearer, more streams are larger, a window costs its size; a dictionary gains a little, and most of
+ * what is lost without contexts.
+ */
+function ratioOf({ profile, level = 3, streams, windowLog, contexts, dictionary }: Cell): number {
   if (profile === 'identity') return 0.99;
-  return 3 + level / 10 - streams / 20 - (windowLog === undefined ? 0 : 0.5);
+  const known = dictionary === undefined ? 0 : 0.2 + dictionary / 1e6;
+  if (contexts === 'none') return dictionary === undefined ? 1.6 : 2.8 + level / 10 + known;
+  return 3 + known + level / 10 - streams / 20 - (windowLog === undefined ? 0 : 0.5);
 }
 
 /** Made-up figures of a cell, as far as they have to agree with each other. */
@@ -31,7 +36,7 @@ export function fakeMeasures(cell: Cell, { workload, links, rounds }: Options): 
   });
   const spread = { p50: 1, p99: 3 };
   const contextBytes = plain ? 0 : 2 << windowLog;
-  const contexts = plain ? 0 : streams;
+  const contexts = plain || cell.contexts === 'none' ? 0 : streams;
   return {
     frames: responses.length,
     contexts,
@@ -44,6 +49,8 @@ export function fakeMeasures(cell: Cell, { workload, links, rounds }: Options): 
     loadShare: 1,
     contextBytes,
     connectionBytes: contexts * contextBytes,
+    ...(cell.contexts === 'none' && { laneBytes: 2 * contextBytes }),
+    ...(cell.dictionary !== undefined && { dictionaryBytes: cell.dictionary }),
     single: { wireBytes: Math.round(bytes / single), morePercent: 100 * (single / ratio - 1) },
     http: plain ? null : { ratio: 1.5, compressMicrosPerMB: 9000 },
     links: links.map((bitsPerSecond) => ({

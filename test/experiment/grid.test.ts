@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { cellKey } from '../../src/experiment/grid/cell.ts';
+import { cellKey, cellProblem, serverFlags } from '../../src/experiment/grid/cell.ts';
 import { DEFAULT_GRIDS, parseGrids, readGridFile } from '../../src/experiment/grid/grid.ts';
 import { makePlan } from '../../src/experiment/simulate/frame-plan.ts';
 import { simulateLink } from '../../src/experiment/simulate/links.ts';
@@ -46,6 +46,56 @@ test('a tuning is a dimension, none of it the setting that a grid without it has
   t.not(cellKey(none), cellKey(records));
   t.is(parseGrids([{ profile: 'identity', tuning: ['none', 'records'] }]).length, 1);
   t.throws(() => parseGrids([{ tuning: 'best' as never }]), { message: /^0\.tuning/ });
+});
+
+test('dictionaries and contexts are dimensions, whose lack is the setting that a grid without them has', (t) => {
+  const cells = parseGrids([{ dictionaries: ['none', '4K', 16_384], contexts: ['kept', 'none'] }]);
+  t.deepEqual(parseGrids([{}]), cells.slice(0, 1));
+  t.deepEqual(
+    cells.map(({ dictionary, contexts }) => [dictionary, contexts]),
+    [
+      [undefined, undefined],
+      [undefined, 'none'],
+      [4096, undefined],
+      [4096, 'none'],
+      [16_384, undefined],
+      [16_384, 'none'],
+    ],
+  );
+  t.is(new Set(cells.map(cellKey)).size, cells.length);
+  t.is(parseGrids([{ profile: 'identity', dictionaries: '16K', contexts: 'none' }]).length, 1);
+  for (const size of ['1', '2M', 'large', -1]) {
+    t.throws(() => parseGrids([{ dictionaries: size }]), {
+      message: /^0\.dictionaries\.0: must be from 1K to 1M, or none/,
+    });
+  }
+  const many = Array.from({ length: 17 }, (_, i) => 1024 * (i + 1));
+  t.throws(() => parseGrids([{ dictionaries: many }]), { message: /dictionaries of more than 16 sizes/ });
+});
+
+test('what zstd alone can is refused of other profiles', (t) => {
+  const [plain, dictionary, none] = parseGrids([
+    { profile: 'zlib' },
+    { profile: 'zlib', dictionaries: '16K' },
+    { profile: 'zlib', contexts: 'none' },
+  ]);
+  t.is(cellProblem(plain!), undefined);
+  t.is(cellProblem(dictionary!), 'zlib has no dictionaries');
+  t.is(cellProblem(none!), 'zlib cannot do without contexts');
+});
+
+test('the flags of a setting name its dictionary as a shell takes it, and say whether contexts are kept', (t) => {
+  const flags = (cell: Partial<typeof CELL>, file: string) => serverFlags({ ...CELL, ...cell }, () => file);
+  t.is(
+    flags({ dictionary: 16_384 }, 'out/16K.dict'),
+    '--profile zstd-8mb --level 3 --dictionary out/16K.dict --contexts kept --policy shared --streams 2',
+  );
+  t.regex(
+    flags({ dictionary: 4096, contexts: 'none' }, "it's/4K.dict"),
+    / --dictionary 'it'\\''s\/4K\.dict' --contexts none /,
+  );
+  t.regex(flags({ contexts: 'none' }, ''), /^--profile zstd-8mb --level 3 --contexts none --policy/);
+  t.notRegex(flags({}, ''), /contexts|dictionary/);
 });
 
 test('a response is cut as the server cuts it, and pieces within the wait go out together', (t) => {

@@ -9,6 +9,19 @@ export const JOB: CellJob = {
   options: { rounds: 1, inFlight: 1, workers: 1, links: [1e6] },
 };
 
+/** The job of a setting with a dictionary. */
+export const DICTIONARY_JOB: CellJob = {
+  ...JOB,
+  cell: { ...JOB.cell, contexts: 'none', dictionary: 16_384 },
+  options: { ...JOB.options, dictionaries: [{ size: 16_384, id: '0123456789abcdef0123456789abcdef' }] },
+};
+
+const withDictionaries = (...dictionaries: unknown[]) => ({
+  ...JOB,
+  options: { ...JOB.options, dictionaries },
+});
+const [NAMED] = DICTIONARY_JOB.options.dictionaries ?? [];
+
 /** What a job must not say, at the place that the message names. */
 export const WRONG_JOBS: [unknown, RegExp][] = [
   [undefined, /not a job/],
@@ -20,6 +33,13 @@ export const WRONG_JOBS: [unknown, RegExp][] = [
   [{ ...JOB, cell: { ...JOB.cell, coalesceMs: 1e9 } }, /cell\.coalesceMs/],
   [{ ...JOB, cell: { ...JOB.cell, profile: 'x'.repeat(256) } }, /cell\.profile/],
   [{ ...JOB, cell: { ...JOB.cell, module: 'file:///x.js' } }, /cell: .*module/],
+  [{ ...JOB, cell: { ...JOB.cell, dictionary: 512 } }, /cell\.dictionary/],
+  [{ ...JOB, cell: { ...JOB.cell, dictionary: 2 << 20 } }, /cell\.dictionary/],
+  [{ ...JOB, cell: { ...JOB.cell, contexts: 'auto' } }, /cell\.contexts/],
+  [withDictionaries({ ...NAMED, id: '../x' }), /dictionaries\.0\.id/],
+  [withDictionaries({ ...NAMED, size: 1e9 }), /dictionaries\.0\.size/],
+  [withDictionaries({ ...NAMED, file: '/etc/passwd' }), /dictionaries\.0: .*file/],
+  [withDictionaries(...Array(17).fill(NAMED)), /options\.dictionaries/],
   [{ ...JOB, traffic: '../../../etc/passwd' }, /traffic/],
   [{ ...JOB, options: { ...JOB.options, workers: 300 } }, /options\.workers/],
   [{ ...JOB, options: { ...JOB.options, workers: 256 } }, /wants 256 workers/],

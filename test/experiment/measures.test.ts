@@ -56,7 +56,7 @@ test('figures agree with each other, failures are told, and what is recommended 
 test('a load whose requests fail says so, and so does one whose clients have gone', async (t) => {
   const { workload } = await generated('json900', 50_000);
   const bed = new TestBed({ workload, codecs: [extraCodecs], workers: 1, inFlight: 4 });
-  const task = { port: 1, command: 'x', inFlight: 1, connections: [[0]], profile: 'zlib', codecs: [] };
+  const task = { port: 1, command: 'x', inFlight: 1, connections: [[0]], profiles: ['zlib'], codecs: [] };
   await t.throwsAsync(bed.ask(task), { message: /nothing listens there/ });
   await bed.close();
   await t.throwsAsync(bed.ask(task), { message: 'the clients have died' });

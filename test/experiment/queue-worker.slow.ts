@@ -1,16 +1,17 @@
 /** A worker on a queue, in this process. */
 
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseGrids } from '../../src/experiment/grid/grid.ts';
 import { MAX_PACKED_BYTES, MAX_TRAFFIC_BYTES, packTraffic } from '../../src/experiment/job.ts';
 import { queueRunner } from '../../src/experiment/queue.ts';
 import { runExperiment } from '../../src/experiment/run.ts';
+import { MAX_DICTIONARY_BYTES } from '../../src/wire/extensions.ts';
 import { run } from '../cli/helper.ts';
 import { tempFolder } from '../files/helper.ts';
 import { generated, listener, SETTINGS } from './helper.ts';
-import { JOB, WRONG_JOBS, zeros } from './jobs.ts';
+import { DICTIONARY_JOB, JOB, WRONG_JOBS, zeros } from './jobs.ts';
 import { startRedis, withRedis } from './redis.ts';
 
 withRedis('a worker measures what is in the queue until it is stopped', async (t) => {
@@ -65,6 +66,18 @@ withRedis('a hostile queue loads no code, takes no memory, and the worker goes o
   t.false(existsSync(join(folder, 'sprung')));
   const { workload } = await generated('json900', 20_000);
   await redis.set(`millrace-experiment:traffic:${workload.sha256}`, packTraffic(workload));
+  const { size, id } = DICTIONARY_JOB.options.dictionaries![0]!;
+  const named = { ...DICTIONARY_JOB, traffic: workload.sha256 };
+  for (const [bytes, message] of [
+    [undefined, /dictionary is not in Redis/],
+    [Buffer.alloc(size), /not a zstd dictionary/],
+    [Buffer.alloc(MAX_DICTIONARY_BYTES + 1000), /at most 1048576 bytes/],
+    [readFileSync(new URL('../fixtures/mill.dict', import.meta.url)), /is not what it says/],
+  ] as const) {
+    if (bytes !== undefined) await redis.set(`millrace-experiment:dictionary:${id}`, bytes);
+    const job = await queue.add('cell', named);
+    await t.throwsAsync(job.waitUntilFinished(events), { message });
+  }
   const unknown = { ...JOB, traffic: workload.sha256, cell: { ...JOB.cell, profile: code.url } };
   const refused = await (await queue.add('cell', unknown)).waitUntilFinished(events);
   t.regex(refused.error, /unknown profile/);

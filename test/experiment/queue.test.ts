@@ -14,11 +14,11 @@ import { makeWorkload, packWorkload, unpackWorkload } from '../../src/experiment
 import { isOneLine, millrace } from '../cli/helper.ts';
 import { fakeMeasures } from './fake.ts';
 import { generated } from './helper.ts';
-import { JOB, WRONG_JOBS, zeros } from './jobs.ts';
+import { DICTIONARY_JOB, JOB, WRONG_JOBS, zeros } from './jobs.ts';
 import { freePort } from './redis.ts';
 
 test('a job is held against what the command line takes, and more is refused', (t) => {
-  t.deepEqual(parseJob(JOB), JOB);
+  for (const job of [JOB, DICTIONARY_JOB]) t.deepEqual(parseJob(job), job);
   for (const [job, message] of WRONG_JOBS) t.throws(() => parseJob(job), { message });
 });
 

@@ -129,6 +129,7 @@ test('what the package exports at run time makes these, and lets nobody build th
     'connectOver',
     'connectPool',
     'createPool',
+    'inWorker',
     'memoryPair',
     'records',
   ]);

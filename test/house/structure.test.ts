@@ -18,7 +18,7 @@ const FLOORS: readonly [floor: number, where: RegExp][] = [
   [9, /^src\/experiment\/measure\//],
   [10, /^src\/experiment\/[^/]*$/],
   [11, /^src\/ops\//],
-  [12, /^src\/cli\/|^bench\/|^demo\//],
+  [12, /^src\/(cli|page)\/|^bench\/|^demo\//],
 ];
 
 const MODULES = modulesBelow('src', 'workers', 'bench', 'demo');
@@ -29,10 +29,11 @@ const PORTABLE = [
   ...MODULES.filter((module) => /^src\/(wire|reactor|connection)\//.test(module)),
   'src/client/client.ts',
   'src/browser.ts',
+  'src/page/page.ts',
 ];
 
 /** Packages that were written for browsers too. */
-const PORTABLE_PACKAGES = new Set(['pako', 'fzstd']);
+const PORTABLE_PACKAGES = new Set(['pako', 'fzstd', 'uplot']);
 
 function floorOf(module: string): number | undefined {
   return FLOORS.find(([, where]) => where.test(module))?.[0];

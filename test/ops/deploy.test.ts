@@ -108,6 +108,11 @@ test('promtool takes the alert rules', async (t) => {
   t.regex(said ?? 'SUCCESS', /SUCCESS/);
 });
 
+test('haproxy takes its configuration', async (t) => {
+  const said = await tool(t, 'haproxy', '-c', '-f', 'deploy/haproxy.cfg');
+  t.regex(said ?? 'valid', /valid/);
+});
+
 test('systemd takes the unit, and finds little that it could still forbid', async (t) => {
   const unit = read('deploy/systemd/millrace.service');
   for (const line of [

@@ -10,6 +10,7 @@ import { PassThrough, Writable } from 'node:stream';
 import test, { type ExecutionContext } from 'ava';
 import { CommandError, type CommandRequest, type RequestEnded, type Server } from '../../src/index.ts';
 import { adminHandler } from '../../src/ops/admin.ts';
+import { Gathered } from '../../src/ops/gathered.ts';
 import { Health } from '../../src/ops/health.ts';
 import { ServerLog } from '../../src/ops/log.ts';
 import { Metrics } from '../../src/ops/metrics.ts';
@@ -290,6 +291,24 @@ test('of one kind so many are logged a second, and then how many there were besi
   t.is(all.filter(({ kind }) => kind === 'command hello').length, 11);
   t.like(all.at(-1), { kind: 'command hello', leftOut: 990, msg: 'left out' });
   t.is(all.filter(({ kind }) => kind === 'lane').length, 1);
+});
+
+test('lines gather into bytes, whatever they have in them and however long they are', (t) => {
+  const written: Uint8Array[] = [];
+  let isFlushed = false;
+  const gathered = new Gathered({
+    write: (bytes) => written.push(bytes) > 0,
+    flushSync: () => {
+      isFlushed = true;
+    },
+  });
+  const lines = Array.from({ length: 3000 }, (_, i) => `${i} ${'ü€😀'.repeat(i % 9)}\n`);
+  lines.splice(1000, 0, `${'€'.repeat(50_000)}\n`);
+  for (const line of lines) gathered.write(line);
+  t.true(written.length > 2 && written.length < 10);
+  gathered.flushSync();
+  t.is(Buffer.concat(written).toString(), lines.join(''));
+  t.true(isFlushed);
 });
 
 test('kinds are bounded, too', (t) => {

@@ -1,20 +1,32 @@
-/** Several processes on one port: replaced when they die, and rolled without a failed call. Heavy: each is a process. */
+/**
+ * Several processes on one port: replaced when they die, and rolled without a failed call; and one that reads its settings again
+ * and again. Heavy: each is a process. TEST_SECONDS: how long they are killed, and told to reload (default 15 each).
+ */
 
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { type ConnectionError, connect, connectPool, type Pool } from '../../src/index.ts';
+import {
+  type Client,
+  type ConnectAddress,
+  type ConnectionError,
+  connect,
+  connectPool,
+  type Pool,
+} from '../../src/index.ts';
 import { serveAlone, TREE, until } from '../cli/helper.ts';
+import { freePort } from '../experiment/redis.ts';
+import { tempFolder } from '../files/helper.ts';
 
-async function freePort(): Promise<number> {
-  const { createServer } = await import('node:net');
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
+const SECONDS = Number(process.env.TEST_SECONDS ?? 15);
+const onLinux = process.platform === 'linux' ? test.serial : test.serial.skip;
+
+const tls = (name: string) => fileURLToPath(new URL(`../fixtures/tls/${name}`, import.meta.url));
 
 async function serveMany(t: ExecutionContext, count: number, ...more: string[]) {
   const admin = await freePort();
@@ -37,6 +49,85 @@ async function serveMany(t: ExecutionContext, count: number, ...more: string[]) 
   const value = async (name: string) =>
     Number(new RegExp(`^${name} (.*)$`, 'm').exec((await ask('/metrics')).text)?.[1]);
   return { ...served, to: { host, port: Number(port) }, ask, value };
+}
+
+function childrenOf(pid: number | undefined): number[] {
+  const all = execFileSync('pgrep', ['-P', String(pid)], { encoding: 'utf8' });
+  return all.trim().split('\n').map(Number);
+}
+
+/** Connections of clients that the process has, on Linux. */
+function connectionsOf(pid: number, port: number): number {
+  const sockets = readdirSync(`/proc/${pid}/fd`).map((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`);
+    } catch {
+      // It has been closed meanwhile.
+      return '';
+    }
+  });
+  const local = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const ESTABLISHED = '01';
+  const rows = readFileSync('/proc/net/tcp', 'utf8')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/));
+  return rows.filter(
+    ([, from, , state, , , , , , inode]) =>
+      from?.endsWith(local) && state === ESTABLISHED && sockets.includes(`socket:[${inode}]`),
+  ).length;
+}
+
+/** Calls on one connection after another: the next one when the last is lost. */
+class Caller {
+  readonly #to: ConnectAddress;
+  readonly #failed: { readonly error: Error; readonly client: Client }[] = [];
+  #client: Client | undefined;
+  /** Answers since {@link forget}, and connections that were lost since then. */
+  answers = 0;
+  lost = 0;
+  #isOver = false;
+  readonly #done: Promise<void>;
+
+  constructor(to: ConnectAddress) {
+    this.#to = to;
+    this.#done = this.#run();
+  }
+
+  /** What has failed since this was last asked. */
+  takeFailed() {
+    return this.#failed.splice(0);
+  }
+
+  forget(): void {
+    this.answers = 0;
+    this.lost = 0;
+  }
+
+  async stop(): Promise<void> {
+    this.#isOver = true;
+    await this.#done;
+    this.#client?.destroy();
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#isOver) {
+      this.#client = await connect(this.#to).catch(() => undefined);
+      if (this.#client !== undefined) await this.#callOn(this.#client);
+    }
+  }
+
+  async #callOn(client: Client): Promise<void> {
+    while (!this.#isOver && client.state === 'open') {
+      try {
+        await client.call('files.get', { args: { path: 'a.txt' } }).bytes();
+        this.answers++;
+      } catch (error) {
+        this.#failed.push({ error: error as Error, client });
+      }
+      await delay(5);
+    }
+    if (!this.#isOver) this.lost++;
+  }
 }
 
 /** Calls without a pause until it is told to stop; what has failed, and how many there were. */
@@ -91,11 +182,8 @@ test.serial(
     t.teardown(() => {
       for (const client of clients) client.destroy();
     });
-    const { execFileSync } = await import('node:child_process');
-    const [victim] = execFileSync('pgrep', ['-P', String(child.pid)], { encoding: 'utf8' })
-      .trim()
-      .split('\n');
-    process.kill(Number(victim), 'SIGKILL');
+    const [victim] = childrenOf(child.pid);
+    process.kill(victim, 'SIGKILL');
     await said('err', new RegExp(`process ${victim} has died`));
     const ends = await Promise.all(
       clients.map((client) =>
@@ -130,4 +218,83 @@ test.serial('what is wrong is one line, however many processes there are', async
   const { code, err } = await ended;
   t.is(code, 2);
   t.regex(err, /^millrace: unknown profile 'nope'[^\n]*\n$/);
+});
+
+onLinux(
+  'one of four processes is killed every other second: its own calls fail, with a code, and no others',
+  async (t) => {
+    const { child, to, value, seen } = await serveMany(t, 4);
+    const callers = Array.from({ length: 32 }, () => new Caller(to));
+    t.teardown(() => Promise.all(callers.map((caller) => caller.stop())));
+    const endMs = performance.now() + SECONDS * 1000;
+    let [kills, lost] = [0, 0];
+    while (performance.now() < endMs) {
+      while ((await value('millrace_processes')) < 4) await delay(50);
+      for (const caller of callers) caller.forget();
+      // All have a connection that answers: nothing is on its way from one process to another.
+      await until(() => callers.every(({ answers }) => answers > 2));
+      t.deepEqual(
+        callers.flatMap((caller) => caller.takeFailed()),
+        [],
+      );
+      const all = childrenOf(child.pid).map((pid) => ({ pid, has: connectionsOf(pid, to.port) }));
+      const [victim] = all.sort((a, b) => b.has - a.has);
+      process.kill(victim.pid, 'SIGKILL');
+      kills++;
+      await delay(2000);
+      const failed = callers.flatMap((caller) => caller.takeFailed());
+      lost += failed.length;
+      t.is(
+        callers.reduce((sum, caller) => sum + caller.lost, 0),
+        victim.has,
+      );
+      t.true(failed.length <= victim.has, 'each of its connections has one call at a time');
+      for (const { error, client } of failed) {
+        t.is((error as ConnectionError).code, 'lost');
+        t.is(client.state, 'closed');
+      }
+    }
+    while ((await value('millrace_processes')) < 4) await delay(50);
+    t.is(await value('millrace_process_restarts_total'), kills, seen.err);
+    t.log(`${kills} kills, ${lost} calls lost with them`);
+    child.kill('SIGTERM');
+  },
+);
+
+onLinux('SIGHUP every second under load: no call fails, and nothing piles up', async (t) => {
+  const config = join(tempFolder(t), 'millrace.yaml');
+  const write = (level: number) =>
+    writeFileSync(config, `level: ${level}\nlimits:\n  maxPings: ${100 + level}\n`);
+  write(1);
+  const certificate = ['--tls-cert', tls('server.pem'), '--tls-key', tls('server.key')];
+  const { child, address, seen, ended } = await serveAlone(t, TREE, '--config', config, ...certificate);
+  const to = { host: 'localhost', port: Number(address.split(':')[1]) };
+  const secure = { tls: { ca: readFileSync(tls('ca.pem')) } };
+  const pool = connectPool(to, { size: 4, connect: secure });
+  t.teardown(() => pool.destroy());
+  const load = callOn(pool);
+  const rss: number[] = [];
+  for (let second = 1; second <= SECONDS; second++) {
+    write(1 + (second % 9));
+    child.kill('SIGHUP');
+    await until(() => seen.err.split('reloaded: ').length > second);
+    // What was read holds for who comes now.
+    const client = await connect(to, secure);
+    const { limits } = await client.call('capabilities').json<{ limits: { maxPings: number } }>();
+    t.is(limits.maxPings, 101 + (second % 9));
+    await client.close();
+    rss.push(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1]) / 1024);
+    await delay(1000);
+  }
+  await load.stop();
+  t.deepEqual(load.failed, []);
+  t.notRegex(seen.err, /not reloaded/);
+  const third = Math.floor(rss.length / 3);
+  const most = (list: number[]) => Math.max(...list);
+  const [before, after] = [most(rss.slice(third, 2 * third)), most(rss.slice(-third))];
+  t.log(`${load.count()} calls; RSS ${before.toFixed()} MiB, then ${after.toFixed()} MiB`);
+  t.true(after < before * 1.15, `${before} MiB, then ${after} MiB`);
+  await pool.close();
+  child.kill('SIGTERM');
+  t.is((await ended).code, 0);
 });

@@ -31,6 +31,25 @@ const CLIENTS: Record<string, ConnectOptions> = {
   'portable codecs': { codecs: 'portable' },
 };
 
+test('small cached outputs and responses without a context come of one encoder, and take nothing of each other', async (t) => {
+  const own = await cacheServer(t, { workers: 1, contexts: 'none', level: 1 });
+  const recorder = await recording(t, own.address);
+  const c = await dial(t, recorder.address);
+  const small = (thread: (typeof THREADS)[number], key: number, size: number) =>
+    c.call(on(thread, 'shared'), { args: { key: `${key}`, size: `${size}`, note: 'small' } }).bytes();
+  const sizes = [0, 1, 900, 32_768, 32_769];
+  for (const thread of THREADS) {
+    for (const [key, size] of sizes.entries()) {
+      const [first] = await Promise.all([small(thread, key, size), timesProduced(c, thread, 'other')]);
+      for (const answer of [first, await small(thread, key, size)])
+        t.is(digest(answer), digest(sample(size, 1)));
+    }
+  }
+  // Both threads share what is cached.
+  t.is((await own.server.stats()).cache.entries, sizes.length);
+  for (const { toClient } of recorder.connections) t.true((await decodeThreeWays(t, toClient)) > 20);
+});
+
 for (const [who, options] of Object.entries(CLIENTS)) {
   for (const thread of THREADS) {
     test(`${who}, ${thread} thread: cached output is produced once, and encoded by no stream again`, async (t) => {

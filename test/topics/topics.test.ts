@@ -15,6 +15,7 @@ import {
 import { FrameType } from '../../src/wire/frame.ts';
 import { encodeArgumentHead, encodeUtf8 } from '../../src/wire/payloads.ts';
 import { gapRecords, messageRecord, positionRecord, TopicReader } from '../../src/wire/topic-records.ts';
+import { Wire } from '../doors/helper.ts';
 import { millRecord } from '../helpers/mill.ts';
 import { frame, HELLO, onCommand, RawPeer } from '../helpers/raw-peer.ts';
 import { dial, failure, impostor, serving } from '../helpers/serving.ts';
@@ -338,6 +339,38 @@ test('more subscriptions than streams on one connection all get everything; so m
     peer.send(`${id} 1 0 command-name have-args subscribe`, frame(`${id} 1 0 command-argument eoa `, head));
   t.regex((await peer.protocolError()) ?? '', /maxConcurrentRequests/);
   await subscribed(server, 'topic 1', 0);
+});
+
+test('topics go through every door: WebSockets, and server-sent events that go on after the last one', async (t) => {
+  const { server, port } = await serving(t);
+  const topic = server.topic('news', { history: 2 });
+  const client = await dial(t, `ws://127.0.0.1:${port}/`);
+  const taken = take(client.subscribe('news'), 3);
+  await subscribed(server, 'news', 1);
+  t.is(await client.publish('news', 'one\nline more'), 1);
+  topic.publish(Uint8Array.of(0xff, 0));
+  topic.publish('three');
+  t.deepEqual((await taken).map(text), ['one\nline more', '\ufffd\0', 'three']);
+  const events = async (path: string, heard: RegExp, ...headers: string[]) => {
+    const wire = new Wire(t, port).send(
+      `GET ${path} HTTP/1.1`,
+      'Host: x',
+      'Accept: text/event-stream',
+      ...headers,
+      '',
+      '',
+    );
+    const body = await wire.heard(heard);
+    wire.socket.destroy();
+    // Without the sizes of its chunks.
+    return body.slice(body.indexOf('\r\n\r\n') + 4).replace(/[\da-f]+\r\n|\r\n/g, '');
+  };
+  const newest = 'id: 2\nevent: base64\ndata: /wA=\n\nid: 3\ndata: three\n\n';
+  const all = await events('/rpc/subscribe?topic=news&after=0', /three\n\n/);
+  t.is(all, `event: gap\ndata: {"lost":1,"sequence":2}\n\n${newest}`);
+  t.is(await events('/rpc/subscribe?topic=news&after=0', /three\n\n/, 'Last-Event-ID: 1'), newest);
+  t.regex(await events('/rpc/subscribe?topic=none', /not-found/), /there is no topic/);
+  await subscribed(server, 'news', 0);
 });
 
 test('subscriptions that come and go by the thousand leave nothing', async (t) => {

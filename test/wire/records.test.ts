@@ -34,21 +34,19 @@ test('messages come out as they were put in, however their bytes are cut', async
   await fc.assert(
     fc.asyncProperty(fc.array(message, { maxLength: 8 }), places, async (messages, cuts) => {
       const found = await read(await written(messages), undefined, cuts);
-      t.deepEqual(
-        found.map((each) => [...each]),
-        messages.map((each) => [...each]),
-      );
+      t.is(found.length, messages.length);
+      t.true(found.every((each, i) => Buffer.compare(each, messages[i]) === 0));
     }),
     { numRuns: 60 },
   );
 });
 
 test('every single cut, one byte at a time included, changes nothing', async (t) => {
-  const bytes = await written(['', 'a', 'b'.repeat(127), 'c'.repeat(128), '', 'd'.repeat(20_000)]);
+  const bytes = await written(['', 'a', 'b'.repeat(127), 'c'.repeat(128), '', 'd'.repeat(2_000)]);
   const whole = await read(bytes);
   t.deepEqual(
     whole.map(({ length }) => length),
-    [0, 1, 127, 128, 0, 20_000],
+    [0, 1, 127, 128, 0, 2_000],
   );
   t.deepEqual(
     await read(

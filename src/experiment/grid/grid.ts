@@ -6,8 +6,18 @@ import { TUNINGS } from '../../encoding/codec.ts';
 import { IDENTITY } from '../../encoding/profiles.ts';
 import { MAX_STREAMS } from '../../lanes/policy.ts';
 import { readRegularFile } from '../../options/regular-file.ts';
+import { sizeOf } from '../../options/sizes.ts';
+import { MAX_DICTIONARIES } from '../../wire/extensions.ts';
 import { DEFAULT_FRAME_SIZE } from '../../wire/frame.ts';
-import { type Cell, cellKey, type Encoding, EXPERIMENT_POLICIES, normalise } from './cell.ts';
+import {
+  type Cell,
+  cellKey,
+  DICTIONARY_SIZE,
+  dictionarySizes,
+  type Encoding,
+  EXPERIMENT_POLICIES,
+  normalise,
+} from './cell.ts';
 import { firstIssue } from './issue.ts';
 
 /** More cells than anybody waits for are a slip of the pen. */
@@ -34,20 +44,36 @@ const values = z
   ])
   .transform((value) => [...new Set(expand(value))])
   .refine((list) => list.length <= MAX_VALUES, `must have at most ${MAX_VALUES} values`);
-const names = <T extends z.ZodType<string>>(name: T) =>
+const names = <T extends z.ZodType<string, string>>(name: T) =>
   z
-    .union([name, z.array(name).min(1).max(MAX_VALUES)])
-    .transform((value) => (Array.isArray(value) ? [...new Set(value)] : [value]));
+    .union([z.string(), z.array(z.string()).min(1).max(MAX_VALUES)])
+    .transform((value) => [...new Set([value].flat())])
+    .pipe(z.array(name));
 
-/** What a grid calls the lack of a tuning. */
-const NO_TUNING = 'none';
+/** What a grid calls the lack of a tuning, of contexts and of a dictionary. */
+const NONE = 'none';
+const CONTEXTS = ['kept', NONE] as const;
+/** Each `none`, or the bytes of a dictionary: 16384, or 16K. */
+const sizes = z
+  .union([
+    whole,
+    z.string(),
+    z
+      .array(z.union([whole, z.string()]))
+      .min(1)
+      .max(MAX_VALUES),
+  ])
+  .transform((value) => [...new Set([value].flat().map(sizeIn))])
+  .pipe(z.array(z.union([z.literal(NONE), DICTIONARY_SIZE])));
 
 /** A product of lists; what is missing is as the server has it by default. */
 export const SUB_GRID = z.strictObject({
   profile: names(z.string().min(1)).default(['zstd-8mb']),
   level: values.optional(),
   windowLog: values.pipe(z.array(whole.min(9).max(23))).optional(),
-  tuning: names(z.enum([NO_TUNING, ...TUNINGS])).default([NO_TUNING]),
+  tuning: names(z.enum([NONE, ...TUNINGS])).default([NONE]),
+  contexts: names(z.enum(CONTEXTS)).default(['kept']),
+  dictionaries: sizes.default([NONE]),
   streams: values.pipe(z.array(whole.min(1).max(MAX_STREAMS))).default([2]),
   policy: names(z.enum(EXPERIMENT_POLICIES)).default(['shared']),
   frameSize: values.pipe(z.array(whole.min(1).max(DEFAULT_FRAME_SIZE))).default([DEFAULT_FRAME_SIZE]),
@@ -64,21 +90,31 @@ export type SubGridInput = z.input<typeof SUB_GRID>;
 export const DEFAULT_GRIDS: readonly SubGridInput[] = [
   // What there is to choose from, next to what compression is measured against.
   { profile: 'identity', policy: 'single' },
-  { profile: 'zstd-8mb', level: [1, 3, 6, 9, 12], policy: ['single', 'shared', 'affinity'] },
+  { profile: 'zstd-8mb', level: [1, 3, 6, 9, 12], policy: ['single', 'shared'] },
   { profile: 'zlib', level: [1, 6, 9], policy: ['single', 'shared'] },
   { profile: 'brotli', level: [1, 5], policy: 'single' },
   { profile: 'deflate', level: 6, policy: 'single' },
   // The price of parallelism.
-  { profile: 'zstd-8mb', level: 3, streams: [4, 8, 12], policy: ['shared', 'affinity'] },
+  { profile: 'zstd-8mb', level: 3, streams: [2, 4, 12], policy: ['shared', 'affinity'] },
   { profile: 'zstd-8mb', level: 3, policy: 'per-request' },
   { profile: 'zlib', level: 6, streams: [4, 8], policy: 'shared' },
   // What memory buys.
-  { profile: 'zstd-8mb', level: 3, windowLog: [13, 15, 17, 19, 22], streams: [1, 2] },
+  { profile: 'zstd-8mb', level: 3, windowLog: [13, 15, 17, 19, 22], policy: 'single' },
   { profile: 'zstd-8mb', level: 1, windowLog: [13, 15, 17], policy: 'single' },
   { profile: 'zstd-8mb', level: 9, windowLog: [17, 20], policy: 'single' },
   { profile: 'zlib', level: 6, windowLog: [10, 12], policy: 'single' },
   // What many small responses that are alike can have.
   { profile: 'zstd-8mb', level: 3, tuning: 'records', policy: ['single', 'shared'] },
+  // What both ends can know before, and what need not be kept then.
+  {
+    profile: 'zstd-8mb',
+    level: 3,
+    contexts: 'none',
+    dictionaries: ['none', '4K', '16K', '64K', '110K'],
+    policy: 'single',
+  },
+  { profile: 'zstd-8mb', level: 3, dictionaries: ['4K', '16K', '64K', '110K'], policy: 'single' },
+  { profile: 'zstd-8mb', level: [1, 9], contexts: ['kept', 'none'], dictionaries: '16K', policy: 'single' },
   // How output is cut.
   { profile: 'zstd-8mb', level: 3, frameSize: [2048, 8192] },
 ];
@@ -109,7 +145,7 @@ export function parseGrids(grids: readonly SubGridInput[]): Cell[] {
 function cellsOf(grids: readonly SubGrid[]): Cell[] {
   const cells = new Map<string, Cell>();
   // Counted before anything is multiplied.
-  if (grids.reduce((sum, grid) => sum + sizeOf(grid), 0) > MAX_PRODUCT)
+  if (grids.reduce((sum, grid) => sum + cellsIn(grid), 0) > MAX_PRODUCT)
     throw new Error(`the grid has more than ${MAX_CELLS} cells`);
   for (const grid of grids) {
     for (const cell of product(grid)) {
@@ -118,11 +154,15 @@ function cellsOf(grids: readonly SubGrid[]): Cell[] {
       if (cells.size > MAX_CELLS) throw new Error(`the grid has more than ${MAX_CELLS} cells`);
     }
   }
-  return [...cells.values()];
+  const found = [...cells.values()];
+  // Each is trained, and every lane has them all.
+  if (dictionarySizes(found).length > MAX_DICTIONARIES)
+    throw new Error(`the grid has dictionaries of more than ${MAX_DICTIONARIES} sizes`);
+  return found;
 }
 
 /** How many cells the lists of a grid make, those that are the same among them. */
-function sizeOf(grid: SubGrid): number {
+function cellsIn(grid: SubGrid): number {
   return Object.values(grid).reduce((product, list) => product * (list?.length ?? 1), 1);
 }
 
@@ -142,15 +182,34 @@ function* product(grid: SubGrid): Generator<Cell> {
 
 function* encodings(grid: SubGrid): Generator<Encoding> {
   for (const profile of grid.profile) {
-    for (const level of grid.level ?? [undefined]) {
-      for (const windowLog of grid.windowLog ?? [undefined]) {
-        for (const name of grid.tuning) {
-          const tuning = name === NO_TUNING ? undefined : name;
-          yield profile === IDENTITY ? { profile } : { profile, level, windowLog, tuning };
+    if (profile === IDENTITY) yield { profile };
+    else for (const parameters of parametersOf(grid)) yield { profile, ...parameters };
+  }
+}
+
+function* parametersOf(grid: SubGrid): Generator<Omit<Encoding, 'profile'>> {
+  for (const level of grid.level ?? [undefined]) {
+    for (const windowLog of grid.windowLog ?? [undefined]) {
+      for (const tuning of grid.tuning) {
+        for (const dictionary of grid.dictionaries) {
+          for (const contexts of grid.contexts) {
+            yield {
+              level,
+              windowLog,
+              tuning: tuning === NONE ? undefined : tuning,
+              dictionary: dictionary === NONE ? undefined : dictionary,
+              contexts: contexts === NONE ? NONE : undefined,
+            };
+          }
         }
       }
     }
   }
+}
+
+function sizeIn(value: number | string): number | string {
+  // What is no size at all is too small.
+  return typeof value === 'number' || value === NONE ? value : sizeOf(value) || 0;
 }
 
 function expand(value: number | string | (number | string)[]): number[] {

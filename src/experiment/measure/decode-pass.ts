@@ -7,7 +7,6 @@ import type { Failure } from '../../wire/failure.ts';
 import type { Frame } from '../../wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../wire/limits.ts';
 import { Splitter } from '../../wire/splitter.ts';
-import type { Cell } from '../grid/cell.ts';
 import type { Plan } from '../simulate/frame-plan.ts';
 import type { Workload } from '../traffic/workload.ts';
 import { type EncodePass, IN_LANES_BYTES, requestIdOf } from './encode-pass.ts';
@@ -83,19 +82,19 @@ class Decoding {
 }
 
 /**
- * Decodes what a pass has sent, one connection after the other; returns CPU seconds of the lanes' threads.
+ * Decodes what a pass has sent with `profile`, one connection after the other; returns CPU seconds of the lanes' threads.
  * @throws Error when anything but the responses comes out.
  */
 export async function decodeOnLanes(
   pool: LanePool,
   workload: Workload,
   plan: Plan,
-  cell: Cell,
+  profile: string,
   { sent }: EncodePass,
 ): Promise<number> {
   const connections = new Map<number, Decoding>();
   for (const connection of sent.keys()) {
-    connections.set(connection, new Decoding(pool, cell.profile));
+    connections.set(connection, new Decoding(pool, profile));
   }
   for (const { response, stream, start, end } of plan.frames) {
     const planned = plan.streams[stream];

@@ -1,6 +1,7 @@
 /** What a dictionary brings on responses that it has not seen: bytes and an encoder's CPU, by how contexts are kept. */
 
 import { compressSamples } from '../../encoding/dictionary/samples.ts';
+import type { Benefit, Cost, Costs } from '../results/dictionaries.ts';
 
 /** Responses of a connection that count as cold. */
 const COLD_RESPONSES = 10;
@@ -9,27 +10,6 @@ const COLD_CONNECTIONS = 40;
 /** CPU time is that of passes which take this long together, after a first one in which code is compiled. */
 const MEASURED_MICROS = 50_000;
 const MAX_PASSES = 20;
-
-export interface Cost {
-  /** Per response. */
-  readonly bytes: number;
-  /** Bytes of responses for one byte. */
-  readonly ratio: number;
-  /** CPU of the encoder, per response. */
-  readonly micros: number;
-}
-
-export type DictionaryUse = 'none' | 'cold' | 'kept';
-
-/** `none`: no context. `cold`: a connection's first ten responses. `kept`: one context for all. */
-export type Costs = Readonly<Record<DictionaryUse, Cost>>;
-
-export interface Benefit {
-  readonly without: Costs;
-  readonly with: Costs;
-  /** Responses of one connection after which the dictionary has saved what it takes to send; missing: more than there are. */
-  readonly paidAfter: Readonly<Partial<Record<'none' | 'kept', number>>>;
-}
 
 export function measureBenefit(
   dictionary: Uint8Array,

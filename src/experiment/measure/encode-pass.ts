@@ -3,9 +3,10 @@
  * whatever the threads do, so that the sizes are the same in every run.
  */
 
-import { type BatchReader, FrameFlag, Op } from '../../../workers/batch.ts';
+import { type BatchReader, type EncoderSetup, FrameFlag, Op } from '../../../workers/batch.ts';
 import type { Transport } from '../../connection/transport.ts';
 import { Writer } from '../../connection/writer.ts';
+import { ZSTD_DICT } from '../../encoding/profiles.ts';
 import type { Lane, SlotOwner } from '../../lanes/lane.ts';
 import { defaultStreams } from '../../lanes/policy.ts';
 import type { LanePool } from '../../lanes/pool.ts';
@@ -15,6 +16,7 @@ import { BytesResponseFlag, FrameType } from '../../wire/frame.ts';
 import type { Cell } from '../grid/cell.ts';
 import type { Plan, PlannedStream } from '../simulate/frame-plan.ts';
 import type { Workload } from '../traffic/workload.ts';
+import type { DictionariesBySize } from './train.ts';
 
 /** Bytes on their way through the lanes at a time: a stream's backlog in the server. */
 export const IN_LANES_BYTES = 1 << 20;
@@ -94,6 +96,7 @@ class Encoding {
   readonly #workload: Workload;
   readonly #plan: Plan;
   readonly #cell: Cell;
+  readonly #dictionaries: DictionariesBySize;
   readonly #pool: LanePool;
   readonly #bytes = new Gate(IN_LANES_BYTES);
   readonly #requests: Gate;
@@ -105,8 +108,9 @@ class Encoding {
   #wake: () => void = () => undefined;
   #failure: Error | undefined;
 
-  constructor(pool: LanePool, workload: Workload, plan: Plan, cell: Cell) {
+  constructor(pool: LanePool, workload: Workload, plan: Plan, cell: Cell, dictionaries: DictionariesBySize) {
     this.#pool = pool;
+    this.#dictionaries = dictionaries;
     this.#requests = new Gate(cell.policy === 'per-request' ? OPEN_STREAMS : Number.POSITIVE_INFINITY);
     this.#workload = workload;
     this.#plan = plan;
@@ -181,9 +185,16 @@ class Encoding {
     if (lane === undefined) throw new Error('no lane lives');
     const id = this.#idOf(planned);
     const stream = new CountedStream(this, id, lane, this.#writerOf(planned.connection));
-    const { profile, level, windowLog, tuning, frameSize, policy } = this.#cell;
-    const perRequest = policy === 'per-request';
-    const setup = { streamId: id, profile, level, windowLog, tuning, frameSize, perRequest };
+    const { level, windowLog, tuning, contexts, frameSize, policy } = this.#cell;
+    const setup: EncoderSetup = {
+      streamId: id,
+      ...profileOf(this.#cell, this.#dictionaries),
+      ...{ level, windowLog, tuning, frameSize },
+      perRequest: policy === 'per-request',
+      contextFree: contexts === 'none',
+      // Nobody watches what ends these lanes.
+      suspect: 0,
+    };
     lane.addJson(Op.openEncoder, stream.slot, setup);
     this.#streams[index] = stream;
     return stream;
@@ -220,12 +231,22 @@ export function requestIdOf(response: number): number {
   return (2 * response + 1) & 0xffff;
 }
 
+/** What a stream says that it is encoded with, once its peer holds the dictionary. */
+export function profileOf(
+  { profile, dictionary: size }: Cell,
+  dictionaries: DictionariesBySize,
+): { profile: string; dictionary?: string } {
+  const dictionary = size === undefined ? undefined : dictionaries.get(size);
+  return dictionary === undefined ? { profile } : { profile: ZSTD_DICT, dictionary: dictionary.id };
+}
+
 /** @throws Error when a lane dies. */
 export function encodeOnLanes(
   pool: LanePool,
   workload: Workload,
   plan: Plan,
   cell: Cell,
+  dictionaries: DictionariesBySize,
 ): Promise<EncodePass> {
-  return new Encoding(pool, workload, plan, cell).run();
+  return new Encoding(pool, workload, plan, cell, dictionaries).run();
 }

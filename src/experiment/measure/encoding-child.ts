@@ -2,8 +2,8 @@
  * A process that finds out what concerns one encoding alone: the memory of a context, and what HTTP would make of the
  * same responses. A process of its own, because nothing but its resident size tells what a compression library holds.
  *
- * Arguments: an {@link EncodingTask} as JSON; standard input: the responses, each behind its length as u32 little
- * endian; standard output: one of the {@link EncodingFacts} as JSON.
+ * Arguments: an {@link EncodingTask} as JSON; standard input, as {@link unpackInput} takes it apart: the dictionary, if there is
+ * one, and the responses; standard output: one of the {@link EncodingFacts} as JSON.
  */
 
 import zlib from 'node:zlib';
@@ -15,9 +15,12 @@ import {
   type Tuning,
 } from '../../encoding/codec.ts';
 import { zstdParameters } from '../../encoding/context-codecs.ts';
-import { nativeCodecs } from '../../encoding/native.ts';
+import type { Dictionary } from '../../encoding/dictionary.ts';
+import { nativeCodecs, nativeDictionaryCodec } from '../../encoding/native.ts';
 import { IDENTITY } from '../../encoding/profiles.ts';
+import { readDictionary } from '../../encoding/read-dictionary.ts';
 import { CodecRegistry } from '../../encoding/registry.ts';
+import { unpackInput } from '../process/input.ts';
 
 export interface EncodingTask {
   /** Which of the {@link EncodingFacts}; each in a process of its own. */
@@ -26,6 +29,10 @@ export interface EncodingTask {
   readonly level?: number;
   readonly windowLog?: number;
   readonly tuning?: Tuning;
+  /** The encoder keeps no context. */
+  readonly contextFree: boolean;
+  /** The first piece of the input is the dictionary that encoders begin with. */
+  readonly hasDictionary: boolean;
   readonly codecs: readonly Pick<CodecModule, 'url' | 'export'>[];
 }
 
@@ -60,31 +67,33 @@ process.on('SIGINT', () => undefined);
 const input: Buffer[] = [];
 const open: Encoder[] = [];
 const task: EncodingTask = JSON.parse(process.argv[2]);
-const codec = await findCodec();
-const responses = await readResponses();
+const pieces = await readInput();
+const dictionary = task.hasDictionary ? readDictionary(pieces[0]) : undefined;
+const codec = await findCodec(dictionary);
+const responses = task.hasDictionary ? pieces.slice(1) : pieces;
 /** Cut once: garbage of our own would pass for memory of a context. */
 const frames = responses.flatMap(framesOf);
 const target = new Uint8Array(4 * FRAME + FINISH_BOUND).fill(1);
 process.stdout.write(JSON.stringify(task.what === 'http' ? httpModel() : contextBytes()));
 
-async function findCodec(): Promise<Codec> {
+/** That of the profile, or what it is with a dictionary. */
+async function findCodec(dictionary: Dictionary | undefined): Promise<Codec> {
   const registry = new CodecRegistry(nativeCodecs());
   for (const { url, export: name } of task.codecs) {
     for (const each of ((await import(url))[name] as CodecModule).codecs) registry.register(each);
   }
   const found = registry.get(task.profile);
   if (found?.createEncoder === undefined) throw new Error(`no encoder for profile '${task.profile}'`);
-  return found;
+  if (dictionary === undefined) return found;
+  const makeCodec = nativeDictionaryCodec();
+  if (makeCodec === undefined) throw new Error('this Node has no dictionaries');
+  return makeCodec(new Map([[dictionary.id, dictionary]]));
 }
 
-async function readResponses(): Promise<Buffer[]> {
+async function readInput(): Promise<Buffer[]> {
   for await (const chunk of process.stdin) input.push(chunk);
   const all = Buffer.concat(input);
-  const found: Buffer[] = [];
-  for (let at = 0; at < all.length; at += 4 + all.readUInt32LE(at)) {
-    found.push(all.subarray(at + 4, at + 4 + all.readUInt32LE(at)));
-  }
-  return found;
+  return unpackInput(all);
 }
 
 /**
@@ -113,8 +122,9 @@ function measureContexts(total: number): number {
 }
 
 function encoder(): Encoder {
-  const { level, windowLog, tuning } = task;
-  return (codec.createEncoder as NonNullable<Codec['createEncoder']>)({ level, windowLog, tuning });
+  const { level, windowLog, tuning, contextFree } = task;
+  const options = { level, windowLog, tuning, contextFree, dictionary: dictionary?.id };
+  return (codec.createEncoder as NonNullable<Codec['createEncoder']>)(options);
 }
 
 /** Gives a context all frames, or the first `bytes` of them. */

@@ -1,10 +1,12 @@
 /** What concerns an encoding alone, whatever the streams; measured once for all cells that share it. */
 
 import type { CodecModule } from '../../encoding/codec.ts';
-import { type Encoding, encodingKey } from '../grid/cell.ts';
+import { type Encoding, encodingKey, withoutMemory } from '../grid/cell.ts';
+import { packInput } from '../process/input.ts';
 import { moduleBeside, runModule } from '../process/run.ts';
 import type { Workload } from '../traffic/workload.ts';
 import type { EncodingFacts, EncodingTask } from './encoding-child.ts';
+import type { DictionariesBySize } from './train.ts';
 
 /** Enough to fill the windows that levels up to 12 choose; what is larger shows what the traffic fills of it. */
 const FED_BYTES = 5 << 20;
@@ -15,13 +17,21 @@ const MALLOC = { MALLOC_MMAP_THRESHOLD_: '16384', MALLOC_TRIM_THRESHOLD_: '0', M
 const CHILD = moduleBeside(import.meta.url, 'encoding-child');
 
 export class EncodingMeter {
-  readonly #input: Buffer;
+  readonly #responses: readonly Uint8Array[];
   readonly #codecs: EncodingTask['codecs'];
-  readonly #known = new Map<string, Promise<EncodingFacts>>();
+  readonly #dictionaries: DictionariesBySize;
+  /** By encoding. */
+  readonly #contextBytes = new Map<string, Promise<number>>();
+  readonly #http = new Map<string, Promise<EncodingFacts['http']>>();
 
-  constructor(workload: Workload, codecs: readonly CodecModule[]) {
-    this.#input = pack(workload);
+  constructor(
+    workload: Workload,
+    codecs: readonly CodecModule[],
+    dictionaries: DictionariesBySize = new Map(),
+  ) {
+    this.#responses = fed(workload);
     this.#codecs = codecs.map(({ url, export: name }) => ({ url, export: name }));
+    this.#dictionaries = dictionaries;
   }
 
   /**
@@ -41,40 +51,49 @@ export class EncodingMeter {
   }
 
   /** @throws Error when the encoding cannot be had. */
-  facts(encoding: Encoding): Promise<EncodingFacts> {
-    const key = encodingKey(encoding);
-    const facts = this.#known.get(key) ?? this.#measure(encoding);
-    this.#known.set(key, facts);
-    return facts;
-  }
-
-  async #measure(encoding: Encoding): Promise<EncodingFacts> {
-    const contextBytes = await this.#ask('contextBytes', encoding, MALLOC);
-    const http = await this.#ask('http', encoding, {});
+  async facts(encoding: Encoding): Promise<EncodingFacts> {
+    const contextBytes = await once(this.#contextBytes, encoding, () =>
+      this.#ask('contextBytes', encoding, MALLOC),
+    );
+    const alone = withoutMemory(encoding);
+    const http = await once(this.#http, alone, () => this.#ask('http', alone, {}));
     return { contextBytes, http };
   }
 
   async #ask<K extends keyof EncodingFacts>(
     what: K,
-    { profile, level, windowLog, tuning }: Encoding,
+    { profile, level, windowLog, tuning, contexts, dictionary: size }: Encoding,
     env: NodeJS.ProcessEnv,
   ): Promise<EncodingFacts[K]> {
-    const task: EncodingTask = { what, profile, level, windowLog, tuning, codecs: this.#codecs };
-    const options = { flags: ['--expose-gc'], input: this.#input, env };
+    const dictionary = size === undefined ? undefined : this.#dictionaries.get(size)?.bytes;
+    const task: EncodingTask = {
+      what,
+      ...{ profile, level, windowLog, tuning, codecs: this.#codecs },
+      contextFree: contexts === 'none',
+      hasDictionary: dictionary !== undefined,
+    };
+    const input = packInput([...(dictionary === undefined ? [] : [dictionary]), ...this.#responses]);
+    const options = { flags: ['--expose-gc'], input, env };
     return JSON.parse(await runModule(CHILD, [JSON.stringify(task)], options));
   }
 }
 
-function pack({ responses }: Workload): Buffer {
+/** What was found out about an encoding, or is being. */
+function once<T>(known: Map<string, Promise<T>>, encoding: Encoding, find: () => Promise<T>): Promise<T> {
+  const key = encodingKey(encoding);
+  const found = known.get(key) ?? find();
+  known.set(key, found);
+  return found;
+}
+
+/** The first responses, as much as contexts are fed with. */
+function fed({ responses }: Workload): Uint8Array[] {
   const parts: Uint8Array[] = [];
-  let total = 0;
+  let left = FED_BYTES;
   for (const { bytes } of responses) {
-    if (total >= FED_BYTES) break;
-    const part = bytes.subarray(0, FED_BYTES - total);
-    const head = Buffer.alloc(4);
-    head.writeUInt32LE(part.length);
-    parts.push(head, part);
-    total += part.length;
+    if (left <= 0) break;
+    parts.push(bytes.subarray(0, left));
+    left -= bytes.length;
   }
-  return Buffer.concat(parts);
+  return parts;
 }

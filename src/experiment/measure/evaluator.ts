@@ -3,7 +3,7 @@
 import { nativeCodecs } from '../../encoding/native.ts';
 import { CodecRegistry } from '../../encoding/registry.ts';
 import { availableMemory } from '../../lanes/memory.ts';
-import { type Cell, cellKey, encodingKey } from '../grid/cell.ts';
+import { type Cell, cellKey, cellProblem, encodingKey } from '../grid/cell.ts';
 import type { Check, Cpu, Measures } from '../results/results.ts';
 import { quantile } from '../results/statistics.ts';
 import { inBytes } from '../results/text.ts';
@@ -12,9 +12,10 @@ import { type LinkModel, simulateLink } from '../simulate/links.ts';
 import type { Workload } from '../traffic/workload.ts';
 import { checkInServer } from './check.ts';
 import { decodeOnLanes } from './decode-pass.ts';
-import { type EncodePass, encodeOnLanes } from './encode-pass.ts';
+import { type EncodePass, encodeOnLanes, profileOf } from './encode-pass.ts';
 import type { EncodingMeter } from './encodings.ts';
 import {
+  connectionsOf,
   cpuOf,
   LoadedServer,
   type LoadOptions,
@@ -23,6 +24,7 @@ import {
   TestBed,
 } from './load.ts';
 import type { TimeLimit } from './time-limit.ts';
+import type { DictionariesBySize } from './train.ts';
 
 export interface EvaluatorOptions extends LoadOptions {
   readonly meter: EncodingMeter;
@@ -37,6 +39,8 @@ export interface EvaluatorOptions extends LoadOptions {
  * better spent on another round.
  */
 const LOAD_BYTES = 4 << 20;
+
+const NO_DICTIONARIES: DictionariesBySize = new Map();
 
 /** A cell's frames, which are the same whenever they are made. */
 interface Sizes {
@@ -70,15 +74,16 @@ export class Evaluator {
    */
   async evaluate(cell: Cell, rounds = this.#options.rounds, share = 1): Promise<Measures> {
     this.#check(cell);
-    const { workload, meter, inFlight } = this.#options;
+    const { workload, meter, inFlight, workers } = this.#options;
     const facts = await meter.facts(cell);
     const plan = makePlan(workload, cell, inFlight);
     checkMemory(plan, cell, facts.contextBytes);
-    const pass = await encodeOnLanes(this.#bed.pool, workload, plan, cell);
+    const pass = await this.#encode(cell, plan);
     const sizes = this.#keep(cell, pass);
     const decompress = await this.#decode(cell, plan, pass);
     const loaded = await this.#load(cell, rounds, share);
     const contexts = contextsOf(plan, cell);
+    const { contextBytes } = facts;
     const single = await this.#singleBytes(cell, sizes.total);
     const { http } = facts;
     return {
@@ -89,8 +94,10 @@ export class Evaluator {
       ...byResponse(workload, plan, sizes),
       ...loaded,
       decompress,
-      contextBytes: facts.contextBytes,
-      connectionBytes: facts.contextBytes * contexts,
+      contextBytes,
+      connectionBytes: contextBytes * contexts,
+      ...(cell.contexts === 'none' && { laneBytes: contextBytes * workers }),
+      ...this.#dictionaryCost(cell),
       single: { wireBytes: single, morePercent: 100 * (sizes.total / single - 1) },
       http:
         cell.profile === 'identity'
@@ -108,9 +115,7 @@ export class Evaluator {
     const loaded = await this.#load(cell, 1, 1, known);
     const { workload, inFlight } = this.#options;
     const plan = makePlan(workload, cell, inFlight);
-    const sizes =
-      this.#sizes.get(cellKey(cell)) ??
-      this.#keep(cell, await encodeOnLanes(this.#bed.pool, workload, plan, cell));
+    const sizes = this.#sizes.get(cellKey(cell)) ?? this.#keep(cell, await this.#encode(cell, plan));
     return { ...known, ...loaded, links: this.#links(this.#model(plan, sizes, loaded, known.decompress)) };
   }
 
@@ -124,7 +129,7 @@ export class Evaluator {
     this.#check(cell);
     const { workload, inFlight, rounds } = this.#options;
     const plan = makePlan(workload, cell, inFlight);
-    const pass = await encodeOnLanes(this.#bed.pool, workload, plan, cell);
+    const pass = await this.#encode(cell, plan);
     const decompress = await this.#decode(cell, plan, pass);
     const loaded = await this.#load(cell, rounds, 1);
     return this.#model(plan, sizesOf(pass), loaded, decompress);
@@ -140,7 +145,12 @@ export class Evaluator {
   }
 
   /** A lane that is given an encoder that cannot be made dies of it: look first. */
-  #check({ profile, level, windowLog, tuning }: Cell): void {
+  #check(cell: Cell): void {
+    const problem = cellProblem(cell);
+    if (problem !== undefined) throw new Error(problem);
+    const { profile, level, windowLog, tuning, dictionary } = cell;
+    if (dictionary !== undefined && !this.#dictionaries.has(dictionary))
+      throw new Error(`there is no dictionary of ${dictionary} bytes`);
     const codec = this.#registry.get(profile);
     if (codec?.createEncoder === undefined) {
       throw new Error(`unknown profile '${profile}': there are ${this.#registry.encodable().join(', ')}`);
@@ -176,9 +186,24 @@ export class Evaluator {
     }
   }
 
+  get #dictionaries(): DictionariesBySize {
+    return this.#options.dictionaries ?? NO_DICTIONARIES;
+  }
+
+  #dictionaryCost({ dictionary: size }: Cell): Pick<Measures, 'dictionaryBytes'> {
+    const dictionary = size === undefined ? undefined : this.#dictionaries.get(size);
+    if (dictionary === undefined) return {};
+    return { dictionaryBytes: dictionary.bytes.length * connectionsOf(this.#options.workload) };
+  }
+
+  #encode(cell: Cell, plan: Plan): Promise<EncodePass> {
+    return encodeOnLanes(this.#bed.pool, this.#options.workload, plan, cell, this.#dictionaries);
+  }
+
   async #decode(cell: Cell, plan: Plan, pass: EncodePass): Promise<Cpu> {
     const { workload } = this.#options;
-    const seconds = await decodeOnLanes(this.#bed.pool, workload, plan, cell, pass);
+    const { profile } = profileOf(cell, this.#dictionaries);
+    const seconds = await decodeOnLanes(this.#bed.pool, workload, plan, profile, pass);
     return cpuOf([(1e12 * seconds) / workload.bytes], workload);
   }
 
@@ -190,7 +215,7 @@ export class Evaluator {
     const { workload, inFlight } = this.#options;
     const alone: Cell = { ...cell, policy: 'single', streams: 1 };
     const plan = makePlan(workload, alone, inFlight);
-    const { total } = sizesOf(await encodeOnLanes(this.#bed.pool, workload, plan, alone));
+    const { total } = sizesOf(await this.#encode(alone, plan));
     this.#single.set(key, total);
     return total;
   }
@@ -221,17 +246,18 @@ const CONTEXT_SHARE = 1 / 2;
 /** @throws Error when all the contexts that the plan needs at a time are more than this machine should hold. */
 function checkMemory(
   { streams }: Plan,
-  { policy, streams: perConnection }: Cell,
+  { policy, streams: perConnection, contexts: kept }: Cell,
   contextBytes: number,
 ): void {
+  if (kept === 'none') return;
   const contexts = policy === 'per-request' ? perConnection : streams.length;
   if (contexts * contextBytes <= CONTEXT_SHARE * availableMemory()) return;
   throw new Error(`its ${contexts} contexts of ${inBytes(contextBytes)} are more than half of the memory`);
 }
 
-/** Streams that one connection has at a time, at most. */
-function contextsOf(plan: Plan, { policy, streams, profile }: Cell): number {
-  if (profile === 'identity') return 0;
+/** Contexts that one connection has at a time, at most. */
+function contextsOf(plan: Plan, { policy, streams, profile, contexts }: Cell): number {
+  if (profile === 'identity' || contexts === 'none') return 0;
   if (policy === 'per-request') return streams;
   const perConnection = new Map<number, number>();
   for (const { connection } of plan.streams) {

@@ -3,8 +3,12 @@
  * connection for its own.
  */
 
+import { makeClient } from '../../client/client.ts';
+import { codecsOf } from '../../client/connect.ts';
+import type { DictionaryStore } from '../../client/dictionaries.ts';
+import { openSocket } from '../../client/open-socket.ts';
 import type { CodecModule } from '../../encoding/codec.ts';
-import { connect } from '../../index.ts';
+import { dictionaryIdNow } from '../../encoding/read-dictionary.ts';
 import { serveOperations } from '../process/operations.ts';
 import { closedLoop } from '../traffic/closed-loop.ts';
 
@@ -16,7 +20,10 @@ export interface LoadTask {
   readonly inFlight: number;
   /** Of each connection, the indices of its responses. */
   readonly connections: readonly (readonly number[])[];
-  readonly profile: string;
+  /** Those that the clients decode. */
+  readonly profiles: readonly string[];
+  /** What all clients hold from the beginning, in base64. */
+  readonly dictionary?: string;
   readonly codecs: readonly Pick<CodecModule, 'url' | 'export'>[];
 }
 
@@ -25,15 +32,20 @@ export interface LoadOperations {
   load(task: LoadTask): Promise<void>;
 }
 
-async function load({ port, command, inFlight, connections, profile, codecs }: LoadTask): Promise<void> {
+async function load(task: LoadTask): Promise<void> {
+  const { port, command, inFlight, connections, profiles, dictionary } = task;
   const extraCodecs = await Promise.all(
-    codecs.map(async ({ url, export: name }): Promise<CodecModule> => (await import(url))[name]),
+    task.codecs.map(async ({ url, export: name }): Promise<CodecModule> => (await import(url))[name]),
   );
+  const codecs = await codecsOf({ extraCodecs });
+  const store = dictionary === undefined ? undefined : storeOf(Buffer.from(dictionary, 'base64'));
   await Promise.all(
     connections.map(async (indices) => {
-      const client = await connect({ port }, { extraCodecs, profiles: [profile] });
+      const { transport } = await openSocket({ port }, undefined, undefined);
+      const client = makeClient(await transport, codecs, { profiles: [...profiles] }, store);
       const left = indices.values();
       try {
+        await client.ready();
         await closedLoop(inFlight, () => {
           const { value: i } = left.next();
           return i === undefined ? undefined : client.call(command, { args: { i: `${i}` } }).bytes();
@@ -43,6 +55,15 @@ async function load({ port, command, inFlight, connections, profile, codecs }: L
       }
     }),
   );
+}
+
+/** What earlier connections have brought. */
+function storeOf(dictionary: Uint8Array): DictionaryStore {
+  const held = dictionaryIdNow(dictionary);
+  return {
+    load: async (id) => (id === held ? dictionary : undefined),
+    save: async () => undefined,
+  };
 }
 
 serveOperations<LoadOperations>({ load });

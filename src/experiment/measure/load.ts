@@ -9,6 +9,8 @@
  */
 
 import type { CodecModule } from '../../encoding/codec.ts';
+import type { Dictionary } from '../../encoding/dictionary.ts';
+import { ZSTD_DICT } from '../../encoding/profiles.ts';
 import { LanePool } from '../../lanes/pool.ts';
 import type { CommandRequest } from '../../reactor/command.ts';
 import { makeServer, type Server, type ServerStats } from '../../server/server.ts';
@@ -21,6 +23,7 @@ import { mean } from '../results/statistics.ts';
 import { cut } from '../simulate/frame-plan.ts';
 import type { Workload } from '../traffic/workload.ts';
 import type { LoadOperations, LoadTask } from './load-child.ts';
+import type { DictionariesBySize } from './train.ts';
 
 const COMMAND = 'experiment.get';
 /** Requests that a server takes of one connection at a time by default. */
@@ -36,6 +39,8 @@ export interface LoadOptions {
   readonly workers: number;
   /** Requests in flight on each connection. */
   readonly inFlight: number;
+  /** Those that cells name; missing: none. */
+  readonly dictionaries?: DictionariesBySize;
 }
 
 /** What one round of a load has cost. */
@@ -63,8 +68,14 @@ export class TestBed {
 
   constructor(options: LoadOptions) {
     this.options = options;
-    const { workers, codecs } = options;
-    this.pool = new LanePool({ workers, handlers: [], cacheLevel: 9, codecs, onLost: () => undefined });
+    const { workers, codecs, dictionaries = new Map<number, Dictionary>() } = options;
+    this.pool = new LanePool({
+      ...{ workers, codecs },
+      dictionaries: [...dictionaries.values()],
+      handlers: [],
+      cacheLevel: 9,
+      onLost: () => undefined,
+    });
   }
 
   /** Runs the clients. @throws Error when something was not answered. */
@@ -89,11 +100,11 @@ export class LoadedServer {
   private constructor(bed: TestBed, cell: Cell, pool: LanePool | undefined) {
     this.#bed = bed;
     this.#cell = cell;
-    const { workload, codecs, workers } = bed.options;
+    const { workload, codecs, workers, dictionaries } = bed.options;
     const { responses } = workload;
     this.#connections = byConnection(workload);
     const options = {
-      ...optionsOf(cell),
+      ...optionsOf(cell, (size) => ({ bytes: dictionaries?.get(size)?.bytes })),
       // Where pieces wait for more is in the plan's cuts, which the handler makes.
       coalesceMs: 0,
       codecs,
@@ -132,7 +143,7 @@ export class LoadedServer {
       command: COMMAND,
       inFlight: Math.min(inFlight, MAX_IN_FLIGHT),
       connections,
-      profile: this.#cell.profile,
+      ...this.#held(),
       codecs: codecs.map(({ url, export: name }) => ({ url, export: name })),
     };
     const before = await this.#figures();
@@ -147,6 +158,17 @@ export class LoadedServer {
       responses: asked.length,
       bytes: asked.reduce((sum, index) => sum + workload.responses[index].bytes.length, 0),
       ...{ frames, bytesIn, bytesOut, laneSeconds, mainSeconds, seconds },
+    };
+  }
+
+  /** What clients decode, and hold from the beginning: what it takes to send a dictionary is another figure. */
+  #held(): Pick<LoadTask, 'profiles' | 'dictionary'> {
+    const { profile, dictionary: size } = this.#cell;
+    const dictionary = size === undefined ? undefined : this.#bed.options.dictionaries?.get(size);
+    if (dictionary === undefined) return { profiles: [profile] };
+    return {
+      profiles: [ZSTD_DICT, profile],
+      dictionary: Buffer.from(dictionary.bytes).toString('base64'),
     };
   }
 
@@ -203,6 +225,11 @@ async function* inPieces(response: Workload['responses'][number], cell: Cell): A
     if (start > 0) await new Promise(setImmediate);
     yield response.bytes.subarray(start, end);
   }
+}
+
+/** Connections that a workload's responses went to. */
+export function connectionsOf({ responses }: Workload): number {
+  return new Set(responses.map(({ connection }) => connection)).size;
 }
 
 function byConnection({ responses }: Workload): number[][] {

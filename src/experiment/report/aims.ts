@@ -1,7 +1,7 @@
 /** An aim's setting in a few figures, beside HTTP's, for pages and for terminals. */
 
 import { cellName } from '../grid/cell.ts';
-import { type Aim, type DoneCell, doneCells, type Results } from '../results/results.ts';
+import { type Aim, type DoneCell, doneCells, memoryAt, type Results } from '../results/results.ts';
 import { inBytes, plural, short } from '../results/text.ts';
 import { httpCost, type MonthlyCost, monthlyCost, todaysCell } from './cost.ts';
 import { htmlTable } from './html.ts';
@@ -29,9 +29,9 @@ export function aimTitle(aim: Aim, { budget, prices }: Results): string {
 export function unmetBudget(results: Results): string | undefined {
   const { budget, recommendations, cells } = results;
   if (budget === undefined || recommendations.some(({ aim }) => aim === 'connections')) return undefined;
-  const least = Math.min(...doneCells(cells).map(({ measures }) => measures.connectionBytes));
+  const least = Math.min(...doneCells(cells).map(({ measures }) => memoryAt(measures, budget.connections)));
   if (!Number.isFinite(least)) return undefined;
-  return `${aimTitle('connections', results)}: no setting that was tried keeps within it; the smallest takes ${inBytes(least)} for each connection.`;
+  return `${aimTitle('connections', results)}: no setting that was tried keeps within it; the smallest takes ${inBytes(least / budget.connections)} for each connection.`;
 }
 
 interface Table {

@@ -1,6 +1,6 @@
 /** Which charts a report has, and what is in them. */
 
-import { type Cell, cellName } from '../grid/cell.ts';
+import { type Cell, cellKey, cellName, dictionarySizes } from '../grid/cell.ts';
 import type { DoneCell, Results } from '../results/results.ts';
 import { inBits, inBytes, inTime, percent, plural, short } from '../results/text.ts';
 import type { Chart, ChartPoint, ChartSeries } from './plot.ts';
@@ -22,6 +22,7 @@ export function paretoCharts({ recommendations }: Results, done: readonly DoneCe
     memory(done, point),
     streams(done, point),
     windows(done, point),
+    dictionaries(done, point),
     links(done, recommendations),
   ];
 }
@@ -31,13 +32,14 @@ type MakePoint = (cell: DoneCell, x: number, y?: number) => ChartPoint;
 function tipOf({ cell, measures }: DoneCell): string {
   const { ratio, compress, mainMicrosPerResponse, decompress, contextBytes, contexts, single, http } =
     measures;
+  const encoders = cell.contexts === 'none' ? 'for each lane' : 'per connection';
   return [
     cellName(cell),
     `ratio ${ratio.toFixed(3)}${http === null ? '' : `, by HTTP ${http.ratio.toFixed(2)}`}`,
     `compress ${short(compress.microsPerMB)} µs/MB, ${short(compress.microsPerResponse)} µs/response`,
     `main thread ${short(mainMicrosPerResponse)} µs/response`,
     `decompress ${short(decompress.microsPerMB)} µs/MB`,
-    `${contexts} × ${inBytes(contextBytes)} per connection`,
+    `${contexts || 1} × ${inBytes(contextBytes)} ${encoders}`,
     `${percent(single.morePercent)} more bytes than one context`,
   ].join('\n');
 }
@@ -56,7 +58,7 @@ function pareto(done: readonly DoneCell[], point: MakePoint): Chart {
     x: { label: 'CPU to compress, µs per MB of responses', logarithmic: true, format: short },
     y: RATIO,
     series: [
-      ...byProfile(some, (cell) => point(cell, cpuOf(cell))),
+      ...byFamily(some, (cell) => point(cell, cpuOf(cell))),
       {
         name: 'Pareto front',
         points: front.map((cell) => ({ x: cpuOf(cell), y: ratioOf(cell), tip: '' })),
@@ -72,8 +74,21 @@ function memory(done: readonly DoneCell[], point: MakePoint): Chart {
     title: 'Ratio against memory (ringed: recommended)',
     x: { label: 'contexts of one connection', logarithmic: true, format: inBytes, ticks: powersOf4(some) },
     y: RATIO,
-    series: byProfile(some, (cell) => point(cell, cell.measures.connectionBytes)),
+    series: [
+      ...byFamily(some, (cell) => point(cell, cell.measures.connectionBytes)),
+      ...withoutMemory(done, some),
+    ],
   };
+}
+
+/** What can be had for no memory per connection: that has no place on such an axis. */
+function withoutMemory(done: readonly DoneCell[], some: readonly DoneCell[]): ChartSeries[] {
+  const ratios = done.filter(({ cell }) => cell.contexts === 'none').map(ratioOf);
+  if (ratios.length === 0 || some.length === 0) return [];
+  const sizes = some.map(({ measures }) => measures.connectionBytes);
+  const y = Math.max(...ratios);
+  const points = [Math.min(...sizes), Math.max(...sizes)].map((x) => ({ x, y, tip: '' }));
+  return [{ name: 'no contexts, at best', points, guide: true }];
 }
 
 function powersOf4(cells: readonly DoneCell[]): number[] {
@@ -83,16 +98,31 @@ function powersOf4(cells: readonly DoneCell[]): number[] {
   return Array.from({ length: 16 }, (_, i) => 4 ** (i + 5)).filter((size) => size >= least && size <= most);
 }
 
-/** The profiles always have the same colours, whichever of them a chart shows. */
-function byProfile(cells: readonly DoneCell[], point: (cell: DoneCell) => ChartPoint): ChartSeries[] {
-  const names = [...new Set(cells.map(({ cell }) => cell.profile))];
+/** Those with dictionaries and without contexts apart. The families always have the same order, and so their colours. */
+function byFamily(cells: readonly DoneCell[], point: (cell: DoneCell) => ChartPoint): ChartSeries[] {
+  const names = [...new Set(cells.map(({ cell }) => familyOf(cell)))];
   return names.sort(byRank).map((name) => ({
     name,
-    points: cells.filter(({ cell }) => cell.profile === name).map(point),
+    points: cells.filter(({ cell }) => familyOf(cell) === name).map(point),
   }));
 }
 
-const RANKS = ['zstd-8mb', 'zlib', 'brotli', 'deflate'];
+function familyOf({ profile, dictionary, contexts }: Cell): string {
+  const parts = [profile];
+  if (dictionary !== undefined) parts.push('dictionary');
+  if (contexts !== undefined) parts.push('no contexts');
+  return parts.join(', ');
+}
+
+const RANKS = [
+  'zstd-8mb',
+  'zlib',
+  'brotli',
+  'deflate',
+  'zstd-8mb, dictionary',
+  'zstd-8mb, no contexts',
+  'zstd-8mb, dictionary, no contexts',
+];
 
 function byRank(a: string, b: string): number {
   const rank = (name: string) => (RANKS.includes(name) ? RANKS.indexOf(name) : RANKS.length);
@@ -127,15 +157,31 @@ function windows(done: readonly DoneCell[], point: MakePoint): Chart {
   };
 }
 
+/** Sizes side by side, none before them: it has no place on an axis of bytes, and the larger ones would be on top of each other. */
+function dictionaries(done: readonly DoneCell[], point: MakePoint): Chart {
+  const sizes = [0, ...dictionarySizes(done.map(({ cell }) => cell))];
+  // Where there are none there is nothing to draw.
+  const some = sizes.length === 1 ? [] : done.filter(({ cell }) => cell.profile === 'zstd-8mb');
+  const format = (place: number) => (place === 0 ? 'none' : inBytes(sizes[place]));
+  return {
+    title: 'Ratio against the dictionary',
+    x: { label: 'dictionary', format, ticks: sizes.map((_, place) => place) },
+    y: RATIO,
+    ...varying(some, 'dictionary', (cell) => point(cell, sizes.indexOf(cell.cell.dictionary ?? 0))),
+  };
+}
+
+type Dimension = 'streams' | 'windowLog' | 'dictionary';
+
 /** Cells that differ in one dimension alone, as lines; the longest first, and those of two only where none is longer. */
 function varying(
   cells: readonly DoneCell[],
-  dimension: 'streams' | 'windowLog',
+  dimension: Dimension,
   point: (cell: DoneCell) => ChartPoint,
 ): Pick<Chart, 'series' | 'note'> {
   const groups = new Map<string, DoneCell[]>();
   for (const each of cells) {
-    const rest = JSON.stringify({ ...each.cell, [dimension]: 0 });
+    const rest = cellKey({ ...each.cell, [dimension]: 0 });
     groups.set(rest, [...(groups.get(rest) ?? []), each]);
   }
   const longest = Math.max(...[...groups.values()].map((group) => group.length));
@@ -151,8 +197,8 @@ function varying(
   return { series, ...(left > 0 && { note: `and ${plural(left, 'line')} more, see the table` }) };
 }
 
-function nameWithout(cell: Cell, dimension: 'streams' | 'windowLog'): string {
-  if (dimension === 'windowLog') return cellName({ ...cell, windowLog: undefined });
+function nameWithout(cell: Cell, dimension: Dimension): string {
+  if (dimension !== 'streams') return cellName({ ...cell, [dimension]: undefined });
   return cellName(cell).replace(/(shared|affinity) \d+/, '$1');
 }
 

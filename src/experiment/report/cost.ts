@@ -1,6 +1,13 @@
 /** What a setting costs in money: bytes that leave, CPU, and memory of the contexts of all connections. */
 
-import { type DoneCell, doneCells, type Prices, type Results } from '../results/results.ts';
+import {
+  bytesSent,
+  type DoneCell,
+  doneCells,
+  memoryAt,
+  type Prices,
+  type Results,
+} from '../results/results.ts';
 
 const SECONDS_PER_MONTH = (365.25 / 12) * 86_400;
 const GB = 1e9;
@@ -14,9 +21,9 @@ export interface MonthlyCost {
 }
 
 export function monthlyCost({ measures }: DoneCell, responses: number, prices: Prices): MonthlyCost {
-  const { wireBytes, compress, mainMicrosPerResponse, connectionBytes } = measures;
+  const { compress, mainMicrosPerResponse } = measures;
   const micros = compress.microsPerResponse + mainMicrosPerResponse;
-  return cost(wireBytes / responses, micros, connectionBytes, prices);
+  return cost(bytesSent(measures) / responses, micros, memoryAt(measures, prices.connections), prices);
 }
 
 /** HTTP with the same encoding: a context for each response, kept by none. Missing for `identity`. */
@@ -34,16 +41,18 @@ export function httpCost(
 /** The setting that a server has by itself, where it was measured. */
 export function todaysCell(cells: Results['cells']): DoneCell | undefined {
   return doneCells(cells).find(({ cell }) => {
-    const { profile, level = 3, windowLog, tuning, policy, streams, coalesceMs } = cell;
-    const byDefault = windowLog === undefined && tuning === undefined && coalesceMs === 0;
+    const { profile, level = 3, windowLog, tuning, contexts, dictionary, policy, streams, coalesceMs } = cell;
+    const byDefault =
+      [windowLog, tuning, contexts, dictionary].every((each) => each === undefined) && coalesceMs === 0;
     return profile === 'zstd-8mb' && level === 3 && byDefault && policy === 'shared' && streams === 2;
   });
 }
 
-function cost(bytes: number, micros: number, connectionBytes: number, prices: Prices): MonthlyCost {
+/** `bytes` and `micros`: of one response; `memoryBytes`: of all contexts. */
+function cost(bytes: number, micros: number, memoryBytes: number, prices: Prices): MonthlyCost {
   const responses = prices.responsesPerSecond * SECONDS_PER_MONTH;
   const traffic = ((bytes * responses) / GB) * prices.gb;
   const cpu = ((micros * responses) / 1e6 / 3600) * prices.cpuHour;
-  const memory = ((connectionBytes * prices.connections) / GB) * prices.gbMemoryMonth;
+  const memory = (memoryBytes / GB) * prices.gbMemoryMonth;
   return { traffic, cpu, memory, total: traffic + cpu + memory };
 }

@@ -4,20 +4,23 @@
  */
 
 import { IDENTITY, ZLIB, ZSTD } from '../../encoding/profiles.ts';
-import { cellName, serverFlags } from '../grid/cell.ts';
+import { cellName, dictionaryFile, serverFlags } from '../grid/cell.ts';
+import type { TrainedDictionary } from '../results/dictionaries.ts';
 import {
   AIMS,
   type Aim,
   type Budget,
+  bytesSent,
   type Check,
   type DoneCell,
   doneCells,
   type Measures,
+  memoryAt,
   type Prices,
   type Recommendation,
   type Results,
 } from '../results/results.ts';
-import { percent, short } from '../results/text.ts';
+import { inBytes, percent, plural, short } from '../results/text.ts';
 import { monthlyCost } from './cost.ts';
 
 const STANDARD: readonly string[] = [ZSTD, ZLIB];
@@ -32,7 +35,7 @@ const NOISE = 0.97;
 const WORTHWHILE = 1.05;
 
 const FIGURE: Readonly<Record<SimpleAim, (measures: Measures) => number>> = {
-  bytes: ({ wireBytes }) => wireBytes,
+  bytes: bytesSent,
   cpu: ({ compress }) => compress.microsPerMB,
   memory: ({ connectionBytes }) => connectionBytes,
 };
@@ -66,16 +69,15 @@ export function chooseCells(
   const standard = done.filter(({ cell }) => STANDARD.includes(cell.profile));
   const plain = plainOf(done);
   if (standard.length === 0) return undefined;
-  const densest = Math.min(...standard.map(({ measures }) => measures.wireBytes));
+  const densest = Math.min(...standard.map(({ measures }) => bytesSent(measures)));
   const worthless = bytes / densest < WORTHWHILE && plain !== undefined;
   const saved = bytes - densest;
   // Where even the densest is larger than the responses, only it and its like are useful.
-  const useful = standard.filter(({ measures }) => bytes - measures.wireBytes >= Math.min(saved, saved / 2));
+  const useful = standard.filter(({ measures }) => bytes - bytesSent(measures) >= Math.min(saved, saved / 2));
   const keyFor = (aim: SimpleAim) => (worthless ? plain : choose(aim, useful)).key;
   const withPlain = plain === undefined ? standard : [plain, ...standard];
   const within = withPlain.filter(
-    ({ measures }) =>
-      budget !== undefined && measures.connectionBytes * budget.connections <= budget.memoryBytes,
+    ({ measures }) => budget !== undefined && memoryAt(measures, budget.connections) <= budget.memoryBytes,
   );
   return {
     balanced: (worthless ? plain : knee(useful)).key,
@@ -92,7 +94,7 @@ export function chooseCells(
  * times, not in amounts. Before it a few more bytes save much CPU, behind it much CPU saves a few bytes.
  */
 function knee(cells: readonly DoneCell[]): DoneCell {
-  const bytes = ({ measures }: DoneCell) => Math.log(measures.wireBytes);
+  const bytes = ({ measures }: DoneCell) => Math.log(bytesSent(measures));
   const cpu = ({ measures }: DoneCell) =>
     Math.log(measures.compress.microsPerResponse + measures.mainMicrosPerResponse);
   const isBeaten = (cell: DoneCell) =>
@@ -118,10 +120,15 @@ function cheapest(cells: readonly DoneCell[], responses: number, prices: Prices)
   return cells.reduce((best, cell) => (total(cell) < total(best) ? cell : best));
 }
 
-/** What there is to say of the chosen cells, with what the server said where it was asked. */
+/**
+ * What there is to say of the chosen cells, with what the server said where it was asked. `fileOf`: where the dictionary of a
+ * size is.
+ */
 export function describeChoice(
   choice: Choice | undefined,
   cells: Results['cells'],
+  dictionaries: readonly TrainedDictionary[] = [],
+  fileOf: (size: number) => string = dictionaryFile,
   checks: ReadonlyMap<string, Check> = new Map(),
 ): Recommendation[] {
   const done = doneCells(cells);
@@ -129,7 +136,10 @@ export function describeChoice(
     const cell = done.find(({ key }) => key === choice?.[aim]);
     if (cell === undefined) return [];
     const check = checks.get(cell.key);
-    return { ...describe(aim, cell, done), ...(check !== undefined && { checked: check }) };
+    const flags = serverFlags(cell.cell, fileOf);
+    const notes = [...notesOf(aim, cell, done), ...paymentOf(cell, dictionaries)];
+    const described = { aim, key: cell.key, cell: cell.cell, flags, text: notes.join(' ') };
+    return { ...described, ...(check !== undefined && { checked: check }) };
   });
 }
 
@@ -148,7 +158,7 @@ function choose(aim: SimpleAim, cells: readonly DoneCell[]): DoneCell {
 /** Streams that cost more bytes than this are said. */
 const SURPRISING_PERCENT = 1;
 
-function describe(aim: Aim, { key, cell, measures }: DoneCell, done: readonly DoneCell[]): Recommendation {
+function notesOf(aim: Aim, { cell, measures }: DoneCell, done: readonly DoneCell[]): string[] {
   const { single, contexts } = measures;
   const notes: string[] = [];
   if (cell.profile === IDENTITY && aim !== 'connections' && aim !== 'cost') {
@@ -161,7 +171,19 @@ function describe(aim: Aim, { key, cell, measures }: DoneCell, done: readonly Do
   if (rival !== undefined) {
     notes.push(`Between peers that have it registered, ${cellName(rival.cell)} does better.`);
   }
-  return { aim, key, cell, flags: serverFlags(cell), text: notes.join(' ') };
+  return notes;
+}
+
+/** What sending a setting's dictionary costs, and when that has come back. */
+function paymentOf({ cell }: DoneCell, dictionaries: readonly TrainedDictionary[]): string[] {
+  const dictionary = dictionaries.find(({ size }) => size === cell.dictionary);
+  if (dictionary === undefined) return [];
+  const after = dictionary.benefit.paidAfter[cell.contexts ?? 'kept'];
+  const paid =
+    after === undefined
+      ? 'which these responses have not paid for'
+      : `which it has saved after ${plural(after, 'response')}`;
+  return [`Each connection is sent its dictionary once, ${inBytes(dictionary.bytes)}, ${paid}.`];
 }
 
 /** What a server of its own made of a setting. */

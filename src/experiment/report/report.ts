@@ -15,6 +15,7 @@ import {
 import { inBits, inBytes, inTime, percent, plural, short } from '../results/text.ts';
 import { aimTable, aimTitle, unmetBudget } from './aims.ts';
 import { paretoCharts } from './charts.ts';
+import { dictionaryMethod, dictionarySection } from './dictionaries.ts';
 import { escapeHtml, htmlPage, htmlTable } from './html.ts';
 import { drawChart } from './plot.ts';
 import { checkText } from './recommend.ts';
@@ -30,6 +31,7 @@ ${recommendations.length > 0 ? recommendations.map((each) => recommendation(each
 ${budgetNote(results)}
 <h2>What there is to choose from</h2>
 <div class="charts">${paretoCharts(results, done).map(drawChart).join('\n')}</div>
+${dictionarySection(results)}
 <h2>By command</h2>
 ${byCommand(done, recommendations)}
 <h2>Behind a link</h2>
@@ -47,10 +49,14 @@ ${method(results)}
 }
 
 function introduction({ setup, machine, date, cells, shortened }: Results): string {
-  const { responses, bytes, connections, seed, sha256, cut, timed, inFlight } = setup;
+  const { responses, bytes, connections, seed, sha256, cut, timed, inFlight, training } = setup;
   const traffic = `${short(responses)} responses, ${inBytes(bytes)}${cut ? ' (the sources have more)' : ''}, on ${connections === 1 ? 'one connection' : `${connections} connections`}, ${timed ? 'at the times of the capture' : `${inFlight} requests in flight`}`;
   const system = `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, ${machine.system}, Node ${machine.node}, zstd ${setup.zstd}, zlib ${setup.zlib}, brotli ${setup.brotli}`;
-  return `<p>${escapeHtml(traffic)}. ${cells.length} settings. Seed ${seed}, digest of the traffic ${sha256}.${shortened === undefined ? '' : ` ${escapeHtml(shortened)}`}</p>
+  const trained =
+    training === undefined
+      ? ''
+      : ` Dictionaries were trained on ${short(training.responses)} others, ${inBytes(training.bytes)}.`;
+  return `<p>${escapeHtml(traffic)}.${trained} ${cells.length} settings. Seed ${seed}, digest of the traffic ${sha256}.${shortened === undefined ? '' : ` ${escapeHtml(shortened)}`}</p>
 <p class="quiet">${escapeHtml(`${system} · ${date.slice(0, 16).replace('T', ' ')} UTC${workers(cells)}`)}</p>`;
 }
 
@@ -165,6 +171,7 @@ function cellTable(done: readonly DoneCell[]): string {
     short(measures.decompress.microsPerMB),
     inBytes(measures.contextBytes),
     inBytes(measures.connectionBytes),
+    inBytes(measures.laneBytes ?? 0),
   ]);
   const columns = [
     'setting',
@@ -178,6 +185,7 @@ function cellTable(done: readonly DoneCell[]): string {
     'decompress, µs/MB',
     'one context',
     'per connection',
+    'for all connections',
   ];
   return htmlTable(columns, rows);
 }
@@ -212,7 +220,8 @@ others; the figures are their means. What is recommended was checked in a server
 in turns with such rounds on the lanes of the experiment: two figures to compare with each other, not with the tables. The
 main thread's CPU is of the same load, with handlers that have their bytes at hand. CPU to decompress is that of decoders
 which are kept busy. The memory of a context is the growth of a process that has just that open (${encodings}
-encodings). HTTP is each response compressed alone, on a sample of the same responses, without HTTP's headers, in a loop.</p>
+encodings); without contexts it is that of an encoder which all connections of a lane have in common. HTTP is each response compressed alone, on a sample of the same responses, without HTTP's headers, in a loop.</p>
+${dictionaryMethod(setup)}
 <p>Times behind a link are simulated: a request takes its part of the main thread, a frame waits for its stream's lane (${setup.workers} of them), takes its share of the
 measured CPU by size, waits for the link, takes its wire bytes over the link's speed, and waits for the client's one
 decoder. Left out are the round trip, packet headers and what handlers do.</p>`;

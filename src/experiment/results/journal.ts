@@ -17,11 +17,8 @@ export class Journal {
    * @throws Error when there is one with results and `resume` is false, or when it is of another setup.
    */
   constructor(path: string, setup: Setup, resume: boolean) {
-    checkRegularFile(path);
+    checkJournal(path, resume);
     const isThere = existsSync(path);
-    if (isThere && !resume && hasResults(path)) {
-      throw new Error(`${path} is there already: go on with --resume, or take another --out`);
-    }
     this.known = isThere && resume ? readJournal(path, setup) : new Map();
     this.#file = openSync(path, resume ? 'a' : 'w');
     if (fstatSync(this.#file).size === 0) this.#write(JSON.stringify(setup));
@@ -38,6 +35,14 @@ export class Journal {
   #write(line: string): void {
     appendFileSync(this.#file, `${line}\n`);
     fsyncSync(this.#file);
+  }
+}
+
+/** Before anything is done for its results. @throws Error when there is one with results that is not gone on with. */
+export function checkJournal(path: string, resume: boolean): void {
+  checkRegularFile(path);
+  if (existsSync(path) && !resume && hasResults(path)) {
+    throw new Error(`${path} is there already: go on with --resume, or take another --out`);
   }
 }
 

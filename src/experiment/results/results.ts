@@ -6,7 +6,9 @@
 import { z } from 'zod';
 import { problemOf } from '../../files/paths.ts';
 import { readRegularFile } from '../../options/regular-file.ts';
+import { MAX_DICTIONARIES } from '../../wire/extensions.ts';
 import { CELL, cellName } from '../grid/cell.ts';
+import { DICTIONARY } from './dictionaries.ts';
 
 export const RESULTS_VERSION = 3;
 
@@ -75,6 +77,10 @@ export const MEASURES = z.object({
   /** Resident bytes of one encoder, and of all that a connection opens. */
   contextBytes: bytes,
   connectionBytes: bytes,
+  /** Resident bytes of encoders that all connections have in common, one for each lane; missing: contexts are kept. */
+  laneBytes: bytes.optional(),
+  /** What it takes to send each connection of the traffic its dictionary, once; not in `wireBytes`. Missing: there is none. */
+  dictionaryBytes: bytes.optional(),
   /** Against one context for each connection with the same encoding: how many percent more bytes go out. */
   single: z.object({ wireBytes: bytes, morePercent: z.number().min(-100).max(1e15) }),
   /** Every response compressed by itself; `null` for `identity`. */
@@ -103,6 +109,8 @@ export type CellResult = z.infer<typeof CELL_RESULT>;
 /** What decides about the sizes and, with the machine, about the times; two runs with the same one can be joined. */
 export const SETUP = z.object({
   sources: z.array(z.string()),
+  /** Responses of the sources that dictionaries were trained on, which are not among those below; missing: none. */
+  training: z.object({ responses: z.int(), bytes }).optional(),
   /** Digest of the traffic. */
   sha256: z.string(),
   responses: z.int(),
@@ -214,6 +222,10 @@ export const RESULTS = z.object({
   machine: MACHINE,
   cells: z.array(CELL_RESULT),
   recommendations: z.array(RECOMMENDATION),
+  /** Those that cells name; missing: none. */
+  dictionaries: z.array(DICTIONARY).max(MAX_DICTIONARIES).optional(),
+  /** Why settings with dictionaries were left out, in words; missing: none were. */
+  untrained: z.string().optional(),
   /** What the aims `connections` and `cost` go by; missing: they were not asked for. */
   budget: BUDGET.optional(),
   prices: PRICES.optional(),
@@ -228,6 +240,16 @@ export const RESULTS = z.object({
 });
 
 export type Results = z.infer<typeof RESULTS>;
+
+/** What all that a setting has sent comes to, its dictionaries too. */
+export function bytesSent({ wireBytes, dictionaryBytes = 0 }: Measures): number {
+  return wireBytes + dictionaryBytes;
+}
+
+/** Memory of a setting's contexts on so many connections. */
+export function memoryAt({ connectionBytes, laneBytes = 0 }: Measures, connections: number): number {
+  return connectionBytes * connections + laneBytes;
+}
 
 /** A cell that has measures. */
 export type DoneCell = CellResult & { measures: Measures };
@@ -257,12 +279,15 @@ export function readResults(path: string): Results {
 
 /** `results.csv`: one row per cell, one column per figure. */
 export function toCsv({ cells }: Results): string {
-  const rows = cells.map(({ cell, measures, error }) => ({
-    name: cellName(cell),
+  const rows = cells.map(({ cell: { contexts, ...cell }, measures, error }) => ({
+    name: cellName({ ...cell, contexts }),
     ...cell,
     level: cell.level ?? '',
     windowLog: cell.windowLog ?? '',
     tuning: cell.tuning ?? '',
+    dictionary: cell.dictionary ?? '',
+    // Beside how many there are.
+    contextUse: contexts ?? 'kept',
     ratio: measures?.ratio,
     wireBytes: measures?.wireBytes,
     ratioP5: measures?.ratioSpread.p5,
@@ -278,6 +303,8 @@ export function toCsv({ cells }: Results): string {
     contexts: measures?.contexts,
     contextBytes: measures?.contextBytes,
     connectionBytes: measures?.connectionBytes,
+    laneBytes: measures?.laneBytes,
+    dictionaryBytes: measures?.dictionaryBytes,
     morePercentThanSingle: measures?.single.morePercent,
     httpRatio: measures?.http?.ratio,
     httpCompressMicrosPerMB: measures?.http?.compressMicrosPerMB,

@@ -39,6 +39,8 @@ export interface Plan {
 /** A place among a connection's streams, as the policy sees it. */
 class Place implements StreamView {
   readonly index: number;
+  /** Lanes are enough. */
+  readonly resting = false;
   stream: number | undefined;
   requests = 0;
   responses = 0;

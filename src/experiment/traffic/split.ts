@@ -3,9 +3,6 @@
 import { Random } from './random.ts';
 import { makeWorkload, type Workload, type WorkloadResponse } from './workload.ts';
 
-/** The share of responses that dictionaries are trained on. */
-const TRAINED = 0.75;
-
 export interface SplitWorkload {
   readonly training: readonly WorkloadResponse[];
   /** In the order of the whole. */
@@ -13,18 +10,18 @@ export interface SplitWorkload {
 }
 
 /**
- * Each response is in one part, by the seed. Responses with the same bytes are in the same part: what the test has seen
+ * Each response is in one part, by the seed: that to train on with a probability of `trained`. Responses with the same bytes are in the same part: what the test has seen
  * before would be no test.
  * @throws Error where a part would be empty.
  */
-export function splitWorkload(workload: Workload, seed: number): SplitWorkload {
+export function splitWorkload(workload: Workload, seed: number, trained: number): SplitWorkload {
   const random = new Random(seed);
   const isTraining = new Map<string, boolean>();
   const training: WorkloadResponse[] = [];
   const heldOut: WorkloadResponse[] = [];
   for (const response of workload.responses) {
     const content = Buffer.from(response.bytes).toString('latin1');
-    const known = isTraining.get(content) ?? random.unit() < TRAINED;
+    const known = isTraining.get(content) ?? random.unit() < trained;
     isTraining.set(content, known);
     (known ? training : heldOut).push(response);
   }

@@ -1,0 +1,46 @@
+/** The live page in Chromium while its server is under load: how often its thread was busy for so long that one notices. */
+import { existsSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+import type { LoadShape } from './load.ts';
+import type { Rig } from './proc.ts';
+
+const CHROMIUM = '/usr/bin/chromium';
+const FLAGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'];
+
+/** Why it cannot be measured here; undefined: it can. */
+export function noBrowser(): string | undefined {
+  return existsSync(CHROMIUM) ? undefined : `there is no ${CHROMIUM}`;
+}
+
+/** Tasks of over 50 ms, in milliseconds: those until the page had its first figures, and those of `seconds` from then on. */
+export interface LongTasks {
+  readonly loading: readonly number[];
+  readonly open: readonly number[];
+}
+
+/** Runs in the page, before anything of its own. */
+const OBSERVE = `
+  globalThis.longTasks = [];
+  new PerformanceObserver((list) => {
+    for (const { duration } of list.getEntries()) longTasks.push(Math.round(duration));
+  }).observe({ type: 'longtask', buffered: true });
+`;
+
+export async function longTasks(rig: Rig, load: LoadShape, seconds: number): Promise<LongTasks> {
+  const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
+  try {
+    const page = await browser.newPage();
+    await page.addInitScript(OBSERVE);
+    const tasks = () => page.evaluate<number[]>('longTasks');
+    await page.goto(`http://127.0.0.1:${rig.port}/`);
+    const loaded = page.locator('#lanes tbody th', { hasText: 'lane' }).first().waitFor();
+    await Promise.all([loaded, rig.measure(load, 1, 0)]);
+    const loading = await tasks();
+    await rig.measure(load, seconds, 0);
+    const state = await page.textContent('#state');
+    if (state !== 'serving') throw new Error(`the page has no figures: ${state}`);
+    return { loading, open: (await tasks()).slice(loading.length) };
+  } finally {
+    await browser.close();
+  }
+}

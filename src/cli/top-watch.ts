@@ -1,0 +1,120 @@
+/** Pages of metrics over HTTP, one after the other, and what came to pass between them. */
+
+import { type ClientRequest, type IncomingMessage, request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import { type LiveFigures, liveFigures, type Reading } from '../ops/live-figures.ts';
+import { MetricPage } from '../ops/metric-page.ts';
+import { after } from '../wire/timers.ts';
+import { showTarget, type Target } from './arguments.ts';
+import { messageOf } from './outcome.ts';
+import type { Reach } from './reach.ts';
+
+/** Bytes of a page, and milliseconds that it may take. */
+const MAX_PAGE = 4 << 20;
+const ANSWER_MS = 10_000;
+
+export class Watch {
+  readonly #target: Target;
+  readonly #reach: Reach;
+  readonly #intervalMs: number;
+  readonly #signal: AbortSignal;
+  #last: Reading | undefined;
+
+  constructor(target: Target, reach: Reach, intervalMs: number, signal: AbortSignal) {
+    this.#target = target;
+    this.#reach = reach;
+    this.#intervalMs = intervalMs;
+    this.#signal = signal;
+  }
+
+  /** Reads the first page. @throws Error in one line when there is none; the reason of the signal when that fires. */
+  async begin(): Promise<void> {
+    this.#last = await this.#read();
+  }
+
+  /** What has come to pass since the last one, an interval later. @throws what {@link begin} does. */
+  async next(): Promise<LiveFigures> {
+    await pause(this.#intervalMs, this.#signal);
+    const before = this.#last;
+    const now = await this.#read();
+    this.#last = now;
+    return liveFigures(before ?? now, now);
+  }
+
+  async #read(): Promise<Reading> {
+    const text = await pageOf(this.#target, this.#reach, this.#signal);
+    const page = pageIn(text);
+    if (page === undefined)
+      throw new Error(`${showTarget(this.#target)} answers, but with no metrics of millrace`);
+    return { page, atMs: performance.now() };
+  }
+}
+
+function pageIn(text: string): MetricPage | undefined {
+  try {
+    const page = new MetricPage(text);
+    return page.all('millrace_connections').length > 0 ? page : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Rejects with the reason of `signal` when that fires. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason);
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = after(ms, () => {
+      signal.removeEventListener('abort', stop);
+      resolve();
+    });
+    signal.addEventListener('abort', stop, { once: true });
+  });
+}
+
+async function pageOf(target: Target, { tls, authorization }: Reach, signal: AbortSignal): Promise<string> {
+  const where = 'path' in target ? { socketPath: target.path } : target;
+  const headers = { accept: 'text/plain', ...(authorization !== undefined && { authorization }) };
+  const options = { ...where, path: '/metrics', headers, agent: false, signal, timeout: ANSWER_MS };
+  const asked = tls === undefined ? requestHttp(options) : requestHttps({ ...options, ...tls });
+  const response = await answerTo(asked, target).catch((error) => {
+    throw signal.aborted ? signal.reason : error;
+  });
+  if (response.statusCode !== 200) {
+    response.destroy();
+    throw new Error(refusalOf(response, target));
+  }
+  return textOf(response, target);
+}
+
+function answerTo(asked: ClientRequest, target: Target): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    asked.once('response', resolve);
+    asked.once('timeout', () => asked.destroy(new Error(`no answer after ${ANSWER_MS} ms`)));
+    asked.once('error', (error) =>
+      reject(new Error(`cannot read the metrics of ${showTarget(target)}: ${messageOf(error)}`)),
+    );
+    asked.end();
+  });
+}
+
+function refusalOf({ statusCode }: IncomingMessage, target: Target): string {
+  const where = showTarget(target);
+  if (statusCode === 401 || statusCode === 403)
+    return `${where} wants a token for its metrics, or another one`;
+  return `${where} has no metrics (status ${statusCode}): 'millrace serve' has them at --admin, or with --metrics`;
+}
+
+async function textOf(response: IncomingMessage, target: Target): Promise<string> {
+  let text = '';
+  response.setEncoding('utf8');
+  for await (const piece of response) {
+    text += piece;
+    if (text.length > MAX_PAGE)
+      throw new Error(`the metrics of ${showTarget(target)} have more than ${MAX_PAGE} bytes`);
+  }
+  return text;
+}

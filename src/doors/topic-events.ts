@@ -1,0 +1,67 @@
+/**
+ * A subscription (protocol C10) as server-sent events: each message one, its number the event's ID, so that a page's EventSource
+ * goes on after the newest that it has. What is no text is an event named `base64`; messages that were lost are one named `gap`.
+ */
+
+import type { IncomingMessage } from 'node:http';
+import type { Argument } from '../wire/frames.ts';
+import type { Progress, ReceivedFailure } from '../wire/payloads.ts';
+import { MAX_MESSAGE_BYTES, type TopicMessage, TopicReader } from '../wire/topic-records.ts';
+import { encodeUtf8 } from '../wire/utf8.ts';
+import type { EventSink } from './event-sink.ts';
+import type { ResponseSink } from './rpc-call.ts';
+
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+export class TopicEvents implements ResponseSink {
+  readonly #events: EventSink;
+  // Of ours alone: who publishes is held to its limits.
+  readonly #reader: TopicReader;
+
+  /** `args`: what the subscription is asked for with. */
+  constructor(events: EventSink, args: readonly Argument[]) {
+    this.#events = events;
+    const [, after] = args.find(([name]) => name === 'after') ?? [];
+    const next = after === undefined ? 0 : Number(Buffer.from(after).toString()) + 1;
+    this.#reader = new TopicReader(MAX_MESSAGE_BYTES, Number.isSafeInteger(next) ? next : 0, (gap) =>
+      events.event(JSON.stringify(gap), { name: 'gap' }),
+    );
+  }
+
+  bytes(bytes: Uint8Array, last: boolean): void {
+    for (const message of this.#reader.read(bytes)) this.#send(message);
+    if (last) this.#events.bytes(new Uint8Array(0), true);
+  }
+
+  text(text: string): void {
+    this.#events.text(text);
+  }
+
+  progress(progress: Progress): void {
+    this.#events.progress(progress);
+  }
+
+  fail(failure: ReceivedFailure): void {
+    this.#events.fail(failure);
+  }
+
+  flush(written: (error?: Error | null) => void): void {
+    this.#events.flush(written);
+  }
+
+  #send({ sequence, data }: TopicMessage): void {
+    const id = String(sequence);
+    try {
+      this.#events.event(strictUtf8.decode(data), { id });
+    } catch {
+      this.#events.event(Buffer.from(data).toString('base64'), { id, name: 'base64' });
+    }
+  }
+}
+
+/** The arguments of who has been here before: an EventSource says by a header which event was its last. */
+export function resumedBy({ headers }: IncomingMessage, args: readonly Argument[]): readonly Argument[] {
+  const last = headers['last-event-id'];
+  if (typeof last !== 'string' || !/^\d{1,20}$/.test(last)) return args;
+  return [...args.filter(([name]) => name !== 'after'), ['after', encodeUtf8(last)]];
+}
