@@ -197,8 +197,8 @@ export interface LaneMessage {
   spare?: ArrayBuffer;
   /** Main thread → lane: report figures / give a sign of life / load all handlers / end the lane. */
   ask?: 'stats' | 'beat' | 'load' | 'end';
-  /** Lane → main thread: a sign of life. */
-  alive?: true;
+  /** Lane → main thread: a sign of life, with the ID of the thread. */
+  alive?: number;
   stats?: LaneStats;
   /** Lane → main thread: what is wrong with the handlers' modules; empty: they are loaded. */
   loaded?: string;
@@ -232,6 +232,14 @@ const RECORD_BYTES = RECORD_WORDS * 4;
 /** Buffers come in whole words, so that records are aligned. */
 function roundUp(bytes: number): number {
   return (bytes + 3) & ~3;
+}
+
+/**
+ * Gives the memory of a batch back at once. A collector sees a small object and is in no hurry: a lane that has nothing
+ * to do any more would keep some hundred of them.
+ */
+export function freeBatch(batch: ArrayBuffer): void {
+  batch.transfer(0);
 }
 
 /** Fills one batch. */

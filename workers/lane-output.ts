@@ -1,7 +1,7 @@
 /** What goes back from a lane to the main thread: records gather in batches, which leave when it suits both. */
 
 import type { MessagePort } from 'node:worker_threads';
-import { BatchWriter, EARLY_RECORDS, type LaneMessage } from './batch.ts';
+import { BatchWriter, EARLY_RECORDS, freeBatch, type LaneMessage } from './batch.ts';
 
 const SPARE_BATCHES = 4;
 
@@ -36,6 +36,7 @@ export class LaneOutput {
 
   recycle(spare: ArrayBuffer): void {
     if (this.#spares.length < SPARE_BATCHES) this.#spares.push(spare);
+    else freeBatch(spare);
   }
 
   /** Sends what has gathered, and gives `returned` home with it. */

@@ -7,7 +7,7 @@
 
 import { performance } from 'node:perf_hooks';
 import { inspect } from 'node:util';
-import type { MessagePort } from 'node:worker_threads';
+import { type MessagePort, threadId } from 'node:worker_threads';
 import { checkedDecode, closeQuietly } from '../src/encoding/checked.ts';
 import {
   type Codec,
@@ -95,7 +95,7 @@ export class LaneThread {
         if (message.spare !== undefined) this.#output.recycle(message.spare);
         if (message.batch !== undefined) this.#work(message.batch);
         if (message.ask === 'stats') this.#reportStats();
-        if (message.ask === 'beat') this.#port.postMessage({ alive: true } satisfies LaneMessage);
+        if (message.ask === 'beat') this.#port.postMessage({ alive: threadId } satisfies LaneMessage);
         if (message.ask === 'load') this.#load();
         if (message.ask === 'end') this.#end(resolve);
       });

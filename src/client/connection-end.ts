@@ -5,7 +5,7 @@
 
 import type { Connection } from '../connection/connection.ts';
 import type { ClientReactor } from '../reactor/client.ts';
-import { CommandError, ConnectionError } from '../wire/errors.ts';
+import { CommandError, ConnectionError, ProtocolError } from '../wire/errors.ts';
 import { after, every, unref } from '../wire/timers.ts';
 import type { CommandSender } from './command-sender.ts';
 import { closedByUs, notStarted } from './no-more.ts';
@@ -13,6 +13,8 @@ import type { ClientRequest } from './request.ts';
 
 /** How long a server that has closed its side may take to read the rest of ours. */
 const LINGER_MS = 1000;
+
+const NOT_OURS = 'does not speak the millrace protocol';
 
 export class ConnectionEnd {
   readonly #connection: Connection;
@@ -104,11 +106,10 @@ export class ConnectionEnd {
     const { remote, bytesRead } = this.#connection;
     const isOurs = reason instanceof ConnectionError && reason.cause === undefined;
     if (wasMute && !this.#ending && !isOurs) {
+      // What broke off may have been on its way to us, and one that says nothing at all may be too busy: another time is not.
+      const code = reason instanceof ProtocolError ? 'protocol-error' : 'lost';
       const why = reason instanceof ConnectionError ? ` (${reason.message})` : '';
-      const end = bytesRead === 0 ? ' closed the connection without an answer: it' : '';
-      const message = `${remote}${end} does not speak the millrace protocol${why}`;
-      // One that says nothing at all may be too busy for us, and another time is not.
-      const code = bytesRead === 0 ? 'lost' : 'protocol-error';
+      const message = `${remote} ${code === 'lost' ? brokeOff(bytesRead) : NOT_OURS}${why}`;
       return new ConnectionError(message, { code, cause: reason });
     }
     if (reason !== undefined) return reason;
@@ -144,6 +145,11 @@ export class ConnectionEnd {
     if (this.#reactor.openRequests === 0 && this.#sender.waiting === 0)
       this.#connection.end(this.#connection.limits.idleTimeout);
   }
+}
+
+function brokeOff(bytesRead: number): string {
+  if (bytesRead === 0) return `closed the connection without an answer: it ${NOT_OURS}`;
+  return 'closed the connection inside its first frame';
 }
 
 function unread(): CommandError {

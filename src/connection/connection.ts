@@ -338,12 +338,20 @@ export class Connection {
     if (this.#endWaits) return;
     this.#state = 'ended';
     this.#stopWatch();
+    this.#reason ??= this.#brokenOff();
+    this.#owner?.onEnd();
+  }
+
+  /** What it means that no more bytes come; undefined: nothing. A frame that is not whole says that the way to the peer broke. */
+  #brokenOff(): Error | undefined {
     try {
       this.#splitter.finish();
     } catch (error) {
-      this.#reason ??= error as Error;
+      const { code, message } = error as ProtocolError;
+      return code === 'limit'
+        ? (error as Error)
+        : new ConnectionError(message, { code: 'lost', cause: error });
     }
-    this.#owner?.onEnd();
   }
 
   #onClose(error: Error | undefined): void {
@@ -354,9 +362,10 @@ export class Connection {
     clearTimeout(this.#dropTimer);
     this.writer.close();
     this.flow.input.close();
-    const reason =
-      this.#reason ?? (error && new ConnectionError(error.message, { code: 'lost', cause: error }));
-    this.#owner?.onClosed(reason);
+    if (error !== undefined)
+      this.#reason ??=
+        this.#brokenOff() ?? new ConnectionError(error.message, { code: 'lost', cause: error });
+    this.#owner?.onClosed(this.#reason);
   }
 
   #readingTimeMs(): number {

@@ -1,7 +1,7 @@
 /** Frames or HTTP: what a connection to a port with several doors has come for, by its first bytes (protocol C8). */
 
 import type { Socket } from 'node:net';
-import { ProtocolError } from '../wire/errors.ts';
+import { ConnectionError } from '../wire/errors.ts';
 import { HEADER_SIZE } from '../wire/frame.ts';
 import { after, type Timer, unref } from '../wire/timers.ts';
 
@@ -62,7 +62,7 @@ export function sniff(
   };
   const onEnd = () => {
     const text = `input ends inside a frame header, after ${bytes.length} of ${HEADER_SIZE} bytes`;
-    fail(bytes.length === 0 ? undefined : new ProtocolError('truncated-header', text));
+    fail(bytes.length === 0 ? undefined : new ConnectionError(text, { code: 'lost' }));
   };
   const onClose = () => fail(undefined);
   socket.on('data', onData).on('end', onEnd).on('close', onClose);

@@ -9,6 +9,7 @@ import {
   BatchReader,
   BatchWriter,
   EARLY_RECORDS,
+  freeBatch,
   type LaneMessage,
   type LaneStats,
   Op,
@@ -67,11 +68,12 @@ export class Lane implements LaneLoad {
   #homeBound: ArrayBuffer[] = [];
   #flushPlanned = false;
   #alive = true;
-  #heard = false;
   #unansweredBeats = 0;
   #statsWaiters: ((stats: LaneStats) => void)[] = [];
   /** Who waits for the handlers' modules is told what is wrong with them; empty: nothing. */
   #loadWaiters: ((problem: string) => void)[] = [];
+  /** Of the worker that it runs on; undefined until that has given a sign of life. */
+  threadId: number | undefined;
   /** Response frames that came out of this lane, and their bytes before and after encoding. */
   readonly totals = { frames: 0, bytesIn: 0, bytesOut: 0 };
 
@@ -109,6 +111,11 @@ export class Lane implements LaneLoad {
   /** Slots in use: streams whose context lives here. */
   get openSlots(): number {
     return this.#openSlots;
+  }
+
+  /** Whether the thread has been asked for its modules, and has not said how that went. */
+  get loading(): boolean {
+    return this.#loadWaiters.length > 0;
   }
 
   /** Reserves a slot for `owner`. */
@@ -196,7 +203,7 @@ export class Lane implements LaneLoad {
   beat(): number {
     if (!this.#alive) return 0;
     if (this.#unansweredBeats === 0) this.#port.postMessage({ ask: 'beat' } satisfies LaneMessage);
-    return this.#heard ? this.#unansweredBeats++ : 0;
+    return this.threadId === undefined ? 0 : this.#unansweredBeats++;
   }
 
   /** Ends the pool task after everything sent so far. */
@@ -291,10 +298,11 @@ export class Lane implements LaneLoad {
     if (message.spare !== undefined) {
       if (--this.#outstanding > 0) this.#owesSinceMs = performance.now();
       if (this.#spares.length < SPARE_BATCHES) this.#spares.push(message.spare);
+      else freeBatch(message.spare);
       if (this.#full.length > 0 || (this.#writer !== undefined && !this.#writer.empty)) this.#planFlush();
     }
-    if (message.alive) {
-      this.#heard = true;
+    if (message.alive !== undefined) {
+      this.threadId = message.alive;
       this.#unansweredBeats = 0;
     }
     if (message.loaded !== undefined) this.#loadWaiters.shift()?.(message.loaded);

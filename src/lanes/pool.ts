@@ -14,6 +14,7 @@ import { type BudgetOptions, ContextBudget, encoderCost } from './budget.ts';
 import { Lane } from './lane.ts';
 import { fewestStreams, LanesInUse } from './lanes-in-use.ts';
 import { Quarantine, type QuarantineOptions, type Suspect } from './quarantine.ts';
+import { ThreadTime } from './thread-time.ts';
 import { within } from './within.ts';
 
 export interface LanePoolOptions extends BudgetOptions {
@@ -31,7 +32,7 @@ export interface LanePoolOptions extends BudgetOptions {
   readonly cacheLevel: number;
   /** Payloads for a cache will be compressed. */
   readonly caching?: boolean;
-  /** Milliseconds without a sign of life after which a lane is ended; missing: never. */
+  /** Milliseconds without a sign of life, as a {@link ThreadTime}, after which a lane is ended; missing: never. */
   readonly laneTimeout?: number;
   /** Memory bounds of each worker's JavaScript heap. */
   readonly resourceLimits?: ResourceLimits;
@@ -50,10 +51,11 @@ const YOUNG_MS = 1000;
 const MAX_DELAY_MS = 5000;
 /** Where no lane is open, calls wait for one that opens within this time, in milliseconds. */
 const WAIT_MS = 1000;
-/** Askings for a sign of life within `laneTimeout`: a process that was stopped itself asks but once. */
-const BEATS = 4;
-/** How long all lanes may take to start and to load the modules of commands, in milliseconds. */
+/** Looks within a time limit: a process that was stopped itself looks but once, and counts but one. */
+const LOOKS = 4;
+/** How long a lane may take to load the modules of commands, in milliseconds of a {@link ThreadTime}. */
 const LOAD_TIME_MS = 30_000;
+const LOAD_LOOK_MS = 1000;
 /** How long lanes may take to end before their workers are ended for them, in milliseconds. */
 const END_TIME_MS = 1000;
 
@@ -75,6 +77,8 @@ export class LanePool {
   readonly #watchdog: ReturnType<typeof setInterval> | undefined;
   /** Ends the worker of a lane. */
   readonly #killers = new Map<Lane, AbortController>();
+  /** How long lanes have given no sign of life. */
+  readonly #silence = new Map<Lane, ThreadTime>();
   /** Lanes that were ended because they gave no sign of life. */
   readonly #hung = new WeakSet<Lane>();
   readonly #options: LanePoolOptions;
@@ -116,7 +120,8 @@ export class LanePool {
     });
     this.#piscina.on('error', (error) => options.onError?.(error));
     if (options.laneTimeout !== undefined) {
-      this.#watchdog = every(options.laneTimeout / BEATS, () => this.#checkBeats()).unref();
+      const periodMs = options.laneTimeout / LOOKS;
+      this.#watchdog = every(periodMs, () => this.#checkBeats(periodMs)).unref();
     }
     for (let index = 0; index < options.workers; index++) this.#open(index, 0);
   }
@@ -155,10 +160,16 @@ export class LanePool {
     if (handlers.length === 0 && codecs.length === 0) return;
     const { lanes } = this;
     if (lanes.length < workers) throw new Error(this.#lastDeath);
-    const loading = Promise.all(lanes.map((lane) => lane.load()));
-    if (!(await within(loading, LOAD_TIME_MS)))
-      throw new Error(`the modules of commands were not loaded within ${LOAD_TIME_MS} ms`);
-    await loading;
+    await Promise.all(lanes.map((lane) => this.#loadOn(lane)));
+  }
+
+  /** @throws Error that says what is wrong with a module, or that they take too long. */
+  async #loadOn(lane: Lane): Promise<void> {
+    const { promise: tooLate, reject } = Promise.withResolvers<never>();
+    const late = () => reject(new Error(`the modules of commands were not loaded within ${LOAD_TIME_MS} ms`));
+    const time = this.#timeOf(lane, LOAD_TIME_MS, late);
+    const watch = every(LOAD_LOOK_MS, () => time.look(LOAD_LOOK_MS));
+    await Promise.race([lane.load(), tooLate]).finally(() => clearInterval(watch));
   }
 
   /** Ends all lanes and their threads; one that does not answer is ended all the same. */
@@ -177,12 +188,28 @@ export class LanePool {
     this.#killers.get(lane)?.abort(new Error(reason));
   }
 
-  #checkBeats(): void {
+  /** As long as it is not known which thread is the lane's, all of them count as it. */
+  #timeOf(lane: Lane, limitMs: number, onOver: () => void): ThreadTime {
+    const readCpuMs = async () => {
+      const thread = this.#piscina.threads.find(({ threadId }) => threadId === lane.threadId);
+      const { user, system } = thread === undefined ? process.cpuUsage() : await thread.cpuUsage();
+      return (user + system) / 1000;
+    };
+    return new ThreadTime({ limitMs, readCpuMs, onOver });
+  }
+
+  /** What loads its modules has a limit of its own: {@link load}. */
+  #checkBeats(periodMs: number): void {
     for (const lane of this.lanes) {
-      if (lane.beat() < BEATS) continue;
-      this.#hung.add(lane);
-      this.kill(lane, `no sign of life for ${this.#options.laneTimeout} ms`);
+      const silence = this.#silence.get(lane);
+      if (lane.beat() === 0 || lane.loading) silence?.restart();
+      else silence?.look(periodMs);
     }
+  }
+
+  #killSilent(lane: Lane): void {
+    this.#hung.add(lane);
+    this.kill(lane, `no sign of life for ${this.#options.laneTimeout} ms`);
   }
 
   #setLane(index: number, lane: Lane | undefined): void {
@@ -192,11 +219,23 @@ export class LanePool {
 
   #open(index: number, deaths: number): void {
     const { port1, port2 } = new MessageChannel();
-    const { handlers, cacheLevel, codecs = [], dictionaries = [], coalesceMs = 0 } = this.#options;
+    const {
+      handlers,
+      cacheLevel,
+      codecs = [],
+      dictionaries = [],
+      coalesceMs = 0,
+      laneTimeout,
+    } = this.#options;
     const broken = (error: unknown) => this.kill(lane, `its answers broke: ${error}`);
     const lane = new Lane(index, port1, broken, this.#turns);
     const killer = new AbortController();
     this.#killers.set(lane, killer);
+    if (laneTimeout !== undefined)
+      this.#silence.set(
+        lane,
+        this.#timeOf(lane, laneTimeout, () => this.#killSilent(lane)),
+      );
     const openedAtMs = Date.now();
     this.#setLane(index, lane);
     // Piscina's types read the transfer list off the browser's MessagePort.
@@ -227,6 +266,7 @@ export class LanePool {
     const error = cause instanceof Error ? cause : new Error(String(cause));
     this.#setLane(lane.index, undefined);
     this.#killers.delete(lane);
+    this.#silence.delete(lane);
     // What it died of is for our log: it may hold what other peers have sent.
     const died = { code: 'worker-died', message: `worker of lane ${lane.index} died` };
     if (this.#closing) {

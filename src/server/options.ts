@@ -108,7 +108,10 @@ export interface ServerOptions {
   streamIdleTimeout?: number;
   /** Milliseconds after which a response stream is ended and begun afresh; default 3 600 000. */
   streamLifetime?: number;
-  /** Milliseconds that a worker may give no sign of life before it is ended, its streams with it; default 10 000. */
+  /**
+   * Milliseconds that a worker may give no sign of life before it is ended, its streams with it; default 10 000. While its
+   * thread works they are those of its CPU time, so that a machine which is short of that ends none.
+   */
   laneTimeout?: number;
   /**
    * When a command whose calls keep ending their workers is held: its calls then fail at once, with the code `overloaded`,

@@ -13,6 +13,8 @@ export interface SplitterOptions {
   readonly onFrame: (frame: Frame) => boolean | void;
 }
 
+/** Bytes of a header that say how long the payload is. */
+const LENGTH_SIZE = 3;
 /** Smallest buffer for the payload of a frame that comes in several chunks, in bytes. */
 const MIN_GATHER = 1024;
 /**
@@ -83,12 +85,15 @@ export class Splitter {
 
   /**
    * Says that no more bytes will come.
-   * @throws ProtocolError `truncated-header` or `truncated-payload` when they end inside a frame.
+   * @throws ProtocolError `truncated-header` or `truncated-payload` when they end inside a frame, `limit` when they end inside
+   *   what is none: the length that it begins with is over {@link maxPayload}.
    */
   finish(): void {
     if (this.#stopped || this.#headerFilled === 0) return;
     this.#stopped = true;
     if (this.#headerFilled < HEADER_SIZE) {
+      const length = this.#headerFilled < LENGTH_SIZE ? 0 : payloadLength(this.#header, 0);
+      if (length > this.maxPayload) throw tooLong('what begins as a frame', length, this.maxPayload);
       const got = `${this.#headerFilled} of ${HEADER_SIZE} bytes`;
       throw new ProtocolError('truncated-header', `input ends inside a frame header, after ${got}`);
     }
@@ -189,14 +194,15 @@ export class Splitter {
     const length = payloadLength(bytes, offset);
     if (length > this.maxPayload) {
       const { type, requestId } = readHeader(bytes, offset);
-      const frame = `frame of type ${type} for request ${requestId}`;
-      throw new ProtocolError(
-        'limit',
-        `${frame} has a payload of ${length} bytes, the limit maxPayload is ${this.maxPayload}`,
-      );
+      throw tooLong(`frame of type ${type} for request ${requestId}`, length, this.maxPayload);
     }
     return length;
   }
+}
+
+function tooLong(what: string, length: number, maxPayload: number): ProtocolError {
+  const message = `${what} has a payload of ${length} bytes, the limit maxPayload is ${maxPayload}`;
+  return new ProtocolError('limit', message);
 }
 
 function payloadLength(bytes: Uint8Array, offset: number): number {

@@ -8,6 +8,7 @@ import { Lane } from '../../src/lanes/lane.ts';
 import { Gate } from '../../src/reactor/flow.ts';
 import { BatchReader, BatchWriter, EARLY_RECORDS, type LaneMessage, Op } from '../../workers/batch.ts';
 import { LaneThread } from '../../workers/lane.ts';
+import { LaneOutput } from '../../workers/lane-output.ts';
 import { Trace } from '../../workers/trace.ts';
 
 const NOTHING = new Uint8Array(0);
@@ -99,3 +100,14 @@ for (const [what, end] of [
     t.is(home, 3, 'and what comes too late goes home at once');
   });
 }
+
+test('batches that come home and are too many give their memory back at once', (t) => {
+  const { port1 } = new MessageChannel();
+  t.teardown(() => port1.close());
+  const output = new LaneOutput(port1);
+  const batches = Array.from({ length: 20 }, () => BatchWriter.allocate());
+  for (const batch of batches) output.recycle(batch);
+  const kept = batches.filter(({ detached }) => !detached);
+  t.true(kept.length > 0 && kept.length < 10);
+  t.true(batches.slice(kept.length).every(({ detached }) => detached));
+});

@@ -1,7 +1,9 @@
 /** What is wrong with the modules of lanes is found by listen(), which leaves nothing running then. */
 
+import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
 import { createServer, type LaneCommand } from '../../src/index.ts';
+import { stoppedClock } from '../helpers/clock.ts';
 import { dial, serving } from '../helpers/serving.ts';
 
 const BROKEN = new URL('../fixtures/lane-broken.ts', import.meta.url);
@@ -47,4 +49,18 @@ test('a factory may take its time', async (t) => {
   const { address } = await serving(t, { workers: 1, commands: { there } });
   const client = await dial(t, address);
   t.is(await client.call('there').text(), 'here');
+});
+
+test('a factory may have the thread for longer than a lane may be silent otherwise', async (t) => {
+  const there: LaneCommand = { module: BROKEN, export: 'busy', options: {} };
+  const { reports } = await serving(t, { workers: 1, laneTimeout: 20, commands: { there } });
+  t.deepEqual(reports, []);
+});
+
+test.serial('a factory that never comes to an end fails listen()', async (t) => {
+  const clock = stoppedClock(t);
+  const there: LaneCommand = { module: BROKEN, export: 'never', options: {} };
+  const server = createServer({ workers: 1, commands: { there } });
+  const message = 'the modules of commands were not loaded within 30000 ms';
+  await t.throwsAsync(clock.advanceWhile(server.listen(), 1000, turn), { message });
 });

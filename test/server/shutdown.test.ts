@@ -12,7 +12,7 @@ import { FrameType } from '../../src/wire/frame.ts';
 import { tempFolder } from '../files/helper.ts';
 import { arrived, makeLatch } from '../fixtures/latch.ts';
 import { stoppedClock } from '../helpers/clock.ts';
-import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
+import { frames, HELLO, RawPeer, times } from '../helpers/raw-peer.ts';
 import { dial, halted, LONG, reach, serving, Watch } from '../helpers/serving.ts';
 
 const test = ava.serial;
@@ -143,6 +143,32 @@ test('a peer that reads nothing does not keep the server from closing', async (t
   );
   await server.close(100);
   t.pass();
+});
+
+test('peers that go on sending as fast as they can do not keep the server from closing', async (t) => {
+  const begun = new Watch();
+  let pieces = 0;
+  const sink = async ({ data }: { data: AsyncIterable<Uint8Array> }) => {
+    for await (const _ of data) {
+      pieces++;
+      begun.changed();
+    }
+    return 'all';
+  };
+  const { server, port } = await serving(t, { commands: { sink } });
+  const bytes = times(2000, () => '1 1 0 command-data continuation x');
+  const peers = await Promise.all(Array.from({ length: 8 }, () => RawPeer.connect(t, port)));
+  for (const { socket } of peers) {
+    const flood = () => {
+      while (socket.writable && socket.write(bytes));
+    };
+    socket.write(frames(HELLO, '1 1 0 command-name have-data sink'));
+    socket.on('drain', flood);
+    flood();
+  }
+  await begun.until(() => pieces > 1000 || undefined);
+  await server.close(0);
+  t.is((await server.stats()).connections, 0);
 });
 
 test('a server that is closed, or closes, does not listen', async (t) => {

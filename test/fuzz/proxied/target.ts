@@ -147,15 +147,8 @@ class Processes {
 }
 
 const OURS = ['CommandError', 'ConnectionError', 'ProtocolError'];
-/**
- * How calls end where bytes were not changed, but may be missing. `protocol-error`: of a connection that ends within the
- * server's first frame, or within a frame of the client's, as the server says then; `cancelled`: by the server, when input
- * ends that it waits for.
- */
-const LOSSES = [
-  ...['lost', 'connect-failed', 'closed', 'overloaded', 'shutting-down', 'cancelled'],
-  ...['protocol-error', 'peer-reported', 'truncated-header', 'truncated-payload'],
-];
+/** How calls end where bytes were not changed, but may be missing. `cancelled`: by the server, when input ends that it waits for. */
+const LOSSES = ['lost', 'connect-failed', 'closed', 'overloaded', 'shutting-down', 'cancelled'];
 /** Commands whose handlers say that they have begun. */
 const NOTED = ['echo', 'fill', 'record', 'back', 'sink', 'hold'];
 
