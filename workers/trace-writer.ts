@@ -1,6 +1,7 @@
 /** The thread's side of a Trace: knows whose code runs, also when that goes on after an await or by a timer. */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { performance } from 'node:perf_hooks';
 import type { Trace } from './trace.ts';
 
 export class TraceWriter {

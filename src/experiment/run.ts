@@ -81,10 +81,11 @@ export async function runExperiment(
   const cellLimit = new TimeLimit(within && within * (settings.check ? 1 - CHECK_SHARE : 1));
   const journalPath = join(out, 'journal.jsonl');
   checkJournal(journalPath, resume);
+  // A place that cannot be written to is told before anything is measured.
+  makeFolder(out);
   const prepared = await prepare(whole, settings, events);
   const { workload, cells } = prepared;
   const setup = setupOf(prepared, cut, settings);
-  makeFolder(out);
   const dictionaries = new Map(prepared.dictionaries.map((each) => [each.facts.size, each.dictionary]));
   const meter = new EncodingMeter(workload, codecs, dictionaries);
   const options = { workload, meter, codecs, rounds, inFlight, workers, links, dictionaries };

@@ -3,6 +3,7 @@
  * connection's response streams.
  */
 
+import { performance } from 'node:perf_hooks';
 import type { EncoderSetup } from '../../workers/batch.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Tuning } from '../encoding/codec.ts';
