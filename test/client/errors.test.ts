@@ -13,8 +13,19 @@ import { encodeFrame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { encodeGoaway, encodeSenderSettings, encodeStreamSettings } from '../../src/wire/payloads.ts';
 import { commands } from '../helpers/commands.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, failure, halted, impostor, listening, rawSocket, reach, serving } from '../helpers/serving.ts';
+import {
+  dial,
+  failure,
+  halted,
+  impostor,
+  listening,
+  rawSocket,
+  reach,
+  servingOnOneLane,
+} from '../helpers/serving.ts';
 import { Client as RawClient, rawFrame, Type } from '../independent/client.ts';
+
+const serving = servingOnOneLane(test);
 
 const NOTHING = new Uint8Array(0);
 

@@ -13,8 +13,18 @@ import { messagesOf } from '../../src/wire/messages.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { frame, frames, HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, failure, listening, rawSocket, type Serving, serve, serving } from '../helpers/serving.ts';
+import {
+  dial,
+  failure,
+  listening,
+  rawSocket,
+  type Serving,
+  serve,
+  servingOnOneLane,
+} from '../helpers/serving.ts';
 import { ask, upgradeStatus, WebPeer, Wire } from './helper.ts';
+
+const serving = servingOnOneLane(ava);
 
 const ECHO = '1 1 stream-begin command-name eos echo';
 const tls = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url));

@@ -8,7 +8,7 @@ import {
   type Socket,
 } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import type { ExecutionContext } from 'ava';
+import type { ExecutionContext, TestFn } from 'ava';
 import {
   type Address,
   type Client,
@@ -19,6 +19,8 @@ import {
   type Server as MillraceServer,
   type ServerOptions,
 } from '../../src/index.ts';
+import { LanePool } from '../../src/lanes/pool.ts';
+import { makeServer } from '../../src/server/server.ts';
 
 type Context = ExecutionContext<unknown>;
 
@@ -73,10 +75,18 @@ export class Watch {
 }
 
 /** A server with one worker unless `options` say otherwise, listening on a free port, or as `where` says. */
-export async function serve(options: ServerOptions = {}, where: ListenAddress = {}): Promise<Serving> {
+export function serve(options: ServerOptions = {}, where: ListenAddress = {}): Promise<Serving> {
+  return started(options, where, createServer);
+}
+
+async function started(
+  options: ServerOptions,
+  where: ListenAddress,
+  make: (options: ServerOptions) => MillraceServer,
+): Promise<Serving> {
   const reports: Report[] = [];
   const watch = new Watch();
-  const server = createServer({
+  const server = make({
     workers: 1,
     laneTimeout: LONG,
     ...options,
@@ -96,6 +106,51 @@ export async function serving(t: Context, options: ServerOptions = {}): Promise<
   const running = await serve(options);
   t.teardown(() => running.server.close(0));
   return running;
+}
+
+/** What is said of lanes: who says any of it has lanes of its own. */
+const OF_LANES: readonly (keyof ServerOptions)[] = [
+  ...([
+    'workers',
+    'codecs',
+    'dictionaries',
+    'contexts',
+    'contextMemory',
+    'cacheLevel',
+    'cacheBytes',
+  ] as const),
+  ...(['coalesceMs', 'laneTimeout', 'quarantine', 'resourceLimits', 'streamIdleTimeout'] as const),
+  ...(['streamLifetime', 'root'] as const),
+];
+
+/**
+ * {@link serving} for the tests of one file, whose servers share a lane, the dear part of each, but for those that say
+ * anything of lanes or have commands there.
+ */
+export function servingOnOneLane(test: TestFn<unknown>): typeof serving {
+  let lanes: LanePool | undefined;
+  test.after.always(() => lanes?.close());
+  const make = (options: ServerOptions) => {
+    lanes ??= new LanePool({
+      workers: 1,
+      handlers: [],
+      cacheLevel: 1,
+      caching: true,
+      onLost: () => undefined,
+    });
+    return makeServer(options, lanes);
+  };
+  return async (t, options = {}) => {
+    const running = wantsLanes(options) ? await serve(options) : await started(options, {}, make);
+    t.teardown(() => running.server.close(0));
+    return running;
+  };
+}
+
+function wantsLanes({ commands = {}, ...options }: ServerOptions): boolean {
+  const isInLane = (command: object): boolean =>
+    'module' in command || ('handler' in command && isInLane(command.handler as object));
+  return OF_LANES.some((name) => name in options) || Object.values(commands).some(isInLane);
 }
 
 /** Connects with no time limit of its own: only ava's. */

@@ -2,7 +2,9 @@
 import test from 'ava';
 import type { CommandRequest, ServerOptions } from '../../src/index.ts';
 import { frames, HELLO, RawPeer } from '../helpers/raw-peer.ts';
-import { serving, signal } from '../helpers/serving.ts';
+import { servingOnOneLane, signal } from '../helpers/serving.ts';
+
+const serving = servingOnOneLane(test);
 
 const hang = (request: CommandRequest) =>
   new Promise<undefined>((resolve) => request.signal.addEventListener('abort', () => resolve(undefined)));

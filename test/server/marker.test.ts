@@ -7,7 +7,9 @@ import { CommandError, type ServerOptions } from '../../src/index.ts';
 import { fill, tempFolder } from '../files/helper.ts';
 import * as handlers from '../fixtures/marker.ts';
 import { frame, RawPeer } from '../helpers/raw-peer.ts';
-import { dial, impostor, type Report, type Serving, serving } from '../helpers/serving.ts';
+import { dial, impostor, type Report, type Serving, servingOnOneLane } from '../helpers/serving.ts';
+
+const serving = servingOnOneLane(ava);
 
 const test = ava.serial;
 const { MARKER, codecs, throws, rejects } = handlers;
