@@ -70,6 +70,7 @@ async function callCommand(
       onText: (text) => void io.stderr.write(visibleLines(text)),
     });
     for await (const chunk of response) await io.write(chunk);
+    await client.close();
   } catch (error) {
     if (!isOutputGone()) throw plainHint(error, options);
   } finally {

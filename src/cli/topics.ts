@@ -130,6 +130,7 @@ async function publishCommand(
     client = await dial(target, reach, options, signal);
     const message = await buffer(readData(options.data, io));
     io.print(String(await client.publish(topic, message, { signal })));
+    await client.close();
   } finally {
     release();
     client?.destroy();

@@ -4,6 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { diagnose, type Facts } from '../../src/cli/doctor.ts';
 import { createServer } from '../../src/index.ts';
@@ -324,4 +325,15 @@ test('who publishes to a server that is not there listens to no signals afterwar
   const { ended, signals } = run(['publish', 'unix:/nowhere/millrace', 'prices'], 'a message');
   t.is((await ended).code, 1);
   t.deepEqual(signals.eventNames(), []);
+});
+
+test.serial('who has what it came for hangs up, and is not counted as lost', async (t) => {
+  const server = createServer({ workers: 1 });
+  t.teardown(() => server.close(0));
+  server.topic('news');
+  const { host, port } = (await server.listen({})) as { host: string; port: number };
+  t.is((await millrace('call', `${host}:${port}`, 'capabilities')).code, 0);
+  t.is((await run(['publish', `${host}:${port}`, 'news', '--data', '-'], 'x').ended).code, 0);
+  while ((await server.stats()).connections > 0) await turn();
+  t.deepEqual((await server.stats()).connectionTotals.closed, { ok: 2 });
 });
