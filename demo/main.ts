@@ -65,7 +65,7 @@ async function serveAndPull(
       files,
       bytes,
       wireBytes,
-      ...payloadCosts(payloadsOf(root, served, await listingOf(client)), PROFILE, level),
+      ...payloadCosts([...payloadsOf(root, served, await listingOf(client))], PROFILE, level),
       identical: haveSameFiles(root, dest, served),
       lanesUsed: stats.lanes.filter(({ frames }) => frames > 0).length,
       seconds,

@@ -18,6 +18,7 @@ export interface DemoResult {
   wireBytes: number;
   perRequestBytes: number;
   perFrameBytes: number;
+  dictionaryBytes?: number;
   /** Every byte that was served has come, and nothing else. */
   identical: boolean;
   lanesUsed: number;
@@ -58,7 +59,7 @@ export function demoTable(result: DemoResult, { policy, level }: { policy: strin
 }
 
 function comparison(result: DemoResult, ours: string): string {
-  const { wireBytes, perRequestBytes, perFrameBytes } = result;
+  const { wireBytes, perRequestBytes, perFrameBytes, dictionaryBytes } = result;
   const table = new Table({
     ...BARE,
     head: ['', 'bytes', 'ratio', ''],
@@ -71,6 +72,7 @@ function comparison(result: DemoResult, ours: string): string {
   table.push(['the files themselves', grouped(result.bytes), '1.00', '']);
   add('one context per frame', perFrameBytes);
   add('one context per request', perRequestBytes);
+  if (dictionaryBytes !== undefined) add('no contexts, a dictionary of 16 KiB', dictionaryBytes);
   add(ours, wireBytes);
   return trimmed(table.toString());
 }
