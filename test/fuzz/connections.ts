@@ -151,7 +151,7 @@ class ServerUnderFuzz {
       for (const piece of pieces) await written(peer.socket, piece);
       peer.socket.end();
       // Requests that hold, or have no window, are never answered: only a peer that has gone altogether ends them.
-      const ended = peer.until(() => peer.ended, 'the end', PATIENCE).catch(() => undefined);
+      const ended = peer.until(() => peer.ended, 'the end').catch(() => undefined);
       await Promise.race([ended, this.#asks().then(() => this.#asks())]);
       const strange = peer.violations.filter((text) => !/not active|does not decode/.test(text));
       assert.deepEqual(strange, [], 'what the server sends is in order');

@@ -30,9 +30,6 @@ export const Arg = { continuation: 1, eoa: 2 } as const;
 export const Data = { continuation: 1, eos: 2 } as const;
 export const Failure = { protocol: 1, application: 2 } as const;
 
-/** How long any single event may take before a test gives up on it: real time, whatever the clock of the test does. */
-export const PATIENCE = 25_000;
-const { setTimeout, clearTimeout } = globalThis;
 const WIRE_MAX = 65_535;
 const DECODED_MAX = 32_768;
 const WINDOW_MAX = 8 * 1024 * 1024;
@@ -622,11 +619,10 @@ export class Client {
 
   // ---- what is waited for
 
-  /** Resolves with the first truthy value of `probe`, looked at after every event; rejects at the end or too late. */
-  until<T>(probe: () => T | undefined | false, what: string, ms = PATIENCE): Promise<T> {
+  /** Resolves with the first truthy value of `probe`, looked at after every event; rejects at the end. */
+  until<T>(probe: () => T | undefined | false, what: string): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const settle = (act: () => void): void => {
-        clearTimeout(timer);
         this.#waiters.delete(waiter);
         act();
       };
@@ -637,9 +633,6 @@ export class Client {
         },
         closed: (reason) => settle(() => reject(reason)),
       };
-      const timer = setTimeout(() => {
-        settle(() => reject(new Error(`waited ${ms} ms for ${what}; ${this.summary()}`)));
-      }, ms);
       this.#waiters.add(waiter);
       waiter.probe();
       if (this.ended && this.#waiters.has(waiter)) {
