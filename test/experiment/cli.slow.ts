@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { readResults } from '../../src/experiment/results/results.ts';
-import { run, until } from '../cli/helper.ts';
 import { tempFolder } from '../files/helper.ts';
 
 const MILLRACE = fileURLToPath(new URL('../../src/cli/millrace.ts', import.meta.url));
@@ -129,20 +128,4 @@ test('an experiment goes on when nobody reads how far it is', async (t) => {
   child.stdout.resume();
   t.deepEqual(await once(child, 'close'), [0, null]);
   t.is(readResults(join(out, 'results.json')).cells.length, 1);
-});
-
-test.serial('a stop leaves a folder to go on with', async (t) => {
-  const out = join(tempFolder(t), 'results');
-  const journal = join(out, 'journal.jsonl');
-  const linesOf = () => readFileSync(journal, { encoding: 'utf8', flag: 'a+' }).trim().split('\n').length;
-  const { signals, ended, said } = run([...QUICK, '--out', out, '--level', '1', '--streams', '1..12']);
-  await said('err', / of 12 settings/);
-  await until(() => linesOf() >= 2);
-  signals.emit('SIGINT', 'SIGINT');
-  const { code, err } = await ended;
-  t.is(code, 130);
-  t.regex(err, /^millrace: stopped; .*--resume/m);
-  const { cells } = readResults(join(out, 'results.json'));
-  t.true(cells.length >= 1 && cells.length < 12, `${cells.length}`);
-  t.is(linesOf(), 1 + cells.length);
 });

@@ -1,10 +1,10 @@
 /** `millrace experiment`, and what `serve` has to do with it, in this process. */
 
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { readResults } from '../../src/experiment/results/results.ts';
-import { isOneLine, millrace, serve } from '../cli/helper.ts';
+import { isOneLine, millrace, run, serve, until } from '../cli/helper.ts';
 import { tempFolder } from '../files/helper.ts';
 
 const QUICK = ['experiment', 'generate:json900', '--sample-bytes', '50K', '--rounds', '1', '--jobs', '1'];
@@ -40,6 +40,22 @@ test.serial('an experiment is run, gone on with, and served from', async (t) => 
   t.is((await millrace('call', address, 'files.get', 'path=a.txt')).out, 'text');
   signals.emit('SIGTERM', 'SIGTERM');
   t.regex((await ended).out, /recorded 1 response, /);
+});
+
+test.serial('a stop leaves a folder to go on with', async (t) => {
+  const out = join(tempFolder(t), 'results');
+  const journal = join(out, 'journal.jsonl');
+  const linesOf = () => readFileSync(journal, { encoding: 'utf8', flag: 'a+' }).trim().split('\n').length;
+  const { signals, ended, said } = run([...QUICK, '--out', out, '--level', '1', '--streams', '1..12']);
+  await said('err', / of 12 settings/);
+  await until(() => linesOf() >= 2);
+  signals.emit('SIGINT', 'SIGINT');
+  const { code, err } = await ended;
+  t.is(code, 130);
+  t.regex(err, /^millrace: stopped; .*--resume/m);
+  const { cells } = readResults(join(out, 'results.json'));
+  t.true(cells.length >= 1 && cells.length < 12, `${cells.length}`);
+  t.is(linesOf(), 1 + cells.length);
 });
 
 test.serial('what cannot be asked for is one line and exit code 2', async (t) => {
