@@ -16,7 +16,7 @@ import { SUBPROTOCOL } from '../wire/messages.ts';
 import { asError } from '../wire/thrown.ts';
 import { after } from '../wire/timers.ts';
 import { browserCodecs } from './browser-codecs.ts';
-import { type Client, ConnectionClient, makeClient } from './client.ts';
+import { type Client, type ClientCore, ConnectionClient, makeClient } from './client.ts';
 import { DictionaryCache } from './dictionary-cache.ts';
 import { CLIENT_RULES, type ClientOptions } from './options.ts';
 import { createPool, type Pool } from './pool.ts';
@@ -105,7 +105,7 @@ async function connectInWorker<Commands>(
 ): Promise<Client<Commands>> {
   if (tracing !== undefined) throw new TypeError('option tracing: not with worker');
   signal?.throwIfAborted();
-  const connection = inWorker(url, plain);
+  const connection = inWorker(url, plain) as ClientCore;
   const abort = () => connection.destroy(asError(signal?.reason));
   signal?.addEventListener('abort', abort, { once: true });
   try {

@@ -27,11 +27,11 @@ const DEFAULT_WINDOW = 1 << 20;
 /** Bytes of a piece of command data on its way to the worker. */
 const PIECE = 256 * 1024;
 
-/** Makes a connection in a Web Worker of its own; for the option `worker`. Pages that do not import it do not load it. */
-export const inWorker = (url: string, options: BrowserConnectOptions): ClientCore =>
-  new WorkerConnection(url, options);
+/** What the option `worker` takes; what it makes is for `connect` alone. */
+export type InWorker = (url: string, options: BrowserConnectOptions) => object;
 
-export type InWorker = typeof inWorker;
+/** Makes a connection in a Web Worker of its own; for the option `worker`. Pages that do not import it do not load it. */
+export const inWorker: InWorker = (url, options) => new WorkerConnection(url, options);
 
 class WorkerConnection implements ClientCore, RequestOwner {
   readonly closed: Promise<void>;

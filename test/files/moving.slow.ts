@@ -29,11 +29,12 @@ linux(
     t.teardown(() => swapper.kill('SIGKILL'));
     await once(swapper, 'message');
     let bent = 0;
-    for (let i = 0; i < PULLS; i++) {
+    // Where there is one core, they may never have met by then.
+    for (let i = 0; i < PULLS || bent === 0; i++) {
       const { failed } = await pull(CLIENT, dest).catch(() => ({ failed: [] }));
       bent += failed.length;
       t.deepEqual(state(victim), untouched);
     }
-    t.true(bent > 0, 'the link was met');
+    t.true(bent > 0);
   },
 );

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import ava, { type ExecutionContext } from 'ava';
 import { type Client, connect, type ServerOptions, TextOutput } from '../../src/index.ts';
-import { arrived, makeLatch, release } from '../fixtures/latch.ts';
+import { arrived, type Latch, makeLatch, release } from '../fixtures/latch.ts';
 import { stoppedClock } from '../helpers/clock.ts';
 import { dial, type Serving, serving } from '../helpers/serving.ts';
 
@@ -37,19 +37,27 @@ async function until(done: () => boolean | Promise<boolean>): Promise<void> {
 }
 
 const LANE_TIMEOUT = 400;
+/** A command in a lane that never ends, and lets `latch` know when it has begun: before that its death is another one. */
+const endless = (latch: Latch) => ({
+  module: new URL('../fixtures/stubborn.ts', import.meta.url),
+  export: 'endless',
+  options: latch,
+});
 /** A lane that is dead is opened again within this time. */
 const REOPENED = 60;
 
 test('an endless loop in a lane is found, its worker ended, its requests failed; other lanes see nothing', async (t) => {
   const clock = stoppedClock(t);
+  const latch = makeLatch();
   const { server, client, reports } = await serve(t, {
     laneTimeout: LANE_TIMEOUT,
     policy: ({ command }) => (command === 'loop' ? 0 : 1),
-    commands: { loop: lane('loop') },
+    commands: { loop: endless(latch) },
   });
   await healthy(t, client);
   for (let round = 1; round <= 2; round++) {
     const loop = client.call('loop').text();
+    await arrived(latch, round);
     await t.throwsAsync(
       clock.advanceWhile(loop, LANE_TIMEOUT / 4, () => healthy(t, client)),
       { code: 'worker-died', message: /^worker of lane \d died$/ },
@@ -64,14 +72,16 @@ test('an endless loop in a lane is found, its worker ended, its requests failed;
 
 test('an endless loop is found also when it is the first thing that a lane is asked', async (t) => {
   const clock = stoppedClock(t);
+  const latch = makeLatch();
   const { client } = await serve(t, {
     workers: 1,
     laneTimeout: LANE_TIMEOUT,
-    commands: { spin: lane('spin') },
+    commands: { loop: endless(latch) },
   });
-  const spin = client.call('spin').text();
+  const loop = client.call('loop').text();
+  await arrived(latch, 1);
   await t.throwsAsync(
-    clock.advanceWhile(spin, LANE_TIMEOUT / 4, () => client.ping()),
+    clock.advanceWhile(loop, LANE_TIMEOUT / 4, () => client.ping()),
     { message: /^worker of lane 0 died$/ },
   );
   clock.advance(REOPENED);

@@ -4,11 +4,13 @@ import type { Client, CodecModule, CommandError, ServerOptions } from '../../src
 import { Quarantine } from '../../src/lanes/quarantine.ts';
 import { Trace } from '../../workers/trace.ts';
 import { fatal as fatalCodecs } from '../fixtures/fatal-codec.ts';
+import { arrived, makeLatch, release } from '../fixtures/latch.ts';
 import { stoppedClock } from '../helpers/clock.ts';
 import { dial, type Report, type Serving, serving } from '../helpers/serving.ts';
 
 const test = ava.serial;
 const KILLERS = new URL('../fixtures/killers.ts', import.meta.url);
+const STUBBORN = new URL('../fixtures/stubborn.ts', import.meta.url);
 const FATAL = new URL('../fixtures/fatal-codec.ts', import.meta.url);
 const lane = (name: string, options?: unknown) => ({ module: KILLERS, export: name, options });
 /** What is held stays held for as long as a test takes. */
@@ -202,20 +204,22 @@ test('an upload that never began is not made again behind the back of its client
 
 test('a hung command is held, one call at a time tries it, and a call that ends well frees it', async (t) => {
   const clock = stoppedClock(t);
-  const flag = new SharedArrayBuffer(4);
+  const latch = makeLatch();
   const served = await serve(t, {
     workers: 1,
     laneTimeout: 400,
     quarantine: { deaths: 1, firstMs: 5000, mostMs: 10_000 },
-    commands: { hang: lane('hang', flag), innocent: lane('innocent') },
+    commands: { hang: { module: STUBBORN, export: 'endless', options: latch }, innocent: lane('innocent') },
   });
   const { client } = served;
-  t.is(await clock.advanceWhile(endOf(client.call('hang')), 100, () => client.ping()), 'worker-died');
+  const hung = endOf(client.call('hang'));
+  await arrived(latch, 1);
+  t.is(await clock.advanceWhile(hung, 100, () => client.ping()), 'worker-died');
   t.is(served.deaths().at(-1)?.about.command, 'hang');
   t.is(await endOf(client.call('hang')), 'overloaded');
   clock.advance(5000);
   t.is(await client.call('innocent').text(), 'innocent');
-  new Int32Array(flag)[0] = 1;
+  release(latch);
   t.is(await endOf(client.call('hang')), 'done');
   t.deepEqual(await held(served), []);
 });
