@@ -59,14 +59,18 @@ export class Watch {
     this.#events.emit('change');
   }
 
-  /** The first value of `look` that is not undefined. */
+  /** The first value of `look` that is not undefined; rejects with what it throws. */
   until<T>(look: () => T | undefined): Promise<T> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       const check = () => {
-        const found = look();
-        if (found === undefined) return;
+        try {
+          const found = look();
+          if (found === undefined) return;
+          resolve(found);
+        } catch (error) {
+          reject(error);
+        }
         this.#events.off('change', check);
-        resolve(found);
       };
       this.#events.on('change', check);
       check();
