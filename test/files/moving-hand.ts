@@ -1,4 +1,4 @@
-import { lstatSync, renameSync, symlinkSync, unlinkSync } from 'node:fs';
+import { lstatSync, renameSync, rmSync, symlinkSync, unlinkSync } from 'node:fs';
 
 /** Puts a link in the place of a folder, and the folder back. */
 export class Hand {
@@ -13,15 +13,31 @@ export class Hand {
 
   bend(): void {
     if (this.#isBent || lstatSync(this.#folder, { throwIfNoEntry: false }) === undefined) return;
-    renameSync(this.#folder, `${this.#folder}.moved`);
-    symlinkSync(this.#target, this.#folder);
-    this.#isBent = true;
+    renameSync(this.#folder, this.#aside);
+    this.#isBent = this.#unlessMadeAnew(() => symlinkSync(this.#target, this.#folder));
   }
 
   straighten(): void {
     if (!this.#isBent) return;
     unlinkSync(this.#folder);
-    renameSync(`${this.#folder}.moved`, this.#folder);
+    this.#unlessMadeAnew(() => renameSync(this.#aside, this.#folder));
     this.#isBent = false;
+  }
+
+  get #aside(): string {
+    return `${this.#folder}.moved`;
+  }
+
+  /** Who pulls into the place may have made the folder anew meanwhile: then that one stays, and the old one goes. */
+  #unlessMadeAnew(put: () => void): boolean {
+    try {
+      put();
+      return true;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== 'EEXIST' && code !== 'ENOTEMPTY') throw error;
+      rmSync(this.#aside, { recursive: true });
+      return false;
+    }
   }
 }
