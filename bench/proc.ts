@@ -115,13 +115,16 @@ export class Rig implements AsyncDisposable {
   async measure(shape: LoadShape, seconds: number, warmSeconds: number): Promise<Measurement> {
     await this.#client.ask('start', shape);
     await delay(warmSeconds * 1000);
-    let [before] = await this.#figures();
-    let [after, mark] = await this.#afterwards(seconds);
-    // A slow peer on a busy machine may need longer than a short round for its first one.
-    for (let waited = seconds; mark.requests === 0 && waited < LONGEST_WAIT_SECONDS; waited += seconds) {
+    let [after, mark] = await this.#figures();
+    let before = after;
+    let waited = 0;
+    // A slow peer on a busy machine may need longer than a short round for its first response.
+    do {
       before = after;
-      [after, mark] = await this.#afterwards(seconds);
-    }
+      await delay(seconds * 1000);
+      [after, mark] = await this.#figures();
+      waited += seconds;
+    } while (mark.requests === 0 && waited < LONGEST_WAIT_SECONDS);
     await this.#client.ask('stop');
     if (mark.requests === 0) throw new Error(`${this.name}: no response in ${LONGEST_WAIT_SECONDS} s`);
     // The two clocks are a little apart; rates over each one's own window are not.
@@ -150,11 +153,6 @@ export class Rig implements AsyncDisposable {
   /** What the server has used so far, and what the client has had since it was asked last. */
   #figures() {
     return Promise.all([this.#server.ask('usage'), this.#client.ask('mark')]);
-  }
-
-  async #afterwards(seconds: number) {
-    await delay(seconds * 1000);
-    return this.#figures();
   }
 
   /** More connections from the same client, idle until something is asked. */

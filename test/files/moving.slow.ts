@@ -5,7 +5,8 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { pull } from '../../src/files/pull.ts';
-import { ASKS, askUnderHand, CLIENT, HABITS, linux, prepare, pullUnderHand, state } from './moving.ts';
+import { linux } from '../helpers/linux.ts';
+import { ASKS, askUnderHand, CLIENT, HABITS, prepare, pullUnderHand, state } from './moving.ts';
 
 for (const moved of ['a', 'a/b', '']) {
   for (const habit of Object.keys(HABITS)) {

@@ -6,12 +6,12 @@ import test from 'ava';
 import { Destination } from '../../src/files/destination.ts';
 import { listFiles } from '../../src/files/listing.ts';
 import { Root } from '../../src/files/root.ts';
+import { linux } from '../helpers/linux.ts';
 import { tempFolder } from './helper.ts';
 import {
   ASKS,
   askUnderHand,
   HABITS,
-  linux,
   openDescriptors,
   prepare,
   pullUnderHand,

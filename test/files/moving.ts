@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import { encodePaths } from '../../src/files/bundle.ts';
 import { create } from '../../src/files/commands.ts';
 import { type PullClient, pull } from '../../src/files/pull.ts';
@@ -12,9 +12,6 @@ import { fill, request, run, tempFolder } from './helper.ts';
 import { Hand } from './moving-hand.ts';
 
 const { symlinkSync, readdirSync, lstatSync, readFileSync, readlinkSync } = fs;
-
-/** For what needs handles on folders. One at a time: the file system's calls are watched. */
-export const linux = process.platform === 'linux' ? test.serial : test.serial.skip;
 
 /** All that src/files asks of the file system by a path, or by what it has opened. */
 const CALLS = (Object.keys(fs) as (keyof typeof fs)[]).filter(

@@ -79,14 +79,10 @@ export class Watch {
 }
 
 /** A server with one worker unless `options` say otherwise, listening on a free port, or as `where` says. */
-export function serve(options: ServerOptions = {}, where: ListenAddress = {}): Promise<Serving> {
-  return started(options, where, createServer);
-}
-
-async function started(
-  options: ServerOptions,
-  where: ListenAddress,
-  make: (options: ServerOptions) => MillraceServer,
+export async function serve(
+  options: ServerOptions = {},
+  where: ListenAddress = {},
+  make = createServer,
 ): Promise<Serving> {
   const reports: Report[] = [];
   const watch = new Watch();
@@ -106,25 +102,32 @@ async function started(
 }
 
 /** {@link serve} for the length of one test. */
-export async function serving(t: Context, options: ServerOptions = {}): Promise<Serving> {
-  const running = await serve(options);
+export async function serving(
+  t: Context,
+  options: ServerOptions = {},
+  make = createServer,
+): Promise<Serving> {
+  const running = await serve(options, {}, make);
   t.teardown(() => running.server.close(0));
   return running;
 }
 
 /** What is said of lanes: who says any of it has lanes of its own. */
 const OF_LANES: readonly (keyof ServerOptions)[] = [
-  ...([
-    'workers',
-    'codecs',
-    'dictionaries',
-    'contexts',
-    'contextMemory',
-    'cacheLevel',
-    'cacheBytes',
-  ] as const),
-  ...(['coalesceMs', 'laneTimeout', 'quarantine', 'resourceLimits', 'streamIdleTimeout'] as const),
-  ...(['streamLifetime', 'root'] as const),
+  'workers',
+  'codecs',
+  'dictionaries',
+  'contexts',
+  'contextMemory',
+  'cacheLevel',
+  'cacheBytes',
+  'coalesceMs',
+  'laneTimeout',
+  'quarantine',
+  'resourceLimits',
+  'streamIdleTimeout',
+  'streamLifetime',
+  'root',
 ];
 
 /**
@@ -134,7 +137,7 @@ const OF_LANES: readonly (keyof ServerOptions)[] = [
 export function servingOnOneLane(test: TestFn<unknown>): typeof serving {
   let lanes: LanePool | undefined;
   test.after.always(() => lanes?.close());
-  const make = (options: ServerOptions) => {
+  const make = (options: ServerOptions = {}) => {
     lanes ??= new LanePool({
       workers: 1,
       handlers: [],
@@ -144,11 +147,7 @@ export function servingOnOneLane(test: TestFn<unknown>): typeof serving {
     });
     return makeServer(options, lanes);
   };
-  return async (t, options = {}) => {
-    const running = wantsLanes(options) ? await serve(options) : await started(options, {}, make);
-    t.teardown(() => running.server.close(0));
-    return running;
-  };
+  return (t, options = {}) => serving(t, options, wantsLanes(options) ? createServer : make);
 }
 
 function wantsLanes({ commands = {}, ...options }: ServerOptions): boolean {

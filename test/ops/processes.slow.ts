@@ -22,9 +22,9 @@ import {
 import { serveAlone, TREE, until } from '../cli/helper.ts';
 import { freePort } from '../experiment/redis.ts';
 import { tempFolder } from '../files/helper.ts';
+import { linux } from '../helpers/linux.ts';
 
 const SECONDS = Number(process.env.TEST_SECONDS ?? 15);
-const onLinux = process.platform === 'linux' ? test.serial : test.serial.skip;
 
 const tls = (name: string) => fileURLToPath(new URL(`../fixtures/tls/${name}`, import.meta.url));
 
@@ -220,7 +220,7 @@ test.serial('what is wrong is one line, however many processes there are', async
   t.regex(err, /^millrace: unknown profile 'nope'[^\n]*\n$/);
 });
 
-onLinux(
+linux(
   'one of four processes is killed every other second: its own calls fail, with a code, and no others',
   async (t) => {
     const { child, to, value, seen } = await serveMany(t, 4);
@@ -261,7 +261,7 @@ onLinux(
   },
 );
 
-onLinux('SIGHUP every second under load: no call fails, and nothing piles up', async (t) => {
+linux('SIGHUP every second under load: no call fails, and nothing piles up', async (t) => {
   const config = join(tempFolder(t), 'millrace.yaml');
   const write = (level: number) =>
     writeFileSync(config, `level: ${level}\nlimits:\n  maxPings: ${100 + level}\n`);

@@ -1,9 +1,9 @@
 /** A hundred thousand subscriptions of peers that read nothing: bounded while they are there, and gone when they are. */
 
 import { readFileSync } from 'node:fs';
-import test from 'ava';
 import { encodeArgumentHead, encodeUtf8 } from '../../src/wire/payloads.ts';
 import { serveAlone } from '../cli/helper.ts';
+import { linux } from '../helpers/linux.ts';
 import { frame, HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { dial } from '../helpers/serving.ts';
 
@@ -13,9 +13,7 @@ const SUBSCRIPTIONS = CONNECTIONS * EACH;
 /** Bytes that one may cost, its request and what it has of the connection among them. */
 const MOST = 8 * 1024;
 
-const onLinux = process.platform === 'linux' ? test : test.skip;
-
-onLinux('a hundred thousand subscriptions cost little each, stop no one, and leave nothing', async (t) => {
+linux('a hundred thousand subscriptions cost little each, stop no one, and leave nothing', async (t) => {
   const { child, address, seen } = await serveAlone(
     t,
     { 'a.txt': 'text' },
