@@ -130,11 +130,12 @@ export class Writer {
   }
 
   /**
-   * Hands one whole frame to the transport at once, where nothing waits before it; false: it was not taken. Nobody ever
-   * changes `frame`: it may go to many connections.
+   * Hands one whole frame to the transport at once, where nothing waits before it nor was written in this turn; false: it
+   * was not taken. Nobody ever changes `frame`: it may go to many connections.
    */
   sendAtOnce(frame: Uint8Array): boolean {
-    if (!this.#isIdle || this.#transport.writeOne === undefined) return false;
+    if (this.busy || this.#closed || !this.#isEmpty || this.#handedOver !== undefined) return false;
+    if (this.#transport.writeOne === undefined || this.#share?.untouched === false) return false;
     const { length } = frame;
     this.#added += length;
     this.bytesWritten += length;
@@ -150,12 +151,6 @@ export class Writer {
   /** Nothing is gathered. */
   get #isEmpty(): boolean {
     return this.#added === this.bytesWritten;
-  }
-
-  /** What is added could be written now, and nobody waits for what was. */
-  get #isIdle(): boolean {
-    if (this.busy || this.#closed || !this.#isEmpty || this.#handedOver !== undefined) return false;
-    return !this.#share?.usedUp;
   }
 
   /** Has what is gathered in this tick handed over with that of other connections: a call of its own costs more. */
