@@ -8,7 +8,15 @@ import { stoppedClock } from '../helpers/clock.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { recording } from '../helpers/recorder.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, failure, LONG, type Serving, serve, servingOnSharedLanes } from '../helpers/serving.ts';
+import {
+  dial,
+  failure,
+  LONG,
+  type Serving,
+  serve,
+  serving as servingAlone,
+  servingOnSharedLanes,
+} from '../helpers/serving.ts';
 import { Client as RawClient, Type } from '../independent/client.ts';
 
 const serving = servingOnSharedLanes(ava);
@@ -370,7 +378,7 @@ test('a server that closes waits for its grace, then ends what is left', async (
 });
 
 test('a server closes also when a handler keeps its lane busy for ever', async (t) => {
-  const own = await serving(t, { commands: commands() });
+  const own = await servingAlone(t, { commands: commands() });
   const c = await dial(t, own.address);
   const answer = c.call('lane-spin').bytes();
   await c.ping();
