@@ -87,3 +87,17 @@ export async function openSite(t: ExecutionContext<unknown>, options: ServerOpti
   await page.goto(`http://127.0.0.1:${port}/`);
   return { page, port, http, attach };
 }
+
+/** The processes in which the browser shows its pages: how many bytes of memory each has had at most. */
+export async function renderersPeak(): Promise<Map<number, number>> {
+  const session = await (await browser()).newBrowserCDPSession();
+  const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+  await session.detach();
+  const renderers = processInfo.filter(({ type }) => type === 'renderer');
+  return new Map(renderers.map(({ id }) => [id, peakOf(id)]));
+}
+
+function peakOf(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+  return 1024 * Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]);
+}
