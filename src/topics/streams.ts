@@ -5,6 +5,7 @@
 
 import type { Writer } from '../connection/writer.ts';
 import { IDENTITY } from '../encoding/profiles.ts';
+import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { OutgoingStreamIds } from '../reactor/streams.ts';
 import { BytesResponseFlag, FrameType, StreamFlag } from '../wire/frame.ts';
 import { encodeStreamSettings } from '../wire/payloads.ts';
@@ -52,6 +53,18 @@ export class TopicStream {
 
   get begun(): boolean {
     return this.#settings !== undefined;
+  }
+
+  /** Sends a piece of a response, encoded once for all who get it; it goes out with what others have in `flushes`. */
+  send(requestId: number, payload: Uint8Array, flushes: FlushQueue): void {
+    this.#writer.flushWith(flushes);
+    const flags = BytesResponseFlag.continuation;
+    this.#writer.sendShared(requestId, this.id, StreamFlag.encoded, FrameType.bytesResponse, flags, payload);
+  }
+
+  /** Sends the last frame of a response, which ends the stream, too. */
+  finish(requestId: number, type: number, flags: number, payload: Uint8Array): void {
+    this.#writer.sendFrame(requestId, this.id, StreamFlag.end, type, flags, payload);
   }
 
   /** Ends it with an empty piece of a response to one of its users. */

@@ -3,10 +3,9 @@
  * the topic's log, once for all, and here is no more than the number of the next one.
  */
 
-import type { Writer } from '../connection/writer.ts';
 import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { ServedRequest } from '../server/request.ts';
-import { BytesResponseFlag, ErrorResponseFlag, FrameType, StreamFlag } from '../wire/frame.ts';
+import { BytesResponseFlag, ErrorResponseFlag, FrameType } from '../wire/frame.ts';
 import { encodeFailure, type Failure } from '../wire/payloads.ts';
 import { gapRecords, positionRecord } from '../wire/topic-records.ts';
 import type { EpochMember, TopicEncoding } from './encoding.ts';
@@ -46,7 +45,6 @@ export class Subscription implements EpochMember, StreamUser {
   missedEpoch = 0;
   readonly #topic: SubscribedTopic;
   readonly #request: ServedRequest;
-  readonly #writer: Writer;
   /** Number of the next message that it gets. */
   #next: number;
   /** Position and gaps that are still to be sent. */
@@ -77,7 +75,6 @@ export class Subscription implements EpochMember, StreamUser {
     this.#topic = topic;
     this.encoding = encoding;
     this.#request = request;
-    this.#writer = request.session.connection.writer;
     this.#next = next;
     this.slow = slow;
   }
@@ -106,7 +103,7 @@ export class Subscription implements EpochMember, StreamUser {
     if (this.#isBlocked || message.sequence < this.#next) return;
     // Nothing that was published is between: the topic itself has missed something.
     if (message.sequence > this.#next) this.#tellGap(message.sequence - this.#next, message.sequence);
-    if (!this.#writer.takesMore) this.#block(true);
+    if (!this.#request.session.takesMore) this.#block(true);
     else if (this.#sendControl()) {
       const couldMove = this.#epoch === 0 || forms.shared?.place === 0;
       if (couldMove && this.#topic.moves(this, this.#request)) this.#pump();
@@ -138,7 +135,7 @@ export class Subscription implements EpochMember, StreamUser {
   /** Sends what there is, until something holds it up. */
   #pump(): void {
     while (!this.#isOver) {
-      if (!this.#writer.takesMore) return void this.#block(true);
+      if (!this.#request.session.takesMore) return void this.#block(true);
       if (!this.#sendControl()) return;
       if (this.#next > this.encoding.readySequence) return this.#checkEnd();
       else {
@@ -225,8 +222,8 @@ export class Subscription implements EpochMember, StreamUser {
 
   #findStream(): TopicStream | undefined {
     const { topicStreams } = this.#request.session;
-    this.#stream ??= topicStreams.own(this);
-    if (this.#stream === undefined && this.encoding.canBeginAfresh) this.#stream = topicStreams.shared(this);
+    this.#stream ??= topicStreams?.own(this);
+    if (this.#stream === undefined && this.encoding.canBeginAfresh) this.#stream = topicStreams?.shared(this);
     return this.#stream;
   }
 
@@ -251,16 +248,7 @@ export class Subscription implements EpochMember, StreamUser {
     if (isStart || source.epoch === 0)
       stream.begin(encoding.profile, source.settings, encoding.canBeginAfresh);
     flow.take(length);
-    this.#writer.flushWith(this.#topic.flushes);
-    const flags = BytesResponseFlag.continuation;
-    this.#writer.sendShared(
-      this.requestId,
-      stream.id,
-      StreamFlag.encoded,
-      FrameType.bytesResponse,
-      flags,
-      source.payloads[at],
-    );
+    stream.send(this.requestId, source.payloads[at], this.#topic.flushes);
     this.#sent += length;
     const isLast = this.#sent === record.length;
     if (source.epoch !== 0) {
@@ -273,16 +261,11 @@ export class Subscription implements EpochMember, StreamUser {
   /** Sends as much of `bytes` from `at` on as may go in one frame; returns how much. */
   #sendPlain(bytes: Uint8Array, at: number): number {
     const { flow, session } = this.#request;
-    const length = flow.available(Math.min(bytes.length - at, session.frameSize));
+    const length = flow.available(Math.min(bytes.length - at, session.router.options.frameSize));
     if (length === 0) return 0;
     flow.take(length);
     const piece = bytes.subarray(at, at + length);
-    session.connection.sendPlain(
-      this.requestId,
-      FrameType.bytesResponse,
-      BytesResponseFlag.continuation,
-      piece,
-    );
+    session.sendPlain(this.requestId, FrameType.bytesResponse, BytesResponseFlag.continuation, piece);
     return length;
   }
 
@@ -320,8 +303,8 @@ export class Subscription implements EpochMember, StreamUser {
   }
 
   #fail(failure: Failure): void {
-    const { errorDetail, frameSize } = this.#request.session;
-    const payload = encodeFailure(failure, errorDetail, frameSize);
+    const { errorDetail, router } = this.#request.session;
+    const payload = encodeFailure(failure, errorDetail, router.options.frameSize);
     this.#finish(FrameType.errorResponse, ErrorResponseFlag.application, payload);
   }
 
@@ -330,9 +313,9 @@ export class Subscription implements EpochMember, StreamUser {
     const stream = this.#stream;
     this.#stream = undefined;
     const { session } = this.#request;
-    if (stream !== undefined && session.topicStreams.leave(stream, this))
-      this.#writer.sendFrame(this.requestId, stream.id, StreamFlag.end, type, flags, payload);
-    else session.connection.sendPlain(this.requestId, type, flags, payload);
+    if (stream !== undefined && session.topicStreams?.leave(stream, this))
+      stream.finish(this.requestId, type, flags, payload);
+    else session.sendPlain(this.requestId, type, flags, payload);
     this.#request.end();
   }
 
@@ -348,7 +331,7 @@ export class Subscription implements EpochMember, StreamUser {
   end(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    if (this.#stream !== undefined) this.#request.session.topicStreams.leave(this.#stream, this);
+    if (this.#stream !== undefined) this.#request.session.topicStreams?.leave(this.#stream, this);
     this.#stream = undefined;
     this.#topic.left(this);
   }
