@@ -7,10 +7,10 @@ import type { ServerOptions } from '../../src/index.ts';
 import { arrived, makeLatch, release, stand } from '../fixtures/latch.ts';
 import { pattern } from '../fixtures/pattern.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { type Serving, serving, servingOnOneLane, signal } from '../helpers/serving.ts';
+import { type Serving, serving, servingOnSharedLanes, signal } from '../helpers/serving.ts';
 import { ask, Wire } from './helper.ts';
 
-const onOneLane = servingOnOneLane(ava);
+const onSharedLanes = servingOnSharedLanes(ava);
 
 // One after the other: some servers have threads of their own.
 const test = ava.serial;
@@ -93,7 +93,7 @@ test('who hangs up cancels the handler, on the main thread and in a lane', async
 });
 
 test('arguments are held to the limits of all commands, and what passes them harms nobody', async (t) => {
-  const { port, server } = await onOneLane(t, {
+  const { port, server } = await onSharedLanes(t, {
     limits: { maxArguments: 2, maxHeldArgumentBytes: 1000 },
     commands: { ok: () => 'ok' },
   });
@@ -110,7 +110,7 @@ test('arguments are held to the limits of all commands, and what passes them har
 
 test('a request is one of as many connections as there may be', async (t) => {
   const latch = makeLatch();
-  const { port } = await onOneLane(t, {
+  const { port } = await onSharedLanes(t, {
     maxConnections: 1,
     commands: {
       waits: async () => {
@@ -141,14 +141,14 @@ test('a server that closes lets the requests in flight end, tells their handlers
       return new Promise<string>(() => undefined);
     },
   };
-  const { port, server } = await onOneLane(t, { commands });
+  const { port, server } = await onSharedLanes(t, { commands });
   const well = ask(port, '/rpc/drains');
   await arrived(latch, 1);
   const closed = server.close(60_000);
   release(latch);
   t.is((await well).body.toString(), 'server is shutting down');
   await closed;
-  const other = await onOneLane(t, { commands });
+  const other = await onSharedLanes(t, { commands });
   const cut = ask(other.port, '/rpc/never');
   await arrived(latch, 2);
   await other.server.close(0);
@@ -158,7 +158,7 @@ test('a server that closes lets the requests in flight end, tells their handlers
 });
 
 test('small bodies, which share an encoder, stand alone each', async (t) => {
-  const { port } = await onOneLane(t, {
+  const { port } = await onSharedLanes(t, {
     commands: {
       bytes: ({ text: argument }) => sample(Number(argument('size')), Number(argument('seed'))),
     },
@@ -187,7 +187,7 @@ test('small bodies, which share an encoder, stand alone each', async (t) => {
 test('a handler waits for a client that does not read', async (t) => {
   let produced = 0;
   const over = signal();
-  const running = await onOneLane(t, {
+  const running = await onSharedLanes(t, {
     limits: { maxBufferedOutput: 1 << 20 },
     commands: {
       endless: async function* ({ signal: gone }) {
@@ -217,7 +217,7 @@ test('a handler waits for a client that does not read', async (t) => {
 });
 
 test('who subscribes to the ends of requests hears of those by HTTP', async (t) => {
-  const { port, server } = await onOneLane(t, {
+  const { port, server } = await onSharedLanes(t, {
     commands: { who: ({ requestId }) => requestId },
     authorize: ({ command }) => command !== 'secret' && { principal: 'mill' },
   });
@@ -247,7 +247,7 @@ test('who subscribes to the ends of requests hears of those by HTTP', async (t) 
 
 test('an upload waits for a handler that does not read it', async (t) => {
   const latch = makeLatch();
-  const { port, server } = await onOneLane(t, {
+  const { port, server } = await onSharedLanes(t, {
     inputMemory: 4 << 20,
     commands: {
       late: async ({ data }) => {
