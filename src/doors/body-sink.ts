@@ -4,14 +4,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Transform } from 'node:stream';
 // Not by name: an older Node.js, which lacks one of them, is to be told so in a line of ours.
 import zlib from 'node:zlib';
+import type { Answer } from '../server/call-session.ts';
 import type { ReceivedFailure } from '../wire/payloads.ts';
-import type { DoorHost } from './host.ts';
+import { type Bodies, type Coding, LEVEL } from './bodies.ts';
 import { acceptedOf, codingOf } from './media-types.ts';
 import { json, send } from './reply.ts';
-import type { ResponseSink } from './rpc-call.ts';
+import { isWhole } from './request-body.ts';
 import { statusOf } from './status.ts';
-
-type Coding = 'zstd' | 'gzip';
 
 /** Best first. */
 const CODINGS: readonly Coding[] = ['zstd', 'gzip'];
@@ -20,34 +19,32 @@ const LEAST_CODED = 256;
 /** Where bytes are cached and compared by their type, a client may say what it knows them to be. */
 const TYPES = ['application/json', 'text/plain'];
 const BYTES = 'application/octet-stream';
-const LEVEL = 3;
 
-export class BodySink implements ResponseSink {
+export class BodySink implements Answer {
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
-  readonly #compress: DoorHost['compress'];
+  readonly #bodies: Bodies;
   readonly #coding: Coding | undefined;
   /** Compresses a response that goes on. */
   #encoder: Transform | undefined;
   #over = false;
   #wrote = false;
 
-  constructor(req: IncomingMessage, res: ServerResponse, compress: DoorHost['compress']) {
+  constructor(req: IncomingMessage, res: ServerResponse, bodies: Bodies) {
     this.#req = req;
     this.#res = res;
-    this.#compress = compress;
+    this.#bodies = bodies;
     this.#coding = codingOf(req, CODINGS);
-    res.once('close', () => this.#encoder?.destroy());
   }
 
   bytes(bytes: Uint8Array, last: boolean): void {
     if (this.#over) return;
     if (last) this.#over = true;
     const begun = this.#res.headersSent;
-    if (last && !begun) return this.#whole(bytes.slice());
+    if (last && !begun) return this.#whole(bytes);
     if (!begun) this.#begin();
     const out = this.#encoder ?? this.#res;
-    if (bytes.length > 0) out.write(bytes);
+    if (bytes.length > 0) out.write(bytes.slice());
     this.#wrote = true;
     if (last) out.end();
   }
@@ -66,10 +63,10 @@ export class BodySink implements ResponseSink {
     else send(this.#req, this.#res, json(statusOf(code, this.#req), error, retryOf(code)));
   }
 
-  flush(written: (error?: Error | null) => void): void {
+  flush(taken: () => void): void {
     const { destroyed } = this.#res;
     if (!this.#wrote || this.#over || destroyed) {
-      setImmediate(written);
+      setImmediate(taken);
       return;
     }
     this.#wrote = false;
@@ -78,10 +75,10 @@ export class BodySink implements ResponseSink {
       if (this.#res.writableNeedDrain && !this.#res.destroyed) {
         const go = () => {
           this.#res.off('drain', go).off('close', go);
-          written();
+          taken();
         };
         this.#res.on('drain', go).on('close', go);
-      } else written();
+      } else taken();
     };
     if (this.#encoder === undefined) drained();
     else flushEncoder(this.#encoder, this.#coding, drained);
@@ -92,25 +89,30 @@ export class BodySink implements ResponseSink {
     if (this.#coding === undefined) return;
     this.#encoder = encoderOf(this.#coding);
     this.#encoder.on('error', () => this.#res.destroy());
+    this.#res.once('close', () => this.#encoder?.destroy());
     this.#encoder.pipe(this.#res);
   }
 
-  /** Compressed at once, off this thread. */
   #whole(bytes: Uint8Array): void {
     const coding = bytes.length < LEAST_CODED ? undefined : this.#coding;
-    const finish = (coded: Uint8Array | undefined) => {
-      if (this.#res.destroyed) return;
-      const body = coded ?? bytes;
-      this.#res.writeHead(200, {
-        ...this.#headers(coded === undefined ? undefined : coding),
-        'Content-Length': body.length,
-      });
-      this.#res.end(body);
-    };
-    if (coding === 'zstd') this.#compress(bytes, LEVEL, finish);
-    else if (coding === 'gzip')
-      zlib.gzip(bytes, (error, coded) => finish(error === null ? coded : undefined));
-    else finish(undefined);
+    if (coding === undefined) return this.#sendWithOthers(undefined, bytes.slice());
+    const coded = this.#bodies.encoded(coding, bytes);
+    if (coded !== undefined) return this.#sendWithOthers(coding, coded);
+    const kept = bytes.slice();
+    this.#bodies.encodeElsewhere(coding, kept, (coded) => {
+      if (coded === undefined) this.#sendWhole(undefined, kept);
+      else this.#sendWhole(coding, coded);
+    });
+  }
+
+  #sendWithOthers(coding: Coding | undefined, body: Uint8Array): void {
+    this.#bodies.atEndOfTick(() => this.#sendWhole(coding, body));
+  }
+
+  #sendWhole(coding: Coding | undefined, body: Uint8Array): void {
+    if (this.#res.destroyed || this.#res.headersSent) return;
+    this.#res.writeHead(200, { ...this.#headers(coding), 'Content-Length': body.length });
+    this.#res.end(body);
   }
 
   #headers(coding: Coding | undefined): Record<string, string> {
@@ -120,7 +122,7 @@ export class BodySink implements ResponseSink {
       'Cache-Control': 'no-store',
       Vary: 'Accept, Accept-Encoding',
       ...(coding !== undefined && { 'Content-Encoding': coding }),
-      ...(!this.#req.complete && { Connection: 'close' }),
+      ...(!isWhole(this.#req) && { Connection: 'close' }),
     };
   }
 }

@@ -4,10 +4,10 @@
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Answer } from '../server/call-session.ts';
 import type { Progress, ReceivedFailure } from '../wire/payloads.ts';
 import { after, type Timer, unref } from '../wire/timers.ts';
 import { json, send } from './reply.ts';
-import type { ResponseSink } from './rpc-call.ts';
 import { statusOf } from './status.ts';
 
 export const EVENT_STREAM = 'text/event-stream';
@@ -16,7 +16,7 @@ const PAUSE_MS = 20;
 /** Characters of a line that is longer: it is cut. */
 const MAX_LINE = 1 << 20;
 
-export class EventSink implements ResponseSink {
+export class EventSink implements Answer {
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
   readonly #utf8 = new TextDecoder();
@@ -63,14 +63,14 @@ export class EventSink implements ResponseSink {
     }
   }
 
-  flush(written: (error?: Error | null) => void): void {
+  flush(taken: () => void): void {
     if (!this.#res.writableNeedDrain || this.#res.destroyed) {
-      setImmediate(written);
+      setImmediate(taken);
       return;
     }
     const go = () => {
       this.#res.off('drain', go).off('close', go);
-      written();
+      taken();
     };
     this.#res.on('drain', go).on('close', go);
   }

@@ -3,6 +3,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Transport } from '../connection/transport.ts';
 import type { AuthorizeQuery, ConnectionInfo } from '../server/authorize.ts';
+import type { Answer, AskedCommand, CallSession } from '../server/call-session.ts';
 import type { CommandTable } from '../server/commands.ts';
 import type { SessionRules } from '../server/session-context.ts';
 import type { Failure } from '../wire/failure.ts';
@@ -16,6 +17,8 @@ export interface DoorHost {
   readonly takesConnections: boolean;
   /** Makes a session of a connection; one that comes while none is taken is destroyed. */
   serve(transport: Transport, info: ConnectionInfo, rules?: SessionRules): void;
+  /** Runs one command of somebody who speaks no frames; undefined: none is taken, and the answer says so. */
+  call(command: AskedCommand, answer: Answer, info: ConnectionInfo): CallSession | undefined;
   /** What the authorize hook says of somebody who has no session yet: why not, or undefined for yes. */
   ask(info: ConnectionInfo, question?: Omit<AuthorizeQuery, 'connection'>): Promise<Failure | undefined>;
   /** `bytes` as one whole zstd frame, made in a lane; `then` gets undefined where there is none. */

@@ -3,7 +3,7 @@
 import type { Transport } from '../connection/transport.ts';
 import type { Limits } from '../wire/limits.ts';
 import { send, type Telling } from './reply.ts';
-import { RequestBody } from './request-body.ts';
+import { isWhole, RequestBody } from './request-body.ts';
 import type { Exchange } from './routes.ts';
 
 export class HttpExchange implements Transport {
@@ -78,7 +78,7 @@ export class HttpExchange implements Transport {
       'Content-Type': this.#type,
       'X-Content-Type-Options': 'nosniff',
       'Cache-Control': 'no-store',
-      ...(!req.complete && { Connection: 'close' }),
+      ...(!isWhole(req) && { Connection: 'close' }),
     });
   }
 

@@ -6,6 +6,8 @@ import type { IncomingMessage } from 'node:http';
 export const PART_A = 'application/mercurial-exp-framing-0002';
 export const FRAMES = 'application/vnd.millrace.frames';
 
+const NONE: readonly string[] = [];
+
 /** What the body is, without parameters; undefined: it does not say. */
 export function contentTypeOf({ headers }: IncomingMessage): string | undefined {
   return headers['content-type']?.split(';', 1)[0].trim().toLowerCase();
@@ -27,7 +29,8 @@ export function codingOf<Name extends string>(
 }
 
 /** The names in a header of that kind, those with the weight 0 left out. */
-function weighed(header = ''): string[] {
+function weighed(header: string | undefined): readonly string[] {
+  if (header === undefined) return NONE;
   return header
     .toLowerCase()
     .split(',')

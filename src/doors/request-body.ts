@@ -87,6 +87,11 @@ export function refusedBySize(
   return Number(headers['content-length'] ?? 0) > maxBytes ? tooLarge(limitName, maxBytes) : undefined;
 }
 
+/** Whether nothing more of the request comes; where it has no body the parser says so only after its head was dealt with. */
+export function isWhole(req: IncomingMessage): boolean {
+  return req.complete || !hasBody(req);
+}
+
 export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }

@@ -1,7 +1,7 @@
 /** The arguments of a command by HTTP: from the query, and from a body in JSON or of a form. */
 
-import type { Argument } from '../wire/frames.ts';
-import { encodeUtf8 } from '../wire/utf8.ts';
+import { MAX_ARGUMENT_FIELD } from '../wire/payloads.ts';
+import { encodeUtf8, isAscii } from '../wire/utf8.ts';
 
 /** What is wrong with the arguments, for the person who asked. */
 export class ArgumentsError extends Error {}
@@ -11,7 +11,7 @@ export const FORM_TYPE = 'application/x-www-form-urlencoded';
 export const DATA_TYPE = 'application/octet-stream';
 
 /** `body`: the text of a body of `type`. @throws ArgumentsError */
-export function argumentsOf(query: URLSearchParams, body = '', type?: string): Argument[] {
+export function argumentsOf(query: URLSearchParams, body = '', type?: string): Map<string, Uint8Array> {
   const pairs: [string, string][] = [...query];
   if (type === FORM_TYPE) pairs.push(...new URLSearchParams(body));
   else if (type === JSON_TYPE && body.trim() !== '') pairs.push(...pairsOf(body));
@@ -19,9 +19,14 @@ export function argumentsOf(query: URLSearchParams, body = '', type?: string): A
   for (const [name, value] of pairs) {
     if (args.has(name)) throw new ArgumentsError(`argument ${name} is given twice`);
     if (name.startsWith(':')) throw new ArgumentsError(`argument ${name}: such names are reserved`);
-    args.set(name, encodeUtf8(value));
+    if (!isAscii(name) || name.length > MAX_ARGUMENT_FIELD)
+      throw new ArgumentsError(`names of arguments are ASCII, of at most ${MAX_ARGUMENT_FIELD} bytes`);
+    const bytes = encodeUtf8(value);
+    if (bytes.length > MAX_ARGUMENT_FIELD)
+      throw new ArgumentsError(`argument ${name} has more than ${MAX_ARGUMENT_FIELD} bytes`);
+    args.set(name, bytes);
   }
-  return [...args];
+  return args;
 }
 
 /** An object's members as text: numbers and switches as they are written, what has parts as JSON; null: not given. */

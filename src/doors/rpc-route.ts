@@ -1,7 +1,8 @@
 /** `POST /rpc/COMMAND`: commands for whoever has nothing but HTTP. */
 
-import type { Argument } from '../wire/frames.ts';
+import type { Answer, CallSession } from '../server/call-session.ts';
 import { after, unref } from '../wire/timers.ts';
+import type { Bodies } from './bodies.ts';
 import { BodySink } from './body-sink.ts';
 import { EVENT_STREAM, EventSink } from './event-sink.ts';
 import type { DoorHost } from './host.ts';
@@ -10,10 +11,9 @@ import { json, plain, type Reply, send } from './reply.ts';
 import { hasBody, RequestBody, refusedBySize } from './request-body.ts';
 import type { Exchange, Route } from './routes.ts';
 import { ArgumentsError, argumentsOf, DATA_TYPE, FORM_TYPE, JSON_TYPE } from './rpc-arguments.ts';
-import { type ResponseSink, RpcCall, TAKES } from './rpc-call.ts';
 import { resumedBy, TopicEvents } from './topic-events.ts';
 
-export function rpcRoute(host: DoorHost): Route {
+export function rpcRoute(host: DoorHost, bodies: Bodies): Route {
   return async (exchange) => {
     const { req, res } = exchange;
     const type = hasBody(req) ? contentTypeOf(req) : undefined;
@@ -23,7 +23,7 @@ export function rpcRoute(host: DoorHost): Route {
       const text = type === undefined || type === DATA_TYPE ? undefined : await textOf(host, exchange);
       if (res.headersSent || res.destroyed) return;
       const args = argumentsOf(exchange.query, text, type);
-      call(host, exchange, args, type === DATA_TYPE);
+      call(host, bodies, exchange, args, type === DATA_TYPE);
     } catch (error) {
       if (!(error instanceof ArgumentsError)) throw error;
       send(req, res, invalid(error.message));
@@ -83,40 +83,43 @@ function textOf(host: DoorHost, { req, res, awaitsContinue }: Exchange): Promise
   });
 }
 
-function call(host: DoorHost, exchange: Exchange, asked: readonly Argument[], hasData: boolean): void {
+type Arguments = ReadonlyMap<string, Uint8Array>;
+
+function call(host: DoorHost, bodies: Bodies, exchange: Exchange, asked: Arguments, hasData: boolean): void {
   const { req, res, info, rest: name, awaitsContinue } = exchange;
   const isEvents = acceptedOf(req, [EVENT_STREAM]) !== undefined;
   // A command of the user's that is called so is like any other.
   const isTopic = isEvents && name === 'subscribe' && host.commands.get(name)?.makeRun !== undefined;
   const args = isTopic ? resumedBy(req, asked) : asked;
-  const sink = isEvents ? eventsOf(exchange, isTopic, args) : new BodySink(req, res, host.compress);
-  const rpc = new RpcCall({ name, args, hasData }, sink, info.remote);
-  if (hasData) {
-    const { maxBody: maxBytes, idleTimeout } = host.limits;
-    const limits = { maxBytes, limitName: 'maxBody', idleTimeout } as const;
-    rpc.body = new RequestBody(req, limits, {
-      onData: (chunk) => rpc.push(chunk, false),
-      onEnd: () => rpc.push(new Uint8Array(0), true),
-      onFailed: (reply) => {
-        if (res.headersSent) res.destroy();
-        else send(req, res, reply);
-        rpc.lose(new Error(reply.body.trim()));
-      },
-    });
-    if (awaitsContinue) res.writeContinue();
-  }
+  const answer = isEvents ? eventsOf(exchange, isTopic, args) : new BodySink(req, res, bodies);
+  const data = hasData ? dataOf(host, exchange, () => session) : undefined;
+  if (hasData && awaitsContinue) res.writeContinue();
+  const session = host.call({ name, args, data }, answer, info);
   res.once('close', () => {
     // Who listens to events leaves when they have heard enough.
     const left = !res.writableFinished && !isEvents;
-    rpc.lose(left ? new Error('the client has closed the connection') : undefined);
-  });
-  host.serve(rpc, info, {
-    announced: TAKES,
-    onFailed: ({ code, message }) => sink.fail({ code, message, data: undefined }),
+    session?.close(left ? new Error('the client has closed the connection') : undefined);
   });
 }
 
-function eventsOf({ req, res }: Exchange, isTopic: boolean, args: readonly Argument[]): ResponseSink {
+function dataOf(host: DoorHost, { req, res }: Exchange, session: () => CallSession | undefined): RequestBody {
+  const { maxBody: maxBytes, idleTimeout } = host.limits;
+  return new RequestBody(
+    req,
+    { maxBytes, limitName: 'maxBody', idleTimeout },
+    {
+      onData: (chunk) => session()?.push(chunk, false),
+      onEnd: () => session()?.push(new Uint8Array(0), true),
+      onFailed: (reply) => {
+        if (res.headersSent) res.destroy();
+        else send(req, res, reply);
+        session()?.close(new Error(reply.body.trim()));
+      },
+    },
+  );
+}
+
+function eventsOf({ req, res }: Exchange, isTopic: boolean, args: Arguments): Answer {
   const events = new EventSink(req, res);
   return isTopic ? new TopicEvents(events, args) : events;
 }

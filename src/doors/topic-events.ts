@@ -4,24 +4,25 @@
  */
 
 import type { IncomingMessage } from 'node:http';
-import type { Argument } from '../wire/frames.ts';
+import type { Answer } from '../server/call-session.ts';
 import type { Progress, ReceivedFailure } from '../wire/payloads.ts';
 import { MAX_MESSAGE_BYTES, type TopicMessage, TopicReader } from '../wire/topic-records.ts';
 import { encodeUtf8 } from '../wire/utf8.ts';
 import type { EventSink } from './event-sink.ts';
-import type { ResponseSink } from './rpc-call.ts';
+
+type Arguments = ReadonlyMap<string, Uint8Array>;
 
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-export class TopicEvents implements ResponseSink {
+export class TopicEvents implements Answer {
   readonly #events: EventSink;
   // Of ours alone: who publishes is held to its limits.
   readonly #reader: TopicReader;
 
   /** `args`: what the subscription is asked for with. */
-  constructor(events: EventSink, args: readonly Argument[]) {
+  constructor(events: EventSink, args: Arguments) {
     this.#events = events;
-    const [, after] = args.find(([name]) => name === 'after') ?? [];
+    const after = args.get('after');
     const next = after === undefined ? 0 : Number(Buffer.from(after).toString()) + 1;
     this.#reader = new TopicReader(MAX_MESSAGE_BYTES, Number.isSafeInteger(next) ? next : 0, (gap) =>
       events.event(JSON.stringify(gap), { name: 'gap' }),
@@ -45,8 +46,8 @@ export class TopicEvents implements ResponseSink {
     this.#events.fail(failure);
   }
 
-  flush(written: (error?: Error | null) => void): void {
-    this.#events.flush(written);
+  flush(taken: () => void): void {
+    this.#events.flush(taken);
   }
 
   #send({ sequence, data }: TopicMessage): void {
@@ -60,8 +61,8 @@ export class TopicEvents implements ResponseSink {
 }
 
 /** The arguments of who has been here before: an EventSource says by a header which event was its last. */
-export function resumedBy({ headers }: IncomingMessage, args: readonly Argument[]): readonly Argument[] {
+export function resumedBy({ headers }: IncomingMessage, args: Arguments): Arguments {
   const last = headers['last-event-id'];
   if (typeof last !== 'string' || !/^\d{1,20}$/.test(last)) return args;
-  return [...args.filter(([name]) => name !== 'after'), ['after', encodeUtf8(last)]];
+  return new Map(args).set('after', encodeUtf8(last));
 }

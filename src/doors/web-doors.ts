@@ -16,6 +16,7 @@ import type { Doors } from '../server/listener.ts';
 import { WebSocketTransport } from '../transport/websocket.ts';
 import { SUBPROTOCOL } from '../wire/messages.ts';
 import { asksForWebSocket, attach, isBelow, type WebServer } from './attach.ts';
+import { Bodies } from './bodies.ts';
 import { framesRoute } from './frames-route.ts';
 import type { DoorHost } from './host.ts';
 import { openApiRoute } from './openapi.ts';
@@ -49,6 +50,7 @@ interface Caller {
 
 export class WebDoors {
   readonly #host: DoorHost;
+  readonly #bodies: Bodies;
   readonly routes = new Routes();
   readonly #callers = new WeakMap<object, Caller>();
   readonly #detach: (() => void)[] = [];
@@ -59,9 +61,10 @@ export class WebDoors {
 
   constructor(host: DoorHost) {
     this.#host = host;
+    this.#bodies = new Bodies(host.compress);
     this.routes
       .add('/rpc', openApiRoute(host))
-      .add('/rpc/', rpcRoute(host))
+      .add('/rpc/', rpcRoute(host, this.#bodies))
       .add(`/${host.http.prefix ?? DEFAULT_PREFIX}/`, framesRoute(host));
     if (host.http.page !== false) for (const path of PAGE_PATHS) this.routes.add(path, pageRoute(host, path));
   }
@@ -112,6 +115,7 @@ export class WebDoors {
   close(): void {
     this.#server?.close();
     this.#server?.closeAllConnections();
+    this.#bodies.close();
   }
 
   #makeServer(): Server {

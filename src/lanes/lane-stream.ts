@@ -9,8 +9,6 @@ import {
   packIdentity,
   unpackPieces,
 } from '../../workers/batch.ts';
-import type { Connection } from '../connection/connection.ts';
-import type { Writer } from '../connection/writer.ts';
 import { Backlog, type ConnectionFlow } from '../reactor/flow.ts';
 import { IdTable } from '../reactor/id-table.ts';
 import type { Failure } from '../wire/failure.ts';
@@ -18,13 +16,19 @@ import { errorOf } from '../wire/thrown.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { WaitProbe } from './adaptive.ts';
 import type { ContextBudget, ContextShape, IdleContext } from './budget.ts';
-import type { Lane, SlotOwner } from './lane.ts';
+import type { FrameTarget, Lane, SlotOwner } from './lane.ts';
 import type { Pass } from './quarantine.ts';
 
 /** Whose calls run on a stream. */
 export interface PackedCaller {
   /** The payload of a `caller` record. @throws Error when it cannot be cloned. */
   packed(): Uint8Array;
+}
+
+/** Whose output the frames of a stream are. */
+export interface StreamTarget {
+  readonly flow: ConnectionFlow;
+  readonly writer: FrameTarget;
 }
 
 /** What streams tell the owner of the requests. */
@@ -57,7 +61,7 @@ export class LaneStream implements SlotOwner, IdleContext {
   readonly openedAtMs = performance.now();
   /** It keeps nothing from one payload to the next. */
   readonly contextFree: boolean;
-  readonly writer: Writer;
+  readonly writer: FrameTarget;
   readonly slot: number;
   readonly #flow: ConnectionFlow;
   readonly #budget: ContextBudget;
@@ -88,7 +92,7 @@ export class LaneStream implements SlotOwner, IdleContext {
    */
   constructor(
     lane: Lane,
-    connection: Connection,
+    { writer, flow }: StreamTarget,
     setup: EncoderSetup,
     budget: ContextBudget,
     cost: number,
@@ -108,9 +112,9 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.profile = setup.profile;
     this.shape = setup;
     this.contextFree = setup.contextFree ?? false;
-    this.writer = connection.writer;
-    this.#flow = connection.flow;
-    this.backlog = new Backlog(MAX_BACKLOG, connection.flow.output);
+    this.writer = writer;
+    this.#flow = flow;
+    this.backlog = new Backlog(MAX_BACKLOG, flow.output);
     this.#events = events;
     this.#over = over;
     this.slot = lane.open(this);

@@ -18,15 +18,20 @@ import {
 } from '../../workers/batch.ts';
 import { Trace } from '../../workers/trace.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
-import type { Writer } from '../connection/writer.ts';
 import type { Failure } from '../wire/failure.ts';
 import { CallMarks } from './call-marks.ts';
 import type { LaneLoad } from './lanes-in-use.ts';
 
+/** Where finished frames go. */
+export interface FrameTarget {
+  /** `bytes` are whole frames, and the target's own, or with `release` its until it calls that, which it always does. */
+  send(bytes: Uint8Array, release?: () => void): void;
+}
+
 /** Who holds a slot of a lane: a response stream's encoder or an incoming stream's decoder. */
 export interface SlotOwner {
   /** Where finished frames of this slot go; undefined for decoders. */
-  readonly writer: Writer | undefined;
+  readonly writer: FrameTarget | undefined;
   /** A finished frame is about to be given to the writer. */
   onFrame(requestId: number, frameFlags: number, rawLength: number, wireLength: number): void;
   /** Any other record; its payload is gone after the call. */
@@ -333,7 +338,7 @@ export class Lane implements LaneLoad {
     const copyLimit = this.#lent < FREE_LOANS ? COPY_LIMIT : LEND_ALWAYS;
     this.#lent++;
     const lease = new BatchLease(batch, copyLimit, this.#giveBack);
-    let writer: Writer | undefined;
+    let writer: FrameTarget | undefined;
     let start = 0;
     let end = 0;
     while (record.next()) {
@@ -402,7 +407,7 @@ class BatchLease {
   }
 
   /** Sends a run of frames: from the batch itself, or copied where a slow reader would keep the batch for long. */
-  send(writer: Writer, bytes: Uint8Array, start: number, end: number): void {
+  send(writer: FrameTarget, bytes: Uint8Array, start: number, end: number): void {
     if (end - start <= this.#copyLimit) {
       writer.send(bytes.slice(start, end));
       return;

@@ -5,6 +5,8 @@
  * the main thread has time again.
  */
 
+import { performance } from 'node:perf_hooks';
+
 /** What is known of a lane when it is looked at. */
 export interface LaneLoad {
   /** Milliseconds that its thread has been at work since it began. */
@@ -36,6 +38,9 @@ const PATIENCE_MS = 200;
 const MAX_PATIENCE_MS = 6400;
 /** A lane that is needed again sooner than this has rested in vain. */
 const IN_VAIN_MS = 1000;
+
+/** Milliseconds that this thread's event loop has been at work. */
+export const mainBusyMs = (): number => performance.eventLoopUtilization().active;
 
 export class LanesInUse<L extends LaneLoad> {
   #live: readonly L[] = [];

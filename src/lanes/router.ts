@@ -3,7 +3,6 @@
  * connection's response streams.
  */
 
-import { performance } from 'node:perf_hooks';
 import type { EncoderSetup } from '../../workers/batch.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Tuning } from '../encoding/codec.ts';
@@ -17,7 +16,7 @@ import { CacheStreams } from './cache-stream.ts';
 import { addFigures, figuresOf, type StreamFigures } from './figures.ts';
 import type { Lane } from './lane.ts';
 import { LaneStream, type StreamEvents } from './lane-stream.ts';
-import { fewestStreams } from './lanes-in-use.ts';
+import { fewestStreams, mainBusyMs } from './lanes-in-use.ts';
 import { MAX_STREAMS, type Policy, type RouteQuery, type StreamView } from './policy.ts';
 import type { LanePool } from './pool.ts';
 import type { StreamKind } from './stream-kind.ts';
@@ -87,9 +86,6 @@ class Place implements StreamView {
     return this.stream?.bytesIn ?? 0;
   }
 }
-
-/** Milliseconds that this thread's event loop has been at work. */
-const mainBusyMs = (): number => performance.eventLoopUtilization().active;
 
 /** How long output waits when all we know is that the socket does not take it, in milliseconds. */
 const BUSY_MS = 10;

@@ -2,13 +2,20 @@
 
 import type { Failure } from '../wire/failure.ts';
 import type { Limits } from '../wire/limits.ts';
-import type { IncomingCommand } from './incoming-command.ts';
 import type { InputShare } from './input-budget.ts';
 
 const NO_ROOM: Failure = {
   code: 'overloaded',
   message: 'inputMemory: the server has no memory left for more arguments',
 };
+
+/** A command, and what is held of it. */
+export interface HeldCommand {
+  /** Bytes of the arguments' names and values, as announced. */
+  argumentBytes: number;
+  /** Bytes that it is held at. */
+  held: number;
+}
 
 export class HeldArguments {
   readonly #limit: number;
@@ -25,7 +32,7 @@ export class HeldArguments {
    * An argument of `command` announces so many bytes more, and so many are to be taken for what has come of it. The failure
    * of a command for which there is no room: how much all commands of a connection hold is no single one's fault.
    */
-  hold(command: IncomingCommand, announced: number, taken: number): Failure | undefined {
+  hold(command: HeldCommand, announced: number, taken: number): Failure | undefined {
     if (this.#announced + announced > this.#limit) {
       const held = `more than ${this.#limit} bytes of arguments in all commands at once`;
       return { code: 'overloaded', message: `maxHeldArgumentBytes: ${held}` };
@@ -41,12 +48,12 @@ export class HeldArguments {
   }
 
   /** `command` is being received; it takes something, too. */
-  add(command: IncomingCommand, cost: number): void {
+  add(command: HeldCommand, cost: number): void {
     this.#take(command, cost);
   }
 
   /** What `command` held is let go of. */
-  free(command: IncomingCommand): void {
+  free(command: HeldCommand): void {
     this.#announced -= command.argumentBytes;
     this.#input.give(command.held);
     command.argumentBytes = 0;
@@ -59,7 +66,7 @@ export class HeldArguments {
     this.#input.take(bytes);
   }
 
-  #take(command: IncomingCommand, bytes: number): void {
+  #take(command: HeldCommand, bytes: number): void {
     command.held += bytes;
     this.#input.take(bytes);
   }

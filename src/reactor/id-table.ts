@@ -67,7 +67,9 @@ export class IdTable<T> {
 
   /** The IDs as they are now, the smallest first; the table may be changed while they are gone through. */
   ids(): number[] {
-    return this.#ids === undefined ? [] : [...this.#ids.filter((id) => id !== FREE).sort()];
+    return this.#ids === undefined || this.#size === 0
+      ? []
+      : [...this.#ids.filter((id) => id !== FREE).sort()];
   }
 
   /** The values as they are now, in the order of their IDs; the table may be changed while they are gone through. */

@@ -10,9 +10,10 @@ import type { EncoderOptions } from '../encoding/codec.ts';
 import { defaultStreams, MAX_STREAMS, makePolicy } from '../lanes/policy.ts';
 import type { Limits } from '../wire/limits.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
+import { type Answer, type AskedCommand, CallSession, GIVEN_UP } from './call-session.ts';
 import type { Report } from './error-log.ts';
+import { FramesSession } from './frames-session.ts';
 import { type CheckedOptions, limitsOf } from './options.ts';
-import { Session } from './session.ts';
 import type { SessionContext, SessionRules } from './session-context.ts';
 import type { Sessions } from './sessions.ts';
 import type { Totals } from './totals.ts';
@@ -75,10 +76,26 @@ export class Acceptor {
 
   /** As {@link serve}; a connection that comes while none is taken is destroyed. */
   serveIfTaken(transport: Transport, info: ConnectionInfo, rules?: SessionRules): void {
-    const isFull = this.#isFull;
-    if (isFull) this.#parts.totals.limitHit('maxConnections', info.remote);
-    if (isFull || this.#stopped) transport.destroy();
-    else this.serve(transport, info, rules);
+    if (this.#hasRoom(info)) this.serve(transport, info, rules);
+    else transport.destroy();
+  }
+
+  /** Runs one command of somebody who speaks no frames; undefined: none is taken, and the answer says so. */
+  call(command: AskedCommand, answer: Answer, info: ConnectionInfo): CallSession | undefined {
+    if (!this.#hasRoom(info)) {
+      answer.fail(GIVEN_UP);
+      return undefined;
+    }
+    const { shared, sessions } = this.#parts;
+    const session = new CallSession(command, answer, info.remote, {
+      context: this.#context,
+      limits: this.#limits,
+      shared,
+      admission: this.admission(info),
+    });
+    sessions.add(session);
+    session.start();
+    return session;
   }
 
   /** Makes a session of a connection: of a socket's, or of any other transport. */
@@ -86,7 +103,7 @@ export class Acceptor {
     const { recorder, shared, sessions } = this.#parts;
     const watched = recorder?.watch(transport) ?? transport;
     const connection = new Connection(watched, this.#limits, PLAIN_STREAM, shared);
-    const session = new Session(connection, this.#context, this.admission(info), rules);
+    const session = new FramesSession(connection, this.#context, this.admission(info), rules);
     sessions.add(session, this.#options.maxConnectionAge);
     session.start();
   }
@@ -97,6 +114,13 @@ export class Acceptor {
     if (authorize === undefined) return undefined;
     const report = (error: unknown) => this.#parts.report(error, { remote: info.remote });
     return new Admission(info, { authorize, timeoutMs, report });
+  }
+
+  /** Whether one more is taken; who is one too many is counted. */
+  #hasRoom({ remote }: ConnectionInfo): boolean {
+    const isFull = this.#isFull;
+    if (isFull) this.#parts.totals.limitHit('maxConnections', remote);
+    return !isFull && !this.#stopped;
   }
 
   get #isFull(): boolean {

@@ -26,11 +26,11 @@ export class CacheSplice {
   /** Whether this response's output may be spliced; sensitive output, which is not encoded, is not shared (protocol D). */
   get possible(): boolean {
     const { session, stream, flow } = this.#request;
-    const { cacheProfile, frameSize } = session;
-    if (!this.#cache.enabled || cacheProfile === undefined) return false;
+    const { splicing, router } = session;
+    if (!this.#cache.enabled || splicing === undefined) return false;
     // Who decodes with a dictionary decodes without one.
-    if (stream?.profile !== cacheProfile && stream?.profile !== ZSTD_DICT) return false;
-    return frameSize >= CACHED_PIECE && flow.canEverSend(CACHED_PIECE);
+    if (stream?.profile !== splicing.profile && stream?.profile !== ZSTD_DICT) return false;
+    return router.options.frameSize >= CACHED_PIECE && flow.canEverSend(CACHED_PIECE);
   }
 
   /** Calls `hit` with the entry for `key`, or `miss` when it is for us to {@link fill} it or to {@link breakPromise}. */
@@ -70,20 +70,21 @@ export class CacheSplice {
   fits(entry: CacheEntry): boolean {
     const { session, flow } = this.#request;
     // Its window is as large as it is, up to what the profile promises.
-    return entry.rawLength <= Math.min(flow.credit, session.maxCachedSize);
+    return entry.rawLength <= Math.min(flow.credit, session.splicing?.maxSize ?? 0);
   }
 
   /** Sends an entry on a cache stream, with nothing else between its pieces; nothing of the request is in a lane. */
   send(entry: CacheEntry, last: boolean, then: () => void): void {
-    if (!this.#request.open) return;
-    const { cacheStreams } = this.#request.session.router;
-    cacheStreams.acquire((stream) => {
+    const { open, session } = this.#request;
+    if (!open || session.splicing === undefined) return;
+    const { streams, profile } = session.splicing;
+    streams.acquire((stream) => {
       if (!this.#request.open) {
-        cacheStreams.release(stream, true);
+        streams.release(stream, true);
         return;
       }
       this.#stream = stream;
-      this.#sendPieces(entry, 0, last, then);
+      this.#sendPieces(profile, entry, 0, last, then);
     });
   }
 
@@ -94,21 +95,21 @@ export class CacheSplice {
     if (this.#stream !== undefined) this.#release(this.#stream, false);
   }
 
-  #sendPieces(entry: CacheEntry, from: number, last: boolean, then: () => void): void {
-    const { open, flow, id, session } = this.#request;
+  #sendPieces(profile: string, entry: CacheEntry, from: number, last: boolean, then: () => void): void {
+    const { open, flow, id } = this.#request;
     const stream = this.#stream;
     if (!open || stream === undefined) return;
     for (let i = from; i < entry.pieces.length; i++) {
       const rawLength = Math.min(CACHED_PIECE, entry.rawLength - i * CACHED_PIECE);
       if (flow.availableNow(rawLength) < rawLength) {
-        flow.wait(() => this.#sendPieces(entry, i, last, then));
+        flow.wait(() => this.#sendPieces(profile, entry, i, last, then));
         return;
       }
       const final = last && i === entry.pieces.length - 1;
       const flags = final ? BytesResponseFlag.eos : BytesResponseFlag.continuation;
       flow.take(rawLength);
       flow.sentNow(rawLength);
-      stream.send(session.cacheProfile as string, id, flags, entry.pieces[i], rawLength);
+      stream.send(profile, id, flags, entry.pieces[i], rawLength);
       this.#request.passed(rawLength, HEADER_SIZE + entry.pieces[i].length);
     }
     this.#release(stream, true);
@@ -118,6 +119,6 @@ export class CacheSplice {
   /** `whole`: the output was sent to its end. */
   #release(stream: CacheStream, whole: boolean): void {
     this.#stream = undefined;
-    this.#request.session.router.cacheStreams.release(stream, whole);
+    this.#request.session.splicing?.streams.release(stream, whole);
   }
 }

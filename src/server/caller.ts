@@ -22,6 +22,7 @@ export class ConnectionCaller implements Caller, PackedCaller {
 
   /** The same connection once the hook has said whose it is. */
   as(principal: unknown): ConnectionCaller {
+    if (principal === this.principal) return this;
     return new ConnectionCaller(this.remote, principal, this.connectionId);
   }
 

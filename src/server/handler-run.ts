@@ -54,7 +54,7 @@ export class HandlerRun implements Run, ResponseSink {
     this.#handlerRequest.input = request.input as undefined;
     if (this.#drainReason !== undefined) this.#handlerRequest.drain(this.#drainReason);
     request.workBegins();
-    this.#pump = new ResponsePump(name, this, request.session.frameSize);
+    this.#pump = new ResponsePump(name, this, request.session.router.options.frameSize);
     const { trace } = request;
     const handler = trace === undefined ? this.#handler : traced(this.#handler, trace);
     this.#pump.start(handler, this.#handlerRequest);
@@ -134,7 +134,7 @@ export class HandlerRun implements Run, ResponseSink {
     if (this.#stream === undefined) {
       request.session.passedPlain(bytes.length);
       request.passed(bytes.length, HEADER_SIZE + bytes.length);
-      request.session.connection.sendPlain(request.id, FrameType.bytesResponse, flags, bytes);
+      request.session.sendPlain(request.id, FrameType.bytesResponse, flags, bytes);
       return;
     }
     if (last) request.sent();
@@ -153,8 +153,8 @@ export class HandlerRun implements Run, ResponseSink {
   sendError(failure: Failure): void {
     this.#request.failedWith(failure.code);
     if (this.#stream !== undefined) this.#request.sent();
-    const { errorDetail, frameSize } = this.#request.session;
-    const payload = encodeFailure(failure, errorDetail, frameSize);
+    const { errorDetail, router } = this.#request.session;
+    const payload = encodeFailure(failure, errorDetail, router.options.frameSize);
     this.#sendBeside(FrameType.errorResponse, ErrorResponseFlag.application, payload);
   }
 
@@ -180,7 +180,7 @@ export class HandlerRun implements Run, ResponseSink {
     const { id, session, flow } = this.#request;
     flow.sentNow(payload.length);
     if (this.#stream === undefined) {
-      session.connection.sendPlain(id, type, flags, payload);
+      session.sendPlain(id, type, flags, payload);
       return;
     }
     this.#framesInLane++;

@@ -261,6 +261,7 @@ export class LaneServer implements Server {
         return takes();
       },
       serve: (transport, info, rules) => this.#acceptor.serveIfTaken(transport, info, rules),
+      call: (command, answer, info) => this.#acceptor.call(command, answer, info),
       ask: async (info, question) => this.#acceptor.admission(info)?.ask(question),
       compress: (bytes, level, then) =>
         compressOnLane(this.#pool, bytes, (pieces) => then(pieces && Buffer.concat(pieces)), level),

@@ -34,6 +34,13 @@ export function letGoOfLargest(
   return true;
 }
 
+/** The same for requests alone. */
+export function letGoOfUnread(requests: readonly ServedRequest[], counts: InputBudget['counts']): boolean {
+  const unread = mostUnread(requests);
+  if (unread !== undefined) stopForData(unread, counts);
+  return unread !== undefined;
+}
+
 function mostUnread(requests: readonly ServedRequest[]): ServedRequest | undefined {
   let most: ServedRequest | undefined;
   for (const request of requests) {

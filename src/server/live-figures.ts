@@ -179,7 +179,7 @@ export class LiveFeed {
 
   #busiest(): Session[] {
     const all = [...this.#of().sessions.open].map((session) => {
-      const { bytesWritten } = session.connection.writer;
+      const { bytesWritten } = session;
       const bytes = bytesWritten - (this.#written.get(session) ?? 0);
       this.#written.set(session, bytesWritten);
       return { session, bytes };
@@ -189,16 +189,16 @@ export class LiveFeed {
   }
 
   #rowOf(session: Session, cpuOf: CpuOf): PeerRow {
-    const { caller, connection, router, requests, openedAtMs } = session;
+    const { caller, remote, requests, openedAtMs, bytesRead, bytesWritten } = session;
     return {
       connectionId: caller.connectionId,
-      remote: connection.remote,
+      remote,
       ageMs: performance.now() - openedAtMs,
       running: requests.size,
-      bytesRead: connection.bytesRead,
-      bytesWritten: connection.writer.bytesWritten,
+      bytesRead,
+      bytesWritten,
       watches: this.#watchers.has(session),
-      streams: router
+      streams: session
         .openFigures()
         .map((figures) => ({ ...figures, cpuSeconds: cpuOf(figures.lane, figures.slot) })),
     };
@@ -238,15 +238,15 @@ function signalled(...signals: AbortSignal[]) {
   };
 }
 
-function trafficOf({ connection, router, plain }: Session): Traffic {
+function trafficOf(session: Session): Traffic {
   const traffic: Traffic = {
-    bytesRead: connection.bytesRead,
-    bytesWritten: connection.writer.bytesWritten,
+    bytesRead: session.bytesRead,
+    bytesWritten: session.bytesWritten,
     frames: 0,
     bytesIn: 0,
     bytesOut: 0,
   };
-  for (const { frames, bytesIn, bytesOut } of [...router.figures(), plain]) {
+  for (const { frames, bytesIn, bytesOut } of [...session.figures(), session.plain]) {
     traffic.frames += frames;
     traffic.bytesIn += bytesIn;
     traffic.bytesOut += bytesOut;

@@ -6,7 +6,6 @@
 import type { BatchReader } from '../../workers/batch.ts';
 import type { StreamEvents } from '../lanes/lane-stream.ts';
 import { IdTable } from '../reactor/id-table.ts';
-import type { ServerReactor } from '../reactor/server.ts';
 import type { Failure } from '../wire/failure.ts';
 import type { Dispatch } from './dispatch.ts';
 import type { ServedRequest } from './request.ts';
@@ -22,15 +21,21 @@ const NOT_BEGUN: Failure = {
   message: 'the worker died before the command began',
 };
 
+/** Told of handlers that are at work although their response is over. */
+export interface Lingering {
+  /** `handlers` more, or fewer if negative; so are bytes of arguments held. */
+  linger(handlers: number, argumentBytes: number): void;
+}
+
 export class OpenRequests implements StreamEvents {
   readonly #session: Session;
-  readonly #reactor: ServerReactor;
+  readonly #lingering: Lingering;
   readonly #dispatch: Dispatch;
   readonly #table = new IdTable<ServedRequest>();
 
-  constructor(session: Session, reactor: ServerReactor, dispatch: Dispatch) {
+  constructor(session: Session, lingering: Lingering, dispatch: Dispatch) {
     this.#session = session;
-    this.#reactor = reactor;
+    this.#lingering = lingering;
     this.#dispatch = dispatch;
   }
 
@@ -91,7 +96,7 @@ export class OpenRequests implements StreamEvents {
   }
 
   linger(handlers: number, argumentBytes: number): void {
-    this.#reactor.linger(handlers, argumentBytes);
+    this.#lingering.linger(handlers, argumentBytes);
   }
 
   onLost(requests: Iterable<number>, failure: Failure): void {

@@ -11,6 +11,7 @@ import { after, unref } from '../wire/timers.ts';
 import { CacheSplice } from './cache-splice.ts';
 import { requestEnded } from './channels.ts';
 import type { Command } from './commands.ts';
+import { tellEnded } from './ended.ts';
 import { HandlerRun } from './handler-run.ts';
 import { LaneCall } from './lane-call.ts';
 import type { Session } from './session.ts';
@@ -262,7 +263,8 @@ export class ServedRequest implements FlowOwner {
   /** Ends with an error of ours that no lane sends, or without one. */
   fail(failure: Failure | undefined): void {
     this.#code = failure?.code ?? GONE;
-    if (failure !== undefined) this.session.sendError(this.id, failure, this.session.frameSize);
+    if (failure !== undefined)
+      this.session.sendError(this.id, failure, this.session.router.options.frameSize);
     this.end();
   }
 
@@ -301,7 +303,7 @@ export class ServedRequest implements FlowOwner {
     const { session, command } = this;
     const endedAtMs = performance.now();
     const startedAtMs = this.#startedAtMs || endedAtMs;
-    session.tellEnded(this.serial, {
+    tellEnded(session, this.serial, {
       command: command.figures.command,
       code: this.#code,
       profile: this.#stream?.profile ?? 'plain',

@@ -4,7 +4,7 @@ import type { ResponseCache } from '../lanes/cache.ts';
 import type { LanePool } from '../lanes/pool.ts';
 import type { ServerTracing } from '../options/tracing.ts';
 import type { ProtocolError } from '../wire/errors.ts';
-import type { Failure, SenderSettings } from '../wire/payloads.ts';
+import type { Failure } from '../wire/failure.ts';
 import type { CommandTable } from './commands.ts';
 import type { StreamKinds } from './dictionaries.ts';
 import type { Offer } from './negotiation.ts';
@@ -15,8 +15,6 @@ import type { Session } from './session.ts';
 export interface SessionRules {
   /** The transport cannot answer while it is still reading (protocol A6); missing: as the server is told. */
   readonly halfDuplex?: boolean;
-  /** What the peer takes, where that is known without its saying so: it is not answered with settings of ours. */
-  readonly announced?: SenderSettings;
   /** Why a command may not come this way; undefined: it may. @throws ProtocolError when its coming breaks the protocol. */
   readonly judge?: (command: string) => Failure | undefined;
   /** The peer has announced its settings. @throws ProtocolError when it must not. */

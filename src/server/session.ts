@@ -1,395 +1,97 @@
 /**
- * One client as the server sees it, from its first frame to its last: performs what the reactor says, and puts together
- * what owns the rest of a connection's life.
+ * One client as the server sees it: whoever its requests come from and are answered to. That is a connection that carries
+ * frames (FramesSession), or one command of somebody who speaks none (CallSession).
  */
 
-import type { Connection, FrameOwner } from '../connection/connection.ts';
-import { CreditSender } from '../connection/credit-sender.ts';
-import type { DecodeError } from '../encoding/codec.ts';
-import { LaneDecoders } from '../lanes/decoders.ts';
-import { Router } from '../lanes/router.ts';
-import { windowOf } from '../reactor/announced.ts';
-import type { ConnectionFlow, RequestFlow } from '../reactor/flow.ts';
-import { FlushQueue } from '../reactor/flush-queue.ts';
-import type { Ticket } from '../reactor/incoming.ts';
-import { requestIdOf } from '../reactor/request.ts';
-import { ServerReactor } from '../reactor/server.ts';
-import type { ReceivedCommand, ServerAction } from '../reactor/server-action.ts';
-import { TopicStreams } from '../topics/streams.ts';
-import { ProtocolError } from '../wire/errors.ts';
-import { ErrorResponseFlag, type Frame, FrameType, HEADER_SIZE } from '../wire/frame.ts';
-import { encodeFailure, encodeSenderSettings, type Failure, type SenderSettings } from '../wire/payloads.ts';
-import type { Admission } from './authorize.ts';
-import { ConnectionCaller } from './caller.ts';
-import { type RequestEnded, requestEnded } from './channels.ts';
-import { Dispatch } from './dispatch.ts';
-import { InputBounds, type InputSource } from './input-bounds.ts';
-import { letGoOfLargest } from './let-go.ts';
-import { type DataWindowSizes, Negotiation } from './negotiation.ts';
-import { OpenRequests } from './open-requests.ts';
-import { PeerWatch } from './peer-watch.ts';
+import type { CacheStreams } from '../lanes/cache-stream.ts';
+import type { StreamFigures } from '../lanes/figures.ts';
+import type { Router } from '../lanes/router.ts';
+import type { ConnectionFlow } from '../reactor/flow.ts';
+import type { FlushQueue } from '../reactor/flush-queue.ts';
+import type { TopicStreams } from '../topics/streams.ts';
+import type { Failure } from '../wire/failure.ts';
+import type { Bagged } from './bag.ts';
+import type { ConnectionCaller } from './caller.ts';
+import type { OpenRequests } from './open-requests.ts';
 import type { ServedRequest } from './request.ts';
-import type { SessionContext, SessionRules } from './session-context.ts';
-import { SessionEnd } from './session-end.ts';
+import type { SessionContext } from './session-context.ts';
 
-/** Pings in a second that a peer has to take before responses are paced by them: one every 20 ms, and as many again. */
-const LEAST_PINGS = 100;
+/** Which stream answers a request. */
+export interface RequestRouter extends Pick<Router, 'acquire' | 'leave' | 'stopWaiting'> {
+  readonly options: Pick<Router['options'], 'profile' | 'frameSize' | 'holds'>;
+}
 
-/** What a request has come to, as {@link RequestEnded} has it. */
-type RequestOutcome = Omit<RequestEnded, 'server' | 'connectionId' | 'remote' | 'requestId' | 'principal'>;
+/** How cached outputs get into its responses as they are. */
+export interface Splicing {
+  readonly profile: string;
+  /** Bytes of an entry whose window the client takes. */
+  readonly maxSize: number;
+  readonly streams: CacheStreams;
+}
 
-const NEVER_RUN = { profile: 'plain', bytes: 0, wireBytes: 0, queuedMs: 0, workMs: 0 };
-const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled' };
-const SHUTTING_DOWN: Failure = { code: 'shutting-down', message: 'server is shutting down' };
+/** Frames and bytes before and after encoding. */
+export interface PlainFigures {
+  frames: number;
+  bytesIn: number;
+  bytesOut: number;
+}
 
-export class Session implements FrameOwner, InputSource {
-  readonly connection: Connection;
-  readonly openedAtMs = performance.now();
-  readonly requests: OpenRequests;
-  readonly ending: SessionEnd;
-  readonly peerWatch: PeerWatch;
-  readonly router: Router;
+export interface Session extends Bagged {
   readonly shared: SessionContext;
+  readonly remote: string;
+  readonly openedAtMs: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  readonly requests: OpenRequests;
+  /** Responses of main-thread handlers that no stream has encoded. */
+  readonly plain: PlainFigures;
+  /** Figures of the response streams, those of ended ones included. */
+  figures(): StreamFigures[];
+  /** Figures of those that are open. */
+  openFigures(): StreamFigures[];
+
+  // ------------------------------------------------------------------ what is done to all sessions of a server
+
+  /** Accepts no new requests; closes when those in flight are done (protocol C5). */
+  drain(reason: string): void;
+  /** Answers what is still in flight with an error, and closes. */
+  stop(reason: string): void;
+  /** It is old: its client is told to make another connection, where it understands that. */
+  retire(): void;
+  /** To be called once in a while; drops a client that has gone without a word. */
+  checkPeer(): void;
+
+  // ------------------------------------------------------------------------------- what requests ask, and tell
+
+  readonly flow: ConnectionFlow;
+  readonly router: RequestRouter;
   /** Responses that hold a piece until the tick ends. */
   readonly flushes: FlushQueue;
-  readonly #reactor: ServerReactor;
-  readonly #decoders: LaneDecoders;
-  readonly #dispatch: Dispatch;
-  readonly #actions: ServerAction[] = [];
-  readonly #negotiation: Negotiation;
-  /** Responses of main-thread handlers that no stream has encoded. */
-  readonly plain = { frames: 0, bytesIn: 0, bytesOut: 0 };
-  readonly #admission: Admission | undefined;
-  #admitted: boolean;
-  #caller: ConnectionCaller;
-  #newestSerial = 0;
-  /** Made for the first subscription. */
-  #topicStreams: TopicStreams | undefined;
-  readonly #input: InputBounds;
-  readonly #credits: CreditSender;
-  readonly #rules: SessionRules;
-  readonly #halfDuplex: boolean;
-
-  /** `admission`: who has to be asked before anything is read, and for every command. */
-  constructor(
-    connection: Connection,
-    shared: SessionContext,
-    admission?: Admission,
-    rules: SessionRules = {},
-  ) {
-    this.#rules = rules;
-    this.#halfDuplex = rules.halfDuplex ?? shared.halfDuplex;
-    this.#admission = admission;
-    this.#admitted = admission === undefined;
-    this.connection = connection;
-    this.#caller = new ConnectionCaller(connection.remote);
-    this.shared = shared;
-    this.#negotiation = new Negotiation(shared);
-    if (rules.announced !== undefined) this.#negotiation.take(rules.announced);
-    this.#input = new InputBounds(connection, this);
-    this.#credits = new CreditSender(connection);
-    this.flushes = new FlushQueue(shared.coalesceMs, (run) => connection.endOfTick(run));
-    const { limits } = connection;
-    this.#decoders = new LaneDecoders(shared.pool, limits, new Set(shared.decodable), this.#decoded);
-    const now = () => connection.inputTimeMs;
-    this.#reactor = new ServerReactor(limits, this.#decoders, this.#halfDuplex, now, this.flow.input, () =>
-      performance.now(),
-    );
-    if (this.#reactor.holdsOutput) connection.writer.hold();
-    this.#dispatch = new Dispatch(this, admission);
-    this.requests = new OpenRequests(this, this.#reactor, this.#dispatch);
-    this.ending = new SessionEnd(connection, this.#reactor, this.requests, this.#negotiation);
-    this.peerWatch = new PeerWatch(connection, this.requests, () => this.#negotiation.speaks('ping'));
-    this.router = new Router(shared.pool, connection, this.#negotiation.routerOptions(), this.requests);
-  }
-
-  /** Begins to read, once the peer is admitted. */
-  start(): void {
-    if (!this.#admitted) this.connection.pause();
-    this.connection.start(this);
-    if (!this.#admitted) this.#admit();
-  }
-
-  async #admit(): Promise<void> {
-    const refusal = await this.#admission?.ask();
-    if (refusal !== undefined) {
-      this.connection.fail(new ProtocolError('not-authorized', refusal.message));
-      return;
-    }
-    this.#admitted = true;
-    this.#input.check();
-  }
-
-  // ------------------------------------------------------------------------------- frames in (FrameOwner)
-
-  receive(frame: Frame): void {
-    try {
-      this.#reactor.receive(frame, this.#actions);
-    } finally {
-      // What came before an error in the same step still counts.
-      this.#perform();
-    }
-    this.#input.check();
-  }
-
-  get midCommand(): boolean {
-    return this.#reactor.midCommand && !this.#input.peerWaits;
-  }
-
-  overdue(nowMs: number): ProtocolError | undefined {
-    return this.#input.peerWaits ? undefined : this.#reactor.overdue(nowMs, this.#owesCredit);
-  }
-
-  /** The peer may be waiting until a handler has read what it has. */
-  readonly #owesCredit = (requestId: number): boolean =>
-    this.requests.get(requestId)?.flow.data.owed ?? false;
-
-  onEnd(): void {
-    this.ending.inputEnded();
-    this.#input.inputEnded();
-    this.#reactor.endOfInput(this.#actions);
-    this.#perform();
-    this.ending.check();
-    this.peerWatch.inputEnded();
-  }
-
-  onFailed(sendError: () => void, error: ProtocolError): void {
-    this.#rules.onFailed?.(error);
-    this.#reactor.stop();
-    this.ending.fail(sendError);
-  }
-
-  onClosed(reason: Error | undefined): void {
-    this.peerWatch.close();
-    this.#reactor.stop();
-    this.#decoders.closeAll();
-    this.requests.drop();
-    this.router.close();
-    this.#credits.close();
-    this.flow.output.wake();
-    if (reason !== undefined) this.shared.report(reason, { remote: this.connection.remote });
-    this.shared.closed(this, reason);
-  }
-
-  readonly #decoded = (ticket: Ticket, error: DecodeError | undefined): void => {
-    if (!this.connection.open) return;
-    if (error !== undefined) {
-      this.connection.fail(error);
-      return;
-    }
-    try {
-      this.#reactor.decoded(ticket, this.#actions);
-      this.#perform();
-    } catch (failure) {
-      this.#perform();
-      this.connection.fail(failure);
-    }
-    this.#input.check();
-    if (this.connection.open) this.ending.check();
-  };
-
-  // --------------------------------------------------------------------------------------- actions
-
-  #perform(): void {
-    const actions = this.#actions;
-    if (actions.length === 0) return;
-    const todo = actions.splice(0);
-    for (const action of todo) this.#act(action);
-  }
-
-  #act(action: ServerAction): void {
-    switch (action.kind) {
-      case 'run':
-        this.ending.newestId = action.command.requestId;
-        return this.#run(action.command);
-      case 'data':
-        return this.#takeData(action.requestId, action.bytes, action.last);
-      case 'unwanted':
-        return this.flow.data.unwanted(action.bytes);
-      case 'lost-data':
-        return this.flow.data.lost();
-      case 'cancel':
-        return this.#cancel(action.requestId, CANCELLED);
-      case 'fail':
-        return this.#cancel(action.requestId, action.failure);
-      case 'abandon':
-        return this.requests.get(action.requestId)?.stop(undefined);
-      case 'settings':
-        return this.#takeSettings(action.settings);
-      case 'credit':
-        if (action.requestId === 0) return this.flow.addCredit(action.bytes);
-        return this.requests.get(action.requestId)?.flow.addCredit(action.bytes);
-      case 'dictionary-held':
-        return this.#negotiation.hold(action.id);
-      case 'ping':
-        return this.#input.pong(action.payload);
-      case 'pong':
-        return this.router.pong(action.payload);
-      case 'release-output':
-        return this.connection.writer.release();
-    }
-  }
-
-  #run(command: ReceivedCommand): void {
-    const refusal = this.ending.draining ? SHUTTING_DOWN : this.#rules.judge?.(command.command);
-    if (refusal === undefined) this.#dispatch.run(command);
-    else this.refuse(command.requestId, refusal, command.command);
-  }
-
-  #takeData(requestId: number, bytes: Uint8Array, last: boolean): void {
-    const request = this.requests.get(requestId);
-    if (request === undefined) this.flow.data.unwanted(bytes.length);
-    else request.pushData(bytes, last);
-  }
-
-  #cancel(requestId: number, failure: Failure): void {
-    const request = this.requests.get(requestId);
-    if (request !== undefined) request.stop(failure);
-    else if (this.#reactor.isRunning(requestId)) this.refuse(requestId, failure);
-  }
-
-  #takeSettings(settings: SenderSettings): void {
-    this.#rules.onSettings?.();
-    this.#negotiation.take(settings);
-    this.connection.peerTakes(settings.maxFrameSize);
-    this.flow.announced(settings.requestWindow, settings.connectionWindow);
-    this.router.configure(this.#negotiation.routerOptions());
-    this.#credits.atMost(settings.maxCredits);
-    if (this.#negotiation.speaks('ping') && (settings.maxPings ?? LEAST_PINGS) >= LEAST_PINGS)
-      this.router.peerAnswersPings();
-    const ours = this.#negotiation.answer(this.connection.limits, this.#limitData());
-    this.connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(ours));
-    this.ending.settingsCame();
-  }
-
-  /** Windows for command data (protocol C4). Half duplex there are none: credit would go out when all has come (protocol A6). */
-  #limitData(): DataWindowSizes | undefined {
-    if (this.#halfDuplex || !this.#negotiation.speaks('data-credit')) return undefined;
-    const { maxRequestData, maxConnectionData } = this.connection.limits;
-    const [requestWindow, connectionWindow] = [windowOf(maxRequestData), windowOf(maxConnectionData)];
-    const grant = (requestId: number, bytes: number) => this.#credits.send(requestId, bytes);
-    this.flow.data.limit({ requestWindow, connectionWindow, grant });
-    return { requestWindow, connectionWindow };
-  }
-
-  // ------------------------------------------------------------------- what requests ask, and tell
-
-  get flow(): ConnectionFlow {
-    return this.connection.flow;
-  }
-
-  /** Most payload bytes of a frame before encoding. */
-  get frameSize(): number {
-    return this.router.options.frameSize;
-  }
-
-  get sendsProgress(): boolean {
-    return this.#negotiation.speaks('progress');
-  }
-
   /** Who its requests come from. */
-  get caller(): ConnectionCaller {
-    const principal = this.#admission?.principal;
-    if (principal !== this.#caller.principal) this.#caller = this.#caller.as(principal);
-    return this.#caller;
-  }
-
-  nextSerial(): number {
-    return ++this.#newestSerial;
-  }
-
-  /** What the peer takes of an error (protocol C11). */
-  get errorDetail(): number {
-    return this.#negotiation.errorDetail;
-  }
-
-  /** Bytes of a cached entry whose window the peer takes. */
-  get maxCachedSize(): number {
-    return this.#negotiation.maxWholeSize;
-  }
-
-  /** The profile of cached entries, or undefined when this peer cannot take them. */
-  get cacheProfile(): string | undefined {
-    const { profile, perRequest } = this.router.options;
-    return profile === 'zstd-8mb' && !perRequest ? profile : undefined;
-  }
-
-  /** Sends an application error of at most `most` bytes on the plain stream. */
-  sendError(requestId: number, failure: Failure, most = this.connection.maxErrorSize): void {
-    const payload = encodeFailure(failure, this.errorDetail, most);
-    this.connection.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.application, payload);
-  }
-
-  /** Response bytes go out on the plain stream. */
-  passedPlain(bytes: number): void {
-    this.plain.frames++;
-    this.plain.bytesIn += bytes;
-    this.plain.bytesOut += HEADER_SIZE + bytes;
-  }
-
+  readonly caller: ConnectionCaller;
+  readonly sendsProgress: boolean;
+  /** What the client takes of an error (protocol C11). */
+  readonly errorDetail: number;
+  /** Undefined: they do not, and are produced like any other output. */
+  readonly splicing: Splicing | undefined;
+  /** Streams that carry topics; undefined: messages go out as they are. */
+  readonly topicStreams: TopicStreams | undefined;
+  /** Whether what many sessions share should be sent now; if not, the output's level falls when it may. */
+  readonly takesMore: boolean;
+  /** No other request of the session has the same. */
+  nextSerial(): number;
+  /** Sends what no context touches: the contents of one frame. `payload` is copied. */
+  sendPlain(requestId: number, type: number, flags: number, payload?: Uint8Array): void;
+  /** Response bytes go out by {@link sendPlain}. */
+  passedPlain(bytes: number): void;
+  /** Sends an application error of at most `most` bytes by {@link sendPlain}. */
+  sendError(requestId: number, failure: Failure, most?: number): void;
   /** Answers with an application error without running anything, for `command` where it is the first that is heard of it. */
-  refuse(requestId: number, failure: Failure, command?: string): void {
-    const { commands } = this.shared;
-    if (command !== undefined) {
-      const figures = commands.get(command)?.figures ?? commands.unknown;
-      figures.refused(failure.code);
-      if (requestEnded.hasSubscribers)
-        this.tellEnded(this.nextSerial(), { ...NEVER_RUN, command: figures.command, code: failure.code });
-    }
-    this.sendError(requestId, failure);
-    this.ending.leave(requestId, undefined);
-  }
-
-  /** For who subscribes to requests that are over. */
-  tellEnded(serial: number, outcome: RequestOutcome): void {
-    const { caller, shared } = this;
-    const { connectionId, remote, principal } = caller;
-    const requestId = requestIdOf(caller, serial);
-    requestEnded.publish({ server: shared.server, connectionId, remote, requestId, principal, ...outcome });
-  }
-
-  /** Streams that carry topics. */
-  get topicStreams(): TopicStreams {
-    this.#topicStreams ??= new TopicStreams(this.router.ids, this.connection.writer);
-    return this.#topicStreams;
-  }
-
+  refuse(requestId: number, failure: Failure, command?: string): void;
   /**
    * The last frame has been given to the writer, or nothing more will be sent. `lingers`: bytes of the arguments of its
    * handler that is still at work; undefined: none is.
    */
-  finished(request: ServedRequest, lingers: number | undefined): void {
-    this.requests.remove(request);
-    this.#credits.forget(request.id);
-    this.ending.leave(request.id, lingers);
-  }
-
-  report(error: unknown, command: string | undefined): void {
-    const { remote } = this.connection;
-    this.shared.report(error, command === undefined ? { remote } : { command, remote });
-  }
-
-  // ----------------------------------------------------------------------------- when to read (InputSource)
-
-  get wanted(): boolean {
-    return this.#admitted && !this.ending.stopped;
-  }
-
-  get heldBytes(): number {
-    return this.#reactor.heldBytes;
-  }
-
-  get withoutStream(): RequestFlow[] {
-    return this.router.waiting.flatMap((requestId) => this.requests.get(requestId)?.flow ?? []);
-  }
-
-  letGo(): boolean {
-    const has = letGoOfLargest(this.#reactor, this.requests.values(), this.#actions, this.flow.input.counts);
-    this.#perform();
-    return has;
-  }
-
-  holdDecoders(hold: boolean): void {
-    this.#decoders.hold(hold);
-  }
+  finished(request: ServedRequest, lingers: number | undefined): void;
+  report(error: unknown, command: string | undefined): void;
 }

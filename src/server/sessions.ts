@@ -2,6 +2,7 @@
 
 import { within } from '../lanes/within.ts';
 import { after, every } from '../wire/timers.ts';
+import { Bag } from './bag.ts';
 import type { Session } from './session.ts';
 import type { CpuOf, StreamRow } from './stats.ts';
 import type { ConnectionTotals, ProfileRow, Totals } from './totals.ts';
@@ -12,8 +13,9 @@ const PAST_STREAMS = 64;
 export class Sessions {
   readonly #keepAliveMs: number;
   readonly #totals: Totals;
-  /** Each with what will tell it to go when it is old. */
-  readonly #open = new Map<Session, NodeJS.Timeout | undefined>();
+  readonly #open = new Bag<Session>();
+  /** What will tell those to go that are to go when they are old. */
+  readonly #retiring = new Map<Session, NodeJS.Timeout>();
   /** Rows of sessions that have ended, the newest last. */
   #pastStreams: StreamRow[] = [];
   #watch: ReturnType<typeof setInterval> | undefined;
@@ -26,7 +28,7 @@ export class Sessions {
   }
 
   get open(): Iterable<Session> {
-    return this.#open.keys();
+    return this.#open;
   }
 
   get count(): number {
@@ -35,44 +37,48 @@ export class Sessions {
 
   /** `maxAgeMs`: when it is to be told to go; undefined: never. */
   add(session: Session, maxAgeMs?: number): void {
-    const retiring = maxAgeMs && after(spread(maxAgeMs), () => session.ending.retire()).unref();
-    this.#open.set(session, retiring || undefined);
+    this.#open.add(session);
+    if (maxAgeMs) this.#retiring.set(session, after(spread(maxAgeMs), () => session.retire()).unref());
     this.#totals.opened(session);
     if (this.#keepAliveMs > 0) this.#watch ??= every(this.#keepAliveMs, this.#check).unref();
   }
 
   /** The session has ended, and why if it was not in an orderly way. */
   remove(session: Session, reason: Error | undefined): void {
-    clearTimeout(this.#open.get(session));
     this.#open.delete(session);
+    clearTimeout(this.#retiring.get(session));
+    this.#retiring.delete(session);
     this.#totals.closed(session, reason);
-    this.#pastStreams.push(...rowsOf(session, () => 0));
-    this.#pastStreams = this.#pastStreams.slice(-PAST_STREAMS);
+    this.#keep(rowsOf(session, () => 0));
     if (this.#open.size === 0) this.#onAllGone();
   }
 
+  #keep(rows: StreamRow[]): void {
+    if (rows.length > 0) this.#pastStreams = [...this.#pastStreams, ...rows].slice(-PAST_STREAMS);
+  }
+
   connections(): ConnectionTotals {
-    return this.#totals.connections(this.#open.keys());
+    return this.#totals.connections(this.#open);
   }
 
   profiles(): ProfileRow[] {
-    return this.#totals.profiles(this.#open.keys());
+    return this.#totals.profiles(this.#open);
   }
 
   streams(cpuOf: CpuOf): StreamRow[] {
-    return [...this.#pastStreams, ...[...this.#open.keys()].flatMap((session) => rowsOf(session, cpuOf))];
+    return [...this.#pastStreams, ...[...this.#open].flatMap((session) => rowsOf(session, cpuOf))];
   }
 
   /** Accepts no new requests (protocol C5). Whether all sessions have ended within `graceMs`. */
   drain(reason: string, graceMs: number): Promise<boolean> {
     clearInterval(this.#watch);
-    for (const session of this.#open.keys()) session.ending.drain(reason);
+    for (const session of this.#open) session.drain(reason);
     return this.allGone(graceMs);
   }
 
   /** Answers what is in flight with an error. Whether all sessions have ended within `forceMs`. */
   stop(reason: string, forceMs: number): Promise<boolean> {
-    for (const session of this.#open.keys()) session.ending.stop(reason);
+    for (const session of this.#open) session.stop(reason);
     return this.allGone(forceMs);
   }
 
@@ -86,7 +92,7 @@ export class Sessions {
   }
 
   readonly #check = (): void => {
-    for (const session of this.#open.keys()) session.peerWatch.check();
+    for (const session of this.#open) session.checkPeer();
   };
 }
 
@@ -96,8 +102,8 @@ function spread(ms: number): number {
 }
 
 function rowsOf(session: Session, cpuOf: CpuOf): StreamRow[] {
-  const { remote } = session.connection;
-  return session.router.figures().map((figures) => ({
+  const { remote } = session;
+  return session.figures().map((figures) => ({
     ...figures,
     remote,
     cpuSeconds: cpuOf(figures.lane, figures.slot),

@@ -50,14 +50,14 @@ export class Totals {
 
   closed(session: Session, reason: Error | undefined): void {
     const code = codeOf(reason);
-    const { bytesRead, writer } = session.connection;
+    const { bytesRead, bytesWritten } = session;
     this.#closed[code] = (this.#closed[code] ?? 0) + 1;
     this.#bytesRead += bytesRead;
-    this.#bytesWritten += writer.bytesWritten;
+    this.#bytesWritten += bytesWritten;
     addTo(this.#profiles, session);
-    if (LIMIT_CODES.has(code)) this.limitHit(limitIn(reason), session.connection.remote);
+    if (LIMIT_CODES.has(code)) this.limitHit(limitIn(reason), session.remote);
     if (!connectionClosed.hasSubscribers) return;
-    connectionClosed.publish({ ...this.#about(session), code, bytesRead, bytesWritten: writer.bytesWritten });
+    connectionClosed.publish({ ...this.#about(session), code, bytesRead, bytesWritten });
   }
 
   /** A peer has reached it, and was dropped. */
@@ -69,9 +69,9 @@ export class Totals {
   /** Those, and what the `open` ones have come to. */
   connections(open: Iterable<Session>): ConnectionTotals {
     let [bytesRead, bytesWritten] = [this.#bytesRead, this.#bytesWritten];
-    for (const { connection } of open) {
-      bytesRead += connection.bytesRead;
-      bytesWritten += connection.writer.bytesWritten;
+    for (const session of open) {
+      bytesRead += session.bytesRead;
+      bytesWritten += session.bytesWritten;
     }
     return { opened: this.#opened, closed: { ...this.#closed }, bytesRead, bytesWritten };
   }
@@ -86,14 +86,14 @@ export class Totals {
     return { ...this.#limits };
   }
 
-  #about({ caller, connection }: Session) {
-    return { server: this.#server, connectionId: caller.connectionId, remote: connection.remote };
+  #about({ caller, remote }: Session) {
+    return { server: this.#server, connectionId: caller.connectionId, remote };
   }
 }
 
 type Figures = Pick<StreamFigures, 'frames' | 'bytesIn' | 'bytesOut'>;
 
-function addTo(sums: Sums, { router, plain }: Session): void {
+function addTo(sums: Sums, session: Session): void {
   const add = (profile: string, { frames, bytesIn, bytesOut }: Figures) => {
     const sum = sums.get(profile) ?? { frames: 0, bytesIn: 0, bytesOut: 0 };
     sum.frames += frames;
@@ -101,8 +101,8 @@ function addTo(sums: Sums, { router, plain }: Session): void {
     sum.bytesOut += bytesOut;
     sums.set(profile, sum);
   };
-  for (const figures of router.figures()) add(figures.profile, figures);
-  add('plain', plain);
+  for (const figures of session.figures()) add(figures.profile, figures);
+  add('plain', session.plain);
 }
 
 function codeOf(reason: Error | undefined): string {

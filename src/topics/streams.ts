@@ -5,9 +5,11 @@
 
 import type { Writer } from '../connection/writer.ts';
 import { IDENTITY } from '../encoding/profiles.ts';
+import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { OutgoingStreamIds } from '../reactor/streams.ts';
 import { BytesResponseFlag, FrameType, StreamFlag } from '../wire/frame.ts';
 import { encodeStreamSettings } from '../wire/payloads.ts';
+import type { SharedPayload } from './message.ts';
 
 const NOTHING = new Uint8Array(0);
 
@@ -52,6 +54,24 @@ export class TopicStream {
 
   get begun(): boolean {
     return this.#settings !== undefined;
+  }
+
+  /** Sends a piece of a response, encoded once for all who get it; it goes out with what others have in `flushes`. */
+  send(requestId: number, payload: Uint8Array, flushes: FlushQueue): void {
+    this.#writer.flushWith(flushes);
+    const flags = BytesResponseFlag.continuation;
+    this.#writer.sendShared(requestId, this.id, StreamFlag.encoded, FrameType.bytesResponse, flags, payload);
+  }
+
+  /** Sends the payload in a frame that is made once for all who are alike, if nothing is before it; false: it did not. */
+  sendAtOnce(requestId: number, payload: SharedPayload): boolean {
+    const frame = payload.frame(requestId, this.id);
+    return frame !== undefined && this.#writer.sendAtOnce(frame);
+  }
+
+  /** Sends the last frame of a response, which ends the stream, too. */
+  finish(requestId: number, type: number, flags: number, payload: Uint8Array): void {
+    this.#writer.sendFrame(requestId, this.id, StreamFlag.end, type, flags, payload);
   }
 
   /** Ends it with an empty piece of a response to one of its users. */

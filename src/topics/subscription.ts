@@ -3,11 +3,10 @@
  * the topic's log, once for all, and here is no more than the number of the next one.
  */
 
-import type { Writer } from '../connection/writer.ts';
 import type { RequestFlow } from '../reactor/flow.ts';
 import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { ServedRequest } from '../server/request.ts';
-import { BytesResponseFlag, ErrorResponseFlag, FrameType, StreamFlag } from '../wire/frame.ts';
+import { BytesResponseFlag, ErrorResponseFlag, FrameType } from '../wire/frame.ts';
 import { encodeFailure, type Failure } from '../wire/payloads.ts';
 import { gapRecords, positionRecord } from '../wire/topic-records.ts';
 import type { EpochMember, TopicEncoding } from './encoding.ts';
@@ -48,7 +47,6 @@ export class Subscription implements EpochMember, StreamUser {
   missedEpoch = 0;
   readonly #topic: SubscribedTopic;
   readonly #request: ServedRequest;
-  readonly #writer: Writer;
   readonly #flow: RequestFlow;
   /** Number of the next message that it gets. */
   #next: number;
@@ -82,7 +80,6 @@ export class Subscription implements EpochMember, StreamUser {
     this.#request = request;
     this.requestId = request.id;
     this.#flow = request.flow;
-    this.#writer = request.session.connection.writer;
     this.#next = next;
     this.slow = slow;
   }
@@ -111,7 +108,7 @@ export class Subscription implements EpochMember, StreamUser {
     if (!more && this.#sendAtOnce(message, forms)) return;
     // Nothing that was published is between: the topic itself has missed something.
     if (message.sequence > this.#next) this.#tellGap(message.sequence - this.#next, message.sequence);
-    if (!this.#writer.takesMore) this.#block(true);
+    if (!this.#request.session.takesMore) this.#block(true);
     else if (this.#sendControl()) {
       const couldMove = this.#epoch === 0 || forms.shared?.place === 0;
       if (couldMove && this.#topic.moves(this, this.#request)) this.#pump();
@@ -143,7 +140,7 @@ export class Subscription implements EpochMember, StreamUser {
   /** Sends what there is, until something holds it up. */
   #pump(): void {
     while (!this.#isOver) {
-      if (!this.#writer.takesMore) return void this.#block(true);
+      if (!this.#request.session.takesMore) return void this.#block(true);
       if (!this.#sendControl()) return;
       if (this.#next > this.encoding.readySequence) return this.#checkEnd();
       else {
@@ -196,8 +193,7 @@ export class Subscription implements EpochMember, StreamUser {
     if (this.#control !== NOTHING || this.#end !== undefined) return false;
     const { length } = record;
     if (this.#flow.available(length) < length) return false;
-    const frame = shared.payloads[0].frame(this.requestId, (this.#stream as TopicStream).id);
-    if (frame === undefined || !this.#writer.sendAtOnce(frame)) return false;
+    if (!(this.#stream as TopicStream).sendAtOnce(this.requestId, shared.payloads[0])) return false;
     this.#flow.take(length);
     this.#next++;
     this.#place++;
@@ -249,8 +245,8 @@ export class Subscription implements EpochMember, StreamUser {
 
   #findStream(): TopicStream | undefined {
     const { topicStreams } = this.#request.session;
-    this.#stream ??= topicStreams.own(this);
-    if (this.#stream === undefined && this.encoding.canBeginAfresh) this.#stream = topicStreams.shared(this);
+    this.#stream ??= topicStreams?.own(this);
+    if (this.#stream === undefined && this.encoding.canBeginAfresh) this.#stream = topicStreams?.shared(this);
     return this.#stream;
   }
 
@@ -274,16 +270,7 @@ export class Subscription implements EpochMember, StreamUser {
     if (isStart || source.epoch === 0)
       stream.begin(encoding.profile, source.settings, encoding.canBeginAfresh);
     this.#flow.take(length);
-    this.#writer.flushWith(this.#topic.flushes);
-    const flags = BytesResponseFlag.continuation;
-    this.#writer.sendShared(
-      this.requestId,
-      stream.id,
-      StreamFlag.encoded,
-      FrameType.bytesResponse,
-      flags,
-      source.payloads[at].bytes,
-    );
+    stream.send(this.requestId, source.payloads[at].bytes, this.#topic.flushes);
     this.#sent += length;
     const isLast = this.#sent === record.length;
     if (source.epoch !== 0) {
@@ -296,16 +283,11 @@ export class Subscription implements EpochMember, StreamUser {
   /** Sends as much of `bytes` from `at` on as may go in one frame; returns how much. */
   #sendPlain(bytes: Uint8Array, at: number): number {
     const { session } = this.#request;
-    const length = this.#flow.available(Math.min(bytes.length - at, session.frameSize));
+    const length = this.#flow.available(Math.min(bytes.length - at, session.router.options.frameSize));
     if (length === 0) return 0;
     this.#flow.take(length);
     const piece = bytes.subarray(at, at + length);
-    session.connection.sendPlain(
-      this.requestId,
-      FrameType.bytesResponse,
-      BytesResponseFlag.continuation,
-      piece,
-    );
+    session.sendPlain(this.requestId, FrameType.bytesResponse, BytesResponseFlag.continuation, piece);
     return length;
   }
 
@@ -342,8 +324,8 @@ export class Subscription implements EpochMember, StreamUser {
   }
 
   #fail(failure: Failure): void {
-    const { errorDetail, frameSize } = this.#request.session;
-    const payload = encodeFailure(failure, errorDetail, frameSize);
+    const { errorDetail, router } = this.#request.session;
+    const payload = encodeFailure(failure, errorDetail, router.options.frameSize);
     this.#finish(FrameType.errorResponse, ErrorResponseFlag.application, payload);
   }
 
@@ -352,9 +334,9 @@ export class Subscription implements EpochMember, StreamUser {
     const stream = this.#stream;
     this.#stream = undefined;
     const { session } = this.#request;
-    if (stream !== undefined && session.topicStreams.leave(stream, this))
-      this.#writer.sendFrame(this.requestId, stream.id, StreamFlag.end, type, flags, payload);
-    else session.connection.sendPlain(this.requestId, type, flags, payload);
+    if (stream !== undefined && session.topicStreams?.leave(stream, this))
+      stream.finish(this.requestId, type, flags, payload);
+    else session.sendPlain(this.requestId, type, flags, payload);
     this.#request.end();
   }
 
@@ -370,7 +352,7 @@ export class Subscription implements EpochMember, StreamUser {
   end(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    if (this.#stream !== undefined) this.#request.session.topicStreams.leave(this.#stream, this);
+    if (this.#stream !== undefined) this.#request.session.topicStreams?.leave(this.#stream, this);
     this.#stream = undefined;
     this.#topic.left(this);
   }

@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import ava from 'ava';
 import { WebSocketServer } from 'ws';
 import { trainDictionary } from '../../src/encoding/dictionary/train.ts';
-import { CommandError, ProgressOutput, TextOutput } from '../../src/index.ts';
+import { type Client, CommandError, ProgressOutput, TextOutput } from '../../src/index.ts';
 import { frames } from '../helpers/raw-peer.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { closeBrowser, hasChromium, NO_CHROMIUM, openSite } from './chromium.ts';
+import { closeBrowser, hasChromium, NO_CHROMIUM, openSite, renderersPeak } from './chromium.ts';
 
 const test = ava.serial;
 test.after.always(closeBrowser);
@@ -200,6 +200,55 @@ if (hasChromium) {
     t.true(produced < 64 << 20, `${produced} bytes were made for who reads 3 MB`);
     while ((await server.stats()).connections > 0);
     while (page.workers().length > 0) await page.evaluate('0');
+  });
+
+  test('in a Web Worker 300 MB come in less memory than half of them, and no task of the page gets more than a piece', async (t) => {
+    const { page } = await openSite(t, {
+      commands: {
+        long: async function* () {
+          const piece = sample(100_000, 1);
+          for (let i = 0; i < 3000; i++) yield piece;
+        },
+      },
+    });
+    // What comes from a worker comes as messages, each of them a task of the page's own thread.
+    await page.evaluate(async (module) => {
+      const told = { most: 0, count: 0 };
+      const scope = globalThis as unknown as { Worker: new (...args: unknown[]) => EventTarget };
+      scope.Worker = class extends scope.Worker {
+        constructor(...args: unknown[]) {
+          super(...args);
+          this.addEventListener('message', (event) => {
+            const { bytes } = (event as unknown as { data: { bytes?: Uint8Array } }).data;
+            if (bytes === undefined) return;
+            told.most = Math.max(told.most, bytes.length);
+            told.count++;
+          });
+        }
+      };
+      const { connect, inWorker } = await import(module);
+      const client = await connect('/mill', { worker: inWorker });
+      await client.call('echo', { args: { value: 'x' } }).text();
+      Object.assign(globalThis, { client, told });
+    }, MODULE);
+    const before = await renderersPeak();
+    const { bytes, told } = await page.evaluate(async () => {
+      const { client, told } = globalThis as unknown as {
+        client: Client;
+        told: { most: number; count: number };
+      };
+      let bytes = 0;
+      for await (const piece of client.call('long')) bytes += piece.length;
+      await client.close();
+      return { bytes, told };
+    });
+    const after = await renderersPeak();
+    const more = Math.max(...[...after].map(([pid, peak]) => peak - (before.get(pid) ?? 0)));
+    t.is(bytes, 300_000_000);
+    t.true(more < bytes / 2, `${more} bytes more than before at most`);
+    t.true(told.count > 0);
+    t.true(told.most <= 65_536, `${told.most} bytes in one task`);
+    t.log(`${(more / 2 ** 20).toFixed(1)} MiB more, ${told.count} pieces of ${told.most} bytes at most`);
   });
 
   test('a dictionary is fetched once, and is there when the page is loaded again', async (t) => {

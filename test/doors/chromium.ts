@@ -37,16 +37,28 @@ export async function closeBrowser(): Promise<void> {
   await (await running)?.close();
 }
 
-export interface Site {
-  readonly page: Page;
+export interface Doors {
   readonly port: number;
   readonly http: HttpServer;
   /** Puts the doors of another server in the place of those that are there. */
   attach(options: ServerOptions): Promise<Server>;
 }
 
-/** A page whose scripts can `import('/millrace.js')`, and connect to `/mill`. */
+export interface Site extends Doors {
+  readonly page: Page;
+}
+
+/** A page in Chromium whose scripts can `import('/millrace.js')`, and connect to `/mill`. */
 export async function openSite(t: ExecutionContext<unknown>, options: ServerOptions = {}): Promise<Site> {
+  const doors = await openDoors(t, options);
+  const page = await (await browser()).newPage();
+  t.teardown(() => page.close());
+  await page.goto(`http://127.0.0.1:${doors.port}/`);
+  return { page, ...doors };
+}
+
+/** What such a page comes from, for any browser. */
+export async function openDoors(t: ExecutionContext<unknown>, options: ServerOptions = {}): Promise<Doors> {
   const folder = mkdtempSync(join(ROOT, 'node_modules/.millrace-page-'));
   await build({
     entryPoints: {
@@ -76,14 +88,25 @@ export async function openSite(t: ExecutionContext<unknown>, options: ServerOpti
     return server;
   };
   await attach(options);
-  const page = await (await browser()).newPage();
   t.teardown(async () => {
-    await page.close();
     for (const server of servers) await server.close(0);
     http.closeAllConnections();
     await new Promise((resolve) => http.close(resolve));
     rmSync(folder, { recursive: true, force: true });
   });
-  await page.goto(`http://127.0.0.1:${port}/`);
-  return { page, port, http, attach };
+  return { port, http, attach };
+}
+
+/** The processes in which the browser shows its pages: how many bytes of memory each has had at most. */
+export async function renderersPeak(): Promise<Map<number, number>> {
+  const session = await (await browser()).newBrowserCDPSession();
+  const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+  await session.detach();
+  const renderers = processInfo.filter(({ type }) => type === 'renderer');
+  return new Map(renderers.map(({ id }) => [id, peakOf(id)]));
+}
+
+function peakOf(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+  return 1024 * Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]);
 }

@@ -1,0 +1,407 @@
+/**
+ * A session of one command, asked by somebody who speaks no frames: what comes of it goes to an {@link Answer} as it is.
+ * The hook, the limits, the deadlines and the turns are those of all sessions.
+ */
+
+import type { Shared } from '../connection/connection.ts';
+import { TurnShare, Work } from '../connection/turns.ts';
+import type { StreamFigures } from '../lanes/figures.ts';
+import type { FrameTarget } from '../lanes/lane.ts';
+import { UnencodedRouter } from '../lanes/unencoded-router.ts';
+import { ConnectionFlow, type FlowListener, Gate } from '../reactor/flow.ts';
+import { FlushQueue } from '../reactor/flush-queue.ts';
+import { HeldArguments, type HeldCommand } from '../reactor/held-arguments.ts';
+import type { ProtocolError } from '../wire/errors.ts';
+import type { Failure } from '../wire/failure.ts';
+import { BytesResponseFlag, ErrorResponseFlag, FrameType, MAX_PAYLOAD_LENGTH } from '../wire/frame.ts';
+import { type Limits, overLimit, PIECE_COST } from '../wire/limits.ts';
+import {
+  decodeFailure,
+  decodeProgress,
+  decodeTextOutput,
+  ErrorDetail,
+  encodeFailure,
+  type Progress,
+  type ReceivedFailure,
+  renderTextOutput,
+} from '../wire/payloads.ts';
+import { Splitter } from '../wire/splitter.ts';
+import type { Admission } from './authorize.ts';
+import { ConnectionCaller } from './caller.ts';
+import { Dispatch } from './dispatch.ts';
+import { tellRefused } from './ended.ts';
+import { letGoOfUnread } from './let-go.ts';
+import { type Lingering, OpenRequests } from './open-requests.ts';
+import type { ServedRequest } from './request.ts';
+import type { Session } from './session.ts';
+import type { SessionContext } from './session-context.ts';
+
+/** Where a command's response goes. What it is given is used again as soon as it returns. */
+export interface Answer {
+  bytes(bytes: Uint8Array, last: boolean): void;
+  text(text: string): void;
+  progress(progress: Progress): void;
+  /** Nothing more will come. */
+  fail(failure: ReceivedFailure): void;
+  /** Calls `taken` when all of the above has been taken. */
+  flush(taken: () => void): void;
+}
+
+/** Command data that comes, to {@link CallSession.push}, while it is wanted. */
+export interface DataSource {
+  resume(): void;
+  pause(): void;
+  /** None of it is wanted any more. */
+  stop(): void;
+}
+
+export interface AskedCommand {
+  readonly name: string;
+  readonly args: ReadonlyMap<string, Uint8Array>;
+  /** Undefined: the command has no data. */
+  readonly data: DataSource | undefined;
+}
+
+/** What one call is made with. */
+export interface CallParts {
+  readonly context: SessionContext;
+  readonly limits: Limits;
+  readonly shared: Shared;
+  readonly admission: Admission | undefined;
+}
+
+const REQUEST_ID = 1;
+const NOTHING = new Uint8Array(0);
+const SHUTTING_DOWN: Failure = { code: 'shutting-down', message: 'server is shutting down' };
+export const GIVEN_UP: ReceivedFailure = {
+  code: 'shutting-down',
+  message: 'the server has given the request up',
+  data: undefined,
+};
+
+export class CallSession implements Session, FlowListener, FrameTarget, Lingering {
+  readonly shared: SessionContext;
+  readonly remote: string;
+  readonly openedAtMs = performance.now();
+  place = -1;
+  readonly flow: ConnectionFlow;
+  readonly router: UnencodedRouter;
+  readonly requests: OpenRequests;
+  readonly plain = { frames: 0, bytesIn: 0, bytesOut: 0 };
+  readonly sendsProgress = true;
+  readonly errorDetail = ErrorDetail.data;
+  readonly splicing = undefined;
+  readonly topicStreams = undefined;
+  bytesRead = 0;
+  bytesWritten = 0;
+  readonly #command: AskedCommand;
+  readonly #answer: Answer;
+  readonly #limits: Limits;
+  readonly #turns: Shared['turns'];
+  readonly #admission: Admission | undefined;
+  readonly #dispatch: Dispatch;
+  readonly #arguments: HeldArguments;
+  readonly #held: HeldCommand = { argumentBytes: 0, held: 0 };
+  #caller: ConnectionCaller;
+  #newestSerial = 0;
+  #flushes: FlushQueue | undefined;
+  /** Of the frames that come from a lane. */
+  #splitter: Splitter | undefined;
+  #draining = false;
+  /** The answer is whole. */
+  #answered = false;
+  #closed = false;
+  /** The limit that the client has passed. */
+  #reason: ProtocolError | undefined;
+  #awaitsMemory = false;
+  /** Bytes that the answer has got and not taken, and of these those that it is asked about. */
+  #untaken = 0;
+  #flushing = 0;
+
+  constructor(
+    command: AskedCommand,
+    answer: Answer,
+    remote: string,
+    { context, limits, shared, admission }: CallParts,
+  ) {
+    this.#command = command;
+    this.#answer = answer;
+    this.remote = remote;
+    this.shared = context;
+    this.#limits = limits;
+    this.#turns = shared.turns;
+    this.#admission = admission;
+    this.#caller = new ConnectionCaller(remote);
+    this.flow = new ConnectionFlow(new Gate(limits.maxBufferedOutput, shared.output), {
+      share: new TurnShare(shared.turns),
+      input: shared.input.open(),
+    });
+    this.flow.listener = this;
+    this.flow.input.letGo = () => letGoOfUnread(this.requests.values(), this.flow.input.counts);
+    this.#arguments = new HeldArguments(limits, this.flow.input);
+    this.#dispatch = new Dispatch(this, admission);
+    this.requests = new OpenRequests(this, this, this.#dispatch);
+    this.router = new UnencodedRouter(context.pool, this, context.router.frameSize, this.requests);
+  }
+
+  /** Runs the command, once its client is admitted. */
+  start(): void {
+    if (this.#admission === undefined) this.#begin();
+    else this.#admit(this.#admission);
+  }
+
+  async #admit(admission: Admission): Promise<void> {
+    const refusal = await admission.ask();
+    if (refusal === undefined) this.#begin();
+    else this.sendError(REQUEST_ID, refusal);
+  }
+
+  /** What others have asked comes first where it is their turn. */
+  #begin(): void {
+    this.#turns.ready(
+      new Work(() => {
+        if (!this.#closed && !this.#answered) this.#run();
+        return false;
+      }),
+    );
+  }
+
+  #run(): void {
+    const { name, args, data } = this.#command;
+    this.#reason = this.#passedLimit();
+    if (this.#reason !== undefined) {
+      const { code, message } = this.#reason;
+      this.sendError(REQUEST_ID, { code, message });
+      return;
+    }
+    const refusal = this.#draining ? SHUTTING_DOWN : this.#holdArguments();
+    if (refusal !== undefined) {
+      this.refuse(REQUEST_ID, refusal, name);
+      return;
+    }
+    const hasData = data !== undefined;
+    this.#dispatch.run({ requestId: REQUEST_ID, command: name, args, reserved: false, hasData });
+    this.dataRead();
+  }
+
+  get #argumentBytes(): number {
+    let bytes = 0;
+    for (const [name, value] of this.#command.args) bytes += name.length + value.length;
+    return bytes;
+  }
+
+  #passedLimit(): ProtocolError | undefined {
+    const { maxArguments, maxArgumentBytes } = this.#limits;
+    if (this.#command.args.size > maxArguments)
+      return overLimit('maxArguments', `more than ${maxArguments} arguments in one command`);
+    if (this.#argumentBytes > maxArgumentBytes)
+      return overLimit('maxArgumentBytes', `more than ${maxArgumentBytes} bytes of arguments in one command`);
+    return undefined;
+  }
+
+  #holdArguments(): Failure | undefined {
+    const bytes = this.#argumentBytes;
+    const cost = bytes + PIECE_COST * (1 + this.#command.args.size);
+    return this.#arguments.hold(this.#held, bytes, cost);
+  }
+
+  // ------------------------------------------------------------------------------------ what the client does
+
+  /** A piece of command data; its bytes are nobody else's from now on. */
+  push(bytes: Uint8Array, last: boolean): void {
+    if (this.#closed || this.#answered) return;
+    this.bytesRead += bytes.length;
+    this.requests.get(REQUEST_ID)?.pushData(bytes, last);
+    this.dataRead();
+  }
+
+  /** The answer has been sent, or nobody wants it any more; `reason`: why, where that is not in order. */
+  close(reason: Error | undefined): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const why = this.#reason ?? reason;
+    this.#command.data?.stop();
+    this.requests.drop();
+    this.router.close();
+    this.flow.output.close();
+    this.flow.input.close();
+    if (why !== undefined) this.shared.report(why, { remote: this.remote });
+    this.shared.closed(this, why);
+  }
+
+  /** Reads on while what the handler has not read is within bounds; where memory for all is used up, within our own share. */
+  dataRead(): void {
+    const { data } = this.#command;
+    if (data === undefined || this.#closed || this.#answered) return;
+    const { input, data: held } = this.flow;
+    const { maxBufferedInput } = this.#limits;
+    const most = input.spent ? Math.min(maxBufferedInput, input.own) : maxBufferedInput;
+    if (input.spent) this.#awaitMemory();
+    if (held.unread <= most) data.resume();
+    else data.pause();
+  }
+
+  #awaitMemory(): void {
+    if (this.#awaitsMemory) return;
+    this.#awaitsMemory = true;
+    this.flow.input.wait(() => {
+      this.#awaitsMemory = false;
+      this.dataRead();
+    });
+  }
+
+  /** There are no windows. */
+  creditAwaited(): void {}
+
+  // ------------------------------------------------------------------- what is done to all sessions of a server
+
+  figures(): StreamFigures[] {
+    return [];
+  }
+
+  openFigures(): StreamFigures[] {
+    return [];
+  }
+
+  drain(reason: string): void {
+    this.#draining = true;
+    this.requests.drain(reason);
+  }
+
+  stop(reason: string): void {
+    this.#draining = true;
+    this.#command.data?.stop();
+    this.requests.stop(reason);
+    if (this.requests.size === 0) this.#giveUp();
+  }
+
+  /** It ends with its command, and its transport sees to it that somebody is there. */
+  retire(): void {}
+  checkPeer(): void {}
+
+  // ------------------------------------------------------------------------------- what requests ask, and tell
+
+  get flushes(): FlushQueue {
+    this.#flushes ??= new FlushQueue(this.shared.coalesceMs, setImmediate);
+    return this.#flushes;
+  }
+
+  get caller(): ConnectionCaller {
+    this.#caller = this.#caller.as(this.#admission?.principal);
+    return this.#caller;
+  }
+
+  get takesMore(): boolean {
+    return this.#untaken === 0;
+  }
+
+  nextSerial(): number {
+    return ++this.#newestSerial;
+  }
+
+  sendPlain(_requestId: number, type: number, flags: number, payload: Uint8Array = NOTHING): void {
+    this.#take(type, flags, payload);
+  }
+
+  passedPlain(bytes: number): void {
+    this.plain.frames++;
+    this.plain.bytesIn += bytes;
+    this.plain.bytesOut += bytes;
+  }
+
+  sendError(requestId: number, failure: Failure, most = this.router.options.frameSize): void {
+    const payload = encodeFailure(failure, this.errorDetail, most);
+    this.sendPlain(requestId, FrameType.errorResponse, ErrorResponseFlag.application, payload);
+  }
+
+  refuse(requestId: number, failure: Failure, command?: string): void {
+    if (command !== undefined) tellRefused(this, command, failure.code);
+    this.sendError(requestId, failure);
+  }
+
+  finished(request: ServedRequest, lingers: number | undefined): void {
+    this.requests.remove(request);
+    this.#arguments.free(this.#held);
+    if (lingers !== undefined) this.#arguments.linger(lingers);
+    // Of a call in a lane the last frame is about to come.
+    if (!this.#answered) setImmediate(() => this.#giveUp());
+  }
+
+  linger(_handlers: number, argumentBytes: number): void {
+    this.#arguments.linger(argumentBytes);
+  }
+
+  report(error: unknown, command: string | undefined): void {
+    const { remote } = this;
+    this.shared.report(error, command === undefined ? { remote } : { command, remote });
+  }
+
+  // ----------------------------------------------------------------------------------------------- the answer
+
+  /** Frames of a call in a lane. */
+  get writer(): FrameTarget {
+    return this;
+  }
+
+  send(bytes: Uint8Array, release?: () => void): void {
+    this.#splitter ??= new Splitter({
+      maxPayload: MAX_PAYLOAD_LENGTH,
+      onFrame: ({ type, flags, payload }) => this.#take(type, flags, payload),
+    });
+    this.#splitter.push(bytes);
+    release?.();
+  }
+
+  #take(type: number, flags: number, payload: Uint8Array): void {
+    if (this.#closed || this.#answered) return;
+    this.bytesWritten += payload.length;
+    if (type === FrameType.bytesResponse) this.#takeBytes(payload, flags === BytesResponseFlag.eos);
+    else if (type === FrameType.errorResponse) this.#fail(decodeFailure(payload, this.errorDetail));
+    else if (type === FrameType.textOutput) this.#answer.text(renderTextOutput(decodeTextOutput(payload)));
+    else if (type === FrameType.progress) this.#answer.progress(decodeProgress(payload));
+    else return;
+    if (!this.#answered) this.#count(payload.length);
+  }
+
+  #takeBytes(bytes: Uint8Array, last: boolean): void {
+    if (last) this.#isAnswered();
+    if (last || bytes.length > 0) this.#answer.bytes(bytes, last);
+  }
+
+  #fail(failure: ReceivedFailure): void {
+    this.#isAnswered();
+    this.#answer.fail(failure);
+  }
+
+  /** Nothing more is asked. */
+  #isAnswered(): void {
+    this.#answered = true;
+    this.#command.data?.stop();
+  }
+
+  #giveUp(): void {
+    if (!this.#answered && !this.#closed) this.#fail(GIVEN_UP);
+  }
+
+  /** What the answer has not taken is output that waits, and its handler waits for room for more. */
+  #count(bytes: number): void {
+    this.flow.output.take(bytes);
+    if (this.#untaken === 0) setImmediate(this.#flush);
+    this.#untaken += bytes;
+  }
+
+  readonly #flush = (): void => {
+    if (this.#flushing > 0 || this.#untaken === 0 || this.#closed || this.#answered) return;
+    this.#flushing = this.#untaken;
+    this.#answer.flush(this.#taken);
+  };
+
+  readonly #taken = (): void => {
+    if (this.#closed) return;
+    const bytes = this.#flushing;
+    this.#flushing = 0;
+    this.#untaken -= bytes;
+    this.flow.output.give(bytes);
+    this.#flush();
+  };
+}
