@@ -5,9 +5,9 @@ import { InputBudget } from '../../src/reactor/input-budget.ts';
 import { writeU16 } from '../../src/wire/fields.ts';
 import { encodeFrame, FrameType } from '../../src/wire/frame.ts';
 import { frame, frames, HELLO, RawPeer, times } from '../helpers/raw-peer.ts';
-import { halted, servingOnOneLane } from '../helpers/serving.ts';
+import { halted, servingOnSharedLanes } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(test);
+const serving = servingOnSharedLanes(test);
 
 const KIB = 1024;
 const MIB = KIB * KIB;
