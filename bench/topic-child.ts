@@ -31,6 +31,8 @@ export interface TopicOperations {
   connect(peer: TopicPeer, port: number, count: number, subscribes: boolean): Promise<void>;
   /** The first so many connections read nothing from now on. */
   stall(count: number): Promise<void>;
+  /** All read again. */
+  readOn(): Promise<void>;
   /** So many subscribers a second leave, and as many come; until the process ends. */
   churn(perSecond: number): Promise<void>;
   /** What came since the last mark. */
@@ -193,6 +195,9 @@ const operations: TopicOperations = {
   },
   async stall(count) {
     for (const socket of sockets.slice(0, count)) socket.pause();
+  },
+  async readOn() {
+    for (const socket of sockets) socket.resume();
   },
   async churn(perSecond) {
     setInterval(

@@ -208,9 +208,7 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
 
   // ------------------------------------------------------------------- what requests need (RequestOwner)
 
-  get creditCounts(): boolean {
-    return this.server.speaks('credit');
-  }
+  creditCounts = false;
 
   cancel(request: ClientRequest): void {
     const { requestId } = request;
@@ -352,6 +350,7 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
         this.#credits.atMost(action.settings.maxCredits);
         this.pings.atMost(action.settings.maxPings);
         this.server.take(action.settings);
+        this.creditCounts = this.server.speaks('credit');
         if (this.#decodesDictionaries) this.#dictionaries.offered(action.settings);
         return this.#data.announced(action.settings);
       case 'credit':

@@ -163,7 +163,8 @@ class TopicSubscription implements Subscription {
         for await (const piece of (this.#response as Responding).pieces()) {
           failures = 0;
           isOurs = true;
-          yield* reader.read(piece);
+          // Handing the generator on whole would take three times as many promises.
+          for (const message of reader.read(piece)) yield message;
           isOurs = false;
         }
         isOurs = true;

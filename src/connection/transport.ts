@@ -37,6 +37,11 @@ export interface Transport {
    * all go out.
    */
   write(chunks: Uint8Array[], written: (error?: Error | null) => void): void;
+  /**
+   * The same for one chunk, where no write is out. True: it was taken at once, and `written` is not called. Missing: it is
+   * always written by {@link write}.
+   */
+  writeOne?(chunk: Uint8Array, written: (error?: Error | null) => void): boolean;
   /** No more data, and no end of it, after the chunk in hand, until {@link resume}; the sender is held back in turn. */
   pause(): void;
   resume(): void;

@@ -22,6 +22,8 @@ const LOOK_EVERY = 8;
 const SLICE_INPUT = 16 << 10;
 /** Bytes that one connection may produce, or write, in one turn. */
 const SHARE_BYTES = 2 << 20;
+/** So many bytes are charged to who produced them at a time: for a few, looking him up would cost more than they do. */
+const CHARGE_BYTES = 4 << 10;
 /** Milliseconds that a slice costs beside the time that was measured: what it sets off in promises and in the system. */
 const SLICE_COST_MS = 0.05;
 /** The same for each byte produced or written. */
@@ -129,10 +131,14 @@ export class Turns {
     return this.#bytesLeft > 0;
   }
 
-  /** `bytes` were produced, or written, for `work`. */
-  take(work: Work, bytes: number): void {
+  /** `bytes` were produced, or written. */
+  take(bytes: number): void {
     this.#plan();
     this.#bytesLeft -= bytes;
+  }
+
+  /** `bytes` of those were for `work`. */
+  charge(work: Work, bytes: number): void {
     work.usedMs = Math.max(work.usedMs, this.#clockMs) + bytes * BYTE_COST_MS;
   }
 
@@ -201,6 +207,7 @@ export class TurnShare implements OutputShare {
   readonly #work = new Work(() => this.#goOn());
   #turn = -1;
   #used = 0;
+  #uncharged = 0;
   #waiters: (() => void)[] = [];
 
   constructor(turns: Turns) {
@@ -212,13 +219,21 @@ export class TurnShare implements OutputShare {
     return this.#used >= SHARE_BYTES || !this.#turns.hasBytes;
   }
 
+  get untouched(): boolean {
+    return this.#turn !== this.#turns.number && this.#turns.hasBytes;
+  }
+
   take(bytes: number): void {
     if (this.#turn !== this.#turns.number) {
       this.#turn = this.#turns.number;
       this.#used = 0;
     }
     this.#used += bytes;
-    this.#turns.take(this.#work, bytes);
+    this.#turns.take(bytes);
+    this.#uncharged += bytes;
+    if (this.#uncharged < CHARGE_BYTES) return;
+    this.#turns.charge(this.#work, this.#uncharged);
+    this.#uncharged = 0;
   }
 
   wait(resume: () => void): void {

@@ -17,6 +17,7 @@ const MOST_SHARED = 64 * 1024;
 const COPY_LIMIT = 16 * 1024;
 /** Shared payloads below this size are copied all the same: a piece of their own costs more. */
 const SHARE_FROM = 1024;
+const NO_LEASES: readonly undefined[] = [];
 /** Bytes of one write, but for its last chunk: a peer that begins to read again must not be sent all at once. */
 const WRITE_SIZE = 1 << 20;
 
@@ -30,8 +31,11 @@ export class Writer {
   /** Bytes added so far. */
   #added = 0;
   /** Each with how many bytes were added before. */
-  #handedOver: { readonly at: number; readonly run: () => void }[] = [];
+  #handedOver: { readonly at: number; readonly run: () => void }[] | undefined;
   #writing = false;
+  /** Bytes of the write in progress, and what is called when its chunks need not be kept. */
+  #writingBytes = 0;
+  #writingLeases: readonly ((() => void) | undefined)[] = NO_LEASES;
   #flushPlanned = false;
   #whenEmpty: (() => void)[] = [];
   #scratch = new Uint8Array(0);
@@ -125,6 +129,30 @@ export class Writer {
     this.#count(HEADER_SIZE + payload.length);
   }
 
+  /**
+   * Hands one whole frame to the transport at once, where nothing waits before it nor was written in this turn; false: it
+   * was not taken. Nobody ever changes `frame`: it may go to many connections.
+   */
+  sendAtOnce(frame: Uint8Array): boolean {
+    if (this.busy || this.#closed || !this.#isEmpty || this.#handedOver !== undefined) return false;
+    if (this.#transport.writeOne === undefined || this.#share?.untouched === false) return false;
+    const { length } = frame;
+    this.#added += length;
+    this.bytesWritten += length;
+    this.#share?.take(length);
+    if (!this.#transport.writeOne(frame, this.#written)) {
+      this.#writing = true;
+      this.#writingBytes = length;
+      this.#output.take(length);
+    }
+    return true;
+  }
+
+  /** Nothing is gathered. */
+  get #isEmpty(): boolean {
+    return this.#added === this.bytesWritten;
+  }
+
   /** Has what is gathered in this tick handed over with that of other connections: a call of its own costs more. */
   flushWith(queue: FlushQueue): void {
     if (this.#flushPlanned || this.#writing || this.#closed) return;
@@ -144,7 +172,9 @@ export class Writer {
 
   /** Calls `run` when everything added so far has been handed to the transport. */
   whenHandedOver(run: () => void): void {
-    if (!this.#closed) this.#handedOver.push({ at: this.#added, run });
+    if (this.#closed) return;
+    this.#handedOver ??= [];
+    this.#handedOver.push({ at: this.#added, run });
   }
 
   /** Calls `run` once the transport has taken everything. */
@@ -169,19 +199,29 @@ export class Writer {
 
   #write(): void {
     const { chunks, leases, bytes } = this.#take();
-    this.#writing = true;
-    this.bytesWritten += bytes;
-    this.#share?.take(bytes);
-    this.#transport.write(chunks, (error) => {
-      for (const release of leases) release?.();
-      // After an error nothing more goes out; the transport is about to say that it is closed.
-      if (error || this.#closed) return;
-      this.#writing = false;
-      this.#output.give(bytes);
-      this.flush();
-    });
+    this.#begin(bytes, leases);
+    this.#transport.write(chunks, this.#written);
     this.#handOver();
   }
+
+  #begin(bytes: number, leases: readonly ((() => void) | undefined)[]): void {
+    this.#writing = true;
+    this.#writingBytes = bytes;
+    this.#writingLeases = leases;
+    this.bytesWritten += bytes;
+    this.#share?.take(bytes);
+  }
+
+  readonly #written = (error?: Error | null): void => {
+    for (const release of this.#writingLeases) release?.();
+    this.#writingLeases = NO_LEASES;
+    // After an error nothing more goes out; the transport is about to say that it is closed.
+    if (error || this.#closed) return;
+    this.#writing = false;
+    if (this.#isEmpty) this.#scratchStart = this.#scratchEnd = 0;
+    this.#output.give(this.#writingBytes);
+    this.flush();
+  };
 
   /** The oldest chunks, as many as one write may have. */
   #take(): { chunks: Uint8Array[]; leases: ((() => void) | undefined)[]; bytes: number } {
@@ -202,7 +242,7 @@ export class Writer {
     this.#chunks = [];
     for (const release of this.#leases) release?.();
     this.#leases = [];
-    this.#handedOver = [];
+    this.#handedOver = undefined;
     this.#scratch = new Uint8Array(0);
     this.#output.close();
   }
@@ -221,11 +261,11 @@ export class Writer {
   }
 
   #handOver(): void {
-    const { length } = this.#handedOver;
-    if (length === 0) return;
-    let count = 0;
-    while (count < length && this.#handedOver[count].at <= this.bytesWritten) count++;
-    for (const { run } of this.#handedOver.splice(0, count)) run();
+    const waiting = this.#handedOver;
+    if (waiting === undefined) return;
+    const count = waiting.findIndex(({ at }) => at > this.bytesWritten);
+    this.#handedOver = count < 0 ? undefined : waiting.slice(count);
+    for (const { run } of count < 0 ? waiting : waiting.slice(0, count)) run();
   }
 
   #tellEmpty(): void {
@@ -248,7 +288,10 @@ export class Writer {
     this.#scratchStart = this.#scratchEnd;
   }
 
-  /** A connection that sends little keeps little: scratch grows with what one write has needed. */
+  /**
+   * A connection that sends little keeps little: scratch begins anew once it is all written, and grows with what one write
+   * has needed.
+   */
   #newScratch(least: number): void {
     this.#sealScratch();
     const { length } = this.#scratch;

@@ -134,13 +134,20 @@ export class Backlog extends Gate {
 export interface OutputShare {
   /** Nothing more in this turn. */
   readonly usedUp: boolean;
+  /** Nothing yet in this turn, and it may begin. */
+  readonly untouched: boolean;
   /** So many bytes were produced. */
   take(bytes: number): void;
   /** Calls `resume` once, in a later turn. */
   wait(resume: () => void): void;
 }
 
-const UNSHARED: OutputShare = { usedUp: false, take: () => undefined, wait: (resume) => resume() };
+const UNSHARED: OutputShare = {
+  usedUp: false,
+  untouched: true,
+  take: () => undefined,
+  wait: (resume) => resume(),
+};
 
 /** Whoever decides when the peer is read, without which neither credit nor command data comes. */
 export interface FlowListener {

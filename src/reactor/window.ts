@@ -10,30 +10,29 @@ export const MAX_WINDOW = 2 ** 31 - 1;
 
 /** The sending end: bytes that the peer still lets us send. */
 export class SendWindow {
+  readonly limited: boolean;
+  /** 0 without flow control: what is no small integer would be an object of its own, for all windows. */
   #available: number;
 
   /** `initial`: bytes that the peer has announced; undefined: no flow control. */
   constructor(initial: number | undefined) {
-    this.#available = initial === undefined ? Number.POSITIVE_INFINITY : Math.min(initial, MAX_WINDOW);
+    this.limited = initial !== undefined;
+    this.#available = Math.min(initial ?? 0, MAX_WINDOW);
   }
 
   /** Infinite without flow control. */
   get available(): number {
-    return this.#available;
-  }
-
-  get limited(): boolean {
-    return this.#available !== Number.POSITIVE_INFINITY;
+    return this.limited ? this.#available : Number.POSITIVE_INFINITY;
   }
 
   /** `bytes` are sent, or set aside to be sent. */
   take(bytes: number): void {
-    this.#available -= bytes;
+    if (this.limited) this.#available -= bytes;
   }
 
   /** `bytes` that were taken will not be sent after all: the peer has not seen them, and never credits them. */
   refund(bytes: number): void {
-    this.#available += bytes;
+    if (this.limited) this.#available += bytes;
   }
 
   /**
@@ -41,7 +40,8 @@ export class SendWindow {
    * @throws ProtocolError when the window would pass {@link MAX_WINDOW}.
    */
   credit(bytes: number): void {
-    if (this.#available + bytes > MAX_WINDOW && this.limited) {
+    if (!this.limited) return;
+    if (this.#available + bytes > MAX_WINDOW) {
       throw new ProtocolError('limit', `credit of ${bytes} bytes takes a window past ${MAX_WINDOW} bytes`);
     }
     this.#available += bytes;

@@ -11,7 +11,7 @@ import { canBeginAfresh, IDENTITY } from '../encoding/profiles.ts';
 import type { ContextShape } from '../lanes/budget.ts';
 import type { LanePool } from '../lanes/pool.ts';
 import { SharedEncoder, type SharedEncoderOwner } from '../lanes/shared-encoder.ts';
-import type { Forms, Message } from './message.ts';
+import { type Forms, type Message, SharedPayload } from './message.ts';
 
 /** Bounds of an epoch, for encoders that nobody waits for. */
 export interface EpochBounds {
@@ -27,8 +27,11 @@ export interface EncodingOptions {
   /** Most bytes of a record that one payload stands for. */
   readonly pieceSize: number;
   readonly report: (error: Error) => void;
-  /** A message can be sent in this profile, as `forms` say, or else as it is. In the order in which they were published. */
-  readonly ready: (message: Message, forms: Forms) => void;
+  /**
+   * A message can be sent in this profile, as `forms` say, or else as it is. In the order in which they were published;
+   * `more`: the next is on its way.
+   */
+  readonly ready: (message: Message, forms: Forms, more: boolean) => void;
 }
 
 /** A subscriber, as far as its encoding needs to know it. */
@@ -45,8 +48,8 @@ interface Passing {
   readonly place: number;
   readonly ends: boolean;
   /** Payloads that are still to come, before those of the epoch; and these. */
-  alone: Uint8Array[] | undefined;
-  shared: Uint8Array[] | undefined;
+  alone: SharedPayload[] | undefined;
+  shared: SharedPayload[] | undefined;
   wantedAlone: number;
   wantedShared: number;
 }
@@ -207,12 +210,12 @@ export class TopicEncoding implements SharedEncoderOwner {
     if (passing.wantedAlone > 0) {
       passing.wantedAlone--;
       if (payload === undefined) passing.alone = undefined;
-      else passing.alone?.push(payload);
+      else passing.alone?.push(new SharedPayload(payload));
       return;
     }
     passing.wantedShared--;
     if (payload === undefined) this.#failed(passing);
-    else passing.shared?.push(payload);
+    else passing.shared?.push(new SharedPayload(payload));
     if (passing.wantedShared === 0) this.#release();
   }
 
@@ -252,6 +255,6 @@ export class TopicEncoding implements SharedEncoderOwner {
 
   #ready(message: Message, forms: Forms): void {
     this.readySequence = message.sequence;
-    this.#options.ready(message, forms);
+    this.#options.ready(message, forms, this.#passing.length > 0);
   }
 }

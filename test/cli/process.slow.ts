@@ -157,3 +157,19 @@ test.serial('a second signal ends the server at once', async (t) => {
   child.kill('SIGINT');
   t.is((await ended).code, 130);
 });
+
+test.serial('the demo compares every byte and shows what the streams saved', async (t) => {
+  const { code, out, err } = await demoOf300Files(t)('--json');
+  t.is(code, 0, err);
+  const result = JSON.parse(out);
+  t.like(result, { files: 300, identical: true, lanesUsed: 2 });
+  t.deepEqual(Object.keys(result), [
+    ...['files', 'bytes', 'wireBytes', 'perRequestBytes', 'perFrameBytes', 'dictionaryBytes'],
+    ...['identical', 'lanesUsed', 'seconds', 'streams', 'lanes'],
+  ]);
+  t.true(result.wireBytes < 0.7 * result.perRequestBytes, out);
+  t.true(result.perRequestBytes <= result.perFrameBytes);
+  t.true(result.dictionaryBytes < result.perRequestBytes, out);
+  const bytesOf = (rows: { bytesIn: number }[]) => rows.reduce((sum, { bytesIn }) => sum + bytesIn, 0);
+  t.true(bytesOf(result.streams) >= result.bytes, out);
+});

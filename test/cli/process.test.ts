@@ -7,7 +7,6 @@ import { serverEnvironment } from '../../src/cli/malloc.ts';
 import { contents } from '../files/helper.ts';
 import {
   bottleneck,
-  demoOf300Files,
   HUGE,
   isOneLine,
   isStuck,
@@ -86,20 +85,4 @@ test('a server on Linux has malloc set up; who has set it up is left alone', (t)
   t.deepEqual(Object.keys(set), ['PATH', ...(isLinux ? ['MALLOC_ARENA_MAX', 'MALLOC_MMAP_THRESHOLD_'] : [])]);
   for (const own of [{ MALLOC_TRIM_THRESHOLD_: '9' }, { GLIBC_TUNABLES: 'glibc.malloc.tcache_count=0' }])
     t.deepEqual(serverEnvironment(own), own);
-});
-
-test.serial('the demo compares every byte and shows what the streams saved', async (t) => {
-  const { code, out, err } = await demoOf300Files(t)('--json');
-  t.is(code, 0, err);
-  const result = JSON.parse(out);
-  t.like(result, { files: 300, identical: true, lanesUsed: 2 });
-  t.deepEqual(Object.keys(result), [
-    ...['files', 'bytes', 'wireBytes', 'perRequestBytes', 'perFrameBytes', 'dictionaryBytes'],
-    ...['identical', 'lanesUsed', 'seconds', 'streams', 'lanes'],
-  ]);
-  t.true(result.wireBytes < 0.7 * result.perRequestBytes, out);
-  t.true(result.perRequestBytes <= result.perFrameBytes);
-  t.true(result.dictionaryBytes < result.perRequestBytes, out);
-  const bytesOf = (rows: { bytesIn: number }[]) => rows.reduce((sum, { bytesIn }) => sum + bytesIn, 0);
-  t.true(bytesOf(result.streams) >= result.bytes, out);
 });

@@ -150,13 +150,13 @@ for (const thread of THREADS) {
   test(`responses, uploads and cancels over a WebSocket, handlers on the ${thread} thread`, async (t) => {
     const { port } = await common();
     const client = await dial(t, `ws://127.0.0.1:${port}/`, { encodeData: 'zstd-8mb' });
-    const size = 3 << 20;
+    const size = 1 << 20;
     const answers = [1, 2, 3].map((seed) =>
       client.call(on(thread, 'sample'), { args: { size: String(size), seed: String(seed) } }).bytes(),
     );
     for (const [i, answer] of (await Promise.all(answers)).entries())
       t.is(digest(answer), digest(sample(size, i + 1)));
-    const data = sample(2 << 20, 4);
+    const data = sample(1 << 20, 4);
     t.is(digest(await client.call('echo', { data }).bytes()), digest(data));
     for await (const _ of client.call(on(thread, 'sample'), { args: { size: String(64 << 20), seed: '5' } }))
       break;

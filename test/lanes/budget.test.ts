@@ -1,9 +1,6 @@
 // Encoding contexts: what they take, what a process gives them, and what is done when that is used up.
-import { spawnSync } from 'node:child_process';
 import { setImmediate as turn } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import ava, { type ExecutionContext } from 'ava';
-import type { Tuning } from '../../src/encoding/codec.ts';
 import type { Client, CommandRequest } from '../../src/index.ts';
 import { ContextBudget, decoderCost, encoderCost, type IdleContext } from '../../src/lanes/budget.ts';
 import { LaneDecoders } from '../../src/lanes/decoders.ts';
@@ -17,6 +14,7 @@ import { stoppedClock } from '../helpers/clock.ts';
 import { frame, HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { dial, serving } from '../helpers/serving.ts';
 import { streamSettingsPayload } from '../independent/client.ts';
+import { isAccounted } from './context-memory.ts';
 
 const test = ava.serial;
 const MIB = 1 << 20;
@@ -61,33 +59,8 @@ function filled(count: number): { budget: ContextBudget; contexts: Context[] } {
   return { budget, contexts };
 }
 
-test('what a context is accounted with is what it takes: resident memory, measured', (t) => {
-  const script = fileURLToPath(new URL('../fixtures/context-memory.ts', import.meta.url));
-  const cases = [
-    'zstd-8mb enc 1 17',
-    'zstd-8mb enc 3 17',
-    'zstd-8mb enc 3',
-    'zstd-8mb enc 9',
-    'zstd-8mb enc 3 22 records',
-    'zstd-8mb dec 3',
-    'zlib enc 6',
-  ];
-  for (const which of cases) {
-    const child = spawnSync(process.execPath, ['--expose-gc', script, ...which.split(' ')], {
-      encoding: 'utf8',
-    });
-    const measured = Number(child.stdout);
-    const [profile, kind, level, windowLog, tuning] = which.split(' ');
-    const options = {
-      level: Number(level),
-      windowLog: windowLog === undefined ? undefined : Number(windowLog),
-      tuning: tuning as Tuning | undefined,
-    };
-    const accounted = kind === 'enc' ? encoderCost(profile, options) : decoderCost(profile, 2 * MIB);
-    t.true(measured > 0, `${which}: ${child.stdout}${child.stderr}`);
-    t.true(accounted > 0.8 * measured && accounted < 3 * measured, `${which}: ${accounted} for ${measured}`);
-  }
-});
+test('what a context is accounted with is what it takes: resident memory, measured', (t) =>
+  isAccounted(t, 'zstd-8mb enc 3'));
 
 test('over the budget the least recently used idle context is given up, never one at work', (t) => {
   const { budget, contexts } = filled(4);

@@ -403,6 +403,96 @@ test('shared payloads of any size go out as they are, in order with copied ones'
   t.deepEqual(out, [900, 3, 2000, 3, 20_000, 3, 60_000, 3]);
 });
 
+/** The same on a transport that takes single chunks, at once or not. */
+function writingOne(takes: boolean) {
+  const all = writing();
+  const ones: { chunk: Uint8Array; written: (error?: Error | null) => void }[] = [];
+  const transport: Transport = all.transport;
+  transport.writeOne = (chunk, written) => {
+    ones.push({ chunk, written });
+    return takes;
+  };
+  return { ...all, ones };
+}
+
+test('a frame goes at once and as it is, once in a turn, and never before what waits', (t) => {
+  const { loop, transport, writer, ones } = writingOne(true);
+  const [one, two, three] = [Uint8Array.of(1), Uint8Array.of(2), Uint8Array.of(3)];
+  t.true(writer.sendAtOnce(one));
+  t.is(ones[0].chunk, one);
+  t.false(writer.sendAtOnce(two), 'one write in a turn is enough');
+  loop.turn();
+  writer.send(two);
+  t.false(writer.sendAtOnce(three), 'another waits before it');
+  loop.turn();
+  t.false(writer.sendAtOnce(three), 'a write is under way');
+  loop.turn();
+  transport.writes[0].written();
+  t.true(writer.sendAtOnce(three));
+  t.deepEqual(
+    ones.map(({ chunk }) => chunk),
+    [one, three],
+  );
+  t.is(writer.bytesWritten, 3);
+});
+
+test('a frame that is not taken at once is a write under way: it counts as output, and what comes waits for it', (t) => {
+  const loop = new Loop();
+  const { transport, ones } = writingOne(false);
+  const output = new Gate(1000);
+  const writer = new Writer(transport, output, new TurnShare(loop.turns));
+  t.true(writer.sendAtOnce(new Uint8Array(100)));
+  t.true(writer.busy);
+  t.is(output.used, 100);
+  writer.send(Uint8Array.of(1));
+  writer.flush();
+  t.is(transport.writes.length, 0);
+  ones[0].written();
+  t.is(transport.writes.length, 1);
+  t.is(output.used, 1);
+});
+
+test('nothing goes at once from a writer that is held, closed or has somebody to tell what it has handed over', (t) => {
+  const { writer, ones } = writingOne(true);
+  writer.hold();
+  t.false(writer.sendAtOnce(Uint8Array.of(1)));
+  writer.release();
+  writer.whenHandedOver(() => undefined);
+  t.false(writer.sendAtOnce(Uint8Array.of(1)));
+  writer.flush();
+  writer.close();
+  t.false(writer.sendAtOnce(Uint8Array.of(1)));
+  t.is(ones.length, 0);
+});
+
+test('what a connection sends now and then takes the same memory again, and what is on its way none of that', (t) => {
+  const { loop, transport, writer } = writing();
+  const sendOne = (value: number) => {
+    writer.sendFrame(1, 2, 0, FrameType.bytesResponse, 1, new Uint8Array(200).fill(value));
+    loop.rest();
+    return transport.writes.at(-1)!;
+  };
+  const first = sendOne(1);
+  first.written();
+  loop.rest();
+  const buffers = new Set<ArrayBufferLike>();
+  for (let i = 0; i < 50; i++) {
+    const { chunks, written } = sendOne(i);
+    buffers.add(chunks[0].buffer);
+    written();
+    loop.rest();
+  }
+  t.deepEqual([...buffers], [first.chunks[0].buffer]);
+  const under = sendOne(77);
+  writer.sendFrame(1, 2, 0, FrameType.bytesResponse, 1, new Uint8Array(200).fill(88));
+  loop.rest();
+  t.true(under.chunks[0].subarray(HEADER_SIZE).every((byte) => byte === 77));
+  under.written();
+  loop.rest();
+  const next = transport.writes.at(-1)!.chunks[0];
+  t.true(next.subarray(HEADER_SIZE).every((byte) => byte === 88));
+});
+
 test('leases of a writer that is closed are given back, those of chunks not yet handed over among them', (t) => {
   const { loop, transport, writer } = writing();
   const released: number[] = [];

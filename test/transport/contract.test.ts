@@ -1,8 +1,10 @@
 // What every transport keeps to (src/connection/transport.ts): sockets, WebSockets and the pair within one program, side by side.
 
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect as connectSocket, createServer, type Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
+import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
 import { WebSocketServer, WebSocket as WsSocket } from 'ws';
 import type { Transport } from '../../src/connection/transport.ts';
@@ -30,6 +32,24 @@ async function sockets(t: ExecutionContext): Promise<Pair> {
   });
   return [new SocketTransport(near, 'far'), new SocketTransport(far, 'near')];
 }
+
+async function tlsSockets(t: ExecutionContext): Promise<Pair> {
+  const server = createTlsServer({ key: certificate('server.key'), cert: certificate('server.pem') });
+  const port = await listening(server);
+  const near = connectTls({ port, host: '127.0.0.1', servername: 'localhost', ca: certificate('ca.pem') });
+  const [[far]] = (await Promise.all([once(server, 'secureConnection'), once(near, 'secureConnect')])) as [
+    [TLSSocket],
+    unknown,
+  ];
+  t.teardown(() => {
+    near.destroy();
+    far.destroy();
+    server.close();
+  });
+  return [new SocketTransport(near, 'far'), new SocketTransport(far, 'near')];
+}
+
+const certificate = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url));
 
 const BOUNDS = { maxPings: 100 };
 
@@ -249,6 +269,52 @@ async function endsBothWays(t: ExecutionContext, one: Transport, other: Transpor
   t.deepEqual(near.told, ['end', 'close']);
   t.deepEqual([near.error, far.error], [undefined, undefined]);
 }
+
+/** Sends one chunk; resolves with whether it was taken at once, when it was taken. */
+const sendOne = (transport: Transport, chunk: Uint8Array) =>
+  new Promise<boolean>((resolve) => {
+    if (transport.writeOne?.(chunk, () => resolve(false))) resolve(true);
+  });
+
+for (const [name, makePair] of [
+  ['sockets', sockets],
+  ['sockets with TLS', tlsSockets],
+] as const) {
+  test(`${name}: chunks that are sent one by one come in order, each once it was taken`, async (t) => {
+    const [one, other] = await makePair(t);
+    const ear = new Ear(other);
+    other.resume();
+    for (let i = 0; i < 300; i++) await sendOne(one, utf8(`${i} `));
+    t.is(await send(one, 'end'), undefined);
+    await ear.watch.until(() => ear.text.endsWith('end') || undefined);
+    t.is(ear.text, `${Array.from({ length: 300 }, (_, i) => i).join(' ')} end`);
+  });
+}
+
+test('sockets: one chunk is taken at once while there is room, else the writer is told when there is again', async (t) => {
+  const [one, other] = await sockets(t);
+  const ear = new Ear(other);
+  const chunk = new Uint8Array(1 << 20).fill(7);
+  let chunks = 0;
+  let isTold = false;
+  const told = new Promise<void>((resolve) => {
+    const tell = () => {
+      isTold = true;
+      resolve();
+    };
+    do chunks++;
+    while (one.writeOne?.(chunk, tell));
+  });
+  await halted(() => Number(isTold), turn);
+  t.false(isTold, 'nobody reads');
+  other.resume();
+  await told;
+  t.true(await sendOne(one, Uint8Array.of(8)));
+  const length = chunks * chunk.length + 1;
+  await ear.watch.until(() => ear.bytes.reduce((sum, each) => sum + each.length, 0) === length || undefined);
+  const came = Buffer.concat(ear.bytes);
+  t.is(came.indexOf(8), length - 1);
+});
 
 test('memoryPair(): a highWaterMark holds back earlier, and one that is none is refused', async (t) => {
   const [one] = memoryPair({ highWaterMark: 1 });

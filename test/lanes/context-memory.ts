@@ -1,0 +1,27 @@
+/** The memory of a context, measured in a process of its own. */
+
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { ExecutionContext } from 'ava';
+import type { Tuning } from '../../src/encoding/codec.ts';
+import { decoderCost, encoderCost } from '../../src/lanes/budget.ts';
+
+const SCRIPT = fileURLToPath(new URL('../fixtures/context-memory.ts', import.meta.url));
+const DECODED_WINDOW = 2 << 20;
+
+/** What the budget counts for a context is about what it takes; `which`: profile, `enc` or `dec`, level, window, tuning. */
+export function isAccounted(t: ExecutionContext<unknown>, which: string): void {
+  const child = spawnSync(process.execPath, ['--expose-gc', SCRIPT, ...which.split(' ')], {
+    encoding: 'utf8',
+  });
+  const measured = Number(child.stdout);
+  const [profile, kind, level, windowLog, tuning] = which.split(' ');
+  const options = {
+    level: Number(level),
+    windowLog: windowLog === undefined ? undefined : Number(windowLog),
+    tuning: tuning as Tuning | undefined,
+  };
+  const accounted = kind === 'enc' ? encoderCost(profile, options) : decoderCost(profile, DECODED_WINDOW);
+  t.true(measured > 0, `${which}: ${child.stdout}${child.stderr}`);
+  t.true(accounted > 0.8 * measured && accounted < 3 * measured, `${which}: ${accounted} for ${measured}`);
+}
