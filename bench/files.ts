@@ -1,5 +1,5 @@
 /** A tree of many small files, as a source repository has them: names, depth and sizes from a seed, real text inside. */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Random } from '../src/experiment/traffic/random.ts';
 import { makePayloads } from './payloads.ts';
@@ -26,6 +26,16 @@ const SMALLEST = 200;
 const LARGEST = 12 * 1024;
 /** Of sizes spread evenly over the orders of magnitude. */
 const MEAN_BYTES = (LARGEST - SMALLEST) / Math.log(LARGEST / SMALLEST);
+
+/** Makes every `of`th file below `copy` another than it was: longer, and older than anything. */
+export function changeSome(copy: string, of: number): void {
+  const files = readdirSync(copy, { recursive: true, withFileTypes: true }).filter((each) => each.isFile());
+  const paths = files.map(({ parentPath, name }) => join(parentPath, name)).sort();
+  for (let i = 0; i < paths.length; i += of) {
+    appendFileSync(paths[i], 'changed');
+    utimesSync(paths[i], 1, 1);
+  }
+}
 
 /** @throws Error when a file is missing in `copy` or differs. */
 export function compareTrees(original: string, copy: string): void {

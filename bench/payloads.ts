@@ -17,7 +17,7 @@ export const FRAME_BYTES = 32 * 1024;
 const SOURCE_FILE_BYTES = 100 * 1024;
 
 export interface PayloadSpec {
-  /** `json200`, `json900`, `json4k`, `text32k`, `random900`, `random32k`, or `corpus:PATH` of a directory or file. */
+  /** `json200`, `json900`, `json4k`, `text4k`, `text32k`, `text1m`, `random900`, `random32k`, or `corpus:PATH` of a directory or file. */
   readonly name: string;
   readonly seed: number;
   /** Streams that share the sequence; the pool grows with them. Default 1. */
@@ -42,7 +42,19 @@ export interface Payloads extends PayloadNote {
   get(i: number): Buffer;
 }
 
-export const PAYLOAD_NAMES = [...Object.keys(RECORD_KINDS), 'text32k', 'random900', 'random32k'] as const;
+/** Bytes of the payloads that are source text, by their names. */
+const TEXT_BYTES: Readonly<Record<string, number>> = {
+  text4k: 4 * 1024,
+  text32k: FRAME_BYTES,
+  text1m: 1024 * 1024,
+};
+
+export const PAYLOAD_NAMES = [
+  ...Object.keys(RECORD_KINDS),
+  ...Object.keys(TEXT_BYTES),
+  'random900',
+  'random32k',
+] as const;
 
 /** @throws Error when a corpus or the source text at hand is too small for the window. */
 export function makePayloads({ name, seed, streams = 1 }: PayloadSpec): Payloads {
@@ -77,12 +89,13 @@ function generate(name: string, random: Random, minimum: number): { description:
   if (name in RECORD_KINDS) {
     return { description: 'JSON API records', pool: records(name as RecordKind, random, minimum) };
   }
-  if (name === 'text32k') {
+  if (Object.hasOwn(TEXT_BYTES, name)) {
+    const size = TEXT_BYTES[name];
     const root = join(import.meta.dirname, '..', 'node_modules');
-    const pool = frames(sourceFiles(root, /\.[cm]?[jt]s$|\.md$/, SOURCE_FILE_BYTES), random, minimum);
+    const pool = frames(sourceFiles(root, /\.[cm]?[jt]s$|\.md$/, SOURCE_FILE_BYTES), random, minimum, size);
     const real = pool.length;
-    while (pool.length * FRAME_BYTES < minimum) pool.push(...exchangeWords(pool.slice(0, real), random));
-    return { description: 'source text (.js, .ts, .md) in 32 KiB frames', pool };
+    while (pool.length * size < minimum) pool.push(...exchangeWords(pool.slice(0, real), random));
+    return { description: `source text (.js, .ts, .md) in ${size / 1024} KiB frames`, pool };
   }
   const noise = /^random(900|32k)$/.exec(name);
   if (noise) {
@@ -111,8 +124,8 @@ function randomBytes(size: number, random: Random, minimum: number): Buffer[] {
   });
 }
 
-/** Files in shuffled order, one after the other, cut into frames; a file that repeats another is left out. */
-function frames(paths: string[], random: Random, minimum: number): Buffer[] {
+/** Files in shuffled order, one after the other, cut into frames of `size`; a file that repeats another is left out. */
+function frames(paths: string[], random: Random, minimum: number, size = FRAME_BYTES): Buffer[] {
   const seen = new Set<string>();
   const pool: Buffer[] = [];
   let rest: Buffer[] = [];
@@ -124,13 +137,13 @@ function frames(paths: string[], random: Random, minimum: number): Buffer[] {
     seen.add(digest);
     rest.push(content);
     restBytes += content.length;
-    if (restBytes < FRAME_BYTES) continue;
+    if (restBytes < size) continue;
     const text = Buffer.concat(rest);
-    const whole = text.length - (text.length % FRAME_BYTES);
-    for (let at = 0; at < whole; at += FRAME_BYTES) pool.push(text.subarray(at, at + FRAME_BYTES));
+    const whole = text.length - (text.length % size);
+    for (let at = 0; at < whole; at += size) pool.push(text.subarray(at, at + size));
     rest = [text.subarray(whole)];
     restBytes = text.length - whole;
-    if (pool.length * FRAME_BYTES >= minimum) return pool;
+    if (pool.length * size >= minimum) return pool;
   }
   if (restBytes > 0) pool.push(Buffer.concat(rest));
   return pool;

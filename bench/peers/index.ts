@@ -20,7 +20,7 @@ export const PEERS: readonly Peer[] = (
     load(async () => (await import('./websocket.ts')).websocketPeers, 'ws + deflate'),
     load(async () => (await import('./http2.ts')).http2Peers, 'http2'),
     load(async () => [(await import('./grpc.ts')).grpcPeer], 'grpc + gzip'),
-    load(async () => [(await import('./nginx.ts')).nginxPeer], 'nginx + gzip'),
+    load(async () => (await import('./nginx.ts')).nginxPeers, 'nginx + gzip'),
   ])
 ).flat();
 

@@ -4,48 +4,71 @@ import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
+import type { Payloads } from '../payloads.ts';
 import { Scratch } from '../scratch.ts';
 import { cpuOf, peakRssOf } from '../usage.ts';
 import { connectHttp2 } from './http2.ts';
 import { listen } from './listen.ts';
-import type { Peer } from './peer.ts';
+import type { Peer, Served } from './peer.ts';
 
 const version = /nginx\/(\S+)/.exec(`${spawnSync('nginx', ['-v']).stderr ?? ''}`)?.[1];
 
-export const nginxPeer: Peer = {
-  name: 'nginx + gzip',
-  describe: `nginx ${version ?? ''}, static files, gzip level 1 (its default), one worker, HTTP/2 without TLS`,
-  missing: () => (version === undefined ? 'nginx is not installed' : undefined),
-  async serve(payloads) {
-    const scratch = new Scratch();
-    const directory = scratch.path;
-    for (let i = 0; i < payloads.count; i++) writeFileSync(join(directory, `${i}`), payloads.get(i));
-    const probe = createServer();
-    const port = await listen(probe);
-    await new Promise((resolve) => probe.close(resolve));
-    writeFileSync(join(directory, 'nginx.conf'), configuration(port, directory));
-    const server = spawn('nginx', ['-p', directory, '-c', join(directory, 'nginx.conf')], {
-      stdio: 'ignore',
-    });
-    const end = () => server.kill('SIGKILL');
-    process.once('exit', end);
-    await delay(500);
-    if (server.exitCode !== null) throw new Error(`nginx ended with ${server.exitCode}`);
-    return {
-      port,
-      outsideCpu: () => ({ nginx: cpuOf(server.pid!) }),
-      outsidePeakRss: () => peakRssOf(server.pid!) ?? 0,
-      close() {
-        end();
-        scratch[Symbol.dispose]();
-      },
-    };
+const missing = () => (version === undefined ? 'nginx is not installed' : undefined);
+
+export const nginxPeers: readonly Peer[] = [
+  {
+    name: 'nginx + gzip',
+    describe: `nginx ${version ?? ''}, static files, gzip level 1 (its default), one worker, HTTP/2 without TLS`,
+    missing,
+    serve: (payloads) => serve(payloads, 'gzip on; gzip_min_length 0; gzip_types *; gzip_proxied any;'),
+    connect: (port) => connectHttp2(port, 'gzip'),
   },
-  connect: (port) => connectHttp2(port, 'gzip'),
-};
+  {
+    name: 'nginx + gzip_static',
+    describe: `nginx ${version ?? ''}, files that are gzipped already (level 6), one worker, HTTP/2 without TLS`,
+    missing,
+    serve: (payloads) => serve(payloads, 'gzip_static on;', (payload) => ['.gz', gzipSync(payload)]),
+    connect: (port) => connectHttp2(port, 'gzip'),
+  },
+];
+
+/** Serves the payloads as files; `prepared`: how each lies there, its name's ending first. */
+async function serve(
+  payloads: Payloads,
+  compression: string,
+  prepared: (payload: Buffer) => [string, Buffer] = (payload) => ['', payload],
+): Promise<Served> {
+  const scratch = new Scratch();
+  const directory = scratch.path;
+  for (let i = 0; i < payloads.count; i++) {
+    const [ending, bytes] = prepared(payloads.get(i));
+    writeFileSync(join(directory, `${i}${ending}`), bytes);
+  }
+  const probe = createServer();
+  const port = await listen(probe);
+  await new Promise((resolve) => probe.close(resolve));
+  writeFileSync(join(directory, 'nginx.conf'), configuration(port, directory, compression));
+  const server = spawn('nginx', ['-p', directory, '-c', join(directory, 'nginx.conf')], {
+    stdio: 'ignore',
+  });
+  const end = () => server.kill('SIGKILL');
+  process.once('exit', end);
+  await delay(500);
+  if (server.exitCode !== null) throw new Error(`nginx ended with ${server.exitCode}`);
+  return {
+    port,
+    outsideCpu: () => ({ nginx: cpuOf(server.pid!) }),
+    outsidePeakRss: () => peakRssOf(server.pid!) ?? 0,
+    close() {
+      end();
+      scratch[Symbol.dispose]();
+    },
+  };
+}
 
 /** One process, so that its CPU is one number; access to static files only. */
-function configuration(port: number, directory: string): string {
+function configuration(port: number, directory: string, compression: string): string {
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
   return `
 daemon off; master_process off; pid ${directory}/nginx.pid; error_log /dev/null;
@@ -54,8 +77,8 @@ http {
   access_log off;
   ${temporary.map((kind) => `${kind}_temp_path ${directory}/${kind};`).join(' ')}
   default_type application/octet-stream;
-  gzip on; gzip_min_length 0; gzip_types *; gzip_proxied any;
-  keepalive_requests 1000000000;
+  ${compression}
+  keepalive_requests 1000000000; keepalive_timeout 1h;
   sendfile on;
   server { listen 127.0.0.1:${port} http2; root ${directory}; }
 }

@@ -5,13 +5,15 @@ import { runModule } from '../../src/experiment/process/run.ts';
 import type { PullResult } from '../../src/files/pull.ts';
 import type { Bench, BenchContext, Result } from '../bench.ts';
 import { figure } from '../figures.ts';
-import { compareTrees, makeTree } from '../files.ts';
+import { changeSome, compareTrees, makeTree } from '../files.ts';
 import { startModule } from '../proc.ts';
 import { type Pull, RsyncDaemon, tarZstd, versionOf } from '../rsync.ts';
 import { memoryFolder, Scratch } from '../scratch.ts';
-import { pairedRatio, spread } from '../stats.ts';
+import { pairedRatio, type Spread, spread } from '../stats.ts';
 
 const FILES = 6000;
+/** Of so many files one is another than the server's, where some have changed. */
+const CHANGED_OF = 100;
 
 const CHECKOUT = join(import.meta.dirname, '..', '..');
 /** Our server for one tree. */
@@ -30,6 +32,17 @@ export const tree: Bench = {
 const RSYNC = 'rsync -az';
 const TAR = 'tar | zstd -3';
 const OURS = 'millrace pull';
+
+/** What a pull finds, one after the other in each round; the first is into a folder that is not there. */
+const PHASES = {
+  empty: 'The whole tree, to an empty folder',
+  same: 'The same again, nothing changed',
+  some: `Again, one file of ${CHANGED_OF} changed`,
+} as const;
+type Phase = keyof typeof PHASES;
+
+/** The pulls of each phase, by who did them. */
+type Pulls = Record<Phase, Map<string, Pull[]>>;
 
 /** The command as it is published, where the build is newer than the source; else the source. */
 function millrace(): string {
@@ -74,51 +87,58 @@ async function measure(
   if (daemon) ways.push([RSYNC, (copy) => daemon.pull(copy)]);
   if (tar && zstd) ways.push([TAR, () => tarZstd(original)]);
 
-  const pulls = new Map<string, Pull[]>(ways.map(([name]) => [name, []]));
+  const pulls: Pulls = { empty: new Map(), same: new Map(), some: new Map() };
+  const add = (phase: Phase, name: string, pull: Pull) =>
+    pulls[phase].set(name, [...(pulls[phase].get(name) ?? []), pull]);
   let done = 0;
   for (let round = 0; round < rounds; round++) {
     for (const [name, run] of ways) {
       const copy = join(scratch, `copy-${done}`);
       progress(done++, rounds * ways.length, name);
-      pulls.get(name)!.push(await run(copy));
+      add('empty', name, await run(copy));
       if (name === TAR) continue;
+      add('same', name, await run(copy));
+      changeSome(copy, CHANGED_OF);
+      add('some', name, await run(copy));
       compareTrees(original, copy);
       // A disk must not have to delete while others are measured.
       if (inMemory) rmSync(copy, { recursive: true });
     }
   }
-  const of = (name: string, pick: (pull: Pull) => number) => pulls.get(name)?.map(pick);
   const seconds = (pull: Pull) => pull.seconds;
   const wire = (pull: Pull) => pull.wireBytes;
-  const against = (id: string, name: string, pick: (pull: Pull) => number) => {
-    const theirs = of(name, pick);
-    if (theirs === undefined) return figure(id, null);
-    const ratio = pairedRatio(of(OURS, pick)!, theirs);
-    return figure(id, ratio.median, ratio);
+  const against = (phase: Phase, name: string, pick: (pull: Pull) => number) => {
+    const theirs = pulls[phase].get(name);
+    return theirs && pairedRatio(pulls[phase].get(OURS)!.map(pick), theirs.map(pick));
   };
+  const shown = (id: string, ratio: Spread | undefined) => figure(id, ratio?.median ?? null, ratio);
+  const [same, some] = [against('same', RSYNC, seconds), against('some', RSYNC, seconds)];
   const how = `${command.endsWith('.ts') ? 'from source' : 'as built'}, ${inMemory ? 'files in memory' : `files in ${scratch}`}`;
   return {
     bench: 'tree',
     summary: `${FILES} files of source text, ${(bytes / 2 ** 20).toFixed(1)} MiB, seed ${seed}; millrace ${how}. ${[rsync, tar, zstd].filter((each) => each).join('; ')}.`,
     payloads: [],
-    tables: [
-      {
-        title: 'The whole tree, to an empty folder',
-        columns: ['how', 'wire bytes', 'ratio', 'wall s', 'min', 'max'],
-        rows: [...pulls.keys()].map((name) => {
-          const wall = spread(of(name, seconds)!);
-          const received = spread(of(name, wire)!).median;
-          return [name, received, bytes / received, wall.median, wall.min, wall.max];
-        }),
-        note: 'Wall time of the whole client process, the start of Node included. tar | zstd is packing alone: nothing is sent and nothing is unpacked.',
-      },
-    ],
+    tables: (Object.keys(PHASES) as Phase[]).map((phase) => ({
+      title: PHASES[phase],
+      columns: ['how', 'wire bytes', 'ratio', 'wall s', 'min', 'max'],
+      rows: [...pulls[phase]].map(([name, of]) => {
+        const wall = spread(of.map(seconds));
+        const received = spread(of.map(wire)).median;
+        return [name, received, bytes / received, wall.median, wall.min, wall.max];
+      }),
+      note: 'Wall time of the whole client process, the start of Node included. tar | zstd is packing alone: nothing is sent and nothing is unpacked.',
+    })),
     charts: [],
-    figures: [against('tree.bytes_vs_tar_zstd', TAR, wire), against('tree.wall_vs_rsync', RSYNC, seconds)],
+    figures: [
+      shown('tree.bytes_vs_tar_zstd', against('empty', TAR, wire)),
+      shown('tree.wall_vs_rsync', against('empty', RSYNC, seconds)),
+      // Both have to be quick.
+      shown('tree.again_vs_rsync', same && some && same.median > some.median ? same : some),
+    ],
     skipped: [
       ...(daemon ? [] : ['rsync -z: rsync is not installed']),
       ...(tar && zstd ? [] : [`${TAR}: ${tar ? 'zstd' : 'tar'} is not installed`]),
     ],
-    raw: Object.fromEntries(pulls),
+    raw: Object.fromEntries(Object.entries(pulls).map(([phase, of]) => [phase, Object.fromEntries(of)])),
   };
 }

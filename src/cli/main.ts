@@ -1,9 +1,9 @@
 /** The command line: all commands, each of which is beside this file. */
 
-import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { baseProgram } from './base.ts';
 import { type Io, processIo } from './io.ts';
-import { newProgram, runProgram } from './program.ts';
+import { runProgram } from './program.ts';
 
 /** Adds a command to a program. */
 type Add = (program: Command, io: Io) => void;
@@ -29,14 +29,6 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   bench: async () => (await import('./bench.ts')).addBench,
 };
 
-const EXAMPLES = `
-Examples:
-  millrace serve ./public --port 7711
-  millrace pull 127.0.0.1:7711 ./copy
-  millrace call 127.0.0.1:7711 files.get path=index.html
-
-'millrace COMMAND --help' says more about each.`;
-
 /** Runs the command line `argv` (as process.argv). Never rejects. @returns the exit code. */
 export async function main(argv: readonly string[], io = processIo()): Promise<number> {
   const [, , asked = ''] = argv;
@@ -45,25 +37,7 @@ export async function main(argv: readonly string[], io = processIo()): Promise<n
 }
 
 async function programWith(names: readonly string[], io: Io): Promise<Command> {
-  const program = newProgram('millrace')
-    .configureOutput({ writeOut: (text) => void io.stdout.write(text) })
-    .enablePositionalOptions()
-    .description('Serves and fetches files and commands over one compressed connection.')
-    .version(version(), '-V, --version', 'print the version')
-    .addHelpText('after', EXAMPLES);
+  const program = baseProgram(io);
   for (const add of await Promise.all(names.map((name) => COMMANDS[name]()))) add(program, io);
   return program;
-}
-
-/** The package's version; package.json is three folders above this file when it is compiled, two in the source. */
-function version(): string {
-  for (const path of ['../../package.json', '../../../package.json']) {
-    try {
-      const { name, version } = JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'));
-      if (name === 'millrace') return version;
-    } catch {
-      // It is the other one.
-    }
-  }
-  return 'unknown';
 }

@@ -58,13 +58,20 @@ function restart(): void {
   }
 }
 
+/** The command line. A build has one for `pull` alone, in one module (release/bundle.ts). */
+async function commandLine(): Promise<typeof import('./pull-main.ts')> {
+  const pull = fileURLToPath(new URL('./pull.cjs', import.meta.url));
+  if (process.argv[2] !== 'pull' || !existsSync(pull)) return import('./main.ts');
+  return nodeModule.createRequire(import.meta.url)(pull);
+}
+
 function start(): void {
   const problem = nodeProblem();
   if (problem === undefined) {
     restart();
     // From the second start on no module is compiled, nor stripped of its types: half of the time that a start takes.
     nodeModule.enableCompileCache();
-    import('./main.ts').then(async ({ main }) => {
+    commandLine().then(async ({ main }) => {
       process.exitCode = await main(process.argv);
     });
     return;

@@ -23,7 +23,8 @@ export async function connectOver<Commands = AnyCommands>(
 ): Promise<Client<Commands>> {
   checkOptions(options, RULES satisfies Rules<ConnectOverOptions>, 'connectOver');
   const { timeoutMs = 10_000, signal } = options;
-  const client = makeClient(transport, await codecsOf(options), options, storeOf(options));
+  const [codecs, store] = await Promise.all([codecsOf(options), storeOf(options)]);
+  const client = makeClient(transport, codecs, options, store);
   const timer = after(timeoutMs, () => client.destroy(silentFor(timeoutMs, transport)));
   const giveUp = () => client.destroy(signal?.reason);
   signal?.addEventListener('abort', giveUp, { once: true });

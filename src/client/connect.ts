@@ -23,7 +23,6 @@ import { ConnectionError } from '../wire/errors.ts';
 import { after } from '../wire/timers.ts';
 import { type Client, makeClient } from './client.ts';
 import type { DictionaryStore } from './dictionaries.ts';
-import { DictionaryFiles } from './dictionary-files.ts';
 import { openSocket } from './open-socket.ts';
 import { isWebSocketUrl, openWebSocket } from './open-websocket.ts';
 import type { Opening } from './opening.ts';
@@ -80,7 +79,7 @@ export async function connect<Commands = AnyCommands>(
   checkAddress(where, 'connect');
   const { timeoutMs = 10_000, signal } = options;
   signal?.throwIfAborted();
-  const codecs = await codecsOf(options);
+  const [codecs, store] = await Promise.all([codecsOf(options), storeOf(options)]);
   const opening = await openingOf(where, options);
   let client: Client | undefined;
   const giveUp = () => (client ?? opening).destroy(signal?.reason);
@@ -91,7 +90,7 @@ export async function connect<Commands = AnyCommands>(
     else client.destroy(silentFor(timeoutMs, opening.name, client));
   });
   try {
-    client = makeClient(await opening.transport, codecs, options, storeOf(options));
+    client = makeClient(await opening.transport, codecs, options, store);
     await client.ready();
     return client as Client<Commands>;
   } catch (error) {
@@ -131,8 +130,11 @@ async function portableRegistry(): Promise<CodecRegistry> {
   return new CodecRegistry(portableCodecs(), portableZstdDict);
 }
 
-export function storeOf({ dictionaryCache }: ConnectOptions): DictionaryStore | undefined {
-  return dictionaryCache === undefined ? undefined : new DictionaryFiles(dictionaryCache);
+/** Loaded where it is asked for alone, for node:crypto, which it needs, takes long to load. */
+export async function storeOf({ dictionaryCache }: ConnectOptions): Promise<DictionaryStore | undefined> {
+  if (dictionaryCache === undefined) return undefined;
+  const { DictionaryFiles } = await import('./dictionary-files.ts');
+  return new DictionaryFiles(dictionaryCache);
 }
 
 /** What the time limit ended once there was a connection: that says nothing of the protocol which it speaks. */

@@ -51,6 +51,15 @@ interface NewFile {
   readonly place: string;
 }
 
+/** What is found at the places of entries. */
+export interface LookReceiver {
+  /** The file is there, as long and as old as the entry says. */
+  onCurrent(entry: FileEntry): void;
+  onMissing(entry: FileEntry): void;
+  /** Something is in its place that must not be replaced, or it cannot be looked at. */
+  onError(entry: FileEntry, error: unknown): void;
+}
+
 export class Destination {
   readonly #held: HeldFolders;
   /** Which folders are there; keys are relative and end in '/', that of the destination itself is ''. */
@@ -104,18 +113,53 @@ export class Destination {
   }
 
   /**
-   * Whether the file is there already, as long and as old as the entry says. Its mode is then made right.
-   * @throws DestinationError when something is in its place that must not be replaced.
+   * Looks which files are there already; the mode of these is made right. A folder is looked at once for all entries
+   * of it that follow each other. Never throws.
    */
-  hasCurrent(entry: FileEntry): boolean {
-    const folder = folderOf(entry.path);
-    if (this.#look(folder) === 'missing') return false;
+  look(entries: readonly FileEntry[], found: LookReceiver): void {
+    for (let at = 0; at < entries.length; ) {
+      const folder = folderOf(entries[at].path);
+      let end = at + 1;
+      // A way that can be bent is looked at anew for each file.
+      if (!this.#held.canBend) while (end < entries.length && folderOf(entries[end].path) === folder) end++;
+      this.#lookIn(folder, entries.slice(at, end), found);
+      at = end;
+    }
+  }
+
+  #lookIn(folder: string, entries: readonly FileEntry[], found: LookReceiver): void {
+    let held: HeldFolder | undefined;
     try {
-      return this.#held.in(folder, (at) => this.#isCurrent(at + nameOf(entry.path), entry));
+      held = this.#takeThere(folder);
+    } catch (error) {
+      for (const entry of entries) found.onError(entry, error);
+      return;
+    }
+    for (const entry of entries) this.#lookFor(entry, held, found);
+    held?.release();
+  }
+
+  /** A folder, if it is there. @throws DestinationError when something on the way is not a folder. */
+  #takeThere(folder: string): HeldFolder | undefined {
+    if (this.#look(folder) === 'missing') return undefined;
+    try {
+      return this.#held.take(folder);
     } catch (error) {
       if (!isMissing(error)) throw error;
       this.#forget(folder);
-      return false;
+      return undefined;
+    }
+  }
+
+  #lookFor(entry: FileEntry, folder: HeldFolder | undefined, found: LookReceiver): void {
+    try {
+      const isThere = folder !== undefined && this.#isCurrent(folder.at + nameOf(entry.path), entry);
+      if (isThere) found.onCurrent(entry);
+      else found.onMissing(entry);
+    } catch (error) {
+      // It was removed between two looks.
+      if (isMissing(error)) found.onMissing(entry);
+      else found.onError(entry, error);
     }
   }
 

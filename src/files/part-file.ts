@@ -1,7 +1,6 @@
 /** Writing the files of a pull: all at once, or piece by piece. */
 
 import { closeSync, fchmodSync, futimesSync, write, writeSync } from 'node:fs';
-import { promisify } from 'node:util';
 import type { FileEntry } from './listing.ts';
 
 /** Times in seconds that a file system may be asked for: those that 64 bits hold. */
@@ -9,8 +8,6 @@ const MAX_SECONDS = 9.2e18;
 
 /** Bytes of a long file that are gathered before they are written at once. */
 const WRITE_SIZE = 1 << 20;
-
-const writeAsync = promisify(write);
 
 /** A file that is being written; ends with `finish`, or `abandon` wherever that has not succeeded. */
 export class PartFile {
@@ -61,8 +58,15 @@ export class PartFile {
     const bytes = Buffer.concat(this.#gathered, this.#gatheredSize);
     this.#gathered = [];
     this.#gatheredSize = 0;
-    for (let at = 0; at < bytes.length; ) at += (await writeAsync(this.#fd, bytes, at)).bytesWritten;
+    for (let at = 0; at < bytes.length; ) at += await written(this.#fd, bytes, at);
   }
+}
+
+/** Writes bytes from `offset` on, without keeping the thread; resolves with how many. */
+function written(fd: number, bytes: Uint8Array, offset: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    write(fd, bytes, offset, (error, count) => (error === null ? resolve(count) : reject(error)));
+  });
 }
 
 /** Writes a file that is whole. */

@@ -196,7 +196,8 @@ export class PullJob {
     let now: ReturnType<typeof parseEntry>;
     try {
       const args = { path: entry.path };
-      for await (const line of linesOf(this.#ask('files.stat', args))) now ??= parseEntry(line);
+      for await (const lines of linesOf(this.#ask('files.stat', args)))
+        for (const line of lines) now ??= parseEntry(line);
     } catch (error) {
       if (isFatal(error) || this.#stop.signal.aborted) throw error;
       return undefined;

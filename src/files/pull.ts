@@ -13,10 +13,10 @@ import {
   string,
 } from '../options/rules.ts';
 import { CommandError, ConnectionError } from '../wire/errors.ts';
-import { Destination } from './destination.ts';
+import { Destination, type LookReceiver } from './destination.ts';
 import type { FileEntry } from './listing.ts';
 import { tidyPath } from './paths.ts';
-import { DEFAULT_PLAN_LIMITS, linesOf, Plan, type PlanLimits, type PullFailure } from './plan.ts';
+import { byName, DEFAULT_PLAN_LIMITS, linesOf, Plan, type PlanLimits, type PullFailure } from './plan.ts';
 import { type FetchOptions, isFatal, type PullClient, PullJob, reasonOf } from './pull-job.ts';
 
 export type { PullClient, PullProgress } from './pull-job.ts';
@@ -119,9 +119,8 @@ async function pullRest(
 ): Promise<Pick<PullResult, 'skipped' | 'failed' | 'notes'>> {
   options.signal?.throwIfAborted();
   const notes: string[] = [];
-  const plan = await readPlan(client, destination, options, notes);
-  const { missing, skipped } = await findMissing(plan, destination, options.signal);
-  const job = new PullJob(client, destination, missing, plan.spareBytes, options);
+  const { plan, missing, skipped } = await findMissing(client, destination, options, notes);
+  const job = new PullJob(client, destination, byName(missing), plan.spareBytes, options);
   try {
     await job.run();
   } finally {
@@ -131,14 +130,22 @@ async function pullRest(
   return { skipped, failed: [...plan.failed, ...job.failed], notes };
 }
 
-async function readPlan(
+/** What is served and not there yet as it should be. The destination is looked at while the server is still listing. */
+async function findMissing(
   client: PullClient,
   destination: Destination,
   options: PullOptions,
   notes: string[],
-): Promise<Plan> {
+): Promise<{ plan: Plan; missing: FileEntry[]; skipped: number }> {
   const { maxEntries = DEFAULT_PLAN_LIMITS.maxEntries, maxBytes = DEFAULT_PLAN_LIMITS.maxBytes } = options;
   const plan = new Plan({ maxEntries, maxBytes }, destination.isCaseSensitive());
+  const missing: FileEntry[] = [];
+  let skipped = 0;
+  const found: LookReceiver = {
+    onMissing: (entry) => void missing.push(entry),
+    onCurrent: () => skipped++,
+    onError: ({ path }, error) => plan.failed.push({ path, error: reasonOf(error) }),
+  };
   const path = tidyPath(options.path ?? '');
   const args: Record<string, string> = path === '' ? {} : { path };
   const onText = (line: string) => {
@@ -147,8 +154,12 @@ async function readPlan(
   };
   const read = async (more: Record<string, string>) => {
     const asked = { args: { ...args, ...more }, signal: options.signal, onText, idempotent: true as const };
-    for await (const line of linesOf(client.call('files.list', asked))) {
-      plan.add(line);
+    for await (const lines of linesOf(client.call('files.list', asked))) {
+      for (let at = 0; at < lines.length && !plan.isFull; at += LOOKS) {
+        if (at > 0) await turn();
+        options.signal?.throwIfAborted();
+        destination.look(entriesOf(lines.slice(at, at + LOOKS), plan), found);
+      }
       if (plan.isFull) break;
     }
   };
@@ -156,32 +167,20 @@ async function readPlan(
     if (!isUnknownArgument(error)) throw error;
     return read({});
   });
-  plan.sort();
-  return plan;
+  return { plan, missing, skipped };
+}
+
+function entriesOf(lines: readonly string[], plan: Plan): FileEntry[] {
+  const entries: FileEntry[] = [];
+  for (const line of lines) {
+    const entry = plan.add(line);
+    if (entry !== undefined) entries.push(entry);
+    if (plan.isFull) break;
+  }
+  return entries;
 }
 
 /** Whether a server does not know that what it leaves out can be had as lines of the listing. */
 function isUnknownArgument(error: unknown): boolean {
   return error instanceof CommandError && error.message.includes('takes no argument omitted');
-}
-
-/** The planned files that are not there yet as they should be. @throws the signal's reason when it fires. */
-async function findMissing(
-  plan: Plan,
-  destination: Destination,
-  signal: AbortSignal | undefined,
-): Promise<{ missing: FileEntry[]; skipped: number }> {
-  const missing: FileEntry[] = [];
-  let skipped = 0;
-  for (const [index, entry] of plan.files.entries()) {
-    if (index % LOOKS === LOOKS - 1) await turn();
-    signal?.throwIfAborted();
-    try {
-      if (destination.hasCurrent(entry)) skipped++;
-      else missing.push(entry);
-    } catch (error) {
-      plan.failed.push({ path: entry.path, error: reasonOf(error) });
-    }
-  }
-  return { missing, skipped };
 }

@@ -1,6 +1,6 @@
 /** What a handler gives, told apart: output that can be sent, or something that more output comes from. */
 
-import { bytesOf, kindOf, sourceOf } from '../wire/bytes.ts';
+import { bytesOf, bytesOrTextOf, kindOf, sourceOf } from '../wire/bytes.ts';
 import { CachedOutput, type Output, ProgressOutput, TextOutput } from './command.ts';
 
 /** Iterators as users write them: nothing that they give is believed. */
@@ -42,6 +42,14 @@ export function stepOf(result: unknown): Step {
 /** Output that is neither bytes nor text for the response. */
 export function isSpecial(output: unknown): output is CachedOutput | TextOutput | ProgressOutput {
   return output instanceof CachedOutput || output instanceof TextOutput || output instanceof ProgressOutput;
+}
+
+/**
+ * The bytes of output that is bytes or text. What is neither is told from a buffer by an error that is thrown and caught,
+ * for each kind of buffer there is, which costs some µs; so our own output is not asked.
+ */
+export function outputBytes(output: unknown): Uint8Array | undefined {
+  return isSpecial(output) ? undefined : bytesOrTextOf(output);
 }
 
 /** The bytes of cached output; they are the caller's. @throws whatever `produce` does. */

@@ -5,7 +5,7 @@
  * goes on, so that the last frame of a response can say that it is the last; the end of the tick releases them.
  */
 
-import { bytesOrTextOf, kindOf } from '../wire/bytes.ts';
+import { kindOf } from '../wire/bytes.ts';
 import { CommandError } from '../wire/errors.ts';
 import { type Failure, isErrorCode } from '../wire/failure.ts';
 import { asError } from '../wire/thrown.ts';
@@ -23,6 +23,7 @@ import {
   isSpecial,
   iteratorOf,
   nestedIteratorOf,
+  outputBytes,
   type Step,
   settle,
   stepOf,
@@ -163,7 +164,7 @@ export class ResponsePump {
   };
 
   #takeReturned(output: Output | undefined): void {
-    const bytes = bytesOrTextOf(output);
+    const bytes = outputBytes(output);
     const iterator = bytes === undefined && !isSpecial(output) ? nestedIteratorOf(output) : undefined;
     if (iterator !== undefined) {
       this.#iterate(iterator, this.#handlerEnds);
@@ -230,7 +231,7 @@ export class ResponsePump {
       this.#sendCached(false, () => this.#take(output, then));
       return;
     }
-    const bytes = bytesOrTextOf(output);
+    const bytes = outputBytes(output);
     if (bytes !== undefined) this.#append(bytes, then);
     else this.#takeOther(output, then);
   }

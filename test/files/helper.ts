@@ -12,6 +12,8 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { ExecutionContext } from 'ava';
+import type { Destination } from '../../src/files/destination.ts';
+import type { FileEntry } from '../../src/files/listing.ts';
 import {
   CachedOutput,
   type CommandRequest,
@@ -95,4 +97,21 @@ async function take(answer: Answer, output: Output): Promise<void> {
   } else if (typeof output === 'string' || output instanceof Uint8Array) {
     answer.bytes = Buffer.concat([answer.bytes, Buffer.from(output as Uint8Array)]);
   }
+}
+
+/** What a look finds at the place of an entry: its state, or why it cannot be there. */
+export function lookedAt(destination: Destination, entry: FileEntry): unknown {
+  let found: unknown;
+  destination.look([entry], {
+    onCurrent: () => {
+      found = 'current';
+    },
+    onMissing: () => {
+      found = 'missing';
+    },
+    onError: (_entry, error) => {
+      found = error;
+    },
+  });
+  return found;
 }

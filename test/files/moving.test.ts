@@ -7,7 +7,7 @@ import { Destination } from '../../src/files/destination.ts';
 import { listFiles } from '../../src/files/listing.ts';
 import { Root } from '../../src/files/root.ts';
 import { linux } from '../helpers/linux.ts';
-import { tempFolder } from './helper.ts';
+import { lookedAt, tempFolder } from './helper.ts';
 import {
   ASKS,
   askUnderHand,
@@ -91,7 +91,7 @@ test.serial('without handles no byte is written behind a link in the place of a 
       for (const [path, bytes] of Object.entries(SERVED)) {
         const entry = { path, size: bytes.length, mtimeMs: TIME, mode: 0o640 };
         try {
-          destination.hasCurrent(entry);
+          lookedAt(destination, entry);
           if (bytes.length < 1000) destination.writeWhole(entry, [bytes]);
           else {
             const part = await destination.begin(entry, new AbortController().signal);
