@@ -9,6 +9,9 @@ import type { ConnectionTotals, ProfileRow, Totals } from './totals.ts';
 /** Rows of closed connections that stats() still shows. */
 const PAST_STREAMS = 64;
 
+/** How often peers that are not read are looked at: their input is worked on until it shows that they have gone. */
+const LOOK_MS = 250;
+
 export class Sessions {
   readonly #keepAliveMs: number;
   readonly #totals: Totals;
@@ -17,6 +20,7 @@ export class Sessions {
   /** Rows of sessions that have ended, the newest last. */
   #pastStreams: StreamRow[] = [];
   #watch: ReturnType<typeof setInterval> | undefined;
+  #lookout: ReturnType<typeof setInterval> | undefined;
   #onAllGone: () => void = () => undefined;
 
   /** `keepAliveMs`: how often peers that have said nothing are asked for a sign of life; 0: never. */
@@ -38,6 +42,7 @@ export class Sessions {
     const retiring = maxAgeMs && after(spread(maxAgeMs), () => session.ending.retire()).unref();
     this.#open.set(session, retiring || undefined);
     this.#totals.opened(session);
+    this.#lookout ??= every(LOOK_MS, this.#look).unref();
     if (this.#keepAliveMs > 0) this.#watch ??= every(this.#keepAliveMs, this.#check).unref();
   }
 
@@ -48,7 +53,10 @@ export class Sessions {
     this.#totals.closed(session, reason);
     this.#pastStreams.push(...rowsOf(session, () => 0));
     this.#pastStreams = this.#pastStreams.slice(-PAST_STREAMS);
-    if (this.#open.size === 0) this.#onAllGone();
+    if (this.#open.size > 0) return;
+    clearInterval(this.#lookout);
+    this.#lookout = undefined;
+    this.#onAllGone();
   }
 
   connections(): ConnectionTotals {
@@ -84,6 +92,10 @@ export class Sessions {
     });
     return within(gone, waitMs);
   }
+
+  readonly #look = (): void => {
+    for (const session of this.#open.keys()) session.connection.probe();
+  };
 
   readonly #check = (): void => {
     for (const session of this.#open.keys()) session.peerWatch.check();
