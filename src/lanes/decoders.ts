@@ -151,7 +151,7 @@ type Step = Ticket | (() => void);
 export class LaneDecoders implements Decoders {
   readonly #pool: LanePool;
   readonly #limits: Limits;
-  readonly #profiles: ReadonlySet<string>;
+  readonly #profiles: readonly string[];
   readonly #settle: (ticket: Ticket, error: DecodeError | undefined) => void;
   readonly #open = new Map<number, LaneDecoder>();
   #waiting: Step[] = [];
@@ -162,7 +162,7 @@ export class LaneDecoders implements Decoders {
   constructor(
     pool: LanePool,
     limits: Limits,
-    profiles: ReadonlySet<string>,
+    profiles: readonly string[],
     settle: (ticket: Ticket, error: DecodeError | undefined) => void,
   ) {
     this.#pool = pool;
@@ -172,7 +172,7 @@ export class LaneDecoders implements Decoders {
   }
 
   supports(profile: string): boolean {
-    return this.#profiles.has(profile);
+    return this.#profiles.includes(profile);
   }
 
   open(streamId: number, profile: string, settings: Uint8Array): void {
