@@ -33,20 +33,22 @@ const REPORT = [
 
 let passed = 0;
 const failures: string[] = [];
+/** One of ava's lines has told of a failure. */
+let anyFailed = false;
 
 /** Runs a package's command under our own runtime, whatever the machine's is; resolves with its exit code. */
-function run(script: string, args: readonly string[], onLine?: (line: string) => void): Promise<number> {
-  const stdout = onLine === undefined ? 'inherit' : 'pipe';
+function run(
+  script: string,
+  args: readonly string[],
+  onLine: (line: string) => void,
+  env = process.env,
+): Promise<number> {
   const child = spawn(process.execPath, [script, ...args], {
     cwd: ROOT,
-    env: environment(onLine !== undefined),
-    stdio: ['ignore', stdout, 'inherit'],
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const lines = child.stdout && createInterface({ input: child.stdout });
-  lines?.on('line', (line) => {
-    console.log(line);
-    onLine?.(line);
-  });
+  createInterface({ input: child.stdout }).on('line', onLine);
   return new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code) => resolve(code ?? 1));
@@ -54,16 +56,25 @@ function run(script: string, args: readonly string[], onLine?: (line: string) =>
 }
 
 /** Tests start Node hundreds of times: what is compiled already is a quarter of that. It would blur the coverage. */
-function environment(isTests: boolean): NodeJS.ProcessEnv {
-  if (!isTests) return process.env;
+function environment(): NodeJS.ProcessEnv {
   if (coverage) return { ...process.env, NODE_V8_COVERAGE: COVERAGE, NODE_DISABLE_COMPILE_CACHE: '1' };
   return { NODE_COMPILE_CACHE: join(CACHE, 'compiled'), ...process.env };
 }
 
+/** What it says is printed as a whole, for the tests say much at the same time. */
 async function check(name: string, script: string, args: readonly string[]): Promise<void> {
-  console.log(`# ${name}`);
-  if ((await run(script, args)) === 0) passed++;
+  const said = [`# ${name}`];
+  const code = await run(script, args, (line) => said.push(line));
+  console.log(said.join('\n'));
+  if (code === 0) passed++;
   else failures.push(name);
+}
+
+/** Each keeps one core busy, the tests the others meanwhile. */
+async function checks(): Promise<void> {
+  await check('types', 'node_modules/typescript/bin/tsc', ['-p', 'tsconfig.json']);
+  await check('types of the page', 'node_modules/typescript/bin/tsc', ['-p', 'src/page/tsconfig.json']);
+  await check('lint', 'node_modules/@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']);
 }
 
 const PASSED = /^ {2}[✔√] /;
@@ -71,20 +82,22 @@ const PASSED = /^ {2}[✔√] /;
 const FAILED = /^ {2}(?:[✘×] (?:\[fail\]: )?(?!Timed out while)|◌ )(.*)/;
 const CRASHED = /^ {2}((?:Uncaught exception|Unhandled rejection) in .*)/;
 
-/** Counts results in ava's report. (Its TAP would be easier to read, but breaks off when a test times out.) */
+/** Prints ava's report, and counts its results. (Its TAP would be easier to read, but breaks off when a test times out.) */
 function count(line: string): void {
+  console.log(line);
   const plain = stripVTControlCharacters(line);
   const failed = FAILED.exec(plain) ?? CRASHED.exec(plain);
-  if (failed !== null) failures.push(failed[1]);
-  else if (PASSED.test(plain)) passed++;
+  if (failed !== null) {
+    anyFailed = true;
+    failures.push(failed[1]);
+  } else if (PASSED.test(plain)) passed++;
 }
 
 async function tests(args: readonly string[]): Promise<void> {
   console.log('# tests');
-  const failedBefore = failures.length;
-  const code = await run(AVA, args, count);
+  const code = await run(AVA, args, count, environment());
   // A test file that cannot even be loaded, or a run in which there was none, has no line of its own.
-  if (code !== 0 && failures.length === failedBefore) failures.push(`ava, which ended with code ${code}`);
+  if (code !== 0 && !anyFailed) failures.push(`ava, which ended with code ${code}`);
 }
 
 // What an earlier run has left counts for nothing.
@@ -92,13 +105,8 @@ if (coverage) rmSync(COVERAGE, { recursive: true, force: true });
 const files = args.length > 0 ? args : slow ? SLOW_FILES : FAST_FILES;
 
 if (slow) await tests([...SLOW, ...files]);
-else {
-  await check('types', 'node_modules/typescript/bin/tsc', ['-p', 'tsconfig.json']);
-  await check('types of the page', 'node_modules/typescript/bin/tsc', ['-p', 'src/page/tsconfig.json']);
-  await check('lint', 'node_modules/@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']);
-  await tests(files);
-}
-if (coverage) await run('node_modules/c8/bin/c8.js', REPORT);
+else await Promise.all([checks(), tests(files)]);
+if (coverage) await run('node_modules/c8/bin/c8.js', REPORT, console.log);
 
 for (const name of failures) console.log(`failed: ${name}`);
 console.log(`${passed} passed, ${failures.length} failed`);

@@ -11,7 +11,7 @@ import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
 import { ResponseCache } from '../lanes/cache.ts';
 import { compressOnLane } from '../lanes/compress.ts';
-import type { LanePool } from '../lanes/pool.ts';
+import { LanePool, type LanePoolOptions } from '../lanes/pool.ts';
 import { MAX_KINDS } from '../lanes/router.ts';
 import { listenPlaceOf } from '../options/place.ts';
 import { arrayOf, boolean, checkOptions, given, object, type Rules, rule, string } from '../options/rules.ts';
@@ -30,9 +30,9 @@ import type { Command, CommandTable } from './commands.ts';
 import { ServerDictionaries, StreamKinds } from './dictionaries.ts';
 import { encoderOptions } from './encoder-options.ts';
 import { ErrorLog, type Report, reporter } from './error-log.ts';
+import { laneOptions } from './lane-options.ts';
 import { type Address, DOOR_RULES, type Doors, type ListenAddress, Listener } from './listener.ts';
 import { LiveFeed } from './live-figures.ts';
-import { openLanes } from './open-lanes.ts';
 import { type CheckedOptions, limitsOf, type UpdateOptions, updatedOptions } from './options.ts';
 import type { AcceptInfo, AttachOptions, Server } from './server.ts';
 import { Sessions } from './sessions.ts';
@@ -84,8 +84,8 @@ export class LaneServer implements Server {
   readonly #input: InputBudget;
   #closing: Promise<void> | undefined;
 
-  /** `lanes`: those of the caller's, which are left open. @throws Error that names the option which is wrong. */
-  constructor(options: CheckedOptions, lanes: LanePool | undefined) {
+  /** `lanes` gives those of the caller's, which are left open. @throws Error that names the option which is wrong. */
+  constructor(options: CheckedOptions, lanes: ((wanted: LanePoolOptions) => LanePool) | undefined) {
     const limits = limitsOf(options);
     const turns = new Turns(setImmediate);
     this.#report = reporter(options.onError ?? this.#log.report);
@@ -117,15 +117,14 @@ export class LaneServer implements Server {
     this.#recorder = this.#makeRecorder(options, limits, codecs);
     // What can be wrong with the options is found before the workers are started, which would outlive the error.
     this.#ownsLanes = lanes === undefined;
-    this.#pool =
-      lanes ??
-      openLanes(options, {
-        server: this,
-        commands: this.#commands,
-        dictionaries: this.#dictionaries,
-        turns,
-        report: this.#report,
-      });
+    const wanted = laneOptions(options, {
+      server: this,
+      commands: this.#commands,
+      dictionaries: this.#dictionaries,
+      turns,
+      report: this.#report,
+    });
+    this.#pool = lanes?.(wanted) ?? new LanePool(wanted);
     this.#acceptor = new Acceptor(
       {
         context: {

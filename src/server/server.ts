@@ -4,7 +4,7 @@ import type { RecordFigures } from '../capture/recorder.ts';
 import type { CloseOptions } from '../connection/grace.ts';
 import type { Transport } from '../connection/transport.ts';
 import type { WebServer } from '../doors/attach.ts';
-import type { LanePool } from '../lanes/pool.ts';
+import type { LanePool, LanePoolOptions } from '../lanes/pool.ts';
 import type { TopicOptions } from '../topics/options.ts';
 import type { Topic } from '../topics/topic.ts';
 import type { ConnectionInfo } from './authorize.ts';
@@ -80,9 +80,9 @@ export function createServer(options: ServerOptions = {}): Server {
 }
 
 /**
- * {@link createServer} on `lanes` of the caller's, which the server uses and leaves open: what the options say of lanes
- * is theirs then.
+ * {@link createServer} on lanes of the caller's, which the server uses and leaves open. `lanes` is told what the options
+ * say of them: whether it heeds that is up to the caller.
  */
-export function makeServer(options: ServerOptions, lanes?: LanePool): Server {
+export function makeServer(options: ServerOptions, lanes?: (wanted: LanePoolOptions) => LanePool): Server {
   return new LaneServer(checkOptions(options), lanes);
 }

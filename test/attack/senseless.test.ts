@@ -24,7 +24,7 @@ const lanes = new LanePool({ workers: 1, handlers: [], cacheLevel: 1, onLost: ()
 test.after.always(() => lanes.close());
 
 async function paired(t: T, server: ServerOptions, client: object): Promise<Client> {
-  const made = makeServer({ onError: () => undefined, ...server }, lanes);
+  const made = makeServer({ onError: () => undefined, ...server }, () => lanes);
   t.teardown(() => made.close(0));
   const [here, there] = memoryPair();
   made.accept(there);
@@ -175,7 +175,7 @@ const settingsFrame = (id: number, text: string) =>
   frame(`0 ${id} stream-begin sender-settings 0 `, new TextEncoder().encode(text));
 
 test(`a server goes on, or says what is wrong, whatever a client announces`, async (t) => {
-  const server = makeServer({ onError: () => undefined }, lanes);
+  const server = makeServer({ onError: () => undefined }, () => lanes);
   t.teardown(() => server.close(0));
   for (const text of ANNOUNCED) {
     const [here, there] = memoryPair();

@@ -11,9 +11,17 @@ import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
 import { stoppedClock } from '../helpers/clock.ts';
 import { frames } from '../helpers/raw-peer.ts';
-import { dial, failure, impostor, rawSocket, servingOnOneLane, signal, Watch } from '../helpers/serving.ts';
+import {
+  dial,
+  failure,
+  impostor,
+  rawSocket,
+  servingOnSharedLanes,
+  signal,
+  Watch,
+} from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 // One after the other: time is stopped for some.
 const test = ava.serial;

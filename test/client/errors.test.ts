@@ -21,11 +21,11 @@ import {
   listening,
   rawSocket,
   reach,
-  servingOnOneLane,
+  servingOnSharedLanes,
 } from '../helpers/serving.ts';
 import { Client as RawClient, rawFrame, Type } from '../independent/client.ts';
 
-const serving = servingOnOneLane(test);
+const serving = servingOnSharedLanes(test);
 
 const NOTHING = new Uint8Array(0);
 

@@ -8,9 +8,9 @@ import { encodeFrame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { encodeGoaway, encodeSenderSettings } from '../../src/wire/payloads.ts';
 import { stoppedClock } from '../helpers/clock.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
-import { dial, failure, impostor, servingOnOneLane, Watch } from '../helpers/serving.ts';
+import { dial, failure, impostor, servingOnSharedLanes, Watch } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 // Some stop the clock.
 const test = ava.serial;

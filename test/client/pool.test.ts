@@ -15,9 +15,9 @@ import {
 import { stoppedClock } from '../helpers/clock.ts';
 import { pooling, QUICK, Site } from '../helpers/pools.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { failure, servingOnOneLane, Watch } from '../helpers/serving.ts';
+import { failure, servingOnSharedLanes, Watch } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 // Some stop the clock.
 const test = ava.serial;

@@ -9,9 +9,9 @@ import { encodeFrame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { encodeSenderSettings } from '../../src/wire/payloads.ts';
 import { stoppedClock } from '../helpers/clock.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, failure, halted, impostor, servingOnOneLane } from '../helpers/serving.ts';
+import { dial, failure, halted, impostor, servingOnSharedLanes } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 // One after the other: time is stopped.
 const test = ava.serial;

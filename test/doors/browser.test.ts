@@ -13,7 +13,9 @@ import { createServer } from '../../src/index.ts';
 import { commands } from '../helpers/commands.ts';
 import { ROOT } from '../helpers/imports.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { failure, serving } from '../helpers/serving.ts';
+import { failure, servingOnSharedLanes } from '../helpers/serving.ts';
+
+const serving = servingOnSharedLanes(ava);
 
 const test = ava.serial;
 

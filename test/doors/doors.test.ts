@@ -20,11 +20,11 @@ import {
   rawSocket,
   type Serving,
   serve,
-  servingOnOneLane,
+  servingOnSharedLanes,
 } from '../helpers/serving.ts';
 import { ask, upgradeStatus, WebPeer, Wire } from './helper.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 const ECHO = '1 1 stream-begin command-name eos echo';
 const tls = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url));

@@ -13,10 +13,10 @@ import { CommandError, ProgressOutput, type ServerOptions, TextOutput } from '..
 import { FrameType } from '../../src/wire/frame.ts';
 import { frames } from '../helpers/raw-peer.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, listening, type Serving, serve, servingOnOneLane } from '../helpers/serving.ts';
+import { dial, listening, type Serving, serve, servingOnSharedLanes } from '../helpers/serving.ts';
 import { ask, askFrames, FRAMES, framesIn, PART_A, PREFIX, said, Wire } from './helper.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 const ECHO = [
   '1 1 stream-begin command-name have-args echo',

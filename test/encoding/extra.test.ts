@@ -3,7 +3,9 @@
 import test from 'ava';
 import { extraCodecs } from '../../src/encoding/extra.ts';
 import { isSound } from '../../src/encoding/self-check.ts';
-import { dial, serving } from '../helpers/serving.ts';
+import { dial, servingOnSharedLanes } from '../helpers/serving.ts';
+
+const serving = servingOnSharedLanes(test);
 
 test('brotli and deflate serve a client that has them, and not one that has not', async (t) => {
   for (const { profile } of extraCodecs.codecs) {

@@ -9,8 +9,10 @@ import { readSources } from '../../src/experiment/traffic/sources.ts';
 import { createServer } from '../../src/index.ts';
 import { tempFolder } from '../files/helper.ts';
 import { stoppedClock } from '../helpers/clock.ts';
-import { dial, serving } from '../helpers/serving.ts';
+import { dial, servingOnSharedLanes } from '../helpers/serving.ts';
 import { collect } from './helper.ts';
+
+const serving = servingOnSharedLanes(test);
 
 const OPTIONS = { maxBytes: 1 << 20, seed: 1 };
 

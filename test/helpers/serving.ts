@@ -19,7 +19,7 @@ import {
   type Server as MillraceServer,
   type ServerOptions,
 } from '../../src/index.ts';
-import { LanePool } from '../../src/lanes/pool.ts';
+import { LanePool, type LanePoolOptions } from '../../src/lanes/pool.ts';
 import { makeServer } from '../../src/server/server.ts';
 
 type Context = ExecutionContext<unknown>;
@@ -112,48 +112,34 @@ export async function serving(
   return running;
 }
 
-/** What is said of lanes: who says any of it has lanes of its own. */
+/** What is said of the life of lanes, or of their memory: who says any of it has lanes of its own. */
 const OF_LANES: readonly (keyof ServerOptions)[] = [
-  'workers',
-  'codecs',
-  'dictionaries',
-  'contexts',
   'contextMemory',
-  'cacheLevel',
-  'cacheBytes',
-  'coalesceMs',
   'laneTimeout',
   'quarantine',
   'resourceLimits',
   'streamIdleTimeout',
   'streamLifetime',
-  'root',
 ];
 
 /**
- * {@link serving} for the tests of one file, whose servers share a lane, the dear part of each, but for those that say
- * anything of lanes or have commands there.
+ * {@link serving} for the tests of one file, whose servers share lanes, the dear part of each, with those that want the
+ * same of them. Not for tests that end lanes, or look at how many contexts they hold.
  */
-export function servingOnOneLane(test: TestFn<unknown>): typeof serving {
-  let lanes: LanePool | undefined;
-  test.after.always(() => lanes?.close());
-  const make = (options: ServerOptions = {}) => {
-    lanes ??= new LanePool({
-      workers: 1,
-      handlers: [],
-      cacheLevel: 1,
-      caching: true,
-      onLost: () => undefined,
-    });
-    return makeServer(options, lanes);
+export function servingOnSharedLanes(test: TestFn<unknown>): typeof serving {
+  const shared = new Map<string, LanePool>();
+  test.after.always(() => Promise.all([...shared.values()].map((pool) => pool.close())));
+  const lanes = ({ workers, handlers, codecs, dictionaries, coalesceMs, cacheLevel }: LanePoolOptions) => {
+    const same = { workers, handlers, codecs, dictionaries, coalesceMs, cacheLevel };
+    const ids = { codecs: codecs?.map(({ url }) => url), dictionaries: dictionaries?.map(({ id }) => id) };
+    const key = JSON.stringify({ ...same, ...ids });
+    const pool = shared.get(key) ?? new LanePool({ ...same, caching: true, onLost: () => undefined });
+    shared.set(key, pool);
+    return pool;
   };
-  return (t, options = {}) => serving(t, options, wantsLanes(options) ? createServer : make);
-}
-
-function wantsLanes({ commands = {}, ...options }: ServerOptions): boolean {
-  const isInLane = (command: object): boolean =>
-    'module' in command || ('handler' in command && isInLane(command.handler as object));
-  return OF_LANES.some((name) => name in options) || Object.values(commands).some(isInLane);
+  const make = (options: ServerOptions = {}) => makeServer(options, lanes);
+  return (t, options = {}) =>
+    serving(t, options, OF_LANES.some((name) => name in options) ? createServer : make);
 }
 
 /** Connects with no time limit of its own: only ava's. */

@@ -179,7 +179,7 @@ test('streams move between responses to a lane in use, and what they carry is wh
   };
   Object.defineProperty(pool, 'inUse', { value: inUse });
   const commands = { sample: (request: CommandRequest) => sample(3000, Number(request.text('seed'))) };
-  const server = makeServer({ commands, streams: 1 }, pool);
+  const server = makeServer({ commands, streams: 1 }, () => pool);
   t.teardown(() => server.close(0));
   const recorder = await recording(t, (await server.listen()) as { host: string; port: number });
   const client = await dial(t, recorder.address);

@@ -16,9 +16,9 @@ import {
 import { arrived, makeLatch, release } from '../fixtures/latch.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { failure, servingOnOneLane } from '../helpers/serving.ts';
+import { failure, servingOnSharedLanes } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(test);
+const serving = servingOnSharedLanes(test);
 
 async function over(t: ExecutionContext, server: Server, options: ConnectOverOptions = {}): Promise<Client> {
   const [near, far] = memoryPair();

@@ -15,9 +15,9 @@ import { FrameType } from '../../src/wire/frame.ts';
 import { fill, tempFolder } from '../files/helper.ts';
 import { roles, who } from '../fixtures/codes.ts';
 import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
-import { dial, reach, servingOnOneLane } from '../helpers/serving.ts';
+import { dial, reach, servingOnSharedLanes } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 const test = ava.serial;
 

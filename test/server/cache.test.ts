@@ -5,7 +5,9 @@ import { commands, on, THREADS } from '../helpers/commands.ts';
 import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { decodeThreeWays, livesOf, recording } from '../helpers/recorder.ts';
 import { concat, digest, sample } from '../helpers/samples.ts';
-import { dial, failure, type Serving, serving } from '../helpers/serving.ts';
+import { dial, failure, type Serving, servingOnSharedLanes } from '../helpers/serving.ts';
+
+const serving = servingOnSharedLanes(ava);
 
 // One after the other: most have a server of their own, and so threads.
 const test = ava.serial;

@@ -9,7 +9,9 @@ import {
   DECODER_MISTAKES,
   ENCODER_MISTAKES,
 } from '../fixtures/faulty-codec.ts';
-import { dial, failure, type Serving, serving } from '../helpers/serving.ts';
+import { dial, failure, type Serving, servingOnSharedLanes } from '../helpers/serving.ts';
+
+const serving = servingOnSharedLanes(ava);
 
 const test = ava.serial;
 const FIXTURE = new URL('../fixtures/codec-handlers.ts', import.meta.url);

@@ -4,9 +4,9 @@ import ava, { type ExecutionContext } from 'ava';
 import { CommandError, ConnectionError, type ServerOptions } from '../../src/index.ts';
 import * as handlers from '../fixtures/codes.ts';
 import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
-import { dial, failure, impostor, servingOnOneLane } from '../helpers/serving.ts';
+import { dial, failure, impostor, servingOnSharedLanes } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 const test = ava.serial;
 const module = new URL('../fixtures/codes.ts', import.meta.url);

@@ -6,9 +6,9 @@ import { FrameType } from '../../src/wire/frame.ts';
 import { decodeCredit, encodeStreamSettings } from '../../src/wire/payloads.ts';
 import { uploads } from '../fixtures/uploads.ts';
 import { frame, HELLO, RawPeer } from '../helpers/raw-peer.ts';
-import { dial, failure, halted, servingOnOneLane } from '../helpers/serving.ts';
+import { dial, failure, halted, servingOnSharedLanes } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 // One after the other: they share the counts of the fixture.
 const test = ava.serial;

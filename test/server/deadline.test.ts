@@ -2,9 +2,9 @@
 import test from 'ava';
 import type { CommandRequest, ServerOptions } from '../../src/index.ts';
 import { frames, HELLO, RawPeer } from '../helpers/raw-peer.ts';
-import { servingOnOneLane, signal } from '../helpers/serving.ts';
+import { servingOnSharedLanes, signal } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(test);
+const serving = servingOnSharedLanes(test);
 
 const hang = (request: CommandRequest) =>
   new Promise<undefined>((resolve) => request.signal.addEventListener('abort', () => resolve(undefined)));

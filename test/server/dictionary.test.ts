@@ -13,7 +13,9 @@ import { type Frame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { decodeStreamSettings } from '../../src/wire/payloads.ts';
 import { millRecord } from '../helpers/mill.ts';
 import { frame, frames, RawPeer } from '../helpers/raw-peer.ts';
-import { dial, impostor, serving } from '../helpers/serving.ts';
+import { dial, impostor, servingOnSharedLanes } from '../helpers/serving.ts';
+
+const serving = servingOnSharedLanes(ava);
 
 const test = ava.serial;
 const FILE = new URL('../fixtures/mill.dict', import.meta.url);

@@ -4,7 +4,7 @@ import { BytesResponseFlag, type Frame, FrameType, StreamFlag } from '../../src/
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { decodeThreeWays, livesOf, recording } from '../helpers/recorder.ts';
 import { concat, digest, sample } from '../helpers/samples.ts';
-import { dial, failure, type Serving, serve, servingOnOneLane } from '../helpers/serving.ts';
+import { dial, failure, type Serving, serve, servingOnSharedLanes } from '../helpers/serving.ts';
 import {
   Client as RawClient,
   StreamFlag as RawFlag,
@@ -13,7 +13,7 @@ import {
   Type,
 } from '../independent/client.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 // One after the other: most have a server of their own, and so threads.
 const test = ava.serial;

@@ -8,10 +8,10 @@ import { stoppedClock } from '../helpers/clock.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { recording } from '../helpers/recorder.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, failure, LONG, type Serving, serve, servingOnOneLane } from '../helpers/serving.ts';
+import { dial, failure, LONG, type Serving, serve, servingOnSharedLanes } from '../helpers/serving.ts';
 import { Client as RawClient, Type } from '../independent/client.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 // One after the other: most have a server of their own, and so threads.
 const test = ava.serial;

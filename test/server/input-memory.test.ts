@@ -7,10 +7,10 @@ import { writeU16 } from '../../src/wire/fields.ts';
 import { encodeFrame, FrameType } from '../../src/wire/frame.ts';
 import { encodeAll } from '../encoding/helpers.ts';
 import { frame, frames, HELLO, RawPeer, times } from '../helpers/raw-peer.ts';
-import { halted, servingOnOneLane } from '../helpers/serving.ts';
+import { halted, servingOnSharedLanes } from '../helpers/serving.ts';
 import { streamSettingsPayload } from '../independent/client.ts';
 
-const serving = servingOnOneLane(test);
+const serving = servingOnSharedLanes(test);
 
 const KIB = 1024;
 const MIB = KIB * KIB;

@@ -10,9 +10,9 @@ import {
 import { FrameType } from '../../src/wire/frame.ts';
 import { idle } from '../fixtures/stubborn.ts';
 import { frame, HELLO, RawPeer } from '../helpers/raw-peer.ts';
-import { dial, halted, servingOnOneLane } from '../helpers/serving.ts';
+import { dial, halted, servingOnSharedLanes } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 const test = ava.serial;
 const KIB = 1024;

@@ -15,9 +15,9 @@ import { arrived, type Latch, makeLatch, release, stand } from '../fixtures/latc
 import stubborn, { producer } from '../fixtures/stubborn.ts';
 import { stoppedClock } from '../helpers/clock.ts';
 import { frame, HELLO, RawPeer, times } from '../helpers/raw-peer.ts';
-import { halted, servingOnOneLane } from '../helpers/serving.ts';
+import { halted, servingOnSharedLanes } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 // One after the other: time is stopped for some.
 const test = ava.serial;

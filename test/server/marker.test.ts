@@ -7,9 +7,16 @@ import { CommandError, type ServerOptions } from '../../src/index.ts';
 import { fill, tempFolder } from '../files/helper.ts';
 import * as handlers from '../fixtures/marker.ts';
 import { frame, RawPeer } from '../helpers/raw-peer.ts';
-import { dial, impostor, type Report, type Serving, servingOnOneLane } from '../helpers/serving.ts';
+import {
+  dial,
+  impostor,
+  type Report,
+  type Serving,
+  serving as servingAlone,
+  servingOnSharedLanes,
+} from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 const test = ava.serial;
 const { MARKER, codecs, throws, rejects } = handlers;
@@ -42,8 +49,13 @@ interface Scene extends Serving {
   readonly innocent: Listening;
 }
 
-async function scene(t: ExecutionContext<unknown>, options: ServerOptions, hello = HELLO): Promise<Scene> {
-  const running = await serving(t, options);
+async function scene(
+  t: ExecutionContext<unknown>,
+  options: ServerOptions,
+  hello = HELLO,
+  make = serving,
+): Promise<Scene> {
+  const running = await make(t, options);
   const peer = await Listening.connect(t, running.port);
   const innocent = await Listening.connect(t, running.port);
   if (options.authorize === undefined) {
@@ -93,7 +105,8 @@ for (const thread of ['main', 'lane']) {
 
 for (const name of ['throwsWhereNobodyWaits', 'rejectsWhereNobodyWaits']) {
   test(`a handler in a lane that ${name}: nor do the innocent hear of it`, async (t) => {
-    const now = await scene(t, { commands: { waits, broken: { module, export: name } } });
+    const commands = { waits, broken: { module, export: name } };
+    const now = await scene(t, { commands }, HELLO, servingAlone);
     now.peer.send('1 1 0 command-name eos broken');
     t.is(await now.peer.answer(1), 'error: worker-died\0worker of lane 0 died\0');
     t.is(await now.innocent.answer(1), 'error: worker-died\0worker of lane 0 died\0');

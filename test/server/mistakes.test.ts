@@ -3,7 +3,17 @@
 import ava, { type ExecutionContext } from 'ava';
 import { type Client, CommandError, type Response } from '../../src/index.ts';
 import { handlers, MISTAKES, OUTPUT_NAMES } from '../fixtures/mistakes.ts';
-import { dial, failure, type Report, reach, type Serving, serve, serving } from '../helpers/serving.ts';
+import {
+  dial,
+  failure,
+  type Report,
+  reach,
+  type Serving,
+  serve,
+  servingOnSharedLanes,
+} from '../helpers/serving.ts';
+
+const serving = servingOnSharedLanes(ava);
 
 // One after the other, on one connection: its limit on concurrent requests must not make them wait for each other.
 const test = ava.serial;

@@ -10,7 +10,9 @@ import {
   recording,
 } from '../helpers/recorder.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, failure, type Serving, serving } from '../helpers/serving.ts';
+import { dial, failure, type Serving, servingOnSharedLanes } from '../helpers/serving.ts';
+
+const serving = servingOnSharedLanes(ava);
 
 // One after the other: most have a server of their own, and so threads.
 const test = ava.serial;

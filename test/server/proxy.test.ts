@@ -8,9 +8,9 @@ import type { ConnectionInfo, ServerOptions } from '../../src/index.ts';
 import { who } from '../fixtures/codes.ts';
 import { binaryHeader, fact, LOCAL, TCP4, withChecksum } from '../helpers/proxy.ts';
 import { frame, HELLO, RawPeer } from '../helpers/raw-peer.ts';
-import { dial, failure, rawSocket, reach, servingOnOneLane } from '../helpers/serving.ts';
+import { dial, failure, rawSocket, reach, servingOnSharedLanes } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(ava);
+const serving = servingOnSharedLanes(ava);
 
 const test = ava.serial;
 const file = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url));

@@ -2,7 +2,9 @@ import test from 'ava';
 import { type Client, CommandError, type ConnectOptions } from '../../src/index.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, failure, type Serving, serve } from '../helpers/serving.ts';
+import { dial, failure, type Serving, serve, servingOnSharedLanes } from '../helpers/serving.ts';
+
+const serving = servingOnSharedLanes(test);
 
 /** Every kind of client: each must get the same answers. */
 const CLIENTS: Record<string, ConnectOptions> = {
@@ -178,8 +180,7 @@ for (const [who, options] of Object.entries(CLIENTS)) {
 
 for (const thread of THREADS) {
   test(`${thread} thread: a thrown error is for the log of the server, not for the client`, async (t) => {
-    const own = await serve({ commands: commands() });
-    t.teardown(() => own.server.close(0));
+    const own = await serving(t, { commands: commands() });
     const c = await dial(t, own.address);
     const error = await failure(c.call(on(thread, 'throwing')).bytes());
     t.is(error.message, `command '${on(thread, 'throwing')}' failed: internal error`);
@@ -192,8 +193,7 @@ for (const thread of THREADS) {
 
   for (const command of ['nonsense', 'number', 'object', 'null', 'badText', 'badTextAtOnce', 'badProgress']) {
     test(`${thread} thread: a handler's nonsense fails its request and nothing else (${command})`, async (t) => {
-      const own = await serve({ commands: commands() });
-      t.teardown(() => own.server.close(0));
+      const own = await serving(t, { commands: commands() });
       const c = await dial(t, own.address);
       const error = await failure(c.call(on(thread, command)).bytes());
       t.is(error.message, `command '${on(thread, command)}' failed: internal error`);
@@ -206,8 +206,7 @@ for (const thread of THREADS) {
     const c = await client(t);
     const note = `nonsense on ${thread}`;
     // One connection, one lane: the journal is that of the thread that ran the handler.
-    const own = await serve({ commands: commands() });
-    t.teardown(() => own.server.close(0));
+    const own = await serving(t, { commands: commands() });
     const d = await dial(t, own.address);
     await failure(d.call(on(thread, 'nonsense'), { args: { note } }).bytes());
     t.is(await d.call(on(thread, 'journal'), { args: { note } }).text(), '["finally"]');
@@ -231,8 +230,7 @@ test('capabilities tells what the server can do', async (t) => {
 
 test('a module may export one handler, which needs no options', async (t) => {
   const module = new URL('../fixtures/handlers.ts', import.meta.url);
-  const own = await serve({ commands: { alone: { module } } });
-  t.teardown(() => own.server.close(0));
+  const own = await serving(t, { commands: { alone: { module } } });
   const c = await dial(t, own.address);
   t.is(await c.call('alone').text(), 'alone');
 });

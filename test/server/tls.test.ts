@@ -6,7 +6,9 @@ import { createConnection } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import ava from 'ava';
-import { dial, reach, serving } from '../helpers/serving.ts';
+import { dial, reach, servingOnSharedLanes } from '../helpers/serving.ts';
+
+const serving = servingOnSharedLanes(ava);
 
 const test = ava.serial;
 const file = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url));

@@ -11,9 +11,9 @@ import { type Frame, FrameType, HEADER_SIZE } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
 import { frame, frames, HELLO, RawPeer, times } from '../helpers/raw-peer.ts';
-import { dial, servingOnOneLane } from '../helpers/serving.ts';
+import { dial, servingOnSharedLanes } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(test);
+const serving = servingOnSharedLanes(test);
 
 const MEBIBYTE = 1 << 20;
 

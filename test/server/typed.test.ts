@@ -10,7 +10,9 @@ import {
   defineCommands,
   type Pool,
 } from '../../src/index.ts';
-import { dial, serving } from '../helpers/serving.ts';
+import { dial, servingOnSharedLanes } from '../helpers/serving.ts';
+
+const serving = servingOnSharedLanes(test);
 
 const LANE = new URL('../fixtures/lane-input.ts', import.meta.url);
 const SUM = z.object({

@@ -3,9 +3,9 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { CommandError, records } from '../../src/index.ts';
-import { dial, failure, servingOnOneLane } from '../helpers/serving.ts';
+import { dial, failure, servingOnSharedLanes } from '../helpers/serving.ts';
 
-const serving = servingOnOneLane(test);
+const serving = servingOnSharedLanes(test);
 
 /** `bytes` in pieces that end at the given places. */
 async function* cutAt(bytes: Uint8Array, places: readonly number[]): AsyncGenerator<Uint8Array> {

@@ -120,7 +120,7 @@ export class LoadedServer {
         },
       },
     };
-    this.#server = makeServer(options, pool);
+    this.#server = makeServer(options, pool && (() => pool));
   }
 
   /** `ownLanes`: lanes that are the server's alone, as in a process that has just started. */

@@ -1,7 +1,7 @@
-/** The lanes of a server: what they are started with, and who hears of it when one is lost. */
+/** What the lanes of a server are started with, and who hears of it when one is lost. */
 
 import type { Turns } from '../connection/turns.ts';
-import { LanePool, type LanePoolOptions } from '../lanes/pool.ts';
+import type { LanePoolOptions } from '../lanes/pool.ts';
 import type { Suspect } from '../lanes/quarantine.ts';
 import { given } from '../options/rules.ts';
 import { laneLost } from './channels.ts';
@@ -20,12 +20,12 @@ export interface LaneNeeds {
   readonly report: Report;
 }
 
-export function openLanes(options: CheckedOptions, needs: LaneNeeds): LanePool {
+export function laneOptions(options: CheckedOptions, needs: LaneNeeds): LanePoolOptions {
   const { workers, codecs, coalesceMs, cacheLevel, cacheBytes } = options;
   const { contextMemory, streamIdleTimeout, streamLifetime, laneTimeout, quarantine, resourceLimits } =
     options;
   const { commands, dictionaries, turns, report } = needs;
-  return new LanePool({
+  return {
     workers,
     handlers: commands.modules,
     dictionaries: [...dictionaries.byId.values()],
@@ -42,7 +42,7 @@ export function openLanes(options: CheckedOptions, needs: LaneNeeds): LanePool {
     turns,
     onLost: tellLost(needs),
     onError: (error) => report(error, {}),
-  });
+  };
 }
 
 function tellLost({ server, report }: LaneNeeds): LanePoolOptions['onLost'] {
