@@ -6,9 +6,9 @@
 import { spawn } from 'node:child_process';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { HEAP_FLAGS, serverEnvironment } from '../src/cli/malloc.ts';
 import { Child } from '../src/experiment/process/child.ts';
 import { track } from '../src/experiment/process/track.ts';
+import { HEAP_FLAGS, serverEnvironment } from '../src/ops/malloc.ts';
 import type { Threads } from './cgroup.ts';
 import type { Operations } from './child.ts';
 import type { LoadShape } from './load.ts';

@@ -1,7 +1,7 @@
 /** One attack on a fresh server beside innocent clients: what they notice, and what the server takes. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { HEAP_FLAGS, serverEnvironment } from '../../src/cli/malloc.ts';
+import { HEAP_FLAGS, serverEnvironment } from '../../src/ops/malloc.ts';
 import { ATTACKS, attackNamed } from './attacks.ts';
 import { Child } from './child.ts';
 import type { InnocentFigures } from './innocent.ts';
