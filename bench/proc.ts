@@ -8,6 +8,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Child } from '../src/experiment/process/child.ts';
 import { track } from '../src/experiment/process/track.ts';
+import { HEAP_FLAGS, serverEnvironment } from '../src/ops/malloc.ts';
 import type { Threads } from './cgroup.ts';
 import type { Operations } from './child.ts';
 import type { LoadShape } from './load.ts';
@@ -35,8 +36,9 @@ export async function startModule(
 
 const CHILD = join(import.meta.dirname, 'child.ts');
 
-function startChild(name: string): Child<Operations> {
-  return new Child(CHILD, `the process of ${name} has ended`);
+function startChild(name: string, asServe = false): Child<Operations> {
+  const setup = asServe ? { env: serverEnvironment(process.env), flags: HEAP_FLAGS } : {};
+  return new Child(CHILD, `the process of ${name} has ended`, setup);
 }
 
 /** One window of load. CPU in microseconds per response, bytes per response. */
@@ -67,6 +69,8 @@ export interface RigSpec {
   readonly payloads: PayloadSpec;
   readonly options?: PeerOptions;
   readonly connections?: number;
+  /** The server's heap and malloc are set up as `millrace serve` does it. */
+  readonly asServe?: boolean;
 }
 
 /** A peer's server and its client, up and connected. */
@@ -97,8 +101,8 @@ export class Rig implements AsyncDisposable {
 
   /** `through`: makes of the server's port the one that clients connect to, such as a link's; missing: the same. */
   static async start(spec: RigSpec, through?: (port: number) => Promise<number>): Promise<Rig> {
-    const { peer, payloads, options = {}, connections = 1 } = spec;
-    const server = startChild(`${peer} server`);
+    const { peer, payloads, options = {}, connections = 1, asServe } = spec;
+    const server = startChild(`${peer} server`, asServe);
     const client = startChild(`${peer} client`);
     try {
       const { port: serverPort, rss } = await server.ask('serve', peer, payloads, options);

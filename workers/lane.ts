@@ -25,6 +25,7 @@ import { decodeUtf8 } from '../src/wire/payloads.ts';
 import { asError } from '../src/wire/thrown.ts';
 import { BatchReader, type DecoderSetup, type LaneMessage, Op, packPieces } from './batch.ts';
 import { Calls, type HandlerModule } from './calls.ts';
+import { DroppedSlots } from './dropped.ts';
 import { LaneEncoders } from './lane-encoders.ts';
 import { LaneOutput } from './lane-output.ts';
 import { SharedEncoders } from './shared-encoders.ts';
@@ -46,6 +47,8 @@ export interface LaneTask {
   dictionaries: readonly Dictionary[];
   /** Memory of the lane's {@link Trace}. */
   trace: SharedArrayBuffer;
+  /** Memory of its {@link DroppedSlots}. */
+  dropped: SharedArrayBuffer;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -73,11 +76,13 @@ export class LaneThread {
   readonly #closing = new Set<number>();
   readonly #decoders = new Map<number, DecoderSlot>();
   readonly #trace: TraceWriter;
+  readonly #dropped: DroppedSlots;
 
   constructor(task: LaneTask) {
     this.#port = task.port;
     this.#output = new LaneOutput(task.port);
     this.#cacheLevel = task.cacheLevel;
+    this.#dropped = new DroppedSlots(task.dropped);
     this.#trace = new TraceWriter(new Trace(task.trace), () => this.#output.flush());
     this.#encoders = new LaneEncoders(codecs, this.#output, this.#trace);
     this.#shared = new SharedEncoders(codecs, this.#encoders, this.#output, this.#trace);
@@ -179,6 +184,7 @@ export class LaneThread {
   }
 
   #decode(slot: number, requestId: number, payload: Uint8Array): void {
+    if (this.#dropped.has(slot)) return;
     const entry = this.#decoders.get(slot);
     try {
       if (entry === undefined) throw new Error('no decoder');
@@ -194,6 +200,7 @@ export class LaneThread {
   }
 
   #close(slot: number): void {
+    this.#dropped.delete(slot);
     this.#encoders.close(slot);
     this.#shared.close(slot);
     closeQuietly(this.#decoders.get(slot)?.decoder);

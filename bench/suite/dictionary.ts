@@ -160,7 +160,7 @@ async function manyConnections(
   return await rig.measure({ kind: 'turns', inFlight: IN_FLIGHT }, quick ? 2 : 10, quick ? 1 : 5);
 }
 
-/** Bytes of the server for each connection that has had its responses. */
+/** Bytes of the server, with heap and malloc as `millrace serve` sets them up, for each connection that has had its responses. */
 async function memoryPerConnection(
   payloads: PayloadSpec,
   options: PeerOptions,
@@ -172,6 +172,7 @@ async function memoryPerConnection(
     payloads,
     options: { workers: 1, streams: 1, ...options },
     connections: 8,
+    asServe: true,
   });
   for (let i = 0; i < RESPONSES; i++) await rig.touch();
   const before = await rig.settledUsage();

@@ -8,9 +8,9 @@ import type { Command } from 'commander';
 import { descriptorLimit } from '../files/descriptors.ts';
 import { availableMemory } from '../lanes/memory.ts';
 import { nodeProblem } from '../node-version.ts';
+import { isMallocSet } from '../ops/malloc.ts';
 import { visibleJson } from '../wire/visible.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
-import { isMallocSet } from './malloc.ts';
 import { bytes, oneLine, plural } from './show.ts';
 
 const EXAMPLES = `

@@ -9,7 +9,7 @@ import * as nodeModule from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { nodeProblem } from '../node-version.ts';
-import { HEAP_FLAGS, serverEnvironment } from './malloc.ts';
+import { HEAP_FLAGS, serverEnvironment } from '../ops/malloc.ts';
 
 /** What a server is to find in its environment; other commands are content with their own. */
 const environment = process.argv[2] === 'serve' ? serverEnvironment(process.env) : process.env;

@@ -179,6 +179,11 @@ export class Connection {
     this.#transport.pause();
   }
 
+  /** To be called once in a while: input of a peer that has gone is dropped, also while we do not read and cannot see it go. */
+  probe(): void {
+    if (this.#held && this.#state !== 'closed') this.#transport.probe?.();
+  }
+
   #letCome(): void {
     if (!this.#held) return;
     this.#held = false;

@@ -9,7 +9,9 @@ import { Pace } from './pace.ts';
 /** Sends credit frames; past what a peer takes of them, those for one window are put together. */
 export class CreditSender {
   readonly #connection: Connection;
-  readonly #pace = new Pace(DEFAULT_LIMITS.maxCredits);
+  /** Made for the first: most connections need none. */
+  #pace: Pace | undefined;
+  #limit: number = DEFAULT_LIMITS.maxCredits;
   /** Bytes by request, 0 for the connection, that wait for their turn. */
   readonly #waiting = new Map<number, number>();
 
@@ -18,11 +20,13 @@ export class CreditSender {
   }
 
   /** See {@link Pace.atMost}. */
-  atMost(limit: number | undefined): void {
-    this.#pace.atMost(limit);
+  atMost(limit = Number.POSITIVE_INFINITY): void {
+    this.#limit = Math.min(this.#limit, limit);
+    this.#pace?.atMost(limit);
   }
 
   send(requestId: number, bytes: number): void {
+    this.#pace ??= new Pace(this.#limit);
     const waiting = this.#waiting.get(requestId);
     if (waiting !== undefined) this.#waiting.set(requestId, waiting + bytes);
     else if (this.#pace.take()) this.#send(requestId, bytes);
@@ -38,7 +42,7 @@ export class CreditSender {
   }
 
   close(): void {
-    this.#pace.close();
+    this.#pace?.close();
     this.#waiting.clear();
   }
 

@@ -52,6 +52,11 @@ export interface Transport {
    * end is to see an error, for it must not take that for an orderly end.
    */
   destroy(): void;
+  /**
+   * Finds out whether the channel is gone, which one that is paused does not see of itself: then {@link onClose} follows.
+   * Nothing reaches the other end. Missing: it cannot.
+   */
+  probe?(): void;
   /** Calls `run` once what has arrived in this turn has been dealt with: setImmediate(), or the like of it. */
   endOfTick(run: () => void): void;
 }

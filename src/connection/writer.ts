@@ -9,7 +9,7 @@ import { HEADER_SIZE, writeHeader } from '../wire/frame.ts';
 import type { Transport } from './transport.ts';
 
 const SCRATCH_SIZE = 64 * 1024;
-/** Enough for settings and a small response: many a connection sends no more. */
+/** Enough for a small response: many a connection sends no more at a time. */
 const FIRST_SCRATCH = 1024;
 /** Bytes that may gather here of what many connections share; the rest is better off where it is held once for all. */
 const MOST_SHARED = 64 * 1024;
@@ -95,7 +95,8 @@ export class Writer {
   ): void {
     if (this.#closed) return;
     const size = HEADER_SIZE + payload.length;
-    if (payload.length > COPY_LIMIT) {
+    // The first frame is settings, and where lanes make the responses it is the only one that comes by here.
+    if (payload.length > COPY_LIMIT || this.#added === 0) {
       const frame = new Uint8Array(size);
       writeHeader(frame, 0, payload.length, requestId, streamId, streamFlags, type, flags);
       frame.set(payload, HEADER_SIZE);

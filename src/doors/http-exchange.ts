@@ -1,6 +1,7 @@
 /** One HTTP request and its answer as a transport that carries frames half duplex (protocol A6, A7). */
 
 import type { Transport } from '../connection/transport.ts';
+import { probeSocket } from '../transport/socket.ts';
 import type { Limits } from '../wire/limits.ts';
 import { send, type Telling } from './reply.ts';
 import { isWhole, RequestBody } from './request-body.ts';
@@ -64,6 +65,11 @@ export class HttpExchange implements Transport {
   destroy(): void {
     this.#destroyed = true;
     this.#exchange.res.destroy();
+  }
+
+  probe(): void {
+    const { socket } = this.#exchange.res;
+    if (socket !== null) probeSocket(socket);
   }
 
   endOfTick(run: () => void): void {

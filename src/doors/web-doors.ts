@@ -190,7 +190,8 @@ export class WebDoors {
     const info = { ...known, headers: req.headers };
     this.#upgrader.handleUpgrade(req, socket, head, (webSocket) => {
       // Its frames flow both ways at once, whatever the server is told of other transports.
-      this.#host.serve(new WebSocketTransport(webSocket, info.remote, limits), info, { halfDuplex: false });
+      const transport = new WebSocketTransport(webSocket, info.remote, limits, socket);
+      this.#host.serve(transport, info, { halfDuplex: false });
     });
   }
 }

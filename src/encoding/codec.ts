@@ -60,7 +60,8 @@ export const FINISH_BOUND = 64;
 
 export interface Decoder {
   /**
-   * The bytes of one encoded frame. The result is valid until the next call on this decoder: copy what must live on.
+   * The bytes of one encoded frame. The result is valid until the next call on any decoder of this thread: copy what must
+   * live on.
    * @throws DecodeError when the payload is corrupt, incomplete or over a limit; the decoder is then unusable.
    */
   decode(payload: Uint8Array): Uint8Array;

@@ -6,8 +6,15 @@ import { DecodeError, type DecoderLimits } from './codec.ts';
 const RATIO_FREE = 64 << 10;
 /** Size of the first buffer. */
 const FIRST = 4 << 10;
-/** Larger buffers are not kept from one frame to the next: a decoder lives long, a large frame is rare. */
-const KEPT = 64 << 10;
+/** What a frame of the largest default size needs. Larger buffers are not kept from one frame to the next. */
+const KEPT = (1 << 20) + 1;
+
+const NOTHING = new Uint8Array(0);
+/**
+ * The buffer that all decoders of the thread have in common, for none is at work in the midst of another. One for each would
+ * be memory that waits for the next frame, and to make one for each frame leaves the collector, and malloc, more than was sent.
+ */
+let common: Uint8Array = NOTHING;
 
 /** Bytes that a frame of `wireBytes` may decode to. */
 export function mostDecoded(limits: DecoderLimits, wireBytes: number): number {
@@ -16,7 +23,7 @@ export function mostDecoded(limits: DecoderLimits, wireBytes: number): number {
 
 export class Output {
   /** Decoded bytes are `buffer[0 .. length)`. */
-  buffer = new Uint8Array(0);
+  buffer: Uint8Array = NOTHING;
   length = 0;
   readonly #limits: DecoderLimits;
   /** Bytes that the frame at hand may decode to. */
@@ -30,7 +37,7 @@ export class Output {
   begin(wireBytes: number): void {
     this.#cap = mostDecoded(this.#limits, wireBytes);
     this.length = 0;
-    if (this.buffer.length > KEPT) this.buffer = new Uint8Array(0);
+    this.buffer = common;
   }
 
   /** Free bytes after `length`, at least 1: one more than allowed, so that a library can show that it has more. */
@@ -54,9 +61,11 @@ export class Output {
     this.length = length;
   }
 
-  /** The frame's bytes, valid until begin(). */
+  /** The frame's bytes, valid until the next begin() on this thread. */
   bytes(): Uint8Array {
-    return this.buffer.subarray(0, this.length);
+    const bytes = this.buffer.subarray(0, this.length);
+    this.buffer = NOTHING;
+    return bytes;
   }
 
   #grow(atLeast: number): void {
@@ -64,6 +73,7 @@ export class Output {
     const larger = new Uint8Array(wanted);
     larger.set(this.buffer.subarray(0, this.length));
     this.buffer = larger;
+    if (wanted <= KEPT) common = larger;
   }
 
   #excess(): DecodeError {

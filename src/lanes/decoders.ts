@@ -74,13 +74,13 @@ class LaneDecoder implements SlotOwner {
     else queueMicrotask(() => this.onLost(this.#lost as Failure));
   }
 
-  /** Results still on their way are of frames that came before the end: they have to arrive. */
-  close(): void {
+  /** Results still on their way are of frames that came before the end: they have to arrive, unless `lost`. */
+  close(lost = false): void {
     this.#giveBack();
     if (this.#closed) return;
     this.#closed = true;
     this.#pass?.end(this.#decoded);
-    this.#lane?.close(this.#slot, true);
+    this.#lane?.close(this.#slot, !lost);
   }
 
   onFrame(): void {}
@@ -144,18 +144,14 @@ class LaneDecoder implements SlotOwner {
  */
 const MAX_AHEAD = 4 << 20;
 
-/** A step of a stream that waits for its turn: its begin, a frame, or its end. */
-interface Step {
-  /** Bytes that the step may come to when it is done. */
-  readonly most: number;
-  run(): void;
-}
+/** What waits for its turn: a frame; or the begin or the end of a stream, which come to nothing. */
+type Step = Ticket | (() => void);
 
 /** The decoders of one connection. */
 export class LaneDecoders implements Decoders {
   readonly #pool: LanePool;
   readonly #limits: Limits;
-  readonly #profiles: ReadonlySet<string>;
+  readonly #profiles: readonly string[];
   readonly #settle: (ticket: Ticket, error: DecodeError | undefined) => void;
   readonly #open = new Map<number, LaneDecoder>();
   #waiting: Step[] = [];
@@ -166,7 +162,7 @@ export class LaneDecoders implements Decoders {
   constructor(
     pool: LanePool,
     limits: Limits,
-    profiles: ReadonlySet<string>,
+    profiles: readonly string[],
     settle: (ticket: Ticket, error: DecodeError | undefined) => void,
   ) {
     this.#pool = pool;
@@ -176,7 +172,7 @@ export class LaneDecoders implements Decoders {
   }
 
   supports(profile: string): boolean {
-    return this.#profiles.has(profile);
+    return this.#profiles.includes(profile);
   }
 
   open(streamId: number, profile: string, settings: Uint8Array): void {
@@ -191,7 +187,7 @@ export class LaneDecoders implements Decoders {
       maxWindowSize,
       suspect,
     };
-    this.#enqueue(0, () => {
+    this.#enqueue(() => {
       const lane = this.#pool.leastUsed();
       this.#open.set(streamId, new LaneDecoder(lane, setup, walker, this.#pool, this.#settled));
     });
@@ -208,17 +204,18 @@ export class LaneDecoders implements Decoders {
     return new ZstdWalker(maxWindowSize, zstdNumberOf(dictionary.bytes));
   }
 
-  decode(streamId: number, ticket: Ticket): undefined {
-    this.#enqueue(this.#mostOf(ticket), () => this.#open.get(streamId)?.decode(ticket));
+  decode(_streamId: number, ticket: Ticket): undefined {
+    this.#enqueue(ticket);
   }
 
   close(streamId: number): void {
-    this.#enqueue(0, () => this.#close(streamId));
+    this.#enqueue(() => this.#close(streamId));
   }
 
+  /** Nobody waits for anything that has come. */
   closeAll(): void {
     this.#waiting = [];
-    for (const streamId of [...this.#open.keys()]) this.#close(streamId);
+    for (const streamId of [...this.#open.keys()]) this.#close(streamId, true);
   }
 
   /** With `held`, decodes nothing more until it is called without: the handlers have enough to read. */
@@ -227,24 +224,26 @@ export class LaneDecoders implements Decoders {
     this.#goOn();
   }
 
-  #close(streamId: number): void {
+  #close(streamId: number, lost = false): void {
     const decoder = this.#open.get(streamId);
     if (decoder === undefined) return;
     this.#open.delete(streamId);
-    decoder.close();
+    decoder.close(lost);
   }
 
-  #enqueue(most: number, run: () => void): void {
-    this.#waiting.push({ most, run });
+  #enqueue(step: Step): void {
+    this.#waiting.push(step);
     this.#goOn();
   }
 
   #goOn(): void {
     for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
-      if (next.most > 0 && (this.#held || (this.#ahead > 0 && this.#ahead + next.most > MAX_AHEAD))) return;
+      const most = typeof next === 'function' ? 0 : this.#mostOf(next);
+      if (most > 0 && (this.#held || (this.#ahead > 0 && this.#ahead + most > MAX_AHEAD))) return;
       this.#waiting.shift();
-      this.#ahead += next.most;
-      next.run();
+      this.#ahead += most;
+      if (typeof next === 'function') next();
+      else this.#open.get(next.frame.streamId)?.decode(next);
     }
   }
 

@@ -16,6 +16,7 @@ import {
   packedSize,
   writePieces,
 } from '../../workers/batch.ts';
+import { DroppedSlots } from '../../workers/dropped.ts';
 import { Trace } from '../../workers/trace.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { Failure } from '../wire/failure.ts';
@@ -51,6 +52,8 @@ export class Lane implements LaneLoad {
   /** What its thread is at. */
   readonly trace = new Trace();
   readonly marks = new CallMarks(this.trace);
+  /** What it has to decode no more. */
+  readonly dropped = new DroppedSlots();
   readonly #port: MessagePort;
   readonly #slots: (SlotOwner | undefined)[] = [];
   readonly #freeSlots: number[] = [];
@@ -131,10 +134,13 @@ export class Lane implements LaneLoad {
     return slot;
   }
 
-  /** Frees the slot's context; what is still on its way back is dropped, unless `deliver`. */
+  /** Frees the slot's context; what is still to be decoded, or on its way back, is dropped, unless `deliver`. */
   close(slot: number, deliver = false): void {
     if (!this.#alive) return;
-    if (!deliver) this.#slots[slot] = undefined;
+    if (!deliver) {
+      this.#slots[slot] = undefined;
+      this.dropped.add(slot);
+    }
     this.add(Op.close, slot, 0, 0, 0, NOTHING);
   }
 

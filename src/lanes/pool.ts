@@ -250,6 +250,7 @@ export class LanePool {
         coalesceMs,
         dictionaries,
         trace: lane.trace.memory,
+        dropped: lane.dropped.memory,
       },
       runOptions,
     );

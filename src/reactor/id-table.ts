@@ -5,12 +5,13 @@
  * 300 bytes per request that has long been answered: 6 to 9 ms, three times a second, at 17 000 requests a second.
  */
 
-const SMALLEST = 16;
+const SMALLEST = 4;
 const FREE = -1;
 
 /** A map from request IDs, 0 … 65 535, to values; at most half full, probed linearly. */
 export class IdTable<T> {
-  #ids: Int32Array | undefined;
+  /** An array of JavaScript's: a typed one takes 200 bytes more, and there are four tables for each connection. */
+  #ids: number[] | undefined;
   #values: (T | undefined)[] = [];
   #size = 0;
   /** Bits of a hash that are not of a place. */
@@ -30,7 +31,7 @@ export class IdTable<T> {
 
   set(id: number, value: T): void {
     if (this.#ids === undefined || 2 * this.#size >= this.#ids.length) this.#grow();
-    const ids = this.#ids as Int32Array;
+    const ids = this.#ids as number[];
     const at = this.#find(ids, id);
     if (ids[at] === FREE) this.#size++;
     ids[at] = id;
@@ -69,7 +70,7 @@ export class IdTable<T> {
   ids(): number[] {
     return this.#ids === undefined || this.#size === 0
       ? []
-      : [...this.#ids.filter((id) => id !== FREE).sort()];
+      : this.#ids.filter((id) => id !== FREE).sort((one, other) => one - other);
   }
 
   /** The values as they are now, in the order of their IDs; the table may be changed while they are gone through. */
@@ -78,7 +79,7 @@ export class IdTable<T> {
   }
 
   /** Where `id` is, or would be. */
-  #find(ids: Int32Array, id: number): number {
+  #find(ids: readonly number[], id: number): number {
     const mask = ids.length - 1;
     let at = homeOf(id, this.#shift);
     while (ids[at] !== id && ids[at] !== FREE) at = (at + 1) & mask;
@@ -88,7 +89,7 @@ export class IdTable<T> {
   #grow(): void {
     const entries = this.ids().map((id) => [id, this.get(id) as T] as const);
     const length = Math.max(SMALLEST, 2 * (this.#ids?.length ?? 0));
-    this.#ids = new Int32Array(length).fill(FREE);
+    this.#ids = new Array<number>(length).fill(FREE);
     this.#values = new Array(length).fill(undefined);
     this.#shift = 32 - Math.log2(length);
     this.#size = 0;

@@ -37,8 +37,10 @@ export interface Decoders extends StreamDecoders {
 export type FrameReceiver = (frame: Frame, payload: Uint8Array, lost: Failure | undefined) => void;
 
 const NOTHING = new Uint8Array(0);
-/** A frame may keep memory alive up to this multiple of its own bytes. */
+/** A frame may keep memory alive up to this multiple of what it counts for. */
 const COMPACT_BELOW = 4;
+/** Bytes of a buffer that copies of tiny payloads share: any of them alone counts for a quarter of it. */
+const SHARED_SIZE = COMPACT_BELOW * PIECE_COST;
 
 export class IncomingFrames {
   readonly #streams: IncomingStreams;
@@ -47,6 +49,9 @@ export class IncomingFrames {
   readonly #held = new Map<number, Ticket[]>();
   readonly #input: InputShare;
   #heldBytes = 0;
+  /** Where the next tiny payload is copied to; one buffer for each would take ten times its bytes. */
+  #shared = NOTHING;
+  #sharedEnd = 0;
 
   /** `input`: where what is held counts. */
   constructor(
@@ -113,7 +118,7 @@ export class IncomingFrames {
     const ticket: Ticket = { frame, payload: undefined, lost: undefined, cost: 0 };
     const payload = this.#decoders.decode(frame.streamId, ticket);
     if (payload === undefined) {
-      ticket.frame = compact(frame);
+      ticket.frame = this.#compact(frame);
       this.#hold(ticket);
     } else if (this.#held.has(frame.requestId)) {
       ticket.payload = payload.slice();
@@ -123,7 +128,7 @@ export class IncomingFrames {
 
   #pass(frame: Frame): void {
     if (this.#held.size > 0 && this.#held.has(frame.requestId) && !this.#overtakes(frame)) {
-      const kept = compact(frame);
+      const kept = this.#compact(frame);
       this.#hold({ frame: kept, payload: kept.payload, lost: undefined, cost: 0 });
     } else this.#receive(frame, frame.payload, undefined);
   }
@@ -132,6 +137,24 @@ export class IncomingFrames {
   #overtakes({ type, requestId }: Frame): boolean {
     if (type !== FrameType.cancel && type !== FrameType.credit) return false;
     return !this.#held.get(requestId)?.some(({ frame }) => frame.type === FrameType.commandName);
+  }
+
+  /** A frame to be kept: a small one in a copy, for as it came it would keep the whole chunk that it came in. */
+  #compact(frame: Frame): Frame {
+    const { payload } = frame;
+    if (COMPACT_BELOW * payload.length >= payload.buffer.byteLength) return frame;
+    return { ...frame, payload: payload.length < PIECE_COST ? this.#copied(payload) : payload.slice() };
+  }
+
+  #copied(payload: Uint8Array): Uint8Array {
+    if (this.#sharedEnd + payload.length > this.#shared.length) {
+      this.#shared = new Uint8Array(SHARED_SIZE);
+      this.#sharedEnd = 0;
+    }
+    const start = this.#sharedEnd;
+    this.#sharedEnd += payload.length;
+    this.#shared.set(payload, start);
+    return this.#shared.subarray(start, this.#sharedEnd);
   }
 
   #hold(ticket: Ticket): void {
@@ -146,14 +169,6 @@ export class IncomingFrames {
     this.#heldBytes += bytes;
     this.#input.take(bytes);
   }
-}
-
-/** A frame to be kept: a small one in a copy, for as it came it would keep the whole chunk that it came in. */
-function compact(frame: Frame): Frame {
-  const { payload } = frame;
-  return COMPACT_BELOW * payload.length < payload.buffer.byteLength
-    ? { ...frame, payload: payload.slice() }
-    : frame;
 }
 
 /** A frame of a type that the other side may not send (protocol B6). */

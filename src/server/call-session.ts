@@ -278,6 +278,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   /** It ends with its command, and its transport sees to it that somebody is there. */
   retire(): void {}
   checkPeer(): void {}
+  probe(): void {}
 
   // ------------------------------------------------------------------------------- what requests ask, and tell
 

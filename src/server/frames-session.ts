@@ -88,7 +88,7 @@ export class FramesSession implements Session, FrameOwner, InputSource {
     this.#credits = new CreditSender(connection);
     this.flushes = new FlushQueue(shared.coalesceMs, (run) => connection.endOfTick(run));
     const { limits } = connection;
-    this.#decoders = new LaneDecoders(shared.pool, limits, new Set(shared.decodable), this.#decoded);
+    this.#decoders = new LaneDecoders(shared.pool, limits, shared.decodable, this.#decoded);
     const now = () => connection.inputTimeMs;
     this.#reactor = new ServerReactor(limits, this.#decoders, this.#halfDuplex, now, this.flow.input, () =>
       performance.now(),
@@ -152,6 +152,10 @@ export class FramesSession implements Session, FrameOwner, InputSource {
 
   checkPeer(): void {
     this.#peerWatch.check();
+  }
+
+  probe(): void {
+    this.connection.probe();
   }
 
   // ------------------------------------------------------------------------------- frames in (FrameOwner)

@@ -60,6 +60,8 @@ export interface Session extends Bagged {
   retire(): void;
   /** To be called once in a while; drops a client that has gone without a word. */
   checkPeer(): void;
+  /** Finds a client that has gone although nothing is read from it; cheap, and to be called often. */
+  probe(): void;
 
   // ------------------------------------------------------------------------------- what requests ask, and tell
 

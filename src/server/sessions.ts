@@ -10,6 +10,9 @@ import type { ConnectionTotals, ProfileRow, Totals } from './totals.ts';
 /** Rows of closed connections that stats() still shows. */
 const PAST_STREAMS = 64;
 
+/** How often peers that are not read are looked at: their input is worked on until it shows that they have gone. */
+const LOOK_MS = 250;
+
 export class Sessions {
   readonly #keepAliveMs: number;
   readonly #totals: Totals;
@@ -19,6 +22,7 @@ export class Sessions {
   /** Rows of sessions that have ended, the newest last. */
   #pastStreams: StreamRow[] = [];
   #watch: ReturnType<typeof setInterval> | undefined;
+  #lookout: ReturnType<typeof setInterval> | undefined;
   #onAllGone: () => void = () => undefined;
 
   /** `keepAliveMs`: how often peers that have said nothing are asked for a sign of life; 0: never. */
@@ -40,6 +44,7 @@ export class Sessions {
     this.#open.add(session);
     if (maxAgeMs) this.#retiring.set(session, after(spread(maxAgeMs), () => session.retire()).unref());
     this.#totals.opened(session);
+    this.#lookout ??= every(LOOK_MS, this.#look).unref();
     if (this.#keepAliveMs > 0) this.#watch ??= every(this.#keepAliveMs, this.#check).unref();
   }
 
@@ -50,7 +55,10 @@ export class Sessions {
     this.#retiring.delete(session);
     this.#totals.closed(session, reason);
     this.#keep(rowsOf(session, () => 0));
-    if (this.#open.size === 0) this.#onAllGone();
+    if (this.#open.size > 0) return;
+    clearInterval(this.#lookout);
+    this.#lookout = undefined;
+    this.#onAllGone();
   }
 
   #keep(rows: StreamRow[]): void {
@@ -90,6 +98,10 @@ export class Sessions {
     });
     return within(gone, waitMs);
   }
+
+  readonly #look = (): void => {
+    for (const session of this.#open) session.probe();
+  };
 
   readonly #check = (): void => {
     for (const session of this.#open) session.checkPeer();

@@ -8,6 +8,11 @@ import type { Transport } from '../connection/connection.ts';
 const KEEP_ALIVE = 30_000;
 const NOTHING = new Uint8Array(0);
 
+/** The system tells of a reset to who writes, be it nothing; where a write is under way, that is told. */
+export function probeSocket(socket: Socket): void {
+  if (socket.writable && socket.writableLength === 0) socket.write(NOTHING);
+}
+
 export class SocketTransport implements Transport {
   readonly remote: string;
   onData: (chunk: Uint8Array) => void = () => undefined;
@@ -67,6 +72,10 @@ export class SocketTransport implements Transport {
 
   end(): void {
     this.#socket.end();
+  }
+
+  probe(): void {
+    probeSocket(this.#socket);
   }
 
   /** By a reset, where there is one: an orderly end might pass for the end of input alone. */

@@ -1,9 +1,11 @@
 /** WebSockets of the package ws as transports (protocol C7): both ends of them, in Node.js. */
 
+import type { Socket } from 'node:net';
 import type { WebSocket } from 'ws';
 import type { Transport } from '../connection/transport.ts';
 import { messagesOf } from '../wire/messages.ts';
 import { Inbox } from './inbox.ts';
+import { probeSocket } from './socket.ts';
 
 /** Codes of RFC 6455 section 7.4.1. */
 export const CloseCode = {
@@ -32,13 +34,15 @@ export class WebSocketTransport implements Transport {
   onEnd: () => void = () => undefined;
   onClose: (error: Error | undefined) => void = () => undefined;
   readonly #socket: WebSocket;
+  readonly #carrier: Socket | undefined;
   readonly #inbox = new Inbox((bytes) => this.onData(bytes));
   #error: Error | undefined;
   #destroyed = false;
 
-  /** `socket` is open; nothing is read from it before {@link resume}. */
-  constructor(socket: WebSocket, remote: string, { maxPings }: WebSocketBounds) {
+  /** `socket` is open, on `carrier` where that is known; nothing is read from it before {@link resume}. */
+  constructor(socket: WebSocket, remote: string, { maxPings }: WebSocketBounds, carrier?: Socket) {
     this.remote = remote;
+    this.#carrier = carrier;
     this.#socket = socket;
     socket.pause();
     socket.on('message', (data: Buffer, isBinary) => {
@@ -88,6 +92,10 @@ export class WebSocketTransport implements Transport {
     this.#destroyed = true;
     this.#inbox.drop();
     this.#socket.terminate();
+  }
+
+  probe(): void {
+    if (this.#carrier !== undefined) probeSocket(this.#carrier);
   }
 
   endOfTick(run: () => void): void {

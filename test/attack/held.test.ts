@@ -5,7 +5,7 @@ import test from 'ava';
 import { nativeZstd } from '../../src/encoding/native.ts';
 import { cached, type Handler } from '../../src/index.ts';
 import { makePolicy } from '../../src/lanes/policy.ts';
-import { IncomingFrames } from '../../src/reactor/incoming.ts';
+import { IncomingFrames, type Ticket } from '../../src/reactor/incoming.ts';
 import { FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { encodeAll } from '../encoding/helpers.ts';
@@ -186,4 +186,42 @@ test.serial('frames that wait for a decoder do not keep the chunks that they cam
   const grown = heldBytes() - before;
   t.true(grown < 10 << 20, `${grown >> 20} MiB`);
   t.is(incoming.heldBytes, 2000 * 258);
+});
+
+test('tiny frames that wait for a decoder are held as they came, and none keeps much beside its bytes', (t) => {
+  const tickets: Ticket[] = [];
+  const decoders = {
+    supports: () => true,
+    open: () => undefined,
+    close: () => undefined,
+    decode: (_: number, ticket: Ticket) => void tickets.push(ticket),
+  };
+  const incoming = new IncomingFrames(
+    'client',
+    DEFAULT_LIMITS,
+    decoders,
+    () => t.fail(),
+    () => 0,
+  );
+  const begin = { requestId: 1, streamId: 3, streamFlags: StreamFlag.begin, flags: 1 };
+  incoming.push({ ...begin, type: FrameType.streamSettings, payload: streamSettingsPayload('zstd-8mb') });
+  const chunk = new Uint8Array(65_536);
+  const sizes = [1, 20, 0, 255, 256, 300, 19, 7, 254, 100];
+  const came: Uint8Array[] = [];
+  for (let i = 0; i < 500; i++) {
+    const payload = randomFillSync(chunk.subarray(9, 9 + sizes[i % sizes.length]));
+    came.push(payload.slice());
+    incoming.push({
+      ...begin,
+      streamFlags: StreamFlag.encoded,
+      type: FrameType.commandData,
+      payload,
+    });
+    chunk.fill(0);
+  }
+  t.deepEqual(
+    tickets.map(({ frame }) => frame.payload),
+    came,
+  );
+  for (const { frame, cost } of tickets) t.true(frame.payload.buffer.byteLength <= 4 * cost);
 });

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { serverEnvironment } from '../../src/cli/malloc.ts';
+import { serverEnvironment } from '../../src/ops/malloc.ts';
 import { contents } from '../files/helper.ts';
 import {
   bottleneck,

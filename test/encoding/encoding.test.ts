@@ -90,9 +90,8 @@ for (const { name, from, to } of PAIRS) {
     const [a, b] = [encodeAll(from, left), encodeAll(from, right)];
     const [one, other] = [to.createDecoder(LIMITS), to.createDecoder(LIMITS)];
     for (let i = 0; i < left.length; i++) {
-      const first = one.decode(a[i]!);
+      t.deepEqual(Buffer.from(one.decode(a[i]!)), Buffer.from(left[i]!));
       t.deepEqual(Buffer.from(other.decode(b[i]!)), Buffer.from(right[i]!));
-      t.deepEqual(Buffer.from(first), Buffer.from(left[i]!));
     }
     one.close();
     other.close();

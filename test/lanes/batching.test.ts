@@ -1,12 +1,14 @@
 import { on } from 'node:events';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import type { Transport } from '../../src/connection/transport.ts';
 import { Turns } from '../../src/connection/turns.ts';
 import { Writer } from '../../src/connection/writer.ts';
-import { Lane } from '../../src/lanes/lane.ts';
+import { Lane, type SlotOwner } from '../../src/lanes/lane.ts';
 import { Gate } from '../../src/reactor/flow.ts';
+import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { BatchReader, BatchWriter, EARLY_RECORDS, type LaneMessage, Op } from '../../workers/batch.ts';
+import { DroppedSlots } from '../../workers/dropped.ts';
 import { LaneThread } from '../../workers/lane.ts';
 import { LaneOutput } from '../../workers/lane-output.ts';
 import { Trace } from '../../workers/trace.ts';
@@ -38,9 +40,10 @@ test('an idle lane gets many records before the tick ends, a busy one at its end
   t.deepEqual(batches, [upTo(EARLY_RECORDS), upTo(2 * EARLY_RECORDS, EARLY_RECORDS + 1)]);
 });
 
-test('a lane hands on many finished frames while it works on, in order', async (t) => {
-  const { port1, port2 } = new MessageChannel();
-  t.teardown(() => port2.close());
+/** A lane's thread side, for which records gather until they are sent. */
+function running(t: ExecutionContext, dropped = new DroppedSlots()) {
+  const { port1, port2: port } = new MessageChannel();
+  t.teardown(() => port.close());
   const lane = new LaneThread({
     port: port1,
     handlers: [],
@@ -49,6 +52,7 @@ test('a lane hands on many finished frames while it works on, in order', async (
     coalesceMs: 0,
     dictionaries: [],
     trace: new Trace().memory,
+    dropped: dropped.memory,
   });
   void lane.run();
   const asked = new BatchWriter(BatchWriter.allocate());
@@ -56,14 +60,55 @@ test('a lane hands on many finished frames while it works on, in order', async (
     asked.bytes.set(payload, asked.end);
     asked.add(op, 0, id, 3, 1, payload.length);
   };
+  const send = () => {
+    const batch = asked.finish();
+    port.postMessage({ batch } satisfies LaneMessage, [batch]);
+  };
+  return { port, add, send };
+}
+
+test('what waits to be decoded for a slot that was dropped is passed over, and its next owner is decoded for', async (t) => {
+  const dropped = new DroppedSlots();
+  const { port, add, send } = running(t, dropped);
+  const setup = utf8.encode(
+    JSON.stringify({ ...DEFAULT_LIMITS, profile: 'identity', settings: [], suspect: 0 }),
+  );
+  add(Op.openDecoder, 0, setup);
+  for (const id of upTo(9)) add(Op.decode, id, utf8.encode('of who has gone'));
+  dropped.add(0);
+  add(Op.close, 0, NOTHING);
+  add(Op.openDecoder, 0, setup);
+  add(Op.decode, 10, utf8.encode('of who is here'));
+  send();
+  for await (const records of batchesFrom(port)) {
+    t.deepEqual(records, [
+      { op: Op.closed, requestId: 0 },
+      { op: Op.decoded, requestId: 10 },
+    ]);
+    break;
+  }
+});
+
+test('a lane that closes a slot drops what waits there, unless that is still wanted', (t) => {
+  const { port1 } = new MessageChannel();
+  t.teardown(() => port1.close());
+  const lane = new Lane(0, port1, (error) => t.fail(String(error)), new Turns(setImmediate));
+  const owner: SlotOwner = { writer: undefined, onFrame() {}, onRecord() {}, onLost() {} };
+  const [wanted, unwanted] = [lane.open(owner), lane.open(owner)];
+  lane.close(wanted, true);
+  lane.close(unwanted);
+  t.deepEqual([lane.dropped.has(wanted), lane.dropped.has(unwanted)], [false, true]);
+});
+
+test('a lane hands on many finished frames while it works on, in order', async (t) => {
+  const { port, add, send } = running(t);
   const setup = { streamId: 2, profile: 'zlib', frameSize: 32_768, perRequest: false };
   add(Op.openEncoder, 0, utf8.encode(JSON.stringify(setup)));
   const count = 2 * EARLY_RECORDS + 5;
   for (const id of upTo(count)) add(Op.encode, id, utf8.encode(`response ${id}`));
-  const batch = asked.finish();
-  port2.postMessage({ batch } satisfies LaneMessage, [batch]);
+  send();
   const batches: number[][] = [];
-  for await (const records of batchesFrom(port2)) {
+  for await (const records of batchesFrom(port)) {
     t.true(records.every(({ op }) => op === Op.frame));
     batches.push(ids(records));
     if (batches.flat().length > count) break;

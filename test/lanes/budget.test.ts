@@ -220,7 +220,7 @@ for (const { what, logs, settings, posted } of WINDOW_LOGS) {
     };
     const lost: (string | undefined)[] = [];
     const pool = { budget, quarantine: new Quarantine(), leastUsed: () => lane } as unknown as LanePool;
-    const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, new Set(['zstd-8mb']), (ticket) =>
+    const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, ['zstd-8mb'], (ticket) =>
       lost.push(ticket.lost?.message),
     );
     decoders.open(3, 'zstd-8mb', Uint8Array.from(settings));

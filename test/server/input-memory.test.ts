@@ -1,11 +1,14 @@
 // What peers make a server hold on the way in is a budget of all connections, and nobody is ended by its own speed.
 import test from 'ava';
+import { nativeZstd } from '../../src/encoding/native.ts';
 import type { CommandRequest, Server } from '../../src/index.ts';
 import { InputBudget } from '../../src/reactor/input-budget.ts';
 import { writeU16 } from '../../src/wire/fields.ts';
 import { encodeFrame, FrameType } from '../../src/wire/frame.ts';
+import { encodeAll } from '../encoding/helpers.ts';
 import { frame, frames, HELLO, RawPeer, times } from '../helpers/raw-peer.ts';
 import { halted, servingOnSharedLanes } from '../helpers/serving.ts';
+import { streamSettingsPayload } from '../independent/client.ts';
 
 const serving = servingOnSharedLanes(test);
 
@@ -223,6 +226,27 @@ test('what waits for a handler that reads is held back, not refused, and flows o
   for (const peer of peers) t.is((await peer.answer(1))?.length, 40 * 32 * KIB);
   t.is((await server.stats()).input.cancelled, 0);
   t.is(await heldAtLast(server), 0);
+});
+
+test('that a peer has gone is found while what it has sent waits, and that is dropped', async (t) => {
+  const { server, port } = await serving(t, { commands: { hang }, keepAliveInterval: 0 });
+  const peer = await RawPeer.connect(t, port);
+  const zeros = new Uint8Array(64 * KIB);
+  const [first, next] = encodeAll(nativeZstd, [zeros, zeros], { level: 1 });
+  const data = '1 3 encoded command-data continuation ';
+  peer.send(
+    HELLO,
+    frame('0 3 stream-begin stream-settings 0 ', streamSettingsPayload('zstd-8mb')),
+    '1 1 0 command-name have-data hang',
+    frame(data, first),
+  );
+  await peer.seen();
+  peer.send(times(30_000, () => frame(data, next)));
+  const bytes = await heldAtLast(server);
+  t.true(bytes > MIB, 'the server reads no more, and has more than its handler wants');
+  peer.socket.resetAndDestroy();
+  while ((await server.stats()).connections > 0);
+  t.is(await held(server), 0);
 });
 
 test('a frame that is larger than all there is ends its connection, with the name of the limit', async (t) => {

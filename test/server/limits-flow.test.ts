@@ -10,7 +10,7 @@ import {
 import { FrameType } from '../../src/wire/frame.ts';
 import { idle } from '../fixtures/stubborn.ts';
 import { frame, HELLO, RawPeer } from '../helpers/raw-peer.ts';
-import { dial, halted, servingOnSharedLanes } from '../helpers/serving.ts';
+import { dial, halted, serving as servingAlone, servingOnSharedLanes } from '../helpers/serving.ts';
 
 const serving = servingOnSharedLanes(ava);
 
@@ -241,7 +241,7 @@ const ERRORS: Record<string, string[]> = {
 };
 for (const [what, lines] of Object.entries(ERRORS)) {
   test(`an error fits what the peer takes of a frame: ${what}`, async (t) => {
-    const { port } = await serving(t, {
+    const { port } = await servingAlone(t, {
       commands: {
         fail: async function* () {
           yield 'x';
@@ -270,8 +270,7 @@ const LATE: Record<string, (released: Promise<string>) => CommandDefinition> = {
 for (const [where, command] of Object.entries(LATE)) {
   test(`arguments of cancelled requests whose handler is still at work ${where} are held, and counted`, async (t) => {
     const released = Promise.withResolvers<string>();
-    const { port } = await serving(t, {
-      workers: 1,
+    const { port } = await servingAlone(t, {
       limits: { maxHeldArgumentBytes: 100_000 },
       commands: { late: command(released.promise), die: { module: FAILING, export: 'die' } },
     });

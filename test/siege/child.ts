@@ -8,10 +8,10 @@ import { fileURLToPath } from 'node:url';
 export class Child {
   readonly #process: ChildProcess;
 
-  /** `file`: a module of this folder that {@link answer}s; `args`: its arguments. */
-  constructor(file: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env) {
+  /** `file`: a module of this folder that {@link answer}s; `args`: its arguments, `flags`: Node's. */
+  constructor(file: string, args: readonly string[], env = process.env, flags: readonly string[] = []) {
     const path = fileURLToPath(new URL(file, import.meta.url));
-    this.#process = fork(path, args, { execArgv: [], env });
+    this.#process = fork(path, args, { execArgv: [...flags], env });
     const kill = () => this.#process.kill('SIGKILL');
     process.once('exit', kill);
     this.#process.once('exit', () => process.off('exit', kill));

@@ -1,7 +1,7 @@
 /** One attack on a fresh server beside innocent clients: what they notice, and what the server takes. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { serverEnvironment } from '../../src/cli/malloc.ts';
+import { HEAP_FLAGS, serverEnvironment } from '../../src/ops/malloc.ts';
 import { ATTACKS, attackNamed } from './attacks.ts';
 import { Child } from './child.ts';
 import type { InnocentFigures } from './innocent.ts';
@@ -37,7 +37,7 @@ const AGAIN_MS = 1000;
 export async function besiege(name: string, options: SiegeOptions): Promise<SiegeFigures> {
   const { tls, size } = attackNamed(name);
   const kind = tls ? 'tls' : 'plain';
-  const server = new Child('./server.ts', [kind], serverEnvironment(process.env));
+  const server = new Child('./server.ts', [kind], serverEnvironment(process.env), HEAP_FLAGS);
   const children = [server];
   try {
     const port = String(await server.ask<number>('port'));

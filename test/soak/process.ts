@@ -3,7 +3,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { serverEnvironment } from '../../src/cli/malloc.ts';
+import { serverEnvironment } from '../../src/ops/malloc.ts';
 
 export interface ServerFigures {
   rss: number;

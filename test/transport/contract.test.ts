@@ -2,6 +2,7 @@
 
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import { connect as connectSocket, createServer, type Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
@@ -58,9 +59,11 @@ async function webSocketPair(t: ExecutionContext, open: (url: string) => Promise
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   await once(server, 'listening');
   const { port } = server.address() as { port: number };
-  const come = once(server, 'connection') as Promise<[WsSocket]>;
+  const come = once(server, 'connection') as Promise<[WsSocket, IncomingMessage]>;
   // Nothing may be lost between the two turns in which both ends become transports.
-  const far = come.then(([socket]) => new WebSocketTransport(socket, 'near', BOUNDS));
+  const far = come.then(
+    ([socket, { socket: carrier }]) => new WebSocketTransport(socket, 'near', BOUNDS, carrier),
+  );
   const near = await open(`ws://127.0.0.1:${port}`);
   t.teardown(async () => {
     near.destroy();
@@ -254,6 +257,32 @@ for (const [name, makePair] of Object.entries(PAIRS)) {
     const outcome = new Promise((resolve) => one.write([sample(32 << 20, 1)], (error) => resolve(error)));
     other.destroy();
     t.true((await outcome) instanceof Error);
+  });
+}
+
+for (const makePair of [sockets, webSockets]) {
+  test(`${makePair.name}: probe() finds that the other end is gone, also while nothing is read; and is nothing to one that is there`, async (t) => {
+    const [one, other] = await makePair(t);
+    new Ear(one);
+    const ear = new Ear(other);
+    one.resume();
+    other.resume();
+    await send(one, 'read');
+    await ear.heard('data');
+    other.pause();
+    one.write([sample(32 << 20, 1)], () => undefined);
+    await halted(() => ear.told.length, turn);
+    other.probe?.();
+    t.is(await send(other, 'still there'), undefined);
+    one.destroy();
+    await halted(() => ear.told.length, turn);
+    t.deepEqual(ear.told, ['data'], 'who does not read is told nothing');
+    while (!ear.told.includes('close')) {
+      other.probe?.();
+      await turn();
+    }
+    t.true(ear.error instanceof Error);
+    t.deepEqual(ear.told, ['data', 'close']);
   });
 }
 

@@ -22,7 +22,7 @@ class Decoding {
 
   constructor(pool: LanePool, profile: string) {
     this.#pool = pool;
-    const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, new Set([profile]), (ticket, error) => {
+    const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, [profile], (ticket, error) => {
       this.#failure ??= error;
       if (this.#failure === undefined) this.#frames.decoded(ticket);
       this.#wake();

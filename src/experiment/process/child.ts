@@ -15,11 +15,19 @@ export class Child<O extends OperationsOf<O>> {
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
   #nextId = 1;
 
-  /** `died`: what an error says that comes of the process having ended. */
-  constructor(file: string, died: string) {
+  /** `died`: what an error says that comes of the process having ended; `flags`: Node's own. */
+  constructor(
+    file: string,
+    died: string,
+    { env = process.env, flags = [] }: { env?: NodeJS.ProcessEnv; flags?: readonly string[] } = {},
+  ) {
     this.#died = died;
     this.#process = track(
-      fork(file, { execArgv: ['--no-warnings'], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }),
+      fork(file, {
+        env,
+        execArgv: ['--no-warnings', ...flags],
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      }),
     );
     this.#process.on('message', (answer: Answer) => this.#settle(answer));
     this.#process.on('exit', () => this.#failAll());
