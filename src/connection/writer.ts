@@ -139,13 +139,9 @@ export class Writer {
     if (this.#transport.writeOne === undefined || this.#share?.untouched === false) return false;
     const { length } = frame;
     this.#added += length;
-    this.bytesWritten += length;
-    this.#share?.take(length);
-    if (!this.#transport.writeOne(frame, this.#written)) {
-      this.#writing = true;
-      this.#writingBytes = length;
-      this.#output.take(length);
-    }
+    this.#begin(length, NO_LEASES);
+    this.#writing = !this.#transport.writeOne(frame, this.#written);
+    if (this.#writing) this.#output.take(length);
     return true;
   }
 

@@ -5,7 +5,7 @@
 
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { overLimit } from '../wire/limits.ts';
-import type { InputShare } from './input-budget.ts';
+import type { InputShare } from './input-share.ts';
 import { ReceiveWindow } from './window.ts';
 
 /** What a client that speaks `data-credit` is held to. */

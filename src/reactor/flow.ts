@@ -8,7 +8,7 @@
 
 import type { Failure } from '../wire/failure.ts';
 import { ConnectionData, RequestData } from './data-flow.ts';
-import { type InputShare, unbounded } from './input-budget.ts';
+import { type InputShare, unbounded } from './input-share.ts';
 import { SendWindow } from './window.ts';
 
 /** What a gate may hold of its shared one's level whatever the others hold, in bytes. */

@@ -2,7 +2,7 @@
 
 import type { Failure } from '../wire/failure.ts';
 import type { Limits } from '../wire/limits.ts';
-import type { InputShare } from './input-budget.ts';
+import type { InputShare } from './input-share.ts';
 
 const NO_ROOM: Failure = {
   code: 'overloaded',

@@ -68,9 +68,7 @@ export class IdTable<T> {
 
   /** The IDs as they are now, the smallest first; the table may be changed while they are gone through. */
   ids(): number[] {
-    return this.#ids === undefined || this.#size === 0
-      ? []
-      : this.#ids.filter((id) => id !== FREE).sort((one, other) => one - other);
+    return this.#ids?.filter((id) => id !== FREE).sort((one, other) => one - other) ?? [];
   }
 
   /** The values as they are now, in the order of their IDs; the table may be changed while they are gone through. */
@@ -87,13 +85,13 @@ export class IdTable<T> {
   }
 
   #grow(): void {
-    const entries = this.ids().map((id) => [id, this.get(id) as T] as const);
-    const length = Math.max(SMALLEST, 2 * (this.#ids?.length ?? 0));
+    const [ids, values] = [this.#ids ?? [], this.#values];
+    const length = Math.max(SMALLEST, 2 * ids.length);
     this.#ids = new Array<number>(length).fill(FREE);
     this.#values = new Array(length).fill(undefined);
     this.#shift = 32 - Math.log2(length);
     this.#size = 0;
-    for (const [id, value] of entries) this.set(id, value);
+    for (const [at, id] of ids.entries()) if (id !== FREE) this.set(id, values[at] as T);
   }
 }
 

@@ -9,7 +9,7 @@ import { ProtocolError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
 import { type Frame, FrameType, StreamFlag } from '../wire/frame.ts';
 import { type Limits, PIECE_COST } from '../wire/limits.ts';
-import { type InputShare, unbounded } from './input-budget.ts';
+import { type InputShare, unbounded } from './input-share.ts';
 import { IncomingStreams, type Side, type StreamDecoders } from './streams.ts';
 
 /** A frame on its way through a decoder. */

@@ -4,8 +4,7 @@
  * held, as much of them as has come. When it is used up, whoever holds the most has to let go first.
  */
 
-/** What a connection may hold whatever the others do, in bytes: a frame of the largest default payload fits. */
-const OWN_SHARE = 64 * 1024;
+import { type Budget, InputShare, OWN_SHARE } from './input-share.ts';
 
 /** Connections looked at to find one that can let go; if none of these can, the others most likely cannot, either. */
 const MAX_LOOKS = 64;
@@ -13,7 +12,7 @@ const MAX_LOOKS = 64;
 /** Bits of a number of bytes that is large but can be. */
 const SIZES = 53;
 
-export class InputBudget {
+export class InputBudget implements Budget {
   /** Bytes that all connections together may hold. */
   readonly limit: number;
   /** Requests refused for want of room before anything of them ran, and requests cancelled for it, since the start. */
@@ -37,7 +36,6 @@ export class InputBudget {
     return new InputShare(this);
   }
 
-  /** For {@link InputShare}: what `share` holds has become `after` bytes. */
   changed(share: InputShare, before: number, after: number): void {
     this.#used += after - before;
     const [from, to] = [sizeOf(before), sizeOf(after)];
@@ -49,7 +47,6 @@ export class InputBudget {
     if (this.#waiters.length > 0 && this.#used <= this.limit * 0.75) this.#wake();
   }
 
-  /** For {@link InputShare}: whether `share` may hold `bytes` more, once those that hold more than that have let go. */
   makeRoom(share: InputShare, bytes: number): boolean {
     // What lets go looks again at what it holds, and must not make others let go in the middle of this.
     if (this.#makingRoom || share.held + bytes <= OWN_SHARE || this.#hasRoom(bytes)) return true;
@@ -78,7 +75,6 @@ export class InputBudget {
     }
   }
 
-  /** For {@link InputShare}. */
   wait(resume: () => void): void {
     this.#waiters.push(resume);
   }
@@ -93,69 +89,4 @@ export class InputBudget {
 /** 0 within a connection's own share; else the bits of the number. */
 function sizeOf(bytes: number): number {
   return bytes <= OWN_SHARE ? 0 : Math.min(SIZES, 1 + Math.floor(Math.log2(bytes)));
-}
-
-/** What one connection holds of the budget. */
-export class InputShare {
-  readonly #budget: InputBudget;
-  /** Lets go of the request that holds the most, if there is one that can: whether it has. */
-  letGo: () => boolean = () => false;
-  #held = 0;
-  #closed = false;
-
-  constructor(budget: InputBudget) {
-    this.#budget = budget;
-  }
-
-  /** Bytes that the connection holds. */
-  get held(): number {
-    return this.#held;
-  }
-
-  /** Whether the budget is used up, and this connection past its own share of it. */
-  get spent(): boolean {
-    return this.#held > OWN_SHARE && this.#budget.used > this.#budget.limit;
-  }
-
-  /** Bytes that it may hold whatever the others do. */
-  get own(): number {
-    return OWN_SHARE;
-  }
-
-  get counts(): InputBudget['counts'] {
-    return this.#budget.counts;
-  }
-
-  /** Whether `bytes` more may be held; others that hold more let go of some for it. */
-  makeRoom(bytes: number): boolean {
-    return this.#budget.makeRoom(this, bytes);
-  }
-
-  /** `bytes` more are held, or fewer when negative. */
-  take(bytes: number): void {
-    if (this.#closed || bytes === 0) return;
-    const before = this.#held;
-    this.#held += bytes;
-    this.#budget.changed(this, before, this.#held);
-  }
-
-  give(bytes: number): void {
-    this.take(-bytes);
-  }
-
-  /** Calls `resume` once, when there may be room again. */
-  wait(resume: () => void): void {
-    this.#budget.wait(resume);
-  }
-
-  /** The connection is gone, and holds nothing any more. */
-  close(): void {
-    this.take(-this.#held);
-    this.#closed = true;
-  }
-}
-
-/** A share that nothing bounds, for a peer that others cannot be told from: a client's one server. */
-export function unbounded(): InputShare {
-  return new InputBudget(Number.POSITIVE_INFINITY).open();
 }

@@ -15,7 +15,7 @@ import { HeldArguments } from './held-arguments.ts';
 import { IdTable } from './id-table.ts';
 import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
 import { type Hold, IncomingCommand } from './incoming-command.ts';
-import { type InputShare, unbounded } from './input-budget.ts';
+import { type InputShare, unbounded } from './input-share.ts';
 import type { ServerAction } from './server-action.ts';
 
 /** How many cancelled requests we remember, so that frames of theirs already on the way do no harm. */
