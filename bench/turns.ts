@@ -11,11 +11,22 @@ export interface Contender {
   readonly label: string;
   readonly rig: RigSpec;
   readonly shape: LoadShape;
-  /** Uncounted load before the first round, beyond what the just-in-time compiler needs. */
+  /** Uncounted load before the first round, beyond the second or two that everything has. */
   readonly warmSeconds?: number;
+  /** Uncounted responses before the first round, at least; missing: as many as come in that time. */
+  readonly warmResponses?: number;
   /** What is done to it between that and the first round; disposed of at the end. */
   readonly prepare?: (rig: Rig) => Promise<Disposable>;
 }
+
+/**
+ * Until it has served so many, a main thread runs code that is not compiled in full, and a response costs it twice as much:
+ * where each one takes long, that is not over after a few seconds.
+ */
+export const COMPILED_AFTER = 20_000;
+
+/** So long it takes at most, in seconds, however slow the machine. */
+const LONGEST_WARM_UP = 60;
 
 export interface Turns {
   readonly contenders: readonly Contender[];
@@ -42,10 +53,11 @@ export async function takeTurns(
   await using stack = new AsyncDisposableStack();
   const rigs: Rig[] = [];
   const results = new Map<string, Measurement[]>();
-  for (const { label, rig: spec, shape, warmSeconds = 0, prepare } of contenders) {
+  for (const contender of contenders) {
+    const { label, rig: spec, prepare } = contender;
     say(`starting ${label}`);
     const rig = stack.use(await Rig.start(spec));
-    await rig.measure(shape, 0.2, warmSeconds + (quick ? 0.8 : 2));
+    await warm(rig, contender, quick ? 0.8 : 2);
     if (prepare) stack.use(await prepare(rig));
     rigs.push(rig);
     results.set(label, []);
@@ -65,4 +77,13 @@ export async function takeTurns(
     }
   }
   return results;
+}
+
+async function warm(rig: Rig, contender: Contender, leastSeconds: number): Promise<void> {
+  const { shape, warmSeconds = 0, warmResponses = 0 } = contender;
+  const endsAtMs = performance.now() + LONGEST_WARM_UP * 1000;
+  await rig.measure(shape, 0.2, warmSeconds + leastSeconds);
+  let responses = 0;
+  while (responses < warmResponses && performance.now() < endsAtMs)
+    responses += (await rig.measure(shape, 1, 0)).requests;
 }

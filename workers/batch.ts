@@ -193,8 +193,10 @@ export interface DecoderSetup {
 export interface LaneMessage {
   /** A filled batch. */
   batch?: ArrayBuffer;
-  /** An emptied batch, on its way home. */
+  /** An emptied batch of the main thread's, on its way home. */
   spare?: ArrayBuffer;
+  /** Main thread → lane: emptied batches of the lane's. */
+  spares?: ArrayBuffer[];
   /** Main thread → lane: report figures / give a sign of life / load all handlers / end the lane. */
   ask?: 'stats' | 'beat' | 'load' | 'end';
   /** Lane → main thread: a sign of life, with the ID of the thread. */
@@ -221,6 +223,9 @@ export interface LaneStats {
  * together, each thread would wait while another works.
  */
 export const EARLY_RECORDS = 32;
+
+/** Empty batches that a lane keeps for what it makes next. */
+export const SPARE_BATCHES = 4;
 
 /** Bytes of a recycled batch. */
 export const BATCH_SIZE = 512 * 1024;

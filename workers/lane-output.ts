@@ -1,9 +1,7 @@
 /** What goes back from a lane to the main thread: records gather in batches, which leave when it suits both. */
 
 import type { MessagePort } from 'node:worker_threads';
-import { BatchWriter, EARLY_RECORDS, freeBatch, type LaneMessage } from './batch.ts';
-
-const SPARE_BATCHES = 4;
+import { BatchWriter, EARLY_RECORDS, freeBatch, type LaneMessage, SPARE_BATCHES } from './batch.ts';
 
 export class LaneOutput {
   readonly #port: MessagePort;
@@ -34,9 +32,11 @@ export class LaneOutput {
     writer.add(op, slot, requestId, 0, flags, payload.length, extra);
   }
 
-  recycle(spare: ArrayBuffer): void {
-    if (this.#spares.length < SPARE_BATCHES) this.#spares.push(spare);
-    else freeBatch(spare);
+  recycle(spares: readonly ArrayBuffer[]): void {
+    for (const spare of spares) {
+      if (this.#spares.length < SPARE_BATCHES) this.#spares.push(spare);
+      else freeBatch(spare);
+    }
   }
 
   /** Sends what has gathered, and gives `returned` home with it. */

@@ -97,7 +97,7 @@ export class LaneThread {
   run(): Promise<void> {
     return new Promise((resolve) => {
       this.#port.on('message', (message: LaneMessage) => {
-        if (message.spare !== undefined) this.#output.recycle(message.spare);
+        if (message.spares !== undefined) this.#output.recycle(message.spares);
         if (message.batch !== undefined) this.#work(message.batch);
         if (message.ask === 'stats') this.#reportStats();
         if (message.ask === 'beat') this.#port.postMessage({ alive: threadId } satisfies LaneMessage);

@@ -10,7 +10,7 @@ import { type Figure, figure } from '../figures.ts';
 import { makePayloads, noteOf, type PayloadNote, type PayloadSpec } from '../payloads.ts';
 import type { Measurement, Rig } from '../proc.ts';
 import { pairedRatio } from '../stats.ts';
-import { type Contender, takeTurns } from '../turns.ts';
+import { COMPILED_AFTER, type Contender, takeTurns } from '../turns.ts';
 
 const LANES = [1, 2, 3, 4, 6, 8, 10, 12];
 const QUICK_LANES = [1, 2, 4, 8];
@@ -29,9 +29,6 @@ const LARGE: Load = { what: '32 KiB', payloads: 'text32k', connections: 1, inFli
 
 /** Enough that a lane of twelve sees none of them twice within the 2 MiB that level 3 remembers. */
 const STREAMS = 2;
-
-/** On whole cores: on a tenth of one the just-in-time compiler would take the whole measurement to be done. */
-const WARM_SECONDS = 2;
 
 export interface Emulated {
   readonly tables: readonly Table[];
@@ -99,7 +96,8 @@ async function measure(load: Load, context: BenchContext): Promise<ByLanes> {
         connections,
       },
       shape: { kind: 'closed', inFlight: Math.ceil(inFlight / connections) },
-      warmSeconds: WARM_SECONDS,
+      // On whole cores: on a tenth of one the just-in-time compiler would take the whole measurement to be done.
+      warmResponses: COMPILED_AFTER,
       prepare: (rig) => emulate(rig, lanes),
     };
   });

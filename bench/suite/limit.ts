@@ -8,7 +8,7 @@ import type { LimitRounds } from '../limit-child.ts';
 import { makePayloads, noteOf, type PayloadNote, type PayloadSpec } from '../payloads.ts';
 import type { Measurement } from '../proc.ts';
 import { pairedRatio, spread } from '../stats.ts';
-import { takeTurns } from '../turns.ts';
+import { COMPILED_AFTER, takeTurns } from '../turns.ts';
 
 const KINDS = ['json200', 'json900', 'json4k', 'text32k', 'random32k'];
 
@@ -117,58 +117,91 @@ async function measure(
   return rows;
 }
 
+/** Servers with one lane and one stream, by where the handler runs. */
+const SERVERS = {
+  main: { payloads: 'text32k', handler: 'main', inFlight: 32 },
+  worker: { payloads: 'text32k', handler: 'worker', inFlight: 32 },
+  small: { payloads: 'json900', handler: 'worker', inFlight: 100 },
+} as const;
+
 /** One lane with one stream in a whole server, next to C at the same frames. */
 async function measureServer(context: BenchContext, compiled: CompiledLimit) {
-  const payloads: PayloadSpec = { name: 'text32k', seed: context.seed };
+  const specOf = (name: string): PayloadSpec => ({ name, seed: context.seed });
   const c: number[] = [];
+  const smallC: number[] = [];
+  const inC = async (name: string) => {
+    const { c: rounds } = await compiled.insideNode({ payloads: specOf(name), level: 3, rounds: 3 });
+    return median(rounds);
+  };
   const results = await takeTurns(
     {
-      contenders: (['main', 'worker'] as const).map((handler) => ({
-        label: handler,
-        rig: { peer: 'millrace', payloads, options: { workers: 1, streams: 1, handler } },
-        shape: { kind: 'closed', inFlight: 32 },
-        // A lane makes its payloads when it is first asked for one.
-        warmSeconds: handler === 'worker' ? 3 : 0,
+      contenders: Object.entries(SERVERS).map(([label, { payloads, handler, inFlight }]) => ({
+        label,
+        rig: { peer: 'millrace', payloads: specOf(payloads), options: { workers: 1, streams: 1, handler } },
+        shape: { kind: 'closed', inFlight },
+        warmResponses: COMPILED_AFTER,
       })),
       rounds: [7, 3],
       seconds: [3, 1],
       async eachRound() {
-        const { c: rounds } = await compiled.insideNode({ payloads, level: 3, rounds: 3 });
-        c.push(median(rounds));
+        c.push(await inC('text32k'));
+        smallC.push(await inC('json900'));
       },
     },
     context,
   );
-  const of = (handler: string, pick: (m: Measurement) => number) => results.get(handler)!.map(pick);
+  const of = (server: keyof typeof SERVERS, pick: (m: Measurement) => number) =>
+    results.get(server)!.map(pick);
   const worker = (m: Measurement) => m.cpu.workers.reduce((a, b) => a + b, 0);
   const main = (m: Measurement) => m.cpu.main;
-  const share = (handler: string) => pairedRatio(of(handler, main), of(handler, worker));
+  const share = (server: keyof typeof SERVERS) => pairedRatio(of(server, main), of(server, worker));
   const against = pairedRatio(of('main', worker), c);
+  const small = pairedRatio(of('small', main), smallC);
   return {
     figures: [
       figure('frame32k.worker_vs_c', against.median, against),
       figure('frame32k.main_share', share('main').median, share('main')),
       figure('frame32k.main_share_worker_handler', share('worker').median, share('worker')),
+      figure('small.main_vs_c', small.median, small),
     ],
     table: {
-      title: '32 KiB frames through a server with one lane',
-      columns: ['handler', 'worker µs', 'main µs', 'main ÷ worker', 'C µs', 'worker ÷ C', 'frames/s'],
-      rows: ['main', 'worker'].map((handler) => [
-        handler === 'main' ? 'on the main thread' : 'in the worker',
-        fixed(median(of(handler, worker)), 1),
-        fixed(median(of(handler, main)), 1),
-        fixed(share(handler).median, 4),
-        fixed(median(c), 1),
-        fixed(pairedRatio(of(handler, worker), c).median, 3),
-        Math.round(median(of(handler, ({ requestsPerSecond }) => requestsPerSecond))),
-      ]),
+      title: 'A server with one lane',
+      columns: [
+        'payload',
+        'handler',
+        'worker µs',
+        'main µs',
+        'main ÷ worker',
+        'C µs',
+        'worker ÷ C',
+        'responses/s',
+      ],
+      rows: (['main', 'worker', 'small'] as const).map((server) => {
+        const { payloads, handler } = SERVERS[server];
+        const byC = server === 'small' ? smallC : c;
+        return [
+          payloads,
+          handler === 'main' ? 'on the main thread' : 'in the worker',
+          fixed(median(of(server, worker)), 1),
+          fixed(median(of(server, main)), 1),
+          fixed(share(server).median, 4),
+          fixed(median(byC), 1),
+          fixed(pairedRatio(of(server, worker), byC).median, 3),
+          Math.round(median(of(server, ({ requestsPerSecond }) => requestsPerSecond))),
+        ];
+      }),
     },
-    raw: { c, rounds: Object.fromEntries(results) },
+    raw: { c, smallC, rounds: Object.fromEntries(results) },
   };
 }
 
 function nothing(why: string): Result {
-  const figures = ['frame32k.worker_vs_c', 'frame32k.main_share', 'frame32k.main_share_worker_handler'];
+  const figures = [
+    'frame32k.worker_vs_c',
+    'frame32k.main_share',
+    'frame32k.main_share_worker_handler',
+    'small.main_vs_c',
+  ];
   return {
     bench: 'limit',
     summary: 'Nothing to compare with here.',

@@ -14,6 +14,7 @@ import {
   type LaneStats,
   Op,
   packedSize,
+  SPARE_BATCHES,
   writePieces,
 } from '../../workers/batch.ts';
 import { DroppedSlots } from '../../workers/dropped.ts';
@@ -43,7 +44,6 @@ export interface SlotOwner {
 
 /** Batches that may be on their way to the worker; while they are, the next one grows. */
 const MAX_OUTSTANDING = 2;
-const SPARE_BATCHES = 4;
 const NOTHING = new Uint8Array(0);
 const utf8 = new TextEncoder();
 
@@ -295,9 +295,13 @@ export class Lane implements LaneLoad {
 
   #post(batch: ArrayBuffer): void {
     if (this.#outstanding++ === 0) this.#owesSinceMs = performance.now();
-    const spare = this.#homeBound.pop();
-    if (spare === undefined) this.#port.postMessage({ batch } satisfies LaneMessage, [batch]);
-    else this.#port.postMessage({ batch, spare } satisfies LaneMessage, [batch, spare]);
+    const spares = this.#homeBound;
+    if (spares.length === 0) {
+      this.#port.postMessage({ batch } satisfies LaneMessage, [batch]);
+      return;
+    }
+    this.#homeBound = [];
+    this.#port.postMessage({ batch, spares } satisfies LaneMessage, [batch, ...spares]);
   }
 
   #onMessage(message: LaneMessage): void {
@@ -377,9 +381,11 @@ export class Lane implements LaneLoad {
   readonly #giveBack = (batch: ArrayBuffer): void => {
     this.#lent--;
     this.#homeBound.push(batch);
-    if (this.#homeBound.length < MAX_OUTSTANDING || !this.#alive) return;
-    const spare = this.#homeBound.pop() as ArrayBuffer;
-    this.#port.postMessage({ spare } satisfies LaneMessage, [spare]);
+    // They go home with the next batch, unless that takes so long that the lane has none left.
+    const spares = this.#homeBound;
+    if (spares.length < SPARE_BATCHES || !this.#alive) return;
+    this.#homeBound = [];
+    this.#port.postMessage({ spares } satisfies LaneMessage, spares);
   };
 
   #freeSlot(slot: number): void {

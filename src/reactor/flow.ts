@@ -36,18 +36,18 @@ export class Gate {
   }
 
   get room(): number {
-    const room = this.#roomLeft;
-    return this.#hasShare ? Math.max(room, Math.min(LEAST_ROOM, this.limit)) : room;
+    const room = this.#roomLeft();
+    return this.#hasShare() ? Math.max(room, Math.min(LEAST_ROOM, this.limit)) : room;
   }
 
-  get #roomLeft(): number {
+  #roomLeft(): number {
     const own = Math.max(0, this.limit - this.#used);
     if (this.#shared === undefined) return own;
     return Math.min(own, Math.max(OWN_SHARE - this.#used, this.#shared.room));
   }
 
   /** Promises take room, but not all: who was promised something may be idle for long, and others have to go on. */
-  get #hasShare(): boolean {
+  #hasShare(): boolean {
     return this.#promised > 0 && this.#used - this.#promised < Math.min(OWN_SHARE, this.limit);
   }
 
@@ -71,7 +71,7 @@ export class Gate {
     this.#used -= bytes;
     this.#shared?.give(bytes);
     // Waking waits for a quarter of the room, so that a crowd does not wake for every frame.
-    if (this.#waiters.length > 0 && (this.#used <= this.limit * 0.75 || this.#hasShare)) this.#wakeInTurn();
+    if (this.#waiters.length > 0 && (this.#used <= this.limit * 0.75 || this.#hasShare())) this.#wakeInTurn();
   }
 
   /** Calls `resume` once, when there may be room again. */
@@ -81,7 +81,7 @@ export class Gate {
 
   /** Oldest first, while there is room; who still cannot go on waits again, behind the others. */
   #wakeInTurn(): void {
-    for (let left = this.#waiters.length; left > 0 && (this.#used < this.limit || this.#hasShare); left--)
+    for (let left = this.#waiters.length; left > 0 && (this.#used < this.limit || this.#hasShare()); left--)
       this.#waiters.shift()?.();
   }
 

@@ -89,11 +89,11 @@ export class InputBounds implements FlowListener {
   readonly check = (): void => {
     if (!this.#source.wanted) return;
     this.#relieve();
-    const soft = this.#soft;
-    const held = this.#held;
-    this.#source.holdDecoders(!this.#dataLimited && held > soft + STUCK_ROOM);
-    if (this.#waitsForEver) this.#failForOutput();
-    else if (this.#outputOverfull) this.#pauseForOutput();
+    const soft = this.#soft();
+    const held = this.#held();
+    this.#source.holdDecoders(!this.#dataLimited() && held > soft + STUCK_ROOM);
+    if (this.#waitsForEver()) this.#failForOutput();
+    else if (this.#outputOverfull()) this.#pauseForOutput();
     else if (held <= soft) {
       this.#sendHeldPongs();
       this.#connection.resume();
@@ -107,7 +107,7 @@ export class InputBounds implements FlowListener {
   #relieve(): void {
     const { input } = this.#flow;
     if (!input.spent) return;
-    if (this.#dataLimited) while (!input.makeRoom(0) && input.letGo());
+    if (this.#dataLimited()) while (!input.makeRoom(0) && input.letGo());
     if (!input.spent || this.#awaitsMemory) return;
     this.#awaitsMemory = true;
     input.wait(() => {
@@ -118,36 +118,36 @@ export class InputBounds implements FlowListener {
 
   /** Answers a ping, at once or when less command data is unread. */
   pong(payload: Uint8Array): void {
-    if (this.#dataLimited || this.#held <= this.#soft || this.#heldPongs.length >= MAX_HELD_PONGS)
+    if (this.#dataLimited() || this.#held() <= this.#soft() || this.#heldPongs.length >= MAX_HELD_PONGS)
       this.#sendPong(payload);
     else this.#heldPongs.push(payload);
   }
 
-  get #soft(): number {
+  #soft(): number {
     const { maxBufferedInput } = this.#connection.limits;
     const { input } = this.#flow;
     return input.spent ? Math.min(maxBufferedInput, input.own) : maxBufferedInput;
   }
 
-  get #held(): number {
-    return (this.#dataLimited ? 0 : this.#flow.data.unread) + this.#source.heldBytes;
+  #held(): number {
+    return (this.#dataLimited() ? 0 : this.#flow.data.unread) + this.#source.heldBytes;
   }
 
   /** What its handlers leave unread keeps nothing else of the peer from being read: windows bound it (protocol C4). */
-  get #dataLimited(): boolean {
+  #dataLimited(): boolean {
     return this.#flow.data.windows !== undefined;
   }
 
-  get #outputOverfull(): boolean {
+  #outputOverfull(): boolean {
     const { used, limit } = this.#flow.output;
     return used > limit + SHORT_ANSWERS;
   }
 
   /** Half duplex: output goes when input has ended, so that we must not stop reading, and cannot go on (protocol A6). */
-  get #waitsForEver(): boolean {
+  #waitsForEver(): boolean {
     const { output } = this.#flow;
     if (!this.#connection.writer.held || output.used < output.limit) return false;
-    return this.#outputOverfull || this.#held > this.#soft;
+    return this.#outputOverfull() || this.#held() > this.#soft();
   }
 
   #failForOutput(): void {
@@ -157,7 +157,7 @@ export class InputBounds implements FlowListener {
   }
 
   #checkStuck(held: number, soft: number): void {
-    const stuck = this.#dataLimited ? [] : this.#dependOnCredit().filter(({ data }) => data.unread > 0);
+    const stuck = this.#dataLimited() ? [] : this.#dependOnCredit().filter(({ data }) => data.unread > 0);
     const stuckBytes = stuck.reduce((sum, { data }) => sum + data.unread, 0);
     if (held - stuckBytes > soft) this.#connection.pause();
     else if (held <= soft + STUCK_ROOM) this.#connection.resume();

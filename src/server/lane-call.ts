@@ -87,14 +87,14 @@ export class LaneCall implements Run {
     const name = encodeUtf8(command.name);
     const suspect = pool.quarantine.numberOf('command', command.name);
     const { laneHandler } = command;
-    this.#mark = stream.call(laneHandler, id, name, packed, this.#flags, flow.reserved, serial, suspect);
+    this.#mark = stream.call(laneHandler, id, name, packed, this.#flags(), flow.reserved, serial, suspect);
     // Only now: what hooks have done to the arguments may have thrown, and then no lane answers.
     this.#stream = stream;
     this.#sendData();
     if (this.#drainReason !== undefined) this.drain(this.#drainReason);
   }
 
-  get #flags(): number {
+  #flags(): number {
     const { hasData, session } = this.#request;
     const { sendsProgress, errorDetail } = session;
     return (

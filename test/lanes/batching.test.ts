@@ -7,7 +7,14 @@ import { Writer } from '../../src/connection/writer.ts';
 import { Lane, type SlotOwner } from '../../src/lanes/lane.ts';
 import { Gate } from '../../src/reactor/flow.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
-import { BatchReader, BatchWriter, EARLY_RECORDS, type LaneMessage, Op } from '../../workers/batch.ts';
+import {
+  BatchReader,
+  BatchWriter,
+  EARLY_RECORDS,
+  type LaneMessage,
+  Op,
+  SPARE_BATCHES,
+} from '../../workers/batch.ts';
 import { DroppedSlots } from '../../workers/dropped.ts';
 import { LaneThread } from '../../workers/lane.ts';
 import { LaneOutput } from '../../workers/lane-output.ts';
@@ -151,8 +158,46 @@ test('batches that come home and are too many give their memory back at once', (
   t.teardown(() => port1.close());
   const output = new LaneOutput(port1);
   const batches = Array.from({ length: 20 }, () => BatchWriter.allocate());
-  for (const batch of batches) output.recycle(batch);
+  output.recycle(batches);
   const kept = batches.filter(({ detached }) => !detached);
   t.true(kept.length > 0 && kept.length < 10);
   t.true(batches.slice(kept.length).every(({ detached }) => detached));
+});
+
+/** A lane on this thread's side, and the thread's end of its port. */
+function laneAlone(t: ExecutionContext<unknown>) {
+  const { port1, port2 } = new MessageChannel();
+  t.teardown(() => port2.close());
+  const lane = new Lane(0, port1, (error) => t.fail(`${error}`), new Turns(setImmediate));
+  const messages = on(port2, 'message');
+  const next = async (): Promise<LaneMessage> => (await messages.next()).value?.[0];
+  const answer = () => {
+    const batch = new BatchWriter(BatchWriter.allocate()).finish();
+    port2.postMessage({ batch } satisfies LaneMessage, [batch]);
+  };
+  const told = () => new Promise((resolve) => port1.once('message', resolve));
+  return { lane, next, answer, told };
+}
+
+test('empty batches go home with the next that is full, not in messages of their own', async (t) => {
+  const { lane, next, answer, told } = laneAlone(t);
+  t.deepEqual(await next(), { ask: 'beat' });
+  for (let i = 1; i < SPARE_BATCHES; i++) {
+    const taken = told();
+    answer();
+    await taken;
+  }
+  lane.add(Op.renew, 0, 0, 0, 0, NOTHING);
+  const { batch, spares } = await next();
+  t.true(batch instanceof ArrayBuffer);
+  t.is(spares?.length, SPARE_BATCHES - 1);
+});
+
+test('when the lane has no empty batches left they go home by themselves, all at once', async (t) => {
+  const { next, answer } = laneAlone(t);
+  t.deepEqual(await next(), { ask: 'beat' });
+  for (let i = 0; i < SPARE_BATCHES; i++) answer();
+  const { batch, spares } = await next();
+  t.is(batch, undefined);
+  t.is(spares?.length, SPARE_BATCHES);
 });
