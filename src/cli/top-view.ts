@@ -1,7 +1,7 @@
-/** Live figures as lines for a terminal of any width. */
+/** What a server does just now, as lines for a terminal of any width. */
 
 import { styleText } from 'node:util';
-import type { LiveCommand, LiveError, LiveFigures, LiveLane } from '../ops/live-figures.ts';
+import type { TopCommand, TopError, TopFigures, TopLane } from '../ops/top-figures.ts';
 import { bytes, oneLine, plural } from './show.ts';
 
 export interface Look {
@@ -30,7 +30,7 @@ const TABLE_HEAD = 2;
 const LEAST_ROWS = 3;
 
 /** At most `rows` lines. `problem`: why the figures are old. */
-export function topLines(figures: LiveFigures, name: string, look: Look, problem?: string): string[] {
+export function topLines(figures: TopFigures, name: string, look: Look, problem?: string): string[] {
   const paint: Paint = look.isColored
     ? (style, text) => styleText(style, text, { validateStream: false })
     : (_, text) => text;
@@ -55,7 +55,7 @@ export function topLines(figures: LiveFigures, name: string, look: Look, problem
   ].slice(0, look.rows);
 }
 
-function headLines(figures: LiveFigures, name: string, hint = '', problem?: string): string[] {
+function headLines(figures: TopFigures, name: string, hint = '', problem?: string): string[] {
   const { contexts, output, topics, cacheHits, processes } = figures;
   const many = processes > 1 ? `, ${processes} processes` : '';
   const lines = [
@@ -88,7 +88,7 @@ function headLines(figures: LiveFigures, name: string, hint = '', problem?: stri
   ];
 }
 
-const LANES: readonly Column<LiveLane>[] = [
+const LANES: readonly Column<TopLane>[] = [
   { head: 'WORKER', width: -10, text: ({ process, lane }) => `${process}/${lane}` },
   { head: 'CPU', width: -26, text: ({ cpu }) => `${bar(cpu, 18)} ${percent(cpu).padStart(5)}` },
   { head: 'QUEUE', width: 10, text: ({ queuedBytes }) => bytes(queuedBytes) },
@@ -96,7 +96,7 @@ const LANES: readonly Column<LiveLane>[] = [
   { head: 'MEMORY', width: 9, text: ({ memoryBytes }) => bytes(memoryBytes) },
 ];
 
-const COMMANDS: readonly Column<LiveCommand>[] = [
+const COMMANDS: readonly Column<TopCommand>[] = [
   { head: 'COMMAND', width: -20, text: ({ command }) => oneLine(command) },
   { head: 'CALLS/S', width: 8, text: ({ perSecond }) => number(perSecond) },
   { head: 'RUNNING', width: 8, text: ({ running }) => number(running) },
@@ -106,7 +106,7 @@ const COMMANDS: readonly Column<LiveCommand>[] = [
   { head: 'RATIO', width: 6, text: (row) => ratio(row.ratio) },
 ];
 
-const ERRORS: readonly Column<LiveError>[] = [
+const ERRORS: readonly Column<TopError>[] = [
   { head: 'ERROR', width: -24, text: ({ code }) => oneLine(code) },
   { head: 'COMMAND', width: -26, text: ({ command }) => oneLine(command) },
   { head: 'CALLS/S', width: 12, text: ({ perSecond }) => number(perSecond) },

@@ -2,8 +2,8 @@
 
 import { type ClientRequest, type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
-import { type LiveFigures, liveFigures, type Reading } from '../ops/live-figures.ts';
 import { MetricPage } from '../ops/metric-page.ts';
+import { type Reading, type TopFigures, topFigures } from '../ops/top-figures.ts';
 import { after } from '../wire/timers.ts';
 import { showTarget, type Target } from './arguments.ts';
 import { messageOf } from './outcome.ts';
@@ -33,12 +33,12 @@ export class Watch {
   }
 
   /** What has come to pass since the last one, an interval later. @throws what {@link begin} does. */
-  async next(): Promise<LiveFigures> {
+  async next(): Promise<TopFigures> {
     await pause(this.#intervalMs, this.#signal);
     const before = this.#last;
     const now = await this.#read();
     this.#last = now;
-    return liveFigures(before ?? now, now);
+    return topFigures(before ?? now, now);
   }
 
   async #read(): Promise<Reading> {

@@ -2,7 +2,7 @@
 
 import type { ReadStream, WriteStream } from 'node:tty';
 import type { Command } from 'commander';
-import type { LiveFigures } from '../ops/live-figures.ts';
+import type { TopFigures } from '../ops/top-figures.ts';
 import { visibleJson } from '../wire/visible.ts';
 import { parseTarget, showTarget, type Target, wholeNumber } from './arguments.ts';
 import type { Io } from './io.ts';
@@ -57,7 +57,7 @@ async function top(target: Target, options: TopCommandOptions, io: Io): Promise<
   }
 }
 
-function print(figures: LiveFigures, target: Target, { json }: TopCommandOptions, io: Io): void {
+function print(figures: TopFigures, target: Target, { json }: TopCommandOptions, io: Io): void {
   if (json) return io.print(visibleJson(figures));
   const look = { ...USUAL_SIZE, rows: Number.POSITIVE_INFINITY, isColored: false };
   for (const line of topLines(figures, showTarget(target), look)) io.print(line);
@@ -80,7 +80,7 @@ async function show(
   io: Io,
 ): Promise<void> {
   const name = showTarget(target);
-  let figures: LiveFigures | undefined;
+  let figures: TopFigures | undefined;
   let problem: string | undefined;
   const draw = () => {
     const { columns = USUAL_SIZE.columns, rows = USUAL_SIZE.rows } = screen;

@@ -337,8 +337,11 @@ export class Router {
     return fewestStreams(lanes.filter((lane) => !ours.has(lane))) ?? fewestStreams(lanes);
   }
 
-  /** Where the stream had better live; undefined: it stays. What is idle has nothing on its way that could be overtaken. */
-  #moveOf(stream: LaneStream): Lane | undefined {
+  /**
+   * Gives the stream up where it had better live elsewhere, and says where; undefined: it stays. What is idle has nothing on its
+   * way that could be overtaken.
+   */
+  #leave(stream: LaneStream): Lane | undefined {
     if (this.#options.spread || !stream.idle) return undefined;
     const lane = this.#pool.inUse.moveFrom(stream.lane);
     if (lane !== undefined) stream.giveUp();
@@ -347,9 +350,9 @@ export class Router {
 
   #streamAt(place: Place, kind: StreamKind): LaneStream | undefined {
     if (place.stream !== undefined) this.#takeDictionary(place, place.stream, place.kind ?? kind);
-    const move = place.stream && this.#moveOf(place.stream);
+    const better = place.stream && this.#leave(place.stream);
     if (place.stream !== undefined) return place.stream;
-    const lane = move ?? this.#laneFor();
+    const lane = better ?? this.#laneFor();
     if (lane === undefined) return undefined;
     const { budget, quarantine } = this.#pool;
     const pass = quarantine.admit(quarantine.numberOf('encoder', this.#profileOf(place, kind).profile));

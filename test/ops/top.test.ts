@@ -8,8 +8,8 @@ import { Io } from '../../src/cli/io.ts';
 import { main } from '../../src/cli/main.ts';
 import { topLines } from '../../src/cli/top-view.ts';
 import { connect } from '../../src/index.ts';
-import { liveFigures } from '../../src/ops/live-figures.ts';
 import { MetricPage } from '../../src/ops/metric-page.ts';
+import { topFigures } from '../../src/ops/top-figures.ts';
 import { visible } from '../../src/wire/visible.ts';
 import { isOneLine, millrace, serve, TREE } from '../cli/helper.ts';
 import { listening } from '../helpers/serving.ts';
@@ -41,7 +41,7 @@ ${more}`);
 }
 
 test('what is shown is the change between two pages, per second', (t) => {
-  const figures = liveFigures({ page: pageAfter(10), atMs: 0 }, { page: pageAfter(12), atMs: 2000 });
+  const figures = topFigures({ page: pageAfter(10), atMs: 0 }, { page: pageAfter(12), atMs: 2000 });
   t.like(figures, {
     state: 'serving',
     processes: 2,
@@ -56,7 +56,7 @@ test('what is shown is the change between two pages, per second', (t) => {
   t.is(Math.round(command.meanMs ?? 0), 4);
   t.is(command.p99Ms?.toFixed(2), '9.90');
   t.deepEqual(figures.errors, [{ command: 'a"b', code: 'no-water', perSecond: 10, total: 120 }]);
-  const afresh = liveFigures({ page: pageAfter(12), atMs: 0 }, { page: pageAfter(1), atMs: 1000 });
+  const afresh = topFigures({ page: pageAfter(12), atMs: 0 }, { page: pageAfter(1), atMs: 1000 });
   t.is(afresh.requestsPerSecond, 100, 'counters that began at 0 again');
 });
 
@@ -67,7 +67,7 @@ test('lines fit the terminal, whatever the names, and tables share the room', (t
       `millrace_lane_streams{process="1",lane="${i}"} 1\nmillrace_requests_total{command="x\u202e${'y'.repeat(90)}${i}",code="c"} 1`,
   );
   const page = pageAfter(2, many.join('\n'));
-  const figures = liveFigures({ page: pageAfter(1), atMs: 0 }, { page, atMs: 1000 });
+  const figures = topFigures({ page: pageAfter(1), atMs: 0 }, { page, atMs: 1000 });
   for (const [columns, rows] of [
     [80, 23],
     [40, 10],

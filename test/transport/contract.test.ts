@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
-import { connect as connectSocket, createServer, type Socket } from 'node:net';
+import { connect as connectSocket, createServer, type Server, type Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
@@ -18,6 +18,16 @@ import { halted, listening, Watch } from '../helpers/serving.ts';
 
 type Pair = [Transport, Transport];
 
+/** The transports of two sockets, for the length of one test. */
+function socketPair(t: ExecutionContext, server: Server, near: Socket, far: Socket): Pair {
+  t.teardown(() => {
+    near.destroy();
+    far.destroy();
+    server.close();
+  });
+  return [new SocketTransport(near, 'far'), new SocketTransport(far, 'near')];
+}
+
 async function sockets(t: ExecutionContext): Promise<Pair> {
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
   const port = await listening(server);
@@ -26,12 +36,7 @@ async function sockets(t: ExecutionContext): Promise<Pair> {
     [Socket],
     unknown,
   ];
-  t.teardown(() => {
-    near.destroy();
-    far.destroy();
-    server.close();
-  });
-  return [new SocketTransport(near, 'far'), new SocketTransport(far, 'near')];
+  return socketPair(t, server, near, far);
 }
 
 async function tlsSockets(t: ExecutionContext): Promise<Pair> {
@@ -42,12 +47,7 @@ async function tlsSockets(t: ExecutionContext): Promise<Pair> {
     [TLSSocket],
     unknown,
   ];
-  t.teardown(() => {
-    near.destroy();
-    far.destroy();
-    server.close();
-  });
-  return [new SocketTransport(near, 'far'), new SocketTransport(far, 'near')];
+  return socketPair(t, server, near, far);
 }
 
 const certificate = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url));

@@ -8,7 +8,7 @@ export interface Reading {
   readonly atMs: number;
 }
 
-export interface LiveFigures {
+export interface TopFigures {
   readonly state: 'serving' | 'draining';
   /** Seconds between the two readings, over which all that is per second was counted. */
   readonly seconds: number;
@@ -28,14 +28,14 @@ export interface LiveFigures {
   readonly contexts: { readonly bytes: number; readonly limit: number };
   readonly output: { readonly bytes: number; readonly limit: number };
   readonly topics: { readonly topics: number; readonly subscribers: number; readonly behind: number };
-  readonly lanes: readonly LiveLane[];
+  readonly lanes: readonly TopLane[];
   /** Slowest first, by the mean of their time. */
-  readonly commands: readonly LiveCommand[];
+  readonly commands: readonly TopCommand[];
   /** Most frequent first; those that have come since the server was made. */
-  readonly errors: readonly LiveError[];
+  readonly errors: readonly TopError[];
 }
 
-export interface LiveLane {
+export interface TopLane {
   readonly process: string;
   readonly lane: string;
   /** Of one core, 0 … 1. */
@@ -45,7 +45,7 @@ export interface LiveLane {
   readonly memoryBytes: number;
 }
 
-export interface LiveCommand {
+export interface TopCommand {
   readonly command: string;
   readonly perSecond: number;
   readonly running: number;
@@ -57,7 +57,7 @@ export interface LiveCommand {
   readonly ratio: number | undefined;
 }
 
-export interface LiveError {
+export interface TopError {
   readonly command: string;
   readonly code: string;
   readonly perSecond: number;
@@ -65,7 +65,7 @@ export interface LiveError {
 }
 
 /** `before` may be the same server with fewer processes, or before it was started anew: counters then begin at 0. */
-export function liveFigures(before: Reading, after: Reading): LiveFigures {
+export function topFigures(before: Reading, after: Reading): TopFigures {
   const change = new Change(before, after);
   const { page } = after;
   const [hits, misses] = ['hits', 'misses'].map((what) => change.of(`millrace_cache_${what}_total`));
@@ -126,7 +126,7 @@ function budgetOf(page: MetricPage, name: string): { bytes: number; limit: numbe
   return { bytes: page.sum(`millrace_${name}_bytes`), limit: page.sum(`millrace_${name}_limit_bytes`) };
 }
 
-function lanesOf(change: Change): LiveLane[] {
+function lanesOf(change: Change): TopLane[] {
   const { after } = change;
   return after.all('millrace_lane_streams').map(({ labels, value: streams }) => ({
     process: labels.process,
@@ -138,7 +138,7 @@ function lanesOf(change: Change): LiveLane[] {
   }));
 }
 
-function commandsOf(change: Change): LiveCommand[] {
+function commandsOf(change: Change): TopCommand[] {
   return change.after
     .all('millrace_requests_running')
     .map(({ labels, value: running }) => {
@@ -156,7 +156,7 @@ function commandsOf(change: Change): LiveCommand[] {
     .sort((a, b) => (b.meanMs ?? -1) - (a.meanMs ?? -1) || b.running - a.running);
 }
 
-function errorsOf(change: Change): LiveError[] {
+function errorsOf(change: Change): TopError[] {
   return change.after
     .all('millrace_requests_total')
     .filter(({ labels, value }) => labels.code !== 'ok' && value > 0)
