@@ -5,7 +5,7 @@
 
 import { lstatSync, readdirSync, readFileSync, readlinkSync, unlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { crc32 } from 'node:zlib';
+import zlib from 'node:zlib';
 
 /** `.millrace-MACHINE-PROCESS-START-RANDOM-NUMBER.part`, and what earlier versions wrote, which says of nobody. */
 const NAME = /^\.millrace-(?:([0-9a-f]{8})-(\d{1,10})-(\d{1,20})-)?[0-9a-f]{12}-(?:\d{1,15}\.part|case)$/i;
@@ -80,7 +80,7 @@ let machineName: string | undefined;
 
 /** Tells this machine, its boot and its processes' numbers from others that may write into the same folder. */
 function machine(): string {
-  machineName ??= crc32(machineParts().join('\0')).toString(16).padStart(8, '0');
+  machineName ??= zlib.crc32(machineParts().join('\0')).toString(16).padStart(8, '0');
   return machineName;
 }
 
