@@ -20,7 +20,9 @@ export class Bag<T extends Bagged> implements Iterable<T> {
     one.place = this.#all.push(one) - 1;
   }
 
+  /** Does nothing where it is not in it. */
   delete(one: T): void {
+    if (one.place < 0) return;
     const last = this.#all.pop();
     if (last !== undefined && last !== one) {
       this.#all[one.place] = last;

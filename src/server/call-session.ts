@@ -30,6 +30,7 @@ import type { Admission } from './authorize.ts';
 import { ConnectionCaller } from './caller.ts';
 import { Dispatch } from './dispatch.ts';
 import { tellRefused } from './ended.ts';
+import { mostHeld } from './input-bounds.ts';
 import { letGoOfUnread } from './let-go.ts';
 import { type Lingering, OpenRequests } from './open-requests.ts';
 import type { ServedRequest } from './request.ts';
@@ -234,10 +235,8 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
     const { data } = this.#command;
     if (data === undefined || this.#closed || this.#answered) return;
     const { input, data: held } = this.flow;
-    const { maxBufferedInput } = this.#limits;
-    const most = input.spent ? Math.min(maxBufferedInput, input.own) : maxBufferedInput;
     if (input.spent) this.#awaitMemory();
-    if (held.unread <= most) data.resume();
+    if (held.unread <= mostHeld(input, this.#limits)) data.resume();
     else data.pause();
   }
 

@@ -5,9 +5,10 @@
 
 import type { Connection } from '../connection/connection.ts';
 import type { ConnectionFlow, FlowListener, RequestFlow } from '../reactor/flow.ts';
+import type { InputShare } from '../reactor/input-share.ts';
 import type { Failure } from '../wire/failure.ts';
 import { FrameType, PingFlag } from '../wire/frame.ts';
-import { overLimit } from '../wire/limits.ts';
+import { type Limits, overLimit } from '../wire/limits.ts';
 
 /** What the bounds ask about the connection's input, and tell. */
 export interface InputSource {
@@ -124,9 +125,7 @@ export class InputBounds implements FlowListener {
   }
 
   #soft(): number {
-    const { maxBufferedInput } = this.#connection.limits;
-    const { input } = this.#flow;
-    return input.spent ? Math.min(maxBufferedInput, input.own) : maxBufferedInput;
+    return mostHeld(this.#flow.input, this.#connection.limits);
   }
 
   #held(): number {
@@ -191,4 +190,9 @@ export class InputBounds implements FlowListener {
   #sendPong(payload: Uint8Array): void {
     this.#connection.sendPlain(0, FrameType.ping, PingFlag.reply, payload);
   }
+}
+
+/** Bytes of input that may be held now: where memory for all is used up, no more than a connection's own share. */
+export function mostHeld(input: InputShare, { maxBufferedInput }: Limits): number {
+  return input.spent ? Math.min(maxBufferedInput, input.own) : maxBufferedInput;
 }
