@@ -258,6 +258,8 @@ function completeWeights(count: number): number {
   if (maxBits > HUFFMAN_MAX_BITS || (missing & (missing - 1)) !== 0)
     throw corrupt('a Huffman table that does not add up');
   WEIGHTS[count] = highBit(missing) + 1;
+  // The RFC does not say it, but libzstd refuses a tree whose longest codes are not those of weight 1.
+  if (!WEIGHTS.subarray(0, count + 1).includes(1)) throw corrupt('a Huffman table without a weight of 1');
   return count + 1;
 }
 

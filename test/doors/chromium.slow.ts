@@ -202,12 +202,12 @@ if (hasChromium) {
     while (page.workers().length > 0) await page.evaluate('0');
   });
 
-  test('in a Web Worker 300 MB come in less memory than half of them, and no task of the page gets more than a piece', async (t) => {
+  test('in a Web Worker 600 MB come in less memory than half of them, and no task of the page gets more than a piece', async (t) => {
     const { page } = await openSite(t, {
       commands: {
         long: async function* () {
           const piece = sample(100_000, 1);
-          for (let i = 0; i < 3000; i++) yield piece;
+          for (let i = 0; i < 6000; i++) yield piece;
         },
       },
     });
@@ -244,7 +244,8 @@ if (hasChromium) {
     });
     const after = await renderersPeak();
     const more = Math.max(...[...after].map(([pid, peak]) => peak - (before.get(pid) ?? 0)));
-    t.is(bytes, 300_000_000);
+    t.is(bytes, 600_000_000);
+    // V8 begins to collect buffers at 64 MiB of them, in the page and in the worker each, and takes its time.
     t.true(more < bytes / 2, `${more} bytes more than before at most`);
     t.true(told.count > 0);
     t.true(told.most <= 65_536, `${told.most} bytes in one task`);
