@@ -138,7 +138,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
       input: shared.input.open(),
     });
     this.flow.listener = this;
-    this.flow.input.letGo = () => letGoOfUnread(this.requests.values(), this.flow.input.counts);
+    this.flow.input.holder = this;
     this.#arguments = new HeldArguments(limits, this.flow.input);
     this.#dispatch = new Dispatch(this, admission);
     this.requests = new OpenRequests(this, this, this.#dispatch);
@@ -251,6 +251,10 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
 
   /** There are no windows. */
   creditAwaited(): void {}
+
+  letGo(): boolean {
+    return letGoOfUnread(this.requests.values(), this.flow.input.counts);
+  }
 
   // ------------------------------------------------------------------- what is done to all sessions of a server
 
