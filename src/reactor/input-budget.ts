@@ -38,7 +38,8 @@ export class InputBudget implements Budget {
 
   changed(share: InputShare, before: number, after: number): void {
     this.#used += after - before;
-    const [from, to] = [sizeOf(before), sizeOf(after)];
+    const from = sizeOf(before);
+    const to = sizeOf(after);
     if (from !== to) {
       if (from > 0) this.#large[from].delete(share);
       if (to > 0) this.#large[to].add(share);

@@ -33,7 +33,7 @@ import { tellRefused } from './ended.ts';
 import { mostHeld } from './input-bounds.ts';
 import { letGoOfUnread } from './let-go.ts';
 import { type Lingering, OpenRequests } from './open-requests.ts';
-import type { ServedRequest } from './request.ts';
+import { bytesIn, type ServedRequest } from './request.ts';
 import type { Session } from './session.ts';
 import type { SessionContext } from './session-context.ts';
 
@@ -102,6 +102,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   readonly #admission: Admission | undefined;
   readonly #dispatch: Dispatch;
   readonly #arguments: HeldArguments;
+  readonly #argumentBytes: number;
   readonly #held: HeldCommand = { argumentBytes: 0, held: 0 };
   #caller: ConnectionCaller;
   #newestSerial = 0;
@@ -140,6 +141,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
     this.flow.listener = this;
     this.flow.input.holder = this;
     this.#arguments = new HeldArguments(limits, this.flow.input);
+    this.#argumentBytes = bytesIn(command.args);
     this.#dispatch = new Dispatch(this, admission);
     this.requests = new OpenRequests(this, this, this.#dispatch);
     this.router = new UnencodedRouter(context.pool, this, context.router.frameSize, this.requests);
@@ -183,12 +185,6 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
     const hasData = data !== undefined;
     this.#dispatch.run({ requestId: REQUEST_ID, command: name, args, reserved: false, hasData });
     this.dataRead();
-  }
-
-  get #argumentBytes(): number {
-    let bytes = 0;
-    for (const [name, value] of this.#command.args) bytes += name.length + value.length;
-    return bytes;
   }
 
   #passedLimit(): ProtocolError | undefined {
