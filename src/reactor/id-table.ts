@@ -92,9 +92,7 @@ export class IdTable<T> {
     this.#values = new Array(length).fill(undefined);
     this.#shift = 32 - Math.log2(length);
     this.#size = 0;
-    ids.forEach((id, at) => {
-      if (id !== FREE) this.set(id, values[at] as T);
-    });
+    for (let at = 0; at < ids.length; at++) if (ids[at] !== FREE) this.set(ids[at], values[at] as T);
   }
 }
 

@@ -70,7 +70,7 @@ export class InputBudget implements Budget {
     for (let size = SIZES; size >= Math.max(1, sizeOf(least)); size--) {
       for (const other of [...this.#large[size]]) {
         if (looks-- === 0) return;
-        while (!this.#hasRoom(bytes) && other.held > least && other.holder.letGo());
+        while (!this.#hasRoom(bytes) && other.held > least && other.holder?.letGo());
         if (this.#hasRoom(bytes)) return;
       }
     }

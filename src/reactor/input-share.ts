@@ -22,11 +22,9 @@ export interface InputHolder {
   letGo(): boolean;
 }
 
-const NOBODY: InputHolder = { letGo: () => false };
-
 export class InputShare {
   readonly #budget: Budget;
-  holder: InputHolder = NOBODY;
+  holder: InputHolder | undefined;
   #held = 0;
   #closed = false;
 

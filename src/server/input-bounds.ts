@@ -108,7 +108,7 @@ export class InputBounds implements FlowListener {
   #relieve(): void {
     const { input } = this.#flow;
     if (!input.spent) return;
-    if (this.#dataLimited()) while (!input.makeRoom(0) && input.holder.letGo());
+    if (this.#dataLimited()) while (!input.makeRoom(0) && this.#source.letGo());
     if (!input.spent || this.#awaitsMemory) return;
     this.#awaitsMemory = true;
     input.wait(() => {
