@@ -5,7 +5,9 @@
  */
 
 import type { EncoderOptions } from '../encoding/codec.ts';
-import { ZLIB, ZLIB_DEFAULT_LEVEL, ZSTD, ZSTD_DEFAULT_LEVEL, ZSTD_DICT } from '../encoding/profiles.ts';
+import { ZLIB, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
+import { ZLIB_DEFAULT_LEVEL } from '../encoding/zlib-codec.ts';
+import { ZSTD_DEFAULT_LEVEL } from '../encoding/zstd-profile.ts';
 import { availableMemory } from './memory.ts';
 import type { Contexts } from './stream-kind.ts';
 
