@@ -9,7 +9,8 @@ import {
   packIdentity,
   unpackPieces,
 } from '../../workers/batch.ts';
-import { Backlog, type ConnectionFlow } from '../reactor/flow.ts';
+import type { ConnectionFlow } from '../reactor/flow.ts';
+import { Backlog } from '../reactor/gate.ts';
 import { IdTable } from '../reactor/id-table.ts';
 import type { Failure } from '../wire/failure.ts';
 import { errorOf } from '../wire/thrown.ts';

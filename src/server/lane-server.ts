@@ -15,7 +15,7 @@ import { LanePool, type LanePoolOptions } from '../lanes/pool.ts';
 import { MAX_KINDS } from '../lanes/router.ts';
 import { listenPlaceOf } from '../options/place.ts';
 import { arrayOf, boolean, checkOptions, given, object, type Rules, rule, string } from '../options/rules.ts';
-import { Gate } from '../reactor/flow.ts';
+import { Gate } from '../reactor/gate.ts';
 import { FlushQueue } from '../reactor/flush-queue.ts';
 import { InputBudget } from '../reactor/input-budget.ts';
 import type { TopicOptions } from '../topics/options.ts';

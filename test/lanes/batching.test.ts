@@ -5,7 +5,7 @@ import type { Transport } from '../../src/connection/transport.ts';
 import { Turns } from '../../src/connection/turns.ts';
 import { Writer } from '../../src/connection/writer.ts';
 import { Lane, type SlotOwner } from '../../src/lanes/lane.ts';
-import { Gate } from '../../src/reactor/flow.ts';
+import { Gate } from '../../src/reactor/gate.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import {
   BatchReader,

@@ -10,7 +10,7 @@ import { ZSTD_DICT } from '../../encoding/profiles.ts';
 import type { Lane, SlotOwner } from '../../lanes/lane.ts';
 import { defaultStreams } from '../../lanes/policy.ts';
 import type { LanePool } from '../../lanes/pool.ts';
-import { Gate } from '../../reactor/flow.ts';
+import { Gate } from '../../reactor/gate.ts';
 import type { Failure } from '../../wire/failure.ts';
 import { BytesResponseFlag, FrameType } from '../../wire/frame.ts';
 import type { Cell } from '../grid/cell.ts';
