@@ -30,7 +30,7 @@ import { type DictionaryOwner, type DictionaryStore, HeldDictionaries } from './
 import { Listeners } from './listeners.ts';
 import { ServerSettings, settingsOf } from './negotiation.ts';
 import { closedByUs, notStarted, reportedBy } from './no-more.ts';
-import { type CallOptions, type ClientOptions, checkCall } from './options.ts';
+import { type CallOptions, type ClientOptions, checkCall, DEFAULT_REQUEST_WINDOW } from './options.ts';
 import { Pings } from './pings.ts';
 import { ClientRequest, type RequestOwner } from './request.ts';
 import { UnreadBytes, type UnreadResponse } from './unread.ts';
@@ -40,7 +40,6 @@ const MAX_STREAM_BEGINS = 1_000_000;
 
 /** The client's stream for what no context touches. */
 const PLAIN_STREAM = 1;
-const DEFAULT_REQUEST_WINDOW = 1 << 20;
 const DEFAULT_MAX_UNREAD = 64 << 20;
 const DEFAULT_KEEP_ALIVE_MS = 30_000;
 

@@ -4,6 +4,7 @@ import type { CommandRequest } from '../reactor/command.ts';
 import type { Run, ServedRequest } from '../server/request.ts';
 import { CommandError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
+import { joined } from '../wire/joined.ts';
 import { MAX_TOPIC_NAME } from '../wire/topic-records.ts';
 import { checkTopicName, checkTopicOptions, type TopicOptions } from './options.ts';
 import { type SlowChoice, Subscription } from './subscription.ts';
@@ -106,7 +107,7 @@ export class Topics {
     } finally {
       this.#collected -= length;
     }
-    return pieces.length === 1 ? pieces[0] : joined(pieces, length);
+    return pieces.length === 1 ? pieces[0] : joined(pieces);
   }
 }
 
@@ -217,14 +218,4 @@ function strictAscii(bytes: Uint8Array): string {
 
 function invalid(message: string): CommandError {
   return new CommandError(message, { code: 'invalid-argument' });
-}
-
-function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }
