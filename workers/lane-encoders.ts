@@ -6,8 +6,10 @@ import type { CodecRegistry } from '../src/encoding/registry.ts';
 import { BytesResponseFlag, FrameType, HEADER_SIZE, StreamFlag, writeHeader } from '../src/wire/frame.ts';
 import { encodeStreamSettings, encodeUtf8 } from '../src/wire/payloads.ts';
 import { errorText } from '../src/wire/thrown.ts';
-import { type BatchWriter, type EncoderSetup, FrameFlag, Op, packPieces } from './batch.ts';
+import type { BatchWriter } from './batch.ts';
 import type { LaneOutput } from './lane-output.ts';
+import { packPieces } from './packed.ts';
+import { type EncoderSetup, FrameFlag, Op } from './records.ts';
 import type { TraceWriter } from './trace-writer.ts';
 
 interface EncoderSlot {

@@ -1,6 +1,8 @@
 /** Decoders of a client's streams, each pinned to a lane. */
 
-import { type BatchReader, type DecoderSetup, Op, unpackPieces } from '../../workers/batch.ts';
+import type { BatchReader } from '../../workers/batch.ts';
+import { unpackPieces } from '../../workers/packed.ts';
+import { type DecoderSetup, Op } from '../../workers/records.ts';
 import { DecodeError } from '../encoding/codec.ts';
 import { zstdNumberOf } from '../encoding/dictionary.ts';
 import { mostDecoded } from '../encoding/output.ts';

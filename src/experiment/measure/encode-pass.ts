@@ -3,7 +3,8 @@
  * whatever the threads do, so that the sizes are the same in every run.
  */
 
-import { type BatchReader, type EncoderSetup, FrameFlag, Op } from '../../../workers/batch.ts';
+import type { BatchReader } from '../../../workers/batch.ts';
+import { type EncoderSetup, FrameFlag, Op } from '../../../workers/records.ts';
 import type { Transport } from '../../connection/transport.ts';
 import { Writer } from '../../connection/writer.ts';
 import { ZSTD_DICT } from '../../encoding/profiles.ts';
