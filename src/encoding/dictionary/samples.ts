@@ -5,7 +5,8 @@ import { HandleContext } from '../native.ts';
 import { ZstdWalker } from '../zstd-blocks.ts';
 import { zstdParameters } from '../zstd-codec.ts';
 import { type BlockObserver, ZstdBlockDecoder } from '../zstd-decoder.ts';
-import { parseDictionary, SEQUENCE_CODES, type SequenceCode } from './format.ts';
+import { SEQUENCE_CODES, type SequenceCode } from '../zstd-sequences.ts';
+import { parseDictionary } from './format.ts';
 import type { EntropyCounts } from './write.ts';
 
 const ZSTD_E_FLUSH = 1;
