@@ -19,6 +19,7 @@ import {
 import type { Dictionary } from '../src/encoding/dictionary.ts';
 import { foreign } from '../src/encoding/foreign.ts';
 import { nativeCodecs, nativeZstdDict } from '../src/encoding/native.ts';
+import { ZSTD } from '../src/encoding/profiles.ts';
 import { CodecRegistry } from '../src/encoding/registry.ts';
 import { compressWhole, PIECE_SIZE } from '../src/encoding/whole.ts';
 import { decodeUtf8 } from '../src/wire/payloads.ts';
@@ -57,7 +58,7 @@ const NOTHING = new Uint8Array(0);
 /** Of our own encoders none ends a thread. */
 const NOBODY = 0;
 const codecs = new CodecRegistry(nativeCodecs());
-const wholeCodec = codecs.get('zstd-8mb') as Codec;
+const wholeCodec = codecs.get(ZSTD) as Codec;
 const utf8 = new TextEncoder();
 
 interface DecoderSlot {

@@ -165,6 +165,6 @@ function write(
 }
 
 /** The smallest window log that covers `size` bytes, within the range that a library takes. */
-export function windowLogOf(size: number, min: number, max: number): number {
+export function coveringWindowLog(size: number, min: number, max: number): number {
   return Math.min(max, Math.max(min, Math.ceil(Math.log2(size))));
 }

@@ -9,8 +9,8 @@ import { ContextDecoder, ContextEncoder, type PayloadCheck } from './context.ts'
 import { HandleContext } from './native.ts';
 import { inRange, NO_SETTINGS, refuseSettings, refuseTuning } from './profiles.ts';
 
-export const BROTLI = 'brotli';
-export const DEFLATE = 'deflate';
+const BROTLI = 'brotli';
+const DEFLATE = 'deflate';
 
 /** The smallest that Node takes, for a buffer that is never used. */
 const chunkSize = 64;

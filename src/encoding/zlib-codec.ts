@@ -1,7 +1,13 @@
 /** `zlib` by the contexts of a library, native or not, that has them in C's form (protocol B-profiles). */
 
 import { type Codec, DecodeError } from './codec.ts';
-import { type Context, ContextDecoder, ContextEncoder, type PayloadCheck, windowLogOf } from './context.ts';
+import {
+  type Context,
+  ContextDecoder,
+  ContextEncoder,
+  coveringWindowLog,
+  type PayloadCheck,
+} from './context.ts';
 import { inRange, NO_SETTINGS, refuseSettings, refuseTuning, ZLIB } from './profiles.ts';
 
 export const ZLIB_DEFAULT_LEVEL = 6;
@@ -40,7 +46,7 @@ export function zlibCodec(implementation: string, contexts: ZlibContexts): Codec
     createDecoder(limits, settings) {
       refuseSettings(ZLIB, settings);
       const context = contexts.decompress(
-        windowLogOf(limits.maxWindowSize, 8, ZLIB_MAX_WINDOW_BITS),
+        coveringWindowLog(limits.maxWindowSize, 8, ZLIB_MAX_WINDOW_BITS),
         limits.maxDecodedSize,
       );
       return new ContextDecoder(context, Z_SYNC_FLUSH, new ZlibCheck(limits.maxWindowSize), limits);

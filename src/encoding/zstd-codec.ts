@@ -1,7 +1,13 @@
 /** `zstd-8mb` and `zstd-dict` by the contexts of a library, native or not, that has them in C's form (protocol B-profiles). */
 
 import type { Codec, EncoderOptions } from './codec.ts';
-import { type Context, ContextDecoder, ContextEncoder, type PayloadCheck, windowLogOf } from './context.ts';
+import {
+  type Context,
+  ContextDecoder,
+  ContextEncoder,
+  coveringWindowLog,
+  type PayloadCheck,
+} from './context.ts';
 import type { Dictionaries, Dictionary } from './dictionary.ts';
 import { inRange, ZSTD, ZSTD_DICT } from './profiles.ts';
 import type { ZstdWalker } from './zstd-blocks.ts';
@@ -60,7 +66,7 @@ export function zstdCodec(implementation: string, contexts: ZstdContexts): Codec
     createDecoder(limits, settings) {
       const check = new ZstdCheck(zstdWalker(limits, settings));
       const context = contexts.decompress(
-        windowLogOf(limits.maxWindowSize, ZSTD_MIN_WINDOW_LOG, 31),
+        coveringWindowLog(limits.maxWindowSize, ZSTD_MIN_WINDOW_LOG, 31),
         limits.maxDecodedSize,
       );
       return new ContextDecoder(context, ZSTD_E_CONTINUE, check, limits);
@@ -91,7 +97,7 @@ export function zstdDictCodec(
     createDecoder(limits, settings) {
       const { bytes } = namedDictionary(dictionaries, settings);
       const check = new ZstdCheck(zstdDictWalker(limits, dictionaries, settings));
-      const maxWindowLog = windowLogOf(limits.maxWindowSize, ZSTD_MIN_WINDOW_LOG, 31);
+      const maxWindowLog = coveringWindowLog(limits.maxWindowSize, ZSTD_MIN_WINDOW_LOG, 31);
       const context = contexts.decompress(maxWindowLog, limits.maxDecodedSize, bytes);
       return new ContextDecoder(context, ZSTD_E_CONTINUE, check, limits);
     },
