@@ -292,11 +292,8 @@ export class Writer {
    */
   #newScratch(least: number): void {
     this.#sealScratch();
-    const { length } = this.#scratch;
-    const next =
-      length === 0 ? FIRST_SCRATCH : length <= FIRST_SCRATCH ? COPY_LIMIT + HEADER_SIZE : SCRATCH_SIZE;
-    this.#scratch = new Uint8Array(Math.max(next, least));
-    this.#scratchStart = 0;
-    this.#scratchEnd = 0;
+    const next = Math.max(FIRST_SCRATCH, 4 * this.#scratch.length);
+    this.#scratch = new Uint8Array(Math.max(Math.min(next, SCRATCH_SIZE), least));
+    this.#scratchStart = this.#scratchEnd = 0;
   }
 }
