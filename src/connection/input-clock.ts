@@ -2,19 +2,14 @@
  * A clock that stands still while we do not read: a peer is given the time that it takes, not the time that we take.
  */
 export class InputClock {
-  readonly #now: () => number;
-  #pausedAtMs: number | undefined;
+  #paused = false;
+  #pausedAtMs = 0;
   /** Milliseconds so far that were ours. */
   #oursMs = 0;
   #inputMs = 0;
 
-  /** `now`: milliseconds of a clock that never stands still. */
-  constructor(now: () => number = () => performance.now()) {
-    this.#now = now;
-  }
-
   get nowMs(): number {
-    return (this.#pausedAtMs ?? this.#now()) - this.#oursMs;
+    return (this.#paused ? this.#pausedAtMs : performance.now()) - this.#oursMs;
   }
 
   /** When the input in hand came. */
@@ -29,18 +24,20 @@ export class InputClock {
 
   /** We do not read, until {@link resume}. */
   pause(): void {
-    this.#pausedAtMs ??= this.#now();
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#pausedAtMs = performance.now();
   }
 
   resume(): void {
-    if (this.#pausedAtMs === undefined) return;
-    this.#oursMs += this.#now() - this.#pausedAtMs;
-    this.#pausedAtMs = undefined;
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#oursMs += performance.now() - this.#pausedAtMs;
   }
 
   /** So many milliseconds of those that have passed were ours; while the clock stands, they are anyway. */
   forgive(ms: number): void {
-    if (this.#pausedAtMs === undefined) this.#oursMs += ms;
+    if (!this.#paused) this.#oursMs += ms;
   }
 
   /** The peer was waiting for us: the time since its last input was ours, and from now on it is its turn again. */

@@ -39,10 +39,9 @@ export class InputWatch {
 
   /** Input was taken. `midFrame`: it ends inside a frame; `ended`: some frame has ended in it. */
   took(midFrame: boolean, ended: boolean): void {
-    const { inputMs } = this.#clock;
     if (!midFrame) this.#frameSinceMs = undefined;
-    else if (ended) this.#frameSinceMs = inputMs;
-    else this.#frameSinceMs ??= inputMs;
+    else if (ended) this.#frameSinceMs = this.#clock.inputMs;
+    else this.#frameSinceMs ??= this.#clock.inputMs;
     if (this.#timer === undefined && !this.#stopped && this.#watched.midway) this.#begin();
   }
 
