@@ -3,8 +3,9 @@
  * While a write is under way more frames gather, so under load writes grow by themselves.
  */
 
-import type { Gate, OutputShare } from '../reactor/flow.ts';
+import type { OutputShare } from '../reactor/flow.ts';
 import type { FlushQueue } from '../reactor/flush-queue.ts';
+import type { Gate } from '../reactor/gate.ts';
 import { HEADER_SIZE, writeHeader } from '../wire/frame.ts';
 import type { Transport } from './transport.ts';
 
