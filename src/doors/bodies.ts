@@ -40,15 +40,18 @@ export class Bodies {
     this.#compress = compress;
   }
 
-  /** `bytes` in `coding`, which are the caller's; undefined: they are too many, or there is no encoder. */
-  encoded(coding: Coding, bytes: Uint8Array): Uint8Array | undefined {
+  /**
+   * `bytes` in `coding`, as text of Latin-1, which goes out in one piece with its head; undefined: they are too many, or there
+   * is no encoder.
+   */
+  encoded(coding: Coding, bytes: Uint8Array): string | undefined {
     if (bytes.length > MOST_HERE[coding]) return undefined;
     try {
       this.#encoders[coding] ??= coding === 'zstd' ? zstdEncoder() : deflateEncoder();
       const encoder = this.#encoders[coding];
       if (encoder === undefined) return undefined;
       const length = coding === 'zstd' ? encoder.encode(bytes, this.#scratch, 0) : this.#gzip(encoder, bytes);
-      return Buffer.from(this.#scratch.subarray(0, length));
+      return this.#scratch.toString('latin1', 0, length);
     } catch {
       // What it has become nobody knows.
       closeQuietly(this.#encoders[coding]);

@@ -1,6 +1,6 @@
 /** A command's response as the body of an HTTP answer, compressed by itself where the client takes that. */
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { Transform } from 'node:stream';
 // Not by name: an older Node.js, which lacks one of them, is to be told so in a line of ours.
 import zlib from 'node:zlib';
@@ -19,6 +19,9 @@ const LEAST_CODED = 256;
 /** Where bytes are cached and compared by their type, a client may say what it knows them to be. */
 const TYPES = ['application/json', 'text/plain'];
 const BYTES = 'application/octet-stream';
+
+/** Text is bytes in Latin-1. */
+type Body = Uint8Array | string;
 
 export class BodySink implements Answer {
   readonly #req: IncomingMessage;
@@ -105,25 +108,28 @@ export class BodySink implements Answer {
     });
   }
 
-  #sendWithOthers(coding: Coding | undefined, body: Uint8Array): void {
+  #sendWithOthers(coding: Coding | undefined, body: Body): void {
     this.#bodies.atEndOfTick(() => this.#sendWhole(coding, body));
   }
 
-  #sendWhole(coding: Coding | undefined, body: Uint8Array): void {
+  #sendWhole(coding: Coding | undefined, body: Body): void {
     if (this.#res.destroyed || this.#res.headersSent) return;
-    this.#res.writeHead(200, { ...this.#headers(coding), 'Content-Length': body.length });
-    this.#res.end(body);
+    const headers = this.#headers(coding);
+    headers['Content-Length'] = body.length;
+    this.#res.writeHead(200, headers);
+    this.#res.end(body, 'latin1');
   }
 
-  #headers(coding: Coding | undefined): Record<string, string> {
-    return {
+  #headers(coding: Coding | undefined): OutgoingHttpHeaders {
+    const headers: OutgoingHttpHeaders = {
       'Content-Type': acceptedOf(this.#req, TYPES) ?? BYTES,
       'X-Content-Type-Options': 'nosniff',
       'Cache-Control': 'no-store',
       Vary: 'Accept, Accept-Encoding',
-      ...(coding !== undefined && { 'Content-Encoding': coding }),
-      ...(!isWhole(this.#req) && { Connection: 'close' }),
     };
+    if (coding !== undefined) headers['Content-Encoding'] = coding;
+    if (!isWhole(this.#req)) headers.Connection = 'close';
+    return headers;
   }
 }
 

@@ -8,6 +8,22 @@ export const FRAMES = 'application/vnd.millrace.frames';
 
 const NONE: readonly string[] = [];
 
+/** Clients say the same in every request: what was taken apart last is kept. */
+class Weighed {
+  #header: string | undefined;
+  #names = NONE;
+
+  /** The names in `header`, those with the weight 0 left out. */
+  of(header: string | undefined): readonly string[] {
+    if (header !== this.#header) this.#names = header === undefined ? NONE : namesIn(header);
+    this.#header = header;
+    return this.#names;
+  }
+}
+
+const accepts = new Weighed();
+const codings = new Weighed();
+
 /** What the body is, without parameters; undefined: it does not say. */
 export function contentTypeOf({ headers }: IncomingMessage): string | undefined {
   return headers['content-type']?.split(';', 1)[0].trim().toLowerCase();
@@ -15,22 +31,20 @@ export function contentTypeOf({ headers }: IncomingMessage): string | undefined 
 
 /** The first of `types` that the client names among what it accepts; wildcards name nothing. */
 export function acceptedOf({ headers }: IncomingMessage, types: readonly string[]): string | undefined {
-  return weighed(headers.accept).find((name) => types.includes(name));
+  return accepts.of(headers.accept).find((name) => types.includes(name));
 }
 
-/** The first of `codings` that the client accepts by name, by its order of preference, then ours. */
+/** The first of `ours` that the client accepts by name, by its order of preference, then ours. */
 export function codingOf<Name extends string>(
   { headers }: IncomingMessage,
-  codings: readonly Name[],
+  ours: readonly Name[],
 ): Name | undefined {
   const accept = headers['accept-encoding'];
-  const accepted = weighed(typeof accept === 'string' ? accept : undefined);
-  return codings.find((name) => accepted.includes(name));
+  const accepted = codings.of(typeof accept === 'string' ? accept : undefined);
+  return ours.find((name) => accepted.includes(name));
 }
 
-/** The names in a header of that kind, those with the weight 0 left out. */
-function weighed(header: string | undefined): readonly string[] {
-  if (header === undefined) return NONE;
+function namesIn(header: string): readonly string[] {
   return header
     .toLowerCase()
     .split(',')

@@ -22,27 +22,28 @@ export interface Exchange {
 export type Route = (exchange: Exchange) => void | Promise<void>;
 
 export class Routes {
-  readonly #routes = new Map<string, Route>();
+  /** Of whole paths. */
+  readonly #whole = new Map<string, Route>();
+  /** Of all that is below a path. */
+  readonly #below: { readonly prefix: string; readonly route: Route }[] = [];
 
   /**
    * `path` is below the doors' base and begins with a slash; one that ends with a slash takes all that is below it, but for
    * `/`, which is itself alone.
    */
   add(path: string, route: Route): this {
-    this.#routes.set(path, route);
+    if (path !== '/' && path.endsWith('/')) this.#below.push({ prefix: path, route });
+    else this.#whole.set(path, route);
     return this;
   }
 
   /** The route of `path`, and what is left of it. */
   find(path: string): { route: Route; rest: string } | undefined {
-    const whole = this.#routes.get(path);
+    const whole = this.#whole.get(path);
     if (whole !== undefined) return { route: whole, rest: '' };
-    for (const [prefix, route] of this.#routes) {
-      if (prefix === '/' || !prefix.endsWith('/') || !path.startsWith(prefix)) continue;
-      const rest = unescaped(path.slice(prefix.length));
-      return rest === undefined ? undefined : { route, rest };
-    }
-    return undefined;
+    const below = this.#below.find(({ prefix }) => path.startsWith(prefix));
+    const rest = below && unescaped(path.slice(below.prefix.length));
+    return below && rest !== undefined ? { route: below.route, rest } : undefined;
   }
 }
 

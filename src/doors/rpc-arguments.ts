@@ -12,11 +12,8 @@ export const DATA_TYPE = 'application/octet-stream';
 
 /** `body`: the text of a body of `type`. @throws ArgumentsError */
 export function argumentsOf(query: URLSearchParams, body = '', type?: string): Map<string, Uint8Array> {
-  const pairs: [string, string][] = [...query];
-  if (type === FORM_TYPE) pairs.push(...new URLSearchParams(body));
-  else if (type === JSON_TYPE && body.trim() !== '') pairs.push(...pairsOf(body));
   const args = new Map<string, Uint8Array>();
-  for (const [name, value] of pairs) {
+  const add = (value: string, name: string) => {
     if (args.has(name)) throw new ArgumentsError(`argument ${name} is given twice`);
     if (name.startsWith(':')) throw new ArgumentsError(`argument ${name}: such names are reserved`);
     if (!isAscii(name) || name.length > MAX_ARGUMENT_FIELD)
@@ -25,7 +22,11 @@ export function argumentsOf(query: URLSearchParams, body = '', type?: string): M
     if (bytes.length > MAX_ARGUMENT_FIELD)
       throw new ArgumentsError(`argument ${name} has more than ${MAX_ARGUMENT_FIELD} bytes`);
     args.set(name, bytes);
-  }
+  };
+  query.forEach(add);
+  if (type === FORM_TYPE) new URLSearchParams(body).forEach(add);
+  else if (type === JSON_TYPE && body.trim() !== '')
+    for (const [name, value] of pairsOf(body)) add(value, name);
   return args;
 }
 

@@ -14,20 +14,23 @@ import { ArgumentsError, argumentsOf, DATA_TYPE, FORM_TYPE, JSON_TYPE } from './
 import { resumedBy, TopicEvents } from './topic-events.ts';
 
 export function rpcRoute(host: DoorHost, bodies: Bodies): Route {
-  return async (exchange) => {
-    const { req, res } = exchange;
-    const type = hasBody(req) ? contentTypeOf(req) : undefined;
-    const refusal = refusalOf(host, exchange, type);
-    if (refusal !== undefined) return send(req, res, refusal);
+  const run = (exchange: Exchange, text: string | undefined, type: string | undefined) => {
+    const { req, res, query } = exchange;
+    if (res.headersSent || res.destroyed) return;
     try {
-      const text = type === undefined || type === DATA_TYPE ? undefined : await textOf(host, exchange);
-      if (res.headersSent || res.destroyed) return;
-      const args = argumentsOf(exchange.query, text, type);
-      call(host, bodies, exchange, args, type === DATA_TYPE);
+      call(host, bodies, exchange, argumentsOf(query, text, type), type === DATA_TYPE);
     } catch (error) {
       if (!(error instanceof ArgumentsError)) throw error;
       send(req, res, invalid(error.message));
     }
+  };
+  return (exchange) => {
+    const { req, res } = exchange;
+    const type = hasBody(req) ? contentTypeOf(req) : undefined;
+    const refusal = refusalOf(host, exchange, type);
+    if (refusal !== undefined) return send(req, res, refusal);
+    if (type === undefined || type === DATA_TYPE) return run(exchange, undefined, type);
+    return textOf(host, exchange).then((text) => run(exchange, text, type));
   };
 }
 

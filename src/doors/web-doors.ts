@@ -146,27 +146,32 @@ export class WebDoors {
     return server;
   }
 
-  async #answer(
+  #answer(
     req: IncomingMessage,
     res: ServerResponse,
     { base, doors }: Site,
     known: ConnectionInfo,
     awaitsContinue: boolean,
-  ): Promise<void> {
+  ): void {
     const info = { ...known, headers: req.headers };
-    res.on('error', () => undefined);
-    req.on('error', () => undefined);
+    res.on('error', ignore);
+    req.on('error', ignore);
     if (!doors.http) return send(req, res, plain(426, 'WebSockets only', { Upgrade: 'websocket' }));
     if (visitorOf(req, this.#host.http.origins) === 'refused') return send(req, res, plain(403, ORIGIN));
     if (!this.#host.takesConnections) return send(req, res, plain(503, CLOSING, { 'Retry-After': '1' }));
-    const [path, query = ''] = pathOf(req, base).split('?', 2);
+    const [path, query] = partsOf(pathOf(req, base));
     const { route, rest } = this.routes.find(path) ?? { route: this.#answerOther, rest: path };
+    const exchange = { req, res, info, base, rest, query: new URLSearchParams(query), awaitsContinue };
     try {
-      await route({ req, res, info, base, rest, query: new URLSearchParams(query), awaitsContinue });
+      route(exchange)?.catch((error) => this.#fail(exchange, error));
     } catch (error) {
-      this.#host.report(error, { remote: info.remote });
-      send(req, res, plain(500, 'internal error'));
+      this.#fail(exchange, error);
     }
+  }
+
+  #fail({ req, res, info }: Exchange, error: unknown): void {
+    this.#host.report(error, { remote: info.remote });
+    send(req, res, plain(500, 'internal error'));
   }
 
   /** What is none of our paths. */
@@ -196,12 +201,19 @@ export class WebDoors {
   }
 }
 
+const ignore = () => undefined;
 const ORIGIN = 'this page may not: its origin is not among those that are allowed';
 
 /** The path and query below `base`, which begin with a slash. */
 function pathOf({ url = '/' }: IncomingMessage, base: string): string {
   const rest = isBelow(url, base) ? url.slice(base.length) : url;
   return rest.startsWith('/') ? rest : `/${rest}`;
+}
+
+/** The path alone, and the query. */
+function partsOf(path: string): [string, string] {
+  const end = path.indexOf('?');
+  return end < 0 ? [path, ''] : [path.slice(0, end), path.slice(end + 1)];
 }
 
 function offers({ headers }: IncomingMessage, protocol: string): boolean {

@@ -85,13 +85,14 @@ export class IdTable<T> {
   }
 
   #grow(): void {
-    const [ids, values] = [this.#ids ?? [], this.#values];
+    const ids = this.#ids ?? [];
+    const values = this.#values;
     const length = Math.max(SMALLEST, 2 * ids.length);
     this.#ids = new Array<number>(length).fill(FREE);
     this.#values = new Array(length).fill(undefined);
     this.#shift = 32 - Math.log2(length);
     this.#size = 0;
-    for (const [at, id] of ids.entries()) if (id !== FREE) this.set(id, values[at] as T);
+    for (let at = 0; at < ids.length; at++) if (ids[at] !== FREE) this.set(ids[at], values[at] as T);
   }
 }
 

@@ -38,7 +38,8 @@ export class InputBudget implements Budget {
 
   changed(share: InputShare, before: number, after: number): void {
     this.#used += after - before;
-    const [from, to] = [sizeOf(before), sizeOf(after)];
+    const from = sizeOf(before);
+    const to = sizeOf(after);
     if (from !== to) {
       if (from > 0) this.#large[from].delete(share);
       if (to > 0) this.#large[to].add(share);
@@ -69,7 +70,7 @@ export class InputBudget implements Budget {
     for (let size = SIZES; size >= Math.max(1, sizeOf(least)); size--) {
       for (const other of [...this.#large[size]]) {
         if (looks-- === 0) return;
-        while (!this.#hasRoom(bytes) && other.held > least && other.letGo());
+        while (!this.#hasRoom(bytes) && other.held > least && other.holder?.letGo());
         if (this.#hasRoom(bytes)) return;
       }
     }

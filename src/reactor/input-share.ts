@@ -16,10 +16,15 @@ export interface Budget {
   wait(resume: () => void): void;
 }
 
+/** Whose share it is. */
+export interface InputHolder {
+  /** Lets go of the request that holds the most, if there is one that can: whether it has. */
+  letGo(): boolean;
+}
+
 export class InputShare {
   readonly #budget: Budget;
-  /** Lets go of the request that holds the most, if there is one that can: whether it has. */
-  letGo: () => boolean = () => false;
+  holder: InputHolder | undefined;
   #held = 0;
   #closed = false;
 

@@ -34,7 +34,7 @@ import { tellRefused } from './ended.ts';
 import { mostHeld } from './input-bounds.ts';
 import { letGoOfUnread } from './let-go.ts';
 import { type Lingering, OpenRequests } from './open-requests.ts';
-import type { ServedRequest } from './request.ts';
+import { bytesIn, type ServedRequest } from './request.ts';
 import type { Session } from './session.ts';
 import type { SessionContext } from './session-context.ts';
 
@@ -103,6 +103,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   readonly #admission: Admission | undefined;
   readonly #dispatch: Dispatch;
   readonly #arguments: HeldArguments;
+  readonly #argumentBytes: number;
   readonly #held: HeldCommand = { argumentBytes: 0, held: 0 };
   #caller: ConnectionCaller;
   #newestSerial = 0;
@@ -139,8 +140,9 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
       input: shared.input.open(),
     });
     this.flow.listener = this;
-    this.flow.input.letGo = () => letGoOfUnread(this.requests.values(), this.flow.input.counts);
+    this.flow.input.holder = this;
     this.#arguments = new HeldArguments(limits, this.flow.input);
+    this.#argumentBytes = bytesIn(command.args);
     this.#dispatch = new Dispatch(this, admission);
     this.requests = new OpenRequests(this, this, this.#dispatch);
     this.router = new UnencodedRouter(context.pool, this, context.router.frameSize, this.requests);
@@ -184,12 +186,6 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
     const hasData = data !== undefined;
     this.#dispatch.run({ requestId: REQUEST_ID, command: name, args, reserved: false, hasData });
     this.dataRead();
-  }
-
-  get #argumentBytes(): number {
-    let bytes = 0;
-    for (const [name, value] of this.#command.args) bytes += name.length + value.length;
-    return bytes;
   }
 
   #passedLimit(): ProtocolError | undefined {
@@ -252,6 +248,10 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
 
   /** There are no windows. */
   creditAwaited(): void {}
+
+  letGo(): boolean {
+    return letGoOfUnread(this.requests.values(), this.flow.input.counts);
+  }
 
   // ------------------------------------------------------------------- what is done to all sessions of a server
 

@@ -54,7 +54,7 @@ export class InputBounds implements FlowListener {
     this.#flow = connection.flow;
     this.#flow.listener = this;
     this.#source = source;
-    this.#flow.input.letGo = () => source.letGo();
+    this.#flow.input.holder = source;
   }
 
   /** True while the peer waits for us, and not we for it. */
@@ -108,7 +108,7 @@ export class InputBounds implements FlowListener {
   #relieve(): void {
     const { input } = this.#flow;
     if (!input.spent) return;
-    if (this.#dataLimited()) while (!input.makeRoom(0) && input.letGo());
+    if (this.#dataLimited()) while (!input.makeRoom(0) && this.#source.letGo());
     if (!input.spent || this.#awaitsMemory) return;
     this.#awaitsMemory = true;
     input.wait(() => {

@@ -77,6 +77,7 @@ export class OpenRequests implements StreamEvents {
 
   /** The connection is gone, and so are they. */
   drop(): void {
+    if (this.#table.size === 0) return;
     for (const request of this.#table.values()) request.drop();
     this.#table.clear();
   }

@@ -315,7 +315,8 @@ export class ServedRequest implements FlowOwner {
   }
 }
 
-function bytesIn(args: ReadonlyMap<string, Uint8Array>): number {
+/** Bytes of the names and values of arguments. */
+export function bytesIn(args: ReadonlyMap<string, Uint8Array>): number {
   let bytes = 0;
   for (const [name, value] of args) bytes += name.length + value.length;
   return bytes;

@@ -55,10 +55,7 @@ export class Sessions {
     this.#retiring.delete(session);
     this.#totals.closed(session, reason);
     this.#keep(rowsOf(session, () => 0));
-    if (this.#open.size > 0) return;
-    clearInterval(this.#lookout);
-    this.#lookout = undefined;
-    this.#onAllGone();
+    if (this.#open.size === 0) this.#onAllGone();
   }
 
   #keep(rows: StreamRow[]): void {
@@ -101,6 +98,10 @@ export class Sessions {
 
   readonly #look = (): void => {
     for (const session of this.#open) session.probe();
+    // Not with the last session: where each is one call, there is a last one a thousand times a second.
+    if (this.#open.size > 0) return;
+    clearInterval(this.#lookout);
+    this.#lookout = undefined;
   };
 
   readonly #check = (): void => {

@@ -157,6 +157,11 @@ test('a server that closes lets the requests in flight end, tells their handlers
   t.is(JSON.parse(body.toString()).code, 'cancelled');
 });
 
+test('a query may have question marks of its own', async (t) => {
+  const { port } = await serving(t, { commands: { echo: ({ text }) => text('q') } });
+  t.is((await ask(port, '/rpc/echo?q=who?me?')).body.toString(), 'who?me?');
+});
+
 test('small bodies, which share an encoder, stand alone each', async (t) => {
   const { port } = await onSharedLanes(t, {
     commands: {

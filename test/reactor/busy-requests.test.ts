@@ -104,7 +104,7 @@ test('whatever happens, the counts are those of the requests there are', (t) => 
           commands[which] = command(id, { data: true });
           requests.begin(commands[which]);
           receiving.add(id);
-        } else if (what === 'run' && receiving.has(id) && !running.has(id)) {
+        } else if (what === 'run' && receiving.has(id) && !running.has(id) && !commands[which].answered) {
           requests.run(commands[which]);
           running.add(id);
         } else if (what === 'answer' && running.has(id)) requests.answered(id);

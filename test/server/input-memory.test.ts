@@ -264,10 +264,12 @@ test('the budget finds who holds the most among many, and nobody within the own 
     const share = budget.open();
     const size = i < 900 ? 10_000 : 10_000 + 1000 * i;
     share.take(i < 997 ? (i < 900 ? 1000 : 65 * KIB - i) : size);
-    share.letGo = () => {
-      asked.push(i);
-      share.give(share.held);
-      return true;
+    share.holder = {
+      letGo() {
+        asked.push(i);
+        share.give(share.held);
+        return true;
+      },
     };
     return share;
   });
