@@ -21,9 +21,17 @@ export function isWebServer(value: unknown): value is WebServer {
   return value instanceof HttpServer || value instanceof HttpsServer;
 }
 
+/** The path and query that a request is for; a client may name the server before it (RFC 9112, section 3.2.2). */
+export function targetOf({ url = '/' }: IncomingMessage): string {
+  const named = /^https?:\/\/[^/?#]*/i.exec(url);
+  if (named === null) return url;
+  const rest = url.slice(named[0].length);
+  return rest.startsWith('/') ? rest : `/${rest}`;
+}
+
 /** Whether `url` is `path`, or below it. */
-export function isBelow(url: string | undefined, path: string): boolean {
-  if (url?.startsWith(path) !== true) return false;
+export function isBelow(url: string, path: string): boolean {
+  if (!url.startsWith(path)) return false;
   const next = url[path.length];
   return path === '' || next === undefined || next === '/' || next === '?';
 }
@@ -39,7 +47,7 @@ export function asksForWebSocket({ headers }: IncomingMessage): boolean {
  */
 export function attach(server: WebServer, path: string, taker: Taker): () => void {
   let attached = true;
-  const isOurs = (req: IncomingMessage) => attached && isBelow(req.url, path);
+  const isOurs = (req: IncomingMessage) => attached && isBelow(targetOf(req), path);
   const { emit } = server;
   const take = (event: string | symbol, args: unknown[]): boolean => {
     const [req, second, third] = args as [IncomingMessage, never, never];

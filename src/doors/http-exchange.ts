@@ -4,8 +4,9 @@ import type { Transport } from '../connection/transport.ts';
 import { probeSocket } from '../transport/socket.ts';
 import type { Limits } from '../wire/limits.ts';
 import { send, type Telling } from './reply.ts';
-import { isWhole, RequestBody } from './request-body.ts';
+import { RequestBody } from './request-body.ts';
 import type { Exchange } from './routes.ts';
+import { isWhole } from './whole.ts';
 
 export class HttpExchange implements Transport {
   readonly remote: string;

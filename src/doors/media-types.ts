@@ -18,7 +18,7 @@ export function acceptedOf({ headers }: IncomingMessage, types: readonly string[
   return weighed(headers.accept).find((name) => types.includes(name));
 }
 
-/** The first of `codings` that the client accepts by name, by its order of preference, then ours. */
+/** The first of `codings` that the client accepts by name; which of these it likes better is not asked. */
 export function codingOf<Name extends string>(
   { headers }: IncomingMessage,
   codings: readonly Name[],

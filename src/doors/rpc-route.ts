@@ -1,17 +1,22 @@
 /** `POST /rpc/COMMAND`: commands for whoever has nothing but HTTP. */
 
+import { NO_ROOM } from '../reactor/held-arguments.ts';
+import type { Admission } from '../server/authorize.ts';
 import type { Answer, CallSession } from '../server/call-session.ts';
+import type { Failure } from '../wire/failure.ts';
 import { after, unref } from '../wire/timers.ts';
 import type { Bodies } from './bodies.ts';
 import { BodySink } from './body-sink.ts';
 import { EVENT_STREAM, EventSink } from './event-sink.ts';
 import type { DoorHost } from './host.ts';
 import { acceptedOf, contentTypeOf } from './media-types.ts';
-import { json, plain, type Reply, send } from './reply.ts';
-import { hasBody, RequestBody, refusedBySize } from './request-body.ts';
+import { breakOff, json, plain, type Reply, send } from './reply.ts';
+import { RequestBody, refusedByHead } from './request-body.ts';
 import type { Exchange, Route } from './routes.ts';
 import { ArgumentsError, argumentsOf, DATA_TYPE, FORM_TYPE, JSON_TYPE } from './rpc-arguments.ts';
+import { retryOf, statusOf } from './status.ts';
 import { resumedBy, TopicEvents } from './topic-events.ts';
+import { hasBody } from './whole.ts';
 
 export function rpcRoute(host: DoorHost, bodies: Bodies): Route {
   return async (exchange) => {
@@ -19,11 +24,16 @@ export function rpcRoute(host: DoorHost, bodies: Bodies): Route {
     const type = hasBody(req) ? contentTypeOf(req) : undefined;
     const refusal = refusalOf(host, exchange, type);
     if (refusal !== undefined) return send(req, res, refusal);
+    const hasText = type !== undefined && type !== DATA_TYPE;
+    const admission = host.admission(exchange.info);
     try {
-      const text = type === undefined || type === DATA_TYPE ? undefined : await textOf(host, exchange);
+      // Nothing is read of who is not let in.
+      const failure = hasText ? await admission?.admit() : undefined;
+      if (failure !== undefined) return send(req, res, failed(failure, req));
+      const text = hasText ? await textOf(host, exchange) : undefined;
       if (res.headersSent || res.destroyed) return;
-      const args = argumentsOf(exchange.query, text, type);
-      call(host, bodies, exchange, args, type === DATA_TYPE);
+      const args = argumentsOf(exchange.query, host.limits.maxArguments, text, type);
+      call(host, bodies, exchange, args, type === DATA_TYPE, admission);
     } catch (error) {
       if (!(error instanceof ArgumentsError)) throw error;
       send(req, res, invalid(error.message));
@@ -41,9 +51,9 @@ function refusalOf(
     return plain(405, 'commands come by POST', { Allow: 'POST' });
   if (Buffer.byteLength(rest) > limits.maxCommandName) return plain(404, 'there is no such command');
   if (!hasBody(req)) return undefined;
-  if (type === DATA_TYPE) return refusedBySize(req, 'maxBody', limits.maxBody);
+  if (type === DATA_TYPE) return refusedByHead(req, 'maxBody', limits.maxBody);
   if (type === JSON_TYPE || type === FORM_TYPE)
-    return refusedBySize(req, 'maxArgumentBytes', limits.maxArgumentBytes);
+    return refusedByHead(req, 'maxArgumentBytes', limits.maxArgumentBytes);
   return plain(415, `arguments are ${JSON_TYPE} or ${FORM_TYPE}, command data is ${DATA_TYPE}`);
 }
 
@@ -56,14 +66,20 @@ function invalid(message: string): Reply {
   return json(400, { code: 'invalid-argument', message });
 }
 
-/** The whole body, which is arguments: it is refused where it is longer or slower than those may be. */
+function failed({ code, message }: Failure, req: Exchange['req']): Reply {
+  return json(statusOf(code, req), { code, message }, retryOf(code));
+}
+
+/** The whole body, which is arguments: it is refused where it is longer or slower than those may be, or there is no memory. */
 function textOf(host: DoorHost, { req, res, awaitsContinue }: Exchange): Promise<string> {
   const { maxArgumentBytes: maxBytes, idleTimeout, commandTimeout } = host.limits;
   if (awaitsContinue) res.writeContinue();
   return new Promise((resolve) => {
     const chunks: Uint8Array[] = [];
+    const input = host.openInput();
     const finish = (reply?: Reply) => {
       clearTimeout(timer);
+      input.close();
       if (reply !== undefined) {
         body.stop();
         send(req, res, reply);
@@ -71,8 +87,18 @@ function textOf(host: DoorHost, { req, res, awaitsContinue }: Exchange): Promise
       resolve(Buffer.concat(chunks).toString());
     };
     const limits = { maxBytes, limitName: 'maxArgumentBytes', idleTimeout } as const;
+    const refuse = () => {
+      input.counts.refused++;
+      finish(failed(NO_ROOM, req));
+      return true;
+    };
+    input.letGo = refuse;
     const body = new RequestBody(req, limits, {
-      onData: (chunk) => chunks.push(chunk),
+      onData: (chunk) => {
+        if (!input.makeRoom(chunk.length)) return void refuse();
+        input.take(chunk.length);
+        chunks.push(chunk);
+      },
       onEnd: () => finish(),
       onFailed: finish,
     });
@@ -85,7 +111,14 @@ function textOf(host: DoorHost, { req, res, awaitsContinue }: Exchange): Promise
 
 type Arguments = ReadonlyMap<string, Uint8Array>;
 
-function call(host: DoorHost, bodies: Bodies, exchange: Exchange, asked: Arguments, hasData: boolean): void {
+function call(
+  host: DoorHost,
+  bodies: Bodies,
+  exchange: Exchange,
+  asked: Arguments,
+  hasData: boolean,
+  admission: Admission | undefined,
+): void {
   const { req, res, info, rest: name, awaitsContinue } = exchange;
   const isEvents = acceptedOf(req, [EVENT_STREAM]) !== undefined;
   // A command of the user's that is called so is like any other.
@@ -94,7 +127,7 @@ function call(host: DoorHost, bodies: Bodies, exchange: Exchange, asked: Argumen
   const answer = isEvents ? eventsOf(exchange, isTopic, args) : new BodySink(req, res, bodies);
   const data = hasData ? dataOf(host, exchange, () => session) : undefined;
   if (hasData && awaitsContinue) res.writeContinue();
-  const session = host.call({ name, args, data }, answer, info);
+  const session = host.call({ name, args, data }, answer, info, admission);
   res.once('close', () => {
     // Who listens to events leaves when they have heard enough.
     const left = !res.writableFinished && !isEvents;
@@ -111,7 +144,7 @@ function dataOf(host: DoorHost, { req, res }: Exchange, session: () => CallSessi
       onData: (chunk) => session()?.push(chunk, false),
       onEnd: () => session()?.push(new Uint8Array(0), true),
       onFailed: (reply) => {
-        if (res.headersSent) res.destroy();
+        if (res.headersSent) breakOff(req, res);
         else send(req, res, reply);
         session()?.close(new Error(reply.body.trim()));
       },

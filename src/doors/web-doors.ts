@@ -15,7 +15,7 @@ import { infoOf } from '../server/connection-info.ts';
 import type { Doors } from '../server/listener.ts';
 import { WebSocketTransport } from '../transport/websocket.ts';
 import { SUBPROTOCOL } from '../wire/messages.ts';
-import { asksForWebSocket, attach, isBelow, type WebServer } from './attach.ts';
+import { asksForWebSocket, attach, isBelow, targetOf, type WebServer } from './attach.ts';
 import { Bodies } from './bodies.ts';
 import { framesRoute } from './frames-route.ts';
 import type { DoorHost } from './host.ts';
@@ -23,10 +23,10 @@ import { openApiRoute } from './openapi.ts';
 import { visitorOf } from './origin.ts';
 import { PAGE_PATHS, pageRoute } from './page-route.ts';
 import { endLate, plain, refuseUpgrade, send } from './reply.ts';
-import { hasBody } from './request-body.ts';
 import { type Exchange, Routes } from './routes.ts';
 import { rpcRoute } from './rpc-route.ts';
 import { statusOf } from './status.ts';
+import { hasBody } from './whole.ts';
 
 /** Milliseconds for which a connection is kept open for a next request. */
 const KEEP_ALIVE_MS = 5000;
@@ -53,6 +53,8 @@ export class WebDoors {
   readonly #bodies: Bodies;
   readonly routes = new Routes();
   readonly #callers = new WeakMap<object, Caller>();
+  /** Requests that are not answered yet, by the socket that they have come on. */
+  readonly #unanswered = new WeakMap<object, number>();
   readonly #detach: (() => void)[] = [];
   /** Made, and ws loaded, with the first of them. */
   #webSockets: WebSocketServer | undefined;
@@ -156,10 +158,11 @@ export class WebDoors {
     const info = { ...known, headers: req.headers };
     res.on('error', () => undefined);
     req.on('error', () => undefined);
+    if (!this.#takesAnother(req, res, info)) return;
     if (!doors.http) return send(req, res, plain(426, 'WebSockets only', { Upgrade: 'websocket' }));
     if (visitorOf(req, this.#host.http.origins) === 'refused') return send(req, res, plain(403, ORIGIN));
     if (!this.#host.takesConnections) return send(req, res, plain(503, CLOSING, { 'Retry-After': '1' }));
-    const [path, query = ''] = pathOf(req, base).split('?', 2);
+    const [path, query] = placeOf(req, base);
     const { route, rest } = this.routes.find(path) ?? { route: this.#answerOther, rest: path };
     try {
       await route({ req, res, info, base, rest, query: new URLSearchParams(query), awaitsContinue });
@@ -167,6 +170,21 @@ export class WebDoors {
       this.#host.report(error, { remote: info.remote });
       send(req, res, plain(500, 'internal error'));
     }
+  }
+
+  /** A client may ask without waiting for answers, but no more than by frames; one that does is gone. */
+  #takesAnother({ socket }: IncomingMessage, res: ServerResponse, { remote }: ConnectionInfo): boolean {
+    const { maxConcurrentRequests: most } = this.#host.limits;
+    const count = this.#unanswered.get(socket) ?? 0;
+    if (socket.destroyed) return false;
+    if (count >= most) {
+      this.#host.limitHit('maxConcurrentRequests', `more than ${most} requests at a time`, remote);
+      socket.destroy();
+      return false;
+    }
+    this.#unanswered.set(socket, count + 1);
+    res.once('close', () => this.#unanswered.set(socket, (this.#unanswered.get(socket) ?? 1) - 1));
+    return true;
   }
 
   /** What is none of our paths. */
@@ -198,10 +216,12 @@ export class WebDoors {
 
 const ORIGIN = 'this page may not: its origin is not among those that are allowed';
 
-/** The path and query below `base`, which begin with a slash. */
-function pathOf({ url = '/' }: IncomingMessage, base: string): string {
-  const rest = isBelow(url, base) ? url.slice(base.length) : url;
-  return rest.startsWith('/') ? rest : `/${rest}`;
+/** The path below `base`, which begins with a slash, and the query, which may have question marks of its own. */
+function placeOf(req: IncomingMessage, base: string): [path: string, query: string] {
+  const target = targetOf(req);
+  const rest = isBelow(target, base) ? target.slice(base.length) : target;
+  const [path, ...query] = rest.split('?');
+  return [path.startsWith('/') ? path : `/${path}`, query.join('?')];
 }
 
 function offers({ headers }: IncomingMessage, protocol: string): boolean {

@@ -54,6 +54,8 @@ export interface DataSource {
   pause(): void;
   /** None of it is wanted any more. */
   stop(): void;
+  /** Finds out whether its sender is still there while nothing of it is read. */
+  probe(): void;
 }
 
 export interface AskedCommand {
@@ -152,7 +154,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   }
 
   async #admit(admission: Admission): Promise<void> {
-    const refusal = await admission.ask();
+    const refusal = await admission.admit();
     if (refusal === undefined) this.#begin();
     else this.sendError(REQUEST_ID, refusal);
   }
@@ -274,10 +276,15 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
     if (this.requests.size === 0) this.#giveUp();
   }
 
-  /** It ends with its command, and its transport sees to it that somebody is there. */
+  /** It ends with its command. */
   retire(): void {}
+
+  /** The end of a client whose request has been read shows by itself. */
   checkPeer(): void {}
-  probe(): void {}
+
+  probe(): void {
+    this.#command.data?.probe();
+  }
 
   // ------------------------------------------------------------------------------- what requests ask, and tell
 
