@@ -113,6 +113,8 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   #draining = false;
   /** The answer is whole. */
   #answered = false;
+  /** It is an error, and may be broken off. */
+  #failed = false;
   #closed = false;
   /** The limit that the client has passed. */
   #reason: ProtocolError | undefined;
@@ -222,7 +224,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   close(reason: Error | undefined): void {
     if (this.#closed) return;
     this.#closed = true;
-    const why = this.#reason ?? reason;
+    const why = this.#reason ?? (this.#failed ? undefined : reason);
     this.#command.data?.stop();
     this.requests.drop();
     this.router.close();
@@ -376,6 +378,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   }
 
   #fail(failure: ReceivedFailure): void {
+    this.#failed = true;
     this.#isAnswered();
     this.#answer.fail(failure);
   }

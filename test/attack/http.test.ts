@@ -147,7 +147,7 @@ test('events are made of lines however they are cut', async (t) => {
 });
 
 test('an answer by HTTP/1.0 that is broken off ends by a reset, so that it passes for whole with nobody', async (t) => {
-  const { port } = await serving(t, {
+  const { port, server, reports } = await serving(t, {
     commands: {
       half: async function* () {
         yield 'half';
@@ -159,6 +159,12 @@ test('an answer by HTTP/1.0 that is broken off ends by a reset, so that it passe
   const wire = new Wire(t, port).send('POST /rpc/half HTTP/1.0', '', '');
   const [error] = await once(wire.socket, 'error');
   t.is(error.code, 'ECONNRESET');
+  while ((await server.stats()).connections > 0) await new Promise((resolve) => setImmediate(resolve));
+  t.deepEqual(
+    reports.map((report) => (report.error as Error).message),
+    ['no more'],
+    'and is not said to have been ended by its client',
+  );
 });
 
 test('members of JSON are found as JSON.parse finds them, and keep their digits', (t) => {
