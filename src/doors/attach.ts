@@ -41,6 +41,15 @@ export function asksForWebSocket({ headers }: IncomingMessage): boolean {
   return headers.upgrade?.toLowerCase() === 'websocket';
 }
 
+/** Has `socket` say again what it has said of a request that was taken for an upgrade, but for the wish for one. */
+export function readWithoutUpgrade(req: IncomingMessage, socket: Socket, head: Buffer): void {
+  const { method, url, httpVersion, rawHeaders } = req;
+  const lines = [`${method} ${url} HTTP/${httpVersion}`];
+  for (let i = 0; i < rawHeaders.length; i += 2)
+    if (rawHeaders[i].toLowerCase() !== 'upgrade') lines.push(`${rawHeaders[i]}: ${rawHeaders[i + 1]}`);
+  socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
+}
+
 /**
  * Takes what comes to `path` (which begins with a slash and does not end with one, or is '') before any listener of the
  * server's, whenever that was added, gets to see it. The function that is returned ends that.

@@ -15,7 +15,7 @@ import { infoOf } from '../server/connection-info.ts';
 import type { Doors } from '../server/listener.ts';
 import { WebSocketTransport } from '../transport/websocket.ts';
 import { SUBPROTOCOL } from '../wire/messages.ts';
-import { asksForWebSocket, attach, isBelow, targetOf, type WebServer } from './attach.ts';
+import { asksForWebSocket, attach, isBelow, readWithoutUpgrade, targetOf, type WebServer } from './attach.ts';
 import { Bodies } from './bodies.ts';
 import { framesRoute } from './frames-route.ts';
 import type { DoorHost } from './host.ts';
@@ -140,6 +140,12 @@ export class WebDoors {
     server.on('request', (req, res) => answer(req, res, false));
     server.on('checkContinue', (req, res) => answer(req, res, true));
     server.on('upgrade', (req: IncomingMessage, socket: Socket, head: Buffer) => {
+      if (!asksForWebSocket(req) && !this.#hasUnanswered(socket)) {
+        // A Node.js before 24.9 asks nobody which upgrades are wanted.
+        readWithoutUpgrade(req, socket, head);
+        server.emit('connection', socket);
+        return;
+      }
       const { info, doors } = this.#callers.get(req.socket) as Caller;
       this.#upgrade(req, socket, head, { base: '', doors }, info);
     });
@@ -187,6 +193,10 @@ export class WebDoors {
     return true;
   }
 
+  #hasUnanswered(socket: Socket): boolean {
+    return (this.#unanswered.get(socket) ?? 0) > 0;
+  }
+
   /** What is none of our paths. */
   readonly #answerOther = async ({ req, res, info, awaitsContinue }: Exchange): Promise<void> => {
     const { fallback } = this.#host.http;
@@ -200,6 +210,8 @@ export class WebDoors {
 
   #upgrade(req: IncomingMessage, socket: Socket, head: Buffer, { doors }: Site, known: ConnectionInfo): void {
     const { http, limits, takesConnections } = this.#host;
+    // What is still to be answered would go out amid the messages.
+    if (this.#hasUnanswered(socket)) return void socket.destroy();
     if (!doors.webSocket) return refuseUpgrade(socket, 404, 'no WebSockets here');
     if (visitorOf(req, http.origins) === 'refused') return refuseUpgrade(socket, 403, ORIGIN);
     if (!offers(req, SUBPROTOCOL)) return refuseUpgrade(socket, 400, `the subprotocol is ${SUBPROTOCOL}`);

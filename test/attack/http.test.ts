@@ -1,8 +1,12 @@
 // Peers that mean harm by HTTP: what they can make the server hold or do, and who must not notice.
 
 import { EventEmitter, once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { PassThrough } from 'node:stream';
 import ava from 'ava';
 import fc from 'fast-check';
+import { readWithoutUpgrade } from '../../src/doors/attach.ts';
 import { membersOf } from '../../src/doors/json-members.ts';
 import { argumentsOf, FORM_TYPE, JSON_TYPE } from '../../src/doors/rpc-arguments.ts';
 import { ask, Wire } from '../doors/helper.ts';
@@ -32,6 +36,17 @@ test('one connection that does not wait for its answers takes no more than its s
   const polite = new Wire(t, port);
   polite.socket.write(POST('/rpc/echo?value=hi').join('\r\n').repeat(3));
   t.is((await polite.heard(/(hi[\s\S]*){3}/)).match(/200 OK/g)?.length, 3, 'as many as it may');
+});
+
+test('a WebSocket that is asked for behind a request without an answer is none', async (t) => {
+  const { port } = await serving(t, { commands: { never: () => new Promise<undefined>(() => undefined) } });
+  const upgrade = ['Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13'];
+  const names = ['Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', 'Sec-WebSocket-Protocol: millrace.v1'];
+  const asked = ['GET / HTTP/1.1', 'Host: x', ...upgrade, ...names, '', ''];
+  t.regex(await new Wire(t, port).send(...asked).heard(/\r\n\r\n/), /^HTTP\/1.1 101 /);
+  const wire = new Wire(t, port);
+  wire.socket.write(POST('/rpc/never').join('\r\n') + asked.join('\r\n'));
+  t.is(await wire.rest(), '');
 });
 
 test('what arrives of arguments by HTTP counts as input, and has to give way', async (t) => {
@@ -222,6 +237,17 @@ test('of more arguments than there may be one too many is looked at', (t) => {
   const deeper = `{"a":${'['.repeat(200_000)}${']'.repeat(200_000)}}`;
   t.throws(() => argumentsOf(none, 128, deeper, JSON_TYPE), { message: /more than 65535 bytes/ });
   t.throws(() => argumentsOf(none, 128, '{"a":1,"\\u0061":2}', JSON_TYPE), { message: /given twice/ });
+});
+
+test('a request that was taken for an upgrade is read again without one', async (t) => {
+  const socket = new PassThrough();
+  const rawHeaders = ['Host', 'x', 'Upgrade', 'h2c', 'Connection', 'Upgrade', 'Content-Length', '4'];
+  const req = { method: 'POST', url: '/rpc/echo', httpVersion: '1.1', rawHeaders } as IncomingMessage;
+  readWithoutUpgrade(req, socket as unknown as Socket, Buffer.from('body'));
+  t.is(
+    String(socket.read()),
+    'POST /rpc/echo HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nContent-Length: 4\r\n\r\nbody',
+  );
 });
 
 test('targets, encodings and refusals are those of HTTP', async (t) => {
