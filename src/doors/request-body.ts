@@ -1,11 +1,12 @@
 /** The body of an HTTP request as it comes: held to its size and to its time, and to the pace of who reads it. */
 
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { PieceQueue } from '../reactor/piece-queue.ts';
 import { probeSocket } from '../transport/socket.ts';
 import type { Limits } from '../wire/limits.ts';
 import { after, type Timer, unref } from '../wire/timers.ts';
 import { plain, type Telling } from './reply.ts';
+import type { Exchange } from './routes.ts';
 
 /** Bytes of a chunk that is put together with its neighbours. */
 const SMALL = 1024;
@@ -24,6 +25,7 @@ type BodyLimits = Pick<Limits, 'idleTimeout'> & {
 
 export class RequestBody {
   readonly #req: IncomingMessage;
+  readonly #res: ServerResponse;
   readonly #limits: BodyLimits;
   readonly #reader: BodyReader;
   /** What has come in this tick: chunks may be of one byte each. */
@@ -31,11 +33,14 @@ export class RequestBody {
   #bytes = 0;
   #timer: Timer | undefined;
   #paused = true;
+  #awaitsContinue: boolean;
   #over = false;
 
-  /** Nothing is read before {@link resume}. */
-  constructor(req: IncomingMessage, limits: BodyLimits, reader: BodyReader) {
+  /** Nothing is read, or asked for, before {@link resume}. */
+  constructor({ req, res, awaitsContinue }: Exchange, limits: BodyLimits, reader: BodyReader) {
     this.#req = req;
+    this.#res = res;
+    this.#awaitsContinue = awaitsContinue;
     this.#limits = limits;
     this.#reader = reader;
     req.pause();
@@ -51,10 +56,16 @@ export class RequestBody {
 
   resume(): void {
     if (this.#over) return;
+    this.#askForIt();
     this.#watch();
     if (this.#paused && this.#pieces.length > 0) setImmediate(this.#deliver);
     this.#paused = false;
     this.#req.resume();
+  }
+
+  #askForIt(): void {
+    if (this.#awaitsContinue && !this.#res.headersSent) this.#res.writeContinue();
+    this.#awaitsContinue = false;
   }
 
   /** The time until {@link resume} is ours. */

@@ -71,9 +71,9 @@ function failed({ code, message }: Failure, req: Exchange['req']): Reply {
 }
 
 /** The whole body, which is arguments: it is refused where it is longer or slower than those may be, or there is no memory. */
-function textOf(host: DoorHost, { req, res, awaitsContinue }: Exchange): Promise<string> {
+function textOf(host: DoorHost, exchange: Exchange): Promise<string> {
+  const { req, res } = exchange;
   const { maxArgumentBytes: maxBytes, idleTimeout, commandTimeout } = host.limits;
-  if (awaitsContinue) res.writeContinue();
   return new Promise((resolve) => {
     const chunks: Uint8Array[] = [];
     const input = host.openInput();
@@ -93,7 +93,7 @@ function textOf(host: DoorHost, { req, res, awaitsContinue }: Exchange): Promise
       return true;
     };
     input.letGo = refuse;
-    const body = new RequestBody(req, limits, {
+    const body = new RequestBody(exchange, limits, {
       onData: (chunk) => {
         if (!input.makeRoom(chunk.length)) return void refuse();
         input.take(chunk.length);
@@ -119,14 +119,13 @@ function call(
   hasData: boolean,
   admission: Admission | undefined,
 ): void {
-  const { req, res, info, rest: name, awaitsContinue } = exchange;
+  const { req, res, info, rest: name } = exchange;
   const isEvents = acceptedOf(req, [EVENT_STREAM]) !== undefined;
   // A command of the user's that is called so is like any other.
   const isTopic = isEvents && name === 'subscribe' && host.commands.get(name)?.makeRun !== undefined;
   const args = isTopic ? resumedBy(req, asked) : asked;
   const answer = isEvents ? eventsOf(exchange, isTopic, args) : new BodySink(req, res, bodies);
   const data = hasData ? dataOf(host, exchange, () => session) : undefined;
-  if (hasData && awaitsContinue) res.writeContinue();
   const session = host.call({ name, args, data }, answer, info, admission);
   res.once('close', () => {
     // Who listens to events leaves when they have heard enough.
@@ -135,10 +134,11 @@ function call(
   });
 }
 
-function dataOf(host: DoorHost, { req, res }: Exchange, session: () => CallSession | undefined): RequestBody {
+function dataOf(host: DoorHost, exchange: Exchange, session: () => CallSession | undefined): RequestBody {
+  const { req, res } = exchange;
   const { maxBody: maxBytes, idleTimeout } = host.limits;
   return new RequestBody(
-    req,
+    exchange,
     { maxBytes, limitName: 'maxBody', idleTimeout },
     {
       onData: (chunk) => session()?.push(chunk, false),

@@ -84,6 +84,32 @@ test('nothing of a body is waited for whose sender is not let in, and its connec
   t.deepEqual(asked, [undefined, 'echo']);
 });
 
+test('who waits for a word before the body gets it once, when the body is wanted, and not before being let in', async (t) => {
+  const { port } = await serving(t, {
+    limits: { maxBufferedInput: 1000 },
+    authorize: ({ authorization }) => authorization === 'yes',
+    commands: {
+      count: async ({ data }) => {
+        let bytes = 0;
+        for await (const piece of data) {
+          bytes += piece.length;
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+        return `${bytes} bytes`;
+      },
+    },
+  });
+  const head = [DATA, 'Expect: 100-continue', 'Content-Length: 1000000'];
+  const refused = new Wire(t, port).send(...POST('/rpc/count', ...head));
+  t.regex(await refused.heard(/\r\n\r\n/), /^HTTP\/1.1 401 /);
+  const wire = new Wire(t, port).send(...POST('/rpc/count', ...head, 'Authorization: yes'));
+  await wire.heard(/100 Continue/);
+  wire.socket.write(Buffer.alloc(1_000_000));
+  const all = await wire.heard(/bytes$/);
+  t.regex(all, /1000000 bytes$/);
+  t.is(all.match(/100 Continue/g)?.length, 1);
+});
+
 test('a client that goes while its body is not read is missed', async (t) => {
   const latch = makeLatch();
   const over = signal();
