@@ -22,6 +22,7 @@ import type { DoorHost } from './host.ts';
 import { openApiRoute } from './openapi.ts';
 import { visitorOf } from './origin.ts';
 import { PAGE_PATHS, pageRoute } from './page-route.ts';
+import { Pipeline } from './pipeline.ts';
 import { endLate, plain, refuseUpgrade, send } from './reply.ts';
 import { type Exchange, Routes } from './routes.ts';
 import { rpcRoute } from './rpc-route.ts';
@@ -53,8 +54,8 @@ export class WebDoors {
   readonly #bodies: Bodies;
   readonly routes = new Routes();
   readonly #callers = new WeakMap<object, Caller>();
-  /** Requests that are not answered yet, by the socket that they have come on. */
-  readonly #unanswered = new WeakMap<object, number>();
+  /** By the socket that requests have come on. */
+  readonly #pipelines = new WeakMap<object, Pipeline>();
   readonly #detach: (() => void)[] = [];
   /** Made, and ws loaded, with the first of them. */
   #webSockets: WebSocketServer | undefined;
@@ -164,7 +165,11 @@ export class WebDoors {
     const info = { ...known, headers: req.headers };
     res.on('error', () => undefined);
     req.on('error', () => undefined);
-    if (!this.#takesAnother(req, res, info)) return;
+    const pipeline = this.#pipelineOf(req.socket);
+    if (req.socket.destroyed || this.#isTooLong(pipeline, req, info)) return;
+    const othersAnswered = pipeline.add(res);
+    if (othersAnswered !== undefined) await othersAnswered;
+    if (res.destroyed) return;
     if (!doors.http) return send(req, res, plain(426, 'WebSockets only', { Upgrade: 'websocket' }));
     if (visitorOf(req, this.#host.http.origins) === 'refused') return send(req, res, plain(403, ORIGIN));
     if (!this.#host.takesConnections) return send(req, res, plain(503, CLOSING, { 'Retry-After': '1' }));
@@ -178,23 +183,25 @@ export class WebDoors {
     }
   }
 
+  #pipelineOf(socket: Socket): Pipeline {
+    const known = this.#pipelines.get(socket);
+    if (known !== undefined) return known;
+    const pipeline = new Pipeline();
+    this.#pipelines.set(socket, pipeline);
+    return pipeline;
+  }
+
   /** A client may ask without waiting for answers, but no more than by frames; one that does is gone. */
-  #takesAnother({ socket }: IncomingMessage, res: ServerResponse, { remote }: ConnectionInfo): boolean {
+  #isTooLong({ length }: Pipeline, { socket }: IncomingMessage, { remote }: ConnectionInfo): boolean {
     const { maxConcurrentRequests: most } = this.#host.limits;
-    const count = this.#unanswered.get(socket) ?? 0;
-    if (socket.destroyed) return false;
-    if (count >= most) {
-      this.#host.limitHit('maxConcurrentRequests', `more than ${most} requests at a time`, remote);
-      socket.destroy();
-      return false;
-    }
-    this.#unanswered.set(socket, count + 1);
-    res.once('close', () => this.#unanswered.set(socket, (this.#unanswered.get(socket) ?? 1) - 1));
+    if (length < most) return false;
+    this.#host.limitHit('maxConcurrentRequests', `more than ${most} requests at a time`, remote);
+    socket.destroy();
     return true;
   }
 
   #hasUnanswered(socket: Socket): boolean {
-    return (this.#unanswered.get(socket) ?? 0) > 0;
+    return this.#pipelineOf(socket).length > 0;
   }
 
   /** What is none of our paths. */

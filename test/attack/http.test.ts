@@ -38,6 +38,24 @@ test('one connection that does not wait for its answers takes no more than its s
   t.is((await polite.heard(/(hi[\s\S]*){3}/)).match(/200 OK/g)?.length, 3, 'as many as it may');
 });
 
+test('requests that come at once on one connection are dealt with one after the other', async (t) => {
+  let atOnce = 0;
+  const { port } = await serving(t, {
+    commands: {
+      alone: async () => {
+        const most = ++atOnce;
+        await new Promise((resolve) => setImmediate(resolve));
+        atOnce--;
+        return `${most} at once\n`;
+      },
+    },
+  });
+  const wire = new Wire(t, port);
+  wire.socket.write(POST('/rpc/alone').join('\r\n').repeat(20));
+  const all = await wire.heard(/(at once[\s\S]*){20}/);
+  t.is(all.match(/\n1 at once/g)?.length, 20);
+});
+
 test('a WebSocket that is asked for behind a request without an answer is none', async (t) => {
   const { port } = await serving(t, { commands: { never: () => new Promise<undefined>(() => undefined) } });
   const upgrade = ['Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13'];
