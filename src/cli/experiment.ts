@@ -226,13 +226,13 @@ async function runnerFor(queue: string | undefined) {
 }
 
 async function cellsFor(options: ExperimentOptions): Promise<Cell[]> {
-  const { DEFAULT_GRIDS, parseGrids, readGridFile } = await import('../experiment/grid/grid.ts');
+  const { DEFAULT_GRIDS, parseFlags, parseGrids, readGridFile } = await import('../experiment/grid/grid.ts');
   try {
     if (options.grid !== undefined) return readGridFile(options.grid);
     if (!hasGrid(options)) return parseGrids(DEFAULT_GRIDS);
     const flags = GRID_FLAGS.filter((name) => options[name] !== undefined);
     const grid = Object.fromEntries(flags.map((name) => [name, options[name]])) as SubGridInput;
-    return parseGrids([grid]);
+    return parseFlags(grid);
   } catch (error) {
     throw new UsageError(messageOf(error));
   }

@@ -2,11 +2,11 @@
 
 import { type ClientRequest, type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
+import { reasonOf } from '../client/opening.ts';
 import { MetricPage } from '../ops/metric-page.ts';
 import { type Reading, type TopFigures, topFigures } from '../ops/top-figures.ts';
 import { after } from '../wire/timers.ts';
 import { showTarget, type Target } from './arguments.ts';
-import { messageOf } from './outcome.ts';
 import type { Reach } from './reach.ts';
 
 /** Bytes of a page, and milliseconds that it may take. */
@@ -95,7 +95,7 @@ function answerTo(asked: ClientRequest, target: Target): Promise<IncomingMessage
     asked.once('response', resolve);
     asked.once('timeout', () => asked.destroy(new Error(`no answer after ${ANSWER_MS} ms`)));
     asked.once('error', (error) =>
-      reject(new Error(`cannot read the metrics of ${showTarget(target)}: ${messageOf(error)}`)),
+      reject(new Error(`cannot read the metrics of ${showTarget(target)}: ${reasonOf(error)}`)),
     );
     asked.end();
   });

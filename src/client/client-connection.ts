@@ -49,7 +49,7 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
   readonly requestWindow: number;
   readonly server: ServerSettings;
   readonly pings: Pings;
-  readonly events = new Listeners<ClientEvents>();
+  readonly events = new Listeners<ClientEvents>('goaway', 'closed');
   readonly #connection: Connection;
   readonly #codecs: CodecRegistry;
   readonly #options: ClientOptions;

@@ -3,6 +3,7 @@
 import { bytesOrTextOf } from '../wire/bytes.ts';
 import type { Argument } from '../wire/frames.ts';
 import { encodeUtf8 } from '../wire/payloads.ts';
+import { MAX_TIMER_MS } from '../wire/timers.ts';
 import { checkData } from './data-pieces.ts';
 import type { CallOptions } from './options.ts';
 
@@ -27,7 +28,10 @@ export function argumentsOf(
   if (shown !== undefined) args.push([':authorization', encodeUtf8(shown)]);
   if (options.sensitive) args.push([':sensitive', NOTHING]);
   if (deadlineMs !== undefined)
-    args.push([':deadline-ms', encodeUtf8(String(Math.max(0, Math.round(deadlineMs))))]);
+    args.push([
+      ':deadline-ms',
+      encodeUtf8(String(Math.min(MAX_TIMER_MS, Math.max(0, Math.round(deadlineMs))))),
+    ]);
   if (traceparent !== undefined) args.push([':traceparent', encodeUtf8(traceparent)]);
   return args;
 }

@@ -26,7 +26,13 @@ export class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address
   readonly closed: Promise<void>;
   readonly connect: EndpointOwner<Address>['connect'];
   readonly maxAttempts: number;
-  readonly events = new Listeners<PoolEvents<Address>>();
+  readonly events = new Listeners<PoolEvents<Address>>(
+    'connected',
+    'goaway',
+    'lost',
+    'reconnecting',
+    'closed',
+  );
   readonly #endpoints: Endpoint<Address>[];
   readonly #open: Opened<Address>[] = [];
   readonly #options: CheckedPoolOptions;

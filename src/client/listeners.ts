@@ -5,14 +5,24 @@
 
 /** Listeners by event; `Events` says what each event brings. */
 export class Listeners<Events extends object> {
-  readonly #byEvent = new Map<keyof Events, Set<(detail: never) => void>>();
+  readonly #byEvent: Map<unknown, Set<(detail: never) => void>>;
 
-  /** Calls `listener` at every `event` from now on, until the function that is returned is called. */
+  constructor(...names: (keyof Events & string)[]) {
+    this.#byEvent = new Map(names.map((name) => [name, new Set()]));
+  }
+
+  /**
+   * Calls `listener` at every `event` from now on, until the function that is returned is called.
+   * @throws TypeError for an event that never happens, or a listener that is none.
+   */
   on<Name extends keyof Events>(event: Name, listener: (detail: Events[Name]) => void): () => void {
+    const listeners = this.#byEvent.get(event);
+    if (listeners === undefined)
+      throw new TypeError(
+        `there is no event '${String(event)}', only ${[...this.#byEvent.keys()].join(', ')}`,
+      );
     if (typeof listener !== 'function')
       throw new TypeError(`the listener for '${String(event)}' is no function`);
-    const listeners = this.#byEvent.get(event) ?? new Set();
-    this.#byEvent.set(event, listeners);
     // A function of its own: the same listener may be added twice, and taken away once.
     const added = (detail: Events[Name]) => listener(detail);
     listeners.add(added);

@@ -34,7 +34,7 @@ export const inWorker: InWorker = (url, options) => new WorkerConnection(url, op
 
 class WorkerConnection implements ClientCore, RequestOwner {
   readonly closed: Promise<void>;
-  readonly events = new Listeners<ClientEvents>();
+  readonly events = new Listeners<ClientEvents>('goaway', 'closed');
   readonly requestWindow: number;
   /** The worker is ours: it keeps to windows as far as its pieces are cut. */
   readonly creditCounts = false;

@@ -21,9 +21,17 @@ export function isWebServer(value: unknown): value is WebServer {
   return value instanceof HttpServer || value instanceof HttpsServer;
 }
 
+/** The path and query that a request is for; a client may name the server before it (RFC 9112, section 3.2.2). */
+export function targetOf({ url = '/' }: IncomingMessage): string {
+  const named = /^https?:\/\/[^/?#]*/i.exec(url);
+  if (named === null) return url;
+  const rest = url.slice(named[0].length);
+  return rest.startsWith('/') ? rest : `/${rest}`;
+}
+
 /** Whether `url` is `path`, or below it. */
-export function isBelow(url: string | undefined, path: string): boolean {
-  if (url?.startsWith(path) !== true) return false;
+export function isBelow(url: string, path: string): boolean {
+  if (!url.startsWith(path)) return false;
   const next = url[path.length];
   return path === '' || next === undefined || next === '/' || next === '?';
 }
@@ -33,13 +41,22 @@ export function asksForWebSocket({ headers }: IncomingMessage): boolean {
   return headers.upgrade?.toLowerCase() === 'websocket';
 }
 
+/** Has `socket` say again what it has said of a request that was taken for an upgrade, but for the wish for one. */
+export function readWithoutUpgrade(req: IncomingMessage, socket: Socket, head: Buffer): void {
+  const { method, url, httpVersion, rawHeaders } = req;
+  const lines = [`${method} ${url} HTTP/${httpVersion}`];
+  for (let i = 0; i < rawHeaders.length; i += 2)
+    if (rawHeaders[i].toLowerCase() !== 'upgrade') lines.push(`${rawHeaders[i]}: ${rawHeaders[i + 1]}`);
+  socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
+}
+
 /**
  * Takes what comes to `path` (which begins with a slash and does not end with one, or is '') before any listener of the
  * server's, whenever that was added, gets to see it. The function that is returned ends that.
  */
 export function attach(server: WebServer, path: string, taker: Taker): () => void {
   let attached = true;
-  const isOurs = (req: IncomingMessage) => attached && isBelow(req.url, path);
+  const isOurs = (req: IncomingMessage) => attached && isBelow(targetOf(req), path);
   const { emit } = server;
   const take = (event: string | symbol, args: unknown[]): boolean => {
     const [req, second, third] = args as [IncomingMessage, never, never];

@@ -8,9 +8,9 @@ import type { Answer } from '../server/call-session.ts';
 import type { ReceivedFailure } from '../wire/payloads.ts';
 import { type Bodies, type Coding, LEVEL } from './bodies.ts';
 import { acceptedOf, codingOf } from './media-types.ts';
-import { json, send } from './reply.ts';
-import { isWhole } from './request-body.ts';
-import { statusOf } from './status.ts';
+import { breakOff, json, send } from './reply.ts';
+import { retryOf, statusOf } from './status.ts';
+import { isWhole } from './whole.ts';
 
 /** Best first. */
 const CODINGS: readonly Coding[] = ['zstd', 'gzip'];
@@ -61,8 +61,7 @@ export class BodySink implements Answer {
     if (this.#over) return;
     this.#over = true;
     const error = { code, message, ...(data !== undefined && { data }) };
-    // What has begun ends without its end, so that it passes for whole with nobody.
-    if (this.#res.headersSent) this.#res.destroy();
+    if (this.#res.headersSent) breakOff(this.#req, this.#res);
     else send(this.#req, this.#res, json(statusOf(code, this.#req), error, retryOf(code)));
   }
 
@@ -91,7 +90,7 @@ export class BodySink implements Answer {
     this.#res.writeHead(200, this.#headers(this.#coding));
     if (this.#coding === undefined) return;
     this.#encoder = encoderOf(this.#coding);
-    this.#encoder.on('error', () => this.#res.destroy());
+    this.#encoder.on('error', () => breakOff(this.#req, this.#res));
     this.#res.once('close', () => this.#encoder?.destroy());
     this.#encoder.pipe(this.#res);
   }
@@ -131,10 +130,6 @@ export class BodySink implements Answer {
     if (!isWhole(this.#req)) headers.Connection = 'close';
     return headers;
   }
-}
-
-function retryOf(code: string): Record<string, string> | undefined {
-  return code === 'overloaded' || code === 'shutting-down' ? { 'Retry-After': '1' } : undefined;
 }
 
 /** node:zlib compresses in threads of its own. */

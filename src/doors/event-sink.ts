@@ -4,6 +4,7 @@
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { PieceQueue } from '../reactor/piece-queue.ts';
 import type { Answer } from '../server/call-session.ts';
 import type { Progress, ReceivedFailure } from '../wire/payloads.ts';
 import { after, type Timer, unref } from '../wire/timers.ts';
@@ -13,14 +14,16 @@ import { statusOf } from './status.ts';
 export const EVENT_STREAM = 'text/event-stream';
 /** Milliseconds after which a line that has not ended is an event all the same. */
 const PAUSE_MS = 20;
-/** Characters of a line that is longer: it is cut. */
+/** Bytes of a line that is longer: it is cut. */
 const MAX_LINE = 1 << 20;
+const LF = 0x0a;
 
 export class EventSink implements Answer {
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
-  readonly #utf8 = new TextDecoder();
-  #line = '';
+  readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+  /** What has come of a line. */
+  readonly #line = new PieceQueue();
   #timer: Timer | undefined;
   #over = false;
 
@@ -33,11 +36,12 @@ export class EventSink implements Answer {
   bytes(bytes: Uint8Array, last: boolean): void {
     if (this.#over) return;
     clearTimeout(this.#timer);
-    const lines = (this.#line + this.#utf8.decode(bytes, { stream: !last })).split(/\r\n|\n/);
-    this.#line = lines.pop() ?? '';
-    for (const line of lines) this.#send(line);
-    if (last || this.#line.length > MAX_LINE) this.#sendLine();
-    else if (this.#line !== '') this.#timer = unref(after(PAUSE_MS, () => this.#sendLine()));
+    const ended = bytes.lastIndexOf(LF) + 1;
+    this.#line.push(bytes.subarray(0, ended));
+    if (ended > 0) this.#sendLines();
+    this.#line.push(bytes.subarray(ended));
+    if (last || this.#line.length > MAX_LINE) this.#sendLine(last);
+    else if (this.#line.length > 0) this.#timer = unref(after(PAUSE_MS, () => this.#sendLine()));
     if (last) this.#end('end', '');
   }
 
@@ -80,10 +84,23 @@ export class EventSink implements Answer {
     this.#send(data, name, id);
   }
 
-  #sendLine(): void {
+  /** All that has come, which ends with a line. */
+  #sendLines(): void {
+    const lines = this.#text().split(/\r\n|\n/);
+    for (const line of lines.slice(0, -1)) this.#send(line);
+  }
+
+  /** What has come of a line that may go on. */
+  #sendLine(last = false): void {
     clearTimeout(this.#timer);
-    if (this.#line !== '') this.#send(this.#line);
-    this.#line = '';
+    const line = this.#text() + (last ? this.#utf8.decode() : '');
+    if (line !== '') this.#send(line);
+  }
+
+  /** What waits, as text; a character of which not all has come waits for the rest. */
+  #text(): string {
+    const pieces = this.#line.takeAll();
+    return pieces.map((piece) => this.#utf8.decode(piece, { stream: true })).join('');
   }
 
   #send(data: string, event?: string, id?: string): void {

@@ -7,7 +7,7 @@ import type { DoorHost } from './host.ts';
 import { HttpExchange } from './http-exchange.ts';
 import { acceptedOf, contentTypeOf, FRAMES, PART_A } from './media-types.ts';
 import { plain, type Reply, send } from './reply.ts';
-import { refusedBySize } from './request-body.ts';
+import { refusedByHead } from './request-body.ts';
 import type { Exchange, Route } from './routes.ts';
 import { statusOf } from './status.ts';
 
@@ -65,7 +65,7 @@ async function refusalOf(
   }
   if (acceptedOf(req, TYPES) === undefined) return plain(406, `the answer is ${TYPES.join(' or ')}`);
   if (!TYPES.includes(contentTypeOf(req) ?? '')) return plain(415, `the body is ${TYPES.join(' or ')}`);
-  return refusedBySize(req, 'maxBody', host.limits.maxBody);
+  return refusedByHead(req, 'maxBody', host.limits.maxBody);
 }
 
 const CHANGES = 'the command may change state: it is under rw only';

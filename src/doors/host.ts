@@ -2,7 +2,8 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Transport } from '../connection/transport.ts';
-import type { AuthorizeQuery, ConnectionInfo } from '../server/authorize.ts';
+import type { InputShare } from '../reactor/input-share.ts';
+import type { Admission, AuthorizeQuery, ConnectionInfo } from '../server/authorize.ts';
 import type { Answer, AskedCommand, CallSession } from '../server/call-session.ts';
 import type { CommandTable } from '../server/commands.ts';
 import type { SessionRules } from '../server/session-context.ts';
@@ -17,13 +18,27 @@ export interface DoorHost {
   readonly takesConnections: boolean;
   /** Makes a session of a connection; one that comes while none is taken is destroyed. */
   serve(transport: Transport, info: ConnectionInfo, rules?: SessionRules): void;
-  /** Runs one command of somebody who speaks no frames; undefined: none is taken, and the answer says so. */
-  call(command: AskedCommand, answer: Answer, info: ConnectionInfo): CallSession | undefined;
+  /**
+   * Runs one command of somebody who speaks no frames; undefined: none is taken, and the answer says so. `admission`: where it
+   * was asked before.
+   */
+  call(
+    command: AskedCommand,
+    answer: Answer,
+    info: ConnectionInfo,
+    admission?: Admission,
+  ): CallSession | undefined;
+  /** Who says whether somebody gets in; undefined: everybody does. */
+  admission(info: ConnectionInfo): Admission | undefined;
+  /** A share of the memory for what peers have sent. */
+  openInput(): InputShare;
   /** What the authorize hook says of somebody who has no session yet: why not, or undefined for yes. */
   ask(info: ConnectionInfo, question?: Omit<AuthorizeQuery, 'connection'>): Promise<Failure | undefined>;
   /** `bytes` as one whole zstd frame, made in a lane; `then` gets undefined where there is none. */
   compress(bytes: Uint8Array, level: number, then: (coded: Uint8Array | undefined) => void): void;
   report(error: unknown, about: { remote?: string }): void;
+  /** A client that has no session has reached a limit, and is gone. */
+  limitHit(limit: keyof Limits, what: string, remote: string): void;
 }
 
 /** Options of HTTP and of WebSockets. */

@@ -4,8 +4,9 @@ import type { Transport } from '../connection/transport.ts';
 import { probeSocket } from '../transport/socket.ts';
 import type { Limits } from '../wire/limits.ts';
 import { send, type Telling } from './reply.ts';
-import { isWhole, RequestBody } from './request-body.ts';
+import { RequestBody } from './request-body.ts';
 import type { Exchange } from './routes.ts';
+import { isWhole } from './whole.ts';
 
 export class HttpExchange implements Transport {
   readonly remote: string;
@@ -17,18 +18,17 @@ export class HttpExchange implements Transport {
   readonly #exchange: Exchange;
   readonly #type: string;
   readonly #body: RequestBody;
-  #begun = false;
   #destroyed = false;
   #refused = false;
 
   /** `type`: the answer's media type. */
   constructor(exchange: Exchange, type: string, { maxBody, idleTimeout }: Limits) {
-    const { req, res, info } = exchange;
+    const { res, info } = exchange;
     this.remote = info.remote;
     this.#exchange = exchange;
     this.#type = type;
     const limits = { maxBytes: maxBody, limitName: 'maxBody', idleTimeout } as const;
-    this.#body = new RequestBody(req, limits, {
+    this.#body = new RequestBody(exchange, limits, {
       onData: (chunk) => this.onData(chunk),
       onEnd: () => this.onEnd(),
       onFailed: (reply) => this.#refuse(reply),
@@ -51,8 +51,6 @@ export class HttpExchange implements Transport {
   }
 
   resume(): void {
-    const { res, awaitsContinue } = this.#exchange;
-    if (awaitsContinue && !this.#begun && !res.headersSent) res.writeContinue();
     this.#body.resume();
   }
 
@@ -79,7 +77,6 @@ export class HttpExchange implements Transport {
   #begin(): void {
     const { req, res } = this.#exchange;
     if (res.headersSent || this.#refused) return;
-    this.#begun = true;
     res.writeHead(this.status, {
       'Content-Type': this.#type,
       'X-Content-Type-Options': 'nosniff',

@@ -34,7 +34,7 @@ export function acceptedOf({ headers }: IncomingMessage, types: readonly string[
   return accepts.of(headers.accept).find((name) => types.includes(name));
 }
 
-/** The first of `ours` that the client accepts by name, by its order of preference, then ours. */
+/** The first of `ours` that the client accepts by name; which of these it likes better is not asked. */
 export function codingOf<Name extends string>(
   { headers }: IncomingMessage,
   ours: readonly Name[],

@@ -2,7 +2,9 @@
 
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { resetSocket } from '../transport/socket.ts';
 import { after, unref } from '../wire/timers.ts';
+import { isWhole } from './whole.ts';
 
 /** How long what still comes of a refused request is read and dropped, so that its sender gets to read why. */
 const LINGER_MS = 1000;
@@ -35,7 +37,7 @@ export function send(
 ): void {
   if (res.headersSent || res.destroyed) return;
   const bytes = typeof body === 'string' ? Buffer.from(body) : body;
-  const whole = req.complete;
+  const whole = isWhole(req);
   res.writeHead(status, {
     'Content-Type': type,
     'Content-Length': bytes.length,
@@ -56,6 +58,15 @@ export function send(
   };
   const timer = unref(after(LINGER_MS, end));
   req.removeAllListeners('data').once('end', end).once('close', end).resume();
+}
+
+/**
+ * Ends an answer that has begun without its end, so that it passes for whole with nobody. HTTP/1.0 knows no end but the
+ * connection's, so that has to be a reset.
+ */
+export function breakOff(req: IncomingMessage, res: ServerResponse): void {
+  if (req.httpVersion === '1.0') resetSocket(req.socket);
+  res.destroy();
 }
 
 /** Ends a request that was answered before all of it had come, should the rest not come soon. */

@@ -2,6 +2,7 @@
 
 import { MAX_ARGUMENT_FIELD } from '../wire/payloads.ts';
 import { encodeUtf8, isAscii } from '../wire/utf8.ts';
+import { membersOf } from './json-members.ts';
 
 /** What is wrong with the arguments, for the person who asked. */
 export class ArgumentsError extends Error {}
@@ -10,8 +11,20 @@ export const JSON_TYPE = 'application/json';
 export const FORM_TYPE = 'application/x-www-form-urlencoded';
 export const DATA_TYPE = 'application/octet-stream';
 
-/** `body`: the text of a body of `type`. @throws ArgumentsError */
-export function argumentsOf(query: URLSearchParams, body = '', type?: string): Map<string, Uint8Array> {
+/** Characters of one that is escaped, such as `\u0001`. */
+const MAX_ESCAPED = 6;
+
+/**
+ * `body`: the text of a body of `type`; `most`: how many arguments there may be. Of more, one too many are returned: what
+ * they cost is then bounded.
+ * @throws ArgumentsError
+ */
+export function argumentsOf(
+  query: URLSearchParams,
+  most: number,
+  body = '',
+  type?: string,
+): Map<string, Uint8Array> {
   const args = new Map<string, Uint8Array>();
   const add = (value: string, name: string) => {
     if (args.has(name)) throw new ArgumentsError(`argument ${name} is given twice`);
@@ -19,28 +32,48 @@ export function argumentsOf(query: URLSearchParams, body = '', type?: string): M
     if (!isAscii(name) || name.length > MAX_ARGUMENT_FIELD)
       throw new ArgumentsError(`names of arguments are ASCII, of at most ${MAX_ARGUMENT_FIELD} bytes`);
     const bytes = encodeUtf8(value);
-    if (bytes.length > MAX_ARGUMENT_FIELD)
-      throw new ArgumentsError(`argument ${name} has more than ${MAX_ARGUMENT_FIELD} bytes`);
+    if (bytes.length > MAX_ARGUMENT_FIELD) throw tooLong(name);
     args.set(name, bytes);
   };
   query.forEach(add);
-  if (type === FORM_TYPE) new URLSearchParams(body).forEach(add);
+  if (type === FORM_TYPE) formPairs(body, most).forEach(add);
   else if (type === JSON_TYPE && body.trim() !== '')
-    for (const [name, value] of pairsOf(body)) add(value, name);
+    for (const [name, value] of jsonPairs(body, most)) add(value, name);
   return args;
 }
 
-/** An object's members as text: numbers and switches as they are written, what has parts as JSON; null: not given. */
-function pairsOf(text: string): [string, string][] {
-  let value: unknown;
+function tooLong(name: string): ArgumentsError {
+  return new ArgumentsError(`argument ${name} has more than ${MAX_ARGUMENT_FIELD} bytes`);
+}
+
+/** No more than one too many. */
+function formPairs(text: string, most: number): URLSearchParams {
+  return new URLSearchParams(text.split('&', most + 1).join('&'));
+}
+
+/**
+ * An object's members as text, one too many at most: numbers, switches and what has parts as they are written; null: not
+ * given.
+ */
+function* jsonPairs(text: string, most: number): Generator<[string, string], void, undefined> {
+  let count = 0;
+  if (!text.trimStart().startsWith('{')) throw new ArgumentsError('the body is not a JSON object');
   try {
-    value = JSON.parse(text);
-  } catch {
-    throw new ArgumentsError('the body is not JSON');
+    for (const [name, value] of membersOf(text)) {
+      if (value === 'null') continue;
+      yield [name, textOf(name, value)];
+      if (++count > most) return;
+    }
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new ArgumentsError('the body is not JSON');
+    throw error;
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new ArgumentsError('the body is not a JSON object');
-  return Object.entries(value)
-    .filter(([, each]) => each !== null)
-    .map(([name, each]) => [name, typeof each === 'string' ? each : JSON.stringify(each)]);
+}
+
+/** @throws SyntaxError */
+function textOf(name: string, json: string): string {
+  const isText = json.startsWith('"');
+  if (json.length > (isText ? 2 + MAX_ESCAPED * MAX_ARGUMENT_FIELD : MAX_ARGUMENT_FIELD)) throw tooLong(name);
+  const value: unknown = JSON.parse(json);
+  return isText ? (value as string) : json;
 }

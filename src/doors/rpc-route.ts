@@ -1,36 +1,42 @@
 /** `POST /rpc/COMMAND`: commands for whoever has nothing but HTTP. */
 
+import { NO_ROOM } from '../reactor/held-arguments.ts';
+import type { Admission } from '../server/authorize.ts';
 import type { Answer, CallSession } from '../server/call-session.ts';
+import type { Failure } from '../wire/failure.ts';
 import { after, unref } from '../wire/timers.ts';
 import type { Bodies } from './bodies.ts';
 import { BodySink } from './body-sink.ts';
 import { EVENT_STREAM, EventSink } from './event-sink.ts';
 import type { DoorHost } from './host.ts';
 import { acceptedOf, contentTypeOf } from './media-types.ts';
-import { json, plain, type Reply, send } from './reply.ts';
-import { hasBody, RequestBody, refusedBySize } from './request-body.ts';
+import { breakOff, json, plain, type Reply, send } from './reply.ts';
+import { RequestBody, refusedByHead } from './request-body.ts';
 import type { Exchange, Route } from './routes.ts';
 import { ArgumentsError, argumentsOf, DATA_TYPE, FORM_TYPE, JSON_TYPE } from './rpc-arguments.ts';
+import { retryOf, statusOf } from './status.ts';
 import { resumedBy, TopicEvents } from './topic-events.ts';
+import { hasBody } from './whole.ts';
 
 export function rpcRoute(host: DoorHost, bodies: Bodies): Route {
-  const run = (exchange: Exchange, text: string | undefined, type: string | undefined) => {
-    const { req, res, query } = exchange;
-    if (res.headersSent || res.destroyed) return;
-    try {
-      call(host, bodies, exchange, argumentsOf(query, text, type), type === DATA_TYPE);
-    } catch (error) {
-      if (!(error instanceof ArgumentsError)) throw error;
-      send(req, res, invalid(error.message));
-    }
-  };
   return (exchange) => {
     const { req, res } = exchange;
     const type = hasBody(req) ? contentTypeOf(req) : undefined;
     const refusal = refusalOf(host, exchange, type);
     if (refusal !== undefined) return send(req, res, refusal);
-    if (type === undefined || type === DATA_TYPE) return run(exchange, undefined, type);
-    return textOf(host, exchange).then((text) => run(exchange, text, type));
+    const admission = host.admission(exchange.info);
+    const run = (text?: string) => {
+      if (res.headersSent || res.destroyed) return;
+      try {
+        const args = argumentsOf(exchange.query, host.limits.maxArguments, text, type);
+        call(host, bodies, exchange, args, type === DATA_TYPE, admission);
+      } catch (error) {
+        if (!(error instanceof ArgumentsError)) throw error;
+        send(req, res, json(400, { code: 'invalid-argument', message: error.message }));
+      }
+    };
+    if (type === undefined || type === DATA_TYPE) return run();
+    return admittedText(host, exchange, admission).then(run);
   };
 }
 
@@ -44,9 +50,9 @@ function refusalOf(
     return plain(405, 'commands come by POST', { Allow: 'POST' });
   if (Buffer.byteLength(rest) > limits.maxCommandName) return plain(404, 'there is no such command');
   if (!hasBody(req)) return undefined;
-  if (type === DATA_TYPE) return refusedBySize(req, 'maxBody', limits.maxBody);
+  if (type === DATA_TYPE) return refusedByHead(req, 'maxBody', limits.maxBody);
   if (type === JSON_TYPE || type === FORM_TYPE)
-    return refusedBySize(req, 'maxArgumentBytes', limits.maxArgumentBytes);
+    return refusedByHead(req, 'maxArgumentBytes', limits.maxArgumentBytes);
   return plain(415, `arguments are ${JSON_TYPE} or ${FORM_TYPE}, command data is ${DATA_TYPE}`);
 }
 
@@ -55,18 +61,33 @@ function isEventSource({ req }: Exchange, mode: string | undefined): boolean {
   return req.method === 'GET' && mode === 'ro' && acceptedOf(req, [EVENT_STREAM]) !== undefined;
 }
 
-function invalid(message: string): Reply {
-  return json(400, { code: 'invalid-argument', message });
+function failed({ code, message }: Failure, req: Exchange['req']): Reply {
+  return json(statusOf(code, req), { code, message }, retryOf(code));
 }
 
-/** The whole body, which is arguments: it is refused where it is longer or slower than those may be. */
-function textOf(host: DoorHost, { req, res, awaitsContinue }: Exchange): Promise<string> {
+/** The body, of which nothing is read where the client is not let in: then it has been told so. */
+async function admittedText(
+  host: DoorHost,
+  exchange: Exchange,
+  admission: Admission | undefined,
+): Promise<string | undefined> {
+  const { req, res } = exchange;
+  const failure = await admission?.admit();
+  if (failure === undefined) return await textOf(host, exchange);
+  send(req, res, failed(failure, req));
+  return undefined;
+}
+
+/** The whole body, which is arguments: it is refused where it is longer or slower than those may be, or there is no memory. */
+function textOf(host: DoorHost, exchange: Exchange): Promise<string> {
+  const { req, res } = exchange;
   const { maxArgumentBytes: maxBytes, idleTimeout, commandTimeout } = host.limits;
-  if (awaitsContinue) res.writeContinue();
   return new Promise((resolve) => {
     const chunks: Uint8Array[] = [];
+    const input = host.openInput();
     const finish = (reply?: Reply) => {
       clearTimeout(timer);
+      input.close();
       if (reply !== undefined) {
         body.stop();
         send(req, res, reply);
@@ -74,8 +95,18 @@ function textOf(host: DoorHost, { req, res, awaitsContinue }: Exchange): Promise
       resolve(Buffer.concat(chunks).toString());
     };
     const limits = { maxBytes, limitName: 'maxArgumentBytes', idleTimeout } as const;
-    const body = new RequestBody(req, limits, {
-      onData: (chunk) => chunks.push(chunk),
+    const refuse = () => {
+      input.counts.refused++;
+      finish(failed(NO_ROOM, req));
+      return true;
+    };
+    input.holder = { letGo: refuse };
+    const body = new RequestBody(exchange, limits, {
+      onData: (chunk) => {
+        if (!input.makeRoom(chunk.length)) return void refuse();
+        input.take(chunk.length);
+        chunks.push(chunk);
+      },
       onEnd: () => finish(),
       onFailed: finish,
     });
@@ -88,16 +119,22 @@ function textOf(host: DoorHost, { req, res, awaitsContinue }: Exchange): Promise
 
 type Arguments = ReadonlyMap<string, Uint8Array>;
 
-function call(host: DoorHost, bodies: Bodies, exchange: Exchange, asked: Arguments, hasData: boolean): void {
-  const { req, res, info, rest: name, awaitsContinue } = exchange;
+function call(
+  host: DoorHost,
+  bodies: Bodies,
+  exchange: Exchange,
+  asked: Arguments,
+  hasData: boolean,
+  admission: Admission | undefined,
+): void {
+  const { req, res, info, rest: name } = exchange;
   const isEvents = acceptedOf(req, [EVENT_STREAM]) !== undefined;
   // A command of the user's that is called so is like any other.
   const isTopic = isEvents && name === 'subscribe' && host.commands.get(name)?.makeRun !== undefined;
   const args = isTopic ? resumedBy(req, asked) : asked;
   const answer = isEvents ? eventsOf(exchange, isTopic, args) : new BodySink(req, res, bodies);
   const data = hasData ? dataOf(host, exchange, () => session) : undefined;
-  if (hasData && awaitsContinue) res.writeContinue();
-  const session = host.call({ name, args, data }, answer, info);
+  const session = host.call({ name, args, data }, answer, info, admission);
   res.once('close', () => {
     // Who listens to events leaves when they have heard enough.
     const left = !res.writableFinished && !isEvents;
@@ -105,16 +142,17 @@ function call(host: DoorHost, bodies: Bodies, exchange: Exchange, asked: Argumen
   });
 }
 
-function dataOf(host: DoorHost, { req, res }: Exchange, session: () => CallSession | undefined): RequestBody {
+function dataOf(host: DoorHost, exchange: Exchange, session: () => CallSession | undefined): RequestBody {
+  const { req, res } = exchange;
   const { maxBody: maxBytes, idleTimeout } = host.limits;
   return new RequestBody(
-    req,
+    exchange,
     { maxBytes, limitName: 'maxBody', idleTimeout },
     {
       onData: (chunk) => session()?.push(chunk, false),
       onEnd: () => session()?.push(new Uint8Array(0), true),
       onFailed: (reply) => {
-        if (res.headersSent) res.destroy();
+        if (res.headersSent) breakOff(req, res);
         else send(req, res, reply);
         session()?.close(new Error(reply.body.trim()));
       },

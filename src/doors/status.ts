@@ -26,3 +26,8 @@ export function statusOf(code: string, { headers }: IncomingMessage): number {
   if (code === 'not-authorized') return headers.authorization === undefined ? 401 : 403;
   return Object.hasOwn(STATUSES, code) ? STATUSES[code] : OWN;
 }
+
+/** Headers of an error that passes. */
+export function retryOf(code: string): Record<string, string> | undefined {
+  return code === 'overloaded' || code === 'shutting-down' ? { 'Retry-After': '1' } : undefined;
+}

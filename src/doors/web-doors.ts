@@ -15,18 +15,19 @@ import { infoOf } from '../server/connection-info.ts';
 import type { Doors } from '../server/listener.ts';
 import { WebSocketTransport } from '../transport/websocket.ts';
 import { SUBPROTOCOL } from '../wire/messages.ts';
-import { asksForWebSocket, attach, isBelow, type WebServer } from './attach.ts';
+import { asksForWebSocket, attach, isBelow, readWithoutUpgrade, targetOf, type WebServer } from './attach.ts';
 import { Bodies } from './bodies.ts';
 import { framesRoute } from './frames-route.ts';
 import type { DoorHost } from './host.ts';
 import { openApiRoute } from './openapi.ts';
 import { visitorOf } from './origin.ts';
 import { PAGE_PATHS, pageRoute } from './page-route.ts';
+import { Pipeline } from './pipeline.ts';
 import { endLate, plain, refuseUpgrade, send } from './reply.ts';
-import { hasBody } from './request-body.ts';
-import { type Exchange, Routes } from './routes.ts';
+import { type Exchange, type Route, Routes } from './routes.ts';
 import { rpcRoute } from './rpc-route.ts';
 import { statusOf } from './status.ts';
+import { hasBody } from './whole.ts';
 
 /** Milliseconds for which a connection is kept open for a next request. */
 const KEEP_ALIVE_MS = 5000;
@@ -53,6 +54,8 @@ export class WebDoors {
   readonly #bodies: Bodies;
   readonly routes = new Routes();
   readonly #callers = new WeakMap<object, Caller>();
+  /** By the socket that requests have come on. */
+  readonly #pipelines = new WeakMap<object, Pipeline>();
   readonly #detach: (() => void)[] = [];
   /** Made, and ws loaded, with the first of them. */
   #webSockets: WebSocketServer | undefined;
@@ -138,6 +141,12 @@ export class WebDoors {
     server.on('request', (req, res) => answer(req, res, false));
     server.on('checkContinue', (req, res) => answer(req, res, true));
     server.on('upgrade', (req: IncomingMessage, socket: Socket, head: Buffer) => {
+      if (!asksForWebSocket(req) && !this.#hasUnanswered(socket)) {
+        // A Node.js before 24.9 asks nobody which upgrades are wanted.
+        readWithoutUpgrade(req, socket, head);
+        server.emit('connection', socket);
+        return;
+      }
       const { info, doors } = this.#callers.get(req.socket) as Caller;
       this.#upgrade(req, socket, head, { base: '', doors }, info);
     });
@@ -156,12 +165,22 @@ export class WebDoors {
     const info = { ...known, headers: req.headers };
     res.on('error', ignore);
     req.on('error', ignore);
+    const pipeline = this.#pipelineOf(req.socket);
+    if (req.socket.destroyed || this.#isTooLong(pipeline, req, info)) return;
+    const [path, query] = placeOf(req, base);
+    const { route, rest } = this.routes.find(path) ?? { route: this.#answerOther, rest: path };
+    const exchange = { req, res, info, base, rest, query: new URLSearchParams(query), awaitsContinue };
+    const othersAnswered = pipeline.add(res);
+    if (othersAnswered === undefined) this.#run(route, exchange, doors);
+    else void othersAnswered.then(() => this.#run(route, exchange, doors));
+  }
+
+  #run(route: Route, exchange: Exchange, doors: Site['doors']): void {
+    const { req, res } = exchange;
+    if (res.destroyed) return;
     if (!doors.http) return send(req, res, plain(426, 'WebSockets only', { Upgrade: 'websocket' }));
     if (visitorOf(req, this.#host.http.origins) === 'refused') return send(req, res, plain(403, ORIGIN));
     if (!this.#host.takesConnections) return send(req, res, plain(503, CLOSING, { 'Retry-After': '1' }));
-    const [path, query] = partsOf(pathOf(req, base));
-    const { route, rest } = this.routes.find(path) ?? { route: this.#answerOther, rest: path };
-    const exchange = { req, res, info, base, rest, query: new URLSearchParams(query), awaitsContinue };
     try {
       route(exchange)?.catch((error) => this.#fail(exchange, error));
     } catch (error) {
@@ -172,6 +191,27 @@ export class WebDoors {
   #fail({ req, res, info }: Exchange, error: unknown): void {
     this.#host.report(error, { remote: info.remote });
     send(req, res, plain(500, 'internal error'));
+  }
+
+  #pipelineOf(socket: Socket): Pipeline {
+    const known = this.#pipelines.get(socket);
+    if (known !== undefined) return known;
+    const pipeline = new Pipeline();
+    this.#pipelines.set(socket, pipeline);
+    return pipeline;
+  }
+
+  /** A client may ask without waiting for answers, but no more than by frames; one that does is gone. */
+  #isTooLong({ length }: Pipeline, { socket }: IncomingMessage, { remote }: ConnectionInfo): boolean {
+    const { maxConcurrentRequests: most } = this.#host.limits;
+    if (length < most) return false;
+    this.#host.limitHit('maxConcurrentRequests', `more than ${most} requests at a time`, remote);
+    socket.destroy();
+    return true;
+  }
+
+  #hasUnanswered(socket: Socket): boolean {
+    return this.#pipelineOf(socket).length > 0;
   }
 
   /** What is none of our paths. */
@@ -187,6 +227,8 @@ export class WebDoors {
 
   #upgrade(req: IncomingMessage, socket: Socket, head: Buffer, { doors }: Site, known: ConnectionInfo): void {
     const { http, limits, takesConnections } = this.#host;
+    // What is still to be answered would go out amid the messages.
+    if (this.#hasUnanswered(socket)) return void socket.destroy();
     if (!doors.webSocket) return refuseUpgrade(socket, 404, 'no WebSockets here');
     if (visitorOf(req, http.origins) === 'refused') return refuseUpgrade(socket, 403, ORIGIN);
     if (!offers(req, SUBPROTOCOL)) return refuseUpgrade(socket, 400, `the subprotocol is ${SUBPROTOCOL}`);
@@ -204,16 +246,13 @@ export class WebDoors {
 const ignore = () => undefined;
 const ORIGIN = 'this page may not: its origin is not among those that are allowed';
 
-/** The path and query below `base`, which begin with a slash. */
-function pathOf({ url = '/' }: IncomingMessage, base: string): string {
-  const rest = isBelow(url, base) ? url.slice(base.length) : url;
-  return rest.startsWith('/') ? rest : `/${rest}`;
-}
-
-/** The path alone, and the query. */
-function partsOf(path: string): [string, string] {
-  const end = path.indexOf('?');
-  return end < 0 ? [path, ''] : [path.slice(0, end), path.slice(end + 1)];
+/** The path below `base`, which begins with a slash, and the query, which may have question marks of its own. */
+function placeOf(req: IncomingMessage, base: string): [path: string, query: string] {
+  const target = targetOf(req);
+  const rest = isBelow(target, base) ? target.slice(base.length) : target;
+  const place = rest.startsWith('/') ? rest : `/${rest}`;
+  const end = place.indexOf('?');
+  return end < 0 ? [place, ''] : [place.slice(0, end), place.slice(end + 1)];
 }
 
 function offers({ headers }: IncomingMessage, protocol: string): boolean {

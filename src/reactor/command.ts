@@ -42,12 +42,26 @@ export interface CommandRequest<Input = undefined> {
 export class TextOutput {
   readonly atoms: readonly TextAtom[];
 
-  /** A string is shown as it is: its `%` means nothing. A line ends with a newline of its own. */
+  /**
+   * A string is shown as it is: its `%` means nothing. A line ends with a newline of its own.
+   * @throws TypeError for what is neither.
+   */
   constructor(...atoms: (TextAtom | string)[]) {
-    this.atoms = atoms.map((atom) =>
-      typeof atom === 'string' ? { format: '%s', labels: [], args: [atom] } : atom,
-    );
+    this.atoms = atoms.map(atomOf);
   }
+}
+
+function atomOf(value: TextAtom | string): TextAtom {
+  if (typeof value === 'string') return { format: '%s', labels: [], args: [value] };
+  const { format, labels, args } = value ?? {};
+  if (typeof format === 'string' && areStrings(labels) && areStrings(args)) return { format, labels, args };
+  throw new TypeError(
+    `text output is made of strings and of { format, labels, args }, not of ${kindOf(value)}`,
+  );
+}
+
+function areStrings(values: unknown): boolean {
+  return Array.isArray(values) && values.every((each) => typeof each === 'string');
 }
 
 /** How far a long command is (protocol C, type 7); dropped where the peer does not take it. */

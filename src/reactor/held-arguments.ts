@@ -4,7 +4,7 @@ import type { Failure } from '../wire/failure.ts';
 import type { Limits } from '../wire/limits.ts';
 import type { InputShare } from './input-share.ts';
 
-const NO_ROOM: Failure = {
+export const NO_ROOM: Failure = {
   code: 'overloaded',
   message: 'inputMemory: the server has no memory left for more arguments',
 };

@@ -81,7 +81,12 @@ export class Acceptor {
   }
 
   /** Runs one command of somebody who speaks no frames; undefined: none is taken, and the answer says so. */
-  call(command: AskedCommand, answer: Answer, info: ConnectionInfo): CallSession | undefined {
+  call(
+    command: AskedCommand,
+    answer: Answer,
+    info: ConnectionInfo,
+    admission = this.admission(info),
+  ): CallSession | undefined {
     if (!this.#hasRoom(info)) {
       answer.fail(GIVEN_UP);
       return undefined;
@@ -91,7 +96,7 @@ export class Acceptor {
       context: this.#context,
       limits: this.#limits,
       shared,
-      admission: this.admission(info),
+      admission,
     });
     sessions.add(session);
     session.start();

@@ -81,6 +81,7 @@ const NOT_ITS: Failure = {
 export class Admission {
   readonly #options: AdmissionOptions;
   #connection: ConnectionInfo;
+  #admitted: Promise<Failure | undefined> | undefined;
 
   constructor(connection: ConnectionInfo, options: AdmissionOptions) {
     this.#connection = connection;
@@ -90,6 +91,12 @@ export class Admission {
   /** Who the hook has said that this is; undefined: nobody yet. */
   get principal(): unknown {
     return this.#connection.principal;
+  }
+
+  /** Whether the connection itself is let in; the hook is asked once. */
+  admit(): Promise<Failure | undefined> {
+    this.#admitted ??= this.ask();
+    return this.#admitted;
   }
 
   /** Why not, or undefined for yes. `about` may take time of its own, and fail. Never rejects. */

@@ -55,6 +55,8 @@ export interface DataSource {
   pause(): void;
   /** None of it is wanted any more. */
   stop(): void;
+  /** Finds out whether its sender is still there while nothing of it is read. */
+  probe(): void;
 }
 
 export interface AskedCommand {
@@ -113,6 +115,8 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   #draining = false;
   /** The answer is whole. */
   #answered = false;
+  /** It is an error, and may be broken off. */
+  #failed = false;
   #closed = false;
   /** The limit that the client has passed. */
   #reason: ProtocolError | undefined;
@@ -155,7 +159,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   }
 
   async #admit(admission: Admission): Promise<void> {
-    const refusal = await admission.ask();
+    const refusal = await admission.admit();
     if (refusal === undefined) this.#begin();
     else this.sendError(REQUEST_ID, refusal);
   }
@@ -217,7 +221,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   close(reason: Error | undefined): void {
     if (this.#closed) return;
     this.#closed = true;
-    const why = this.#reason ?? reason;
+    const why = this.#reason ?? (this.#failed ? undefined : reason);
     this.#command.data?.stop();
     this.requests.drop();
     this.router.close();
@@ -275,10 +279,15 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
     if (this.requests.size === 0) this.#giveUp();
   }
 
-  /** It ends with its command, and its transport sees to it that somebody is there. */
+  /** It ends with its command. */
   retire(): void {}
+
+  /** The end of a client whose request has been read shows by itself. */
   checkPeer(): void {}
-  probe(): void {}
+
+  probe(): void {
+    this.#command.data?.probe();
+  }
 
   // ------------------------------------------------------------------------------- what requests ask, and tell
 
@@ -370,6 +379,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   }
 
   #fail(failure: ReceivedFailure): void {
+    this.#failed = true;
     this.#isAnswered();
     this.#answer.fail(failure);
   }

@@ -22,7 +22,7 @@ import type { TopicOptions } from '../topics/options.ts';
 import { RedisRelay } from '../topics/relay.ts';
 import type { Topic } from '../topics/topic.ts';
 import { Topics } from '../topics/topics.ts';
-import type { Limits } from '../wire/limits.ts';
+import { type Limits, overLimit } from '../wire/limits.ts';
 import { MAX_MESSAGE_BYTES } from '../wire/topic-records.ts';
 import { Acceptor } from './acceptor.ts';
 import { commandTable } from './built-in.ts';
@@ -261,11 +261,17 @@ export class LaneServer implements Server {
         return takes();
       },
       serve: (transport, info, rules) => this.#acceptor.serveIfTaken(transport, info, rules),
-      call: (command, answer, info) => this.#acceptor.call(command, answer, info),
+      call: (command, answer, info, admission) => this.#acceptor.call(command, answer, info, admission),
+      admission: (info) => this.#acceptor.admission(info),
+      openInput: () => this.#input.open(),
       ask: async (info, question) => this.#acceptor.admission(info)?.ask(question),
       compress: (bytes, level, then) =>
         compressOnLane(this.#pool, bytes, (pieces) => then(pieces && Buffer.concat(pieces)), level),
       report: this.#report,
+      limitHit: (limit, what, remote) => {
+        this.#totals.limitHit(limit, remote);
+        this.#report(overLimit(limit, what), { remote });
+      },
     });
   }
 

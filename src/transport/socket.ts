@@ -13,6 +13,17 @@ export function probeSocket(socket: Socket): void {
   if (socket.writable && socket.writableLength === 0) socket.write(NOTHING);
 }
 
+/** Ends it by a reset, where there is one: an orderly end might pass for the end of input alone. */
+export function resetSocket(socket: Socket): void {
+  const cannotReset = socket.remoteAddress === undefined || isEncrypted(socket);
+  if (socket.writableEnded || cannotReset) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
+function isEncrypted(socket: Socket): boolean {
+  return (socket as Partial<TLSSocket>).encrypted === true;
+}
+
 export class SocketTransport implements Transport {
   readonly remote: string;
   onData: (chunk: Uint8Array) => void = () => undefined;
@@ -26,7 +37,7 @@ export class SocketTransport implements Transport {
   constructor(socket: Socket, remote: string, keepAlive: number = KEEP_ALIVE) {
     this.remote = remote;
     this.#socket = socket;
-    this.#isEncrypted = (socket as Partial<TLSSocket>).encrypted === true;
+    this.#isEncrypted = isEncrypted(socket);
     socket.setNoDelay(true);
     // Finds out when the other machine is gone without a word.
     socket.setKeepAlive(keepAlive > 0, keepAlive);
@@ -78,12 +89,8 @@ export class SocketTransport implements Transport {
     probeSocket(this.#socket);
   }
 
-  /** By a reset, where there is one: an orderly end might pass for the end of input alone. */
   destroy(): void {
-    const socket = this.#socket;
-    const cannotReset = socket.remoteAddress === undefined || this.#isEncrypted;
-    if (socket.writableEnded || cannotReset) socket.destroy();
-    else socket.resetAndDestroy();
+    resetSocket(this.#socket);
   }
 
   endOfTick(run: () => void): void {

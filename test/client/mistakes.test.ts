@@ -217,6 +217,18 @@ for (const [name, make] of DATA) {
   });
 }
 
+test('an event that never happens is said to be none', (t) => {
+  t.throws(() => client.on('close' as 'closed', () => undefined), {
+    instanceOf: TypeError,
+    message: "there is no event 'close', only goaway, closed",
+  });
+});
+
+test('a deadline that is longer than any server can take is as long as one can be', async (t) => {
+  for (const deadlineMs of [Number.MAX_SAFE_INTEGER, 1e300])
+    t.is(await client.call('hello', { deadlineMs }).text(), 'hello');
+});
+
 test('an argument of any buffer or view is the bytes it is', async (t) => {
   for (const name of OUTPUT_NAMES.filter((each) => !/Blob|ReadableStream|iterable/.test(each))) {
     const value = output(name) as string;

@@ -65,7 +65,8 @@ test.serial('what cannot be asked for is one line and exit code 2', async (t) =>
   const wrong: [string[], RegExp][] = [
     [['experiment', 'generate:json900', '--grid', grid], /grid\.yaml: grids\.0\.level/],
     [['experiment', 'generate:json900', '--grid', grid, '--level', '1'], /cannot be used with/],
-    [['experiment', 'generate:json900', '--level', '9..1'], /a range that goes up/],
+    [['experiment', 'generate:json900', '--level', '9..1'], /--level: .*a range that goes up/],
+    [['experiment', 'generate:json900', '--window-log', '99'], /--window-log: /],
     [['experiment', 'generate:json900', '--links', '1M,fast'], /speeds in bit\/s/],
     [['experiment'], /missing required argument/],
     [['serve', folder, '--profile-from', grid], /grid\.yaml/],

@@ -143,6 +143,11 @@ test('what has no metrics of ours is one line', async (t) => {
     const message = said === 'nothing' ? /has no metrics \(status 404\): .*--admin/ : new RegExp(said);
     isOneLine(t, await millrace('top', `127.0.0.1:${port}`), 1, message);
   }
-  isOneLine(t, await millrace('top', '127.0.0.1:1'), 1, /cannot read the metrics of 127\.0\.0\.1:1/);
+  isOneLine(
+    t,
+    await millrace('top', '127.0.0.1:1'),
+    1,
+    /cannot read the metrics of 127\.0\.0\.1:1: nothing listens there/,
+  );
   isOneLine(t, await millrace('top', 'nowhere'), 2, /HOST:PORT/);
 });

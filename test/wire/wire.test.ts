@@ -1,6 +1,7 @@
 /** The wire layer by example: splitter, payload layouts, frame makers, frames as text (protocol A, B, C). */
 
 import test from 'ava';
+import { TextOutput } from '../../src/index.ts';
 import { ProtocolError, type ProtocolErrorCode } from '../../src/wire/errors.ts';
 import { encodeFrame, type Frame, FrameType, MAX_PAYLOAD_LENGTH } from '../../src/wire/frame.ts';
 import { type Argument, commandDataFrames, commandFrames, type FrameSink } from '../../src/wire/frames.ts';
@@ -443,6 +444,21 @@ test('bytes that are no text are cut all the same', (t) => {
 });
 
 // Text output
+
+test('text output that is made of neither text nor atoms says what it is made of', (t) => {
+  const odd: unknown[] = [
+    Symbol('x'),
+    5,
+    null,
+    undefined,
+    { format: '%s' },
+    { format: '', labels: [1], args: [] },
+  ];
+  for (const atom of odd)
+    t.throws(() => new TextOutput(atom as string), { message: /strings and of \{ format/ });
+  const atom = { format: '%s', labels: ['a'], args: ['b'] };
+  t.deepEqual(new TextOutput('line', atom).atoms, [{ format: '%s', labels: [], args: ['line'] }, atom]);
+});
 
 test('%s takes the next argument, %% is a percent sign, anything else stands for itself', (t) => {
   const render = (format: string, ...args: string[]) => renderTextOutput([{ format, labels: [], args }]);

@@ -134,7 +134,16 @@ export function readGridFile(path: string): Cell[] {
   return cellsOf(result.data.grids);
 }
 
-/** The cells of grids given as flags or in code. @throws Error that names the option which is wrong. */
+/** The cells of a grid given as flags. @throws Error that begins with the flag which is wrong. */
+export function parseFlags(flags: SubGridInput): Cell[] {
+  const result = SUB_GRID.safeParse(flags);
+  if (result.success) return cellsOf([result.data]);
+  const { path, message } = result.error.issues[0];
+  const flag = String(path[0]).replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  throw new Error(`--${flag}: ${message}`);
+}
+
+/** The cells of grids given in code. @throws Error that names the option which is wrong. */
 export function parseGrids(grids: readonly SubGridInput[]): Cell[] {
   const result = z.array(SUB_GRID).safeParse(grids);
   if (!result.success) throw new Error(firstIssue(result.error));
