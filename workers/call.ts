@@ -17,18 +17,11 @@ import {
   type Failure,
 } from '../src/wire/payloads.ts';
 import { errorText } from '../src/wire/thrown.ts';
-import {
-  type BatchReader,
-  CallFlag,
-  FrameFlag,
-  LookupAnswer,
-  Op,
-  packPieces,
-  unpackIdentity,
-  unpackPieces,
-} from './batch.ts';
+import type { BatchReader } from './batch.ts';
 import type { LaneEncoders } from './lane-encoders.ts';
 import type { LaneOutput } from './lane-output.ts';
+import { packPieces, unpackIdentity, unpackPieces } from './packed.ts';
+import { CallFlag, FrameFlag, LookupAnswer, Op } from './records.ts';
 
 /** What a call needs of whoever keeps the calls, and tells it. */
 export interface CallOwner {

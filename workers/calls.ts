@@ -5,11 +5,13 @@ import { FlushQueue } from '../src/reactor/flush-queue.ts';
 import { IdTable } from '../src/reactor/id-table.ts';
 import { asError } from '../src/wire/thrown.ts';
 import { decodeUtf8 } from '../src/wire/utf8.ts';
-import { type BatchReader, Op, unpackFailure } from './batch.ts';
+import type { BatchReader } from './batch.ts';
 import { Call, type CallOwner } from './call.ts';
 import { LaneCaller } from './lane-caller.ts';
 import type { LaneEncoders } from './lane-encoders.ts';
 import type { LaneOutput } from './lane-output.ts';
+import { unpackFailure } from './packed.ts';
+import { Op } from './records.ts';
 import type { TraceWriter } from './trace-writer.ts';
 
 /** Where the code of a command that runs in lanes is. */

@@ -3,7 +3,7 @@
 import { deserialize } from 'node:v8';
 import type { Caller } from '../src/reactor/request.ts';
 import { decodeUtf8 } from '../src/wire/utf8.ts';
-import { unpackPieces } from './batch.ts';
+import { unpackPieces } from './packed.ts';
 
 /** As the main thread has packed it. */
 export class LaneCaller implements Caller {

@@ -2,12 +2,15 @@
 
 import { checkedBound, checkedLength, closeQuietly } from '../src/encoding/checked.ts';
 import { type Codec, type Encoder, type EncoderOptions, FINISH_BOUND } from '../src/encoding/codec.ts';
+import { IDENTITY } from '../src/encoding/profiles.ts';
 import type { CodecRegistry } from '../src/encoding/registry.ts';
 import { BytesResponseFlag, FrameType, HEADER_SIZE, StreamFlag, writeHeader } from '../src/wire/frame.ts';
 import { encodeStreamSettings, encodeUtf8 } from '../src/wire/payloads.ts';
 import { errorText } from '../src/wire/thrown.ts';
-import { type BatchWriter, type EncoderSetup, FrameFlag, Op, packPieces } from './batch.ts';
+import type { BatchWriter } from './batch.ts';
 import type { LaneOutput } from './lane-output.ts';
+import { packPieces } from './packed.ts';
+import { type EncoderSetup, FrameFlag, Op } from './records.ts';
 import type { TraceWriter } from './trace-writer.ts';
 
 interface EncoderSlot {
@@ -55,7 +58,7 @@ export class LaneEncoders {
   open(slot: number, setup: EncoderSetup): void {
     const { streamId, profile, frameSize, perRequest, suspect, contextFree = false } = setup;
     const { level, windowLog, tuning, dictionary } = setup;
-    const codec = profile === 'identity' ? undefined : this.#codecs.get(profile);
+    const codec = profile === IDENTITY ? undefined : this.#codecs.get(profile);
     const asked = { level, windowLog, tuning, dictionary, contextFree };
     const make = () => this.#trace.during(suspect, () => this.#makeContext(slot, codec, asked));
     const makeContext = contextFree ? () => this.#sharedContext(codec, asked, make) : make;

@@ -1,7 +1,8 @@
 /** What goes back from a lane to the main thread: records gather in batches, which leave when it suits both. */
 
 import type { MessagePort } from 'node:worker_threads';
-import { BatchWriter, EARLY_RECORDS, freeBatch, type LaneMessage, SPARE_BATCHES } from './batch.ts';
+import { BatchWriter, EARLY_RECORDS, freeBatch, SPARE_BATCHES } from './batch.ts';
+import type { LaneMessage } from './records.ts';
 
 export class LaneOutput {
   readonly #port: MessagePort;

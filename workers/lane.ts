@@ -19,15 +19,18 @@ import {
 import type { Dictionary } from '../src/encoding/dictionary.ts';
 import { foreign } from '../src/encoding/foreign.ts';
 import { nativeCodecs, nativeZstdDict } from '../src/encoding/native.ts';
+import { ZSTD } from '../src/encoding/profiles.ts';
 import { CodecRegistry } from '../src/encoding/registry.ts';
 import { compressWhole, PIECE_SIZE } from '../src/encoding/whole.ts';
 import { decodeUtf8 } from '../src/wire/payloads.ts';
 import { asError } from '../src/wire/thrown.ts';
-import { BatchReader, type DecoderSetup, type LaneMessage, Op, packPieces } from './batch.ts';
+import { BatchReader } from './batch.ts';
 import { Calls, type HandlerModule } from './calls.ts';
 import { DroppedSlots } from './dropped.ts';
 import { LaneEncoders } from './lane-encoders.ts';
 import { LaneOutput } from './lane-output.ts';
+import { packPieces } from './packed.ts';
+import { type DecoderSetup, type LaneMessage, Op } from './records.ts';
 import { SharedEncoders } from './shared-encoders.ts';
 import { Trace } from './trace.ts';
 import { TraceWriter } from './trace-writer.ts';
@@ -55,7 +58,7 @@ const NOTHING = new Uint8Array(0);
 /** Of our own encoders none ends a thread. */
 const NOBODY = 0;
 const codecs = new CodecRegistry(nativeCodecs());
-const wholeCodec = codecs.get('zstd-8mb') as Codec;
+const wholeCodec = codecs.get(ZSTD) as Codec;
 const utf8 = new TextEncoder();
 
 interface DecoderSlot {

@@ -6,9 +6,10 @@ import { canBeginAfresh } from '../src/encoding/profiles.ts';
 import type { CodecRegistry } from '../src/encoding/registry.ts';
 import { encodeUtf8 } from '../src/wire/payloads.ts';
 import { errorText } from '../src/wire/thrown.ts';
-import { Op, packPieces, SharedFlag, type SharedSetup } from './batch.ts';
 import { type Context, contextOf, type LaneEncoders } from './lane-encoders.ts';
 import type { LaneOutput } from './lane-output.ts';
+import { packPieces } from './packed.ts';
+import { Op, SharedFlag, type SharedSetup } from './records.ts';
 import type { TraceWriter } from './trace-writer.ts';
 
 interface SharedSlot {

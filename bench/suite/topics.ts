@@ -145,7 +145,7 @@ export const topics: Bench = {
     const { encodes } = await churning.measure('records', seed, seconds);
 
     say('memory of a subscriber');
-    const bytes = await memoryPerSubscriber(quick ? 500 : 1500);
+    const bytes = await memoryPerSubscriber(quick ? 1000 : 1500);
 
     const deflate = pairedRatio(cpuOf('millrace'), cpuOf('ws + deflate'));
     const plain = pairedRatio(cpuOf('millrace'), cpuOf('ws'));

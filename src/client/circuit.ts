@@ -1,5 +1,7 @@
 /** When an address that fails is tried again: arithmetic and state, without timers. */
 
+import { backoff, jittered } from './backoff.ts';
+
 /**
  * `closed`: it is used. `open`: it has failed again and again, and is left alone for a while. `half-open`: one
  * connection and one call at a time try it.
@@ -45,7 +47,7 @@ export class Circuit {
       this.#state = 'open';
       return jittered(circuitOpenMs, this.#random);
     }
-    return jittered(Math.min(maxBackoffMs, minBackoffMs * 2 ** (this.#failures - 1)), this.#random);
+    return backoff(this.#failures, minBackoffMs, maxBackoffMs, this.#random);
   }
 
   /** The time to try it again has come. */
@@ -58,9 +60,4 @@ export class Circuit {
     this.#failures = 0;
     this.#state = 'closed';
   }
-}
-
-/** From half of `delayMs` to all of it: clients that have lost the same server do not come back as one. */
-export function jittered(delayMs: number, random: () => number = Math.random): number {
-  return Math.ceil(delayMs * (0.5 + random() / 2));
 }

@@ -4,7 +4,6 @@ import { Connection, type FrameOwner, type Transport } from '../connection/conne
 import { CreditSender } from '../connection/credit-sender.ts';
 import { KeepAlive } from '../connection/keepalive.ts';
 import { LocalDecoders } from '../connection/local-decoders.ts';
-import { Pace } from '../connection/pace.ts';
 import { ZSTD_DICT } from '../encoding/profiles.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import { given } from '../options/rules.ts';
@@ -22,6 +21,7 @@ import {
   saysNotStarted,
 } from '../wire/payloads.ts';
 import { asError } from '../wire/thrown.ts';
+import { CancelSender } from './cancel-sender.ts';
 import type { ClientEvents, ClientState, ClientStats } from './client.ts';
 import { DataSender } from './command-data.ts';
 import { CommandSender } from './command-sender.ts';
@@ -30,7 +30,7 @@ import { type DictionaryOwner, type DictionaryStore, HeldDictionaries } from './
 import { Listeners } from './listeners.ts';
 import { ServerSettings, settingsOf } from './negotiation.ts';
 import { closedByUs, notStarted, reportedBy } from './no-more.ts';
-import { type CallOptions, type ClientOptions, checkCall } from './options.ts';
+import { type CallOptions, type ClientOptions, checkCall, DEFAULT_REQUEST_WINDOW } from './options.ts';
 import { Pings } from './pings.ts';
 import { ClientRequest, type RequestOwner } from './request.ts';
 import { UnreadBytes, type UnreadResponse } from './unread.ts';
@@ -40,7 +40,6 @@ const MAX_STREAM_BEGINS = 1_000_000;
 
 /** The client's stream for what no context touches. */
 const PLAIN_STREAM = 1;
-const DEFAULT_REQUEST_WINDOW = 1 << 20;
 const DEFAULT_MAX_UNREAD = 64 << 20;
 const DEFAULT_KEEP_ALIVE_MS = 30_000;
 
@@ -66,7 +65,7 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
   readonly #sender: CommandSender;
   readonly #end: ConnectionEnd;
   readonly #credits: CreditSender;
-  readonly #cancels = new Pace(DEFAULT_LIMITS.maxCancels);
+  readonly #cancels: CancelSender;
   #framesReceived = 0;
   #resolveClosed: () => void = () => undefined;
 
@@ -97,6 +96,7 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     this.#decoders = new LocalDecoders(codecs, limits);
     this.#data = new DataSender(this.#connection, codecs, options, this);
     this.#reactor = new ClientReactor(limits, this.#decoders);
+    this.#cancels = new CancelSender(this.#connection, this.#reactor, this.server);
     this.#sender = new CommandSender(
       this.#connection,
       this.#reactor,
@@ -217,19 +217,7 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     this.#reactor.forget(requestId);
     this.#data.forget(requestId);
     this.#credits.forget(requestId);
-    if (this.server.awaited)
-      this.server.arrival.then(() => this.#sendCancel(requestId)).catch(() => undefined);
-    else this.#sendCancel(requestId);
-  }
-
-  /** At once, or when the server takes more of them; not when the request has been answered by then. */
-  #sendCancel(requestId: number): void {
-    if (!this.server.speaks('cancel')) return;
-    const send = () => {
-      if (this.#reactor.isForgotten(requestId)) this.#connection.sendPlain(requestId, FrameType.cancel, 0);
-    };
-    if (this.#cancels.take()) send();
-    else this.#cancels.wait(send);
+    this.#cancels.send(requestId);
   }
 
   credit(requestId: number, bytes: number): void {

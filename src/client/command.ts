@@ -32,7 +32,8 @@ export function argumentsOf(
   return args;
 }
 
-function valueBytes(name: string, value: unknown): Uint8Array {
+/** An argument's value as it travels. @throws TypeError when it is neither text nor bytes. */
+export function valueBytes(name: string, value: unknown): Uint8Array {
   const bytes = bytesOrTextOf(value);
   if (bytes !== undefined) return bytes;
   throw new TypeError(`argument ${name} is neither a string nor a Uint8Array`);

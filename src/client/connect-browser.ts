@@ -18,6 +18,7 @@ import { after } from '../wire/timers.ts';
 import { browserCodecs } from './browser-codecs.ts';
 import { type Client, type ClientCore, ConnectionClient, makeClient } from './client.ts';
 import { DictionaryCache } from './dictionary-cache.ts';
+import { nameOfUrl } from './opening.ts';
 import { CLIENT_RULES, type ClientOptions } from './options.ts';
 import { createPool, type Pool } from './pool.ts';
 import { POOL_RULES, type PoolOptions } from './pool-options.ts';
@@ -87,7 +88,7 @@ export async function connect<Commands = AnyCommands>(
   try {
     await Promise.race([opened(socket, where), stopped]);
     const bounded = { ...rest, limits: { maxWindowSize: WINDOW, ...limits } };
-    client = makeClient(new BrowserWebSocketTransport(socket, nameOf(where)), codecs, bounded, store);
+    client = makeClient(new BrowserWebSocketTransport(socket, nameOfUrl(where)), codecs, bounded, store);
     await Promise.race([client.ready(), stopped]);
     return client as Client<Commands>;
   } finally {
@@ -141,23 +142,18 @@ function urlOf(given: string): string {
   return url.href;
 }
 
-/** Without what may be secret in it. */
-function nameOf(url: string): string {
-  const { protocol, host, pathname } = new URL(url);
-  return `${protocol}//${host}${pathname}`;
-}
-
 function opened(socket: WebSocket, url: string): Promise<void> {
   return new Promise((resolve, reject) => {
     socket.onopen = () => resolve();
     // Browsers tell scripts nothing of the reason.
-    socket.onclose = () => reject(failed(`cannot connect to ${nameOf(url)}`, 'connect-failed'));
-    socket.onerror = () => reject(failed(`cannot connect to ${nameOf(url)}`, 'connect-failed'));
+    const fail = () => reject(failed(`cannot connect to ${nameOfUrl(url)}`, 'connect-failed'));
+    socket.onclose = fail;
+    socket.onerror = fail;
   });
 }
 
 function noAnswer(url: string, timeoutMs: number): ConnectionError {
-  return failed(`no answer from ${nameOf(url)} within ${timeoutMs} ms`, 'connect-timeout');
+  return failed(`no answer from ${nameOfUrl(url)} within ${timeoutMs} ms`, 'connect-timeout');
 }
 
 function failed(message: string, code: 'connect-failed' | 'connect-timeout'): ConnectionError {

@@ -3,6 +3,7 @@
 import { parseDictionary } from '../encoding/dictionary/format.ts';
 import { type Dictionary, dictionaryIdOf } from '../encoding/dictionary.ts';
 import { CommandError, ProtocolError } from '../wire/errors.ts';
+import { joined } from '../wire/joined.ts';
 import type { DictionaryOffer, SenderSettings } from '../wire/payloads.ts';
 
 /** Where dictionaries stay when their connection is gone. What it throws costs its contents, and nothing else. */
@@ -88,13 +89,7 @@ export class HeldDictionaries {
       if (length > offer.bytes) throw otherBytes(offer);
       pieces.push(piece);
     }
-    const bytes = new Uint8Array(length);
-    let at = 0;
-    for (const piece of pieces) {
-      bytes.set(piece, at);
-      at += piece.length;
-    }
-    return bytes;
+    return joined(pieces);
   }
 
   #hold(id: string, bytes: Uint8Array): void {

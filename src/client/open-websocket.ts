@@ -7,7 +7,7 @@ import { WebSocketTransport } from '../transport/websocket.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { SUBPROTOCOL } from '../wire/messages.ts';
-import { cannotConnect, connectCode, type Opening, reasonOf, reworded } from './opening.ts';
+import { cannotConnect, connectCode, nameOfUrl, type Opening, reasonOf, reworded } from './opening.ts';
 
 export interface WebSocketOpening {
   readonly tls: TlsConnectOptions | undefined;
@@ -34,7 +34,7 @@ export async function openWebSocket(
     maxPayload: bounds.maxMessage,
   };
   const socket = new WebSocket(url, SUBPROTOCOL, options);
-  const name = nameOf(url);
+  const name = nameOfUrl(url);
   let given: Error | undefined;
   const transport = new Promise<Transport>((resolve, reject) => {
     socket.once('open', () => {
@@ -62,12 +62,6 @@ export async function openWebSocket(
       }),
     whyNot: (error) => (error instanceof ConnectionError ? reworded(error, error.message) : error),
   };
-}
-
-/** Without what may be secret in it. */
-function nameOf(url: string): string {
-  const { protocol, host, pathname } = new URL(url);
-  return `${protocol}//${host}${pathname}`;
 }
 
 function refused(name: string, status: number): ConnectionError {

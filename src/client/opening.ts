@@ -17,6 +17,12 @@ export interface Opening {
   whyNot(error: ConnectionError, client: Client): Error;
 }
 
+/** A WebSocket's URL for messages: without what may be secret in it. */
+export function nameOfUrl(url: string): string {
+  const { protocol, host, pathname } = new URL(url);
+  return `${protocol}//${host}${pathname}`;
+}
+
 export function cannotConnect(
   name: string,
   reason: string,

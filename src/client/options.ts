@@ -85,6 +85,8 @@ export interface CallOptions {
   onProgress?: (progress: Progress) => void;
 }
 
+export const DEFAULT_REQUEST_WINDOW = 1 << 20;
+
 export const CLIENT_RULES: Rules<ClientOptions> = {
   profiles: arrayOf(string, 'names of profiles'),
   plain: boolean,

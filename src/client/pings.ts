@@ -4,6 +4,7 @@ import type { Connection } from '../connection/connection.ts';
 import { Pace } from '../connection/pace.ts';
 import { FrameType } from '../wire/frame.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
+import { PING_SIZE } from '../wire/payloads.ts';
 
 interface Waiting {
   sentMs: number;
@@ -11,7 +12,6 @@ interface Waiting {
   reject(error: Error): void;
 }
 
-const PING_SIZE = 8;
 /** Pings that may be without a reply: what the network holds up must not arrive as more than a server takes at once. */
 const MAX_WAITING = 1000;
 

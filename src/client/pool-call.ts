@@ -2,8 +2,10 @@
 
 import { isBytes, sourceOf } from '../wire/bytes.ts';
 import { CommandError, ConnectionError, ProtocolError } from '../wire/errors.ts';
+import { asError } from '../wire/thrown.ts';
 import { after, unref } from '../wire/timers.ts';
 import type { Client } from './client.ts';
+import { deadlineExceeded, errorOfReason, notReadToItsEnd, readAlready } from './given-up.ts';
 import type { CallOptions } from './options.ts';
 import type { PoolCallOptions } from './pool-options.ts';
 import type { Responding, Response } from './response.ts';
@@ -104,7 +106,7 @@ export class PoolCall implements Responding {
         }
       }
     } finally {
-      this.cancel(new CommandError('response not read to its end', { code: 'cancelled' }));
+      this.cancel(notReadToItsEnd());
     }
   }
 
@@ -115,15 +117,15 @@ export class PoolCall implements Responding {
     }
   }
 
-  cancel(reason: unknown = new CommandError('cancelled', { code: 'cancelled' })): void {
+  cancel(reason?: unknown): void {
     if (this.#isOver) return;
-    const error = reason instanceof Error ? reason : new CommandError(String(reason), { code: 'cancelled' });
+    const error = errorOfReason(reason, false);
     this.#end(error);
     this.#response?.cancel(error);
   }
 
   #readOnce(): void {
-    if (this.#taken) throw new Error(`the response of '${this.command}' has been read: it can be read once`);
+    if (this.#taken) throw readAlready(`the response of '${this.command}'`);
     this.#taken = true;
   }
 
@@ -136,7 +138,7 @@ export class PoolCall implements Responding {
       response = client.call(this.command, this.#callOptions());
     } catch (error) {
       // A function that was to make the data has thrown.
-      this.#end(error as Error);
+      this.#end(asError(error));
       return Promise.resolve(false);
     }
     this.#response = response;
@@ -224,7 +226,7 @@ export class PoolCall implements Responding {
     if (deadlineMs === undefined) return;
     if (!(deadlineMs >= 0)) return this.#end(new TypeError(`option deadlineMs: ${deadlineMs} is no time`));
     this.#deadlineAtMs = performance.now() + deadlineMs;
-    const expire = () => this.cancel(expired(this.#attempts === 0 && this.#response === undefined));
+    const expire = () => this.cancel(deadlineExceeded(this.#attempts === 0 && this.#response === undefined));
     this.#deadline = unref(after(deadlineMs, expire));
   }
 }
@@ -292,8 +294,4 @@ export function isOfConnection(error: Error): boolean {
   if (error instanceof ConnectionError) return error.code !== 'not-authorized' && error.code !== 'closed';
   if (error instanceof CommandError) return NOT_ITS_FAULT.has(error.code);
   return error instanceof ProtocolError;
-}
-
-function expired(notStarted: boolean): CommandError {
-  return new CommandError('deadline exceeded', { code: 'deadline-exceeded', notStarted });
 }

@@ -1,8 +1,10 @@
 /** One address of a pool: its connections, and when it is tried again. */
 
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
+import { asError } from '../wire/thrown.ts';
 import { after } from '../wire/timers.ts';
-import { Circuit, type CircuitState, jittered } from './circuit.ts';
+import { jittered } from './backoff.ts';
+import { Circuit, type CircuitState } from './circuit.ts';
 import type { Client } from './client.ts';
 import type { PoolCall } from './pool-call.ts';
 import type { CheckedPoolOptions } from './pool-options.ts';
@@ -141,7 +143,7 @@ export class Endpoint<Address> {
     try {
       client = await this.#owner.connect(this.address, this.#stop.signal);
     } catch (thrown) {
-      error = thrown instanceof Error ? thrown : new Error(String(thrown));
+      error = asError(thrown);
     }
     this.#connecting--;
     if (this.#stop.signal.aborted) client?.destroy();

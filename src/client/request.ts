@@ -2,9 +2,11 @@
 
 import { PieceQueue } from '../reactor/piece-queue.ts';
 import { ReceiveWindow } from '../reactor/window.ts';
-import { CommandError, ProtocolError } from '../wire/errors.ts';
-import { asError, describe, isError, watchRejection } from '../wire/thrown.ts';
+import { ProtocolError } from '../wire/errors.ts';
+import { joined } from '../wire/joined.ts';
+import { asError, watchRejection } from '../wire/thrown.ts';
 import { after, unref } from '../wire/timers.ts';
+import { deadlineExceeded, errorOfReason, notReadToItsEnd, readAlready } from './given-up.ts';
 import type { CallOptions } from './options.ts';
 import type { UnreadResponse } from './unread.ts';
 
@@ -116,7 +118,7 @@ export class ClientRequest implements UnreadResponse {
     while (!this.over) await this.#arrival();
     if (this.#error !== undefined) throw this.#error;
     const pieces = this.#pieces.takeAll();
-    return pieces.length === 1 ? pieces[0] : concat(pieces);
+    return pieces.length === 1 ? pieces[0] : joined(pieces);
   }
 
   /** The response's pieces as they come; who leaves early cancels it. @throws the error that it ended with. */
@@ -133,8 +135,7 @@ export class ClientRequest implements UnreadResponse {
         else await this.#arrival();
       }
     } finally {
-      if (!this.over || this.unread > 0)
-        this.drop(new CommandError('response not read to its end', { code: 'cancelled' }));
+      if (!this.over || this.unread > 0) this.drop(notReadToItsEnd());
     }
   }
 
@@ -146,10 +147,7 @@ export class ClientRequest implements UnreadResponse {
   }
 
   #expireAfter(delayMs: number): void {
-    const expire = () => {
-      const notStarted = this.requestId === 0;
-      this.cancel(new CommandError('deadline exceeded', { code: 'deadline-exceeded', notStarted }));
-    };
+    const expire = () => this.cancel(deadlineExceeded(this.requestId === 0));
     this.#deadline = unref(after(Math.max(0, delayMs), expire));
   }
 
@@ -200,9 +198,8 @@ export class ClientRequest implements UnreadResponse {
     this.#read(unread);
   }
 
-  /** A second reader would find nothing, or wait for what the first one gets. */
   #readOnce(): void {
-    if (this.#taken) throw new Error(`the response of '${this.command}' has been read: it can be read once`);
+    if (this.#taken) throw readAlready(`the response of '${this.command}'`);
     this.#taken = true;
   }
 
@@ -237,21 +234,4 @@ export class ClientRequest implements UnreadResponse {
       this.#wake = resolve;
     });
   }
-}
-
-/** Why a request was given up, as an error: reasons may be anything. */
-function errorOfReason(reason: unknown, notStarted: boolean): Error {
-  if (isError(reason)) return reason;
-  const message = reason === undefined ? 'cancelled' : describe(reason);
-  return new CommandError(message, { code: 'cancelled', notStarted, cause: reason });
-}
-
-function concat(chunks: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let offset = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return whole;
 }

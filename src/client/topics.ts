@@ -7,6 +7,8 @@ import { asError, watchRejection } from '../wire/thrown.ts';
 import { after } from '../wire/timers.ts';
 import { MAX_MESSAGE_BYTES, type TopicGap, type TopicMessage, TopicReader } from '../wire/topic-records.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
+import { backoff } from './backoff.ts';
+import { readAlready } from './given-up.ts';
 import { CALL_RULES, type CallOptions } from './options.ts';
 import type { Responding } from './response.ts';
 
@@ -129,8 +131,7 @@ class TopicSubscription implements Subscription {
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<TopicMessage, void, undefined> {
-    if (this.#isTaken)
-      throw new Error(`the subscription to '${this.topic}' has been read: it can be read once`);
+    if (this.#isTaken) throw readAlready(`the subscription to '${this.topic}'`);
     this.#isTaken = true;
     return this.#messages();
   }
@@ -186,9 +187,8 @@ class TopicSubscription implements Subscription {
   }
 
   #pause(failures: number): Promise<void> {
-    const longest = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (failures - 1));
     return new Promise((resolve) => {
-      const timer = after(longest * (0.5 + Math.random() / 2), resolve);
+      const timer = after(backoff(failures, FIRST_PAUSE_MS, MAX_PAUSE_MS), resolve);
       this.#endPause = () => {
         clearTimeout(timer);
         resolve();

@@ -1,15 +1,15 @@
 /** A connection that lives in a Web Worker, so that a page's own thread neither reads nor decodes: the page's side of it. */
 
-import { bytesOrTextOf } from '../wire/bytes.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import type { SenderSettings } from '../wire/payloads.ts';
 import { asError } from '../wire/thrown.ts';
 import type { ClientCore, ClientEvents, ClientState, ClientStats } from './client.ts';
+import { valueBytes } from './command.ts';
 import type { BrowserConnectOptions } from './connect-browser.ts';
 import { checkData, frameSized } from './data-pieces.ts';
 import { Listeners } from './listeners.ts';
 import { closedByUs, notStarted } from './no-more.ts';
-import { type CallOptions, checkCall } from './options.ts';
+import { type CallOptions, checkCall, DEFAULT_REQUEST_WINDOW } from './options.ts';
 import { ClientRequest, type RequestOwner } from './request.ts';
 import { type Asked, type PlainOptions, type Told, unpackError } from './worker-messages.ts';
 
@@ -23,7 +23,6 @@ interface WorkerPort {
 
 declare const Worker: new (url: URL, options: { type: 'module' }) => WorkerPort;
 
-const DEFAULT_WINDOW = 1 << 20;
 /** Bytes of a piece of command data on its way to the worker. */
 const PIECE = 256 * 1024;
 
@@ -62,7 +61,7 @@ class WorkerConnection implements ClientCore, RequestOwner {
   /** `url` is whole; `options` are plain. */
   constructor(url: string, options: BrowserConnectOptions) {
     this.closed = this.#gone.promise;
-    this.requestWindow = options.requestWindow ?? DEFAULT_WINDOW;
+    this.requestWindow = options.requestWindow ?? DEFAULT_REQUEST_WINDOW;
     this.#opened.promise.catch(() => undefined);
     // Written so that bundlers see it.
     this.#worker = new Worker(new URL('./browser-worker.js', import.meta.url), { type: 'module' });
@@ -255,10 +254,6 @@ class WorkerConnection implements ClientCore, RequestOwner {
 
 /** Arguments as copies of their own: a view would take all of its buffer along. @throws TypeError for what is none. */
 function plainOf({ args = {}, authorization, sensitive, deadlineMs }: CallOptions): PlainOptions {
-  const copies = Object.entries(args).map(([name, value]) => {
-    const bytes = bytesOrTextOf(value);
-    if (bytes === undefined) throw new TypeError(`argument ${name} is neither bytes nor a string`);
-    return [name, bytes.slice()];
-  });
+  const copies = Object.entries(args).map(([name, value]) => [name, valueBytes(name, value).slice()]);
   return { args: Object.fromEntries(copies), authorization, sensitive, deadlineMs };
 }

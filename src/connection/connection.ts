@@ -4,14 +4,17 @@
  */
 
 import { DecodeError } from '../encoding/codec.ts';
-import { ConnectionFlow, Gate } from '../reactor/flow.ts';
+import { ConnectionFlow } from '../reactor/flow.ts';
+import { Gate } from '../reactor/gate.ts';
 import type { InputBudget } from '../reactor/input-budget.ts';
 import { ConnectionError, ProtocolError } from '../wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
 import type { Limits } from '../wire/limits.ts';
 import { cutUtf8 } from '../wire/payloads.ts';
 import { Splitter } from '../wire/splitter.ts';
-import { after, every, unref } from '../wire/timers.ts';
+import { after, unref } from '../wire/timers.ts';
+import { InputClock } from './input-clock.ts';
+import { InputWatch, type Watched } from './input-watch.ts';
 import type { Transport } from './transport.ts';
 import { type Slice, TurnShare, Turns, Work } from './turns.ts';
 import { Writer } from './writer.ts';
@@ -30,7 +33,7 @@ export interface FrameOwner {
   onClosed(reason: Error | undefined): void;
   /** True in the middle of a command, when the peer may not pause for long. */
   readonly midCommand: boolean;
-  /** The error of a command that has been arriving for too long at `nowMs`, by the clock of {@link Connection.inputTimeMs}. */
+  /** The error of a command that has been arriving for too long at `nowMs`, by {@link Connection.clock}. */
   overdue(nowMs: number): ProtocolError | undefined;
 }
 
@@ -50,8 +53,9 @@ export interface Shared {
 const MAX_ERROR_SIZE = 1024;
 const NOTHING = new Uint8Array(0);
 
-export class Connection {
+export class Connection implements Watched {
   readonly limits: Limits;
+  readonly clock = new InputClock();
   readonly writer: Writer;
   readonly flow: ConnectionFlow;
   readonly #transport: Transport;
@@ -70,14 +74,7 @@ export class Connection {
   #endWaits = false;
   #slice: Slice | undefined;
   #paused = false;
-  #pausedAtMs = 0;
-  #pausedForMs = 0;
-  #inputTimeMs = 0;
-  /** When the frame began that is not whole yet; undefined between frames. */
-  #frameSinceMs: number | undefined;
-  #watch: ReturnType<typeof setInterval> | undefined;
-  /** When the watch should look next. */
-  #nextLookMs = 0;
+  readonly #watch: InputWatch;
   /** Runs out after a protocol error: nothing is delivered any more. */
   #dropTimer: ReturnType<typeof setTimeout> | undefined;
   #current: Frame | undefined;
@@ -96,6 +93,7 @@ export class Connection {
     this.#transport = transport;
     this.limits = limits;
     this.#plainStreamId = plainStreamId;
+    this.#watch = new InputWatch(limits, this.clock, this);
     this.flow = new ConnectionFlow(new Gate(limits.maxBufferedOutput, shared?.output), {
       share: new TurnShare(this.#turns),
       input: shared?.input.open(),
@@ -111,12 +109,17 @@ export class Connection {
     return this.#transport.remote;
   }
 
-  /**
-   * When the input in hand came, in milliseconds on a clock that stands still while we are not reading: a peer is
-   * given the time that it takes, not the time that we take.
-   */
-  get inputTimeMs(): number {
-    return this.#inputTimeMs;
+  /** For {@link InputWatch}, as are the next two. */
+  get midway(): boolean {
+    return this.#splitter.midFrame || (this.#owner?.midCommand ?? false);
+  }
+
+  get inputWaits(): boolean {
+    return this.#input.length > 0;
+  }
+
+  overdue(nowMs: number): ProtocolError | undefined {
+    return this.#owner?.overdue(nowMs);
   }
 
   get open(): boolean {
@@ -160,7 +163,7 @@ export class Connection {
   pause(): void {
     if (this.#paused) return;
     this.#paused = true;
-    this.#pausedAtMs = performance.now();
+    this.clock.pause();
     this.#splitter.hold();
     this.#hold();
   }
@@ -168,7 +171,7 @@ export class Connection {
   resume(): void {
     if (!this.#paused || this.#state === 'closed') return;
     this.#paused = false;
-    this.#pausedForMs += performance.now() - this.#pausedAtMs;
+    this.clock.resume();
     if (this.#input.length > 0) this.#turns.readyLater(this.#reading);
     else this.#letCome();
   }
@@ -196,11 +199,6 @@ export class Connection {
     if (!this.#paused) this.#letCome();
   }
 
-  /** The peer was waiting for us: the time since its last input was ours, and from now on it is its turn again. */
-  restartIdleTime(): void {
-    this.#pausedForMs += this.#readingTimeMs() - this.#inputTimeMs;
-  }
-
   /**
    * Closes once everything sent so far has reached the transport; reads on until the peer closes too. `patienceMs`: drops
    * the connection when that takes longer.
@@ -216,7 +214,7 @@ export class Connection {
     if (this.#state === 'failing' || this.#state === 'closed') return;
     this.#state = 'failing';
     this.#dropInput();
-    this.#stopWatch();
+    this.#watch.stop();
     this.#endAndDrop();
   }
 
@@ -244,7 +242,7 @@ export class Connection {
     if (this.#state === 'ended' || this.#endWaits) this.writer.release();
     this.#state = 'failing';
     this.#dropInput();
-    this.#stopWatch();
+    this.#watch.stop();
     this.#reason ??= protocolError;
     // A peer that does not read cannot hold us, nor what was meant for it.
     this.#dropAfter(this.limits.idleTimeout);
@@ -294,7 +292,7 @@ export class Connection {
   }
 
   #split(chunk: Uint8Array): void {
-    this.#inputTimeMs = this.#readingTimeMs();
+    this.clock.take();
     let taken: number;
     try {
       taken = this.#splitter.push(chunk);
@@ -308,11 +306,8 @@ export class Connection {
     if (taken < chunk.length) this.#input[0] = chunk.subarray(taken);
     else this.#input.shift();
     this.#countPartial();
-    if (!this.#splitter.midFrame) this.#frameSinceMs = undefined;
-    else if (this.#current !== undefined) this.#frameSinceMs = this.#inputTimeMs;
-    else this.#frameSinceMs ??= this.#inputTimeMs;
+    this.#watch.took(this.#splitter.midFrame, this.#current !== undefined);
     this.#current = undefined;
-    this.#startWatch();
   }
 
   /** Where there are messages, each is one or more whole frames (protocol C7). */
@@ -342,7 +337,7 @@ export class Connection {
     this.#endWaits = this.#input.length > 0;
     if (this.#endWaits) return;
     this.#state = 'ended';
-    this.#stopWatch();
+    this.#watch.stop();
     this.#reason ??= this.#brokenOff();
     this.#owner?.onEnd();
   }
@@ -363,7 +358,7 @@ export class Connection {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#input = [];
-    this.#stopWatch();
+    this.#watch.stop();
     clearTimeout(this.#dropTimer);
     this.writer.close();
     this.flow.input.close();
@@ -373,76 +368,9 @@ export class Connection {
     this.#owner?.onClosed(this.#reason);
   }
 
-  #readingTimeMs(): number {
-    return (this.#paused ? this.#pausedAtMs : performance.now()) - this.#pausedForMs;
-  }
-
-  /** A peer may be silent for as long as it likes, but not in the middle of something (protocol B-limits). */
-  #startWatch(): void {
-    if (this.#watch !== undefined || !this.#midway) return;
-    this.#nextLookMs = performance.now() + this.#watchPeriodMs;
-    this.#watch = unref(every(this.#watchPeriodMs, this.#checkTimes));
-  }
-
-  get #watchPeriodMs(): number {
-    const { idleTimeout, frameTimeout, commandTimeout } = this.limits;
-    return Math.min(1000, Math.max(5, Math.min(idleTimeout, frameTimeout, commandTimeout) / 4));
-  }
-
-  get #midway(): boolean {
-    return this.#splitter.midFrame || (this.#owner?.midCommand ?? false);
-  }
-
-  readonly #checkTimes = (): void => {
-    this.#forgiveDelay();
-    if (this.#state !== 'open' || !this.#midway) {
-      this.#stopWatch();
-      return;
-    }
-    // What waits for its turn is late through us.
-    if (this.#input.length > 0) return;
-    // After a long tick of ours, what the peer has sent meanwhile is still to be read: that comes first.
-    if (this.#overdue() !== undefined) this.#transport.endOfTick(this.#failIfOverdue);
-  };
-
-  /** A look that comes late was held up by us: for so long this thread was busy, or was not run. */
-  #forgiveDelay(): void {
-    const nowMs = performance.now();
-    const lateMs = nowMs - this.#nextLookMs;
-    this.#nextLookMs = nowMs + this.#watchPeriodMs;
-    if (lateMs > this.#watchPeriodMs && !this.#paused) this.#pausedForMs += lateMs;
-  }
-
-  readonly #failIfOverdue = (): void => {
-    const error = this.#state === 'open' && this.#input.length === 0 ? this.#overdue() : undefined;
-    if (error !== undefined) this.fail(error);
-  };
-
-  #overdue(): ProtocolError | undefined {
-    const nowMs = this.#readingTimeMs();
-    return this.#frameOverdue(nowMs) ?? this.#owner?.overdue(nowMs);
-  }
-
-  #frameOverdue(nowMs: number): ProtocolError | undefined {
-    if (this.#frameSinceMs === undefined) return undefined;
-    const { idleTimeout, frameTimeout } = this.limits;
-    if (nowMs - this.#inputTimeMs >= idleTimeout) {
-      return new ProtocolError('timeout', `idleTimeout: idle for ${idleTimeout} ms in the middle of a frame`);
-    }
-    if (nowMs - this.#frameSinceMs >= frameTimeout) {
-      return new ProtocolError('timeout', `frameTimeout: one frame took over ${frameTimeout} ms`);
-    }
-    return undefined;
-  }
-
   #dropAfter(delayMs: number): void {
     clearTimeout(this.#dropTimer);
     this.#dropTimer = unref(after(delayMs, () => this.#transport.destroy()));
-  }
-
-  #stopWatch(): void {
-    clearInterval(this.#watch);
-    this.#watch = undefined;
   }
 }
 

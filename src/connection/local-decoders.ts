@@ -2,6 +2,7 @@
 
 import { checkedDecode, closeQuietly } from '../encoding/checked.ts';
 import type { Decoder } from '../encoding/codec.ts';
+import { IDENTITY } from '../encoding/profiles.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
 import type { Decoders, Ticket } from '../reactor/incoming.ts';
 import type { Limits } from '../wire/limits.ts';
@@ -56,7 +57,7 @@ export class LocalDecoders implements Decoders {
   figure(streamId: number): ReceivedStream {
     let figure = this.figures.get(streamId);
     if (figure === undefined) {
-      figure = { streamId, profile: 'identity', frames: 0, wireBytes: 0, bytes: 0 };
+      figure = { streamId, profile: IDENTITY, frames: 0, wireBytes: 0, bytes: 0 };
       this.figures.set(streamId, figure);
     }
     return figure;

@@ -3,8 +3,9 @@
  * While a write is under way more frames gather, so under load writes grow by themselves.
  */
 
-import type { Gate, OutputShare } from '../reactor/flow.ts';
+import type { OutputShare } from '../reactor/flow.ts';
 import type { FlushQueue } from '../reactor/flush-queue.ts';
+import type { Gate } from '../reactor/gate.ts';
 import { HEADER_SIZE, writeHeader } from '../wire/frame.ts';
 import type { Transport } from './transport.ts';
 
@@ -291,11 +292,8 @@ export class Writer {
    */
   #newScratch(least: number): void {
     this.#sealScratch();
-    const { length } = this.#scratch;
-    const next =
-      length === 0 ? FIRST_SCRATCH : length <= FIRST_SCRATCH ? COPY_LIMIT + HEADER_SIZE : SCRATCH_SIZE;
-    this.#scratch = new Uint8Array(Math.max(next, least));
-    this.#scratchStart = 0;
-    this.#scratchEnd = 0;
+    const next = Math.max(FIRST_SCRATCH, 4 * this.#scratch.length);
+    this.#scratch = new Uint8Array(Math.max(Math.min(next, SCRATCH_SIZE), least));
+    this.#scratchStart = this.#scratchEnd = 0;
   }
 }

@@ -163,3 +163,8 @@ function write(
     throw new DecodeError('corrupt', error instanceof Error ? error.message : String(error));
   }
 }
+
+/** The smallest window log that covers `size` bytes, within the range that a library takes. */
+export function coveringWindowLog(size: number, min: number, max: number): number {
+  return Math.min(max, Math.max(min, Math.ceil(Math.log2(size))));
+}

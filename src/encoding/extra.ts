@@ -7,14 +7,13 @@ import zlib from 'node:zlib';
 import { type Codec, type CodecModule, DecodeError, type DecoderLimits } from './codec.ts';
 import { ContextDecoder, ContextEncoder, type PayloadCheck } from './context.ts';
 import { HandleContext } from './native.ts';
-import { refuseSettings, refuseTuning } from './profiles.ts';
+import { inRange, NO_SETTINGS, refuseSettings, refuseTuning } from './profiles.ts';
 
-export const BROTLI = 'brotli';
-export const DEFLATE = 'deflate';
+const BROTLI = 'brotli';
+const DEFLATE = 'deflate';
 
 /** The smallest that Node takes, for a buffer that is never used. */
 const chunkSize = 64;
-const NO_SETTINGS = new Uint8Array(0);
 const { BROTLI_PARAM_QUALITY, BROTLI_PARAM_LGWIN } = zlib.constants;
 const { BROTLI_OPERATION_PROCESS, BROTLI_OPERATION_FLUSH, BROTLI_OPERATION_FINISH } = zlib.constants;
 const { Z_SYNC_FLUSH, Z_FINISH } = zlib.constants;
@@ -132,9 +131,3 @@ export const extraCodecs: CodecModule = {
   export: 'extraCodecs',
   codecs: [brotliCodec, deflateCodec],
 };
-
-function inRange(what: string, value: number, min: number, max: number): void {
-  if (!Number.isInteger(value) || value < min || value > max) {
-    throw new RangeError(`${what} must be a whole number from ${min} to ${max}, not ${value}`);
-  }
-}

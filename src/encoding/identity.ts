@@ -1,9 +1,7 @@
 /** The profile of streams without settings: the bytes themselves (protocol A5, B-profiles). */
 
 import { type Codec, DecodeError, type DecoderLimits } from './codec.ts';
-import { IDENTITY, refuseSettings } from './profiles.ts';
-
-const NO_SETTINGS = new Uint8Array(0);
+import { IDENTITY, NO_SETTINGS, refuseSettings } from './profiles.ts';
 
 export const identityCodec: Codec = {
   profile: IDENTITY,

@@ -3,7 +3,8 @@
 import { Deflate, Inflate, ZstdCompress, ZstdDecompress } from 'minizlib';
 import { type Codec, DecodeError } from './codec.ts';
 import type { Context } from './context.ts';
-import { type ZlibContexts, type ZstdContexts, zlibCodec, zstdCodec } from './context-codecs.ts';
+import { type ZlibContexts, zlibCodec } from './zlib-codec.ts';
+import { type ZstdContexts, zstdCodec } from './zstd-codec.ts';
 
 type Stream = Deflate | Inflate | ZstdCompress | ZstdDecompress;
 /** minizlib's types know few of the options that it hands to node:zlib. */

@@ -9,17 +9,12 @@ import { createRequire } from 'node:module';
 import zlib from 'node:zlib';
 import type { Codec } from './codec.ts';
 import type { Context } from './context.ts';
-import {
-  type ZlibContexts,
-  type ZstdContexts,
-  zlibCodec,
-  zstdCodec,
-  zstdDictCodec,
-} from './context-codecs.ts';
 import type { Dictionaries } from './dictionary.ts';
 import { identityCodec } from './identity.ts';
 import type { DictionaryCodec } from './registry.ts';
 import { isSound } from './self-check.ts';
+import { type ZlibContexts, zlibCodec } from './zlib-codec.ts';
+import { type ZstdContexts, zstdCodec, zstdDictCodec } from './zstd-codec.ts';
 
 /** What we use of a zlib stream's internals (Node's own zlib.js and node_zlib.cc). */
 interface StreamInternals {

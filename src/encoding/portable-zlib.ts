@@ -12,7 +12,7 @@ import {
 } from 'pako';
 import type { Codec } from './codec.ts';
 import type { Context } from './context.ts';
-import { zlibCodec } from './context-codecs.ts';
+import { zlibCodec } from './zlib-codec.ts';
 
 type Step = (stream: ZStream, flush: 0 | 2 | 4) => number;
 

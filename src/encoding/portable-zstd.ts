@@ -4,17 +4,10 @@ import { type Codec, DecodeError, type Decoder, type DecoderLimits } from './cod
 import { type ParsedDictionary, parseDictionary } from './dictionary/format.ts';
 import type { Dictionaries, Dictionary } from './dictionary.ts';
 import { Output } from './output.ts';
-import {
-  namedDictionary,
-  ZSTD,
-  ZSTD_DICT,
-  zstdDictSettings,
-  zstdDictWalker,
-  zstdSettings,
-  zstdWalker,
-} from './profiles.ts';
+import { NO_SETTINGS, ZSTD, ZSTD_DICT } from './profiles.ts';
 import { ZstdWalker } from './zstd-blocks.ts';
 import { ZstdBlockDecoder } from './zstd-decoder.ts';
+import { namedDictionary, zstdDictWalker, zstdWalker } from './zstd-profile.ts';
 
 class PortableZstdDecoder implements Decoder {
   readonly #walker: ZstdWalker;
@@ -56,6 +49,9 @@ class PortableZstdDecoder implements Decoder {
   }
 }
 
+/** Nothing here encodes: no stream of ours has settings. */
+const noneToSay = () => NO_SETTINGS;
+
 /** A decoder whose every zstd frame begins with `dictionary`. */
 export function portableDictionaryDecoder(
   limits: DecoderLimits,
@@ -85,7 +81,7 @@ export function portableZstdDict(dictionaries: Dictionaries): Codec {
         parsed(namedDictionary(dictionaries, settings)),
         zstdDictWalker(limits, dictionaries, settings),
       ),
-    settings: zstdDictSettings,
+    settings: noneToSay,
   };
 }
 
@@ -94,5 +90,5 @@ export const portableZstd: Codec = {
   profile: ZSTD,
   implementation: 'portable',
   createDecoder: (limits, settings) => new PortableZstdDecoder(zstdWalker(limits, settings), limits),
-  settings: zstdSettings,
+  settings: noneToSay,
 };

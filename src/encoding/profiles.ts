@@ -1,9 +1,6 @@
-/** The profiles of protocol B-profiles, apart from who encodes and decodes: names, options, bounds, settings. */
+/** The profiles of protocol B-profiles: their names, and what all codecs check alike. */
 
-import { DICTIONARY_ID_SIZE, decodeDictionaryHeld, encodeDictionaryHeld } from '../wire/payloads.ts';
-import { DecodeError, type DecoderLimits, type EncoderOptions, type Tuning } from './codec.ts';
-import { type Dictionaries, type Dictionary, zstdNumberOf } from './dictionary.ts';
-import { ZstdWalker } from './zstd-blocks.ts';
+import { DecodeError, type EncoderOptions } from './codec.ts';
 
 export const IDENTITY = 'identity';
 export const ZLIB = 'zlib';
@@ -16,81 +13,11 @@ export function canBeginAfresh(profile: string): boolean {
   return profile === ZSTD || profile === ZSTD_DICT;
 }
 
-/** `zstd-8mb` promises a window of at most 2^23 bytes. */
-export const ZSTD_MAX_WINDOW_LOG = 23;
-export const ZSTD_MIN_WINDOW_LOG = 10;
-export const ZSTD_DEFAULT_LEVEL = 3;
-export const ZLIB_DEFAULT_LEVEL = 6;
-/** From this level on libzstd would take a window over the promise. */
-const ZSTD_WIDE_LEVEL = 20;
-
 export const NO_SETTINGS = new Uint8Array(0);
 
-/** libzstd's numbers for its compression parameters (zstd.h). */
-export const ZSTD_PARAMETER = {
-  level: 100,
-  windowLog: 101,
-  hashLog: 102,
-  minMatch: 105,
-  strategy: 107,
-  dictionaryNumber: 202,
-} as const;
-const ZSTD_STRATEGY_FAST = 1;
-
-/** What stands in for the level's own parameters, by tuning. */
-export const ZSTD_TUNINGS: Record<Tuning, Record<number, number>> = {
-  records: {
-    [ZSTD_PARAMETER.windowLog]: 22,
-    [ZSTD_PARAMETER.hashLog]: 18,
-    [ZSTD_PARAMETER.minMatch]: 7,
-    [ZSTD_PARAMETER.strategy]: ZSTD_STRATEGY_FAST,
-  },
-};
-
-/** Window logs that levels have by themselves, or more. */
-const ZSTD_LEVEL_WINDOW_LOG = 21;
-const ZSTD_HIGH_LEVEL = 9;
-const ZSTD_HIGH_WINDOW_LOG = 22;
-const ZSTD_HIGHEST_LEVEL = 17;
-/** A payload before encoding is at most so large (protocol A1). */
-const PAYLOAD_LOG = 15;
-
-/** The settings bytes of `zstd-dict`: u8 window log, 16 bytes ID (protocol C9). @throws RangeError without a dictionary. */
-export function zstdDictSettings(options: EncoderOptions = {}): Uint8Array {
-  const { dictionary = '', level = ZSTD_DEFAULT_LEVEL, contextFree } = options;
-  const byLevel =
-    level >= ZSTD_HIGHEST_LEVEL
-      ? ZSTD_MAX_WINDOW_LOG
-      : level >= ZSTD_HIGH_LEVEL
-        ? ZSTD_HIGH_WINDOW_LOG
-        : ZSTD_LEVEL_WINDOW_LOG;
-  const windowLog = contextFree ? PAYLOAD_LOG : (zstdWindowLog(options) ?? byLevel);
-  return Uint8Array.of(windowLog, ...encodeDictionaryHeld(dictionary));
-}
-
-/** The ID in the settings bytes of `zstd-dict`. @throws DecodeError when there is none. */
-export function dictionaryNamedIn(settings: Uint8Array = NO_SETTINGS): string {
-  if (settings.length !== 1 + DICTIONARY_ID_SIZE)
-    throw new DecodeError('corrupt', `${ZSTD_DICT} has ${1 + DICTIONARY_ID_SIZE} settings bytes`);
-  return decodeDictionaryHeld(settings.subarray(1));
-}
-
-/** The dictionary that the settings bytes name. @throws DecodeError when it is not held here. */
-export function namedDictionary(dictionaries: Dictionaries, settings: Uint8Array | undefined): Dictionary {
-  const id = dictionaryNamedIn(settings);
-  const dictionary = dictionaries.get(id);
-  if (dictionary === undefined) throw new DecodeError('corrupt', `dictionary ${id} is not held here`);
-  return dictionary;
-}
-
-/** The walker over one `zstd-dict` stream's payloads. @throws DecodeError as {@link zstdWalker} does. */
-export function zstdDictWalker(
-  limits: DecoderLimits,
-  dictionaries: Dictionaries,
-  settings: Uint8Array = NO_SETTINGS,
-): ZstdWalker {
-  const { bytes } = namedDictionary(dictionaries, settings);
-  return zstdWalker(limits, settings.subarray(0, 1), zstdNumberOf(bytes));
+/** @throws DecodeError when there are any. */
+export function refuseSettings(profile: string, settings?: Uint8Array): void {
+  if (settings?.length) throw new DecodeError('corrupt', `${profile} has no settings`);
 }
 
 /** @throws RangeError where a tuning is asked of a profile that has none. */
@@ -98,45 +25,7 @@ export function refuseTuning(profile: string, { tuning }: EncoderOptions): void 
   if (tuning !== undefined) throw new RangeError(`${profile} has no tuning '${tuning}'`);
 }
 
-/** The one settings byte of `zstd-8mb`: the window log, where it is not the level's own. @throws RangeError */
-export function zstdSettings(options?: EncoderOptions): Uint8Array {
-  const windowLog = zstdWindowLog(options ?? {});
-  return windowLog === undefined ? NO_SETTINGS : Uint8Array.of(windowLog);
-}
-
-/**
- * The walker over one `zstd-8mb` stream's payloads.
- * @throws DecodeError when the settings are malformed or announce a window over the limit.
- */
-export function zstdWalker(
-  limits: DecoderLimits,
-  settings: Uint8Array = NO_SETTINGS,
-  dictionaryNumber = 0,
-): ZstdWalker {
-  if (settings.length > 1) throw new DecodeError('corrupt', `${ZSTD} has at most one settings byte`);
-  if (settings.length === 1 && 2 ** settings[0] > limits.maxWindowSize) {
-    throw new DecodeError(
-      'limit',
-      `maxWindowSize: a window of 2^${settings[0]} bytes, over ${limits.maxWindowSize}`,
-    );
-  }
-  return new ZstdWalker(limits.maxWindowSize, dictionaryNumber);
-}
-
-/** @throws DecodeError when there are any. */
-export function refuseSettings(profile: string, settings?: Uint8Array): void {
-  if (settings?.length) throw new DecodeError('corrupt', `${profile} has no settings`);
-}
-
-export function zstdWindowLog(options: EncoderOptions): number | undefined {
-  const { level = ZSTD_DEFAULT_LEVEL, windowLog, tuning } = options;
-  if (windowLog !== undefined) {
-    return inRange('zstd window log', windowLog, ZSTD_MIN_WINDOW_LOG, ZSTD_MAX_WINDOW_LOG);
-  }
-  if (tuning !== undefined) return ZSTD_TUNINGS[tuning][ZSTD_PARAMETER.windowLog];
-  return level >= ZSTD_WIDE_LEVEL ? ZSTD_MAX_WINDOW_LOG : undefined;
-}
-
+/** `value`. @throws RangeError when it is none that `what` may have. */
 export function inRange(what: string, value: number, min: number, max: number): number {
   if (!Number.isInteger(value) || value < min || value > max) {
     throw new RangeError(`${what} must be a whole number from ${min} to ${max}, not ${value}`);

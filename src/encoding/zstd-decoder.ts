@@ -5,76 +5,17 @@
  */
 
 import type { ParsedDictionary } from './dictionary/format.ts';
-import { BackwardBits, corrupt, FseTable, HuffmanTable } from './zstd-entropy.ts';
+import { BackwardBits, corrupt, HuffmanTable } from './zstd-entropy.ts';
+import {
+  CodeTables,
+  LITERAL_LENGTH_BASES,
+  LITERAL_LENGTH_BITS,
+  MATCH_LENGTH_BASES,
+  MATCH_LENGTH_BITS,
+} from './zstd-sequences.ts';
 
 const RAW = 0;
 const RUN = 1;
-
-/** Baselines and extra bits of the length codes (RFC 8878, 3.1.1.3.2.1.1). */
-const LITERAL_LENGTH_BITS = Uint8Array.of(
-  ...zeros(16),
-  ...[1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
-);
-const LITERAL_LENGTH_BASES = basesOf(LITERAL_LENGTH_BITS, 0);
-const MATCH_LENGTH_BITS = Uint8Array.of(
-  ...zeros(32),
-  ...[1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
-);
-const MATCH_LENGTH_BASES = basesOf(MATCH_LENGTH_BITS, 3);
-
-const LITERAL_LENGTH_FREQUENCIES = [
-  4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1, -1, -1, -1,
-  -1,
-];
-const MATCH_LENGTH_FREQUENCIES = [
-  1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-  1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1,
-];
-const OFFSET_FREQUENCIES = [
-  1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1,
-];
-
-/** One of the three codes of a sequence: its predefined table, its own, and the one in use, if any. */
-class Code {
-  readonly #predefined: FseTable;
-  readonly #own: FseTable;
-  #current: FseTable | undefined;
-
-  constructor(maxLog: number, maxSymbol: number, frequencies: readonly number[], log: number) {
-    this.#own = new FseTable(maxLog, maxSymbol);
-    this.#predefined = new FseTable(log, maxSymbol);
-    this.#predefined.build(frequencies, log);
-  }
-
-  /** `initial` is what a mode of "repeat" means in the first block: a dictionary's table. */
-  reset(initial: FseTable | undefined): void {
-    this.#current = initial;
-  }
-
-  get table(): FseTable {
-    return this.#current as FseTable;
-  }
-
-  /** Takes the table that `mode` says, reading its description at `at`; returns where that ends. */
-  select(mode: number, bytes: Uint8Array, at: number, end: number): number {
-    switch (mode) {
-      case 0:
-        this.#current = this.#predefined;
-        return at;
-      case 1:
-        if (at >= end) throw corrupt('a sequences section that is cut off');
-        this.#own.repeat(bytes[at]);
-        this.#current = this.#own;
-        return at + 1;
-      case 2:
-        this.#current = this.#own;
-        return this.#own.read(bytes, at, end);
-      default:
-        if (this.#current === undefined) throw corrupt('a repeated table that was never sent');
-        return at;
-    }
-  }
-}
 
 const FIRST_HISTORY = 16 << 10;
 
@@ -112,9 +53,9 @@ export class ZstdBlockDecoder {
   #literalsEnd = 0;
   #literalsBuffer = new Uint8Array(0);
   readonly #bits = new BackwardBits();
-  readonly #literalLengths = new Code(9, 35, LITERAL_LENGTH_FREQUENCIES, 6);
-  readonly #offsets = new Code(8, 31, OFFSET_FREQUENCIES, 5);
-  readonly #matchLengths = new Code(9, 52, MATCH_LENGTH_FREQUENCIES, 6);
+  readonly #literalLengths = new CodeTables('literalLengths');
+  readonly #offsets = new CodeTables('offsets');
+  readonly #matchLengths = new CodeTables('matchLengths');
 
   /** Every zstd frame begins with `dictionary`, where there is one. */
   constructor(dictionary?: ParsedDictionary, observer?: BlockObserver) {
@@ -390,15 +331,4 @@ function uint(bytes: Uint8Array, at: number, length: number): number {
   let value = 0;
   for (let i = length - 1; i >= 0; i--) value = value * 256 + (bytes[at + i] ?? 0);
   return value;
-}
-
-function zeros(count: number): number[] {
-  return new Array<number>(count).fill(0);
-}
-
-/** Each code begins where the one before it ends. */
-function basesOf(bits: Uint8Array, first: number): Uint32Array {
-  const bases = new Uint32Array(bits.length);
-  for (let code = 0, base = first; code < bits.length; base += 2 ** bits[code++]) bases[code] = base;
-  return bases;
 }

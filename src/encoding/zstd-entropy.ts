@@ -255,11 +255,11 @@ function completeWeights(count: number): number {
   if (total === 0) throw corrupt('a Huffman table without symbols');
   const maxBits = highBit(total) + 1;
   const missing = (1 << maxBits) - total;
-  if (maxBits > HUFFMAN_MAX_BITS || (missing & (missing - 1)) !== 0)
-    throw corrupt('a Huffman table that does not add up');
   WEIGHTS[count] = highBit(missing) + 1;
   // The RFC does not say it, but libzstd refuses a tree whose longest codes are not those of weight 1.
-  if (!WEIGHTS.subarray(0, count + 1).includes(1)) throw corrupt('a Huffman table without a weight of 1');
+  const hasLongest = WEIGHTS.subarray(0, count + 1).includes(1);
+  if (maxBits > HUFFMAN_MAX_BITS || (missing & (missing - 1)) !== 0 || !hasLongest)
+    throw corrupt('a Huffman table that does not add up');
   return count + 1;
 }
 

@@ -248,7 +248,7 @@ async function checkAll(
 }
 
 /** `results.json`, `results.csv` and `report.html`, each whole or not at all. */
-export function writeResults(out: string, results: Results): void {
+function writeResults(out: string, results: Results): void {
   replace(join(out, 'results.json'), `${JSON.stringify(results, null, 1)}\n`);
   replace(join(out, 'results.csv'), toCsv(results));
   replace(join(out, 'report.html'), makeReport(results));

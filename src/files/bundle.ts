@@ -4,6 +4,7 @@
  */
 
 import { CommandError } from '../wire/errors.ts';
+import { joined } from '../wire/joined.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { FileEntry } from './listing.ts';
 
@@ -99,7 +100,7 @@ export class BundleReader {
     const part = chunk.subarray(at, end < 0 ? chunk.length : end);
     const begun = this.#line as Uint8Array;
     if (begun.length + part.length >= MAX_LINE_BYTES) return -1;
-    const line = begun.length === 0 ? part : joined(begun, part);
+    const line = begun.length === 0 ? part : joined([begun, part]);
     if (end < 0) this.#line = line;
     else if (!this.#takeHead(entry, line)) return -1;
     return part.length + (end < 0 ? 0 : 1);
@@ -134,13 +135,6 @@ export class BundleReader {
     this.#next++;
     this.#receiver.onFile(entry, chunks);
   }
-}
-
-function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
 }
 
 /** The number that the digits make, NaN when they are none: this is done for every file, and JSON takes 5 µs. */

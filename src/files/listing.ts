@@ -4,7 +4,7 @@ import { isUtf8 } from 'node:buffer';
 import { opendirSync } from 'node:fs';
 import { CommandError } from '../wire/errors.ts';
 import { isOutOfDescriptors } from './descriptors.ts';
-import { MAX_PATH_DEPTH, MAX_PATH_LENGTH } from './paths.ts';
+import { MAX_PATH_DEPTH, MAX_PATH_LENGTH, pathOf } from './paths.ts';
 import { asCommandError, checkPath, FileError, type Found, type OpenFolder, type Root } from './root.ts';
 import { isUnfinished } from './unfinished.ts';
 
@@ -186,7 +186,7 @@ class Listing {
         for (let entry = open.readSync(); entry !== null; entry = open.readSync()) {
           if (this.#look()) yield 'turn';
           const name = utf8Of(entry.name);
-          if (name === undefined) this.#omitted(joined(path, escaped(entry.name)), 'the name is not UTF-8');
+          if (name === undefined) this.#omitted(pathOf(path, escaped(entry.name)), 'the name is not UTF-8');
           else if (names.push(name) > MAX_ENTRIES) throw tooMany(MAX_ENTRIES, 'entries');
         }
       } finally {
@@ -210,7 +210,7 @@ class Listing {
 
   #addNamed(to: Item[], folder: OpenFolder, visit: Visit, name: string): void {
     if (isUnfinished(name)) return;
-    const path = joined(visit.path, name);
+    const path = pathOf(visit.path, name);
     try {
       const found = this.#root.find(folder, visit.path, name);
       if (found !== undefined) this.#add(to, found, path, visit);
@@ -259,10 +259,6 @@ function isAround(target: string, visit: Visit | undefined): boolean {
 
 function tooMany(limit: number, what: string): CommandError {
   return new CommandError(`the listing has more than ${limit} ${what}`);
-}
-
-function joined(folder: string, name: string): string {
-  return folder === '' ? name : `${folder}/${name}`;
 }
 
 /** The text of a name that was read as Latin-1; undefined when it is not UTF-8. */

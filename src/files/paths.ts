@@ -58,6 +58,11 @@ export function tidyPath(path: string): string {
     .join('/');
 }
 
+/** The path of what is called `name` in `folder`; '' is the root. */
+export function pathOf(folder: string, name: string): string {
+  return folder === '' ? name : `${folder}/${name}`;
+}
+
 /** The last part of a path. */
 export function nameOf(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);

@@ -16,7 +16,7 @@ import {
 } from 'node:fs';
 import { sep } from 'node:path';
 import { CommandError } from '../wire/errors.ts';
-import { fsErrorCode, fsProblem, nameOf, pathProblem, shownPath } from './paths.ts';
+import { fsErrorCode, fsProblem, nameOf, pathOf, pathProblem, shownPath } from './paths.ts';
 import { atPlace, FOLDER_ONLY, hasPlaces, NO_FOLLOW, openPlace, wayTo, whereIs } from './places.ts';
 import { isUnfinished } from './unfinished.ts';
 
@@ -133,7 +133,7 @@ export class Root {
    * @throws FileError when it cannot be looked at, or is a link that leads outside, nowhere or in a circle.
    */
   find(folder: OpenFolder, path: string, name: string): Found | undefined {
-    const whole = path === '' ? name : `${path}/${name}`;
+    const whole = pathOf(path, name);
     try {
       const stats = lstatSync(`${folder.at}/${name}`, { throwIfNoEntry: false });
       if (stats === undefined) return undefined;

@@ -5,7 +5,9 @@
  */
 
 import type { EncoderOptions } from '../encoding/codec.ts';
-import { ZLIB, ZLIB_DEFAULT_LEVEL, ZSTD, ZSTD_DEFAULT_LEVEL, ZSTD_DICT } from '../encoding/profiles.ts';
+import { IDENTITY, ZLIB, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
+import { ZLIB_DEFAULT_LEVEL } from '../encoding/zlib-codec.ts';
+import { ZSTD_DEFAULT_LEVEL } from '../encoding/zstd-profile.ts';
 import { availableMemory } from './memory.ts';
 import type { Contexts } from './stream-kind.ts';
 
@@ -68,8 +70,8 @@ export function withinWindow(
 
 /** Base-2 logarithm of the window that an encoder takes by itself where it is told none; 0: it has none. */
 export function windowLogOf(profile: string, { level, windowLog, tuning }: ContextShape): number {
-  if (windowLog !== undefined || profile === 'identity') return windowLog ?? 0;
-  if (profile === 'zlib') return ZLIB_MAX_WINDOW_LOG;
+  if (windowLog !== undefined || profile === IDENTITY) return windowLog ?? 0;
+  if (profile === ZLIB) return ZLIB_MAX_WINDOW_LOG;
   if (tuning === 'records') return TUNING_RECORDS_WINDOW_LOG;
   return ZSTD_WINDOW_LOGS[levelIndex(level)];
 }
@@ -90,18 +92,18 @@ export function encoderCost(profile: string, shape: ContextShape): number {
 }
 
 function contextCost(profile: string, { level, windowLog, tuning }: ContextShape): number {
-  if (profile === 'identity') return 0;
+  if (profile === IDENTITY) return 0;
   // Profiles that we do not know are accounted like zstd, whose contexts are the largest.
   const size = 2 ** windowLogOf(profile, { level, windowLog, tuning });
-  if (profile === 'zlib') return 160 * KIB + 4 * size;
+  if (profile === ZLIB) return 160 * KIB + 4 * size;
   const tables = tuning === 'records' ? TUNING_RECORDS_TABLES : ZSTD_TABLES[levelIndex(level)] * KIB;
   return tables + windowCost(size);
 }
 
 /** Bytes that a decoder of `profile` takes at most with a window of `windowSize` bytes. */
 export function decoderCost(profile: string, windowSize: number): number {
-  if (profile === 'identity') return 0;
-  return DECODER + (profile === 'zlib' ? 2 ** ZLIB_MAX_WINDOW_LOG : windowCost(windowSize));
+  if (profile === IDENTITY) return 0;
+  return DECODER + (profile === ZLIB ? 2 ** ZLIB_MAX_WINDOW_LOG : windowCost(windowSize));
 }
 
 /** The window, and a block or less on either side of it. */
@@ -119,7 +121,7 @@ const SMALLER_ZSTD: readonly ContextShape[] = [
 const SMALLER: Record<string, readonly ContextShape[]> = {
   [ZSTD]: SMALLER_ZSTD,
   [ZSTD_DICT]: SMALLER_ZSTD,
-  zlib: [{ level: 6, windowLog: 12 }],
+  [ZLIB]: [{ level: 6, windowLog: 12 }],
 };
 
 /** A stream whose context can be given up: ended here, and begun afresh when it is needed again. */
@@ -227,7 +229,7 @@ export class ContextBudget {
    * `contextFree`, and costs nothing by itself. Undefined: the response has to go unencoded.
    */
   takeContext(profile: string, wanted: ContextShape, contexts: Contexts): TakenContext | undefined {
-    if (profile === 'identity') return this.takeEncoder(profile, wanted);
+    if (profile === IDENTITY) return this.takeEncoder(profile, wanted);
     if (contexts === 'none') return this.#takeContextFree(profile, wanted);
     if (contexts === 'kept')
       return this.takeEncoder(profile, wanted) ?? this.#takeContextFree(profile, wanted);

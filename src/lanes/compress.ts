@@ -1,6 +1,8 @@
 /** One-off compression on a lane, for outputs that main-thread handlers yield as cached. */
 
-import { type BatchReader, Op, unpackPieces } from '../../workers/batch.ts';
+import type { BatchReader } from '../../workers/batch.ts';
+import { unpackPieces } from '../../workers/packed.ts';
+import { Op } from '../../workers/records.ts';
 import type { SlotOwner } from './lane.ts';
 import type { LanePool } from './pool.ts';
 

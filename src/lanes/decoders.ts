@@ -1,11 +1,14 @@
 /** Decoders of a client's streams, each pinned to a lane. */
 
-import { type BatchReader, type DecoderSetup, Op, unpackPieces } from '../../workers/batch.ts';
+import type { BatchReader } from '../../workers/batch.ts';
+import { unpackPieces } from '../../workers/packed.ts';
+import { type DecoderSetup, Op } from '../../workers/records.ts';
 import { DecodeError } from '../encoding/codec.ts';
 import { zstdNumberOf } from '../encoding/dictionary.ts';
 import { mostDecoded } from '../encoding/output.ts';
-import { dictionaryNamedIn, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
+import { ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import { ZstdWalker } from '../encoding/zstd-blocks.ts';
+import { dictionaryNamedIn } from '../encoding/zstd-profile.ts';
 import type { Decoders, Ticket } from '../reactor/incoming.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';

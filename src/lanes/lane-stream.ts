@@ -1,15 +1,10 @@
 /** A response stream whose context lives on a lane: what is handed in comes back as finished frames of the stream. */
 
-import {
-  type BatchReader,
-  type EncoderSetup,
-  FrameFlag,
-  Op,
-  packFailure,
-  packIdentity,
-  unpackPieces,
-} from '../../workers/batch.ts';
-import { Backlog, type ConnectionFlow } from '../reactor/flow.ts';
+import type { BatchReader } from '../../workers/batch.ts';
+import { packFailure, packIdentity, unpackPieces } from '../../workers/packed.ts';
+import { type EncoderSetup, FrameFlag, Op } from '../../workers/records.ts';
+import type { ConnectionFlow } from '../reactor/flow.ts';
+import { Backlog } from '../reactor/gate.ts';
 import { IdTable } from '../reactor/id-table.ts';
 import type { Failure } from '../wire/failure.ts';
 import { errorOf } from '../wire/thrown.ts';

@@ -10,14 +10,11 @@ import {
   BatchWriter,
   EARLY_RECORDS,
   freeBatch,
-  type LaneMessage,
-  type LaneStats,
-  Op,
-  packedSize,
   SPARE_BATCHES,
-  writePieces,
 } from '../../workers/batch.ts';
 import { DroppedSlots } from '../../workers/dropped.ts';
+import { packedSize, writePieces } from '../../workers/packed.ts';
+import { type LaneMessage, type LaneStats, Op } from '../../workers/records.ts';
 import { Trace } from '../../workers/trace.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { Failure } from '../wire/failure.ts';

@@ -9,6 +9,7 @@ import { Turns } from '../connection/turns.ts';
 import type { CodecModule } from '../encoding/codec.ts';
 import type { Dictionaries, Dictionary } from '../encoding/dictionary.ts';
 import type { Failure } from '../wire/failure.ts';
+import { asError } from '../wire/thrown.ts';
 import { after, every } from '../wire/timers.ts';
 import { type BudgetOptions, ContextBudget, encoderCost } from './budget.ts';
 import { Lane } from './lane.ts';
@@ -264,7 +265,7 @@ export class LanePool {
 
   /** Resets exactly the streams pinned to the lane, and opens another on Piscina's new worker. */
   #ended(lane: Lane, cause: unknown, deaths: number, openedAtMs: number): void {
-    const error = cause instanceof Error ? cause : new Error(String(cause));
+    const error = asError(cause);
     this.#setLane(lane.index, undefined);
     this.#killers.delete(lane);
     this.#silence.delete(lane);

@@ -20,7 +20,7 @@ export interface QuarantineOptions {
   readonly mostMs?: number;
 }
 
-export const DEFAULT_QUARANTINE = { deaths: 3, withinMs: 60_000, firstMs: 1000, mostMs: 60_000 };
+const DEFAULT_QUARANTINE = { deaths: 3, withinMs: 60_000, firstMs: 1000, mostMs: 60_000 };
 
 /** Leave to run. Whoever has it says how it went, once. */
 export interface Pass {

@@ -3,7 +3,7 @@
  * connection's response streams.
  */
 
-import type { EncoderSetup } from '../../workers/batch.ts';
+import type { EncoderSetup } from '../../workers/records.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Tuning } from '../encoding/codec.ts';
 import { ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';

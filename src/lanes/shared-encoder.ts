@@ -1,6 +1,8 @@
 /** An encoder on a lane whose payloads go to many connections (protocol C10): pieces in, payloads out, in order. */
 
-import { type BatchReader, Op, SharedFlag, type SharedSetup, unpackPieces } from '../../workers/batch.ts';
+import type { BatchReader } from '../../workers/batch.ts';
+import { unpackPieces } from '../../workers/packed.ts';
+import { Op, SharedFlag, type SharedSetup } from '../../workers/records.ts';
 import { errorOf } from '../wire/thrown.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { ContextBudget, ContextShape, IdleContext } from './budget.ts';

@@ -1,7 +1,7 @@
 /** What is in force: flags before variables before the file before defaults, and for every value where it came from. */
 
 import type { z } from 'zod';
-import { nearest } from '../options/nearest.ts';
+import { didYouMean } from '../options/nearest.ts';
 import {
   factsOf,
   LIMIT_NAMES,
@@ -53,7 +53,9 @@ export function variables(env: NodeJS.ProcessEnv): Source {
     if (!variable.startsWith('MILLRACE_') || OTHER_VARIABLES.has(variable)) continue;
     const name = names.get(variable);
     if (name === undefined)
-      throw new SettingError(`${variable}: there is no such variable${meant(variable, [...names.keys()])}`);
+      throw new SettingError(
+        `${variable}: there is no such variable${didYouMean(variable, [...names.keys()])}`,
+      );
     values[name] = name === 'limits' ? limitsIn(value ?? '', variable) : value;
   }
   return { values, placeOf: ([name]) => variableOf(String(name)) };
@@ -101,7 +103,7 @@ function problemOf(issue: z.core.$ZodIssue, placeOf: Source['placeOf']): string 
     const [key] = issue.keys;
     const known = inLimits ? LIMIT_NAMES : SETTING_NAMES;
     const what = inLimits ? 'limit' : 'setting';
-    return `${placeOf([...issue.path, key])}: there is no ${what} '${key}'${meant(key, known)}`;
+    return `${placeOf([...issue.path, key])}: there is no ${what} '${key}'${didYouMean(key, known)}`;
   }
   const path = issue.path.join('.');
   const what =
@@ -109,11 +111,6 @@ function problemOf(issue: z.core.$ZodIssue, placeOf: Source['placeOf']): string 
       ? 'It has to be a mapping.'
       : issue.message;
   return path === '' ? `${placeOf([])}: ${what}` : `${placeOf(issue.path)}: ${path}: ${what}`;
-}
-
-function meant(name: string, known: readonly string[]): string {
-  const near = nearest(name, known);
-  return near === undefined ? '' : `, did you mean '${near}'?`;
 }
 
 /** Settings by path: limits each for itself, so that sources may give some of them each. */

@@ -5,6 +5,12 @@ const LETTERS_PER_MISTAKE = 3;
 /** Fewer letters than this are the beginning of too many names. */
 const PREFIX_LETTERS = 4;
 
+/** What to add to an error about `name`, which is not known: nothing, or what was probably meant. */
+export function didYouMean(name: string, known: readonly string[]): string {
+  const near = nearest(name, known);
+  return near === undefined ? '' : `, did you mean '${near}'?`;
+}
+
 /** The known name that `name` was probably meant to be; undefined: there is none. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   const given = name.toLowerCase();

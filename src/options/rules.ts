@@ -4,7 +4,7 @@
  */
 
 import { MAX_TIMER_MS } from '../wire/timers.ts';
-import { nearest } from './nearest.ts';
+import { didYouMean } from './nearest.ts';
 
 /** Throws when `value` is not what the option `name` may be. Undefined values are not asked about. */
 export type Rule = (value: unknown, name: string) => void;
@@ -34,12 +34,7 @@ function check(
 }
 
 function unknownOption(path: string, name: string, known: readonly string[], who: string): string {
-  return `option ${path}: ${who} takes no such option${suggestion(name, known)}; there are ${known.join(', ')}`;
-}
-
-function suggestion(name: string, known: readonly string[]): string {
-  const near = nearest(name, known);
-  return near === undefined ? '' : `, did you mean '${near}'?`;
+  return `option ${path}: ${who} takes no such option${didYouMean(name, known)}; there are ${known.join(', ')}`;
 }
 
 /** The error of an option that is not what it may be. */
@@ -115,7 +110,7 @@ export function oneOf(
   const allowed = names.map((name) => `'${name}'`).join(', ') + (or === undefined ? '' : ` or ${or.what}`);
   return (value, name) => {
     if (names.includes(value as string) || or?.accepts(value)) return;
-    refuse(name, value, allowed + (typeof value === 'string' ? suggestion(value, names) : ''));
+    refuse(name, value, allowed + (typeof value === 'string' ? didYouMean(value, names) : ''));
   };
 }
 

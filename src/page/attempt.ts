@@ -2,6 +2,7 @@
 
 import type { Pool } from '../client/pool.ts';
 import type { CommandError } from '../wire/errors.ts';
+import { joined } from '../wire/joined.ts';
 import { argumentsIn, type Field, type Operation, operationsIn } from './fields.ts';
 import { element, setText } from './panels.ts';
 import { bytes, milliseconds } from './show.ts';
@@ -140,12 +141,7 @@ class Shown {
   }
 
   end(): void {
-    const all = new Uint8Array(Math.min(this.length, SHOWN));
-    let at = 0;
-    for (const piece of this.#pieces) {
-      all.set(piece, at);
-      at += piece.length;
-    }
+    const all = joined(this.#pieces);
     this.#place.hidden = all.length === 0;
     this.#place.textContent = textOf(all);
   }

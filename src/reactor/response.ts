@@ -6,9 +6,7 @@
  */
 
 import { kindOf } from '../wire/bytes.ts';
-import { CommandError } from '../wire/errors.ts';
-import { type Failure, isErrorCode } from '../wire/failure.ts';
-import { asError } from '../wire/thrown.ts';
+import type { Failure } from '../wire/failure.ts';
 import {
   CachedOutput,
   type CommandRequest,
@@ -18,6 +16,7 @@ import {
   ProgressOutput,
   TextOutput,
 } from './command.ts';
+import { failureOf } from './failure-of.ts';
 import {
   isPromise,
   isSpecial,
@@ -350,30 +349,10 @@ export class ResponsePump {
   fail(error: unknown): void {
     if (this.#over) return;
     this.#end();
-    this.#sink.sendError(this.#failureOf(asError(error)));
+    const internal = `command '${this.#command}' failed: internal error`;
+    this.#sink.sendError(failureOf(error, internal, (broken) => this.#sink.report(broken)));
     this.#sink.done();
     this.#unwind();
-  }
-
-  /** What the peer is told; anything but a CommandError stays on this side. */
-  #failureOf(error: unknown): Failure {
-    try {
-      if (error instanceof CommandError) return { ...codeAndMessage(error), data: this.#dataOf(error) };
-      this.#sink.report(error);
-    } catch (broken) {
-      this.#sink.report(broken);
-    }
-    return { code: 'internal', message: `command '${this.#command}' failed: internal error` };
-  }
-
-  /** Undefined for what JSON has no word for, such as a function or a circle. */
-  #dataOf({ data }: CommandError): string | undefined {
-    try {
-      return data === undefined ? undefined : JSON.stringify(data);
-    } catch (error) {
-      this.#sink.report(error);
-      return undefined;
-    }
   }
 
   #close(): void {
@@ -393,10 +372,4 @@ export class ResponsePump {
 function noOutput(output: unknown): TypeError {
   const possible = 'bytes, strings, streams of these, text, progress or cached output';
   return new TypeError(`a handler may yield ${possible}, not ${kindOf(output)}`);
-}
-
-/** @throws TypeError when its code was changed to what is none. */
-function codeAndMessage({ code, message }: CommandError): Failure {
-  if (!isErrorCode(code)) throw new TypeError('the code of a CommandError is none');
-  return { code, message: String(message) };
 }

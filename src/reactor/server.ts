@@ -1,34 +1,23 @@
-/**
- * The server's protocol state, without I/O: frames in, actions out (protocol A4, A6, B, C).
- *
- * A request is *receiving* from its command-name frame until its last frame has come, *running* from the moment
- * its arguments are complete until the last byte of its response is handed to the transport. With command data it
- * is both for a while (protocol B10). Its ID is busy while it is either.
- */
+/** The server's protocol state, without I/O: frames in, actions out (protocol A4, A6, B, C). */
 
 import { ProtocolError } from '../wire/errors.ts';
 import { type Failure, saysNotStarted } from '../wire/failure.ts';
 import { type Frame, FrameType } from '../wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits, overLimit, PIECE_COST } from '../wire/limits.ts';
+import { BusyRequests } from './busy-requests.ts';
 import { type CancelAction, ControlFrames } from './control.ts';
 import { HeldArguments } from './held-arguments.ts';
-import { IdTable } from './id-table.ts';
 import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
 import { type Hold, IncomingCommand } from './incoming-command.ts';
 import { type InputShare, unbounded } from './input-share.ts';
 import type { ServerAction } from './server-action.ts';
-
-/** How many cancelled requests we remember, so that frames of theirs already on the way do no harm. */
-const REMEMBERED_CANCELS = 256;
 
 export class ServerReactor {
   readonly #limits: Limits;
   readonly #frames: IncomingFrames;
   readonly #now: () => number;
   readonly #controls: ControlFrames;
-  readonly #receiving = new IdTable<IncomingCommand>();
-  readonly #running = new IdTable<IncomingCommand>();
-  readonly #cancelled = new Set<number>();
+  readonly #requests = new BusyRequests();
   #actions: ServerAction[] = [];
   #state: 'open' | 'ended' | 'errored' = 'open';
   #holdsOutput: boolean;
@@ -37,8 +26,6 @@ export class ServerReactor {
   readonly #arguments: HeldArguments;
   readonly #hold: Hold;
   #lingering = 0;
-  /** Of those that are running, the answered ones. */
-  #answered = 0;
 
   /**
    * `halfDuplex`: the transport cannot answer while it is still reading (protocol A6). `now`: milliseconds, by which the
@@ -74,21 +61,17 @@ export class ServerReactor {
 
   /** True while some command has begun to arrive and is not whole. */
   get midCommand(): boolean {
-    return this.#receiving.size > 0;
+    return this.#requests.midCommand;
   }
 
   /** Requests being received or running. */
   get openRequests(): number {
-    const running = this.#running;
-    if (this.#receiving.size === 0) return running.size;
-    const receivingOnly = this.#receiving.values().filter(({ requestId }) => !running.has(requestId));
-    return receivingOnly.filter((request) => !this.#isOverForPeer(request)).length + running.size;
+    return this.#requests.open(this.#isOverForPeer);
   }
 
   /** A request that is answered, and whose last frames wait for our decoder: the peer may have ended it by now. */
-  #isOverForPeer({ answered, requestId }: IncomingCommand): boolean {
-    return answered && this.#frames.holds(requestId);
-  }
+  readonly #isOverForPeer = ({ answered, requestId }: IncomingCommand): boolean =>
+    answered && this.#frames.holds(requestId);
 
   /**
    * The command that has been arriving for too long at `nowMs`, if there is one: its arguments as a whole
@@ -100,7 +83,7 @@ export class ServerReactor {
   ): ProtocolError | undefined {
     // Frames that wait for our own decoder are no delay of the peer's.
     if (this.#frames.heldBytes > 0) return undefined;
-    for (const command of this.#receiving.values()) {
+    for (const command of this.#requests.allReceiving()) {
       if (waitsForUs(command.requestId)) command.newestMs = nowMs;
       const error = command.overdue(nowMs, this.#limits);
       if (error !== undefined) return error;
@@ -153,12 +136,12 @@ export class ServerReactor {
 
   #finishInput(actions: ServerAction[]): void {
     this.#endPending = false;
-    for (const { requestId } of this.#receiving.values()) {
-      if (!this.#running.has(requestId)) continue;
+    for (const { requestId } of this.#requests.allReceiving()) {
+      if (!this.#requests.isRunning(requestId)) continue;
       this.finishResponse(requestId);
       actions.push({ kind: 'abandon', requestId });
     }
-    this.#dropReceiving();
+    this.forgetReceiving();
     if (!this.#holdsOutput) return;
     this.#holdsOutput = false;
     actions.push({ kind: 'release-output' });
@@ -167,48 +150,44 @@ export class ServerReactor {
   /** Of the commands whose arguments are still coming, the one that holds the most. */
   get largestReceiving(): { requestId: number; held: number } | undefined {
     let largest: IncomingCommand | undefined;
-    for (const each of this.#receiving.values())
+    for (const each of this.#requests.allReceiving())
       if (each.expectsArguments && each.held > (largest?.held ?? 0)) largest = each;
     return largest;
   }
 
   /** Gives up a command whose arguments are still coming. */
   dropReceiving(requestId: number, failure: Failure, actions: ServerAction[]): void {
-    const request = this.#receiving.get(requestId);
+    const request = this.#requests.receiving(requestId);
     if (request === undefined) return;
     this.#actions = actions;
     this.#drop(request, failure);
   }
 
-  /** Forgets the commands that are not whole yet; those that run go on. */
+  /** Forgets the commands that are not whole yet; those that run go on, and free their arguments when they are over. */
   forgetReceiving(): void {
-    this.#dropReceiving();
+    for (const request of this.#requests.endReceiving()) this.#arguments.free(request);
   }
 
   /** Stops accepting input after an error that was found outside, such as a limit of the splitter (protocol B5). */
   stop(): void {
     this.#state = 'errored';
-    this.#dropReceiving();
+    this.forgetReceiving();
     this.#frames.close();
   }
 
   /** All of the response is on its way: a cancel that comes now is too late. */
   answered(requestId: number): void {
-    const request = this.#running.get(requestId);
-    if (request !== undefined) this.#answer(request);
+    this.#requests.answered(requestId);
   }
 
   /** The last byte of the response has been handed to the transport: the ID is free (protocol A4). */
   finishResponse(requestId: number): void {
-    const request = this.#running.get(requestId);
-    if (request === undefined) return;
-    this.#running.delete(requestId);
-    if (request.answered) this.#answered--;
-    this.#arguments.free(request);
+    const request = this.#requests.finish(requestId);
+    if (request !== undefined) this.#arguments.free(request);
   }
 
   isRunning(requestId: number): boolean {
-    return this.#running.has(requestId);
+    return this.#requests.isRunning(requestId);
   }
 
   #guard(actions: ServerAction[], step: () => void): void {
@@ -241,14 +220,12 @@ export class ServerReactor {
   };
 
   #commandName(frame: Frame, payload: Uint8Array): void {
-    const id = frame.requestId;
-    this.#checkFree(id);
+    this.#requests.checkFree(frame.requestId);
     const request = IncomingCommand.begin(frame, payload, this.#limits, this.#now());
     const overloaded = this.#overloaded();
     this.#arguments.add(request, PIECE_COST);
     if (overloaded !== undefined) return this.#refuse(request, overloaded);
-    this.#cancelled.delete(id);
-    if (request.expectsArguments || request.expectsData) this.#receiving.set(id, request);
+    this.#requests.begin(request);
     if (!request.expectsArguments) this.#run(request);
   }
 
@@ -260,7 +237,7 @@ export class ServerReactor {
   #overloaded(): Failure | undefined {
     const { maxConcurrentRequests: most } = this.#limits;
     if (this.openRequests + this.#lingering < most) return undefined;
-    if (this.#unanswered >= Math.max(most, DEFAULT_LIMITS.maxConcurrentRequests))
+    if (this.#requests.unanswered >= Math.max(most, DEFAULT_LIMITS.maxConcurrentRequests))
       throw overLimit('maxConcurrentRequests', `more than ${most} concurrent requests`);
     const what =
       this.openRequests >= most
@@ -269,31 +246,11 @@ export class ServerReactor {
     return { code: 'overloaded', message: `maxConcurrentRequests: ${what}` };
   }
 
-  /** Requests that the peer knows to be open: those that are answered, and be it on the way, are not. */
-  get #unanswered(): number {
-    const running = this.#running.size - this.#answered;
-    if (this.#receiving.size === 0) return running;
-    const receiving = this.#receiving.values();
-    return (
-      running +
-      receiving.filter(({ requestId, answered }) => !answered && !this.#running.has(requestId)).length
-    );
-  }
-
-  #checkFree(id: number): void {
-    if (this.#receiving.has(id)) {
-      throw new ProtocolError('request-already-received', `request ${id} is already being received`);
-    }
-    if (this.#running.has(id)) {
-      throw new ProtocolError('request-already-active', `request ${id} is already active`);
-    }
-  }
-
   #commandRest(frame: Frame, payload: Uint8Array): void {
     const id = frame.requestId;
-    const request = this.#receiving.get(id);
+    const request = this.#requests.receiving(id);
     if (request === undefined) {
-      if (this.#cancelled.has(id)) return this.#unwanted(frame, payload);
+      if (this.#requests.isPassedOver(id)) return this.#unwanted(frame, payload);
       throw this.#unexpected(frame);
     }
     request.newestMs = this.#now();
@@ -303,10 +260,8 @@ export class ServerReactor {
 
   #unexpected(frame: Frame): ProtocolError {
     const id = frame.requestId;
-    if (this.#receiving.size === 0) {
-      return new ProtocolError('expected-command', `expected a command-name frame, got type ${frame.type}`);
-    }
-    if (this.#running.has(id)) {
+    if (!this.midCommand) return expectedCommand(frame);
+    if (this.isRunning(id)) {
       return new ProtocolError('request-still-active', `frame for request ${id}, which is already active`);
     }
     return new ProtocolError('request-not-receiving', `frame for request ${id}, which is not being received`);
@@ -319,13 +274,13 @@ export class ServerReactor {
       this.#drop(request, taken);
       return;
     }
-    if (!request.expectsData) this.#receiving.delete(request.requestId);
+    if (!request.expectsData) this.#requests.received(request);
     this.#run(request);
   }
 
   /** A command that is still being received has no room: nothing of it runs. */
   #drop(request: IncomingCommand, failure: Failure): void {
-    this.#receiving.delete(request.requestId);
+    this.#requests.received(request);
     request.drop();
     this.#arguments.free(request);
     this.#refuse(request, failure);
@@ -334,8 +289,8 @@ export class ServerReactor {
   #data(request: IncomingCommand, frame: Frame, payload: Uint8Array): void {
     const { requestId } = request;
     const last = request.takeData(frame, payload, this.#limits);
-    if (last) this.#receiving.delete(requestId);
-    if (this.#running.has(requestId)) this.#actions.push({ kind: 'data', requestId, bytes: payload, last });
+    if (last) this.#requests.received(request);
+    if (this.isRunning(requestId)) this.#actions.push({ kind: 'data', requestId, bytes: payload, last });
     else this.#unwanted(frame, payload);
   }
 
@@ -345,7 +300,7 @@ export class ServerReactor {
 
   #run(request: IncomingCommand): void {
     const { requestId, command, args, reserved, expectsData: hasData } = request;
-    this.#running.set(requestId, request);
+    this.#requests.run(request);
     this.#actions.push({ kind: 'run', command: { requestId, command, args, reserved, hasData } });
   }
 
@@ -354,50 +309,21 @@ export class ServerReactor {
     const id = frame.requestId;
     if (frame.type === FrameType.commandData) this.#actions.push({ kind: 'lost-data' });
     const isName = frame.type === FrameType.commandName;
-    if (isName) this.#checkFree(id);
-    const request = isName ? new IncomingCommand(id, '', false, false, this.#now()) : this.#stopReceiving(id);
+    if (isName) this.#requests.checkFree(id);
+    const request = isName
+      ? new IncomingCommand(id, '', false, false, this.#now())
+      : this.#requests.stopReceiving(id);
     if (request === undefined) return;
-    const runs = this.#running.has(id) && saysNotStarted(lost.code);
+    const runs = this.isRunning(id) && saysNotStarted(lost.code);
     this.#refuse(request, runs ? { ...lost, code: 'internal' } : lost);
   }
 
   /** Only this request fails, and what else arrives of its command is passed over. */
   #refuse(request: IncomingCommand, failure: Failure): void {
     const { requestId } = request;
-    this.#remember(requestId);
-    this.#answer(request);
+    this.#requests.passOver(requestId);
+    this.#requests.answer(request);
     this.#actions.push({ kind: 'fail', requestId, failure });
-  }
-
-  /** Commands that are only being received are gone; running ones free their arguments when they are answered. */
-  #dropReceiving(): void {
-    for (const request of this.#receiving.values()) {
-      if (!this.#running.has(request.requestId)) this.#arguments.free(request);
-    }
-    this.#receiving.clear();
-  }
-
-  /** Passes over what still comes of a request's command; returns the request if it waits for an answer (protocol C3). */
-  #stopReceiving(id: number): IncomingCommand | undefined {
-    const request = this.#receiving.get(id) ?? this.#running.get(id);
-    if (this.#receiving.delete(id)) this.#remember(id);
-    // A command whose data is still coming may have been answered, and its ID be free but for that.
-    const waits = this.#running.has(id) ? !request?.answered : request?.expectsArguments;
-    return waits ? request : undefined;
-  }
-
-  /** It is about to be answered with an error: what else was decoded for it in the same step must not bring another. */
-  #answer(request: IncomingCommand): void {
-    if (!request.answered) this.#answered++;
-    request.answered = true;
-    this.#running.set(request.requestId, request);
-  }
-
-  #remember(id: number): void {
-    this.#cancelled.add(id);
-    if (this.#cancelled.size > REMEMBERED_CANCELS) {
-      this.#cancelled.delete(this.#cancelled.values().next().value as number);
-    }
   }
 
   #control(frame: Frame, payload: Uint8Array, first: boolean): void {
@@ -408,16 +334,18 @@ export class ServerReactor {
   }
 
   #misplaced(frame: Frame): ProtocolError {
-    if (this.#receiving.size === 0 && frame.type < FrameType.senderSettings) {
-      return new ProtocolError('expected-command', `expected a command-name frame, got type ${frame.type}`);
-    }
+    if (!this.midCommand && frame.type < FrameType.senderSettings) return expectedCommand(frame);
     return wrongType(frame, 'client');
   }
 
   #cancel(action: CancelAction): void {
-    const request = this.#stopReceiving(action.requestId);
+    const request = this.#requests.stopReceiving(action.requestId);
     if (request === undefined) return;
-    this.#answer(request);
+    this.#requests.answer(request);
     this.#actions.push(action);
   }
+}
+
+function expectedCommand({ type }: Frame): ProtocolError {
+  return new ProtocolError('expected-command', `expected a command-name frame, got type ${type}`);
 }

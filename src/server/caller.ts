@@ -1,7 +1,7 @@
 /** Who a connection's requests come from, as handlers see it on either thread. */
 
 import { serialize } from 'node:v8';
-import { packPieces } from '../../workers/batch.ts';
+import { packPieces } from '../../workers/packed.ts';
 import type { PackedCaller } from '../lanes/lane-stream.ts';
 import type { Caller } from '../reactor/request.ts';
 import { encodeUtf8 } from '../wire/utf8.ts';

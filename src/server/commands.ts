@@ -1,7 +1,7 @@
 /** What a server's commands are made of. */
 
-import { MAX_HANDLERS } from '../../workers/batch.ts';
 import type { HandlerModule } from '../../workers/calls.ts';
+import { MAX_HANDLERS } from '../../workers/records.ts';
 import { CONTEXTS, type Contexts } from '../lanes/stream-kind.ts';
 import {
   anything,

@@ -89,7 +89,7 @@ export class FramesSession implements Session, FrameOwner, InputSource {
     this.flushes = new FlushQueue(shared.coalesceMs, (run) => connection.endOfTick(run));
     const { limits } = connection;
     this.#decoders = new LaneDecoders(shared.pool, limits, shared.decodable, this.#decoded);
-    const now = () => connection.inputTimeMs;
+    const now = () => connection.clock.inputMs;
     this.#reactor = new ServerReactor(limits, this.#decoders, this.#halfDuplex, now, this.flow.input, () =>
       performance.now(),
     );

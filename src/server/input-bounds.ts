@@ -183,7 +183,7 @@ export class InputBounds implements FlowListener {
     if (this.#heldPongs.length === 0) return;
     const pongs = this.#heldPongs;
     this.#heldPongs = [];
-    this.#connection.restartIdleTime();
+    this.#connection.clock.restart();
     for (const payload of pongs) this.#sendPong(payload);
   }
 

@@ -1,7 +1,9 @@
 /** A request whose handler runs in a lane, as the main thread sees it: what its call may send, asks for and is told. */
 
 import { serialize } from 'node:v8';
-import { type BatchReader, CallFlag, LookupAnswer, Op, unpackPieces } from '../../workers/batch.ts';
+import type { BatchReader } from '../../workers/batch.ts';
+import { unpackPieces } from '../../workers/packed.ts';
+import { CallFlag, LookupAnswer, Op } from '../../workers/records.ts';
 import type { CacheEntry } from '../lanes/cache.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
 import { PieceQueue } from '../reactor/piece-queue.ts';

@@ -1,6 +1,6 @@
 /** What a server and one peer agree on (protocol C2): what the peer has announced, and what follows from it. */
 
-import { ZSTD_DICT } from '../encoding/profiles.ts';
+import { IDENTITY, ZSTD_DICT } from '../encoding/profiles.ts';
 import type { ContextShape } from '../lanes/budget.ts';
 import type { RouterOptions } from '../lanes/router.ts';
 import { announcedOf } from '../reactor/announced.ts';
@@ -123,6 +123,6 @@ export class Negotiation {
     const { encodable, router } = this.#offer;
     const decodable = this.#announced.contentEncodings ?? [];
     if (router.profile !== undefined && decodable.includes(router.profile)) return router.profile;
-    return decodable.find((name) => encodable.includes(name)) ?? 'identity';
+    return decodable.find((name) => encodable.includes(name)) ?? IDENTITY;
   }
 }

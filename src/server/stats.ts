@@ -4,7 +4,7 @@ import type { ResponseCache } from '../lanes/cache.ts';
 import type { StreamFigures } from '../lanes/figures.ts';
 import type { LanePool } from '../lanes/pool.ts';
 import type { QuarantineRow } from '../lanes/quarantine.ts';
-import type { Gate } from '../reactor/flow.ts';
+import type { Gate } from '../reactor/gate.ts';
 import type { InputBudget } from '../reactor/input-budget.ts';
 import type { TopicRow } from '../topics/topic.ts';
 import type { Topics } from '../topics/topics.ts';

@@ -6,7 +6,7 @@
  * costs as many more for each of the others, once. So an epoch ends when the first sum has come to the second.
  */
 
-import { SharedFlag } from '../../workers/batch.ts';
+import { SharedFlag } from '../../workers/records.ts';
 import { canBeginAfresh, IDENTITY } from '../encoding/profiles.ts';
 import type { ContextShape } from '../lanes/budget.ts';
 import type { LanePool } from '../lanes/pool.ts';

@@ -4,7 +4,7 @@
  */
 
 import type { Writer } from '../connection/writer.ts';
-import { IDENTITY } from '../encoding/profiles.ts';
+import { canBeginAfresh, IDENTITY } from '../encoding/profiles.ts';
 import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { OutgoingStreamIds } from '../reactor/streams.ts';
 import { BytesResponseFlag, FrameType, StreamFlag } from '../wire/frame.ts';
@@ -42,9 +42,9 @@ export class TopicStream {
    * The next payload needs nothing that came before it: begins the stream (protocol A5), or begins it afresh where its
    * decoder is in the middle of something else (protocol B1).
    */
-  begin(profile: string, settings: Uint8Array, canBeginAfresh: boolean): void {
+  begin(profile: string, settings: Uint8Array): void {
     const isReady = this.#settings === settings && this.#profile === profile;
-    if (isReady && canBeginAfresh && !this.isMidEpoch) return;
+    if (isReady && !this.isMidEpoch && canBeginAfresh(profile)) return;
     this.#profile = profile;
     this.#settings = settings;
     this.isMidEpoch = false;

@@ -7,6 +7,7 @@ import type { RequestFlow } from '../reactor/flow.ts';
 import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { ServedRequest } from '../server/request.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType } from '../wire/frame.ts';
+import { joined } from '../wire/joined.ts';
 import { encodeFailure, type Failure } from '../wire/payloads.ts';
 import { gapRecords, positionRecord } from '../wire/topic-records.ts';
 import type { EpochMember, TopicEncoding } from './encoding.ts';
@@ -159,11 +160,7 @@ export class Subscription implements EpochMember, StreamUser {
   }
 
   #tellGap(lost: number, next: number): void {
-    const records = gapRecords(lost, next);
-    const control = new Uint8Array(this.#control.length + records.length);
-    control.set(this.#control);
-    control.set(records, this.#control.length);
-    this.#control = control;
+    this.#control = joined([this.#control, gapRecords(lost, next)]);
     this.#next = next;
   }
 
@@ -267,8 +264,7 @@ export class Subscription implements EpochMember, StreamUser {
     const at = this.#sent / pieceSize;
     const { encoding } = this;
     const isStart = at === 0 && source.place === 0;
-    if (isStart || source.epoch === 0)
-      stream.begin(encoding.profile, source.settings, encoding.canBeginAfresh);
+    if (isStart || source.epoch === 0) stream.begin(encoding.profile, source.settings);
     this.#flow.take(length);
     stream.send(this.requestId, source.payloads[at].bytes, this.#topic.flushes);
     this.#sent += length;

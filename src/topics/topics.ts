@@ -1,12 +1,15 @@
 /** The topics of a server, and the commands by which peers use them (protocol C10). */
 
 import type { CommandRequest } from '../reactor/command.ts';
+import { failureOf } from '../reactor/failure-of.ts';
 import type { Run, ServedRequest } from '../server/request.ts';
 import { CommandError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
+import { joined } from '../wire/joined.ts';
 import { MAX_TOPIC_NAME } from '../wire/topic-records.ts';
 import { checkTopicName, checkTopicOptions, type TopicOptions } from './options.ts';
 import { type SlowChoice, Subscription } from './subscription.ts';
+
 import {
   LiveTopic,
   type Numbering,
@@ -24,6 +27,7 @@ export interface Relay {
 
 /** Bytes of the messages, all together, that peers are in the middle of publishing. */
 const MAX_COLLECTED = 64 << 20;
+const NOT_MADE = 'internal error: the subscription could not be made';
 
 export class Topics {
   #collected = 0;
@@ -106,7 +110,7 @@ export class Topics {
     } finally {
       this.#collected -= length;
     }
-    return pieces.length === 1 ? pieces[0] : joined(pieces, length);
+    return pieces.length === 1 ? pieces[0] : joined(pieces);
   }
 }
 
@@ -135,7 +139,8 @@ class SubscribeRun implements Run {
     try {
       run();
     } catch (error) {
-      this.#request.fail(this.#failureOf(error));
+      const { session, command } = this.#request;
+      this.#request.fail(failureOf(error, NOT_MADE, (broken) => session.report(broken, command.name)));
     }
   }
 
@@ -148,12 +153,6 @@ class SubscribeRun implements Run {
     this.#subscription = new Subscription(topic, encoding, request, next, slow);
     topic.join(this.#subscription);
     if (this.#drainReason !== undefined) this.drain(this.#drainReason);
-  }
-
-  #failureOf(error: unknown): Failure {
-    if (error instanceof CommandError) return { code: error.code, message: error.message };
-    this.#request.session.report(error, this.#request.command.name);
-    return { code: 'internal', message: 'internal error: the subscription could not be made' };
   }
 
   push(bytes: Uint8Array): void {
@@ -217,14 +216,4 @@ function strictAscii(bytes: Uint8Array): string {
 
 function invalid(message: string): CommandError {
   return new CommandError(message, { code: 'invalid-argument' });
-}
-
-function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }

@@ -8,7 +8,7 @@ import { Inbox } from './inbox.ts';
 import { probeSocket } from './socket.ts';
 
 /** Codes of RFC 6455 section 7.4.1. */
-export const CloseCode = {
+const CloseCode = {
   normal: 1000,
   goingAway: 1001,
   unsupported: 1003,
@@ -17,7 +17,7 @@ export const CloseCode = {
 } as const;
 
 /** Whether a WebSocket that ended with `code` was ended in an orderly way. */
-export function isOrderly(code: number): boolean {
+function isOrderly(code: number): boolean {
   return code === CloseCode.normal || code === CloseCode.goingAway || code === CloseCode.none;
 }
 

@@ -238,7 +238,7 @@ export function decodeCancel(payload: Uint8Array): void {
 }
 
 /** Most bytes that one credit frame adds to a window (protocol C4). */
-export const MAX_CREDIT = 0xffff_ffff;
+const MAX_CREDIT = 0xffff_ffff;
 
 /** @throws RangeError when `bytes` is not a whole number from 0 to 2^32 − 1. */
 export function encodeCredit(bytes: number): Uint8Array<ArrayBuffer> {

@@ -1,5 +1,6 @@
 /** How a command's failure travels: the payload of an application error, by what its receiver has announced (protocol C11). */
 
+import { joined } from './joined.ts';
 import { cutUtf8, decodeUtf8, encodeUtf8 } from './utf8.ts';
 
 /** A command's failure as it goes to the peer. */
@@ -55,17 +56,7 @@ export function encodeFailure(failure: Failure, detail: number, most: number): U
   const message = cutUtf8(failure.message, room);
   const data = tail === '' || failure.data === undefined ? undefined : encodeUtf8(failure.data);
   const fits = data !== undefined && data.length <= room - message.length;
-  return joined(encodeUtf8(head), message, encodeUtf8(tail), fits ? data : new Uint8Array(0));
-}
-
-function joined(...parts: Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return joined([encodeUtf8(head), message, encodeUtf8(tail), fits ? data : new Uint8Array(0)]);
 }
 
 /** A failure as it comes from the peer: nothing of it is more than the peer's word. */

@@ -6,7 +6,7 @@ import { HEADER_SIZE, readHeader } from './frame.ts';
 export const SUBPROTOCOL = 'millrace.v1';
 
 /** Bytes that we put into one message, unless a single frame has more. */
-export const MESSAGE_SIZE = 128 * 1024;
+const MESSAGE_SIZE = 128 * 1024;
 
 /** `chunk`, which is whole frames, as messages of at most {@link MESSAGE_SIZE} bytes, or of one frame. */
 export function messagesOf(chunk: Uint8Array): Uint8Array[] {

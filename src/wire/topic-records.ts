@@ -5,6 +5,7 @@
 
 import { ProtocolError } from './errors.ts';
 import { badPayload } from './fields.ts';
+import { joined } from './joined.ts';
 import { MAX_VARINT, varint } from './varint.ts';
 
 /** What a record is. */
@@ -40,12 +41,7 @@ export function positionRecord(sequence: number): Uint8Array<ArrayBuffer> {
 
 /** That so many messages were lost, and that the next one has this sequence number. */
 export function gapRecords(lost: number, sequence: number): Uint8Array<ArrayBuffer> {
-  const gap = numberRecord(RecordKind.gap, lost);
-  const position = positionRecord(sequence);
-  const both = new Uint8Array(gap.length + position.length);
-  both.set(gap);
-  both.set(position, gap.length);
-  return both;
+  return joined([numberRecord(RecordKind.gap, lost), positionRecord(sequence)]);
 }
 
 function numberRecord(kind: number, value: number): Uint8Array<ArrayBuffer> {

@@ -265,6 +265,36 @@ test('an iterable that was not asked for anything can still be sent, and a funct
   t.is(await pool.call('where').text(), 'a');
 });
 
+/** What some throw instead of an Error, and what cannot be made a text of. */
+const NO_ERRORS: [what: string, thrown: unknown][] = [
+  ['undefined', undefined],
+  ['null', null],
+  ['an object without a prototype', Object.create(null)],
+];
+
+for (const [what, thrown] of NO_ERRORS) {
+  test(`${what}, thrown where data is made or a connection, or given as a reason, is an error like any other`, async (t) => {
+    const [site] = await sitesOf(t, new Work(), 'a');
+    const pool = pooling(t, [site]);
+    const call = pool.call('upload', {
+      data: () => {
+        throw thrown;
+      },
+    });
+    t.true((await errorOf(call)) instanceof Error);
+    t.true((await call.ended) instanceof Error);
+    const response = pool.call('held');
+    response.cancel(thrown);
+    t.is((await errorOf(response)).code, 'cancelled');
+
+    const failing = createPool([site], () => Promise.reject(thrown), { minBackoffMs: 1 });
+    t.teardown(() => failing.destroy());
+    const { reason } = await next(failing, 'reconnecting');
+    t.true(reason instanceof Error);
+    t.true((await next(failing, 'reconnecting')).failures > 1, 'it is tried again');
+  });
+}
+
 test('a server that goes away: no call fails, those in flight are answered there, the others elsewhere', async (t) => {
   const work = new Work();
   const sites = await sitesOf(t, work, 'a', 'b');

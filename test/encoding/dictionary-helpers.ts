@@ -2,10 +2,10 @@
 
 import zlib from 'node:zlib';
 import fc from 'fast-check';
-import { zstdParameters } from '../../src/encoding/context-codecs.ts';
 import { DictionaryError, parseDictionary } from '../../src/encoding/dictionary/format.ts';
 import { HandleContext } from '../../src/encoding/native.ts';
 import { portableDictionaryDecoder } from '../../src/encoding/portable.ts';
+import { zstdParameters } from '../../src/encoding/zstd-codec.ts';
 import { ROOMY } from './zstd-helpers.ts';
 
 export interface NativeOptions {

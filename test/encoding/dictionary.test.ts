@@ -222,7 +222,7 @@ test('every code of literals that is described is read as it was, and wastes not
 test('a code without a longest pair is refused, as libzstd refuses it', (t) => {
   // Two symbols of weight 2 add up to four indexes of two bits, of which each code looks at one.
   const twoOfWeight2 = Uint8Array.of(128, 0x20);
-  t.throws(() => new HuffmanTable().read(twoOfWeight2, 0, 2), { message: /without a weight of 1/ });
+  t.throws(() => new HuffmanTable().read(twoOfWeight2, 0, 2), { message: /does not add up/ });
 });
 
 test('code lengths are those of the textbook where 11 bits do, and never longer for a more frequent literal', (t) => {

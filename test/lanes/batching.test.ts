@@ -5,19 +5,13 @@ import type { Transport } from '../../src/connection/transport.ts';
 import { Turns } from '../../src/connection/turns.ts';
 import { Writer } from '../../src/connection/writer.ts';
 import { Lane, type SlotOwner } from '../../src/lanes/lane.ts';
-import { Gate } from '../../src/reactor/flow.ts';
+import { Gate } from '../../src/reactor/gate.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
-import {
-  BatchReader,
-  BatchWriter,
-  EARLY_RECORDS,
-  type LaneMessage,
-  Op,
-  SPARE_BATCHES,
-} from '../../workers/batch.ts';
+import { BatchReader, BatchWriter, EARLY_RECORDS, SPARE_BATCHES } from '../../workers/batch.ts';
 import { DroppedSlots } from '../../workers/dropped.ts';
 import { LaneThread } from '../../workers/lane.ts';
 import { LaneOutput } from '../../workers/lane-output.ts';
+import { type LaneMessage, Op } from '../../workers/records.ts';
 import { Trace } from '../../workers/trace.ts';
 
 const NOTHING = new Uint8Array(0);

@@ -8,7 +8,7 @@ import type { LanePool } from '../../src/lanes/pool.ts';
 import { Quarantine } from '../../src/lanes/quarantine.ts';
 import { FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
-import { Op } from '../../workers/batch.ts';
+import { Op } from '../../workers/records.ts';
 import { zstdBlock, zstdHeader } from '../encoding/helpers.ts';
 import { stoppedClock } from '../helpers/clock.ts';
 import { frame, HELLO, RawPeer } from '../helpers/raw-peer.ts';

@@ -2,8 +2,8 @@
 
 import test from 'ava';
 import fc from 'fast-check';
-import { Backlog, ConnectionFlow, Gate, RequestFlow } from '../../src/reactor/flow.ts';
-import { MAX_WINDOW, ReceiveWindow, SendWindow } from '../../src/reactor/window.ts';
+import { ConnectionFlow, RequestFlow } from '../../src/reactor/flow.ts';
+import { Backlog, Gate } from '../../src/reactor/gate.ts';
 import type { Failure } from '../../src/wire/failure.ts';
 
 const OUTPUT = 1 << 20;
@@ -27,134 +27,6 @@ interface Setup {
   readonly output?: number;
   readonly shared?: Gate;
 }
-
-// ------------------------------------------------------------------------------------------- windows
-
-test('without flow control a window is endless, whatever is taken from it or credited to it', (t) => {
-  const window = new SendWindow(undefined);
-  window.take(2 ** 40);
-  window.refund(5);
-  window.credit(MAX_WINDOW);
-  t.false(window.limited);
-  t.is(window.available, Number.POSITIVE_INFINITY);
-});
-
-test('a window of no bytes is a window', (t) => {
-  const window = new SendWindow(0);
-  t.true(window.limited);
-  t.is(window.available, 0);
-});
-
-test('credit takes a window to its largest size, and not a byte further', (t) => {
-  const window = new SendWindow(1);
-  window.credit(MAX_WINDOW - 1);
-  t.is(window.available, MAX_WINDOW);
-  t.throws(() => window.credit(1), { name: 'ProtocolError', message: /past 2147483647 bytes/ });
-  t.is(window.available, MAX_WINDOW, 'credit that is refused counts for nothing');
-});
-
-test('a receiver grants again what it has released once that is half of its window', (t) => {
-  const granted: number[] = [];
-  const window = new ReceiveWindow(1000, (bytes) => granted.push(bytes));
-  t.true(window.receive(1000));
-  window.release(499);
-  t.deepEqual([granted, window.available], [[], 0]);
-  window.release(1);
-  t.deepEqual([granted, window.available], [[500], 500]);
-  window.release(499);
-  t.deepEqual([granted, window.available], [[500], 500]);
-});
-
-test('a receiver knows at the first byte that a sender has passed its window', (t) => {
-  const window = new ReceiveWindow(10, () => t.fail());
-  t.true(window.receive(10));
-  t.false(window.receive(1));
-  t.is(window.available, -1);
-});
-
-test('a sender that keeps to its window never passes the receiver’s, and is never left waiting', (t) => {
-  const steps = fc.array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 3000 })), { maxLength: 200 });
-  fc.assert(
-    fc.property(fc.integer({ min: 1, max: 2000 }), steps, (size, todo) => {
-      const sender = new SendWindow(size);
-      const receiver = new ReceiveWindow(size, (bytes) => sender.credit(bytes));
-      let unread = 0;
-      const read = (bytes: number) => {
-        unread -= bytes;
-        receiver.release(bytes);
-      };
-      for (const [sends, wanted] of todo) {
-        const bytes = Math.min(wanted, sends ? sender.available : unread);
-        if (!sends) read(bytes);
-        else {
-          sender.take(bytes);
-          t.true(receiver.receive(bytes));
-          unread += bytes;
-        }
-        t.is(sender.available, receiver.available);
-        t.true(unread <= size);
-      }
-      read(unread);
-      t.true(sender.available > 0, 'once all is read, more can come');
-    }),
-  );
-});
-
-// --------------------------------------------------------------------------------------------- gates
-
-test('who waits at a gate goes on when a quarter of it is free, the oldest first', (t) => {
-  const gate = new Gate(100);
-  const went: string[] = [];
-  gate.take(100);
-  gate.wait(() => went.push('first'));
-  gate.wait(() => went.push('second'));
-  gate.give(24);
-  t.deepEqual(went, []);
-  gate.give(1);
-  t.deepEqual(went, ['first', 'second']);
-});
-
-test('who fills the gate again leaves the others waiting', (t) => {
-  const gate = new Gate(100);
-  let second = false;
-  gate.take(100);
-  gate.wait(() => gate.take(100));
-  gate.wait(() => {
-    second = true;
-  });
-  gate.give(50);
-  t.false(second);
-  gate.give(100);
-  t.true(second);
-});
-
-test('a full level that gates share leaves each of them a share of its own', (t) => {
-  const all = new Gate(256 * KIB);
-  const [greedy, modest] = [new Gate(OUTPUT, all), new Gate(OUTPUT, all)];
-  greedy.take(256 * KIB);
-  t.is(greedy.room, 0);
-  t.is(modest.room, 128 * KIB);
-  greedy.close();
-  t.is(modest.room, 256 * KIB, 'what a closed connection held is there for others');
-});
-
-test('what is promised takes room, but leaves a piece to whoever really has something', (t) => {
-  const gate = new Gate(64 * KIB);
-  gate.promise(64 * KIB);
-  t.is(gate.room, 4096);
-  gate.keepPromise(64 * KIB);
-  t.is(gate.room, 0, 'what has come is there');
-});
-
-test('what is in a backlog is output too, and stays it when it has left', (t) => {
-  const output = new Gate(100);
-  const backlog = new Backlog(50, output);
-  backlog.enter(30, true);
-  backlog.enter(10, false);
-  t.deepEqual([backlog.used, backlog.creditedBytes, output.used], [40, 30, 40]);
-  backlog.leave(30, true);
-  t.deepEqual([backlog.used, backlog.creditedBytes, output.used], [10, 0, 40]);
-});
 
 // --------------------------------------------------------------------------------- what may be sent
 

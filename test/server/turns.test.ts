@@ -5,7 +5,7 @@ import type { Transport } from '../../src/connection/transport.ts';
 import { type Slice, TurnShare, Turns, Work } from '../../src/connection/turns.ts';
 import { Writer } from '../../src/connection/writer.ts';
 import { ResponseCache } from '../../src/lanes/cache.ts';
-import { Gate } from '../../src/reactor/flow.ts';
+import { Gate } from '../../src/reactor/gate.ts';
 import { InputBudget } from '../../src/reactor/input-budget.ts';
 import { type Frame, FrameType, HEADER_SIZE } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';

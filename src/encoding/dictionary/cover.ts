@@ -8,6 +8,8 @@
  * of them get their turn.
  */
 
+import { joined } from '../../wire/joined.ts';
+
 /** Bits of a bucket's number: twice as many buckets as there are bytes: runs that share one are worth what they are not. */
 const MIN_BUCKET_BITS = 16;
 const MAX_BUCKET_BITS = 22;
@@ -35,7 +37,7 @@ export class Cover {
 
   /** `runBytes`: d, from 4 to 8. */
   constructor(samples: readonly Uint8Array[], runBytes: number, counted: RunCount) {
-    this.#bytes = concatenated(samples);
+    this.#bytes = joined(samples);
     this.#runBytes = runBytes;
     const size = this.#bytes.length;
     const bits = Math.min(MAX_BUCKET_BITS, Math.max(MIN_BUCKET_BITS, Math.ceil(Math.log2(size + 1)) + 1));
@@ -86,7 +88,7 @@ export class Cover {
       left -= end - start;
     }
     chosen.sort((a, b) => a.worth - b.worth);
-    return concatenated(chosen.map(({ start, end }) => this.#bytes.subarray(start, end)));
+    return joined(chosen.map(({ start, end }) => this.#bytes.subarray(start, end)));
   }
 
   /** The most valuable segment that begins in `from .. to`, without what is worth nothing at its ends. */
@@ -130,14 +132,4 @@ function bucketOf(bytes: Uint8Array, at: number, runBytes: number, bits: number)
   let hash = 0;
   for (let i = 0; i < runBytes; i++) hash = Math.imul(hash ^ bytes[at + i], 0x9e3779b1) ^ (hash >>> 15);
   return Math.imul(hash ^ (hash >>> 13), 0x85ebca6b) >>> (32 - bits) || 1;
-}
-
-function concatenated(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }

@@ -5,18 +5,10 @@
 
 import { MAX_DICTIONARY_BYTES } from '../../wire/payloads.ts';
 import { FseTable, HuffmanTable } from '../zstd-entropy.ts';
-
-export { MAX_DICTIONARY_BYTES };
+import { SEQUENCE_CODES, type SequenceCode } from '../zstd-sequences.ts';
 
 /** The first four bytes, little endian. */
 export const DICTIONARY_MAGIC = 0xec30a437;
-/** Most bits of a state, and the highest code, of each of the three FSE tables (RFC 8878, 3.1.1.3.2). */
-export const SEQUENCE_CODES = {
-  offsets: { maxLog: 8, maxSymbol: 31 },
-  matchLengths: { maxLog: 9, maxSymbol: 52 },
-  literalLengths: { maxLog: 9, maxSymbol: 35 },
-} as const;
-export type SequenceCode = keyof typeof SEQUENCE_CODES;
 
 const HEADER_BYTES = 8;
 const REPEAT_OFFSETS_BYTES = 12;

@@ -1,11 +1,12 @@
 /** What a dictionary makes of samples: the bytes they come to, and what their blocks are made of. */
 
 import zlib from 'node:zlib';
-import { zstdParameters } from '../context-codecs.ts';
 import { HandleContext } from '../native.ts';
 import { ZstdWalker } from '../zstd-blocks.ts';
+import { zstdParameters } from '../zstd-codec.ts';
 import { type BlockObserver, ZstdBlockDecoder } from '../zstd-decoder.ts';
-import { parseDictionary, SEQUENCE_CODES, type SequenceCode } from './format.ts';
+import { SEQUENCE_CODES, type SequenceCode } from '../zstd-sequences.ts';
+import { parseDictionary } from './format.ts';
 import type { EntropyCounts } from './write.ts';
 
 const ZSTD_E_FLUSH = 1;

@@ -1,7 +1,8 @@
 /** Writes a dictionary in the form of RFC 8878, 5, from its content and from what is known of the samples' blocks. */
 
 import { highBit } from '../zstd-entropy.ts';
-import { DICTIONARY_MAGIC, SEQUENCE_CODES, type SequenceCode } from './format.ts';
+import { SEQUENCE_CODES, type SequenceCode } from '../zstd-sequences.ts';
+import { DICTIONARY_MAGIC } from './format.ts';
 import { describeFrequencies, normalise } from './fse.ts';
 import { codeLengths, describeLengths } from './huffman.ts';
 

@@ -3,14 +3,15 @@
  * whatever the threads do, so that the sizes are the same in every run.
  */
 
-import { type BatchReader, type EncoderSetup, FrameFlag, Op } from '../../../workers/batch.ts';
+import type { BatchReader } from '../../../workers/batch.ts';
+import { type EncoderSetup, FrameFlag, Op } from '../../../workers/records.ts';
 import type { Transport } from '../../connection/transport.ts';
 import { Writer } from '../../connection/writer.ts';
 import { ZSTD_DICT } from '../../encoding/profiles.ts';
 import type { Lane, SlotOwner } from '../../lanes/lane.ts';
 import { defaultStreams } from '../../lanes/policy.ts';
 import type { LanePool } from '../../lanes/pool.ts';
-import { Gate } from '../../reactor/flow.ts';
+import { Gate } from '../../reactor/gate.ts';
 import type { Failure } from '../../wire/failure.ts';
 import { BytesResponseFlag, FrameType } from '../../wire/frame.ts';
 import type { Cell } from '../grid/cell.ts';

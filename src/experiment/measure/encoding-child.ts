@@ -14,12 +14,12 @@ import {
   FINISH_BOUND,
   type Tuning,
 } from '../../encoding/codec.ts';
-import { zstdParameters } from '../../encoding/context-codecs.ts';
 import type { Dictionary } from '../../encoding/dictionary.ts';
 import { nativeCodecs, nativeDictionaryCodec } from '../../encoding/native.ts';
 import { IDENTITY } from '../../encoding/profiles.ts';
 import { readDictionary } from '../../encoding/read-dictionary.ts';
 import { CodecRegistry } from '../../encoding/registry.ts';
+import { zstdParameters } from '../../encoding/zstd-codec.ts';
 import { unpackInput } from '../process/input.ts';
 
 export interface EncodingTask {

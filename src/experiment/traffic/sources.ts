@@ -24,7 +24,7 @@ export interface SourceOptions {
   readonly commandField?: string;
 }
 
-export const GENERATORS: readonly string[] = [...Object.keys(RECORD_KINDS), 'mixed'];
+const GENERATORS: readonly string[] = [...Object.keys(RECORD_KINDS), 'mixed'];
 
 /** What is read, besides. */
 export interface ReadSources {

@@ -1,19 +1,19 @@
-/** The profiles of protocol B-profiles by the contexts of a library, native or not, that has them in C's form. */
+/** `zstd-8mb` and `zstd-dict` by the contexts of a library, native or not, that has them in C's form (protocol B-profiles). */
 
-import { type Codec, DecodeError, type EncoderOptions } from './codec.ts';
-import { type Context, ContextDecoder, ContextEncoder, type PayloadCheck } from './context.ts';
-import type { Dictionaries, Dictionary } from './dictionary.ts';
+import type { Codec, EncoderOptions } from './codec.ts';
 import {
-  inRange,
-  NO_SETTINGS,
+  type Context,
+  ContextDecoder,
+  ContextEncoder,
+  coveringWindowLog,
+  type PayloadCheck,
+} from './context.ts';
+import type { Dictionaries, Dictionary } from './dictionary.ts';
+import { inRange, ZSTD, ZSTD_DICT } from './profiles.ts';
+import type { ZstdWalker } from './zstd-blocks.ts';
+import {
   namedDictionary,
-  refuseSettings,
-  refuseTuning,
-  ZLIB,
-  ZLIB_DEFAULT_LEVEL,
-  ZSTD,
   ZSTD_DEFAULT_LEVEL,
-  ZSTD_DICT,
   ZSTD_MIN_WINDOW_LOG,
   ZSTD_PARAMETER,
   ZSTD_TUNINGS,
@@ -22,18 +22,12 @@ import {
   zstdSettings,
   zstdWalker,
   zstdWindowLog,
-} from './profiles.ts';
-import type { ZstdWalker } from './zstd-blocks.ts';
+} from './zstd-profile.ts';
 
 const ZSTD_MIN_LEVEL = -131_072;
 const ZSTD_MAX_LEVEL = 22;
 
-const ZLIB_MIN_WINDOW_BITS = 9;
-const ZLIB_MAX_WINDOW_BITS = 15;
-
-// Flush values of the libraries' own headers, zlib.h and zstd.h.
-const Z_SYNC_FLUSH = 2;
-const Z_FINISH = 4;
+// Flush values of zstd.h.
 const ZSTD_E_CONTINUE = 0;
 const ZSTD_E_FLUSH = 1;
 const ZSTD_E_END = 2;
@@ -50,13 +44,6 @@ export interface ZstdContexts {
   decompress(maxWindowLog: number, maxOutput: number, dictionary?: Uint8Array): Context;
 }
 
-/** What a library brings for `zlib`; `memLevel` is zlib's default, 8. */
-export interface ZlibContexts {
-  compress(level: number, windowBits: number): Context;
-  /** `maxOutput` as in {@link ZstdContexts}. */
-  decompress(windowBits: number, maxOutput: number): Context;
-}
-
 const ZSTD_FORMAT = {
   flush: ZSTD_E_FLUSH,
   finish: ZSTD_E_END,
@@ -66,13 +53,6 @@ const ZSTD_FORMAT = {
 
 /** Every payload a zstd frame of its own. */
 const ZSTD_WHOLE_FORMAT = { ...ZSTD_FORMAT, flush: ZSTD_E_END };
-
-const ZLIB_FORMAT = {
-  flush: Z_SYNC_FLUSH,
-  finish: Z_FINISH,
-  // deflateBound for any window and memory level (a literal may take 9 bits), header, empty block of the flush.
-  bound: (length: number) => length + (length >>> 3) + (length >>> 6) + 64,
-};
 
 export function zstdCodec(implementation: string, contexts: ZstdContexts): Codec {
   return {
@@ -86,7 +66,7 @@ export function zstdCodec(implementation: string, contexts: ZstdContexts): Codec
     createDecoder(limits, settings) {
       const check = new ZstdCheck(zstdWalker(limits, settings));
       const context = contexts.decompress(
-        windowLogOf(limits.maxWindowSize, ZSTD_MIN_WINDOW_LOG, 31),
+        coveringWindowLog(limits.maxWindowSize, ZSTD_MIN_WINDOW_LOG, 31),
         limits.maxDecodedSize,
       );
       return new ContextDecoder(context, ZSTD_E_CONTINUE, check, limits);
@@ -117,7 +97,7 @@ export function zstdDictCodec(
     createDecoder(limits, settings) {
       const { bytes } = namedDictionary(dictionaries, settings);
       const check = new ZstdCheck(zstdDictWalker(limits, dictionaries, settings));
-      const maxWindowLog = windowLogOf(limits.maxWindowSize, ZSTD_MIN_WINDOW_LOG, 31);
+      const maxWindowLog = coveringWindowLog(limits.maxWindowSize, ZSTD_MIN_WINDOW_LOG, 31);
       const context = contexts.decompress(maxWindowLog, limits.maxDecodedSize, bytes);
       return new ContextDecoder(context, ZSTD_E_CONTINUE, check, limits);
     },
@@ -134,29 +114,6 @@ function dictionaryOf(dictionaries: Dictionaries, id: string | undefined): Dicti
   const dictionary = id === undefined ? undefined : dictionaries.get(id);
   if (dictionary === undefined) throw new RangeError(`${ZSTD_DICT} has no dictionary ${id}`);
   return dictionary;
-}
-
-export function zlibCodec(implementation: string, contexts: ZlibContexts): Codec {
-  return {
-    profile: ZLIB,
-    implementation,
-    createEncoder(options = {}) {
-      const level = inRange('zlib level', options.level ?? ZLIB_DEFAULT_LEVEL, 0, 9);
-      refuseTuning(ZLIB, options);
-      const windowBits = options.windowLog ?? ZLIB_MAX_WINDOW_BITS;
-      inRange('zlib window log', windowBits, ZLIB_MIN_WINDOW_BITS, ZLIB_MAX_WINDOW_BITS);
-      return new ContextEncoder(contexts.compress(level, windowBits), ZLIB_FORMAT);
-    },
-    createDecoder(limits, settings) {
-      refuseSettings(ZLIB, settings);
-      const context = contexts.decompress(
-        windowLogOf(limits.maxWindowSize, 8, ZLIB_MAX_WINDOW_BITS),
-        limits.maxDecodedSize,
-      );
-      return new ContextDecoder(context, Z_SYNC_FLUSH, new ZlibCheck(limits.maxWindowSize), limits);
-    },
-    settings: () => NO_SETTINGS,
-  };
 }
 
 /**
@@ -189,38 +146,4 @@ class ZstdCheck implements PayloadCheck {
   endsAtFlush(): boolean {
     return true;
   }
-}
-
-/** RFC 1950: two header bytes, then deflate; Z_SYNC_FLUSH leaves an empty stored block, 00 00 ff ff, at the end. */
-class ZlibCheck implements PayloadCheck {
-  readonly #maxWindowSize: number;
-  #started = false;
-
-  constructor(maxWindowSize: number) {
-    this.#maxWindowSize = maxWindowSize;
-  }
-
-  before(payload: Uint8Array): void {
-    if (this.#started) return;
-    this.#started = true;
-    if (payload.length < 2) throw new DecodeError('corrupt', 'the payload ends inside the zlib header');
-    const windowSize = 2 ** (8 + (payload[0] >> 4));
-    if (windowSize > this.#maxWindowSize) {
-      throw new DecodeError(
-        'limit',
-        `maxWindowSize: a window of ${windowSize} bytes, over ${this.#maxWindowSize}`,
-      );
-    }
-    if (payload[1] & 0x20) throw new DecodeError('corrupt', 'a zlib stream that needs a dictionary');
-  }
-
-  endsAtFlush(payload: Uint8Array): boolean {
-    const at = payload.length - 4;
-    return payload[at] === 0 && payload[at + 1] === 0 && payload[at + 2] === 0xff && payload[at + 3] === 0xff;
-  }
-}
-
-/** The smallest window log that covers `size` bytes, within the range that a library takes. */
-function windowLogOf(size: number, min: number, max: number): number {
-  return Math.min(max, Math.max(min, Math.ceil(Math.log2(size))));
 }
