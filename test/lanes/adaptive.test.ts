@@ -168,7 +168,7 @@ test('simulated, adaptive is within 10 % of the best rung at every speed', async
 });
 
 test('simulated, adaptive is better than any rung alone where the link changes', async (t) => {
-  const rungs = await models(100_000);
+  const rungs = await models(300_000);
   const speed = (seconds: number) => (Math.floor(2 * seconds) % 2 === 0 ? 1e9 : 1e8);
   const fixed = rungs.map((model) => simulateLink(model, speed).responsesPerSecond);
   const { responsesPerSecond } = simulateAdaptive(rungs, speed);
