@@ -119,7 +119,8 @@ function records(kind: RecordKind, random: Random, minimum: number): Buffer[] {
 
 function randomBytes(size: number, random: Random, minimum: number): Buffer[] {
   return Array.from({ length: Math.ceil(minimum / size) }, () => {
-    const words = Uint32Array.from({ length: size / 4 }, () => random.u32());
+    const words = new Uint32Array(size / 4);
+    for (let at = 0; at < words.length; at++) words[at] = random.u32();
     return Buffer.from(words.buffer);
   });
 }

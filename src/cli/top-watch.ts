@@ -1,8 +1,9 @@
 /** Pages of metrics over HTTP, one after the other, and what came to pass between them. */
 
-import { type ClientRequest, type IncomingMessage, request as requestHttp } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { reasonOf } from '../client/opening.ts';
+import { request as requestHttp } from '../doors/node-http.ts';
 import { MetricPage } from '../ops/metric-page.ts';
 import { type Reading, type TopFigures, topFigures } from '../ops/top-figures.ts';
 import { after } from '../wire/timers.ts';

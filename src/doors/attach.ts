@@ -1,8 +1,9 @@
 /** Doors in an HTTP server of somebody else's: what is below one path is ours, and the rest is as if we were not there. */
 
-import { Server as HttpServer, type IncomingMessage, ServerResponse } from 'node:http';
+import type { Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http';
 import { Server as HttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
+import * as http from './node-http.ts';
 
 export type WebServer = HttpServer | HttpsServer;
 
@@ -18,7 +19,7 @@ interface Upgrading {
 }
 
 export function isWebServer(value: unknown): value is WebServer {
-  return value instanceof HttpServer || value instanceof HttpsServer;
+  return value instanceof http.Server || value instanceof HttpsServer;
 }
 
 /** The path and query that a request is for; a client may name the server before it (RFC 9112, section 3.2.2). */
@@ -112,7 +113,7 @@ function othersUpgrade(server: WebServer): boolean {
 /** What a Node.js that cannot be told has upgraded for nobody. */
 function answerInstead(this: WebServer, req: IncomingMessage, socket: Socket): void {
   if (othersUpgrade(this)) return;
-  const res = new ServerResponse(req);
+  const res = new http.ServerResponse(req);
   res.shouldKeepAlive = false;
   res.assignSocket(socket);
   res.once('finish', () => socket.end());

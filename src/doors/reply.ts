@@ -1,9 +1,10 @@
 /** Answers by HTTP that are not a response of a command. */
 
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { resetSocket } from '../transport/socket.ts';
 import { after, unref } from '../wire/timers.ts';
+import { STATUS_CODES } from './node-http.ts';
 import { isWhole } from './whole.ts';
 
 /** How long what still comes of a refused request is read and dropped, so that its sender gets to read why. */

@@ -1,12 +1,6 @@
 /** The doors for HTTP and for WebSockets, on ports of ours and in servers of others. */
 
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerOptions,
-  type ServerResponse,
-} from 'node:http';
+import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import type { WebSocketServer } from 'ws';
@@ -19,6 +13,7 @@ import { asksForWebSocket, attach, isBelow, readWithoutUpgrade, targetOf, type W
 import { Bodies } from './bodies.ts';
 import { framesRoute } from './frames-route.ts';
 import type { DoorHost } from './host.ts';
+import { createServer } from './node-http.ts';
 import { openApiRoute } from './openapi.ts';
 import { visitorOf } from './origin.ts';
 import { PAGE_PATHS, pageRoute } from './page-route.ts';

@@ -93,12 +93,15 @@ export function packTraffic(workload: Workload): Buffer {
   throw new Error('the traffic is more than a queue takes: a smaller --sample-bytes makes it less');
 }
 
-/** @throws Error when it is not what a packed traffic of that digest can be; before its memory is taken. */
-export function unpackTraffic(packed: Buffer, sha256: string): Workload {
+/**
+ * `most`: bytes that it may have unpacked.
+ * @throws Error when it is not what a packed traffic of that digest can be; before its memory is taken.
+ */
+export function unpackTraffic(packed: Buffer, sha256: string, most = MAX_TRAFFIC_BYTES): Workload {
   if (packed.length > MAX_PACKED_BYTES) throw new Error('the traffic in Redis is more than a worker takes');
   let unpacked: Buffer;
   try {
-    unpacked = zstdDecompressSync(packed, { maxOutputLength: MAX_TRAFFIC_BYTES });
+    unpacked = zstdDecompressSync(packed, { maxOutputLength: most });
   } catch (error) {
     throw new Error(`the traffic in Redis cannot be unpacked: ${(error as Error).message}`);
   }

@@ -1,12 +1,8 @@
 /** What operators ask a server by HTTP: /metrics, /healthz, /readyz. A handler, to be hung wherever there is HTTP. */
 
 import { once } from 'node:events';
-import {
-  createServer,
-  type Server as HttpServer,
-  type IncomingMessage,
-  type ServerResponse,
-} from 'node:http';
+import type { Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http';
+import { createServer } from '../doors/node-http.ts';
 
 /** Who answers. None may take long. */
 export interface AdminSource {

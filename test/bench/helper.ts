@@ -6,8 +6,12 @@ import { Rig } from '../../bench/proc.ts';
 
 const MIB = 1024 * 1024;
 
-export async function isCounted(t: ExecutionContext<unknown>, peer: string): Promise<void> {
-  await using rig = await Rig.start({ peer, payloads: { name: 'json900', seed: 1 } });
+export async function isCounted(
+  t: ExecutionContext<unknown>,
+  peer: string,
+  name: (typeof PAYLOAD_NAMES)[number] = 'json900',
+): Promise<void> {
+  await using rig = await Rig.start({ peer, payloads: { name, seed: 1 } });
   const closed = await rig.measure({ kind: 'closed', inFlight: 10 }, 0.3, 0.1);
   t.true(closed.requests > 0);
   t.true(closed.wireBytes > 100);

@@ -124,7 +124,7 @@ test.serial('what is left of a cut frame is an error after the whole ones', asyn
 
 test.serial('a served folder is pulled, and the next pull has nothing to do', async (t) => {
   const { dir, dest, address, seen } = await serve(t, TREE);
-  t.regex(seen.out, /^millrace serves \/.* on 127\.0\.0\.1:\d+ \(2 workers, policy shared, .*\)\n$/);
+  t.regex(seen.out, /^millrace serves \/.* on 127\.0\.0\.1:\d+ \(1 worker, policy shared, .*\)\n$/);
   const first = await millrace('pull', address, dest);
   t.is(first.code, 0, first.err);
   t.is(first.err, '');
@@ -155,7 +155,7 @@ const [CA, ALICE, STRANGER] = [
 
 test.serial('a folder is served and pulled over TLS; who does not know the server stops', async (t) => {
   const { address, dir, dest, seen } = await serve(t, TREE, ...SERVER_TLS);
-  t.regex(seen.out, /\(TLS, 2 workers/);
+  t.regex(seen.out, /\(TLS, 1 worker,/);
   const pulled = await millrace('pull', address, dest, ...CA);
   t.is(pulled.code, 0, pulled.err);
   t.deepEqual(contents(dest), contents(dir));
@@ -170,7 +170,7 @@ test.serial('a folder is served and pulled over TLS; who does not know the serve
 
 test.serial('with --tls-client-ca only who has a certificate of that authority is served', async (t) => {
   const { address, seen } = await serve(t, TREE, ...SERVER_TLS, '--tls-client-ca', `${TLS}ca.pem`);
-  t.regex(seen.out, /\(mutual TLS, 2 workers/);
+  t.regex(seen.out, /\(mutual TLS, 1 worker,/);
   const call = (...options: string[]) => millrace('call', address, 'echo', 'value=inside', ...options);
   t.like(await call(...CA, ...ALICE), { code: 0, out: 'inside' });
   isOneLine(t, await call(...CA), 1, /certificate that it knows/);
@@ -202,7 +202,7 @@ test.serial(
 
 test.serial('policies and profiles serve the same bytes', async (t) => {
   for (const options of [
-    ['--policy', 'per-request', '--profile', 'zlib', '--level', '1'],
+    ['--workers', '2', '--policy', 'per-request', '--profile', 'zlib', '--level', '1'],
     ['--policy', 'affinity', '--streams', '3', '--level', '9', '--window-log', '20', '--cache-bytes', '1M'],
   ]) {
     const { dir, dest, address } = await serve(t, TREE, ...options);

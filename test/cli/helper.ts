@@ -115,7 +115,7 @@ function toServe(t: T, files: Readonly<Record<string, string | Uint8Array>>, opt
   mkdirSync(dir);
   fill(dir, files);
   const where = options.includes('--socket') ? [] : ['--port', '0'];
-  const args = ['serve', dir, '--workers', '2', '--limit', `laneTimeout=${LONG}`, ...where, ...options];
+  const args = ['serve', dir, '--workers', '1', '--limit', `laneTimeout=${LONG}`, ...where, ...options];
   return { folder, dir, dest: join(folder, 'dest'), args };
 }
 

@@ -158,7 +158,7 @@ for (const thread of THREADS) {
       t.is(digest(answer), digest(sample(size, i + 1)));
     const data = sample(1 << 20, 4);
     t.is(digest(await client.call('echo', { data }).bytes()), digest(data));
-    for await (const _ of client.call(on(thread, 'sample'), { args: { size: String(64 << 20), seed: '5' } }))
+    for await (const _ of client.call(on(thread, 'sample'), { args: { size: String(8 << 20), seed: '5' } }))
       break;
     t.is(await client.call(on(thread, 'generator')).text(), 'one two three');
     await client.close();
@@ -350,7 +350,7 @@ test('a run of frames is cut into messages between frames only', (t) => {
   const messages = messagesOf(chunk);
   t.true(messages.length > 3);
   t.true(messages.every(({ length }) => length % piece.length === 0 && length <= 128 * 1024));
-  t.deepEqual(Buffer.concat(messages), chunk);
+  t.true(Buffer.concat(messages).equals(chunk));
 });
 
 // ------------------------------------------------------------------------------------ servers of others

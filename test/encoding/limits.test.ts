@@ -160,14 +160,14 @@ for (const codec of COMPRESSING) {
   });
 }
 
-/** Decodes 512 MiB (zstd) or 64 MiB (zlib) of zeros under the default limits, in a process of its own. */
+/** Decodes 512 MiB (zstd) or 32 MiB (zlib) of zeros under the default limits, in a process of its own. */
 const BOMB_SCRIPT = `
 (async () => {
   const { CODECS, LIMITS, zstdBomb } = await import('./helpers.ts');
   const zlib = require('node:zlib');
   const { PROFILE: profile, IMPLEMENTATION: implementation } = process.env;
   const codec = CODECS.find((c) => c.profile === profile && c.implementation === implementation);
-  const bomb = profile === 'zlib' ? zlib.deflateSync(new Uint8Array(64 << 20)) : zstdBomb(4096);
+  const bomb = profile === 'zlib' ? zlib.deflateSync(new Uint8Array(32 << 20)) : zstdBomb(4096);
   const mebibytes = () => process.resourceUsage().maxRSS >> 10;
   const warm = codec.createDecoder(LIMITS);
   try { warm.decode(bomb.subarray(0, 100)) } catch {}

@@ -5,12 +5,14 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { ExecutionContext } from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { parseGrids } from '../../src/experiment/grid/grid.ts';
+import { unpackTraffic } from '../../src/experiment/job.ts';
 import { queueRunner } from '../../src/experiment/queue.ts';
 import { runExperiment } from '../../src/experiment/run.ts';
 import { tempFolder } from '../files/helper.ts';
 import { generated, listener, run, SETTINGS } from './helper.ts';
+import { JOB, zeros } from './jobs.ts';
 import { startRedis, withRedis } from './redis.ts';
 
 const MILLRACE = fileURLToPath(new URL('../../src/cli/millrace.ts', import.meta.url));
@@ -35,6 +37,10 @@ function startWorker(t: ExecutionContext<unknown>, url: string): RunningWorker {
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
 }
+
+test('traffic that would unpack to more than 256 MiB is refused', (t) => {
+  t.throws(() => unpackTraffic(zeros(), JOB.traffic), { message: /cannot be unpacked/ });
+});
 
 withRedis('workers on a queue find what one machine finds, and one that dies loses nothing', async (t) => {
   const url = await startRedis(t);

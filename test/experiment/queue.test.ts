@@ -14,7 +14,7 @@ import { makeWorkload, packWorkload, unpackWorkload } from '../../src/experiment
 import { isOneLine, millrace } from '../cli/helper.ts';
 import { fakeMeasures } from './fake.ts';
 import { generated } from './helper.ts';
-import { DICTIONARY_JOB, JOB, WRONG_JOBS, zeros } from './jobs.ts';
+import { DICTIONARY_JOB, JOB, WRONG_JOBS } from './jobs.ts';
 import { freePort } from './redis.ts';
 
 test('a job is held against what the command line takes, and more is refused', (t) => {
@@ -31,7 +31,9 @@ test('traffic is bounded before it is unpacked, and its head before it is believ
   t.throws(() => unpackTraffic(Buffer.alloc(MAX_PACKED_BYTES + 1), sha256), {
     message: /more than a worker takes/,
   });
-  t.throws(() => unpackTraffic(zeros(), sha256), { message: /cannot be unpacked/ });
+  const packed = packTraffic(workload);
+  t.is(unpackTraffic(packed, sha256, 1 << 20).sha256, sha256);
+  t.throws(() => unpackTraffic(packed, sha256, workload.bytes), { message: /cannot be unpacked/ });
   const pack = (head: unknown, bytes = 4) => {
     const text = Buffer.from(typeof head === 'string' ? head : JSON.stringify(head));
     const length = Buffer.alloc(4);

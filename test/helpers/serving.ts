@@ -7,6 +7,7 @@ import {
   type Server,
   type Socket,
 } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { ExecutionContext, TestFn } from 'ava';
 import {
@@ -140,6 +141,14 @@ export function servingOnSharedLanes(test: TestFn<unknown>): typeof serving {
   const make = (options: ServerOptions = {}) => makeServer(options, lanes);
   return (t, options = {}) =>
     serving(t, options, OF_LANES.some((name) => name in options) ? createServer : make);
+}
+
+/**
+ * Resolves when the server has so many lanes. One that died is opened again by a timer, of which nothing tells; to look all
+ * the time would take a core from those who are at work.
+ */
+export async function lanesOpen({ server }: Pick<Serving, 'server'>, count: number): Promise<void> {
+  while ((await server.stats()).lanes.length < count) await delay(5);
 }
 
 /** Connects with no time limit of its own: only ava's. */

@@ -5,7 +5,7 @@ import test, { type ExecutionContext } from 'ava';
 import { CommandError } from '../../src/index.ts';
 import { pattern } from '../fixtures/pattern.ts';
 import { stoppedClock } from '../helpers/clock.ts';
-import { dial, serving } from '../helpers/serving.ts';
+import { dial, lanesOpen, serving } from '../helpers/serving.ts';
 import { commandParts, rawFrame } from '../independent/client.ts';
 import { cutEvery } from './cutter.ts';
 
@@ -68,7 +68,7 @@ test.serial('what a dying worker takes with it does not use up the window of a c
     // The call runs before what is behind it in the same batch is encoded, and that goes with the worker.
     const lost = [client.call('die', { args: { how: 'at once' } }), client.call('here'), client.call('here')];
     await Promise.all(lost.map((response) => response.bytes().catch(() => undefined)));
-    while ((await server.stats()).lanes.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    await lanesOpen({ server }, 1);
   }
   const whole = await client.call('here').bytes();
   t.is(Buffer.compare(whole, pattern(3, 100_000)), 0);

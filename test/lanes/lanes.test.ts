@@ -4,16 +4,10 @@ import { CommandTable } from '../../src/server/commands.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { decodeThreeWays, recording } from '../helpers/recorder.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, failure, type Serving, serving } from '../helpers/serving.ts';
+import { dial, failure, lanesOpen, type Serving, serving } from '../helpers/serving.ts';
 
 // One after the other: most have a server of their own, and so threads.
 const test = ava.serial;
-
-/** Resolves when the server has as many lanes as workers again. */
-async function lanesBack({ server }: Serving, workers: number): Promise<void> {
-  // A lane is reopened by a timer, after a delay that grows with deaths in a row.
-  while ((await server.stats()).lanes.length < workers) await new Promise((resolve) => setImmediate(resolve));
-}
 
 async function twoLanes(t: ExecutionContext): Promise<{ own: Serving; client: Client }> {
   const own = await serving(t, { workers: 2, streams: 2, policy: byLane, commands: commands() });
@@ -48,7 +42,7 @@ for (const [what, command] of KILLERS) {
     t.true(rest > 1_900_000, 'the other lane has finished its response');
     const report = await own.reported(({ about }) => about.lane !== undefined);
     t.true(report.error instanceof Error);
-    await lanesBack(own, 2);
+    await lanesOpen(own, 2);
     t.is(await client.call('lane-string').text(), 'just a string: é');
     t.is(own.reports.filter(({ about }) => about.lane !== undefined).length, 1);
   });
@@ -71,7 +65,7 @@ for (const thread of THREADS) {
       t.true(error instanceof CommandError);
       t.regex(error.message, /^worker of lane 0 died$/);
     }
-    await lanesBack(own, 1);
+    await lanesOpen(own, 1);
     for (let i = 0; i < 3; i++) {
       const bytes = await client.call(on(thread, 'sample'), { args: { size: '100000' } }).bytes();
       t.is(digest(bytes), digest(sample(100_000, 1)));
@@ -86,7 +80,7 @@ test('lanes that die again and again use up neither stream IDs nor the patience 
   for (let death = 1; death <= 3; death++) {
     t.true((await failure(client.call('lane-exit').bytes())) instanceof CommandError);
     await own.reported(() => own.reports.filter(({ about }) => about.lane === 0).length >= death);
-    await lanesBack(own, 1);
+    await lanesOpen(own, 1);
     const bytes = await client.call('lane-sample', { args: { size: '50000' } }).bytes();
     t.is(digest(bytes), digest(sample(50_000, 1)));
   }
@@ -102,7 +96,7 @@ test('without a living lane, main-thread handlers answer unencoded and lane comm
   t.is(await main.text(), 'just a string: é');
   const outcome = await lane.text().catch((error: Error) => error.message);
   t.true(['no worker to run the command on', 'just a string: é'].includes(outcome), outcome);
-  await lanesBack(own, 1);
+  await lanesOpen(own, 1);
   t.is(await client.call('lane-string').text(), 'just a string: é');
 });
 
@@ -127,7 +121,7 @@ test('a lost decoder fails the uploads that it was decoding, and the connection 
     t.true(error instanceof CommandError);
     t.regex(error.message, /worker of lane 0 died/);
   }
-  await lanesBack(own, 1);
+  await lanesOpen(own, 1);
   t.is(await client.call('lane-string').text(), 'just a string: é');
   const again = sample(100_000, 3);
   t.is(digest(await client.call('echo', { data: again }).bytes()), digest(again));
@@ -146,7 +140,7 @@ test('a lane that dies while output is compressed for the cache fails nothing', 
   // The response stream was on that lane as well: it may only have failed with it, or have been finished.
   if (outcome instanceof Error) t.regex(outcome.message, /^worker of lane 0 died/);
   else t.is(digest(outcome), digest(sample(size, 1)));
-  await lanesBack(own, 1);
+  await lanesOpen(own, 1);
   const again = await client.call('shared', { args: { key: 'k', size: '1000' } }).bytes();
   t.true(again.length === 1000 || again.length === size);
 });

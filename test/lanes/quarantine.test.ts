@@ -6,7 +6,7 @@ import { Trace } from '../../workers/trace.ts';
 import { fatal as fatalCodecs } from '../fixtures/fatal-codec.ts';
 import { arrived, makeLatch, release } from '../fixtures/latch.ts';
 import { stoppedClock } from '../helpers/clock.ts';
-import { dial, type Report, type Serving, serving } from '../helpers/serving.ts';
+import { dial, lanesOpen, type Report, type Serving, serving } from '../helpers/serving.ts';
 
 const test = ava.serial;
 const KILLERS = new URL('../fixtures/killers.ts', import.meta.url);
@@ -109,13 +109,13 @@ async function held({ server }: Serving): Promise<string[]> {
 
 /** Calls `command` until it is held; the server has `workers` lanes again after each death. */
 async function callUntilHeld(served: Served, command: string, workers: number): Promise<string[]> {
-  const { server, client, deaths, reported } = served;
+  const { client, deaths, reported } = served;
   const ends: string[] = [];
   for (let death = 1; ends.at(-1) !== 'overloaded' && death < 20; death++) {
     ends.push(await endOf(client.call(command)));
     if (ends.at(-1) === 'overloaded') break;
     await reported(() => deaths().length >= death);
-    while ((await server.stats()).lanes.length < workers) await new Promise(setImmediate);
+    await lanesOpen(served, workers);
   }
   return ends;
 }
@@ -227,13 +227,13 @@ test('a hung command is held, one call at a time tries it, and a call that ends 
 test('a decoder that ends its worker is held by its profile, and uploads without it go on', async (t) => {
   const fatal: CodecModule = { url: FATAL.href, export: 'fatal', codecs: fatalCodecs.codecs };
   const served = await serve(t, { workers: 1, codecs: [fatal], commands: { upload: lane('upload') } });
-  const { server, address, reported, deaths } = served;
+  const { address, reported, deaths } = served;
   const client = await dial(t, address, { extraCodecs: [fatal], encodeData: 'fatal' });
   const ends: string[] = [];
   for (let death = 1; death <= 4; death++) {
     ends.push(await endOf(client.call('upload', { data: 'to be decoded' })));
     if (death < 4) await reported(() => deaths().length >= death);
-    while ((await server.stats()).lanes.length < 1) await new Promise(setImmediate);
+    await lanesOpen(served, 1);
   }
   t.deepEqual(ends.slice(0, 3), Array(3).fill('worker-died'));
   t.deepEqual(await held(served), ['decoder fatal']);

@@ -86,7 +86,7 @@ test('lines fit the terminal, whatever the names, and tables share the room', (t
 });
 
 test('once, as text and as JSON; on a terminal until q, and the terminal is left as it was', async (t) => {
-  const { address } = await serve(t, TREE, '--metrics');
+  const { address } = await serve(t, TREE, '--metrics', '--workers', '2');
   const [host, port] = address.split(':');
   const client = await connect({ host, port: Number(port) });
   t.teardown(() => client.destroy());

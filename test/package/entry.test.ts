@@ -33,6 +33,10 @@ test('the library loads what a server cannot do without: none of WebSockets, of 
   t.is(await packagesOf('src/index.ts'), 'lru-cache piscina');
 });
 
+test('nothing imports node:http, which would load a WebSocket client of its own at each start', (t) => {
+  t.false(loadedBy(['src/index.ts', 'src/cli/main.ts']).has('node:http'));
+});
+
 test('a client loads no package', async (t) => {
   t.is(await packagesOf('src/client.ts'), '');
   t.is(await packagesOf('src/browser.ts'), '', 'a page loads it when it asks for zlib');

@@ -37,9 +37,10 @@ import {
   renderTextOutput,
 } from '../../src/wire/payloads.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
+import { character } from '../helpers/arbitrary.ts';
 
 /** Any text that UTF-8 can carry, so without lone surrogates. */
-const text = fc.string({ unit: 'binary' });
+const text = fc.string({ unit: character });
 const ascii = fc.string({ unit: 'binary-ascii', maxLength: 255 });
 const payload = fc.uint8Array({ maxLength: 300 });
 const frame: fc.Arbitrary<Frame> = fc.record({
@@ -159,7 +160,7 @@ test('a frame as text is one line of printable ASCII', (t) => {
 
 test('every payload layout reads back what was written', (t) => {
   const count = fc.oneof(fc.constant(-1), fc.maxSafeNat());
-  const short = fc.string({ unit: 'binary', maxLength: 250 });
+  const short = fc.string({ unit: character, maxLength: 250 });
   const properties = [
     fc.property(ascii, payload, fc.nat(1000), (name, piece, missing) => {
       const valueLength = piece.length + missing;
@@ -186,7 +187,7 @@ test('every payload layout reads back what was written', (t) => {
 });
 
 test('sender-settings read back as they were written', (t) => {
-  const names = fc.array(fc.string({ unit: 'binary', maxLength: 20 }), { maxLength: 10 });
+  const names = fc.array(fc.string({ unit: character, maxLength: 20 }), { maxLength: 10 });
   const settings = fc.record(
     {
       contentEncodings: names,
