@@ -18,6 +18,7 @@ import {
 } from '../src/encoding/codec.ts';
 import type { Dictionary } from '../src/encoding/dictionary.ts';
 import { foreign } from '../src/encoding/foreign.ts';
+import { makeWithin } from '../src/encoding/making.ts';
 import { nativeCodecs, nativeZstdDict } from '../src/encoding/native.ts';
 import { ZSTD } from '../src/encoding/profiles.ts';
 import { CodecRegistry } from '../src/encoding/registry.ts';
@@ -57,8 +58,6 @@ export interface LaneTask {
 const NOTHING = new Uint8Array(0);
 /** Of our own encoders none ends a thread. */
 const NOBODY = 0;
-const codecs = new CodecRegistry(nativeCodecs());
-const wholeCodec = codecs.get(ZSTD) as Codec;
 const utf8 = new TextEncoder();
 
 interface DecoderSlot {
@@ -70,6 +69,7 @@ interface DecoderSlot {
 
 export class LaneThread {
   readonly #port: MessagePort;
+  readonly #codecs: CodecRegistry;
   readonly #output: LaneOutput;
   readonly #calls: Calls;
   readonly #cacheLevel: number;
@@ -81,12 +81,13 @@ export class LaneThread {
   readonly #trace: TraceWriter;
   readonly #dropped: DroppedSlots;
 
-  constructor(task: LaneTask) {
+  constructor(task: LaneTask, codecs: CodecRegistry, trace: Trace) {
     this.#port = task.port;
+    this.#codecs = codecs;
     this.#output = new LaneOutput(task.port);
     this.#cacheLevel = task.cacheLevel;
     this.#dropped = new DroppedSlots(task.dropped);
-    this.#trace = new TraceWriter(new Trace(task.trace), () => this.#output.flush());
+    this.#trace = new TraceWriter(trace, () => this.#output.flush());
     this.#encoders = new LaneEncoders(codecs, this.#output, this.#trace);
     this.#shared = new SharedEncoders(codecs, this.#encoders, this.#output, this.#trace);
     this.#calls = new Calls(task.handlers, this.#encoders, this.#output, this.#trace, {
@@ -121,6 +122,7 @@ export class LaneThread {
    * without a context that streams have in common: making one costs more than a small frame does.
    */
   #compress(bytes: Uint8Array, level: number): Uint8Array {
+    const wholeCodec = this.#codecs.get(ZSTD) as Codec;
     const fits = bytes.length > 0 && bytes.length <= PIECE_SIZE;
     const alone = fits
       ? this.#encoders.contextFree(wholeCodec, { level, contextFree: true }, NOBODY)
@@ -179,7 +181,7 @@ export class LaneThread {
 
   #openDecoder(slot: number, setup: DecoderSetup): void {
     const limits: DecoderLimits = setup;
-    const codec = codecs.get(setup.profile);
+    const codec = this.#codecs.get(setup.profile);
     if (codec === undefined) return;
     const { suspect } = setup;
     const decoder = this.#trace.during(suspect, () => decoderOf(codec, limits, setup.settings));
@@ -275,13 +277,19 @@ function decoderOf(codec: Codec, limits: DecoderLimits, settings: readonly numbe
 
 /** The pool task. */
 export default async function lane(task: LaneTask): Promise<void> {
-  await Promise.all(task.codecs.map(register));
+  const trace = new Trace(task.trace);
+  makeWithin(trace.making);
+  const codecs = new CodecRegistry(nativeCodecs());
+  await Promise.all(task.codecs.map((module) => register(codecs, module)));
   if (task.dictionaries.length > 0)
     codecs.register(nativeZstdDict(new Map(task.dictionaries.map((each) => [each.id, each]))));
-  await new LaneThread(task).run();
+  await new LaneThread(task, codecs, trace).run();
 }
 
-async function register({ url, export: name }: Pick<CodecModule, 'url' | 'export'>): Promise<void> {
+async function register(
+  codecs: CodecRegistry,
+  { url, export: name }: Pick<CodecModule, 'url' | 'export'>,
+): Promise<void> {
   const module: CodecModule = (await import(url))[name];
   for (const codec of module.codecs) codecs.register(foreign(codec));
 }

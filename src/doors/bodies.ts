@@ -94,7 +94,7 @@ function zstdEncoder(): Encoder | undefined {
 /** Each chunk as blocks of their own, which look back on nothing before them: a full flush forgets all of that. */
 function deflateEncoder(): Encoder {
   const { Z_FULL_FLUSH, Z_FINISH } = zlib.constants;
-  return new ContextEncoder(new HandleContext(zlib.createDeflateRaw({ chunkSize: 64 })), {
+  return new ContextEncoder(new HandleContext(() => zlib.createDeflateRaw({ chunkSize: 64 })), {
     flush: Z_FULL_FLUSH,
     finish: Z_FINISH,
     bound: (length) => length + (length >>> 3) + (length >>> 6) + 64,

@@ -39,13 +39,13 @@ const brotliCodec: Codec = {
     inRange('brotli window log', windowLog, 10, 23);
     const params = { [BROTLI_PARAM_QUALITY]: level, [BROTLI_PARAM_LGWIN]: windowLog };
     return new ContextEncoder(
-      new HandleContext(zlib.createBrotliCompress({ chunkSize, params })),
+      new HandleContext(() => zlib.createBrotliCompress({ chunkSize, params })),
       BROTLI_FORMAT,
     );
   },
   createDecoder(limits, settings) {
     refuseSettings(BROTLI, settings);
-    const context = new HandleContext(zlib.createBrotliDecompress({ chunkSize }));
+    const context = new HandleContext(() => zlib.createBrotliDecompress({ chunkSize }));
     return new ContextDecoder(context, BROTLI_OPERATION_PROCESS, new BrotliCheck(limits), limits);
   },
   settings: () => NO_SETTINGS,
@@ -106,12 +106,12 @@ const deflateCodec: Codec = {
     refuseTuning(DEFLATE, options);
     inRange('deflate level', level, 0, 9);
     inRange('deflate window log', windowBits, 9, 15);
-    const stream = zlib.createDeflateRaw({ chunkSize, level, windowBits });
-    return new ContextEncoder(new HandleContext(stream), DEFLATE_FORMAT);
+    const context = new HandleContext(() => zlib.createDeflateRaw({ chunkSize, level, windowBits }));
+    return new ContextEncoder(context, DEFLATE_FORMAT);
   },
   createDecoder(limits, settings) {
     refuseSettings(DEFLATE, settings);
-    const context = new HandleContext(zlib.createInflateRaw({ chunkSize, windowBits: 15 }));
+    const context = new HandleContext(() => zlib.createInflateRaw({ chunkSize, windowBits: 15 }));
     return new ContextDecoder(context, Z_SYNC_FLUSH, DEFLATE_CHECK, limits);
   },
   settings: () => NO_SETTINGS,

@@ -11,6 +11,7 @@ import type { Codec } from './codec.ts';
 import type { Context } from './context.ts';
 import type { Dictionaries } from './dictionary.ts';
 import { identityCodec } from './identity.ts';
+import { made } from './making.ts';
 import type { DictionaryCodec } from './registry.ts';
 import { isSound } from './self-check.ts';
 import { type ZlibContexts, zlibCodec } from './zlib-codec.ts';
@@ -38,15 +39,15 @@ interface Handle {
   close(): void;
 }
 
-/** The context behind one of node:zlib's streams. @throws TypeError when the stream is not as we know them. */
+/** The context behind one of node:zlib's streams, which `make` makes. @throws TypeError when that is not as we know them. */
 export class HandleContext implements Context {
   readonly #stream: StreamInternals;
   readonly #handle: Handle;
   readonly #state: Uint32Array;
   #error: Error | undefined;
 
-  constructor(stream: unknown) {
-    this.#stream = stream as StreamInternals;
+  constructor(make: () => unknown) {
+    this.#stream = made(make) as StreamInternals;
     const { _handle: handle, _writeState: state } = this.#stream;
     if (typeof handle?.writeSync !== 'function' || !(state instanceof Uint32Array)) {
       throw new TypeError('this Node has no zlib handle as we know it');
@@ -94,16 +95,17 @@ const { ZSTD_d_windowLogMax } = zlib.constants;
 
 const zstdHandles: ZstdContexts = {
   compress: (params, pledgedSrcSize, dictionary) =>
-    new HandleContext(zlib.createZstdCompress({ chunkSize, params, pledgedSrcSize, dictionary })),
-  decompress: (maxWindowLog, _maxOutput, dictionary) =>
-    new HandleContext(
-      zlib.createZstdDecompress({ chunkSize, params: { [ZSTD_d_windowLogMax]: maxWindowLog }, dictionary }),
-    ),
+    new HandleContext(() => zlib.createZstdCompress({ chunkSize, params, pledgedSrcSize, dictionary })),
+  decompress: (maxWindowLog, _maxOutput, dictionary) => {
+    const params = { [ZSTD_d_windowLogMax]: maxWindowLog };
+    return new HandleContext(() => zlib.createZstdDecompress({ chunkSize, params, dictionary }));
+  },
 };
 
 const zlibHandles: ZlibContexts = {
-  compress: (level, windowBits) => new HandleContext(zlib.createDeflate({ chunkSize, level, windowBits })),
-  decompress: (windowBits) => new HandleContext(zlib.createInflate({ chunkSize, windowBits })),
+  compress: (level, windowBits) =>
+    new HandleContext(() => zlib.createDeflate({ chunkSize, level, windowBits })),
+  decompress: (windowBits) => new HandleContext(() => zlib.createInflate({ chunkSize, windowBits })),
 };
 
 /** `zstd-8mb` by node:zlib's handles. */

@@ -66,6 +66,12 @@ const CLOSED: Failure = { code: 'cancelled', message: 'server is shutting down' 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const LANE_FILE = fileURLToPath(new URL(`../../workers/lane.${EXTENSION}`, import.meta.url));
 
+/** Those that have threads. */
+const pools = new Set<LanePool>();
+process.once('exit', () => {
+  for (const pool of pools) pool.exit();
+});
+
 export class LanePool {
   /** The memory of all contexts on these lanes. */
   readonly budget: ContextBudget;
@@ -125,6 +131,7 @@ export class LanePool {
       this.#watchdog = every(periodMs, () => this.#checkBeats(periodMs)).unref();
     }
     for (let index = 0; index < options.workers; index++) this.#open(index, 0);
+    pools.add(this);
   }
 
   /** The live lanes. */
@@ -181,12 +188,20 @@ export class LanePool {
     for (const timer of this.#reopening.keys()) clearTimeout(timer);
     for (const lane of this.lanes) lane.end();
     await within(Promise.allSettled(this.#tasks), END_TIME_MS);
+    await Promise.all(this.lanes.map(({ trace }) => trace.shut()));
+    pools.delete(this);
     await this.#piscina.destroy();
+  }
+
+  /** The process ends, and the threads with it. */
+  exit(): void {
+    for (const { trace } of this.lanes) trace.shutNow();
   }
 
   /** Ends the worker of `lane`, and with it every context there; the lane is opened again on another worker. */
   kill(lane: Lane, reason: string): void {
-    this.#killers.get(lane)?.abort(new Error(reason));
+    const killer = this.#killers.get(lane);
+    void lane.trace.shut().then(() => killer?.abort(new Error(reason)));
   }
 
   /** As long as it is not known which thread is the lane's, all of them count as it. */

@@ -22,7 +22,7 @@ export function encodeWith(
   { contexts, ...options }: NativeOptions,
 ): Uint8Array[] {
   const params = zstdParameters(options);
-  const context = new HandleContext(zlib.createZstdCompress({ chunkSize: 64, params, dictionary }));
+  const context = new HandleContext(() => zlib.createZstdCompress({ chunkSize: 64, params, dictionary }));
   try {
     return frames.map((frame) => {
       const target = new Uint8Array(frame.length + (frame.length >>> 7) + 256);
@@ -40,7 +40,7 @@ export function decodeNatively(
   payloads: readonly Uint8Array[],
   most = 1 << 20,
 ): Buffer[] {
-  const context = new HandleContext(zlib.createZstdDecompress({ chunkSize: 64, dictionary }));
+  const context = new HandleContext(() => zlib.createZstdDecompress({ chunkSize: 64, dictionary }));
   const target = Buffer.alloc(most);
   try {
     return payloads.map((payload) => {

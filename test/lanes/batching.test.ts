@@ -4,12 +4,14 @@ import test, { type ExecutionContext } from 'ava';
 import type { Transport } from '../../src/connection/transport.ts';
 import { Turns } from '../../src/connection/turns.ts';
 import { Writer } from '../../src/connection/writer.ts';
+import { nativeCodecs } from '../../src/encoding/native.ts';
+import { CodecRegistry } from '../../src/encoding/registry.ts';
 import { Lane, type SlotOwner } from '../../src/lanes/lane.ts';
 import { Gate } from '../../src/reactor/gate.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { BatchReader, BatchWriter, EARLY_RECORDS, SPARE_BATCHES } from '../../workers/batch.ts';
 import { DroppedSlots } from '../../workers/dropped.ts';
-import { LaneThread } from '../../workers/lane.ts';
+import { type LaneTask, LaneThread } from '../../workers/lane.ts';
 import { LaneOutput } from '../../workers/lane-output.ts';
 import { type LaneMessage, Op } from '../../workers/records.ts';
 import { Trace } from '../../workers/trace.ts';
@@ -45,16 +47,18 @@ test('an idle lane gets many records before the tick ends, a busy one at its end
 function running(t: ExecutionContext, dropped = new DroppedSlots()) {
   const { port1, port2: port } = new MessageChannel();
   t.teardown(() => port.close());
-  const lane = new LaneThread({
+  const trace = new Trace();
+  const task: LaneTask = {
     port: port1,
     handlers: [],
     cacheLevel: 3,
     codecs: [],
     coalesceMs: 0,
     dictionaries: [],
-    trace: new Trace().memory,
+    trace: trace.memory,
     dropped: dropped.memory,
-  });
+  };
+  const lane = new LaneThread(task, new CodecRegistry(nativeCodecs()), trace);
   void lane.run();
   const asked = new BatchWriter(BatchWriter.allocate());
   const add = (op: number, id: number, payload: Uint8Array) => {

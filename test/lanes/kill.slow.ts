@@ -1,5 +1,7 @@
 /** Parts that fail under load, for as long as it takes: workers that die, and connections that are cut at every byte. */
 
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import test from 'ava';
 import { cutEvery } from './cutter.ts';
 import { killLoad } from './kill-load.ts';
@@ -23,3 +25,9 @@ test.serial(
     t.true(cuts > 500);
   },
 );
+
+test.serial('threads that make contexts are ended 400 times, and the process goes on', (t) => {
+  const program = join(import.meta.dirname, 'ended-making.ts');
+  const { status, stderr } = spawnSync(process.execPath, [program, '400'], { encoding: 'utf8' });
+  t.is(status, 0, stderr);
+});

@@ -26,7 +26,7 @@ export function compressSamples(
   onPayload: (payload: Uint8Array) => void = () => undefined,
 ): number {
   const params = zstdParameters({ level });
-  const context = new HandleContext(zlib.createZstdCompress({ chunkSize: 64, params, dictionary }));
+  const context = new HandleContext(() => zlib.createZstdCompress({ chunkSize: 64, params, dictionary }));
   const flush = contexts === 'kept' ? ZSTD_E_FLUSH : ZSTD_E_END;
   const longest = samples.reduce((most, { length }) => Math.max(most, length), 0);
   const target = new Uint8Array(longest + (longest >>> 8) + 128);
