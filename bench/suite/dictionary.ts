@@ -13,6 +13,7 @@ import { pairedRatio } from '../stats.ts';
 import { takeTurns } from '../turns.ts';
 
 const WS = 'ws + deflate';
+const WS_PLAIN = 'ws';
 const KEPT = 'kept';
 const KEPT_DICT = 'kept, dictionary';
 const NONE_DICT = 'none, dictionary';
@@ -20,6 +21,8 @@ const NONE_2 = 'none, dictionary, 2 lanes';
 const IN_FLIGHT = 100;
 const FIRST = 10;
 const RESPONSES = 100;
+/** Connections that take turns. */
+const MANY = 1000;
 
 export const dictionary: Bench = {
   name: 'dictionary',
@@ -32,9 +35,14 @@ export const dictionary: Bench = {
     const dict = { dictionary: file, dictionaryCache: cache };
     const first = await firstResponses(payloads, file, cache);
     const turns = await inTurns(context, payloads, dict);
-    const many = context.quick ? 200 : 1000;
-    const kept = await manyConnections(payloads, {}, many, context);
-    const none = await manyConnections(payloads, { ...dict, contexts: 'none' }, many, context);
+    const many = (peer: string, options: PeerOptions = {}) =>
+      manyConnections({ peer, payloads, options }, context);
+    const kept = await many('millrace');
+    const none = await many('millrace', { ...dict, contexts: 'none' });
+    const auto = await many('millrace', { ...dict, contexts: 'auto' });
+    const plain = await many('millrace', { profile: 'identity' });
+    const ws = await many(WS);
+    const wsPlain = await many(WS_PLAIN);
     const held = context.quick ? 300 : 2000;
     const memory = await memoryPerConnection(payloads, { ...dict, contexts: 'none' }, held, context);
     const wire = (label: string) => (turns.get(label) as Measurement[]).map(({ wireBytes }) => wireBytes);
@@ -48,6 +56,7 @@ export const dictionary: Bench = {
     const vsWs = pairedRatio(wire(best), wire(WS));
     const noneVsKept = pairedRatio(wire(NONE_DICT), wire(KEPT));
     const scaling = pairedRatio(lanes(NONE_2), lanes(NONE_DICT));
+    const vsPlain = pairedRatio(cpu(NONE_DICT), cpu(WS_PLAIN));
     const figures = [
       figure('dict.small_wire_vs_ws', vsWs.median, vsWs),
       figure('dict.first_response', first.dictionary / first.kept),
@@ -55,6 +64,10 @@ export const dictionary: Bench = {
       figure('dict.none_wire_vs_kept', noneVsKept.median, noneVsKept),
       figure('dict.cpu_many_connections', none.cpu.total / kept.cpu.total),
       figure('dict.scaling_cpu_2_vs_1', scaling.median, scaling),
+      figure('small.cpu_vs_ws_plain', vsPlain.median, vsPlain),
+      figure('many.cpu_1000_vs_ws_deflate', auto.cpu.total / ws.cpu.total),
+      figure('many.cpu_1000_vs_ws_plain', auto.cpu.total / wsPlain.cpu.total),
+      figure('many.plain_1000_vs_ws_plain', plain.cpu.total / wsPlain.cpu.total),
     ];
     const rows = [...turns.keys()].map((label) => [
       label,
@@ -62,13 +75,20 @@ export const dictionary: Bench = {
       Math.round(median(wire(label))),
       Number(median(cpu(label)).toFixed(1)),
     ]);
-    rows.push([KEPT, many, Math.round(kept.wireBytes), Number(kept.cpu.total.toFixed(1))]);
-    rows.push([NONE_DICT, many, Math.round(none.wireBytes), Number(none.cpu.total.toFixed(1))]);
+    const crowds = {
+      [KEPT]: kept,
+      [NONE_DICT]: none,
+      'auto, dictionary': auto,
+      plain,
+      [WS]: ws,
+      [WS_PLAIN]: wsPlain,
+    };
+    for (const [label, { wireBytes, cpu: spent }] of Object.entries(crowds))
+      rows.push([label, MANY, Math.round(wireBytes), Number(spent.total.toFixed(1))]);
     return resultOf(payloads, rows, figures, {
       first,
       memory,
-      kept,
-      none,
+      crowds,
       turns: Object.fromEntries(turns),
     });
   },
@@ -129,7 +149,7 @@ function inTurns(context: BenchContext, payloads: PayloadSpec, dict: PeerOptions
     [NONE_2, { ...dict, workers: 2, streams: 2, contexts: 'none' }],
   ];
   const contenders = [
-    { label: WS, rig: { peer: WS, payloads } },
+    ...[WS, WS_PLAIN].map((peer) => ({ label: peer, rig: { peer, payloads } })),
     ...ours.map(([label, options]) => ({ label, rig: { peer: 'millrace', payloads, options } })),
   ];
   return takeTurns(
@@ -142,18 +162,17 @@ function inTurns(context: BenchContext, payloads: PayloadSpec, dict: PeerOptions
   );
 }
 
-/** Connections that take turns. */
+/** Many connections that take turns. */
 async function manyConnections(
-  payloads: PayloadSpec,
-  options: PeerOptions,
-  connections: number,
+  { peer, payloads, options }: { peer: string; payloads: PayloadSpec; options: PeerOptions },
   { quick }: BenchContext,
 ): Promise<Measurement> {
+  const ours: PeerOptions = { workers: 1, streams: 1, ...options };
   await using rig = await Rig.start({
-    peer: 'millrace',
+    peer,
     payloads,
-    options: { workers: 1, streams: 1, ...options },
-    connections,
+    options: peer === 'millrace' ? ours : {},
+    connections: MANY,
   });
   await rig.touch();
   // Awaited here: the rig is let go as soon as this function returns.

@@ -85,8 +85,8 @@ test.serial('a peer answers with the payloads, and its bytes and CPU are counted
 );
 
 test('figures say whether the goal is met, and null when there is no value', (t) => {
-  t.like(figure('small.cpu_vs_h2', 0.19), { ok: true, goal: '≤ 1/5', unit: '×' });
-  t.like(figure('small.rps_vs_ws', 24), { ok: false, goal: '≥ 25' });
+  t.like(figure('small.cpu_vs_h2', 0.12), { ok: true, goal: '≤ 1/8', unit: '×' });
+  t.like(figure('small.rps_vs_ws', 24), { ok: false, goal: '≥ 32' });
   t.like(figure('latency.p99_half_load', null), { ok: null, value: null });
   t.throws(() => figure('no.such', 1), { instanceOf: RangeError });
 });
