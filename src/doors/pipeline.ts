@@ -1,6 +1,5 @@
 /** The requests of one connection that are not answered yet: they are dealt with one after the other, as they are answered. */
 
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 
 export class Pipeline {
@@ -12,11 +11,12 @@ export class Pipeline {
   }
 
   /** One more; the promise, where there are others before it, resolves when these are answered, or their connection is gone. */
-  add(res: ServerResponse): Promise<unknown> | undefined {
+  add(res: ServerResponse): Promise<void> | undefined {
     const before = this.#length > 0 ? this.#newest : undefined;
     this.#length++;
     this.#newest = res;
     res.once('close', () => this.#length--);
-    return before && once(before, 'close');
+    // Not events.once(), which rejects where somebody writes to an answer that has ended.
+    return before && new Promise((resolve) => before.once('close', () => resolve()));
   }
 }

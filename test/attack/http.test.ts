@@ -56,6 +56,21 @@ test('requests that come at once on one connection are dealt with one after the 
   t.is(all.match(/\n1 at once/g)?.length, 20);
 });
 
+test('a fallback that writes to an answer which has ended harms nobody, with other requests behind it', async (t) => {
+  const { port } = await serving(t, {
+    http: {
+      fallback: (_request, response) => {
+        response.end('all');
+        response.write('more');
+      },
+    },
+  });
+  const wire = new Wire(t, port);
+  wire.socket.write('GET /other HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3));
+  await wire.heard(/200 OK/);
+  t.is((await ask(port, '/rpc/echo?value=well')).body.toString(), 'well');
+});
+
 test('a WebSocket that is asked for behind a request without an answer is none', async (t) => {
   const { port } = await serving(t, { commands: { never: () => new Promise<undefined>(() => undefined) } });
   const upgrade = ['Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13'];
