@@ -6,11 +6,11 @@ import type { Connection } from './peer.ts';
 
 const decompress = promisify(zstdDecompress);
 
-/** Posts to `path` with the number of the payload after it. */
+/** Posts to `path` with the number of the payload after it; what is posted twice does no harm. */
 export function connectHttp(port: number, path: string): Connection {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const ask = (i: number) =>
-    new Promise<Uint8Array>((resolve, reject) => {
+  const ask = (i: number): Promise<Uint8Array> =>
+    new Promise((resolve, reject) => {
       const headers = { 'accept-encoding': 'zstd' };
       const req = request(
         { agent, host: '127.0.0.1', port, method: 'POST', path: `${path}${i}`, headers },
@@ -26,7 +26,12 @@ export function connectHttp(port: number, path: string): Connection {
           });
         },
       );
-      req.on('error', reject);
+      req.on('error', (error: NodeJS.ErrnoException) => {
+        // A server may close a connection that was idle while the next request is on its way.
+        const wasClosed = req.reusedSocket && error.code === 'ECONNRESET';
+        if (wasClosed) ask(i).then(resolve, reject);
+        else reject(error);
+      });
       req.end();
     });
   return { fetch: ask, close: () => agent.destroy() };

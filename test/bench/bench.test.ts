@@ -1,6 +1,11 @@
 /** The harness itself: what a figure rests on. No test here asserts how fast anything is. */
+
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { zstdCompressSync } from 'node:zlib';
 import test from 'ava';
 import type { Result } from '../../bench/bench.ts';
 import { main } from '../../bench/command.ts';
@@ -9,6 +14,7 @@ import { asHtml } from '../../bench/html.ts';
 import { Load } from '../../bench/load.ts';
 import { describeMachine } from '../../bench/machine.ts';
 import { makePayloads } from '../../bench/payloads.ts';
+import { connectHttp } from '../../bench/peers/http.ts';
 import type { Connection } from '../../bench/peers/peer.ts';
 import { asJson, asText, failedRun, makeReport } from '../../bench/report.ts';
 import { Latency, pairedRatio, spread } from '../../bench/stats.ts';
@@ -179,4 +185,22 @@ test('a child that failed is quoted by its message, not its stack', (t) => {
 test('its help names the command as it is called', async (t) => {
   const { out } = await bench('--help');
   t.regex(out, /^Usage: millrace bench \[options\] <name>\n/);
+});
+
+test('a request by HTTP that meets the end of its idle connection is asked again on a new one', async (t) => {
+  const body = Buffer.from('payload');
+  const asked = new Map<unknown, number>();
+  const server = createServer((req, res) => {
+    const before = asked.get(req.socket) ?? 0;
+    asked.set(req.socket, before + 1);
+    if (before === 0) res.writeHead(200, { 'content-encoding': 'zstd' }).end(zstdCompressSync(body));
+    else req.socket.destroy();
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const connection = connectHttp((server.address() as AddressInfo).port, '/get?i=');
+  for (let i = 0; i < 3; i++) t.deepEqual(await connection.fetch(i), body);
+  t.is(asked.size, 3);
+  connection.close();
+  server.close();
+  await t.throwsAsync(connection.fetch(3), { code: 'ECONNREFUSED' });
 });
