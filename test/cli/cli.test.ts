@@ -287,7 +287,7 @@ test.serial('call sends a file or standard input as command data', async (t) => 
 });
 
 test.serial('subscribe prints the messages of a topic that serve has, and publish adds to it', async (t) => {
-  const { address } = await serve(t, TREE, '--topic', 'news=2', '--topic', 'a=b');
+  const { address } = await serve(t, TREE, '--topic', 'news=2', '--topic', 'a=b=0');
   for (const [i, text] of ['one', 'two\nlines', 'three'].entries())
     t.like(await run(['publish', address, 'news'], text).ended, { code: 0, out: `${i + 1}\n`, err: '' });
   const lines = run(['subscribe', address, 'news', '--after', '0']);
