@@ -109,7 +109,7 @@ export const topics = z
         .transform((value) => value.split(';'))
         .pipe(z.array(topic)),
     ],
-    hasToBe('NAME or NAME=MESSAGES, several with ; between them, or a list'),
+    hasToBe('NAME or NAME=MESSAGES, a name of 1 to 255 bytes; several have ; between them, or are a list'),
   )
   .superRefine((all, context) => {
     const names = all.map(({ name }) => name);
