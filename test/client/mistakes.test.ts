@@ -356,3 +356,16 @@ test('options whose getters throw, and a signal that is none, fail their own cal
       t.true((await failure(client.call('count', options as CallOptions).text())) instanceof Error);
     }
   }));
+
+test('a command has any name in UTF-8, and is the same by frames and by HTTP', async (t) => {
+  const commands = { été: () => 'summer', '\ufeffété': () => 'with a mark' };
+  const { address, port } = await serving(t, { commands });
+  for (const [name, says] of Object.entries(commands)) {
+    t.is(await (await dial(t, address)).call(name).text(), says());
+    const answer = await fetch(`http://127.0.0.1:${port}/rpc/${encodeURIComponent(name)}`, {
+      method: 'POST',
+    });
+    t.is(await answer.text(), says());
+  }
+  t.is((await failure((await dial(t, address)).call('hiver à').text())).message, "unknown command 'hiver à'");
+});
