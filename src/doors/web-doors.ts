@@ -18,6 +18,7 @@ import { openApiRoute } from './openapi.ts';
 import { visitorOf } from './origin.ts';
 import { PAGE_PATHS, pageRoute } from './page-route.ts';
 import { Pipeline } from './pipeline.ts';
+import { repeatedHeader } from './repeated.ts';
 import { endLate, plain, refuseUpgrade, send } from './reply.ts';
 import { type Exchange, type Route, Routes } from './routes.ts';
 import { rpcRoute } from './rpc-route.ts';
@@ -173,6 +174,8 @@ export class WebDoors {
   #run(route: Route, exchange: Exchange, doors: Site['doors']): void {
     const { req, res } = exchange;
     if (res.destroyed) return;
+    const twice = repeatedHeader(req);
+    if (twice !== undefined) return send(req, res, plain(400, `${TWICE}${twice}`, { Connection: 'close' }));
     if (!doors.http) return send(req, res, plain(426, 'WebSockets only', { Upgrade: 'websocket' }));
     if (visitorOf(req, this.#host.http.origins) === 'refused') return send(req, res, plain(403, ORIGIN));
     if (!this.#host.takesConnections) return send(req, res, plain(503, CLOSING, { 'Retry-After': '1' }));
@@ -224,6 +227,8 @@ export class WebDoors {
     const { http, limits, takesConnections } = this.#host;
     // What is still to be answered would go out amid the messages.
     if (this.#hasUnanswered(socket)) return void socket.destroy();
+    const twice = repeatedHeader(req);
+    if (twice !== undefined) return refuseUpgrade(socket, 400, `${TWICE}${twice}`);
     if (!doors.webSocket) return refuseUpgrade(socket, 404, 'no WebSockets here');
     if (visitorOf(req, http.origins) === 'refused') return refuseUpgrade(socket, 403, ORIGIN);
     if (!offers(req, SUBPROTOCOL)) return refuseUpgrade(socket, 400, `the subprotocol is ${SUBPROTOCOL}`);
@@ -239,6 +244,7 @@ export class WebDoors {
 }
 
 const ignore = () => undefined;
+const TWICE = 'a request says this once: ';
 const ORIGIN = 'this page may not: its origin is not among those that are allowed';
 
 /** The path below `base`, which begins with a slash, and the query, which may have question marks of its own. */

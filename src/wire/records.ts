@@ -29,7 +29,8 @@ export function records(
  * Reads: the messages that were written so, each as a piece of its own that belongs to the caller. For a response, and
  * for a handler's `request.data`. It is the second argument that says "read".
  * @throws CommandError `invalid-argument` for a record longer than `maxBytes`, a length that is none, or an end in the
- * middle of a record; and whatever `received` throws.
+ * middle of a record; and whatever `received` throws. At once: TypeError for an option that there is not, RangeError for a
+ * `maxBytes` that is no whole number.
  */
 export function records(
   received: AsyncIterable<Uint8Array>,
@@ -40,6 +41,9 @@ export function records(
   options?: RecordOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   if (options === undefined) return written(source);
+  const misspelt = Object.keys(options).find((name) => name !== 'maxBytes');
+  if (misspelt !== undefined)
+    throw new TypeError(`option ${misspelt}: records takes no such option; there is maxBytes`);
   const { maxBytes = DEFAULT_MAX_BYTES } = options;
   if (!Number.isSafeInteger(maxBytes) || maxBytes < 0)
     throw new RangeError(`maxBytes is not a whole number of bytes: ${kindOf(maxBytes)} ${String(maxBytes)}`);

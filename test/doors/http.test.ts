@@ -372,6 +372,9 @@ test('requests that two parsers could read in two ways are refused, and their co
     ['a chunk size that is none', 'Transfer-Encoding: chunked\r\n\r\n5x\r\nhello\r\n0\r\n\r\n'],
     ['a chunk that is longer than it says', 'Transfer-Encoding: chunked\r\n\r\n3\r\nhello\r\n0\r\n\r\n'],
     ['no host', ''],
+    ['two hosts', 'Host: y\r\nContent-Length: 0\r\n\r\n'],
+    ['two credentials', 'Authorization: a\r\nAUTHORIZATION: b\r\nContent-Length: 0\r\n\r\n'],
+    ['two types', 'Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}'],
   ];
   for (const [what, text] of cases) {
     const first =
