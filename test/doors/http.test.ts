@@ -241,6 +241,17 @@ test('errors of /rpc are a status, a code, a message and data', async (t) => {
   );
 });
 
+test('an error that passes says when to ask again, whatever was to come', async (t) => {
+  const full = () => {
+    throw new CommandError('full', { code: 'overloaded' });
+  };
+  const { port } = await serving(t, { commands: { full: { mode: 'ro', handler: full } } });
+  for (const accept of ['*/*', 'text/event-stream']) {
+    const { status, headers } = await ask(port, '/rpc/full', { headers: { accept } });
+    t.deepEqual([status, headers['retry-after']], [503, '1'], accept);
+  }
+});
+
 test('responses of /rpc are compressed as the client takes them, small ones and long ones', async (t) => {
   const { port } = await common();
   const decoders = { zstd: zstdDecompressSync, gzip: gunzipSync } as const;
