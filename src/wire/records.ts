@@ -5,6 +5,7 @@
 
 import { type Bytes, bytesOrTextOf, kindOf } from './bytes.ts';
 import { CommandError } from './errors.ts';
+import { Gathered } from './gathered.ts';
 import { MAX_VARINT, varint } from './varint.ts';
 
 /** How records are read. */
@@ -96,9 +97,7 @@ class RecordReader {
   #length = 0;
   #lengthBytes = 0;
   #lengthKnown = false;
-  /** As much of the record as has come, with room for more of it. */
-  #record = new Uint8Array(0);
-  #filled = 0;
+  readonly #record = new Gathered();
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
@@ -113,33 +112,18 @@ class RecordReader {
     let next = at;
     while (!this.#lengthKnown && next < piece.length) this.#takeLength(piece[next++]);
     if (!this.#lengthKnown || next === piece.length) return next;
-    const part = piece.subarray(next, next + this.#length - this.#filled);
-    this.#add(part);
+    const part = piece.subarray(next, next + this.#length - this.#record.length);
+    this.#record.add(part, this.#length);
     return next + part.length;
   }
 
   /** The record, once all of it has come; the next one may follow. */
   whole(): Uint8Array | undefined {
-    if (!this.#lengthKnown || this.#filled < this.#length) return undefined;
-    const record = this.#record;
+    if (!this.#lengthKnown || this.#record.length < this.#length) return undefined;
     this.#length = 0;
     this.#lengthBytes = 0;
     this.#lengthKnown = false;
-    this.#record = new Uint8Array(0);
-    this.#filled = 0;
-    return record;
-  }
-
-  /** Room grows with what comes, and ends up as large as the record. */
-  #add(part: Uint8Array): void {
-    const filled = this.#filled + part.length;
-    if (filled > this.#record.length) {
-      const grown = new Uint8Array(Math.min(this.#length, Math.max(filled, 2 * this.#record.length)));
-      grown.set(this.#record.subarray(0, this.#filled));
-      this.#record = grown;
-    }
-    this.#record.set(part, this.#filled);
-    this.#filled = filled;
+    return this.#record.take();
   }
 
   #takeLength(byte: number): void {
