@@ -51,7 +51,11 @@ export interface Shared {
 }
 
 const MAX_ERROR_SIZE = 1024;
+/** So many bytes may wait for their turn without the peer being held back: to stop reading, and begin again, costs more than they do. */
+const LITTLE_INPUT = 4096;
 const NOTHING = new Uint8Array(0);
+/** Never added to: an array that is left behind with something in it may grow old, and keep that for long. */
+const NO_INPUT: Uint8Array[] = [];
 
 export class Connection implements Watched {
   readonly limits: Limits;
@@ -67,7 +71,7 @@ export class Connection implements Watched {
   readonly #turns: Turns;
   readonly #reading = new Work((slice) => this.#readOn(slice));
   /** What has come and waits for its turn, the oldest first. */
-  #input: Uint8Array[] = [];
+  #input = NO_INPUT;
   /** The transport delivers nothing, because we are paused or because input waits. */
   #held = true;
   /** The peer has ended its side behind the input that waits. */
@@ -98,7 +102,7 @@ export class Connection implements Watched {
       share: new TurnShare(this.#turns),
       input: shared?.input.open(),
     });
-    this.writer = new Writer(transport, this.flow.output, new TurnShare(this.#turns));
+    this.writer = new Writer(transport, this.flow.output, new TurnShare(this.#turns), this.#turns.ends);
     this.#splitter = new Splitter({ maxPayload: limits.maxPayload, onFrame: this.#onFrame });
     transport.onData = (chunk) => this.#onData(chunk);
     transport.onEnd = () => this.#onEnd();
@@ -195,7 +199,8 @@ export class Connection implements Watched {
 
   /** Nothing of the input that waits is read any more. */
   #dropInput(): void {
-    this.#input = [];
+    this.#input = NO_INPUT;
+    this.#reading.bytes = 0;
     if (!this.#paused) this.#letCome();
   }
 
@@ -273,16 +278,20 @@ export class Connection implements Watched {
   #onData(chunk: Uint8Array): void {
     if (this.#state !== 'open') return;
     this.bytesRead += chunk.length;
-    this.#input.push(chunk);
-    this.#reading.bytes = chunk.length;
+    if (this.#input === NO_INPUT) this.#input = [chunk];
+    else this.#input.push(chunk);
+    this.#reading.bytes += chunk.length;
     if (!this.#paused) this.#turns.ready(this.#reading);
-    if (this.#input.length > 0) this.#hold();
+    if (this.#reading.bytes > LITTLE_INPUT) this.#hold();
   }
 
   /** Reads what has come, until the slice is over; whether there is more to read. */
   #readOn(slice: Slice): boolean {
     this.#slice = slice;
+    // What is answered at once goes out while all that it takes is at hand.
+    this.writer.gather();
     while (this.#input.length > 0 && !this.#paused && !slice.over) this.#split(this.#input[0]);
+    this.writer.flush();
     this.#slice = undefined;
     if (this.#paused) return false;
     if (this.#input.length > 0) return true;
@@ -303,8 +312,10 @@ export class Connection implements Watched {
     }
     // What has failed or ended meanwhile has dropped it.
     if (this.#input.length === 0) return;
+    this.#reading.bytes -= taken;
     if (taken < chunk.length) this.#input[0] = chunk.subarray(taken);
-    else this.#input.shift();
+    else if (this.#input.length > 1) this.#input.shift();
+    else this.#input = NO_INPUT;
     this.#countPartial();
     this.#watch.took(this.#splitter.midFrame, this.#current !== undefined);
     this.#current = undefined;
@@ -357,7 +368,8 @@ export class Connection implements Watched {
   #onClose(error: Error | undefined): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
-    this.#input = [];
+    this.#input = NO_INPUT;
+    this.#reading.bytes = 0;
     this.#watch.stop();
     clearTimeout(this.#dropTimer);
     this.writer.close();

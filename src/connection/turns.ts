@@ -7,6 +7,7 @@
  */
 
 import type { OutputShare } from '../reactor/flow.ts';
+import { FlushQueue } from '../reactor/flush-queue.ts';
 
 /** Milliseconds of work in one turn of the event loop, of all together. */
 const TURN_MS = 10;
@@ -25,7 +26,7 @@ const SHARE_BYTES = 2 << 20;
 /** So many bytes are charged to who produced them at a time: for a few, looking him up would cost more than they do. */
 const CHARGE_BYTES = 4 << 10;
 /** Milliseconds that a slice costs beside the time that was measured: what it sets off in promises and in the system. */
-const SLICE_COST_MS = 0.05;
+const SLICE_COST_MS = 0.02;
 /** The same for each byte produced or written. */
 const BYTE_COST_MS = 1 / (1 << 20);
 
@@ -95,6 +96,8 @@ export class Work {
 
 export class Turns {
   readonly #later: (run: () => void) => void;
+  /** Output that is gathered until the tick ends: a call of each connection's own would cost more than a small frame. */
+  readonly ends: FlushQueue;
   readonly #slice = new Slice();
   #waiting: Work[] = [];
   #running = false;
@@ -110,6 +113,7 @@ export class Turns {
   /** `later` calls what it is given in the next turn of the event loop, when what has come by then has been seen. */
   constructor(later: (run: () => void) => void) {
     this.#later = later;
+    this.ends = new FlushQueue(0, later);
   }
 
   /** `work` has something to do: it is done at once, or when its turn comes. */

@@ -4,7 +4,7 @@
  */
 
 import type { OutputShare } from '../reactor/flow.ts';
-import type { FlushQueue } from '../reactor/flush-queue.ts';
+import { FlushQueue } from '../reactor/flush-queue.ts';
 import type { Gate } from '../reactor/gate.ts';
 import { HEADER_SIZE, writeHeader } from '../wire/frame.ts';
 import type { Transport } from './transport.ts';
@@ -18,7 +18,12 @@ const MOST_SHARED = 64 * 1024;
 const COPY_LIMIT = 16 * 1024;
 /** Shared payloads below this size are copied all the same: a piece of their own costs more. */
 const SHARE_FROM = 1024;
-const NO_LEASES: readonly undefined[] = [];
+/**
+ * Nothing is gathered; never added to. An array of each connection's own that grew old, and died with its next write, would
+ * keep what was last in it until the next full collection: every scavenge copied some kilobytes for each connection.
+ */
+const NO_CHUNKS: Uint8Array[] = [];
+const NO_LEASES: ((() => void) | undefined)[] = [];
 /** Bytes of one write, but for its last chunk: a peer that begins to read again must not be sent all at once. */
 const WRITE_SIZE = 1 << 20;
 
@@ -26,9 +31,10 @@ export class Writer {
   readonly #transport: Transport;
   readonly #output: Gate;
   readonly #share: OutputShare | undefined;
-  #chunks: Uint8Array[] = [];
+  readonly #ends: FlushQueue;
+  #chunks = NO_CHUNKS;
   /** For each chunk, what is called when it need not be kept any more. */
-  #leases: ((() => void) | undefined)[] = [];
+  #leases = NO_LEASES;
   /** Bytes added so far. */
   #added = 0;
   /** Each with how many bytes were added before. */
@@ -48,12 +54,18 @@ export class Writer {
 
   /**
    * `output` is filled by what waits here and emptied by what the transport has taken. `share`: what may be written in
-   * one turn of the event loop.
+   * one turn of the event loop. `ends`: what is flushed as the tick ends, which many writers may have in common.
    */
-  constructor(transport: Transport, output: Gate, share?: OutputShare) {
+  constructor(
+    transport: Transport,
+    output: Gate,
+    share?: OutputShare,
+    ends = new FlushQueue(0, (run) => transport.endOfTick(run)),
+  ) {
     this.#transport = transport;
     this.#output = output;
     this.#share = share;
+    this.#ends = ends;
   }
 
   /** True when what is sent now would wait behind a write that the transport has not finished. */
@@ -171,8 +183,9 @@ export class Writer {
   /** Calls `run` when everything added so far has been handed to the transport. */
   whenHandedOver(run: () => void): void {
     if (this.#closed) return;
-    this.#handedOver ??= [];
-    this.#handedOver.push({ at: this.#added, run });
+    const waiting = { at: this.#added, run };
+    if (this.#handedOver === undefined) this.#handedOver = [waiting];
+    else this.#handedOver.push(waiting);
   }
 
   /** Calls `run` once the transport has taken everything. */
@@ -181,25 +194,45 @@ export class Writer {
     this.flush();
   }
 
+  /** What is added from here on is handed over by {@link flush}, which is about to be called, and not as the tick ends. */
+  gather(): void {
+    this.#flushPlanned = true;
+  }
+
   /** Hands over what is gathered now instead of at the end of the tick. */
   flush(): void {
     this.#flushPlanned = false;
-    if (this.#writing || this.#closed || this.#held) return;
-    this.#sealScratch();
-    if (this.#chunks.length === 0) {
-      this.#handOver();
-      this.#tellEmpty();
-    } else if (this.#share?.usedUp) {
-      this.#flushPlanned = true;
-      this.#share.wait(() => this.flush());
-    } else this.#write();
+    while (!this.busy && !this.#closed) {
+      if (this.#isEmpty) {
+        this.#handOver();
+        this.#tellEmpty();
+        return;
+      }
+      if (this.#share?.usedUp) {
+        this.#flushPlanned = true;
+        this.#share.wait(() => this.flush());
+        return;
+      }
+      this.#sealScratch();
+      this.#write();
+    }
   }
 
   #write(): void {
     const { chunks, leases, bytes } = this.#take();
     this.#begin(bytes, leases);
-    this.#transport.write(chunks, this.#written);
+    const taken = this.#pass(chunks);
     this.#handOver();
+    if (taken) this.#writeEnded();
+  }
+
+  /** Whether the transport has taken them at once. A callback for each write costs a small one as much as a twentieth of it. */
+  #pass(chunks: Uint8Array[]): boolean {
+    const transport = this.#transport;
+    if (chunks.length === 1 && transport.writeOne !== undefined)
+      return transport.writeOne(chunks[0], this.#written);
+    transport.write(chunks, this.#written);
+    return false;
   }
 
   #begin(bytes: number, leases: readonly ((() => void) | undefined)[]): void {
@@ -211,15 +244,26 @@ export class Writer {
   }
 
   readonly #written = (error?: Error | null): void => {
-    for (const release of this.#writingLeases) release?.();
-    this.#writingLeases = NO_LEASES;
     // After an error nothing more goes out; the transport is about to say that it is closed.
-    if (error || this.#closed) return;
+    if (error) this.#release();
+    else {
+      this.#writeEnded();
+      this.flush();
+    }
+  };
+
+  #writeEnded(): void {
+    this.#release();
+    if (this.#closed) return;
     this.#writing = false;
     if (this.#isEmpty) this.#scratchStart = this.#scratchEnd = 0;
     this.#output.give(this.#writingBytes);
-    this.flush();
-  };
+  }
+
+  #release(): void {
+    for (const release of this.#writingLeases) release?.();
+    this.#writingLeases = NO_LEASES;
+  }
 
   /** The oldest chunks, as many as one write may have. */
   #take(): { chunks: Uint8Array[]; leases: ((() => void) | undefined)[]; bytes: number } {
@@ -229,23 +273,28 @@ export class Writer {
     if (count < this.#chunks.length)
       return { chunks: this.#chunks.splice(0, count), leases: this.#leases.splice(0, count), bytes };
     const all = { chunks: this.#chunks, leases: this.#leases, bytes };
-    this.#chunks = [];
-    this.#leases = [];
+    this.#chunks = NO_CHUNKS;
+    this.#leases = NO_LEASES;
     return all;
   }
 
   /** Drops everything; whoever waits for room is woken. */
   close(): void {
     this.#closed = true;
-    this.#chunks = [];
+    this.#chunks = NO_CHUNKS;
     for (const release of this.#leases) release?.();
-    this.#leases = [];
+    this.#leases = NO_LEASES;
     this.#handedOver = undefined;
     this.#scratch = new Uint8Array(0);
     this.#output.close();
   }
 
   #push(bytes: Uint8Array, release?: () => void): void {
+    if (this.#chunks === NO_CHUNKS) {
+      this.#chunks = [bytes];
+      this.#leases = [release];
+      return;
+    }
     this.#chunks.push(bytes);
     this.#leases.push(release);
   }
@@ -253,9 +302,7 @@ export class Writer {
   #count(bytes: number): void {
     this.#added += bytes;
     this.#output.take(bytes);
-    if (this.#flushPlanned || this.#writing) return;
-    this.#flushPlanned = true;
-    this.#transport.endOfTick(() => this.flush());
+    this.flushWith(this.#ends);
   }
 
   #handOver(): void {
@@ -267,6 +314,7 @@ export class Writer {
   }
 
   #tellEmpty(): void {
+    if (this.#whenEmpty.length === 0) return;
     const whenEmpty = this.#whenEmpty;
     this.#whenEmpty = [];
     for (const run of whenEmpty) run();

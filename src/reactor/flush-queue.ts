@@ -24,6 +24,12 @@ export class FlushQueue {
   readonly #flush = (): void => {
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const each of waiting) each.flush();
+    let next = 0;
+    try {
+      while (next < waiting.length) waiting[next++].flush();
+    } finally {
+      // A transport may be somebody else's: what it throws is no other connection's matter.
+      while (next < waiting.length) this.add(waiting[next++]);
+    }
   };
 }

@@ -18,6 +18,9 @@ interface Leaving {
   readonly lingers: number | undefined;
 }
 
+/** Never added to: an array that is left behind with something in it may grow old, and keep that for long. */
+const NONE: Leaving[] = [];
+
 export class SessionEnd {
   readonly #connection: Connection;
   readonly #reactor: ServerReactor;
@@ -29,7 +32,7 @@ export class SessionEnd {
   #inputEnded = false;
   /** Tells the peer of its protocol error, once the requests have ended. */
   #sendFailure: (() => void) | undefined;
-  #leaving: Leaving[] = [];
+  #leaving = NONE;
   /** The newest request that was taken: a goaway names it. */
   newestId = 0;
 
@@ -108,14 +111,17 @@ export class SessionEnd {
    */
   leave(requestId: number, lingers: number | undefined): void {
     this.#reactor.answered(requestId);
-    if (this.#leaving.length === 0) this.#connection.writer.whenHandedOver(this.#free);
-    this.#leaving.push({ requestId, lingers });
+    const leaving = { requestId, lingers };
+    if (this.#leaving === NONE) {
+      this.#leaving = [leaving];
+      this.#connection.writer.whenHandedOver(this.#free);
+    } else this.#leaving.push(leaving);
     this.#failIfDone();
   }
 
   readonly #free = (): void => {
     const left = this.#leaving;
-    this.#leaving = [];
+    this.#leaving = NONE;
     for (const { requestId, lingers } of left) {
       if (lingers !== undefined) this.#reactor.linger(1, lingers);
       this.#reactor.finishResponse(requestId);

@@ -1,3 +1,5 @@
+import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import test from 'ava';
 import fc from 'fast-check';
 import { Connection, type FrameOwner } from '../../src/connection/connection.ts';
@@ -403,6 +405,17 @@ test('shared payloads of any size go out as they are, in order with copied ones'
   t.deepEqual(out, [900, 3, 2000, 3, 20_000, 3, 60_000, 3]);
 });
 
+const collectYoung = (() => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as (options: { type: 'minor' }) => void;
+  return () => collect({ type: 'minor' });
+})();
+
+function oldBytes(): number {
+  const old = getHeapSpaceStatistics().find(({ space_name }) => space_name === 'old_space');
+  return old?.space_used_size ?? Number.NaN;
+}
+
 /** The same on a transport that takes single chunks, at once or not. */
 function writingOne(takes: boolean) {
   const all = writing();
@@ -423,6 +436,7 @@ test('a frame goes at once and as it is, once in a turn, and never before what w
   t.false(writer.sendAtOnce(two), 'one write in a turn is enough');
   loop.turn();
   writer.send(two);
+  writer.send(two);
   t.false(writer.sendAtOnce(three), 'another waits before it');
   loop.turn();
   t.false(writer.sendAtOnce(three), 'a write is under way');
@@ -433,7 +447,73 @@ test('a frame goes at once and as it is, once in a turn, and never before what w
     ones.map(({ chunk }) => chunk),
     [one, three],
   );
-  t.is(writer.bytesWritten, 3);
+  t.is(writer.bytesWritten, 4);
+});
+
+test('a single chunk that is taken at once is written without a callback, and what it is sent from is let go of', (t) => {
+  const loop = new Loop();
+  const { transport, ones } = writingOne(true);
+  const output = new Gate(1000);
+  const writer = new Writer(transport, output, new TurnShare(loop.turns));
+  const events: string[] = [];
+  writer.send(new Uint8Array(100), () => events.push('released'));
+  writer.whenHandedOver(() => events.push('handed over'));
+  writer.whenEmpty(() => events.push('empty'));
+  t.deepEqual(events, ['handed over', 'released', 'empty']);
+  t.is(ones.length, 1);
+  t.is(transport.writes.length, 0);
+  t.is(output.used, 0);
+  t.false(writer.busy);
+});
+
+test('what is gathered waits for the flush that was announced, and what comes later for the end of the tick', (t) => {
+  const { loop, transport, writer } = writing();
+  writer.gather();
+  writer.sendFrame(1, 2, 0, FrameType.bytesResponse, 1, Uint8Array.of(1));
+  writer.sendFrame(3, 2, 0, FrameType.bytesResponse, 1, Uint8Array.of(3));
+  loop.turn();
+  t.is(transport.writes.length, 0);
+  writer.flush();
+  t.is(transport.writes.length, 1);
+  transport.writes[0].written();
+  writer.send(Uint8Array.of(1));
+  loop.turn();
+  t.is(transport.writes.length, 2);
+});
+
+test('a connection that has sent something leaves nothing behind that only a full collection finds', (t) => {
+  const loop = new Loop();
+  const writers = Array.from({ length: 500 }, () => {
+    const transport = new StillTransport(loop);
+    transport.writeOne = () => true;
+    return new Writer(transport, new Gate(1000), new TurnShare(loop.turns), loop.turns.ends);
+  });
+  const round = () => {
+    for (const writer of writers) writer.send(new Uint8Array(60));
+    loop.turn();
+    collectYoung();
+  };
+  for (let i = 0; i < 3; i++) round();
+  const before = oldBytes();
+  for (let i = 0; i < 20; i++) round();
+  const perFrame = (oldBytes() - before) / 20 / writers.length;
+  t.true(perFrame < 50, `${perFrame} bytes for each frame`);
+});
+
+test('a transport that throws as it writes keeps no other connection from writing in the same turn or the next', (t) => {
+  const loop = new Loop();
+  const broken = new StillTransport(loop);
+  broken.write = () => {
+    throw new Error('broken');
+  };
+  const other = new StillTransport(loop);
+  const writers = [broken, other].map(
+    (each) => new Writer(each, new Gate(1000), new TurnShare(loop.turns), loop.turns.ends),
+  );
+  for (const writer of writers) writer.send(Uint8Array.of(1));
+  t.throws(() => loop.turn(), { message: 'broken' });
+  loop.turn();
+  t.is(other.writes.length, 1);
 });
 
 test('a frame that is not taken at once is a write under way: it counts as output, and what comes waits for it', (t) => {
@@ -447,8 +527,10 @@ test('a frame that is not taken at once is a write under way: it counts as outpu
   writer.send(Uint8Array.of(1));
   writer.flush();
   t.is(transport.writes.length, 0);
+  t.is(ones.length, 1);
   ones[0].written();
-  t.is(transport.writes.length, 1);
+  t.is(ones.length, 2);
+  t.is(transport.writes.length, 0);
   t.is(output.used, 1);
 });
 
