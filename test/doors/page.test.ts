@@ -8,7 +8,15 @@ import ava, { type ExecutionContext } from 'ava';
 import { type AuthorizeQuery, createServer } from '../../src/index.ts';
 import type { LiveFigures } from '../../src/server/live-figures.ts';
 import { ROOT } from '../helpers/imports.ts';
-import { dial, failure, LONG, listening, type Serving, serve, servingOnSharedLanes } from '../helpers/serving.ts';
+import {
+  dial,
+  failure,
+  LONG,
+  listening,
+  type Serving,
+  serve,
+  servingOnSharedLanes,
+} from '../helpers/serving.ts';
 import { buildPage } from './built-page.ts';
 import { ask } from './helper.ts';
 
