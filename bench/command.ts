@@ -31,7 +31,8 @@ export function main(argv: readonly string[], io = processIo()): Promise<number>
   return runProgram(makeCommand(io), argv, io);
 }
 
-function makeCommand(io: Io): Command {
+/** The program with its commands; what they print goes to `io`. */
+export function makeCommand(io: Io): Command {
   const names = [...BENCHES.map(({ name }) => name), 'all'];
   const program = newProgram('millrace bench')
     .configureOutput({ writeOut: (text) => void io.stdout.write(text) })

@@ -16,7 +16,6 @@ Examples:
 export function baseProgram(io: Io): Command {
   return newProgram('millrace')
     .configureOutput({ writeOut: (text) => void io.stdout.write(text) })
-    .enablePositionalOptions()
     .description('Serves and fetches files and commands over one compressed connection.')
     .version(version(), '-V, --version', 'print the version')
     .addHelpText('after', EXAMPLES);

@@ -14,6 +14,8 @@ export function newProgram(name: string): Command {
       .helpOption('-h, --help', 'print this help')
       .helpCommand(false)
       .exitOverride()
+      // What follows a command is that command's, though the program may have a flag of the same name.
+      .enablePositionalOptions()
       // Errors are reported below, where all are; help that nobody asked for is not printed.
       .configureOutput({ writeErr: () => {}, outputError: () => {} })
   );

@@ -5,11 +5,10 @@ import type { Transform } from 'node:stream';
 // Not by name: an older Node.js, which lacks one of them, is to be told so in a line of ours.
 import zlib from 'node:zlib';
 import type { Answer } from '../server/call-session.ts';
-import type { ReceivedFailure } from '../wire/payloads.ts';
+import type { ReceivedFailure } from '../wire/failure.ts';
 import { type Bodies, type Coding, LEVEL } from './bodies.ts';
 import { acceptedOf, codingOf } from './media-types.ts';
-import { breakOff, json, send } from './reply.ts';
-import { retryOf, statusOf } from './status.ts';
+import { breakOff, failed, send, whenDrained } from './reply.ts';
 import { isWhole } from './whole.ts';
 
 /** Best first. */
@@ -57,12 +56,11 @@ export class BodySink implements Answer {
 
   progress(): void {}
 
-  fail({ code, message, data }: ReceivedFailure): void {
+  fail(failure: ReceivedFailure): void {
     if (this.#over) return;
     this.#over = true;
-    const error = { code, message, ...(data !== undefined && { data }) };
     if (this.#res.headersSent) breakOff(this.#req, this.#res);
-    else send(this.#req, this.#res, json(statusOf(code, this.#req), error, retryOf(code)));
+    else send(this.#req, this.#res, failed(this.#req, failure));
   }
 
   flush(taken: () => void): void {
@@ -73,15 +71,7 @@ export class BodySink implements Answer {
     }
     this.#wrote = false;
     // The encoder's own way out is the answer's: both are asked, one after the other.
-    const drained = () => {
-      if (this.#res.writableNeedDrain && !this.#res.destroyed) {
-        const go = () => {
-          this.#res.off('drain', go).off('close', go);
-          taken();
-        };
-        this.#res.on('drain', go).on('close', go);
-      } else taken();
-    };
+    const drained = () => whenDrained(this.#res, taken);
     if (this.#encoder === undefined) drained();
     else flushEncoder(this.#encoder, this.#coding, drained);
   }

@@ -8,8 +8,7 @@ import { PieceQueue } from '../reactor/piece-queue.ts';
 import type { Answer } from '../server/call-session.ts';
 import type { Progress, ReceivedFailure } from '../wire/payloads.ts';
 import { after, type Timer, unref } from '../wire/timers.ts';
-import { json, send } from './reply.ts';
-import { statusOf } from './status.ts';
+import { failed, send, whenDrained } from './reply.ts';
 
 export const EVENT_STREAM = 'text/event-stream';
 /** Milliseconds after which a line that has not ended is an event all the same. */
@@ -57,26 +56,17 @@ export class EventSink implements Answer {
 
   fail({ code, message, data }: ReceivedFailure): void {
     if (this.#over) return;
-    const error = { code, message, ...(data !== undefined && { data }) };
     if (this.#res.headersSent) {
       this.#sendLine();
-      this.#end('error', JSON.stringify(error));
+      this.#end('error', JSON.stringify({ code, message, data }));
     } else {
       this.#over = true;
-      send(this.#req, this.#res, json(statusOf(code, this.#req), error));
+      send(this.#req, this.#res, failed(this.#req, { code, message, data }));
     }
   }
 
   flush(taken: () => void): void {
-    if (!this.#res.writableNeedDrain || this.#res.destroyed) {
-      setImmediate(taken);
-      return;
-    }
-    const go = () => {
-      this.#res.off('drain', go).off('close', go);
-      taken();
-    };
-    this.#res.on('drain', go).on('close', go);
+    whenDrained(this.#res, () => setImmediate(taken));
   }
 
   /** One event, named or with an ID where it has one. */

@@ -2,6 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Transport } from '../connection/transport.ts';
+import type { Turns } from '../connection/turns.ts';
 import type { InputShare } from '../reactor/input-share.ts';
 import type { Admission, AuthorizeQuery, ConnectionInfo } from '../server/authorize.ts';
 import type { Answer, AskedCommand, CallSession } from '../server/call-session.ts';
@@ -14,6 +15,8 @@ export interface DoorHost {
   readonly limits: Limits;
   readonly commands: CommandTable;
   readonly http: HttpOptions;
+  /** In which the work for all peers is done. */
+  readonly turns: Turns;
   /** False while the server is closing, or has as many connections as it may. */
   readonly takesConnections: boolean;
   /** Makes a session of a connection; one that comes while none is taken is destroyed. */

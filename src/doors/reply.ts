@@ -3,8 +3,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { resetSocket } from '../transport/socket.ts';
+import type { ReceivedFailure } from '../wire/failure.ts';
 import { after, unref } from '../wire/timers.ts';
 import { STATUS_CODES } from './node-http.ts';
+import { retryOf, statusOf } from './status.ts';
 import { isWhole } from './whole.ts';
 
 /** How long what still comes of a refused request is read and dropped, so that its sender gets to read why. */
@@ -28,6 +30,12 @@ export function plain(status: number, message: string, headers?: Reply['headers'
 
 export function json(status: number, value: unknown, headers?: Reply['headers']): Reply {
   return { status, type: 'application/json', body: `${JSON.stringify(value)}\n`, headers };
+}
+
+/** What a command that failed is answered with, where nothing of its response has been sent. */
+export function failed(req: IncomingMessage, { code, message, data }: ReceivedFailure): Reply {
+  const error = { code, message, ...(data !== undefined && { data }) };
+  return json(statusOf(code, req), error, retryOf(code));
 }
 
 /** Answers a request; one whose body has not all come costs its connection. */
@@ -68,6 +76,16 @@ export function send(
 export function breakOff(req: IncomingMessage, res: ServerResponse): void {
   if (req.httpVersion === '1.0') resetSocket(req.socket);
   res.destroy();
+}
+
+/** Calls `then` once, when `res` takes more, or is gone. */
+export function whenDrained(res: ServerResponse, then: () => void): void {
+  if (!res.writableNeedDrain || res.destroyed) return then();
+  const go = () => {
+    res.off('drain', go).off('close', go);
+    then();
+  };
+  res.on('drain', go).on('close', go);
 }
 
 /** Ends a request that was answered before all of it had come, should the rest not come soon. */

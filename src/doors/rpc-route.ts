@@ -3,18 +3,17 @@
 import { NO_ROOM } from '../reactor/held-arguments.ts';
 import type { Admission } from '../server/authorize.ts';
 import type { Answer, CallSession } from '../server/call-session.ts';
-import type { Failure } from '../wire/failure.ts';
+import { asReceived } from '../wire/failure.ts';
 import { after, unref } from '../wire/timers.ts';
 import type { Bodies } from './bodies.ts';
 import { BodySink } from './body-sink.ts';
 import { EVENT_STREAM, EventSink } from './event-sink.ts';
 import type { DoorHost } from './host.ts';
 import { acceptedOf, contentTypeOf } from './media-types.ts';
-import { breakOff, json, plain, type Reply, send } from './reply.ts';
+import { breakOff, failed, json, plain, type Reply, send } from './reply.ts';
 import { RequestBody, refusedByHead } from './request-body.ts';
 import type { Exchange, Route } from './routes.ts';
 import { ArgumentsError, argumentsOf, DATA_TYPE, FORM_TYPE, JSON_TYPE } from './rpc-arguments.ts';
-import { retryOf, statusOf } from './status.ts';
 import { resumedBy, TopicEvents } from './topic-events.ts';
 import { hasBody } from './whole.ts';
 
@@ -61,10 +60,6 @@ function isEventSource({ req }: Exchange, mode: string | undefined): boolean {
   return req.method === 'GET' && mode === 'ro' && acceptedOf(req, [EVENT_STREAM]) !== undefined;
 }
 
-function failed({ code, message }: Failure, req: Exchange['req']): Reply {
-  return json(statusOf(code, req), { code, message }, retryOf(code));
-}
-
 /** The body, of which nothing is read where the client is not let in: then it has been told so. */
 async function admittedText(
   host: DoorHost,
@@ -74,7 +69,7 @@ async function admittedText(
   const { req, res } = exchange;
   const failure = await admission?.admit();
   if (failure === undefined) return await textOf(host, exchange);
-  send(req, res, failed(failure, req));
+  send(req, res, failed(req, asReceived(failure)));
   return undefined;
 }
 
@@ -97,7 +92,7 @@ function textOf(host: DoorHost, exchange: Exchange): Promise<string> {
     const limits = { maxBytes, limitName: 'maxArgumentBytes', idleTimeout } as const;
     const refuse = () => {
       input.counts.refused++;
-      finish(failed(NO_ROOM, req));
+      finish(failed(req, asReceived(NO_ROOM)));
       return true;
     };
     input.holder = { letGo: refuse };

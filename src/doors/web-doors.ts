@@ -7,6 +7,7 @@ import type { WebSocketServer } from 'ws';
 import type { ConnectionInfo } from '../server/authorize.ts';
 import { infoOf } from '../server/connection-info.ts';
 import type { Doors } from '../server/listener.ts';
+import { afterBytes, afterLines, PacedSocket } from '../transport/paced-socket.ts';
 import { WebSocketTransport } from '../transport/websocket.ts';
 import { SUBPROTOCOL } from '../wire/messages.ts';
 import { asksForWebSocket, attach, isBelow, readWithoutUpgrade, targetOf, type WebServer } from './attach.ts';
@@ -18,6 +19,7 @@ import { openApiRoute } from './openapi.ts';
 import { visitorOf } from './origin.ts';
 import { PAGE_PATHS, pageRoute } from './page-route.ts';
 import { Pipeline } from './pipeline.ts';
+import { repeatedHeader } from './repeated.ts';
 import { endLate, plain, refuseUpgrade, send } from './reply.ts';
 import { type Exchange, type Route, Routes } from './routes.ts';
 import { rpcRoute } from './rpc-route.ts';
@@ -49,6 +51,8 @@ export class WebDoors {
   readonly #bodies: Bodies;
   readonly routes = new Routes();
   readonly #callers = new WeakMap<object, Caller>();
+  /** By the sockets that speak HTTP with a server of ours. */
+  readonly #paced = new WeakMap<Socket, PacedSocket>();
   /** By the socket that requests have come on. */
   readonly #pipelines = new WeakMap<object, Pipeline>();
   readonly #detach: (() => void)[] = [];
@@ -88,8 +92,23 @@ export class WebDoors {
   accept(socket: Socket, info: ConnectionInfo, doors: Doors): void {
     this.#server ??= this.#makeServer();
     this.#callers.set(socket, { info, doors });
-    this.#server.emit('connection', socket);
+    this.#speakHttp(socket);
     socket.resume();
+  }
+
+  /** To the server, which gets what comes on `socket` in pieces. */
+  #speakHttp(socket: Socket): void {
+    this.#server?.emit('connection', socket);
+    // Its parser does not read past us where somebody else listens, too.
+    socket.on('data', ignore);
+    this.#paced.set(socket, new PacedSocket(socket, this.#host.turns, afterLines));
+  }
+
+  /** What the server has not seen of an upgraded socket, in which `head` is the first. */
+  #restOf(socket: Socket, head: Buffer): Buffer {
+    const rest = this.#paced.get(socket)?.end();
+    socket.off('data', ignore);
+    return rest === undefined || rest.length === 0 ? head : Buffer.concat([head, rest]);
   }
 
   /** Takes what comes to `path` of `server`; '' or '/': all. */
@@ -135,11 +154,12 @@ export class WebDoors {
     };
     server.on('request', (req, res) => answer(req, res, false));
     server.on('checkContinue', (req, res) => answer(req, res, true));
-    server.on('upgrade', (req: IncomingMessage, socket: Socket, head: Buffer) => {
+    server.on('upgrade', (req: IncomingMessage, socket: Socket, first: Buffer) => {
+      const head = this.#restOf(socket, first);
       if (!asksForWebSocket(req) && !this.#hasUnanswered(socket)) {
         // A Node.js before 24.9 asks nobody which upgrades are wanted.
         readWithoutUpgrade(req, socket, head);
-        server.emit('connection', socket);
+        this.#speakHttp(socket);
         return;
       }
       const { info, doors } = this.#callers.get(req.socket) as Caller;
@@ -173,6 +193,8 @@ export class WebDoors {
   #run(route: Route, exchange: Exchange, doors: Site['doors']): void {
     const { req, res } = exchange;
     if (res.destroyed) return;
+    const twice = repeatedHeader(req);
+    if (twice !== undefined) return send(req, res, plain(400, `${TWICE}${twice}`, { Connection: 'close' }));
     if (!doors.http) return send(req, res, plain(426, 'WebSockets only', { Upgrade: 'websocket' }));
     if (visitorOf(req, this.#host.http.origins) === 'refused') return send(req, res, plain(403, ORIGIN));
     if (!this.#host.takesConnections) return send(req, res, plain(503, CLOSING, { 'Retry-After': '1' }));
@@ -224,6 +246,8 @@ export class WebDoors {
     const { http, limits, takesConnections } = this.#host;
     // What is still to be answered would go out amid the messages.
     if (this.#hasUnanswered(socket)) return void socket.destroy();
+    const twice = repeatedHeader(req);
+    if (twice !== undefined) return refuseUpgrade(socket, 400, `${TWICE}${twice}`);
     if (!doors.webSocket) return refuseUpgrade(socket, 404, 'no WebSockets here');
     if (visitorOf(req, http.origins) === 'refused') return refuseUpgrade(socket, 403, ORIGIN);
     if (!offers(req, SUBPROTOCOL)) return refuseUpgrade(socket, 400, `the subprotocol is ${SUBPROTOCOL}`);
@@ -231,6 +255,7 @@ export class WebDoors {
     if (!takesConnections) return refuseUpgrade(socket, 503, CLOSING, { 'Retry-After': '1' });
     const info = { ...known, headers: req.headers };
     this.#upgrader.handleUpgrade(req, socket, head, (webSocket) => {
+      new PacedSocket(socket, this.#host.turns, afterBytes);
       // Its frames flow both ways at once, whatever the server is told of other transports.
       const transport = new WebSocketTransport(webSocket, info.remote, limits, socket);
       this.#host.serve(transport, info, { halfDuplex: false });
@@ -239,6 +264,7 @@ export class WebDoors {
 }
 
 const ignore = () => undefined;
+const TWICE = 'a request says this once: ';
 const ORIGIN = 'this page may not: its origin is not among those that are allowed';
 
 /** The path below `base`, which begins with a slash, and the query, which may have question marks of its own. */

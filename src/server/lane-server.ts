@@ -112,7 +112,7 @@ export class LaneServer implements Server {
     );
     this.#dictionaries.checkCommands((name) => this.#commands.get(name) !== undefined);
     const kinds = kindsOf(options, this.#commands, this.#dictionaries);
-    this.#doors = this.#makeDoors(options, limits);
+    this.#doors = this.#makeDoors(options, limits, turns);
     this.#listener = this.#makeListener(options, limits, turns);
     this.#recorder = this.#makeRecorder(options, limits, codecs);
     // What can be wrong with the options is found before the workers are started, which would outlive the error.
@@ -251,12 +251,13 @@ export class LaneServer implements Server {
     });
   }
 
-  #makeDoors({ http }: CheckedOptions, limits: Limits): WebDoors {
+  #makeDoors({ http }: CheckedOptions, limits: Limits, turns: Turns): WebDoors {
     const takes = () => this.#acceptor.takes;
     return new WebDoors({
       limits,
       commands: this.#commands,
       http,
+      turns,
       get takesConnections() {
         return takes();
       },

@@ -68,6 +68,11 @@ export interface ReceivedFailure {
   readonly data: unknown;
 }
 
+/** What the peer makes of it, for one that is told without a frame. */
+export function asReceived({ code, message, data }: Failure): ReceivedFailure {
+  return { code, message, data: data === undefined ? undefined : parsed(data) };
+}
+
 /** Never throws: what is no code and message is all message, and what is no JSON is no data. */
 export function decodeFailure(payload: Uint8Array, detail: number): ReceivedFailure {
   const end = detail === ErrorDetail.message ? -1 : payload.indexOf(NUL);
@@ -77,13 +82,17 @@ export function decodeFailure(payload: Uint8Array, detail: number): ReceivedFail
   // A message may hold zero bytes; JSON never does.
   const cut = detail === ErrorDetail.data ? rest.lastIndexOf(NUL) : -1;
   if (cut < 0) return { code, message: decodeUtf8(rest), data: undefined };
-  return { code, message: decodeUtf8(rest.subarray(0, cut)), data: parsed(rest.subarray(cut + 1)) };
+  return {
+    code,
+    message: decodeUtf8(rest.subarray(0, cut)),
+    data: parsed(decodeUtf8(rest.subarray(cut + 1))),
+  };
 }
 
-function parsed(json: Uint8Array): unknown {
-  if (json.length === 0) return undefined;
+function parsed(json: string): unknown {
+  if (json === '') return undefined;
   try {
-    return JSON.parse(decodeUtf8(json));
+    return JSON.parse(json);
   } catch {
     return undefined;
   }

@@ -5,6 +5,7 @@
 
 import { type Bytes, bytesOrTextOf, kindOf } from './bytes.ts';
 import { CommandError } from './errors.ts';
+import { Gathered } from './gathered.ts';
 import { MAX_VARINT, varint } from './varint.ts';
 
 /** How records are read. */
@@ -29,7 +30,8 @@ export function records(
  * Reads: the messages that were written so, each as a piece of its own that belongs to the caller. For a response, and
  * for a handler's `request.data`. It is the second argument that says "read".
  * @throws CommandError `invalid-argument` for a record longer than `maxBytes`, a length that is none, or an end in the
- * middle of a record; and whatever `received` throws.
+ * middle of a record; and whatever `received` throws. At once: TypeError for an option that there is not, RangeError for a
+ * `maxBytes` that is no whole number.
  */
 export function records(
   received: AsyncIterable<Uint8Array>,
@@ -40,6 +42,9 @@ export function records(
   options?: RecordOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   if (options === undefined) return written(source);
+  const misspelt = Object.keys(options).find((name) => name !== 'maxBytes');
+  if (misspelt !== undefined)
+    throw new TypeError(`option ${misspelt}: records takes no such option; there is maxBytes`);
   const { maxBytes = DEFAULT_MAX_BYTES } = options;
   if (!Number.isSafeInteger(maxBytes) || maxBytes < 0)
     throw new RangeError(`maxBytes is not a whole number of bytes: ${kindOf(maxBytes)} ${String(maxBytes)}`);
@@ -92,9 +97,7 @@ class RecordReader {
   #length = 0;
   #lengthBytes = 0;
   #lengthKnown = false;
-  /** As much of the record as has come, with room for more of it. */
-  #record = new Uint8Array(0);
-  #filled = 0;
+  readonly #record = new Gathered();
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
@@ -109,33 +112,18 @@ class RecordReader {
     let next = at;
     while (!this.#lengthKnown && next < piece.length) this.#takeLength(piece[next++]);
     if (!this.#lengthKnown || next === piece.length) return next;
-    const part = piece.subarray(next, next + this.#length - this.#filled);
-    this.#add(part);
+    const part = piece.subarray(next, next + this.#length - this.#record.length);
+    this.#record.add(part, this.#length);
     return next + part.length;
   }
 
   /** The record, once all of it has come; the next one may follow. */
   whole(): Uint8Array | undefined {
-    if (!this.#lengthKnown || this.#filled < this.#length) return undefined;
-    const record = this.#record;
+    if (!this.#lengthKnown || this.#record.length < this.#length) return undefined;
     this.#length = 0;
     this.#lengthBytes = 0;
     this.#lengthKnown = false;
-    this.#record = new Uint8Array(0);
-    this.#filled = 0;
-    return record;
-  }
-
-  /** Room grows with what comes, and ends up as large as the record. */
-  #add(part: Uint8Array): void {
-    const filled = this.#filled + part.length;
-    if (filled > this.#record.length) {
-      const grown = new Uint8Array(Math.min(this.#length, Math.max(filled, 2 * this.#record.length)));
-      grown.set(this.#record.subarray(0, this.#filled));
-      this.#record = grown;
-    }
-    this.#record.set(part, this.#filled);
-    this.#filled = filled;
+    return this.#record.take();
   }
 
   #takeLength(byte: number): void {

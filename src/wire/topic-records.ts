@@ -5,6 +5,7 @@
 
 import { ProtocolError } from './errors.ts';
 import { badPayload } from './fields.ts';
+import { Gathered } from './gathered.ts';
 import { joined } from './joined.ts';
 import { MAX_VARINT, varint } from './varint.ts';
 
@@ -91,8 +92,7 @@ export class TopicReader {
   #headBytes = 0;
   #headKnown = false;
   #length = 0;
-  #record = new Uint8Array(0);
-  #filled = 0;
+  readonly #record = new Gathered();
 
   /**
    * `maxBytes`: of one message. `next`: the sequence number that was asked for; 0: none was. `onGap` is told of every gap as
@@ -129,7 +129,7 @@ export class TopicReader {
   }
 
   #whole(): boolean {
-    return this.#headKnown && this.#filled === this.#length;
+    return this.#headKnown && this.#record.length === this.#length;
   }
 
   /** Takes bytes of `piece` from `at` on, no further than one record goes; returns where it stopped. */
@@ -137,8 +137,8 @@ export class TopicReader {
     let next = at;
     while (!this.#headKnown && next < piece.length) this.#takeHead(piece[next++]);
     if (!this.#headKnown) return next;
-    const part = piece.subarray(next, next + this.#length - this.#filled);
-    this.#add(part);
+    const part = piece.subarray(next, next + this.#length - this.#record.length);
+    this.#record.add(part, this.#length);
     return next + part.length;
   }
 
@@ -171,27 +171,12 @@ export class TopicReader {
     }
   }
 
-  /** Room grows with what comes, and ends up as large as the record. */
-  #add(part: Uint8Array): void {
-    if (part.length === 0) return;
-    const filled = this.#filled + part.length;
-    if (filled > this.#record.length) {
-      const grown = new Uint8Array(Math.min(this.#length, Math.max(filled, 2 * this.#record.length)));
-      grown.set(this.#record.subarray(0, this.#filled));
-      this.#record = grown;
-    }
-    this.#record.set(part, this.#filled);
-    this.#filled = filled;
-  }
-
   #finish(): TopicMessage | undefined {
-    const record = this.#record;
+    const record = this.#record.take();
     const kind = this.#kind;
     this.#head = 0;
     this.#headBytes = 0;
     this.#headKnown = false;
-    this.#record = new Uint8Array(0);
-    this.#filled = 0;
     if (kind === RecordKind.message) return this.#message(record);
     const value = numberOf(record);
     if (kind === RecordKind.position) this.#takePosition(value);

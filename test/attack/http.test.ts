@@ -4,7 +4,7 @@ import { EventEmitter, once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { PassThrough } from 'node:stream';
-import ava from 'ava';
+import ava, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { readWithoutUpgrade } from '../../src/doors/attach.ts';
 import { membersOf } from '../../src/doors/json-members.ts';
@@ -37,6 +37,27 @@ test('one connection that does not wait for its answers takes no more than its s
   polite.socket.write(POST('/rpc/echo?value=hi').join('\r\n').repeat(3));
   t.is((await polite.heard(/(hi[\s\S]*){3}/)).match(/200 OK/g)?.length, 3, 'as many as it may');
 });
+
+test('many connections that send requests by the thousand do not keep one that sends its first from its turn', async (t) => {
+  let ended = 0;
+  const { port } = await serving(t, { onError: () => void ended++ });
+  const floods = await Promise.all(Array.from({ length: 60 }, () => ready(t, port)));
+  const innocent = await ready(t, port);
+  const many = POST('/').join('\r\n').repeat(1000);
+  for (const { socket } of floods) socket.write(many);
+  innocent.send(...POST('/rpc/echo?value=innocent'));
+  await innocent.heard(/innocent/);
+  const before = ended;
+  await Promise.all(floods.map((wire) => wire.rest()));
+  t.true(before < floods.length / 2, `${before} of ${floods.length} were dealt with before`);
+});
+
+/** A connection that has been served. */
+async function ready(t: ExecutionContext<unknown>, port: number): Promise<Wire> {
+  const wire = new Wire(t, port).send(...POST('/rpc/echo?value=ready'));
+  await wire.heard(/ready/);
+  return wire;
+}
 
 test('requests that come at once on one connection are dealt with one after the other', async (t) => {
   let atOnce = 0;

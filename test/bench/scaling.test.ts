@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import test from 'ava';
 import { type CpuFolder, cpuFolders, EmulatedCores, threadsOf } from '../../bench/cgroup.ts';
-import { main } from '../../bench/command.ts';
+import { main, makeCommand } from '../../bench/command.ts';
 import { compare, parseReport } from '../../bench/compare.ts';
 import { cpuTicks, describeConditions, measureConditions, waitingIn } from '../../bench/conditions.ts';
 import { figure } from '../../bench/figures.ts';
@@ -13,6 +13,7 @@ import { describeMachine } from '../../bench/machine.ts';
 import type { Measurement } from '../../bench/proc.ts';
 import { asJson, asText, failedRun, makeReport, type Report } from '../../bench/report.ts';
 import { emulatedFigures } from '../../bench/suite/emulated.ts';
+import { processIo } from '../../src/cli/io.ts';
 import { isOneLine, run } from '../cli/helper.ts';
 import { tempFolder } from '../files/helper.ts';
 
@@ -210,6 +211,20 @@ test('ab: wrong arguments and a revision that is none are one line each', async 
   t.is(code, 1);
   t.regex(err, /there is no revision --no-such\n$/);
 });
+
+for (const args of [
+  ['--quick', 'HEAD', 'limit'],
+  ['HEAD', 'limit', '--quick'],
+]) {
+  test(`ab takes its own --quick, not that of the benches: ab ${args.join(' ')}`, async (t) => {
+    const program = makeCommand(processIo());
+    const ab = program.commands.find((command) => command.name() === 'ab')!;
+    const taken: unknown[] = [];
+    ab.action((...given) => void taken.push(...given.slice(0, 3)));
+    await program.parseAsync(['node', 'bench', 'ab', ...args]);
+    t.deepEqual(taken, ['HEAD', ['limit'], { quick: true, turns: 3 }]);
+  });
+}
 
 test('what else a machine did is read from Linux, or not said', (t) => {
   const text = 'cpu  100 20 30 700 50 1 2 97 40 0\ncpu0 1 2 3\n';

@@ -23,6 +23,7 @@ import {
   serversOnSharedLanes,
   servingOnSharedLanes,
 } from '../helpers/serving.ts';
+import { argumentPayload } from '../independent/client.ts';
 import { ask, upgradeStatus, WebPeer, Wire } from './helper.ts';
 
 const createServer = serversOnSharedLanes(ava);
@@ -284,6 +285,28 @@ test('a message in fragments with pings between is a message; permessage-deflate
   wire.socket.write(wsFrame(0x00, bytes.subarray(5, 30)));
   wire.socket.write(wsFrame(0x80, bytes.subarray(30)));
   t.regex(await wire.heard(/hi$/), /ping[\s\S]*hi$/);
+});
+
+test('messages that come with the request for a WebSocket are answered in their order, however many', async (t) => {
+  const { port } = await common();
+  const values = Array.from({ length: 60 }, (_, i) => `line ${i}\n\n\n\n`);
+  const messages = values.map((value, i) => {
+    const id = 2 * i + 1;
+    const echo = frames(
+      `${id} 1 ${i === 0 ? 'stream-begin' : '0'} command-name have-args echo`,
+      frame(`${id} 1 0 command-argument eoa `, argumentPayload('value', value)),
+    );
+    return wsFrame(0x82, echo);
+  });
+  const wire = new Wire(t, port);
+  wire.socket.write(
+    Buffer.concat([Buffer.from(UPGRADE.join('\r\n')), wsFrame(0x82, frame(HELLO)), ...messages]),
+  );
+  const all = await wire.heard(/line 59/);
+  t.deepEqual(
+    all.match(/line \d+/g),
+    values.map((value) => value.trim()),
+  );
 });
 
 test('what breaks the rules of WebSockets ends with the code that says so', async (t) => {

@@ -241,6 +241,17 @@ test('errors of /rpc are a status, a code, a message and data', async (t) => {
   );
 });
 
+test('an error that passes says when to ask again, whatever was to come', async (t) => {
+  const full = () => {
+    throw new CommandError('full', { code: 'overloaded' });
+  };
+  const { port } = await serving(t, { commands: { full: { mode: 'ro', handler: full } } });
+  for (const accept of ['*/*', 'text/event-stream']) {
+    const { status, headers } = await ask(port, '/rpc/full', { headers: { accept } });
+    t.deepEqual([status, headers['retry-after']], [503, '1'], accept);
+  }
+});
+
 test('responses of /rpc are compressed as the client takes them, small ones and long ones', async (t) => {
   const { port } = await common();
   const decoders = { zstd: zstdDecompressSync, gzip: gunzipSync } as const;
@@ -372,6 +383,9 @@ test('requests that two parsers could read in two ways are refused, and their co
     ['a chunk size that is none', 'Transfer-Encoding: chunked\r\n\r\n5x\r\nhello\r\n0\r\n\r\n'],
     ['a chunk that is longer than it says', 'Transfer-Encoding: chunked\r\n\r\n3\r\nhello\r\n0\r\n\r\n'],
     ['no host', ''],
+    ['two hosts', 'Host: y\r\nContent-Length: 0\r\n\r\n'],
+    ['two credentials', 'Authorization: a\r\nAUTHORIZATION: b\r\nContent-Length: 0\r\n\r\n'],
+    ['two types', 'Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}'],
   ];
   for (const [what, text] of cases) {
     const first =

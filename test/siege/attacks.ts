@@ -101,6 +101,44 @@ function bursts(count: number, everyMs: number): Attack['mount'] {
     });
 }
 
+/** The head of a request by HTTP. */
+function head(method: string, path: string, ...lines: string[]): Buffer {
+  return Buffer.from(`${[`${method} ${path} HTTP/1.1`, 'Host: x', ...lines].join('\r\n')}\r\n\r\n`);
+}
+
+/** `count` connections that ask by HTTP for `requests` answers at once, and come again when they have them. */
+function pipelines(count: number, requests: number): Attack['mount'] {
+  const one = head('POST', '/rpc/hello', 'Content-Length: 0');
+  const last = head('POST', '/rpc/hello', 'Content-Length: 0', 'Connection: close');
+  const bytes = Buffer.concat([...Array.from({ length: requests - 1 }, () => one), last]);
+  return (peers) => peers.crowd(count, async () => peers.stay(await peers.open(bytes)));
+}
+
+/** `count` connections that begin by HTTP and then send `bytes` over and over. */
+function httpFloods(count: number, beginning: Buffer, bytes: string): Attack['mount'] {
+  return (peers) =>
+    peers.crowd(count, async () => peers.flood(await peers.open(beginning), Buffer.from(bytes, 'latin1')));
+}
+
+/** What makes a connection a WebSocket (RFC 6455 section 4.1). */
+const UPGRADE = head(
+  'GET',
+  '/',
+  'Upgrade: websocket',
+  'Connection: Upgrade',
+  'Sec-WebSocket-Version: 13',
+  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+  'Sec-WebSocket-Protocol: millrace.v1',
+);
+/** Answers to pings that nobody has sent, which are allowed: the shortest messages that there are. */
+const PONG = '\x8a\x80\0\0\0\0';
+const BODY = head(
+  'POST',
+  '/rpc/sink',
+  'Content-Type: application/octet-stream',
+  'Transfer-Encoding: chunked',
+);
+
 /** A command whose argument of 60 000 bytes comes byte by byte. */
 function slowArgument(): Bytes {
   const size = 60_000;
@@ -230,6 +268,22 @@ export const ATTACKS: readonly Attack[] = [
     size: '200, every two seconds',
     tls: true,
     mount: bursts(200, 2000),
+  },
+  { name: 'requests by HTTP, sent at once', size: '200 connections, 100 each', mount: pipelines(200, 100) },
+  {
+    name: 'requests by HTTP, more than are allowed',
+    size: '200 connections, 1 000 each',
+    mount: pipelines(200, 1000),
+  },
+  {
+    name: 'bodies by HTTP, a byte in each chunk',
+    size: '30 connections, full speed',
+    mount: httpFloods(30, BODY, '1\r\nx\r\n'),
+  },
+  {
+    name: 'WebSocket messages of no bytes',
+    size: '30 connections, full speed',
+    mount: httpFloods(30, UPGRADE, PONG),
   },
   {
     name: 'half-closed, with a request that never ends',

@@ -107,6 +107,10 @@ test('what is no message, and what is no limit, is refused', async (t) => {
   }
   for (const maxBytes of [-1, Number.NaN, 0.5, '9' as unknown as number])
     t.throws(() => records(cutAt(new Uint8Array(0), []), { maxBytes }), { instanceOf: RangeError });
+  const misspelt = { maxbytes: 5 } as object;
+  t.throws(() => records(cutAt(new Uint8Array(0), []), misspelt), {
+    message: /^option maxbytes: records takes no such/,
+  });
 });
 
 test('a handler and its client exchange messages, both ways', async (t) => {
