@@ -208,6 +208,10 @@ export class Call implements ResponseSink {
     this.#calls.flushes.add(pump);
   }
 
+  nextTurn(goOn: () => void): void {
+    setImmediate(goOn);
+  }
+
   report(error: unknown): void {
     const pieces = [this.request.command, JSON.stringify(errorText(error))].map((each) => utf8.encode(each));
     this.#output.add(Op.report, this.slot, this.requestId, 0, packPieces(pieces));

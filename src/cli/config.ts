@@ -5,7 +5,7 @@ import type { Config, InForce } from '../ops/config.ts';
 import { factsOf, type SettingName } from '../ops/settings.ts';
 import { checkFolder } from './arguments.ts';
 import type { Io } from './io.ts';
-import { serverOptions } from './serve-options.ts';
+import { checkServer } from './serve-one.ts';
 import { addSettings, readConfig, type SettingFlags } from './settings.ts';
 import { oneLine, plural } from './show.ts';
 
@@ -31,7 +31,7 @@ export function addConfig(program: Command, io: Io): void {
       }
       // The files that they name, too.
       if (config.settings.dir !== undefined) checkFolder(config.settings.dir);
-      await serverOptions(config.settings);
+      await checkServer(config.settings);
       io.print(`all well: ${plural(config.inForce.size, 'setting')}`);
     });
   addSettings(command);

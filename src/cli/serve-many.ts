@@ -32,12 +32,6 @@ export async function serveMany(
   io: Io,
 ): Promise<void> {
   const { settings } = config;
-  if (settings.topics !== undefined && settings.relay === undefined)
-    throw new UsageError(
-      'a topic is of one process: with --processes --topic needs --relay, which joins them',
-    );
-  if (settings.record !== undefined)
-    throw new UsageError('a recording is of one process: --record cannot be used with --processes');
   // What is wrong with the settings is said once, and not by each.
   const options = await serverOptions(settings);
   const sockets = handedDown(io.env);

@@ -126,6 +126,14 @@ async function make(config: Config, read: () => Config, dir: string, io: Io): Pr
   return { server, options, log, admin, reload: new Reload(config, { read, server, io, onChange, tell }) };
 }
 
+/** @throws UsageError in one line, where no server can be made of these settings. */
+export async function checkServer(settings: Settings): Promise<void> {
+  // What is made is gone at once, and nothing is left of it: no file either.
+  const { record, ...options } = await serverOptions(settings);
+  const server = await makeServer({ ...options, workers: 1, root: settings.dir });
+  await server.close(0);
+}
+
 async function adminOf(server: Server): Promise<AdminHandler> {
   const metrics = await Metrics.of(server);
   const health = new Health(server);

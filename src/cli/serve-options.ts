@@ -5,11 +5,13 @@ import type { ServerOptions, UpdateOptions } from '../index.ts';
 import { availableMemory } from '../lanes/memory.ts';
 import { SERVER_LIMITS, type Settings } from '../ops/settings.ts';
 import { DEFAULT_CACHE_BYTES, DEFAULT_MAX_CONNECTIONS } from '../server/options.ts';
+import { UsageError } from './outcome.ts';
 import { experimentOptions } from './serve-experiment.ts';
 import { serverTls } from './tls-files.ts';
 
-/** @throws UsageError when a file that they name cannot be what it is for. */
+/** @throws UsageError when they contradict each other, or a file that they name cannot be what it is for. */
 export async function serverOptions(all: Settings): Promise<ServerOptions> {
+  checkShared(all);
   const settings = shareOf(all);
   const { workers, policy, streams, dictionaries, contexts, cacheBytes, relay, proxyProtocol, page } =
     settings;
@@ -27,6 +29,16 @@ export async function serverOptions(all: Settings): Promise<ServerOptions> {
     ...limitOptions(settings.limits, () => true),
     ...(await experimentOptions(settings)),
   };
+}
+
+/** @throws UsageError for what several processes cannot have together. */
+function checkShared({ processes = 1, topics, relay, record }: Settings): void {
+  if (processes > 1 && topics !== undefined && relay === undefined)
+    throw new UsageError(
+      'a topic is of one process: with --processes --topic needs --relay, which joins them',
+    );
+  if (processes > 1 && record !== undefined)
+    throw new UsageError('a recording is of one process: --record cannot be used with --processes');
 }
 
 /** Those that an open server can take. @throws UsageError when a file that they name cannot be what it is for. */

@@ -6,9 +6,11 @@ import { dirname } from 'node:path';
 import { problemOf } from '../files/paths.ts';
 import type { Address, Server, ServerOptions } from '../index.ts';
 import type { Settings } from '../ops/settings.ts';
+import { Sparing } from '../ops/sparing.ts';
 import { DEFAULT_PORT, showTarget } from './arguments.ts';
 import type { Io } from './io.ts';
 import { onStop } from './outcome.ts';
+import { plural } from './show.ts';
 
 export const FINISHING = 'finishing the requests in flight; another signal ends them';
 
@@ -79,12 +81,18 @@ export function isTerminalGone({ stdin }: Io): boolean {
   }
 }
 
-/** Prints one line per failure of ours; those of connections are the clients' and would fill the log. */
+/**
+ * Prints one line per failure of ours; those of connections are the clients' and would fill the log. What is nobody's, such as a
+ * relay that is gone or descriptors that are used up, is the server's, and may come with every connection: some a second.
+ */
 export function reporter(isVerbose: () => boolean, io: Io): NonNullable<ServerOptions['onError']> {
+  const sparing = new Sparing((_, leftOut) => io.complain(`server: ${plural(leftOut, 'line')} left out`));
   return (error, { command, lane, remote, recording }) => {
     if (recording) return io.complain(`recording stopped: ${problemOf(error)}`);
-    if (command === undefined && lane === undefined && !isVerbose()) return;
-    const what = command ?? (lane === undefined ? 'connection' : `worker ${lane}`);
+    const isOfServer = command === undefined && lane === undefined && remote === undefined;
+    if (isOfServer && !sparing.allows('server')) return;
+    if (command === undefined && lane === undefined && !isOfServer && !isVerbose()) return;
+    const what = command ?? (lane === undefined ? (isOfServer ? 'server' : 'connection') : `worker ${lane}`);
     const message = error instanceof Error ? error.message : String(error);
     io.complain(`${what}${remote === undefined ? '' : ` from ${remote}`}: ${message}`);
   };

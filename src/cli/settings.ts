@@ -7,11 +7,12 @@ import {
   choicesOf,
   factsOf,
   flagOf,
-  type LIMIT_NAMES,
+  LIMIT_NAMES,
   SETTING_NAMES,
   SETTINGS,
   type SettingName,
 } from '../ops/settings.ts';
+import { didYouMean } from '../options/nearest.ts';
 import { notEmpty, pairs } from './arguments.ts';
 import { UsageError } from './outcome.ts';
 
@@ -65,7 +66,8 @@ function parsed<Given extends string | string[]>(name: SettingName, given: Given
 
 function limitOf(given: string, name: string): string {
   const { shape } = SETTINGS.shape.limits.unwrap();
-  if (!Object.hasOwn(shape, name)) throw new InvalidArgumentError(`There is no limit '${name}'.`);
+  if (!Object.hasOwn(shape, name))
+    throw new InvalidArgumentError(`There is no limit '${name}'${didYouMean(name, LIMIT_NAMES) || '.'}`);
   const result = shape[name as (typeof LIMIT_NAMES)[number]].safeParse(given);
   if (!result.success) throw new InvalidArgumentError(result.error.issues[0].message);
   return given;

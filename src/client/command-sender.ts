@@ -8,7 +8,7 @@ import type { ClientReactor } from '../reactor/client.ts';
 import { CommandError } from '../wire/errors.ts';
 import { commandFrames } from '../wire/frames.ts';
 import { asError } from '../wire/thrown.ts';
-import { argumentsOf } from './command.ts';
+import { argumentsOf, checkCommand } from './command.ts';
 import type { DataSender } from './command-data.ts';
 import type { ServerSettings } from './negotiation.ts';
 import type { ClientOptions } from './options.ts';
@@ -109,6 +109,8 @@ export class CommandSender {
 
   #sendCommand(requestId: number, { command, options, remainingMs, traceparent }: ClientRequest): void {
     const args = argumentsOf(options, this.#authorization, remainingMs, traceparent);
+    const { commandLimits } = this.#server;
+    if (commandLimits !== undefined) checkCommand(command, args, commandLimits);
     const hasData = options.data !== undefined;
     commandFrames(command, args, hasData, this.#server.frameSize, (type, flags, payload) =>
       this.#connection.sendPlain(requestId, type, flags, payload),

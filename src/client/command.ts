@@ -1,7 +1,9 @@
 /** The arguments of a command: those of its caller, and the reserved ones that its options ask for (protocol C6). */
 
 import { bytesOrTextOf } from '../wire/bytes.ts';
+import type { COMMAND_LIMITS } from '../wire/extensions.ts';
 import type { Argument } from '../wire/frames.ts';
+import type { Limits } from '../wire/limits.ts';
 import { encodeUtf8 } from '../wire/payloads.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
 import { checkData } from './data-pieces.ts';
@@ -34,6 +36,33 @@ export function argumentsOf(
     ]);
   if (traceparent !== undefined) args.push([':traceparent', encodeUtf8(traceparent)]);
   return args;
+}
+
+/** What a server takes of one command (protocol B-limits). */
+export type CommandLimits = Pick<Limits, (typeof COMMAND_LIMITS)[number]>;
+
+/**
+ * Holds a command to what its server takes: one that passes a limit would cost the connection, and every other call on it.
+ * @throws RangeError that names the limit.
+ */
+export function checkCommand(command: string, args: readonly Argument[], limits: CommandLimits): void {
+  const { maxCommandName, maxArguments, maxArgumentBytes } = limits;
+  // No character has more than 3 bytes for each of its units.
+  const nameBytes = command.length * 3 <= maxCommandName ? 0 : encodeUtf8(command).length;
+  if (nameBytes > maxCommandName)
+    throw new RangeError(
+      `maxCommandName: a command's name has at most ${maxCommandName} bytes there, not ${nameBytes}`,
+    );
+  if (args.length > maxArguments)
+    throw new RangeError(
+      `maxArguments: a command has at most ${maxArguments} arguments there, not ${args.length}`,
+    );
+  let bytes = 0;
+  for (const [name, value] of args) bytes += name.length + value.length;
+  if (bytes > maxArgumentBytes)
+    throw new RangeError(
+      `maxArgumentBytes: a command has at most ${maxArgumentBytes} bytes of arguments there, not ${bytes}`,
+    );
 }
 
 /** An argument's value as it travels. @throws TypeError when it is neither text nor bytes. */

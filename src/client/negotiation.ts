@@ -5,12 +5,14 @@ import { REQUEST_IDS } from '../reactor/client.ts';
 import { DEFAULT_FRAME_SIZE, frameSizeWithin } from '../wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { EXTENSIONS, type SenderSettings } from '../wire/payloads.ts';
+import type { CommandLimits } from './command.ts';
 
 export class ServerSettings {
   /** Whether a server that speaks the protocol sends them: not to a client that keeps to part A. */
   readonly expected: boolean;
   readonly #arrival = Promise.withResolvers<void>();
   #settings: SenderSettings | undefined;
+  #commandLimits: CommandLimits | undefined;
 
   constructor(expected: boolean) {
     this.expected = expected;
@@ -36,6 +38,7 @@ export class ServerSettings {
 
   take(settings: SenderSettings): void {
     this.#settings = settings;
+    this.#commandLimits = { ...DEFAULT_LIMITS, ...settings };
     this.#arrival.resolve();
   }
 
@@ -58,6 +61,11 @@ export class ServerSettings {
   get maxConcurrentRequests(): number {
     const announced = this.#settings?.maxConcurrentRequests;
     return Math.min(announced ?? DEFAULT_LIMITS.maxConcurrentRequests, REQUEST_IDS);
+  }
+
+  /** What the server takes of one command; undefined: nothing is known. */
+  get commandLimits(): CommandLimits | undefined {
+    return this.#commandLimits;
   }
 
   /** Whether the server decodes this profile. */

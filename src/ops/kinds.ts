@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { nearest } from '../options/nearest.ts';
 import { sizeOf } from '../options/sizes.ts';
+import { isTopicName } from '../topics/options.ts';
 
 const hasToBe = (what: string) => ({ error: `It has to be ${what}.` });
 
@@ -84,13 +85,16 @@ export const dictionaries = z.union(
       .transform((value) => value.split(';'))
       .pipe(z.array(dictionary)),
   ],
-  hasToBe('FILE or FILE=COMMAND,COMMAND, or a list of such'),
+  hasToBe('FILE or FILE=COMMAND,COMMAND, several with ; between them, or a list'),
 );
 
-/** `NAME` or `NAME=MESSAGES`; as { name, history }. */
+/** `NAME` or `NAME=MESSAGES`; as { name, history }. A name with `=` in it has its number: else a mistake in that is a name. */
 const topic = text.transform((value, context) => {
-  const [, name = value, history = '0'] = /^(.*)=(\d+)$/s.exec(value) ?? [];
-  if (name !== '' && Number.isSafeInteger(Number(history))) return { name, history: Number(history) };
+  const at = value.lastIndexOf('=');
+  const name = at < 0 ? value : value.slice(0, at);
+  const history = at < 0 ? '0' : value.slice(at + 1);
+  const isNumber = /^\d+$/.test(history) && Number.isSafeInteger(Number(history));
+  if (isNumber && isTopicName(name)) return { name, history: Number(history) };
   context.addIssue({ code: 'custom', message: 'It has to be NAME or NAME=MESSAGES.' });
   return z.NEVER;
 });
@@ -105,7 +109,7 @@ export const topics = z
         .transform((value) => value.split(';'))
         .pipe(z.array(topic)),
     ],
-    hasToBe('NAME or NAME=MESSAGES, or a list of such'),
+    hasToBe('NAME or NAME=MESSAGES, a name of 1 to 255 bytes; several have ; between them, or are a list'),
   )
   .superRefine((all, context) => {
     const names = all.map(({ name }) => name);

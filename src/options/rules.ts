@@ -17,7 +17,7 @@ export type Rules<Options> = { readonly [Name in keyof Options]-?: Rule };
  * @throws TypeError that names the option, what was given and what is allowed.
  */
 export function checkOptions(options: unknown, rules: Readonly<Record<string, Rule>>, who: string): void {
-  if (!isObject(options)) throw new TypeError(`${who} takes an object with options, not ${shown(options)}`);
+  if (!isBag(options)) throw new TypeError(`${who} takes an object with options, not ${shown(options)}`);
   for (const name in options) check(rules, name, options[name], who, name);
 }
 
@@ -49,11 +49,17 @@ export function shown(value: unknown): string {
   if (typeof value === 'symbol') return 'a symbol';
   if (typeof value === 'bigint') return `${value}n`;
   if (Array.isArray(value)) return 'an array';
+  if (isObject(value) && Symbol.iterator in value) return 'an iterable';
   return isObject(value) ? 'an object' : String(value);
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
+}
+
+/** Names with values: what is iterated, as a Map is, has none of its own, and they would be passed over. */
+function isBag(value: unknown): value is Record<string, unknown> {
+  return isObject(value) && !(Symbol.iterator in value);
 }
 
 // ------------------------------------------------------------------------------------------------ the rules
@@ -73,7 +79,7 @@ export const filledString = rule(
   (value) => typeof value === 'string' && value !== '',
 );
 export const callable = rule('a function', (value) => typeof value === 'function');
-export const object = rule('an object', (value) => isObject(value) && !Array.isArray(value));
+export const object = rule('an object', isBag);
 export const signal = rule(
   'an AbortSignal',
   (value) =>
@@ -125,7 +131,7 @@ export function arrayOf(element: Rule, what: string): Rule {
 /** An object whose own options are held to `rules`; those in `required` have to be there. */
 export function nested(rules: Readonly<Record<string, Rule>>, ...required: string[]): Rule {
   return (value, name) => {
-    if (!isObject(value) || Array.isArray(value)) refuse(name, value, 'an object');
+    if (!isBag(value)) refuse(name, value, 'an object');
     for (const key in value) check(rules, key, value[key], name, `${name}.${key}`);
     for (const key of required)
       if (value[key] === undefined) throw new TypeError(`option ${name}.${key}: missing`);

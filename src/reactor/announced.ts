@@ -1,6 +1,6 @@
 /** The settings that one side announces, and holds the other to (protocol C2). */
 
-import { RATES, type SenderSettings } from '../wire/extensions.ts';
+import { COMMAND_LIMITS, RATES, type SenderSettings } from '../wire/extensions.ts';
 import { MAX_PAYLOAD_LENGTH } from '../wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits, overLimit } from '../wire/limits.ts';
 import { decodeSenderSettings } from '../wire/payloads.ts';
@@ -13,6 +13,12 @@ export function announcedOf(limits: Limits): Pick<SenderSettings, 'maxFrameSize'
     maxFrameSize: Math.min(limits.maxPayload, MAX_PAYLOAD_LENGTH),
     ...Object.fromEntries(rates.map((rate) => [rate, limits[rate]])),
   };
+}
+
+/** What a server with these limits announces of what a command may have: where it is other than by default. */
+export function commandLimitsOf(limits: Limits): Pick<SenderSettings, (typeof COMMAND_LIMITS)[number]> {
+  const others = COMMAND_LIMITS.filter((limit) => limits[limit] !== DEFAULT_LIMITS[limit]);
+  return Object.fromEntries(others.map((limit) => [limit, limits[limit]]));
 }
 
 /** A window as it can be announced: credit takes none past {@link MAX_WINDOW}. */

@@ -5,9 +5,7 @@ import type { Failure } from '../wire/failure.ts';
 import { CommandArgumentFlag, CommandDataFlag, CommandNameFlag, type Frame } from '../wire/frame.ts';
 import { type Limits, overLimit, PIECE_COST } from '../wire/limits.ts';
 import { decodeArgumentHead } from '../wire/payloads.ts';
-import { decodeAscii } from '../wire/utf8.ts';
-
-const latin1 = new TextDecoder('latin1');
+import { decodeUtf8 } from '../wire/utf8.ts';
 
 /** An argument of which not all may have come. */
 interface PartialArgument {
@@ -75,8 +73,7 @@ export class IncomingCommand {
       const conflict = `command-name of request ${requestId}: eos excludes the others`;
       throw new ProtocolError('command-conflicting-flags', conflict);
     }
-    const name = decodeAscii(payload, 0, payload.length) ?? latin1.decode(payload);
-    return new IncomingCommand(requestId, name, expectsArguments, expectsData, nowMs);
+    return new IncomingCommand(requestId, decodeUtf8(payload), expectsArguments, expectsData, nowMs);
   }
 
   /** The error of a command that takes too long at `nowMs`: its next frame, or its arguments as a whole. */

@@ -1,12 +1,12 @@
 /** Bytes of a response that are not framed yet, as the handler has given them. */
 
-/** No chunks; never added to. */
-const NONE: Uint8Array[] = [];
+import { Fifo } from '../wire/fifo.ts';
+
 const NOTHING = new Uint8Array(0);
 
 export class PendingBytes {
   /** None is empty when it is added. */
-  #chunks = NONE;
+  #chunks: Fifo<Uint8Array> | undefined;
   #length = 0;
 
   get length(): number {
@@ -15,13 +15,13 @@ export class PendingBytes {
 
   add(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
-    if (this.#chunks === NONE) this.#chunks = [];
+    this.#chunks ??= new Fifo();
     this.#chunks.push(bytes);
     this.#length += bytes.length;
   }
 
   clear(): void {
-    this.#chunks = NONE;
+    this.#chunks = undefined;
     this.#length = 0;
   }
 
@@ -34,10 +34,13 @@ export class PendingBytes {
     this.#length -= length;
     const first = this.#first();
     if (first.length > length) {
-      this.#chunks[0] = first.subarray(length);
+      this.#chunks?.replaceFirst(first.subarray(length));
       return first.subarray(0, length);
     }
-    if (first.length === length) return this.#chunks.shift() as Uint8Array;
+    if (first.length === length) {
+      this.#chunks?.shift();
+      return first;
+    }
     const gathered = new Uint8Array(length);
     for (let filled = 0; filled < length; ) filled += this.#fill(gathered, filled);
     return gathered;
@@ -47,14 +50,14 @@ export class PendingBytes {
     const chunk = this.#first();
     const part = chunk.subarray(0, target.length - from);
     target.set(part, from);
-    if (part.length === chunk.length) this.#chunks.shift();
-    else this.#chunks[0] = chunk.subarray(part.length);
+    if (part.length === chunk.length) this.#chunks?.shift();
+    else this.#chunks?.replaceFirst(chunk.subarray(part.length));
     return part.length;
   }
 
   #first(): Uint8Array {
-    const chunk = this.#chunks[0];
-    if (chunk.length > 0) return chunk;
+    const chunk = this.#chunks?.first;
+    if (chunk !== undefined && chunk.length > 0) return chunk;
     throw new TypeError('bytes that a handler yielded were transferred or shrunk before they were sent');
   }
 }

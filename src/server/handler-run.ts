@@ -162,6 +162,10 @@ export class HandlerRun implements Run, ResponseSink {
     this.#request.session.flushes.add(pump);
   }
 
+  nextTurn(goOn: () => void): void {
+    setImmediate(goOn);
+  }
+
   report(error: unknown): void {
     this.#request.session.report(error, this.#request.command.name);
   }

@@ -43,6 +43,9 @@ export interface Doors {
 export const DOOR_RULES: Rules<Doors> = { raw: boolean, http: boolean, webSocket: boolean };
 
 /** What TLS is asked for, by ALPN. */
+/** Where somebody was who has gone before we could ask. */
+const UNKNOWN = 'an unknown address';
+
 const ALPN: Readonly<Record<string, Speech>> = { 'millrace/1': 'frames', 'http/1.1': 'http' };
 
 export interface ListenerOptions {
@@ -257,8 +260,8 @@ export class Listener {
   #failHandshake(error: Error, socket: Socket): void {
     const [facts] = this.#proxiesOf(socket);
     // One that has gone no longer says where it was.
-    const remote = facts?.source ?? (socket.remoteAddress === undefined ? undefined : remoteOf(socket));
-    this.#options.report(error, remote === undefined ? {} : { remote });
+    const isGone = socket.remoteAddress === undefined;
+    this.#options.report(error, { remote: facts?.source ?? (isGone ? UNKNOWN : remoteOf(socket)) });
     // Node leaves a handshake that has timed out, or was broken off, as it is.
     socket.destroy();
   }

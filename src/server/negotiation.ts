@@ -3,7 +3,7 @@
 import { IDENTITY, ZSTD_DICT } from '../encoding/profiles.ts';
 import type { ContextShape } from '../lanes/budget.ts';
 import type { RouterOptions } from '../lanes/router.ts';
-import { announcedOf } from '../reactor/announced.ts';
+import { announcedOf, commandLimitsOf } from '../reactor/announced.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import { frameSizeWithin } from '../wire/frame.ts';
 import type { Limits } from '../wire/limits.ts';
@@ -86,6 +86,7 @@ export class Negotiation {
     return {
       contentEncodings: [...this.#offer.decodable],
       ...announcedOf(limits),
+      ...commandLimitsOf(limits),
       maxConcurrentRequests: limits.maxConcurrentRequests,
       ...windows,
       ...(this.takesDictionaries && { dictionaries: this.#offer.dictionaries.offers }),

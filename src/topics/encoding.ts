@@ -11,6 +11,7 @@ import { canBeginAfresh, IDENTITY } from '../encoding/profiles.ts';
 import type { ContextShape } from '../lanes/budget.ts';
 import type { LanePool } from '../lanes/pool.ts';
 import { SharedEncoder, type SharedEncoderOwner } from '../lanes/shared-encoder.ts';
+import { Fifo } from '../wire/fifo.ts';
 import { type Forms, type Message, SharedPayload } from './message.ts';
 
 /** Bounds of an epoch, for encoders that nobody waits for. */
@@ -68,7 +69,7 @@ export class TopicEncoding implements SharedEncoderOwner {
   encodes = 0;
   readonly #options: EncodingOptions;
   readonly #members = new Set<EpochMember>();
-  readonly #passing: Passing[] = [];
+  readonly #passing = new Fifo<Passing>();
   #encoder: SharedEncoder | undefined;
   #settings: Uint8Array = NOTHING;
   #epoch = 0;
@@ -124,7 +125,7 @@ export class TopicEncoding implements SharedEncoderOwner {
     this.#encoder?.close();
     this.#encoder = undefined;
     this.#isOpen = false;
-    this.#passing.length = 0;
+    this.#passing.clear();
   }
 
   // ------------------------------------------------------------------------------------------- encoding
@@ -205,7 +206,8 @@ export class TopicEncoding implements SharedEncoderOwner {
 
   onPayload(payload: Uint8Array | undefined): void {
     this.#settings = this.#encoder?.settings ?? NOTHING;
-    const passing = this.#passing.find(({ wantedShared }) => wantedShared > 0);
+    // What is first is what the encoder is at: all before it that is whole has been released.
+    const passing = this.#passing.first;
     if (passing === undefined) return;
     if (passing.wantedAlone > 0) {
       passing.wantedAlone--;
@@ -244,8 +246,9 @@ export class TopicEncoding implements SharedEncoderOwner {
   /** Hands on what has come through, in order. */
   #release(): void {
     const settings = this.#settings;
-    while (this.#passing.length > 0 && this.#passing[0].wantedShared === 0) {
-      const { message, epoch, place, ends, shared, alone } = this.#passing.shift() as Passing;
+    for (let next = this.#passing.first; next?.wantedShared === 0; next = this.#passing.first) {
+      this.#passing.shift();
+      const { message, epoch, place, ends, shared, alone } = next;
       this.#ready(message, {
         shared: shared && { payloads: shared, epoch, place, ends, settings },
         alone: alone && { payloads: alone, epoch: 0, place: 0, ends: true, settings },

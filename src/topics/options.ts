@@ -37,9 +37,14 @@ export function checkTopicOptions(options: TopicOptions): CheckedTopicOptions {
   return { history, historyBytes, epoch: { ...DEFAULT_EPOCH, ...given(epoch) } };
 }
 
-/** @throws TypeError when it is no string of 1 to 255 bytes in UTF-8. */
+/** Whether it is a string of 1 to 255 bytes in UTF-8. */
+export function isTopicName(name: unknown): name is string {
+  if (typeof name !== 'string' || name === '' || !name.isWellFormed()) return false;
+  return encodeUtf8(name).length <= MAX_TOPIC_NAME;
+}
+
+/** @throws TypeError when it is none. */
 export function checkTopicName(name: unknown): asserts name is string {
-  const isName = typeof name === 'string' && name !== '' && name.isWellFormed();
-  if (!isName || encodeUtf8(name).length > MAX_TOPIC_NAME)
+  if (!isTopicName(name))
     throw new TypeError(`a topic's name is a string of 1 to ${MAX_TOPIC_NAME} bytes in UTF-8`);
 }

@@ -17,19 +17,35 @@ const PAGE = 256;
 const LEAP = 1_000_000;
 
 /**
- * KEYS: the stream, whose name is the channel's, too. ARGV: the message, the newest number that the publisher knows, how many
- * are kept, {@link LEAP}. IDs are 1-NUMBER.
+ * KEYS: the stream, whose name is the channel's, too. ARGV: the newest number that the caller knows, {@link LEAP}; then of what
+ * is published the message, and how many are kept. IDs are 1-NUMBER.
  */
-const PUBLISH = `
-local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+const NEXT_NUMBER = `
 local newest = 0
-if #last > 0 then newest = tonumber(string.match(last[1][1], '%d+$')) end
-local known = tonumber(ARGV[2])
-if known > newest then newest = known + tonumber(ARGV[4]) end
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local facts = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #facts, 2 do
+    if facts[i] == 'last-generated-id' then newest = tonumber(string.match(facts[i + 1], '^1%-(%d+)$') or 0) end
+  end
+end
+local known = tonumber(ARGV[1])
+local isBehind = known > newest
+if isBehind then newest = known + tonumber(ARGV[2]) end
 local number = string.format('%.0f', newest + 1)
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '1-' .. number, 'm', ARGV[1])
-redis.call('PUBLISH', KEYS[1], number .. ' ' .. ARGV[1])
+local id = '1-' .. number`;
+const PUBLISH = `${NEXT_NUMBER}
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], id, 'm', ARGV[3])
+redis.call('PUBLISH', KEYS[1], number .. ' ' .. ARGV[3])
 return number`;
+/** Where Redis has lost what it had, takes a number that no message gets: a stream keeps in mind the newest that it has had. */
+const RAISE = `${NEXT_NUMBER}
+if isBehind then
+  redis.call('XADD', KEYS[1], id, 'm', '')
+  redis.call('XDEL', KEYS[1], id)
+end`;
+/** The IDs of a stream between which ours are: who else writes to it has others. */
+const FIRST_ID = '1-1';
+const LAST_ID = '1';
 
 /** One for what is asked, the other for what is heard. */
 interface Connections {
@@ -63,10 +79,21 @@ export class RedisRelay {
       })
       .catch(this.#report);
     return {
-      ready: relayed.ready,
+      whenReady: (goOn) => relayed.whenReady(goOn),
+      forget: (goOn) => relayed.forget(goOn),
       publish: (message) => this.#publish(relayed, message),
-      close: () => void this.#topics.delete(key),
+      close: () => this.#leave(relayed),
     };
+  }
+
+  #leave(relayed: RelayedTopic): void {
+    const { key } = relayed;
+    this.#topics.delete(key);
+    relayed.close();
+    // There may be a topic of the same name by the time that this is done.
+    this.#open
+      ?.then(({ events }) => (this.#topics.has(key) ? undefined : events.unsubscribe(key)))
+      .catch(() => undefined);
   }
 
   get #connections(): Promise<Connections> {
@@ -107,8 +134,8 @@ export class RedisRelay {
     }
     events.on('messageBuffer', (channel: Buffer, message: Buffer) => {
       const space = message.indexOf(' ');
-      const number = Number(message.subarray(0, space).toString());
-      this.#topics.get(channel.toString())?.heard(number, message.subarray(space + 1));
+      const number = numberIn(message.subarray(0, Math.max(0, space)).toString());
+      if (number > 0) this.#topics.get(channel.toString())?.heard(number, message.subarray(space + 1));
     });
     if (this.#isClosed) {
       commands.disconnect();
@@ -129,7 +156,7 @@ export class RedisRelay {
     const bytes = Buffer.from(message);
     try {
       const { commands } = await this.#connections;
-      return Number(await commands.eval(PUBLISH, 1, key, bytes, topic.sequence, kept, LEAP));
+      return Number(await commands.eval(PUBLISH, 1, key, topic.sequence, LEAP, bytes, kept));
     } catch (error) {
       throw new ConnectionError(`the relay: ${asError(error).message}`, { cause: error });
     }
@@ -142,12 +169,11 @@ class RelayedTopic {
   readonly key: string;
   /** Messages that the stream keeps. */
   readonly kept: number;
-  /** Resolves when the topic has what was published before it was joined. */
-  readonly ready: Promise<void>;
   readonly #history: number;
   readonly #report: (error: unknown) => void;
-  #isReady: () => void = () => undefined;
+  /** The topic has what was published before it was joined; and who waits for that. */
   #hasBegun = false;
+  readonly #waiting = new Set<() => void>();
   #commands: Redis | undefined;
   /** One thing after the other, in the order in which they were heard of. */
   #work: Promise<void> = Promise.resolve();
@@ -158,54 +184,85 @@ class RelayedTopic {
     this.kept = Math.max(LEAST_KEPT, history);
     this.#history = history;
     this.#report = report;
-    this.ready = new Promise((resolve) => {
-      this.#isReady = resolve;
-    });
+  }
+
+  whenReady(goOn: () => void): void {
+    if (this.#hasBegun || this.topic.isClosed) goOn();
+    else this.#waiting.add(goOn);
+  }
+
+  forget(goOn: () => void): void {
+    this.#waiting.delete(goOn);
   }
 
   /** All that is published from now on is heard of. */
   connected(commands: Redis): void {
     this.#commands = commands;
     this.#then(async () => {
-      if (this.#hasBegun) return this.#catchUp('+');
-      await this.#begin(commands);
-      this.#hasBegun = true;
-      this.#isReady();
+      await this.#comeUpTo(LAST_ID);
+      await this.#raise();
     });
   }
 
   heard(number: number, message: Buffer): void {
     this.#then(async () => {
-      if (number > this.topic.sequence + 1) await this.#catchUp(`1-${number - 1}`);
+      if (!this.#hasBegun || number > this.topic.sequence + 1) await this.#comeUpTo(`1-${number - 1}`);
+      // It was there before, or Redis counts anew.
+      else if (number <= this.topic.sequence) await this.#raise();
       this.#deliver(number, message);
     });
+  }
+
+  /** The topic is closed. */
+  close(): void {
+    this.#wake();
+  }
+
+  #wake(): void {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const goOn of waiting) goOn();
   }
 
   #then(run: () => Promise<void>): void {
     this.#work = this.#work.then(run).catch(this.#report);
   }
 
-  async #begin(commands: Redis): Promise<void> {
-    const entries = (await commands.xrevrangeBuffer(
-      this.key,
-      '+',
-      '-',
-      'COUNT',
-      Math.max(1, this.#history),
-    )) as Entry[];
+  /** Takes from the stream what this server has not had, up to the ID `last`; at first, what history keeps of that. */
+  async #comeUpTo(last: string): Promise<void> {
+    if (this.#hasBegun) return this.#catchUp(last);
+    const entries = await this.#read('xrevrangeBuffer', last, FIRST_ID, Math.max(1, this.#history));
     entries.reverse();
     if (entries.length > 0) this.topic.missed(numberOf(entries[0]) - 1);
     for (const entry of entries) this.#deliver(numberOf(entry), entry[1][1]);
+    this.#hasBegun = true;
+    this.#wake();
   }
 
-  /** Takes from the stream what comes after the newest message, up to the ID `last`. */
   async #catchUp(last: string): Promise<void> {
-    for (let page = PAGE; page === PAGE; ) {
-      const first = `1-${this.topic.sequence + 1}`;
-      const entries = (await this.#commands?.xrangeBuffer(this.key, first, last, 'COUNT', PAGE)) as Entry[];
+    let before: number;
+    let page: number;
+    do {
+      before = this.topic.sequence;
+      const entries = await this.#read('xrangeBuffer', `1-${before + 1}`, last, PAGE);
       for (const entry of entries) this.#deliver(numberOf(entry), entry[1][1]);
       page = entries.length;
-    }
+      // A topic that is closed takes nothing more.
+    } while (page === PAGE && this.topic.sequence > before);
+  }
+
+  async #read(
+    how: 'xrangeBuffer' | 'xrevrangeBuffer',
+    from: string,
+    to: string,
+    most: number,
+  ): Promise<Entry[]> {
+    return ((await this.#commands?.[how](this.key, from, to, 'COUNT', most)) ?? []) as Entry[];
+  }
+
+  /** Where Redis counts anew, its next number is to be above all that were delivered here. */
+  async #raise(): Promise<void> {
+    if (!this.topic.isClosed) await this.#commands?.eval(RAISE, 1, this.key, this.topic.sequence, LEAP);
   }
 
   #deliver(number: number, message: Uint8Array): void {
@@ -218,5 +275,11 @@ function areReady(...connections: Redis[]): boolean {
 }
 
 function numberOf([id]: Entry): number {
-  return Number(id.toString().slice('1-'.length));
+  return numberIn(id.toString().slice('1-'.length));
+}
+
+/** The number of a message that `text` is; 0: it is none, for anybody may write to a Redis. */
+function numberIn(text: string): number {
+  const number = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : 0;
+  return Number.isSafeInteger(number) ? number : 0;
 }

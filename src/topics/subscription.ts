@@ -15,7 +15,7 @@ import type { EncodedRecord, Forms, Message } from './message.ts';
 import type { StreamUser, TopicStream } from './streams.ts';
 
 const NOTHING = new Uint8Array(0);
-const SHUTTING_DOWN = 'shutting-down';
+export const SHUTTING_DOWN = 'shutting-down';
 const TOO_SLOW: Failure = {
   code: 'too-slow',
   message: 'too slow: messages were published faster than taken',

@@ -61,8 +61,10 @@ export interface TopicRow {
 
 /** How a topic's messages get their numbers, where other processes publish to it, too. */
 export interface Numbering {
-  /** Resolves when the topic has what was published before. */
-  readonly ready: Promise<void>;
+  /** Calls `goOn` when the topic has what was published before, or is closed: at once where it has. */
+  whenReady(goOn: () => void): void;
+  /** `goOn` is not to be called any more. */
+  forget(goOn: () => void): void;
   publish(message: Uint8Array): Promise<number>;
   close(): void;
 }

@@ -8,7 +8,7 @@ import type { Failure } from '../wire/failure.ts';
 import { joined } from '../wire/joined.ts';
 import { MAX_TOPIC_NAME } from '../wire/topic-records.ts';
 import { checkTopicName, checkTopicOptions, type TopicOptions } from './options.ts';
-import { type SlowChoice, Subscription } from './subscription.ts';
+import { SHUTTING_DOWN, type SlowChoice, Subscription } from './subscription.ts';
 
 import {
   LiveTopic,
@@ -88,7 +88,7 @@ export class Topics {
   readonly publish = async (request: CommandRequest): Promise<string> => {
     const topic = this.find(request.args);
     const message = await this.#collect(request.data);
-    if (topic.isClosed) throw new CommandError('the topic was closed meanwhile', { code: 'not-found' });
+    if (topic.isClosed) throw closedMeanwhile();
     return String(await topic.publish(message));
   };
 
@@ -119,6 +119,8 @@ class SubscribeRun implements Run {
   readonly #topics: Topics;
   readonly #request: ServedRequest;
   #subscription: Subscription | undefined;
+  /** The topic that it is to be subscribed to, or is. */
+  #topic: LiveTopic | undefined;
   #drainReason: string | undefined;
 
   constructor(topics: Topics, request: ServedRequest) {
@@ -129,11 +131,17 @@ class SubscribeRun implements Run {
   /** Where the topic is joined with those of others it waits until that has come about: only then are there numbers. */
   start(): void {
     this.#attempt(() => {
-      const { numbering } = this.#topics.find(this.#request.args);
-      if (numbering === undefined) this.#begin();
-      else numbering.ready.then(() => this.#request.open && this.#attempt(() => this.#begin()));
+      const topic = this.#topics.find(this.#request.args);
+      this.#topic = topic;
+      if (topic.numbering === undefined) this.#begin(topic);
+      else topic.numbering.whenReady(this.#goOn);
     });
   }
+
+  readonly #goOn = (): void => {
+    const topic = this.#topic;
+    if (topic !== undefined) this.#attempt(() => this.#begin(topic));
+  };
 
   #attempt(run: () => void): void {
     try {
@@ -144,9 +152,9 @@ class SubscribeRun implements Run {
     }
   }
 
-  #begin(): void {
+  #begin(topic: LiveTopic): void {
     const request = this.#request;
-    const topic = this.#topics.find(request.args);
+    if (topic.isClosed) throw closedMeanwhile();
     const next = topic.nextAfter(afterOf(request.args.get('after')));
     const slow = slowOf(request.args.get('slow'));
     const encoding = topic.encodingFor(request);
@@ -166,7 +174,9 @@ class SubscribeRun implements Run {
 
   drain(reason: string): void {
     this.#drainReason = reason;
-    this.#subscription?.drain(reason);
+    if (this.#subscription !== undefined) this.#subscription.drain(reason);
+    // What it waits for may never come, and nothing of it has run.
+    else if (this.#topic !== undefined) this.#request.fail({ code: SHUTTING_DOWN, message: reason });
   }
 
   /** It begins to run where it is asked for; no lane has its stream. */
@@ -179,6 +189,7 @@ class SubscribeRun implements Run {
   onRecord(): void {}
 
   end(): void {
+    this.#topic?.numbering?.forget(this.#goOn);
     this.#subscription?.end();
   }
 }
@@ -212,6 +223,10 @@ function slowOf(value: Uint8Array | undefined): SlowChoice {
 
 function strictAscii(bytes: Uint8Array): string {
   return String.fromCharCode(...bytes.subarray(0, 32));
+}
+
+function closedMeanwhile(): CommandError {
+  return new CommandError('the topic was closed meanwhile', { code: 'not-found' });
 }
 
 function invalid(message: string): CommandError {

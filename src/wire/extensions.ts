@@ -109,12 +109,19 @@ export interface SenderSettings {
   readonly maxCredits?: number;
   readonly maxPings?: number;
   readonly maxStreamBegins?: number;
+  /** A server's: what one command may have, where that is other than by default (protocol B-limits). */
+  readonly maxCommandName?: number;
+  readonly maxArguments?: number;
+  readonly maxArgumentBytes?: number;
   /** A server's: what it may use. A client's: IDs of what it holds (protocol C9). At most 16. */
   readonly dictionaries?: readonly (string | DictionaryOffer)[];
 }
 
 /** What settings say of frames in a second. */
 export const RATES = ['maxCancels', 'maxCredits', 'maxPings', 'maxStreamBegins'] as const;
+
+/** What settings say of one command. */
+export const COMMAND_LIMITS = ['maxCommandName', 'maxArguments', 'maxArgumentBytes'] as const;
 
 /** A dictionary that a server may use (protocol C9). */
 export interface DictionaryOffer {
@@ -158,8 +165,8 @@ export function decodeSenderSettings(payload: Uint8Array): SenderSettings {
     settings.connectionWindow = count(json, 'connectionWindow', 0, Number.MAX_SAFE_INTEGER);
   }
   if (json.extensions !== undefined) settings.extensions = nameList(json, 'extensions');
-  for (const rate of RATES)
-    if (json[rate] !== undefined) settings[rate] = count(json, rate, 1, Number.MAX_SAFE_INTEGER);
+  for (const limit of [...RATES, ...COMMAND_LIMITS])
+    if (json[limit] !== undefined) settings[limit] = count(json, limit, 1, Number.MAX_SAFE_INTEGER);
   if (json.dictionaries !== undefined) settings.dictionaries = dictionaryList(json.dictionaries);
   return settings;
 }

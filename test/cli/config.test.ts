@@ -2,13 +2,16 @@
 
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import test from 'ava';
 import { parse } from 'yaml';
+import type { Io } from '../../src/cli/io.ts';
+import { reporter } from '../../src/cli/serving.ts';
 import { connect } from '../../src/index.ts';
 import { combine, SettingError, variables } from '../../src/ops/config.ts';
+import { freePort } from '../experiment/redis.ts';
 import { tempFolder } from '../files/helper.ts';
 import { isOneLine, millrace, run, serve, TREE } from './helper.ts';
 
@@ -158,6 +161,82 @@ test('--check reads the files that are named, and says one thing', async (t) => 
     /cannot read no/,
   );
   isOneLine(t, await millrace('config', '/nowhere', '--check'), 1, /cannot serve \/nowhere/);
+});
+
+test('--check finds whatever keeps a server from being made, in the words that serve has for it', async (t) => {
+  const wrong: [flags: string, message: RegExp][] = [
+    ['--profile nope', /unknown profile 'nope'/],
+    ['--profile zlib --level 20', /zlib level must be/],
+    ['--profile zlib --window-log 23', /zlib window log must be/],
+    ['--profile zlib --tuning records', /zlib has no tuning/],
+    ['--policy adaptive --level 3', /levels of its own/],
+    ['--dictionary nowhere.dict', /nowhere\.dict/],
+    ['--dictionary README.md', /README\.md/],
+    ['--processes 2 --topic prices', /needs --relay/],
+    ['--processes 2 --record new.capture', /cannot be used with --processes/],
+  ];
+  for (const [flags, message] of wrong) {
+    const served = await millrace('serve', '.', '--port', '0', ...flags.split(' '));
+    isOneLine(t, served, 2, message);
+    t.deepEqual(await millrace('config', '.', '--check', ...flags.split(' ')), served);
+  }
+  const capture = join(tempFolder(t), 'new.capture');
+  t.is((await millrace('config', '.', '--check', '--record', capture)).code, 0);
+  t.false(existsSync(capture));
+});
+
+test("what follows a topic's name is a number, or a mistake, and no part of the name", async (t) => {
+  const named = async (...topics: string[]) =>
+    parse((await millrace('config', ...topics.flatMap((each) => ['--topic', each]))).out).topics;
+  t.deepEqual(await named('prices', 'news=10', 'a=b=3'), ['prices=0', 'news=10', 'a=b=3']);
+  for (const topic of [
+    'prices=1K',
+    'prices=',
+    'prices=-1',
+    '=5',
+    `prices=${2 ** 53}`,
+    'x'.repeat(256),
+    'é'.repeat(128),
+  ])
+    isOneLine(t, await millrace('config', '--topic', topic), 2, /NAME or NAME=MESSAGES/);
+  const several = combine([variables({ MILLRACE_TOPICS: 'prices=5;news' })]).settings.topics;
+  t.deepEqual(several, [
+    { name: 'prices', history: 5 },
+    { name: 'news', history: 0 },
+  ]);
+  t.throws(() => combine([variables({ MILLRACE_TOPICS: 'prices=5,news' })]), { message: /; between them/ });
+});
+
+test('a limit that there is none of is told which was meant, as a setting is', async (t) => {
+  isOneLine(
+    t,
+    await millrace('config', '--limit', 'maxPingz=5'),
+    2,
+    /no limit 'maxPingz', did you mean 'maxPings'\?$/m,
+  );
+});
+
+test('what goes wrong with the server itself is said without being asked for, some of it a second', async (t) => {
+  const { said, seen } = await serve(
+    t,
+    TREE,
+    '--topic',
+    'prices',
+    '--relay',
+    `redis://127.0.0.1:${await freePort()}`,
+  );
+  await said('err', /\n/);
+  t.regex(seen.err, /^millrace: server: the relay: .*ECONNREFUSED/);
+
+  const lines: string[] = [];
+  const io = { complain: (line: string) => lines.push(line) } as unknown as Io;
+  const report = reporter(() => false, io);
+  const error = new Error('too many open files');
+  for (let i = 0; i < 50; i++) {
+    report(error, {});
+    report(error, { remote: '192.0.2.1:9' });
+  }
+  t.deepEqual(lines, new Array(10).fill('server: too many open files'));
 });
 
 // ---------------------------------------------------------------------------------------------- SIGHUP

@@ -2,9 +2,16 @@
 
 import { Readable } from 'node:stream';
 import ava, { type ExecutionContext } from 'ava';
-import { type CallOptions, type Client, CommandError, ProgressOutput, TextOutput } from '../../src/index.ts';
+import {
+  type CallOptions,
+  type Client,
+  CommandError,
+  createServer,
+  ProgressOutput,
+  TextOutput,
+} from '../../src/index.ts';
 import { OUTPUT_NAMES, output } from '../fixtures/mistakes.ts';
-import { failure, reach, type Serving, serve } from '../helpers/serving.ts';
+import { dial, failure, reach, type Serving, serve, serving } from '../helpers/serving.ts';
 
 const test = ava.serial;
 const LANE = {
@@ -238,6 +245,59 @@ test('an argument of any buffer or view is the bytes it is', async (t) => {
   t.true(error instanceof TypeError);
 });
 
+test('a command that is more than its server takes fails alone, and says which limit', (t) =>
+  beside(t, async () => {
+    const many = (count: number, size: number) =>
+      Object.fromEntries(Array.from({ length: count }, (_, i) => [`name${i}`, 'v'.repeat(size)]));
+    for (const [command, options, limit] of [
+      ['h'.repeat(256), {}, 'maxCommandName'],
+      ['é'.repeat(128), {}, 'maxCommandName'],
+      ['hello', { args: many(129, 1) }, 'maxArguments'],
+      ['hello', { args: many(127, 1), sensitive: true, deadlineMs: 60_000 }, 'maxArguments'],
+      ['hello', { args: many(17, 65_000) }, 'maxArgumentBytes'],
+    ] as const) {
+      const error = await failure(client.call(command, options).text());
+      t.true(error instanceof RangeError);
+      t.true(error.message.startsWith(limit), error.message);
+    }
+    t.is(
+      await client.call('hello', { args: many(126, 1), sensitive: true, deadlineMs: 60_000 }).text(),
+      'hello',
+    );
+    t.regex((await failure(client.call('h'.repeat(255)).text())).message, /^unknown command/);
+  }));
+
+test('a command may have as much as its server says that it takes', async (t) => {
+  const value = (bytes: number) => ({ args: { value: 'v'.repeat(bytes) } });
+  const commands = { hello: () => 'hello' };
+  const { address } = await serving(t, { commands, limits: { maxArguments: 300, maxArgumentBytes: 20 } });
+  const own = await dial(t, address);
+  t.is(await own.call('hello', value(15)).text(), 'hello');
+  t.regex((await failure(own.call('hello', value(16)).text())).message, /^maxArgumentBytes: .* 20 /);
+  const more = await serving(t, { commands, limits: { maxArguments: 300 } });
+  const args = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`${i}`, '']));
+  t.is(await (await dial(t, more.address)).call('hello', { args }).text(), 'hello');
+});
+
+test('arguments and options that are a Map, or something else to iterate, are no names with values', (t) =>
+  beside(t, async () => {
+    for (const wrong of [
+      new Map([['value', 'x']]),
+      new URLSearchParams('value=x'),
+      new Set(['x']),
+      ['x'],
+      new Uint8Array(1),
+    ]) {
+      const errors = [
+        await failure(client.call('hello', { args: wrong as never }).text()),
+        await failure(client.call('hello', wrong as never).text()),
+        await t.throwsAsync(async () => createServer({ limits: wrong as never })),
+        await t.throwsAsync(async () => createServer(wrong as never)),
+      ];
+      for (const error of errors) t.regex(`${error}`, /TypeError: .*an (iterable|array)/);
+    }
+  }));
+
 const REASONS: Record<string, unknown> = {
   undefined: undefined,
   null: null,
@@ -296,3 +356,16 @@ test('options whose getters throw, and a signal that is none, fail their own cal
       t.true((await failure(client.call('count', options as CallOptions).text())) instanceof Error);
     }
   }));
+
+test('a command has any name in UTF-8, and is the same by frames and by HTTP', async (t) => {
+  const commands = { été: () => 'summer', '\ufeffété': () => 'with a mark' };
+  const { address, port } = await serving(t, { commands });
+  for (const [name, says] of Object.entries(commands)) {
+    t.is(await (await dial(t, address)).call(name).text(), says());
+    const answer = await fetch(`http://127.0.0.1:${port}/rpc/${encodeURIComponent(name)}`, {
+      method: 'POST',
+    });
+    t.is(await answer.text(), says());
+  }
+  t.is((await failure((await dial(t, address)).call('hiver à').text())).message, "unknown command 'hiver à'");
+});

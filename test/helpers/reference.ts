@@ -90,7 +90,8 @@ export function settingsReference(): string {
 Made from their schema by \`npm run reference\`. Each can be a flag, a variable (\`cacheBytes\` is \`MILLRACE_CACHE_BYTES\`) or a
 line of the file that \`--config\` or \`MILLRACE_CONFIG\` names (YAML or JSON, 256 KiB at most): flags go before variables, variables
 before the file. One that cannot be is one line that begins with its place, and exit code 2; so is a name that there is none of.
-\`millrace config\` takes the same and prints what is in force, with where each value comes from; \`--check\` only checks.
+What may be repeated is a list in a file, and one text with \`;\` between them in a variable.
+\`millrace config\` takes the same and prints what is in force, with where each value comes from; \`--check\` only checks whether a server can be made of them.
 
 SIGHUP has all read again, the TLS files too. What the last column calls *connections* holds for those that come from
 then on, *at once* for all, *new start* is only named in the line that says what was reloaded. Where something is

@@ -1,8 +1,9 @@
 // The deadline that a server keeps (protocol C6) and cancel (protocol C3) reach a request wherever it waits.
 import test from 'ava';
-import type { CommandRequest, ServerOptions } from '../../src/index.ts';
+import type { CommandRequest, Handler, ServerOptions } from '../../src/index.ts';
+import * as endless from '../fixtures/endless.ts';
 import { frames, HELLO, RawPeer } from '../helpers/raw-peer.ts';
-import { servingOnSharedLanes, signal } from '../helpers/serving.ts';
+import { dial, failure, servingOnSharedLanes, signal } from '../helpers/serving.ts';
 
 const serving = servingOnSharedLanes(test);
 
@@ -48,6 +49,25 @@ for (const [where, options] of Object.entries(PLACES)) {
       peer.send('1 1 0 cancel 0 ');
       t.is(await peer.answer(1), 'error: cancelled');
       t.true(peer.unharmed);
+    });
+  }
+}
+
+for (const where of ['main thread', 'lane']) {
+  for (const [name, handler] of Object.entries(endless)) {
+    test(`a handler on the ${where} that gives ${name} for ever holds up nobody, and its deadline ends it`, async (t) => {
+      const module = new URL('../fixtures/endless.ts', import.meta.url);
+      const command = where === 'lane' ? { module, export: name } : handler;
+      const { address, server } = await serving(t, { workers: 1, commands: { endless: command as Handler } });
+      const client = await dial(t, address);
+      const error = await failure(client.call('endless', { deadlineMs: 50 }).text());
+      t.like(error, { code: 'deadline-exceeded' });
+      const endless = client.call('endless');
+      t.is(await client.call('ping').text(), 'pong');
+      endless.cancel();
+      // Whatever is still at work counts as running.
+      while ((await server.stats()).commands.some(({ running }) => running > 0)) await client.ping();
+      t.is((await server.stats()).laneRestarts, 0);
     });
   }
 }

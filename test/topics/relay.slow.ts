@@ -1,45 +1,9 @@
 /** Topics of several servers as one, by way of Redis. */
 
-import { type ChildProcess, spawn } from 'node:child_process';
-import type { ExecutionContext } from 'ava';
 import { connectPool, type Subscription, type TopicMessage } from '../../src/index.ts';
-import { freePort, withRedis } from '../experiment/redis.ts';
-import { tempFolder } from '../files/helper.ts';
+import { withRedis } from '../experiment/redis.ts';
 import { dial, serving } from '../helpers/serving.ts';
-
-/** A Redis that can be stopped and started again, with what it had or without. */
-class RestartableRedis {
-  readonly url: string;
-  readonly #port: number;
-  readonly #dir: string;
-  #process: ChildProcess | undefined;
-
-  constructor(t: ExecutionContext, port: number) {
-    this.#port = port;
-    this.#dir = tempFolder(t);
-    this.url = `redis://127.0.0.1:${port}`;
-    t.teardown(() => this.#process?.kill('SIGKILL'));
-  }
-
-  async start(keeps: boolean): Promise<void> {
-    const kept = keeps ? ['--appendonly', 'yes', '--appendfsync', 'always'] : ['--appendonly', 'no'];
-    const options = ['--port', `${this.#port}`, '--bind', '127.0.0.1', '--save', '', ...kept];
-    const redis = spawn('redis-server', [...options, '--dir', this.#dir]);
-    this.#process = redis;
-    let said = '';
-    for await (const text of redis.stdout) {
-      said += text;
-      if (said.includes('Ready to accept connections')) return;
-    }
-    throw new Error(`redis-server ended: ${said}`);
-  }
-
-  async stop(): Promise<void> {
-    const ended = new Promise((resolve) => this.#process?.once('exit', resolve));
-    this.#process?.kill('SIGKILL');
-    await ended;
-  }
-}
+import { insist, RestartableRedis } from './redis.ts';
 
 /** Collects what a subscription gives. */
 function collect(subscription: Subscription) {
@@ -62,22 +26,11 @@ function collect(subscription: Subscription) {
   return { messages, until };
 }
 
-/** Publishes as soon as the relay lets it. */
-async function insist(publish: () => number | Promise<number>): Promise<number> {
-  for (;;) {
-    try {
-      return await publish();
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-}
-
 for (const keeps of [true, false]) {
   withRedis(
     `two servers are one topic, also when the relay ends in between and ${keeps ? 'has' : 'has lost'} what it had`,
     async (t) => {
-      const redis = new RestartableRedis(t, await freePort());
+      const redis = await RestartableRedis.make(t);
       await redis.start(keeps);
       const servers = [await serving(t, { relay: redis.url }), await serving(t, { relay: redis.url })];
       const topics = servers.map(({ server }) => server.topic('t', { history: 50 }));
@@ -114,7 +67,7 @@ for (const keeps of [true, false]) {
 }
 
 withRedis('who loses its server goes on at another one, and what history holds is not lost', async (t) => {
-  const redis = new RestartableRedis(t, await freePort());
+  const redis = await RestartableRedis.make(t);
   await redis.start(false);
   const servers = [await serving(t, { relay: redis.url }), await serving(t, { relay: redis.url })];
   const topics = servers.map(({ server }) => server.topic('t', { history: 1000 }));

@@ -1,0 +1,54 @@
+/** A Redis that can be stopped and started again, with what it had or without. */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { ExecutionContext } from 'ava';
+import { freePort } from '../experiment/redis.ts';
+import { tempFolder } from '../files/helper.ts';
+
+export class RestartableRedis {
+  readonly url: string;
+  readonly #port: number;
+  readonly #dir: string;
+  #process: ChildProcess | undefined;
+
+  static async make(t: ExecutionContext): Promise<RestartableRedis> {
+    return new RestartableRedis(t, await freePort());
+  }
+
+  private constructor(t: ExecutionContext, port: number) {
+    this.#port = port;
+    this.#dir = tempFolder(t);
+    this.url = `redis://127.0.0.1:${port}`;
+    t.teardown(() => this.#process?.kill('SIGKILL'));
+  }
+
+  async start(keeps: boolean): Promise<void> {
+    const kept = keeps ? ['--appendonly', 'yes', '--appendfsync', 'always'] : ['--appendonly', 'no'];
+    const options = ['--port', `${this.#port}`, '--bind', '127.0.0.1', '--save', '', ...kept];
+    const redis = spawn('redis-server', [...options, '--dir', this.#dir]);
+    this.#process = redis;
+    let said = '';
+    for await (const text of redis.stdout) {
+      said += text;
+      if (said.includes('Ready to accept connections')) return;
+    }
+    throw new Error(`redis-server ended: ${said}`);
+  }
+
+  async stop(): Promise<void> {
+    const ended = new Promise((resolve) => this.#process?.once('exit', resolve));
+    this.#process?.kill('SIGKILL');
+    await ended;
+  }
+}
+
+/** Publishes as soon as the relay lets it. */
+export async function insist(publish: () => number | Promise<number>): Promise<number> {
+  for (;;) {
+    try {
+      return await publish();
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}

@@ -1,0 +1,162 @@
+/** A relay that does not have, or does not do, what one would like: its topics go on, and nobody waits for ever. */
+
+import { setImmediate as turn } from 'node:timers/promises';
+import type { ExecutionContext } from 'ava';
+import { Redis } from 'ioredis';
+import type { Server, Subscription, TopicMessage } from '../../src/index.ts';
+import { freePort, startRedis, withRedis } from '../experiment/redis.ts';
+import { dial, failure, serving } from '../helpers/serving.ts';
+import { insist, RestartableRedis } from './redis.ts';
+
+const CHANNEL = 'millrace:topic:t';
+
+/** The first messages of a subscription: number, text, and how many were lost before. */
+async function take(subscription: Subscription, count: number): Promise<[number, string, number][]> {
+  const messages: TopicMessage[] = [];
+  for await (const message of subscription) if (messages.push(message) === count) break;
+  return messages.map(({ sequence, data, lost = 0 }) => [sequence, Buffer.from(data).toString(), lost]);
+}
+
+async function subscribed(topic: { readonly subscribers: number }): Promise<void> {
+  while (topic.subscribers === 0) await turn();
+}
+
+function visit(t: ExecutionContext, url: string): Redis {
+  const redis = new Redis(url);
+  t.teardown(() => redis.disconnect());
+  return redis;
+}
+
+/** Resolves once a connection of the server waits for an answer to `subscribe`. */
+async function waiting(server: Server, count: number): Promise<void> {
+  const running = async () => (await server.stats()).commands.find(({ command }) => command === 'subscribe');
+  while ((await running())?.running !== count) await turn();
+}
+
+withRedis('what others write to the channel and the stream is none of the topic', async (t) => {
+  const redis = visit(t, await startRedis(t));
+  await redis.xadd(CHANNEL, '1-7', 'm', 'ours');
+  await redis.xadd(CHANNEL, '1-9007199254740992', 'm', 'past 2^53 − 1');
+  await redis.xadd(CHANNEL, '2-1', 'm', 'not ours');
+  const errors: Error[] = [];
+  const relay = `redis://127.0.0.1:${redis.options.port}`;
+  const { server, address } = await serving(t, { relay, onError: (error) => errors.push(error) });
+  const topic = server.topic('t', { history: 10 });
+  const client = await dial(t, address);
+  const first = take(client.subscribe('t', { after: 0 }), 3);
+  await subscribed(topic);
+  const garbage = [
+    '',
+    ' ',
+    'hello',
+    'x y',
+    '-1 a',
+    '0 a',
+    '1.5 a',
+    '8.5 a',
+    '0x9 a',
+    '1e3 a',
+    ' 9 a',
+    '+9 a',
+  ];
+  for (const each of [...garbage, 'Infinity a', '9007199254740992 a', '1e300 a'])
+    await redis.publish(CHANNEL, each);
+  await redis.publish(CHANNEL, '8 well said');
+  await redis.publish(CHANNEL, '10 and again');
+  t.deepEqual(await first, [
+    [7, 'ours', 6],
+    [8, 'well said', 0],
+    [10, 'and again', 1],
+  ]);
+  // Above IDs of others there is none for ours: that is told, to whoever publishes, too.
+  for (const { message } of errors) t.regex(message, /XADD/);
+});
+
+withRedis(
+  'a topic that the relay cannot give its numbers ends who waits: closed, or with its server',
+  async (t) => {
+    const redis = visit(t, await startRedis(t));
+    await redis.set(CHANNEL, 'no stream');
+    const relay = `redis://127.0.0.1:${redis.options.port}`;
+    const refusal = Promise.withResolvers<Error>();
+    const { server, address } = await serving(t, { relay, onError: refusal.resolve });
+    const topic = server.topic('t');
+    const client = await dial(t, address);
+    const early = failure(take(client.subscribe('t'), 1));
+    t.regex((await refusal.promise).message, /WRONGTYPE/);
+    await waiting(server, 1);
+    topic.close();
+    t.like(await early, { code: 'not-found' });
+
+    const unreachable = await serving(t, {
+      relay: `redis://127.0.0.1:${await freePort()}`,
+      onError: () => undefined,
+    });
+    unreachable.server.topic('t');
+    const late = failure(take((await dial(t, unreachable.address)).subscribe('t'), 1));
+    await waiting(unreachable.server, 1);
+    // What never ends would be cancelled after this time, with another code.
+    await unreachable.server.close(60_000);
+    t.like(await late, { code: 'shutting-down' });
+  },
+);
+
+withRedis('a topic whose relay is mended has its numbers with the next message', async (t) => {
+  const redis = visit(t, await startRedis(t));
+  await redis.set(CHANNEL, 'no stream');
+  const relay = `redis://127.0.0.1:${redis.options.port}`;
+  const refusal = Promise.withResolvers<Error>();
+  const { server, address } = await serving(t, { relay, onError: refusal.resolve });
+  const topic = server.topic('t');
+  const subscription = take((await dial(t, address)).subscribe('t'), 1);
+  await refusal.promise;
+  await redis.del(CHANNEL);
+  t.is(await topic.publish('one'), 1);
+  t.deepEqual(await subscription, [[1, 'one', 0]]);
+});
+
+withRedis('a topic that is closed while it catches up asks the relay for nothing more', async (t) => {
+  const redis = visit(t, await startRedis(t));
+  const relay = `redis://127.0.0.1:${redis.options.port}`;
+  const { server } = await serving(t, { relay });
+  const topic = server.topic('t');
+  await insist(() => topic.publish('one'));
+  while (topic.sequence === 0) await turn();
+  const missed = redis.pipeline();
+  for (let number = 2; number <= 2000; number++) missed.xadd(CHANNEL, `1-${number}`, 'm', 'missed');
+  await missed.exec();
+  await redis.publish(CHANNEL, '2001 the newest');
+  while (topic.sequence === 1) await turn();
+  topic.close();
+  const pages = async () => /cmdstat_xrange:calls=(\d+)/.exec(await redis.info('commandstats'))?.[1];
+  // It hears of the topic no more, either.
+  while (((await redis.pubsub('NUMSUB', CHANNEL)) as [string, number])[1] > 0) await turn();
+  for (let i = 0; i < 100; i++) await redis.ping();
+  t.true(Number(await pages()) <= 3);
+});
+
+withRedis(
+  'what a new server publishes after the relay has lost all reaches those that have been there',
+  async (t) => {
+    const redis = await RestartableRedis.make(t);
+    await redis.start(false);
+    const options = { relay: redis.url, onError: () => undefined };
+    const { server, address } = await serving(t, options);
+    const topic = server.topic('t');
+    const messages = take((await dial(t, address)).subscribe('t'), 3);
+    await subscribed(topic);
+    for (let number = 1; number <= 2; number++) t.is(await topic.publish(`${number}`), number);
+    await redis.stop();
+    await redis.start(false);
+    const stranger = (await serving(t, options)).server.topic('t');
+    let isOver = false;
+    void messages.finally(() => {
+      isOver = true;
+    });
+    const sent = new Map<number, string>();
+    for (let i = 0; !isOver; i++) sent.set(await insist(() => stranger.publish(`new ${i}`)), `new ${i}`);
+    const [, , [number, text, lost]] = await messages;
+    t.is(text, `${sent.get(number)}`);
+    t.is(lost, number - 3);
+  },
+);
