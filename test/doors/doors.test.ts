@@ -8,7 +8,7 @@ import { connect as connectTls } from 'node:tls';
 import ava, { type ExecutionContext } from 'ava';
 import { WebSocketServer, WebSocket as WsSocket } from 'ws';
 import { speechOf } from '../../src/doors/sniff.ts';
-import { type AuthorizeQuery, connect, connectPool, createServer } from '../../src/index.ts';
+import { type AuthorizeQuery, connect, connectPool } from '../../src/index.ts';
 import { messagesOf } from '../../src/wire/messages.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { frame, frames, HELLO, RawPeer } from '../helpers/raw-peer.ts';
@@ -20,17 +20,19 @@ import {
   rawSocket,
   type Serving,
   serve,
+  serversOnSharedLanes,
   servingOnSharedLanes,
 } from '../helpers/serving.ts';
 import { argumentPayload } from '../independent/client.ts';
 import { ask, upgradeStatus, WebPeer, Wire } from './helper.ts';
 
+const createServer = serversOnSharedLanes(ava);
 const serving = servingOnSharedLanes(ava);
 
 const ECHO = '1 1 stream-begin command-name eos echo';
 const tls = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url));
 
-// One after the other: each server has threads of its own.
+// One after the other: they share lanes.
 const test = ava.serial;
 
 let shared: Promise<Serving> | undefined;

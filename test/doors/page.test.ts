@@ -8,10 +8,19 @@ import ava, { type ExecutionContext } from 'ava';
 import { type AuthorizeQuery, createServer } from '../../src/index.ts';
 import type { LiveFigures } from '../../src/server/live-figures.ts';
 import { ROOT } from '../helpers/imports.ts';
-import { dial, failure, LONG, listening, type Serving, serve, serving } from '../helpers/serving.ts';
+import {
+  dial,
+  failure,
+  LONG,
+  listening,
+  type Serving,
+  serve,
+  servingOnSharedLanes,
+} from '../helpers/serving.ts';
 import { buildPage } from './built-page.ts';
 import { ask } from './helper.ts';
 
+const onSharedLanes = servingOnSharedLanes(ava);
 const test = ava.serial;
 
 let shared: Promise<Serving> | undefined;
@@ -88,7 +97,7 @@ test('in the server of somebody else it is below the path', async (t) => {
 });
 
 test('without the page there is neither it nor what it reads', async (t) => {
-  const { port, address } = await serving(t, { http: { page: false } });
+  const { port, address } = await onSharedLanes(t, { http: { page: false } });
   t.is((await get(port, '/')).status, 404);
   t.is((await get(port, '/page/page.js')).status, 404);
   const client = await dial(t, address);
@@ -97,7 +106,7 @@ test('without the page there is neither it nor what it reads', async (t) => {
 
 test('who may not come in gets neither the page nor the figures', async (t) => {
   const asked: AuthorizeQuery[] = [];
-  const { port, address } = await serving(t, {
+  const { port, address } = await onSharedLanes(t, {
     authorize: (query) => {
       asked.push(query);
       return (

@@ -8,7 +8,7 @@ import type { ServerOptions } from '../../src/index.ts';
 import { arrived, makeLatch, release, stand } from '../fixtures/latch.ts';
 import { pattern } from '../fixtures/pattern.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { type Serving, serving, servingOnSharedLanes, signal } from '../helpers/serving.ts';
+import { halted, type Serving, serving, servingOnSharedLanes, signal } from '../helpers/serving.ts';
 import { ask, Wire } from './helper.ts';
 
 const onSharedLanes = servingOnSharedLanes(ava);
@@ -210,11 +210,9 @@ test('a handler waits for a client that does not read', async (t) => {
     const wire = new Wire(t, running.port);
     wire.socket.pause();
     wire.send('POST /rpc/endless HTTP/1.1', 'Host: x', `Accept-Encoding: ${coding}`, '', '');
-    // It has come to rest when a hundred requests of others find it where it was.
-    for (let before = -1; before !== produced || produced === 0; ) {
-      before = produced;
-      for (let i = 0; i < 100; i++) await ask(running.port, '/rpc/echo?value=meanwhile');
-    }
+    const meanwhile = () => ask(running.port, '/rpc/echo?value=meanwhile');
+    while (produced === 0) await meanwhile();
+    await halted(() => produced, meanwhile);
     t.true(produced < 64 << 20, `${coding}: ${produced} bytes`);
     wire.socket.destroy();
     await allGone(running);

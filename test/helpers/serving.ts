@@ -124,10 +124,10 @@ const OF_LANES: readonly (keyof ServerOptions)[] = [
 ];
 
 /**
- * {@link serving} for the tests of one file, whose servers share lanes, the dear part of each, with those that want the
- * same of them. Not for tests that end lanes, or look at how many contexts they hold.
+ * {@link createServer} for the tests of one file, whose servers share lanes, the dear part of each, with those that want
+ * the same of them. Not for tests that end lanes, or look at how many contexts they hold.
  */
-export function servingOnSharedLanes(test: TestFn<unknown>): typeof serving {
+export function serversOnSharedLanes(test: TestFn<unknown>): typeof createServer {
   const shared = new Map<string, LanePool>();
   test.after.always(() => Promise.all([...shared.values()].map((pool) => pool.close())));
   const lanes = ({ workers, handlers, codecs, dictionaries, coalesceMs, cacheLevel }: LanePoolOptions) => {
@@ -138,7 +138,12 @@ export function servingOnSharedLanes(test: TestFn<unknown>): typeof serving {
     shared.set(key, pool);
     return pool;
   };
-  const make = (options: ServerOptions = {}) => makeServer(options, lanes);
+  return (options = {}) => makeServer(options, lanes);
+}
+
+/** {@link serving} with {@link serversOnSharedLanes}, but for those that say something of the life of their lanes. */
+export function servingOnSharedLanes(test: TestFn<unknown>): typeof serving {
+  const make = serversOnSharedLanes(test);
   return (t, options = {}) =>
     serving(t, options, OF_LANES.some((name) => name in options) ? createServer : make);
 }

@@ -495,6 +495,11 @@ export class Client {
     return id;
   }
 
+  /** Goes on counting from this request ID. */
+  skipTo(id: number): void {
+    this.#nextRequest = id;
+  }
+
   #advance(): void {
     this.#nextRequest = this.#nextRequest === 65_535 ? 1 : this.#nextRequest + 2;
   }

@@ -10,17 +10,25 @@ import ava, { type ExecutionContext } from 'ava';
 import { type Client, connect, type ServerOptions, TextOutput } from '../../src/index.ts';
 import { arrived, type Latch, makeLatch, release } from '../fixtures/latch.ts';
 import { stoppedClock } from '../helpers/clock.ts';
-import { dial, type Serving, serving } from '../helpers/serving.ts';
+import { dial, type Serving, serving, servingOnSharedLanes } from '../helpers/serving.ts';
 
+const onSharedLanes = servingOnSharedLanes(ava);
 const test = ava.serial;
 const LANE = new URL('../fixtures/failing.ts', import.meta.url);
 const lane = (name: string) => ({ module: LANE, export: name });
 
 /** A server of two lanes, and a client of it. */
-async function serve(t: ExecutionContext, options: ServerOptions): Promise<Serving & { client: Client }> {
-  const running = await serving(t, { workers: 2, ...options });
+async function serve(
+  t: ExecutionContext,
+  options: ServerOptions,
+  start = serving,
+): Promise<Serving & { client: Client }> {
+  const running = await start(t, { workers: 2, ...options });
   return { ...running, client: await dial(t, running.address) };
 }
+
+/** The same for what harms no lane. */
+const serveOnSharedLanes = (t: ExecutionContext, options: ServerOptions) => serve(t, options, onSharedLanes);
 
 /** The server answers, on all its lanes. */
 async function healthy(t: ExecutionContext, client: Client): Promise<void> {
@@ -204,7 +212,7 @@ const thrower = {
 
 for (const [when, handler] of Object.entries(thrower)) {
   test(`a handler that throws ${when}: the request fails without details, the connection goes on`, async (t) => {
-    const { client, reports } = await serve(t, { workers: 1, commands: { fails: handler as never } });
+    const { client, reports } = await serveOnSharedLanes(t, { commands: { fails: handler as never } });
     const error = await t.throwsAsync(client.call('fails').text(), { message: /fails/ });
     t.false(error.message.includes('secret'));
     t.is(reports.length, 1);
@@ -227,7 +235,7 @@ const messy = async function* () {
 
 for (const [where, command] of Object.entries({ 'on the main thread': messy, 'in a lane': lane('messy') })) {
   test(`a handler ${where} whose cleanup throws is reported, whoever is still there`, async (t) => {
-    const { client, reports, reported, port } = await serve(t, { workers: 1, commands: { messy: command } });
+    const { client, reports, reported, port } = await serveOnSharedLanes(t, { commands: { messy: command } });
     const cleaning = () => reports.filter(({ error }) => String(error).includes('cleaning up'));
     const response = client.call('messy');
     for await (const _ of response) break;
@@ -247,7 +255,7 @@ for (const [where, command] of Object.entries({ 'on the main thread': messy, 'in
 
 test('a policy, an affinity key or an error hook that throws harms one request, not the process', async (t) => {
   const rude = { handler: () => 'x', affinityKey: () => JSON.parse('{') };
-  const { client } = await serve(t, {
+  const { client } = await serveOnSharedLanes(t, {
     commands: { rude },
     policy: ({ command }) => (command === 'bad' ? 99 : 0),
     onError: () => {
@@ -265,7 +273,7 @@ test('files that vanish, shrink or may not be read fail their request with a rea
   await writeFile(join(root, 'shrinks'), new Uint8Array(40 << 20));
   await writeFile(join(root, 'closed'), 'x');
   await chmod(join(root, 'closed'), 0);
-  const { client } = await serve(t, { root });
+  const { client } = await serveOnSharedLanes(t, { root });
   const get = (path: string) => client.call('files.get', { args: { path } });
   await rm(join(root, 'gone'));
   await t.throwsAsync(get('gone').bytes(), { message: /gone/ });

@@ -131,7 +131,7 @@ test('a lane that dies while output is compressed for the cache fails nothing', 
   const own = await serving(t, { workers: 1, cacheLevel: 19, commands: commands() });
   const client = await dial(t, own.address);
   const other = await dial(t, own.address, { profiles: [] });
-  const size = 1_500_000;
+  const size = 500_000;
   const shared = client.call('shared', { args: { key: 'k', size: String(size) } });
   const answer = shared.bytes().catch((error: Error) => error);
   await other.ping();

@@ -14,7 +14,9 @@ import {
   type ServerOptions,
 } from '../../src/index.ts';
 import { nearest } from '../../src/options/nearest.ts';
-import { dial, serving } from '../helpers/serving.ts';
+import { dial, servingOnSharedLanes } from '../helpers/serving.ts';
+
+const serving = servingOnSharedLanes(test);
 
 const where = { port: 1 };
 const call = () => undefined;
