@@ -308,9 +308,10 @@ export class Writer {
   #handOver(): void {
     const waiting = this.#handedOver;
     if (waiting === undefined) return;
-    const count = waiting.findIndex(({ at }) => at > this.bytesWritten);
-    this.#handedOver = count < 0 ? undefined : waiting.slice(count);
-    for (const { run } of count < 0 ? waiting : waiting.slice(0, count)) run();
+    let count = 0;
+    while (count < waiting.length && waiting[count].at <= this.bytesWritten) count++;
+    this.#handedOver = count < waiting.length ? waiting.slice(count) : undefined;
+    for (let i = 0; i < count; i++) waiting[i].run();
   }
 
   #tellEmpty(): void {

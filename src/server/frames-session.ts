@@ -231,6 +231,8 @@ export class FramesSession implements Session, FrameOwner, InputSource {
   #perform(): void {
     const actions = this.#actions;
     if (actions.length === 0) return;
+    // Mostly it is one: to take that out leaves nothing to the collector.
+    if (actions.length === 1) return this.#act(actions.pop() as ServerAction);
     const todo = actions.splice(0);
     for (const action of todo) this.#act(action);
   }
