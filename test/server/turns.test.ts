@@ -484,8 +484,7 @@ test('what is gathered waits for the flush that was announced, and what comes la
 test('a connection that has sent something leaves nothing behind that only a full collection finds', (t) => {
   const loop = new Loop();
   const writers = Array.from({ length: 500 }, () => {
-    const transport = new StillTransport(loop);
-    transport.writeOne = () => true;
+    const transport = Object.assign(new StillTransport(loop), { writeOne: () => true });
     return new Writer(transport, new Gate(1000), new TurnShare(loop.turns), loop.turns.ends);
   });
   const round = () => {
