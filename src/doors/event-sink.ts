@@ -54,14 +54,14 @@ export class EventSink implements Answer {
     this.#send(JSON.stringify(progress), 'progress');
   }
 
-  fail({ code, message, data }: ReceivedFailure): void {
+  fail(failure: ReceivedFailure): void {
     if (this.#over) return;
     if (this.#res.headersSent) {
       this.#sendLine();
-      this.#end('error', JSON.stringify({ code, message, data }));
+      this.#end('error', JSON.stringify(failure));
     } else {
       this.#over = true;
-      send(this.#req, this.#res, failed(this.#req, { code, message, data }));
+      send(this.#req, this.#res, failed(this.#req, failure));
     }
   }
 

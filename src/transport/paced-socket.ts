@@ -48,15 +48,18 @@ export class PacedSocket {
       this.#wanted = true;
       return this.#held === NOTHING ? resume.call(socket) : socket;
     };
-    socket.once('close', () => this.end());
+    socket.once('close', this.#onClose);
   }
+
+  readonly #onClose = (): void => void this.end();
 
   /** Leaves the socket as it was. @returns what nobody has been handed, to be dealt with before what comes next. */
   end(): Buffer {
     const rest = this.#held.subarray(this.#at);
     this.#held = NOTHING;
     this.#at = 0;
-    Object.assign(this.#socket, this.#methods);
+    Object.assign(this.#socket.off('close', this.#onClose), this.#methods);
+    if (this.#endHeld && !this.#socket.destroyed) setImmediate(() => this.#socket.emit('end'));
     return rest;
   }
 
@@ -81,7 +84,9 @@ export class PacedSocket {
       const from = this.#at;
       this.#at = this.#cut(this.#held, from);
       emit.call(this.#socket, 'data', this.#held.subarray(from, this.#at));
-      if (this.#socket.destroyed) break;
+      if (this.#socket.destroyed) this.end();
+      // Whoever has the socket now pauses and resumes it.
+      if (this.#held === NOTHING) return false;
       if (slice.countLong(this.#at - from) && this.#at < this.#held.length) return true;
     }
     this.#held = NOTHING;

@@ -108,6 +108,27 @@ test('who ends it gets what nobody was handed, and the socket as it was', async 
   t.is(pieces.length, 4, 'at once, and in one piece');
 });
 
+test('who ends it has the socket paused or not, and its end, to themselves', async (t) => {
+  const { stream, input, pieces, turnsLeft } = paced();
+  let ended = false;
+  stream.on('end', () => {
+    ended = true;
+  });
+  stream.on('data', () => {
+    if (pieces.length < SLICE_PIECES + 2) return;
+    input.end();
+    stream.pause();
+  });
+  stream.end(sample(SLICE_PIECES + 9, 1));
+  await come();
+  turnsLeft();
+  t.is(pieces.length, SLICE_PIECES + 2);
+  t.true(stream.isPaused());
+  t.false(ended);
+  await come();
+  t.true(ended);
+});
+
 test('nothing of what is held is handed on once the socket is destroyed', async (t) => {
   const { stream, pieces, turnsLeft } = paced();
   stream.once('data', () => stream.destroy());
