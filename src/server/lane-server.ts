@@ -277,7 +277,7 @@ export class LaneServer implements Server {
   }
 
   #makeTopics(
-    { relay, frameSize }: CheckedOptions,
+    { relay, relayTimeout, frameSize }: CheckedOptions,
     { maxMessageBytes, maxTopicBacklog }: Limits,
     encoders: Map<string, EncoderOptions>,
   ): Topics {
@@ -292,7 +292,7 @@ export class LaneServer implements Server {
       maxBacklogBytes: maxTopicBacklog,
       report,
     };
-    return new Topics(context, relay === undefined ? undefined : new RedisRelay(relay, report));
+    return new Topics(context, relay === undefined ? undefined : new RedisRelay(relay, relayTimeout, report));
   }
 
   #makeRecorder({ record }: CheckedOptions, limits: Limits, codecs: CodecRegistry): Recorder | undefined {

@@ -3,7 +3,7 @@
 import type { CommandRequest } from '../reactor/command.ts';
 import { failureOf } from '../reactor/failure-of.ts';
 import type { Run, ServedRequest } from '../server/request.ts';
-import { CommandError } from '../wire/errors.ts';
+import { CommandError, ConnectionError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
 import { joined } from '../wire/joined.ts';
 import { MAX_TOPIC_NAME } from '../wire/topic-records.ts';
@@ -89,7 +89,11 @@ export class Topics {
     const topic = this.find(request.args);
     const message = await this.#collect(request.data);
     if (topic.isClosed) throw closedMeanwhile();
-    return String(await topic.publish(message));
+    try {
+      return String(await topic.publish(message));
+    } catch (error) {
+      throw error instanceof ConnectionError ? relayFailed(error) : error;
+    }
   };
 
   /** A message, whole. What all that come at a time hold is bounded, for their data counts as read. */
@@ -227,6 +231,15 @@ function strictAscii(bytes: Uint8Array): string {
 
 function closedMeanwhile(): CommandError {
   return new CommandError('the topic was closed meanwhile', { code: 'not-found' });
+}
+
+/** What a peer is told of a relay: nothing of where it is, or what it says. */
+function relayFailed({ notStarted }: ConnectionError): CommandError {
+  return notStarted
+    ? new CommandError('the relay of the topics takes nothing now', { code: 'overloaded' })
+    : new CommandError('the relay of the topics has not answered: the message may have been published', {
+        code: 'relay-lost',
+      });
 }
 
 function invalid(message: string): CommandError {
