@@ -17,7 +17,8 @@ export function openApiRoute(host: DoorHost): Route {
   return async ({ req, res, info, base }) => {
     if (req.method !== 'GET' && req.method !== 'HEAD')
       return send(req, res, plain(405, 'this is only to be read', { Allow: 'GET, HEAD' }));
-    const failure = await host.ask(info);
+    // It tells no less than that command does.
+    const failure = await host.ask(info, { command: 'capabilities', mode: 'ro', args: new Map() });
     if (failure !== undefined)
       return send(
         req,

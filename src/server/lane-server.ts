@@ -265,7 +265,10 @@ export class LaneServer implements Server {
       call: (command, answer, info, admission) => this.#acceptor.call(command, answer, info, admission),
       admission: (info) => this.#acceptor.admission(info),
       openInput: () => this.#input.open(),
-      ask: async (info, question) => this.#acceptor.admission(info)?.ask(question),
+      ask: async (info, question) => {
+        const admission = this.#acceptor.admission(info);
+        return (await admission?.admit()) ?? (question && (await admission?.ask(question)));
+      },
       compress: (bytes, level, then) =>
         compressOnLane(this.#pool, bytes, (pieces) => then(pieces && Buffer.concat(pieces)), level),
       report: this.#report,

@@ -112,6 +112,37 @@ test('every status of protocol A7', async (t) => {
   t.is((await ask(port, '/nowhere')).status, 404);
 });
 
+test('whom the hook forbids a command learns by no door whether there is one', async (t) => {
+  const { port } = await serving(t, { commands, authorize: ({ command }) => command === undefined });
+  const multiple = (command: string) =>
+    askFrames(port, 'ro/multirequest', [`1 1 stream-begin command-name eos ${command}`]);
+  const doors: Record<string, (command: string) => Promise<{ status: number; body: Buffer }>> = {
+    'ro, well formed': (command) =>
+      askFrames(port, `ro/${command}`, [`1 1 stream-begin command-name eos ${command}`]),
+    'rw, well formed': (command) =>
+      askFrames(port, `rw/${command}`, [`1 1 stream-begin command-name eos ${command}`]),
+    'ro, for no answer': (command) => askFrames(port, `ro/${command}`, ECHO, { accept: 'text/html' }),
+    'rw, of no type': (command) => askFrames(port, `rw/${command}`, ECHO, { 'content-type': 'text/html' }),
+    'rw, too large': (command) =>
+      ask(port, `${PREFIX}/rw/${command}`, {
+        headers: { accept: PART_A, 'content-type': PART_A, 'content-length': String(2 ** 31) },
+      }),
+    'many in one': multiple,
+    rpc: (command) => ask(port, `/rpc/${command}`),
+    'rpc, by GET': (command) => ask(port, `/rpc/${command}`, { method: 'GET' }),
+    'rpc, events': (command) =>
+      ask(port, `/rpc/${command}`, { method: 'GET', headers: { accept: 'text/event-stream' } }),
+    'rpc, of no type': (command) =>
+      ask(port, `/rpc/${command}`, { headers: { 'content-type': 'text/html' }, body: 'x' }),
+  };
+  for (const [door, through] of Object.entries(doors)) {
+    const [none, ...known] = await Promise.all(['none', 'add', 'change', 'echo'].map(through));
+    const told = ({ status, body }: { status: number; body: Buffer }) => [status, body.toString()];
+    for (const each of known) t.deepEqual(told(each), told(none), door);
+  }
+  t.is((await ask(port, '/rpc', { method: 'GET' })).status, 401);
+});
+
 test('frames are answered with the media type that was asked for; ours permits extensions, part A alone does not', async (t) => {
   const { port } = await common();
   const plain = await askFrames(port, 'ro/echo', ECHO);
