@@ -20,6 +20,7 @@ import {
   filledString,
   given,
   integer,
+  isUrlPath,
   milliseconds,
   millisecondsOr0,
   nested,
@@ -212,7 +213,7 @@ const RESOURCE_LIMITS: Rules<ResourceLimits> = {
 const HTTP_RULES: Rules<HttpOptions> = {
   prefix: rule(
     'a path without slashes at its ends',
-    (value) => typeof value === 'string' && /^[\w.~-]+(?:\/[\w.~-]+)*$/.test(value),
+    (value) => typeof value === 'string' && /^[\w.~-]+(?:\/[\w.~-]+)*$/.test(value) && isUrlPath(`/${value}`),
   ),
   page: boolean,
   origins: arrayOf(filledString, 'origins'),

@@ -34,6 +34,7 @@ export class Topics {
   readonly #context: TopicContext;
   readonly #relay: Relay | undefined;
   readonly #topics = new Map<string, { readonly topic: LiveTopic; readonly face: Topic }>();
+  #takesNew = true;
 
   constructor(context: TopicContext, relay?: Relay) {
     this.#context = context;
@@ -42,7 +43,7 @@ export class Topics {
 
   /**
    * The topic of this name, made if there is none. @throws TypeError that names what is wrong; Error when there is one and
-   * options are given.
+   * options are given, or when there is none and the server is closed.
    */
   topic(name: string, options?: TopicOptions): Topic {
     checkTopicName(name);
@@ -50,6 +51,7 @@ export class Topics {
     if (known !== undefined && options === undefined) return known.face;
     if (known !== undefined) throw new Error(`there is a topic '${name}' already: its options are settled`);
     const checked = checkTopicOptions(options ?? {});
+    if (!this.#takesNew) throw new Error('the server is closed');
     const topic = new LiveTopic(name, checked, this.#context);
     topic.numbering = this.#relay?.join(topic, checked.history);
     const face = new TopicFace(topic, () => this.#close(topic));
@@ -61,8 +63,14 @@ export class Topics {
     return [...this.#topics.values()].map(({ topic }) => topic.row);
   }
 
-  /** Ends what joins topics with those of other processes. */
+  /** The server takes no new subscribers; who is still at work may publish to the topics that there are. */
+  drain(): void {
+    this.#takesNew = false;
+  }
+
+  /** Knows no topic any more, and ends what joins them with those of other processes. */
   async close(): Promise<void> {
+    this.#topics.clear();
     await this.#relay?.close();
   }
 

@@ -430,6 +430,16 @@ test('attach() takes its path and nothing else, however their server was made, a
   await t.throwsAsync(server.attach(http, { path: '/mill' }), { message: /closed/ });
 });
 
+test('attach() and http.prefix take no path that no client can ask for', async (t) => {
+  const http = createHttp();
+  const server = createServer({ workers: 1 });
+  t.teardown(() => server.close(0));
+  for (const path of ['', 'rpc', '/a/../b', '/./a', '/a b', '/ä', '/a?b', '/a#b', '/a\\b', '/a\n'])
+    await t.throwsAsync(server.attach(http, { path }), { message: /^option path: / }, path);
+  for (const prefix of ['..', 'a/../b', '.'])
+    t.throws(() => createServer({ http: { prefix } }), { message: /^option http\.prefix: / }, prefix);
+});
+
 test('where they take no upgrades, a request with one that is not ours is answered as before', async (t) => {
   const http = createHttp((req, res) => res.end(`theirs: ${req.url} ${req.headers.upgrade}`));
   const port = await listening(http);
