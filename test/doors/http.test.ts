@@ -396,6 +396,40 @@ test('GET /rpc says what there is', async (t) => {
   t.true(Object.keys(paths).includes('/rpc/echo'));
 });
 
+test('GET /rpc asks schemas once, and is answered whatever they say of themselves', async (t) => {
+  let asked = 0;
+  const saying = (input: () => unknown) => ({
+    args: {
+      '~standard': {
+        version: 1,
+        vendor: 'x',
+        validate: (value: unknown) => ({ value }),
+        jsonSchema: { input },
+      },
+    } as never,
+    handler: () => 'x',
+  });
+  const { port } = await serving(t, {
+    commands: {
+      whole: saying(() => ({ type: 'object', asked: ++asked })),
+      large: saying(() => ({ default: 5n })),
+      circle: saying(() => {
+        const circle: unknown[] = [];
+        return { circle: circle.push(circle) && circle };
+      }),
+    },
+  });
+  for (let i = 0; i < 2; i++) {
+    const { status, body } = await ask(port, '/rpc', { method: 'GET' });
+    t.is(status, 200);
+    const { paths } = JSON.parse(body.toString());
+    const schemas = ['whole', 'large', 'circle'].map(
+      (name) => paths[`/rpc/${name}`].post.requestBody.content['application/json'].schema,
+    );
+    t.deepEqual(schemas, [{ type: 'object', asked: 1 }, { type: 'object' }, { type: 'object' }]);
+  }
+});
+
 test('requests that two parsers could read in two ways are refused, and their connection is closed', async (t) => {
   const { port } = await common();
   const cases: [string, string][] = [
