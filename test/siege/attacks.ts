@@ -230,7 +230,10 @@ export const ATTACKS: readonly Attack[] = [
       30,
       () => [HELLO, SINK],
       () => [
-        repeated(90, frames(frame(...BEGIN_ZSTD), frame('1 3 encoded command-data continuation ', bombs()[0]))),
+        repeated(
+          90,
+          frames(frame(...BEGIN_ZSTD), frame('1 3 encoded command-data continuation ', bombs()[0])),
+        ),
       ],
     ),
   },
