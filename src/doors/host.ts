@@ -15,6 +15,8 @@ export interface DoorHost {
   readonly limits: Limits;
   readonly commands: CommandTable;
   readonly http: HttpOptions;
+  /** Milliseconds of silence after which events say that they go on; 0: never. */
+  readonly keepAliveMs: number;
   /** In which the work for all peers is done. */
   readonly turns: Turns;
   /** False while the server is closing, or has as many connections as it may. */

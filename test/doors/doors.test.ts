@@ -105,7 +105,8 @@ test('doors that are shut let nobody in, and the others do', async (t) => {
 
 test('by its first three bytes a connection is one of frames or one of HTTP', (t) => {
   for (const method of ['GET', 'PUT', 'POST', 'PRI', 'M-SEARCH', 'OPTIONS'])
-    t.is(speechOf(Buffer.from(`${method} / HTTP/1.1`)), 'http', method);
+    for (const lines of ['', '\r\n', '\r\n\r\n', '\n'])
+      t.is(speechOf(Buffer.from(`${lines}${method} / HTTP/1.1`)), 'http', JSON.stringify(lines + method));
   // The longest first frame there can be, and one whose length looks like two capitals.
   for (const first of [
     frame(HELLO),
@@ -133,7 +134,8 @@ test('first bytes may trickle, and are waited for only so long; who says nothing
   silent.send(ECHO);
   t.is(await silent.answer(1), '');
   const head = new Wire(t, port).send('POST /rpc/echo HTTP/1.1', 'Host: x', '');
-  t.regex(await head.rest(), /^HTTP\/1.1 408 /);
+  const empty = new Wire(t, port).send('', '', '');
+  for (const late of [head, empty]) t.regex(await late.rest(), /^HTTP\/1.1 408 /);
 });
 
 test('a server that is closed ends what has said nothing, and what waits for a next request', async (t) => {
