@@ -2,7 +2,7 @@
 
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createNetServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import ava, { type ExecutionContext } from 'ava';
 import { z } from 'zod';
 import { CommandError, ProgressOutput, type ServerOptions, TextOutput } from '../../src/index.ts';
 import { FrameType } from '../../src/wire/frame.ts';
+import { ROOT } from '../helpers/imports.ts';
 import { frames } from '../helpers/raw-peer.ts';
 import { digest, sample } from '../helpers/samples.ts';
 import { dial, listening, type Serving, serve, servingOnSharedLanes } from '../helpers/serving.ts';
@@ -554,12 +555,16 @@ test('many upgrades that are only half there leave the other doors as they are',
 
 const NGINX = '/usr/sbin/nginx';
 
-/** nginx before `port`; the port that it listens at. */
+/** nginx before `port`, as deploy/nginx.conf has it; the port that it listens at. */
 async function nginx(t: ExecutionContext, port: number): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-nginx-'));
   const probe = createNetServer();
   const at = await listening(probe);
   await new Promise((resolve) => probe.close(resolve));
+  const shipped = readFileSync(join(ROOT, 'deploy/nginx.conf'), 'utf8');
+  const site = shipped
+    .replace('127.0.0.1:7711', `127.0.0.1:${port}`)
+    .replace('listen 80', `listen 127.0.0.1:${at}`);
   writeFileSync(
     join(folder, 'nginx.conf'),
     `daemon off; master_process off; pid ${folder}/pid; error_log ${folder}/log;
@@ -567,14 +572,7 @@ async function nginx(t: ExecutionContext, port: number): Promise<number> {
     http {
       access_log off; client_body_temp_path ${folder}/b; proxy_temp_path ${folder}/p; fastcgi_temp_path ${folder}/f;
       uwsgi_temp_path ${folder}/u; scgi_temp_path ${folder}/s;
-      map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
-      server {
-        listen 127.0.0.1:${at}; client_max_body_size 0;
-        location / {
-          proxy_pass http://127.0.0.1:${port}; proxy_http_version 1.1; proxy_set_header Host $http_host;
-          proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
-        }
-      }
+      ${site}
     }`,
   );
   const child = spawn(NGINX, ['-p', folder, '-c', join(folder, 'nginx.conf')], { stdio: 'ignore' });
@@ -606,6 +604,12 @@ if (existsSync(NGINX))
     const client = await dial(t, `ws://127.0.0.1:${at}/`);
     t.is(digest(await client.call('echo', { data: body }).bytes()), digest(body));
     await client.close();
+    // Nothing gathers what goes on, and a page is let in by the host that it asks.
+    const origin = `http://127.0.0.1:${at}`;
+    const lines = ['POST /rpc/endless HTTP/1.1', `Host: 127.0.0.1:${at}`, `Origin: ${origin}`];
+    const endless = new Wire(t, at).send(...lines, 'Content-Length: 0', '', '');
+    t.regex(await endless.heard(/tick/), /^HTTP\/1.1 200 /);
+    endless.socket.destroy();
   });
 else test('behind nginx: not tried, there is none here (apt-get install nginx-light)', (t) => t.pass());
 
