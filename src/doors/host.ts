@@ -56,8 +56,8 @@ export interface HttpOptions {
    */
   page?: boolean;
   /**
-   * Origins of pages that may send requests and open WebSockets, such as `https://app.example`; `*`: any. Default: pages of
-   * the very host and port that they ask. What says no origin is no page in a browser, and is let in.
+   * Origins of pages that may send requests, read the answers and open WebSockets, such as `https://app.example`; `*`: any.
+   * Pages of the very host and port that they ask may always. What says no origin is no page in a browser, and is let in.
    */
   origins?: readonly string[];
   /**

@@ -5,17 +5,29 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 /** Who asks: no page, a page that may, or one that may not. */
 export type Visitor = 'no-page' | 'same-origin' | 'listed' | 'refused';
 
-/** Judges a request by its `Origin`; `origins` undefined: pages of the same host and port only. */
-export function visitorOf({ headers }: IncomingMessage, origins: readonly string[] | undefined): Visitor {
+/** Judges a request by its `Origin`: of the same host and port, or among `origins`. */
+export function visitorOf({ headers }: IncomingMessage, origins: readonly string[] = []): Visitor {
   const { origin, host } = headers;
   if (origin === undefined) return 'no-page';
-  if (origins !== undefined) return origins.includes(origin) || origins.includes(ANY) ? 'listed' : 'refused';
+  if (origins.includes(origin) || origins.includes(ANY)) return 'listed';
   return host !== undefined && hostOf(origin) === host.toLowerCase() ? 'same-origin' : 'refused';
+}
+
+/** Whether a browser could say this of a page; `*` stands for any. */
+export function isOrigin(value: unknown): value is string {
+  if (value === ANY || value === OPAQUE) return true;
+  if (typeof value !== 'string' || !/^[a-z][a-z\d+.-]*:\/\/[^\s/?#@]+$/.test(value) || !URL.canParse(value))
+    return false;
+  // Of schemes that it knows nothing of, URL says nothing more.
+  const { origin } = new URL(value);
+  return origin === OPAQUE || origin === value;
 }
 
 /** Seconds for which a browser need not ask again. */
 const PREFLIGHT_SECONDS = 600;
 const ANY = '*';
+/** What a browser says of pages that have none. */
+const OPAQUE = 'null';
 
 /**
  * Lets a page of an origin that is listed read what it is answered, which its browser would keep from it. Cookies and the like

@@ -95,6 +95,25 @@ test('doors that are shut let nobody in, and the others do', async (t) => {
   t.deepEqual(await open({ http: false, webSocket: true }), { raw: true, http: 426, webSocket: 101 });
   t.deepEqual(await open({ http: true, webSocket: false }), { raw: true, http: 200, webSocket: 404 });
   t.deepEqual(await open({ http: false, webSocket: false }), { raw: true, http: 0, webSocket: 0 });
+  for (const [doors, agreed, refused] of [
+    [{ raw: false }, 'http/1.1', 'millrace/1'],
+    [{ http: false, webSocket: false }, 'millrace/1', 'http/1.1'],
+  ] as const) {
+    const secure = createServer({
+      workers: 1,
+      tls: { cert: tls('server.pem'), key: tls('server.key') },
+      onError: () => undefined,
+    });
+    t.teardown(() => secure.close(0));
+    const address = (await secure.listen(doors)) as { host: string; port: number };
+    const ca = { ca: tls('ca.pem'), servername: 'localhost' };
+    const both = connectTls({ ...address, ...ca, ALPNProtocols: ['millrace/1', 'http/1.1'] });
+    await once(both, 'secureConnect');
+    t.is(both.alpnProtocol, agreed, 'TLS agrees to nothing that is not spoken behind it');
+    both.destroy();
+    const tried = once(connectTls({ ...address, ...ca, ALPNProtocols: [refused] }), 'secureConnect');
+    t.regex((await failure(tried)).message, /no application protocol/);
+  }
   const server = createServer({ workers: 1 });
   t.teardown(() => server.close(0));
   await t.throwsAsync(server.listen({ raw: false, http: false, webSocket: false }), {

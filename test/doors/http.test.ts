@@ -9,7 +9,13 @@ import { join } from 'node:path';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import ava, { type ExecutionContext } from 'ava';
 import { z } from 'zod';
-import { CommandError, ProgressOutput, type ServerOptions, TextOutput } from '../../src/index.ts';
+import {
+  CommandError,
+  createServer,
+  ProgressOutput,
+  type ServerOptions,
+  TextOutput,
+} from '../../src/index.ts';
 import { FrameType } from '../../src/wire/frame.ts';
 import { ROOT } from '../helpers/imports.ts';
 import { frames } from '../helpers/raw-peer.ts';
@@ -368,7 +374,20 @@ test('a page of an origin that is listed may ask, and read the answer', async (t
     headers: { ...asks, origin: 'https://x.example' },
   });
   t.deepEqual([other.status, other.headers['access-control-allow-origin']], [403, undefined]);
-  const any = await serving(t, { commands, http: { origins: ['*'] } });
+  const own = await allowed('/rpc/add?a=1', 'POST', {
+    origin: `http://127.0.0.1:${port}`,
+    authorization: 'open',
+  });
+  t.is(own.status, 200, "the server's own pages are let in, too");
+  for (const wrong of [
+    'app.example',
+    'https://app.example/',
+    'https://APP.example',
+    'https://app.example:443',
+    '',
+  ])
+    t.throws(() => createServer({ http: { origins: [wrong] } }), { message: /option http.origins/ }, wrong);
+  const any = await serving(t, { commands, http: { origins: ['*', 'chrome-extension://abc', 'null'] } });
   const { headers } = await ask(any.port, '/rpc/add?a=1', { headers: { origin } });
   t.is(headers['access-control-allow-origin'], '*');
   t.is(headers['access-control-allow-credentials'], undefined, 'who may be anybody is sent as nobody');
