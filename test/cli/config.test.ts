@@ -108,7 +108,7 @@ test('what cannot be is one line that begins with its place', async (t) => {
     ['relay: localhost:6379', /relay: It has to be a URL that begins with redis:\/\/ or rediss:\/\/\.$/m],
     ['metrics: true\nprocesses: 2\n', /(processes|metrics) cannot be used with (metrics|processes)/],
     ['policy: shard', /policy: It has to be one of shared, .*; did you mean 'shared'\?$/m],
-    ['origins: [https://app.example/]', /origins: It has to be an origin/],
+    ['origins: [https://app.example/]', /origins\.0: It has to be an origin/],
     ['accessLog: yes', /accessLog: It has to be true or false/],
     ['port: 1\nport: 2\n', /:2:1: /],
     ['port: [1\n', /millrace\.yaml:\d+:\d+: /],
