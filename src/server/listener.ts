@@ -104,6 +104,8 @@ export class Listener {
     this.#net = options.proxyProtocol ? this.#makeOuter() : server;
     this.#net.maxConnections = options.maxConnections;
     this.#net.on('connection', (socket: Socket) => {
+      // Others may have come with it.
+      options.turns.hurry();
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
     });
@@ -252,7 +254,9 @@ export class Listener {
   }
 
   #enter(socket: Socket, info: ConnectionInfo, speech: Speech): void {
-    const { keepAliveMs, accept, acceptHttp } = this.#options;
+    const { keepAliveMs, turns, accept, acceptHttp } = this.#options;
+    // What it has said is about to be read.
+    turns.hurry();
     if (this.#stopped) socket.destroy();
     else if (speech === 'http') acceptHttp(socket, info, this.#doors);
     else accept(new SocketTransport(socket, info.remote, keepAliveMs), info);
