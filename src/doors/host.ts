@@ -57,7 +57,8 @@ export interface HttpOptions {
   page?: boolean;
   /**
    * Origins of pages that may send requests, read the answers and open WebSockets, such as `https://app.example`; `*`: any.
-   * Pages of the very host and port that they ask may always. What says no origin is no page in a browser, and is let in.
+   * Default: pages of the very host and port that they ask; where origins are named the server's own, with its live page,
+   * has to be among them. What says no origin is no page in a browser, and is let in.
    */
   origins?: readonly string[];
   /**

@@ -5,11 +5,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 /** Who asks: no page, a page that may, or one that may not. */
 export type Visitor = 'no-page' | 'same-origin' | 'listed' | 'refused';
 
-/** Judges a request by its `Origin`: of the same host and port, or among `origins`. */
-export function visitorOf({ headers }: IncomingMessage, origins: readonly string[] = []): Visitor {
+/**
+ * Judges a request by its `Origin`; `origins` undefined: pages of the same host and port only. Who names origins has said all:
+ * `Host` is what a page's own DNS makes of it.
+ */
+export function visitorOf({ headers }: IncomingMessage, origins: readonly string[] | undefined): Visitor {
   const { origin, host } = headers;
   if (origin === undefined) return 'no-page';
-  if (origins.includes(origin) || origins.includes(ANY)) return 'listed';
+  if (origins !== undefined) return origins.includes(origin) || origins.includes(ANY) ? 'listed' : 'refused';
   return host !== undefined && hostOf(origin) === host.toLowerCase() ? 'same-origin' : 'refused';
 }
 

@@ -245,10 +245,10 @@ export const SETTINGS = z.strictObject({
     otherwise: 'there is',
   }),
   origins: setting(origins, {
-    what: 'pages of this origin may come in, too, by HTTP and WebSocket; may be repeated',
+    what: "pages of this origin may come in, instead of the server's own; may be repeated",
     value: 'origin',
     flag: 'origin',
-    otherwise: "the server's own alone",
+    otherwise: "the server's own",
   }),
   log: setting(oneOf(['error', 'warn', 'info', 'debug']), {
     what: 'write a log to standard error, from this level on',
