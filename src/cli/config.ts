@@ -63,6 +63,7 @@ function shown(name: SettingName, value: unknown): string {
     const all = value as { file: string; commands?: string[] }[];
     return JSON.stringify(all.map(({ file, commands }) => (commands ? `${file}=${commands.join()}` : file)));
   }
+  if (name === 'origins') return JSON.stringify(value);
   if (name === 'topics') {
     const all = value as { name: string; history: number }[];
     return JSON.stringify(all.map((topic) => `${topic.name}=${topic.history}`));

@@ -13,8 +13,18 @@ import { serverTls } from './tls-files.ts';
 export async function serverOptions(all: Settings): Promise<ServerOptions> {
   checkShared(all);
   const settings = shareOf(all);
-  const { workers, policy, streams, dictionaries, contexts, cacheBytes, relay, proxyProtocol, page } =
-    settings;
+  const {
+    workers,
+    policy,
+    streams,
+    dictionaries,
+    contexts,
+    cacheBytes,
+    relay,
+    proxyProtocol,
+    page,
+    origins,
+  } = settings;
   return {
     workers,
     policy,
@@ -24,7 +34,7 @@ export async function serverOptions(all: Settings): Promise<ServerOptions> {
     cacheBytes,
     relay,
     proxyProtocol,
-    http: { page },
+    http: { page, origins },
     ...changeable(settings),
     ...limitOptions(settings.limits, () => true),
     ...(await experimentOptions(settings)),

@@ -48,7 +48,7 @@ function optionOf(name: SettingName): Option {
   );
   if (value === undefined) return option.negate ? option.default(NOT_GIVEN) : option;
   if (name === 'limits') return option.argParser(pairs(limitOf));
-  if (name === 'dictionaries' || name === 'topics')
+  if (name === 'dictionaries' || name === 'topics' || name === 'origins')
     return option.argParser((given: string, before: string[] = []) => parsed(name, [...before, given]));
   const choices = choicesOf(name);
   // For help and completion; what else is given is told in the schema's words.

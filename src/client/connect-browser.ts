@@ -1,5 +1,6 @@
 /** Connecting from a browser, over its WebSocket (protocol C7), with contexts that need no native code. */
 
+import { BROWSER_WINDOW_LOG } from '../encoding/profiles.ts';
 import {
   boolean,
   callable,
@@ -54,7 +55,7 @@ const CONNECT_RULES: Rules<BrowserConnectOptions> = {
 const { signal: _, ...CONNECTION } = CONNECT_RULES;
 const POOL: Rules<BrowserPoolOptions> = { ...POOL_RULES, connect: nested(CONNECTION) };
 /** Bytes of window that servers are asked to keep to, unless `limits` say otherwise: each stream has one in memory. */
-const WINDOW = 1 << 20;
+const WINDOW = 2 ** BROWSER_WINDOW_LOG;
 
 /**
  * Connects to a server's WebSocket: a URL with `ws:`, `wss:`, `http:` or `https:`, or a path below that of the page.

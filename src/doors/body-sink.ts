@@ -7,12 +7,12 @@ import zlib from 'node:zlib';
 import type { Answer } from '../server/call-session.ts';
 import type { ReceivedFailure } from '../wire/failure.ts';
 import { type Bodies, type Coding, LEVEL } from './bodies.ts';
-import { acceptedOf, codingOf } from './media-types.ts';
+import { acceptedOf, codingOf, takesIdentity } from './media-types.ts';
 import { breakOff, failed, send, whenDrained } from './reply.ts';
 import { isWhole } from './whole.ts';
 
 /** Best first. */
-const CODINGS: readonly Coding[] = ['zstd', 'gzip'];
+export const CODINGS: readonly Coding[] = ['zstd', 'gzip'];
 /** Bytes of a whole response from which on it is worth the headers that say so. */
 const LEAST_CODED = 256;
 /** Where bytes are cached and compared by their type, a client may say what it knows them to be. */
@@ -86,7 +86,8 @@ export class BodySink implements Answer {
   }
 
   #whole(bytes: Uint8Array): void {
-    const coding = bytes.length < LEAST_CODED ? undefined : this.#coding;
+    const isWorthIt = bytes.length >= LEAST_CODED || !takesIdentity(this.#req);
+    const coding = isWorthIt ? this.#coding : undefined;
     if (coding === undefined) return this.#sendWithOthers(undefined, bytes.slice());
     const coded = this.#bodies.encoded(coding, bytes);
     if (coded !== undefined) return this.#sendWithOthers(coding, coded);

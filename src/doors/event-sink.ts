@@ -1,13 +1,14 @@
 /**
  * A command's response as server-sent events: each line is an event's data, and so is what comes without an end of line before
  * the handler pauses. Lines for people are events named `text`, progress `progress`, a failure `error`; `end` is the last one.
+ * While there is nothing to say a comment tells whoever stands between that the answer goes on.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { PieceQueue } from '../reactor/piece-queue.ts';
 import type { Answer } from '../server/call-session.ts';
 import type { Progress, ReceivedFailure } from '../wire/payloads.ts';
-import { after, type Timer, unref } from '../wire/timers.ts';
+import { after, every, type Timer, unref } from '../wire/timers.ts';
 import { failed, send, whenDrained } from './reply.ts';
 
 export const EVENT_STREAM = 'text/event-stream';
@@ -25,11 +26,18 @@ export class EventSink implements Answer {
   readonly #line = new PieceQueue();
   #timer: Timer | undefined;
   #over = false;
+  /** Whether anything was sent since the last look. */
+  #spoke = false;
 
-  constructor(req: IncomingMessage, res: ServerResponse) {
+  /** `keepAliveMs`: of silence, before a comment; 0: never. */
+  constructor(req: IncomingMessage, res: ServerResponse, keepAliveMs: number) {
     this.#req = req;
     this.#res = res;
-    res.once('close', () => clearTimeout(this.#timer));
+    const watch = keepAliveMs > 0 ? unref(every(keepAliveMs, this.#keepAlive)) : undefined;
+    res.once('close', () => {
+      clearTimeout(this.#timer);
+      clearInterval(watch);
+    });
   }
 
   bytes(bytes: Uint8Array, last: boolean): void {
@@ -74,6 +82,17 @@ export class EventSink implements Answer {
     this.#send(data, name, id);
   }
 
+  /** What a client has that has got no event yet: it is no event itself, and the next request says it. */
+  id(id: string): void {
+    this.#write(`id: ${id}\n\n`);
+  }
+
+  /** Nothing is written on top of what the client has not taken. */
+  readonly #keepAlive = (): void => {
+    if (!this.#spoke && !this.#res.writableNeedDrain) this.#write(':\n\n');
+    this.#spoke = false;
+  };
+
   /** All that has come, which ends with a line. */
   #sendLines(): void {
     const lines = this.#text().split(/\r\n|\n/);
@@ -94,6 +113,12 @@ export class EventSink implements Answer {
   }
 
   #send(data: string, event?: string, id?: string): void {
+    const lines = data.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`);
+    const head = (id === undefined ? '' : `id: ${id}\n`) + (event === undefined ? '' : `event: ${event}\n`);
+    this.#write(`${head}${lines.join('')}\n`);
+  }
+
+  #write(text: string): void {
     if (this.#over || this.#res.destroyed) return;
     if (!this.#res.headersSent)
       this.#res.writeHead(200, {
@@ -103,9 +128,8 @@ export class EventSink implements Answer {
         // What stands between must not gather events: nginx goes by this.
         'X-Accel-Buffering': 'no',
       });
-    const lines = data.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`);
-    const head = (id === undefined ? '' : `id: ${id}\n`) + (event === undefined ? '' : `event: ${event}\n`);
-    this.#res.write(`${head}${lines.join('')}\n`);
+    this.#spoke = true;
+    this.#res.write(text);
   }
 
   #end(event: string, data: string): void {

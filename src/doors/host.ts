@@ -15,6 +15,8 @@ export interface DoorHost {
   readonly limits: Limits;
   readonly commands: CommandTable;
   readonly http: HttpOptions;
+  /** Milliseconds of silence after which events say that they go on; 0: never. */
+  readonly keepAliveMs: number;
   /** In which the work for all peers is done. */
   readonly turns: Turns;
   /** False while the server is closing, or has as many connections as it may. */
@@ -54,8 +56,9 @@ export interface HttpOptions {
    */
   page?: boolean;
   /**
-   * Origins of pages that may send requests and open WebSockets, such as `https://app.example`; `*`: any. Default: pages of
-   * the very host and port that they ask. What says no origin is no page in a browser, and is let in.
+   * Origins of pages that may send requests, read the answers and open WebSockets, such as `https://app.example`; `*`: any.
+   * Default: pages of the very host and port that they ask; where origins are named the server's own, with its live page,
+   * has to be among them. What says no origin is no page in a browser, and is let in.
    */
   origins?: readonly string[];
   /**

@@ -6,18 +6,23 @@ import type { IncomingMessage } from 'node:http';
 export const PART_A = 'application/mercurial-exp-framing-0002';
 export const FRAMES = 'application/vnd.millrace.frames';
 
-const NONE: readonly string[] = [];
+/** What a client says of names, in its order: how much it likes each, 0 … 1. */
+type Weights = ReadonlyMap<string, number>;
+
+const NONE: Weights = new Map();
+/** Stands for what is not named. */
+const ANY = '*';
+const IDENTITY = 'identity';
 
 /** Clients say the same in every request: what was taken apart last is kept. */
 class Weighed {
   #header: string | undefined;
-  #names = NONE;
+  #weights = NONE;
 
-  /** The names in `header`, those with the weight 0 left out. */
-  of(header: string | undefined): readonly string[] {
-    if (header !== this.#header) this.#names = header === undefined ? NONE : namesIn(header);
+  of(header: string | undefined): Weights {
+    if (header !== this.#header) this.#weights = header === undefined ? NONE : weightsIn(header);
     this.#header = header;
-    return this.#names;
+    return this.#weights;
   }
 }
 
@@ -31,24 +36,43 @@ export function contentTypeOf({ headers }: IncomingMessage): string | undefined 
 
 /** The first of `types` that the client names among what it accepts; wildcards name nothing. */
 export function acceptedOf({ headers }: IncomingMessage, types: readonly string[]): string | undefined {
-  return accepts.of(headers.accept).find((name) => types.includes(name));
+  for (const [name, weight] of accepts.of(headers.accept))
+    if (weight > 0 && types.includes(name)) return name;
+  return undefined;
 }
 
-/** The first of `ours` that the client accepts by name; which of these it likes better is not asked. */
-export function codingOf<Name extends string>(
-  { headers }: IncomingMessage,
-  ours: readonly Name[],
-): Name | undefined {
+/**
+ * What the client likes best of `ours`, which are the best first; undefined: the bytes as they are (RFC 9110 section 12.5.3).
+ * Who takes any is given the last, which everybody knows.
+ */
+export function codingOf<Name extends string>(req: IncomingMessage, ours: readonly Name[]): Name | undefined {
+  const weights = acceptedCodings(req);
+  const named = ours.filter((name) => (weights.get(name) ?? 0) > 0);
+  const most = Math.max(0, ...named.map((name) => weights.get(name) ?? 0));
+  const best =
+    named.find((name) => weights.get(name) === most) ?? ours.findLast((name) => !weights.has(name));
+  const weight = most > 0 ? most : (weights.get(ANY) ?? 0);
+  return weight > 0 && weight >= (weights.get(IDENTITY) ?? 0) ? best : undefined;
+}
+
+/** Whether the client takes bytes as they are: everybody does who does not say that they do not. */
+export function takesIdentity(req: IncomingMessage): boolean {
+  const weights = acceptedCodings(req);
+  return weights.get(IDENTITY) !== 0 && (weights.get(ANY) !== 0 || weights.has(IDENTITY));
+}
+
+function acceptedCodings({ headers }: IncomingMessage): Weights {
   const accept = headers['accept-encoding'];
-  const accepted = codings.of(typeof accept === 'string' ? accept : undefined);
-  return ours.find((name) => accepted.includes(name));
+  return codings.of(typeof accept === 'string' ? accept : undefined);
 }
 
-function namesIn(header: string): readonly string[] {
-  return header
-    .toLowerCase()
-    .split(',')
-    .map((item) => item.split(';').map((part) => part.trim()))
-    .filter(([, ...parameters]) => !parameters.some((each) => /^q=0(?:\.0*)?$/.test(each)))
-    .map(([name]) => name);
+function weightsIn(header: string): Weights {
+  const items = header.toLowerCase().split(',');
+  return new Map(
+    items.map((item) => {
+      const [name, ...parameters] = item.split(';').map((part) => part.trim());
+      const weight = parameters.find((each) => each.startsWith('q='));
+      return [name, weight === undefined ? 1 : Number(weight.slice(2)) || 0];
+    }),
+  );
 }

@@ -70,15 +70,23 @@ function operationOf({ name, args, mode }: Command): unknown {
 
 /** Schemas can say themselves in JSON Schema by the same standard's next part; where one cannot, any object will do. */
 interface TellsJsonSchema {
-  readonly jsonSchema?: { readonly input?: (options: { target: string }) => unknown };
+  readonly jsonSchema?: {
+    readonly input?: (options: {
+      target: string;
+      libraryOptions: Readonly<Record<string, unknown>>;
+    }) => unknown;
+  };
 }
+
+/** For zod: a part that JSON Schema has no word for, such as a date, is anything, instead of the end of all others. */
+const LIBRARY_OPTIONS = { unrepresentable: 'any' };
 
 function schemaOf(schema: Command['args']): unknown {
   try {
     const { jsonSchema } = (schema?.['~standard'] ?? {}) as TellsJsonSchema;
-    const own = jsonSchema?.input?.({ target: 'draft-2020-12' }) ?? { type: 'object' };
+    const input = { target: 'draft-2020-12', libraryOptions: LIBRARY_OPTIONS };
     // What JSON cannot say, such as a circle, is found here.
-    return JSON.parse(JSON.stringify(own));
+    return JSON.parse(JSON.stringify(jsonSchema?.input?.(input) ?? { type: 'object' }));
   } catch {
     return { type: 'object' };
   }

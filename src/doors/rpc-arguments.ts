@@ -13,16 +13,17 @@ export const DATA_TYPE = 'application/octet-stream';
 
 /** Characters of one that is escaped, such as `\u0001`. */
 const MAX_ESCAPED = 6;
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true });
 
 /**
- * `body`: the text of a body of `type`; `most`: how many arguments there may be. Of more, one too many are returned: what
+ * `body`: a body of `type`; `most`: how many arguments there may be. Of more, one too many are returned: what
  * they cost is then bounded.
  * @throws ArgumentsError
  */
 export function argumentsOf(
   query: URLSearchParams,
   most: number,
-  body = '',
+  body?: Uint8Array,
   type?: string,
 ): Map<string, Uint8Array> {
   const args = new Map<string, Uint8Array>();
@@ -36,10 +37,20 @@ export function argumentsOf(
     args.set(name, bytes);
   };
   query.forEach(add);
-  if (type === FORM_TYPE) formPairs(body, most).forEach(add);
-  else if (type === JSON_TYPE && body.trim() !== '')
-    for (const [name, value] of jsonPairs(body, most)) add(value, name);
+  const text = body === undefined ? '' : textOf(body);
+  if (type === FORM_TYPE) formPairs(text, most).forEach(add);
+  else if (type === JSON_TYPE && text.trim() !== '')
+    for (const [name, value] of jsonPairs(text, most)) add(value, name);
   return args;
+}
+
+/** Of what is no text no argument could be told to the handler as it was meant. */
+function textOf(body: Uint8Array): string {
+  try {
+    return strictUtf8.decode(body);
+  } catch {
+    throw new ArgumentsError('the body is not UTF-8');
+  }
 }
 
 function tooLong(name: string): ArgumentsError {
@@ -61,7 +72,7 @@ function* jsonPairs(text: string, most: number): Generator<[string, string], voi
   try {
     for (const [name, value] of membersOf(text)) {
       if (value === 'null') continue;
-      yield [name, textOf(name, value)];
+      yield [name, argumentIn(name, value)];
       if (++count > most) return;
     }
   } catch (error) {
@@ -71,7 +82,7 @@ function* jsonPairs(text: string, most: number): Generator<[string, string], voi
 }
 
 /** @throws SyntaxError */
-function textOf(name: string, json: string): string {
+function argumentIn(name: string, json: string): string {
   const isText = json.startsWith('"');
   if (json.length > (isText ? 2 + MAX_ESCAPED * MAX_ARGUMENT_FIELD : MAX_ARGUMENT_FIELD)) throw tooLong(name);
   const value: unknown = JSON.parse(json);

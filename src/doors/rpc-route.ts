@@ -6,10 +6,10 @@ import type { Answer, CallSession } from '../server/call-session.ts';
 import { asReceived } from '../wire/failure.ts';
 import { after, unref } from '../wire/timers.ts';
 import type { Bodies } from './bodies.ts';
-import { BodySink } from './body-sink.ts';
+import { BodySink, CODINGS } from './body-sink.ts';
 import { EVENT_STREAM, EventSink } from './event-sink.ts';
 import type { DoorHost } from './host.ts';
-import { acceptedOf, contentTypeOf } from './media-types.ts';
+import { acceptedOf, codingOf, contentTypeOf, takesIdentity } from './media-types.ts';
 import { breakOff, failed, json, plain, type Reply, send } from './reply.ts';
 import { RequestBody, refusedByHead } from './request-body.ts';
 import type { Exchange, Route } from './routes.ts';
@@ -24,10 +24,10 @@ export function rpcRoute(host: DoorHost, bodies: Bodies): Route {
     const refusal = refusalOf(host, exchange, type);
     if (refusal !== undefined) return refuse(host, exchange, refusal);
     const admission = host.admission(exchange.info);
-    const run = (text?: string) => {
+    const run = (body?: Uint8Array) => {
       if (res.headersSent || res.destroyed) return;
       try {
-        const args = argumentsOf(exchange.query, host.limits.maxArguments, text, type);
+        const args = argumentsOf(exchange.query, host.limits.maxArguments, body, type);
         call(host, bodies, exchange, args, type === DATA_TYPE, admission);
       } catch (error) {
         if (!(error instanceof ArgumentsError)) throw error;
@@ -35,7 +35,7 @@ export function rpcRoute(host: DoorHost, bodies: Bodies): Route {
       }
     };
     if (type === undefined || type === DATA_TYPE) return run();
-    return admittedText(host, exchange, admission).then(run);
+    return admittedBody(host, exchange, admission).then(run);
   };
 }
 
@@ -48,6 +48,8 @@ function refusalOf(
   if (req.method !== 'POST' && !(wantsEvents(req) && commands.get(rest)?.mode === 'ro'))
     return plain(405, 'commands come by POST', { Allow: 'POST' });
   if (Buffer.byteLength(rest) > limits.maxCommandName) return plain(404, 'there is no such command');
+  if (!takesIdentity(req) && codingOf(req, CODINGS) === undefined)
+    return plain(406, `responses come as they are, or in ${CODINGS.join(' or ')}`);
   if (!hasBody(req)) return undefined;
   if (type === DATA_TYPE) return refusedByHead(req, 'maxBody', limits.maxBody);
   if (type === JSON_TYPE || type === FORM_TYPE)
@@ -69,20 +71,20 @@ function wantsEvents(req: Exchange['req']): boolean {
 }
 
 /** The body, of which nothing is read where the client is not let in: then it has been told so. */
-async function admittedText(
+async function admittedBody(
   host: DoorHost,
   exchange: Exchange,
   admission: Admission | undefined,
-): Promise<string | undefined> {
+): Promise<Uint8Array | undefined> {
   const { req, res } = exchange;
   const failure = await admission?.admit();
-  if (failure === undefined) return await textOf(host, exchange);
+  if (failure === undefined) return await bodyOf(host, exchange);
   send(req, res, failed(req, asReceived(failure)));
   return undefined;
 }
 
 /** The whole body, which is arguments: it is refused where it is longer or slower than those may be, or there is no memory. */
-function textOf(host: DoorHost, exchange: Exchange): Promise<string> {
+function bodyOf(host: DoorHost, exchange: Exchange): Promise<Uint8Array> {
   const { req, res } = exchange;
   const { maxArgumentBytes: maxBytes, idleTimeout, commandTimeout } = host.limits;
   return new Promise((resolve) => {
@@ -95,7 +97,7 @@ function textOf(host: DoorHost, exchange: Exchange): Promise<string> {
         body.stop();
         send(req, res, reply);
       }
-      resolve(Buffer.concat(chunks).toString());
+      resolve(Buffer.concat(chunks));
     };
     const limits = { maxBytes, limitName: 'maxArgumentBytes', idleTimeout } as const;
     const refuse = () => {
@@ -135,7 +137,7 @@ function call(
   // A command of the user's that is called so is like any other.
   const isTopic = isEvents && name === 'subscribe' && host.commands.get(name)?.makeRun !== undefined;
   const args = isTopic ? resumedBy(req, asked) : asked;
-  const answer = isEvents ? eventsOf(exchange, isTopic, args) : new BodySink(req, res, bodies);
+  const answer = isEvents ? eventsOf(host, exchange, isTopic, args) : new BodySink(req, res, bodies);
   const data = hasData ? dataOf(host, exchange, () => session) : undefined;
   const session = host.call({ name, args, data }, answer, info, admission);
   res.once('close', () => {
@@ -163,7 +165,12 @@ function dataOf(host: DoorHost, exchange: Exchange, session: () => CallSession |
   );
 }
 
-function eventsOf({ req, res }: Exchange, isTopic: boolean, args: Arguments): Answer {
-  const events = new EventSink(req, res);
+function eventsOf(
+  { keepAliveMs }: DoorHost,
+  { req, res }: Exchange,
+  isTopic: boolean,
+  args: Arguments,
+): Answer {
+  const events = new EventSink(req, res, keepAliveMs);
   return isTopic ? new TopicEvents(events, args) : events;
 }

@@ -13,16 +13,21 @@ export type Speech = 'frames' | 'http';
 
 /**
  * What `bytes` begin with; undefined while it may be either. A frame's third byte is the highest of its length, which no first
- * frame fills up to a letter; all HTTP methods begin with three capitals, or a hyphen among them.
+ * frame fills up to a letter or to the end of a line; all HTTP methods begin with three capitals, or a hyphen among them, and
+ * before the first there may be empty lines (RFC 9112 section 2.2).
  */
 export function speechOf(bytes: Uint8Array): Speech | undefined {
   const length = Math.min(ENOUGH, bytes.length);
-  for (let i = 0; i < length; i++) if (!isOfMethod(bytes[i])) return 'frames';
+  for (let i = 0; i < length; i++) if (!isOfMethod(bytes[i]) && !isLineEnd(bytes[i])) return 'frames';
   return length < ENOUGH ? undefined : 'http';
 }
 
 function isOfMethod(byte: number): boolean {
   return (byte >= 0x41 && byte <= 0x5a) || byte === 0x2d;
+}
+
+function isLineEnd(byte: number): boolean {
+  return byte === 0x0d || byte === 0x0a;
 }
 
 /**

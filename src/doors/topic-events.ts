@@ -1,6 +1,6 @@
 /**
  * A subscription (protocol C10) as server-sent events: each message one, its number the event's ID, so that a page's EventSource
- * goes on after the newest that it has. What is no text is an event named `base64`; messages that were lost are one named `gap`.
+ * goes on after the newest that it has, or where it began if it has none. What is no text is an event named `base64`; messages that were lost are one named `gap`.
  */
 
 import type { IncomingMessage } from 'node:http';
@@ -18,6 +18,7 @@ export class TopicEvents implements Answer {
   readonly #events: EventSink;
   // Of ours alone: who publishes is held to its limits.
   readonly #reader: TopicReader;
+  #begun = false;
 
   /** `args`: what the subscription is asked for with. */
   constructor(events: EventSink, args: Arguments) {
@@ -31,6 +32,7 @@ export class TopicEvents implements Answer {
 
   bytes(bytes: Uint8Array, last: boolean): void {
     for (const message of this.#reader.read(bytes)) this.#send(message);
+    if (this.#reader.position !== undefined) this.#begin(this.#reader.position);
     if (last) this.#events.bytes(new Uint8Array(0), true);
   }
 
@@ -50,7 +52,14 @@ export class TopicEvents implements Answer {
     this.#events.flush(taken);
   }
 
+  /** There may be no message for long: it knows that it is subscribed, and from where on. */
+  #begin(position: number): void {
+    if (!this.#begun) this.#events.id(String(position - 1));
+    this.#begun = true;
+  }
+
   #send({ sequence, data }: TopicMessage): void {
+    this.#begin(sequence);
     const id = String(sequence);
     try {
       this.#events.event(strictUtf8.decode(data), { id });

@@ -16,11 +16,11 @@ import { framesRoute } from './frames-route.ts';
 import type { DoorHost } from './host.ts';
 import { createServer } from './node-http.ts';
 import { openApiRoute } from './openapi.ts';
-import { visitorOf } from './origin.ts';
+import { shareWithPage, visitorOf } from './origin.ts';
 import { PAGE_PATHS, pageRoute } from './page-route.ts';
 import { Pipeline } from './pipeline.ts';
 import { repeatedHeader } from './repeated.ts';
-import { endLate, plain, refuseUpgrade, send } from './reply.ts';
+import { endLate, plain, refuseUpgrade, send, type Telling } from './reply.ts';
 import { type Exchange, type Route, Routes } from './routes.ts';
 import { rpcRoute } from './rpc-route.ts';
 import { statusOf } from './status.ts';
@@ -195,8 +195,13 @@ export class WebDoors {
     if (res.destroyed) return;
     const twice = repeatedHeader(req);
     if (twice !== undefined) return send(req, res, plain(400, `${TWICE}${twice}`, { Connection: 'close' }));
+    const strange = strangeness(req);
+    if (strange !== undefined) return send(req, res, strange);
     if (!doors.http) return send(req, res, plain(426, 'WebSockets only', { Upgrade: 'websocket' }));
-    if (visitorOf(req, this.#host.http.origins) === 'refused') return send(req, res, plain(403, ORIGIN));
+    const { origins } = this.#host.http;
+    const visitor = visitorOf(req, origins);
+    if (visitor === 'refused') return send(req, res, plain(403, ORIGIN));
+    if (visitor === 'listed' && route !== this.#answerOther && shareWithPage(req, res, origins)) return;
     if (!this.#host.takesConnections) return send(req, res, plain(503, CLOSING, { 'Retry-After': '1' }));
     try {
       route(exchange)?.catch((error) => this.#fail(exchange, error));
@@ -270,8 +275,16 @@ export class WebDoors {
 }
 
 const ignore = () => undefined;
+const CHUNKED = 'chunked';
 const TWICE = 'a request says this once: ';
 const ORIGIN = 'this page may not: its origin is not among those that are allowed';
+
+/** The answer to what node:http takes for a request that it can read, and cannot; undefined: it can. */
+function strangeness({ httpVersionMajor, headers }: IncomingMessage): Telling | undefined {
+  if (httpVersionMajor !== 1) return plain(505, 'HTTP/1.1, or 1.0', { Connection: 'close' });
+  const coding = headers['transfer-encoding']?.toLowerCase() ?? CHUNKED;
+  return coding === CHUNKED ? undefined : plain(501, `bodies come ${CHUNKED} alone`, { Connection: 'close' });
+}
 
 /** The path below `base`, which begins with a slash, and the query, which may have question marks of its own. */
 function placeOf(req: IncomingMessage, base: string): [path: string, query: string] {

@@ -8,6 +8,9 @@ export const ZSTD = 'zstd-8mb';
 /** `zstd-8mb` with a dictionary (protocol C9). */
 export const ZSTD_DICT = 'zstd-dict';
 
+/** Base-2 logarithm of the window that browsers ask servers to keep to, unless they are told otherwise. */
+export const BROWSER_WINDOW_LOG = 20;
+
 /** Whether a stream of the profile may hold what is complete in itself, one after the other (protocol B-profiles). */
 export function canBeginAfresh(profile: string): boolean {
   return profile === ZSTD || profile === ZSTD_DICT;

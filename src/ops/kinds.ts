@@ -4,6 +4,7 @@
  */
 
 import { z } from 'zod';
+import { isOrigin } from '../doors/origin.ts';
 import { nearest } from '../options/nearest.ts';
 import { sizeOf } from '../options/sizes.ts';
 import { isTopicName } from '../topics/options.ts';
@@ -86,6 +87,20 @@ export const dictionaries = z.union(
       .pipe(z.array(dictionary)),
   ],
   hasToBe('FILE or FILE=COMMAND,COMMAND, several with ; between them, or a list'),
+);
+
+const origin = text.refine(isOrigin, 'It has to be an origin, such as https://app.example, or *.');
+
+/** Several of those: a list, or one text with `;` between them. */
+export const origins = z.union(
+  [
+    z.array(origin),
+    z
+      .string()
+      .transform((value) => value.split(';'))
+      .pipe(z.array(origin)),
+  ],
+  hasToBe('an origin, such as https://app.example, or *; several have ; between them, or are a list'),
 );
 
 /** `NAME` or `NAME=MESSAGES`; as { name, history }. A name with `=` in it has its number: else a mistake in that is a name. */

@@ -9,7 +9,18 @@ import { POLICY_NAMES } from '../lanes/policy.ts';
 import { CONTEXTS } from '../lanes/stream-kind.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
-import { bytes, dictionaries, oneOf, place, redisUrl, text, toggle, topics, whole } from './kinds.ts';
+import {
+  bytes,
+  dictionaries,
+  oneOf,
+  origins,
+  place,
+  redisUrl,
+  text,
+  toggle,
+  topics,
+  whole,
+} from './kinds.ts';
 
 /** When a setting that SIGHUP finds changed holds: for what begins from then on, or for everything at once. */
 export type Reloads = 'connections' | 'at once';
@@ -232,6 +243,12 @@ export const SETTINGS = z.strictObject({
     what: 'whether there is a live page at /, with the command server.stats that it reads',
     flag: 'no-page',
     otherwise: 'there is',
+  }),
+  origins: setting(origins, {
+    what: "pages of this origin may come in, instead of the server's own; may be repeated",
+    value: 'origin',
+    flag: 'origin',
+    otherwise: "the server's own",
   }),
   log: setting(oneOf(['error', 'warn', 'info', 'debug']), {
     what: 'write a log to standard error, from this level on',

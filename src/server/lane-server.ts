@@ -261,12 +261,13 @@ export class LaneServer implements Server {
     });
   }
 
-  #makeDoors({ http }: CheckedOptions, limits: Limits, turns: Turns): WebDoors {
+  #makeDoors({ http, keepAliveInterval }: CheckedOptions, limits: Limits, turns: Turns): WebDoors {
     const takes = () => this.#acceptor.takes;
     return new WebDoors({
       limits,
       commands: this.#commands,
       http,
+      keepAliveMs: keepAliveInterval,
       turns,
       get takesConnections() {
         return takes();

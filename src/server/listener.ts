@@ -45,7 +45,7 @@ export const DOOR_RULES: Rules<Doors> = { raw: boolean, http: boolean, webSocket
 /** Where somebody was who has gone before we could ask. */
 const UNKNOWN = 'an unknown address';
 
-/** What TLS is asked for, by ALPN. */
+/** What TLS is asked for, by ALPN; what we like best comes first. */
 const ALPN: Readonly<Record<string, Speech>> = { 'millrace/1': 'frames', 'http/1.1': 'http' };
 
 export interface ListenerOptions {
@@ -167,7 +167,8 @@ export class Listener {
     const { tls, handshakeMs } = this.#options;
     const accept = (socket: Socket) => this.#arrive(socket);
     if (tls === undefined) return createNetServer(SOCKET_OPTIONS, accept);
-    const alpn = tls.ALPNCallback === undefined && { ALPNProtocols: Object.keys(ALPN) };
+    const isTheirs = tls.ALPNCallback !== undefined || tls.ALPNProtocols !== undefined;
+    const alpn = !isTheirs && { ALPNCallback: this.#agreeTo };
     const handshakeTimeout = Math.min(handshakeMs, MAX_TIMER_MS);
     return createTlsServer({ handshakeTimeout, ...alpn, ...SOCKET_OPTIONS, ...tls }, accept);
   }
@@ -226,6 +227,13 @@ export class Listener {
     if (known !== undefined) this.#enter(socket, info, known);
     else this.#sniff(socket, info);
   }
+
+  /** The first of `protocols` that a door is open for; undefined ends the handshake. */
+  readonly #agreeTo = ({ protocols }: { protocols: string[] }): string | undefined => {
+    const { raw, http, webSocket } = this.#doors;
+    const isOpen: Readonly<Record<Speech, boolean>> = { frames: raw, http: http || webSocket };
+    return Object.keys(ALPN).find((name) => isOpen[ALPN[name]] && protocols.includes(name));
+  };
 
   /** What it speaks, where there is one door only, or the client has said by ALPN which it wants. */
   #knownSpeech(socket: Socket): Speech | undefined {

@@ -5,6 +5,7 @@ import type { TlsOptions } from 'node:tls';
 import type { ResourceLimits } from 'node:worker_threads';
 import type { RecordOptions } from '../capture/recorder.ts';
 import type { HttpOptions } from '../doors/host.ts';
+import { isOrigin } from '../doors/origin.ts';
 import { type CodecModule, TUNINGS, type Tuning } from '../encoding/codec.ts';
 import { availableMemory } from '../lanes/memory.ts';
 import { MAX_STREAMS, POLICY_NAMES, type Policy, type PolicyName } from '../lanes/policy.ts';
@@ -216,7 +217,7 @@ const HTTP_RULES: Rules<HttpOptions> = {
     (value) => typeof value === 'string' && /^[\w.~-]+(?:\/[\w.~-]+)*$/.test(value) && isUrlPath(`/${value}`),
   ),
   page: boolean,
-  origins: arrayOf(filledString, 'origins'),
+  origins: arrayOf(rule('an origin, such as https://app.example, or *', isOrigin), 'origins'),
   fallback: callable,
 };
 

@@ -18,7 +18,7 @@ import type { SessionContext } from './session-context.ts';
 
 /** Which stream answers a request. */
 export interface RequestRouter extends Pick<Router, 'acquire' | 'leave' | 'stopWaiting'> {
-  readonly options: Pick<Router['options'], 'profile' | 'frameSize' | 'holds'>;
+  readonly options: Pick<Router['options'], 'profile' | 'frameSize' | 'maxWindowLog' | 'holds'>;
 }
 
 /** How cached outputs get into its responses as they are. */

@@ -1,7 +1,8 @@
 /** A topic: messages for whoever subscribes, numbered from 1 on, encoded once for all (protocol C10). */
 
 import type { EncoderOptions } from '../encoding/codec.ts';
-import { IDENTITY, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
+import { BROWSER_WINDOW_LOG, IDENTITY, ZLIB, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
+import { type ContextShape, windowLogOf, withinWindow } from '../lanes/budget.ts';
 import type { LanePool } from '../lanes/pool.ts';
 import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { ServedRequest } from '../server/request.ts';
@@ -68,6 +69,9 @@ export interface Numbering {
   publish(message: Uint8Array): Promise<number>;
   close(): void;
 }
+
+/** Profiles whose windows we know. */
+const KNOWN: readonly string[] = [ZLIB, ZSTD, ZSTD_DICT];
 
 export class LiveTopic implements SubscribedTopic {
   readonly name: string;
@@ -197,12 +201,27 @@ export class LiveTopic implements SubscribedTopic {
     return this.#encoding(this.#profileFor(request));
   }
 
-  /** Encoded, where it decodes that and takes such pieces; with the dictionary, where it holds that. */
+  /** Encoded, where it decodes that and takes such pieces and windows; with the dictionary, where it holds that. */
   #profileFor({ session, sensitive }: ServedRequest): string {
-    const { profile, frameSize, holds } = session.router.options;
+    const { profile, frameSize, maxWindowLog, holds } = session.router.options;
     const { dictionary, pieceSize } = this.#context;
     if (sensitive || frameSize < pieceSize) return IDENTITY;
+    if (maxWindowLog !== undefined && this.#windowLogOf(profile) > maxWindowLog) return IDENTITY;
     return profile === ZSTD && dictionary !== undefined && holds(dictionary) ? ZSTD_DICT : profile;
+  }
+
+  /** Of what is encoded once for all, browsers among them. */
+  #shapeOf(profile: string): ContextShape {
+    const { encoderOptions, dictionary } = this.#context;
+    const isWithDictionary = profile === ZSTD_DICT;
+    const shape = encoderOptions.get(isWithDictionary ? ZSTD : profile) ?? {};
+    if (profile !== ZSTD && !isWithDictionary) return shape;
+    return { ...withinWindow(ZSTD, shape, BROWSER_WINDOW_LOG), ...(isWithDictionary && { dictionary }) };
+  }
+
+  /** 0: nothing is known of it. */
+  #windowLogOf(profile: string): number {
+    return KNOWN.includes(profile) ? windowLogOf(profile, this.#shapeOf(profile)) : 0;
   }
 
   moves(subscription: Subscription, request: ServedRequest): boolean {
@@ -219,15 +238,12 @@ export class LiveTopic implements SubscribedTopic {
   #encoding(profile: string): TopicEncoding {
     const known = this.#encodings.get(profile);
     if (known !== undefined) return known;
-    const { pool, encoderOptions, dictionary, pieceSize, report } = this.#context;
+    const { pool, pieceSize, report } = this.#context;
     const encoding: TopicEncoding = new TopicEncoding(
       {
         pool,
         profile,
-        shape:
-          profile === ZSTD_DICT
-            ? { ...encoderOptions.get(ZSTD), dictionary }
-            : (encoderOptions.get(profile) ?? {}),
+        shape: this.#shapeOf(profile),
         epoch: this.#options.epoch,
         pieceSize,
         report,

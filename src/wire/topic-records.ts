@@ -109,6 +109,11 @@ export class TopicReader {
     return this.#next;
   }
 
+  /** The same, once the response has said so. */
+  get position(): number | undefined {
+    return this.#expected === 'message or gap' ? this.#next : undefined;
+  }
+
   /**
    * The messages that end in `piece`, one after the other.
    * @throws ProtocolError for what is no such series, and for a message of more than `maxBytes`.

@@ -301,7 +301,7 @@ test('members of JSON are found as JSON.parse finds them, and keep their digits'
     { numRuns: 500 },
   );
   const written = '{"id":12345678901234567890,"f":1.0,"p":[1e400],"t":true}';
-  const args = [...argumentsOf(new URLSearchParams(), 9, written, JSON_TYPE)];
+  const args = [...argumentsOf(new URLSearchParams(), 9, Buffer.from(written), JSON_TYPE)];
   const texts = args.map(([name, value]) => [name, Buffer.from(value).toString()]);
   t.deepEqual(texts, [
     ['id', '12345678901234567890'],
@@ -316,13 +316,17 @@ test('of more arguments than there may be one too many is looked at', (t) => {
   const form = names.join('&');
   const json = JSON.stringify(Object.fromEntries(names.map((name) => [`_${name}`, 1])));
   const none = new URLSearchParams();
-  t.is(argumentsOf(none, 128, form, FORM_TYPE).size, 129);
-  t.is(argumentsOf(none, 128, json, JSON_TYPE).size, 129);
+  t.is(argumentsOf(none, 128, Buffer.from(form), FORM_TYPE).size, 129);
+  t.is(argumentsOf(none, 128, Buffer.from(json), JSON_TYPE).size, 129);
   const deep = `{"a":${'['.repeat(20_000)}${']'.repeat(20_000)}}`;
-  t.is(argumentsOf(none, 128, deep, JSON_TYPE).get('a')?.length, 40_000);
+  t.is(argumentsOf(none, 128, Buffer.from(deep), JSON_TYPE).get('a')?.length, 40_000);
   const deeper = `{"a":${'['.repeat(200_000)}${']'.repeat(200_000)}}`;
-  t.throws(() => argumentsOf(none, 128, deeper, JSON_TYPE), { message: /more than 65535 bytes/ });
-  t.throws(() => argumentsOf(none, 128, '{"a":1,"\\u0061":2}', JSON_TYPE), { message: /given twice/ });
+  t.throws(() => argumentsOf(none, 128, Buffer.from(deeper), JSON_TYPE), {
+    message: /more than 65535 bytes/,
+  });
+  t.throws(() => argumentsOf(none, 128, Buffer.from('{"a":1,"\\u0061":2}'), JSON_TYPE), {
+    message: /given twice/,
+  });
 });
 
 test('a request that was taken for an upgrade is read again without one', async (t) => {

@@ -67,10 +67,15 @@ test('what is printed is a file that says the same', async (t) => {
     '--access-log',
     '--tuning',
     'records',
+    '--origin',
+    'https://app.example',
+    '--origin',
+    'https://other.example:8443',
   );
   const again = await millrace('config', '--config', fileOf(t, first.out));
   t.deepEqual(parse(again.out), parse(first.out));
   t.like(parse(first.out), { admin: '[::1]:0', cacheBytes: 65_536, accessLog: true });
+  t.deepEqual(parse(first.out).origins, ['https://app.example', 'https://other.example:8443']);
 });
 
 test('a flag that takes something away goes before all else, and says nothing where it is not given', async (t) => {
@@ -103,6 +108,7 @@ test('what cannot be is one line that begins with its place', async (t) => {
     ['relay: localhost:6379', /relay: It has to be a URL that begins with redis:\/\/ or rediss:\/\/\.$/m],
     ['metrics: true\nprocesses: 2\n', /(processes|metrics) cannot be used with (metrics|processes)/],
     ['policy: shard', /policy: It has to be one of shared, .*; did you mean 'shared'\?$/m],
+    ['origins: [https://app.example/]', /origins\.0: It has to be an origin/],
     ['accessLog: yes', /accessLog: It has to be true or false/],
     ['port: 1\nport: 2\n', /:2:1: /],
     ['port: [1\n', /millrace\.yaml:\d+:\d+: /],

@@ -67,6 +67,33 @@ test('the server keeps to the window that its client asks for', async (t) => {
   }
 });
 
+test('a topic is for browsers, too: encoded for all whose windows are not smaller, and plain for others', async (t) => {
+  const { server, port } = await serving(t, { level: 9, windowLog: 22 });
+  const topic = server.topic('news');
+  for (const [maxWindowSize, isEncoded] of [
+    [1 << 10, false],
+    [1 << 19, false],
+    [1 << 20, true],
+    [8 << 20, true],
+  ] as const) {
+    const client = ending(t, await connect(`ws://127.0.0.1:${port}/`, { limits: { maxWindowSize } }));
+    const heard = client.subscribe('news')[Symbol.asyncIterator]();
+    const first = heard.next();
+    while (topic.subscribers === 0) await client.ping();
+    for (let i = 0; i < 3; i++) {
+      topic.publish(`message ${i}`);
+      const { value } = i === 0 ? await first : await heard.next();
+      t.is(new TextDecoder().decode(value?.data), `message ${i}`);
+    }
+    const encoded = client
+      .stats()
+      .streams.some(({ profile, frames }) => profile === 'zstd-8mb' && frames > 0);
+    t.is(encoded, isEncoded, String(maxWindowSize));
+    client.destroy();
+    while (topic.subscribers > 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+});
+
 test('a pool connects again when its server has come back', async (t) => {
   const commands = { where: () => 'here' };
   let server = createServer({ workers: 1, commands });

@@ -95,6 +95,25 @@ test('doors that are shut let nobody in, and the others do', async (t) => {
   t.deepEqual(await open({ http: false, webSocket: true }), { raw: true, http: 426, webSocket: 101 });
   t.deepEqual(await open({ http: true, webSocket: false }), { raw: true, http: 200, webSocket: 404 });
   t.deepEqual(await open({ http: false, webSocket: false }), { raw: true, http: 0, webSocket: 0 });
+  for (const [doors, agreed, refused] of [
+    [{ raw: false }, 'http/1.1', 'millrace/1'],
+    [{ http: false, webSocket: false }, 'millrace/1', 'http/1.1'],
+  ] as const) {
+    const secure = createServer({
+      workers: 1,
+      tls: { cert: tls('server.pem'), key: tls('server.key') },
+      onError: () => undefined,
+    });
+    t.teardown(() => secure.close(0));
+    const address = (await secure.listen(doors)) as { host: string; port: number };
+    const ca = { ca: tls('ca.pem'), servername: 'localhost' };
+    const both = connectTls({ ...address, ...ca, ALPNProtocols: ['millrace/1', 'http/1.1'] });
+    await once(both, 'secureConnect');
+    t.is(both.alpnProtocol, agreed, 'TLS agrees to nothing that is not spoken behind it');
+    both.destroy();
+    const tried = once(connectTls({ ...address, ...ca, ALPNProtocols: [refused] }), 'secureConnect');
+    t.regex((await failure(tried)).message, /no application protocol/);
+  }
   const server = createServer({ workers: 1 });
   t.teardown(() => server.close(0));
   await t.throwsAsync(server.listen({ raw: false, http: false, webSocket: false }), {
@@ -105,7 +124,8 @@ test('doors that are shut let nobody in, and the others do', async (t) => {
 
 test('by its first three bytes a connection is one of frames or one of HTTP', (t) => {
   for (const method of ['GET', 'PUT', 'POST', 'PRI', 'M-SEARCH', 'OPTIONS'])
-    t.is(speechOf(Buffer.from(`${method} / HTTP/1.1`)), 'http', method);
+    for (const lines of ['', '\r\n', '\r\n\r\n', '\n'])
+      t.is(speechOf(Buffer.from(`${lines}${method} / HTTP/1.1`)), 'http', JSON.stringify(lines + method));
   // The longest first frame there can be, and one whose length looks like two capitals.
   for (const first of [
     frame(HELLO),
@@ -133,7 +153,8 @@ test('first bytes may trickle, and are waited for only so long; who says nothing
   silent.send(ECHO);
   t.is(await silent.answer(1), '');
   const head = new Wire(t, port).send('POST /rpc/echo HTTP/1.1', 'Host: x', '');
-  t.regex(await head.rest(), /^HTTP\/1.1 408 /);
+  const empty = new Wire(t, port).send('', '', '');
+  for (const late of [head, empty]) t.regex(await late.rest(), /^HTTP\/1.1 408 /);
 });
 
 test('a server that is closed ends what has said nothing, and what waits for a next request', async (t) => {

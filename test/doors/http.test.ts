@@ -2,15 +2,22 @@
 
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createNetServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import ava, { type ExecutionContext } from 'ava';
 import { z } from 'zod';
-import { CommandError, ProgressOutput, type ServerOptions, TextOutput } from '../../src/index.ts';
+import {
+  CommandError,
+  createServer,
+  ProgressOutput,
+  type ServerOptions,
+  TextOutput,
+} from '../../src/index.ts';
 import { FrameType } from '../../src/wire/frame.ts';
+import { ROOT } from '../helpers/imports.ts';
 import { frames } from '../helpers/raw-peer.ts';
 import { digest, sample } from '../helpers/samples.ts';
 import { dial, listening, type Serving, serve, servingOnSharedLanes } from '../helpers/serving.ts';
@@ -38,6 +45,10 @@ const commands: ServerOptions['commands'] = {
       yield String(a + b);
     },
   },
+  since: {
+    args: z.object({ day: z.coerce.date(), count: z.coerce.number() }),
+    handler: ({ input }) => String(input),
+  },
   lines: {
     mode: 'ro',
     handler: async function* (request) {
@@ -61,6 +72,10 @@ const commands: ServerOptions['commands'] = {
       yield 'no end of line';
       if (request.text('fail') !== undefined) throw new CommandError('over', { code: 'over' });
     },
+  },
+  silent: {
+    mode: 'ro',
+    handler: ({ signal }) => once(signal, 'abort').then(() => ''),
   },
   endless: {
     mode: 'ro',
@@ -272,6 +287,22 @@ test('errors of /rpc are a status, a code, a message and data', async (t) => {
   );
 });
 
+test('a body of arguments is UTF-8, with or without the mark of one, or refused', async (t) => {
+  const { port } = await common();
+  const echo = async (type: string, body: Uint8Array) => {
+    const answer = await ask(port, '/rpc/echo', { headers: { 'content-type': type }, body });
+    return `${answer.status} ${answer.body.toString().trim()}`;
+  };
+  const json = Buffer.from('{"value":"ü"}');
+  t.is(await echo('application/json', json), '200 ü');
+  t.is(await echo('application/json', Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), json])), '200 ü');
+  t.regex(await echo('application/json', Buffer.from(json.toString(), 'latin1')), /^400 .*not UTF-8/);
+  t.regex(
+    await echo('application/x-www-form-urlencoded', Buffer.from('value=\xfc', 'latin1')),
+    /^400 .*not UTF-8/,
+  );
+});
+
 test('an error that passes says when to ask again, whatever was to come', async (t) => {
   const full = () => {
     throw new CommandError('full', { code: 'overloaded' });
@@ -312,6 +343,82 @@ test('responses of /rpc are compressed as the client takes them, small ones and 
   );
 });
 
+test('of codings a client gets the one that it likes best, and never one that it does not take', async (t) => {
+  const { port } = await common();
+  const sent: [accept: string, coding: string | undefined, ofSmall?: string][] = [
+    ['gzip;q=1, zstd;q=0.5', 'gzip'],
+    ['gzip;q=0.5, zstd;q=0.5', 'zstd'],
+    ['identity, gzip;q=0.5', undefined],
+    ['identity;q=0.5, gzip', 'gzip'],
+    ['*', 'gzip'],
+    ['gzip;q=0, *', 'zstd'],
+    ['gzip;q=0, zstd;q=0, *', undefined],
+    ['*;q=0.1, identity', undefined],
+    ['*;q=0, identity', undefined],
+    ['x-gzip', undefined],
+    ['br', undefined],
+    ['', undefined],
+    ['gzip, identity;q=0', 'gzip', 'gzip'],
+    ['zstd, *;q=0', 'zstd', 'zstd'],
+    ['identity;q=0, *', 'gzip', 'gzip'],
+  ];
+  for (const [accept, coding, ofSmall] of sent)
+    for (const [path, expected] of [
+      ['lines', coding],
+      ['lines?count=0', ofSmall],
+      ['lines?count=3000', coding],
+    ] as const) {
+      const { status, headers } = await ask(port, `/rpc/${path}`, { headers: { 'accept-encoding': accept } });
+      t.deepEqual([status, headers['content-encoding']], [200, expected], `${accept} ${path}`);
+    }
+  for (const accept of ['identity;q=0', 'br, *;q=0', 'gzip;q=0, zstd;q=0.000, identity;q=0'])
+    t.is((await ask(port, '/rpc/change', { headers: { 'accept-encoding': accept } })).status, 406, accept);
+});
+
+test('a page of an origin that is listed may ask, and read the answer', async (t) => {
+  const origin = 'https://app.example';
+  const { port } = await serving(t, {
+    commands,
+    http: { origins: [origin] },
+    authorize: ({ authorization }) => authorization === 'open',
+  });
+  const allowed = (path: string, method: string, headers: Record<string, string>) =>
+    ask(port, path, { method, headers: { origin, ...headers } });
+  const asks = { 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization' };
+  for (const path of ['/rpc/add', '/rpc', `${PREFIX}/ro/echo`]) {
+    const { status, headers, body } = await allowed(path, 'OPTIONS', asks);
+    t.deepEqual([status, body.length, headers['access-control-allow-origin']], [204, 0, origin], path);
+    t.is(headers['access-control-allow-headers'], 'authorization');
+    t.is(headers['access-control-allow-credentials'], 'true');
+  }
+  for (const [path, status] of [
+    ['/rpc/add?a=1', 200],
+    ['/rpc/add', 400],
+    ['/rpc/no-water', 422],
+    ['/rpc/events', 200],
+  ] as const) {
+    const answer = await allowed(path, 'POST', { accept: 'text/event-stream', authorization: 'open' });
+    t.deepEqual([answer.status, answer.headers['access-control-allow-origin']], [status, origin], path);
+  }
+  const other = await ask(port, '/rpc/add', {
+    method: 'OPTIONS',
+    headers: { ...asks, origin: 'https://x.example' },
+  });
+  t.deepEqual([other.status, other.headers['access-control-allow-origin']], [403, undefined]);
+  for (const wrong of [
+    'app.example',
+    'https://app.example/',
+    'https://APP.example',
+    'https://app.example:443',
+    '',
+  ])
+    t.throws(() => createServer({ http: { origins: [wrong] } }), { message: /option http.origins/ }, wrong);
+  const any = await serving(t, { commands, http: { origins: ['*', 'chrome-extension://abc', 'null'] } });
+  const { headers } = await ask(any.port, '/rpc/add?a=1', { headers: { origin } });
+  t.is(headers['access-control-allow-origin'], '*');
+  t.is(headers['access-control-allow-credentials'], undefined, 'who may be anybody is sent as nobody');
+});
+
 test('events: lines, what is for people, progress, errors, and an end; an endless response ends with its listener', async (t) => {
   const { port } = await common();
   const events = async (path: string, method = 'POST') =>
@@ -322,6 +429,15 @@ test('events: lines, what is for people, progress, errors, and an end; an endles
   t.is(await events('events'), whole);
   t.is(await events('events', 'GET'), whole);
   t.is(await events('events?fail=1'), `${begin}event: error\ndata: {"code":"over","message":"over"}\n\n`);
+  const quiet = await serving(t, { commands, keepAliveInterval: 10 });
+  const silent = new Wire(t, quiet.port).send(
+    'GET /rpc/silent HTTP/1.1',
+    'Host: x',
+    'Accept: text/event-stream',
+    '',
+    '',
+  );
+  t.regex(await silent.heard(/\r\n:\n\n/), /^HTTP\/1.1 200 /, 'what has nothing to say does not look dead');
   const client = await dial(t, { host: '127.0.0.1', port });
   const wire = new Wire(t, port).send(
     'GET /rpc/endless HTTP/1.1',
@@ -384,6 +500,16 @@ test('uploads by HTTP are read as fast as their handler reads, and are bounded',
   t.regex(await chunked.heard(/HTTP\/1.1 [24]/), /HTTP\/1.1 (200|413) /);
 });
 
+test('what is no request of HTTP/1, or has a body in a coding, is not taken for one', async (t) => {
+  const { port } = await common();
+  const first = async (...lines: string[]) =>
+    (await new Wire(t, port).send(...lines, '', '').rest()).split('\r\n')[0];
+  t.regex(await first('GET /rpc HTTP/2.0', 'Host: x'), / 505 /);
+  t.regex(await first('GET /rpc'), / 505 /);
+  const coded = ['POST /rpc/echo HTTP/1.1', 'Host: x', 'Content-Type: application/octet-stream'];
+  t.regex(await first(...coded, 'Transfer-Encoding: gzip, chunked', '', '3', 'abc', '0'), / 501 /);
+});
+
 test('GET /rpc says what there is', async (t) => {
   const { port } = await common();
   const { status, body } = await ask(port, '/rpc', { method: 'GET' });
@@ -393,6 +519,12 @@ test('GET /rpc says what there is', async (t) => {
   const { post } = paths['/rpc/add'];
   t.deepEqual(Object.keys(post.requestBody.content['application/json'].schema.properties), ['a', 'b']);
   t.is(post['x-mode'], 'ro');
+  const { schema } = paths['/rpc/since'].post.requestBody.content['application/json'];
+  t.deepEqual(
+    Object.keys(schema.properties),
+    ['day', 'count'],
+    'one that has no schema leaves the others theirs',
+  );
   t.true(Object.keys(paths).includes('/rpc/echo'));
 });
 
@@ -502,12 +634,16 @@ test('many upgrades that are only half there leave the other doors as they are',
 
 const NGINX = '/usr/sbin/nginx';
 
-/** nginx before `port`; the port that it listens at. */
+/** nginx before `port`, as deploy/nginx.conf has it; the port that it listens at. */
 async function nginx(t: ExecutionContext, port: number): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-nginx-'));
   const probe = createNetServer();
   const at = await listening(probe);
   await new Promise((resolve) => probe.close(resolve));
+  const shipped = readFileSync(join(ROOT, 'deploy/nginx.conf'), 'utf8');
+  const site = shipped
+    .replace('127.0.0.1:7711', `127.0.0.1:${port}`)
+    .replace('listen 80', `listen 127.0.0.1:${at}`);
   writeFileSync(
     join(folder, 'nginx.conf'),
     `daemon off; master_process off; pid ${folder}/pid; error_log ${folder}/log;
@@ -515,14 +651,7 @@ async function nginx(t: ExecutionContext, port: number): Promise<number> {
     http {
       access_log off; client_body_temp_path ${folder}/b; proxy_temp_path ${folder}/p; fastcgi_temp_path ${folder}/f;
       uwsgi_temp_path ${folder}/u; scgi_temp_path ${folder}/s;
-      map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
-      server {
-        listen 127.0.0.1:${at}; client_max_body_size 0;
-        location / {
-          proxy_pass http://127.0.0.1:${port}; proxy_http_version 1.1; proxy_set_header Host $http_host;
-          proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
-        }
-      }
+      ${site}
     }`,
   );
   const child = spawn(NGINX, ['-p', folder, '-c', join(folder, 'nginx.conf')], { stdio: 'ignore' });
@@ -554,6 +683,12 @@ if (existsSync(NGINX))
     const client = await dial(t, `ws://127.0.0.1:${at}/`);
     t.is(digest(await client.call('echo', { data: body }).bytes()), digest(body));
     await client.close();
+    // Nothing gathers what goes on, and a page is let in by the host that it asks.
+    const origin = `http://127.0.0.1:${at}`;
+    const lines = ['POST /rpc/endless HTTP/1.1', `Host: 127.0.0.1:${at}`, `Origin: ${origin}`];
+    const endless = new Wire(t, at).send(...lines, 'Content-Length: 0', '', '');
+    t.regex(await endless.heard(/tick/), /^HTTP\/1.1 200 /);
+    endless.socket.destroy();
   });
 else test('behind nginx: not tried, there is none here (apt-get install nginx-light)', (t) => t.pass());
 

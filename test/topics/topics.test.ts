@@ -394,9 +394,15 @@ test('topics go through every door: WebSockets, and server-sent events that go o
     return body.slice(body.indexOf('\r\n\r\n') + 4).replace(/[\da-f]+\r\n|\r\n/g, '');
   };
   const newest = 'id: 2\nevent: base64\ndata: /wA=\n\nid: 3\ndata: three\n\n';
+  const from1 = `id: 1\n\n${newest}`;
   const all = await events('/rpc/subscribe?topic=news&after=0', /three\n\n/);
-  t.is(all, `event: gap\ndata: {"lost":1,"sequence":2}\n\n${newest}`);
-  t.is(await events('/rpc/subscribe?topic=news&after=0', /three\n\n/, 'Last-Event-ID: 1'), newest);
+  t.is(all, `event: gap\ndata: {"lost":1,"sequence":2}\n\n${from1}`);
+  t.is(await events('/rpc/subscribe?topic=news&after=0', /three\n\n/, 'Last-Event-ID: 1'), from1);
+  t.is(
+    await events('/rpc/subscribe?topic=news', /id: 3\n\n/),
+    'id: 3\n\n',
+    'who has heard nothing yet goes on from there all the same',
+  );
   t.regex(await events('/rpc/subscribe?topic=none', /not-found/), /there is no topic/);
   await subscribed(server, 'news', 0);
 });
