@@ -167,9 +167,10 @@ export class PoolCall implements Responding {
     };
   }
 
-  #handOutText(text: string, onText: (text: string) => void): void {
+  /** Returns what the callback does: a promise that rejects fails the call as an exception does. */
+  #handOutText(text: string, onText: (text: string) => unknown): unknown {
     this.#handedOut = true;
-    onText(text);
+    return onText(text);
   }
 
   // ------------------------------------------------------------------------------------------ its attempts

@@ -3,6 +3,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
 import {
+  type Client,
   type CommandDefinition,
   CommandError,
   ConnectionError,
@@ -11,6 +12,7 @@ import {
   createServer,
   type Pool,
   type PoolEvents,
+  TextOutput,
 } from '../../src/index.ts';
 import { stoppedClock } from '../helpers/clock.ts';
 import { pooling, QUICK, Site } from '../helpers/pools.ts';
@@ -294,6 +296,48 @@ for (const [what, thrown] of NO_ERRORS) {
     t.true((await next(failing, 'reconnecting')).failures > 1, 'it is tried again');
   });
 }
+
+const NO_CLIENTS: Record<string, () => unknown> = {
+  throws: () => {
+    throw new Error('no way there');
+  },
+  'gives nothing': () => undefined,
+  'gives a number': async () => 7,
+  'gives an object': async () => ({}),
+};
+for (const [what, connect] of Object.entries(NO_CLIENTS)) {
+  test(`a function that is to connect and ${what} is a failure of its address, which is tried again in time`, async (t) => {
+    let asked = 0;
+    // Asked again and again within one turn it would leave nobody else any.
+    const make = () => (++asked > 100 ? new Promise(() => undefined) : connect()) as Promise<Client>;
+    const pool: Pool<Site> = createPool([new Site('a')], make, {
+      ...QUICK,
+      circuitFailures: 2,
+      circuitOpenMs: LONG,
+    });
+    t.teardown(() => pool.destroy());
+    const { reason } = await next(pool, 'reconnecting');
+    t.regex(reason.message, /no way there|connect gave .* instead of a client/);
+    await next(pool, 'reconnecting');
+    t.is(asked, 2);
+    t.is((await errorOf(pool.call('held'))).code, 'connect-failed');
+    await pool.close();
+  });
+}
+
+test('an onText that rejects fails its own call in a pool, too', async (t) => {
+  const { server } = await serving(t, {
+    commands: {
+      async *talk() {
+        yield new TextOutput('a line');
+        await new Promise(() => undefined);
+      },
+    },
+  });
+  const pool = pooling(t, [new Site('a', server)]);
+  const onText = () => Promise.reject(new Error('mine')) as unknown as undefined;
+  t.is((await errorOf(pool.call('talk', { onText }))).message, 'mine');
+});
 
 test('a server that goes away: no call fails, those in flight are answered there, the others elsewhere', async (t) => {
   const work = new Work();
