@@ -199,10 +199,20 @@ export interface ErrorContext {
 /** Memory bounds as node:worker_threads knows them. */
 const RESOURCE_LIMITS: Rules<ResourceLimits> = {
   codeRangeSizeMb: numeric(0, Number.MAX_VALUE),
-  maxOldGenerationSizeMb: numeric(0, Number.MAX_VALUE),
+  // V8 ends the whole process when it cannot begin.
+  maxOldGenerationSizeMb: numeric(8, Number.MAX_VALUE),
   maxYoungGenerationSizeMb: numeric(0, Number.MAX_VALUE),
   stackSizeMb: numeric(0, Number.MAX_VALUE),
 };
+
+/** Anything else is never what a page has in its header `Origin`. */
+const origin = rule(
+  "'*', 'null' or an origin as browsers send it, such as 'https://app.example'",
+  (value) =>
+    typeof value === 'string' &&
+    (/^(?:\*|null|(?!https?:)[a-z][a-z\d+.-]*:\/\/[^/?#\s]+)$/.test(value) ||
+      (/^https?:/.test(value) && URL.canParse(value) && new URL(value).origin === value)),
+);
 
 const HTTP_RULES: Rules<HttpOptions> = {
   prefix: rule(
@@ -210,13 +220,13 @@ const HTTP_RULES: Rules<HttpOptions> = {
     (value) => typeof value === 'string' && /^[\w.~-]+(?:\/[\w.~-]+)*$/.test(value),
   ),
   page: boolean,
-  origins: arrayOf(filledString, 'origins'),
+  origins: arrayOf(origin, 'origins'),
   fallback: callable,
 };
 
 const RULES: Rules<ServerOptions> = {
   commands: object,
-  root: string,
+  root: filledString,
   workers: integer(1, 256),
   policy: oneOf(POLICY_NAMES, { what: 'a function', accepts: (value) => typeof value === 'function' }),
   streams: integer(1, MAX_STREAMS),
