@@ -6,7 +6,7 @@ import type { ReceivedCommand } from '../reactor/server-action.ts';
 import { kindOf } from '../wire/bytes.ts';
 import { decodeUtf8, type Failure } from '../wire/payloads.ts';
 import { watchRejection } from '../wire/thrown.ts';
-import type { Admission, AuthorizeQuery } from './authorize.ts';
+import type { Admission, Question } from './authorize.ts';
 import type { CommandFigures } from './command-figures.ts';
 import type { Command } from './commands.ts';
 import { ServedRequest } from './request.ts';
@@ -70,7 +70,9 @@ export class Dispatch {
    */
   async #authorize(admission: Admission, request: ServedRequest, asked: Asked): Promise<void> {
     request.workBegins();
-    const refusal = await admission.ask(questionOf(request, asked));
+    const { realPaths } = request.command;
+    const pathsOf = realPaths && (async () => checkPaths(await realPaths(new Map(request.args))));
+    const refusal = await admission.ask(questionOf(request, asked), pathsOf);
     request.workEnds();
     if (request.state === 'over') return;
     if (refusal !== undefined) request.stop(refusal);
@@ -142,16 +144,12 @@ function noCommand(name: string, figures: CommandFigures): Command {
   return { name, handler: () => undefined, laneHandler: -1, mode: 'rw', figures };
 }
 
-type Question = Omit<AuthorizeQuery, 'connection'>;
-
-/** What the hook is asked; where paths have to be looked up first, a function that does. */
-function questionOf(request: ServedRequest, asked: Asked): Question | (() => Promise<Question>) {
+/** What the hook is asked. */
+function questionOf(request: ServedRequest, asked: Asked): Question {
   const { command, args, requestId } = request;
-  const { name, mode, realPaths } = command;
+  const { name, mode } = command;
   const authorization = asked.authorization && decodeUtf8(asked.authorization);
-  const question = { command: name, mode, args: new Map(args), authorization, requestId };
-  if (realPaths === undefined) return question;
-  return async () => ({ ...question, paths: checkPaths(await realPaths(new Map(args))) });
+  return { command: name, mode, args: new Map(args), authorization, requestId };
 }
 
 /** @throws TypeError for what is no paths: a hook that judges by it might say yes. */

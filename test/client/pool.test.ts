@@ -567,6 +567,29 @@ test('close() with a grace time cancels what is left after it', async (t) => {
   t.is(work.ran.length, 1);
 });
 
+test('a call that waits when it is cancelled, or its pool ends, has not started', async (t) => {
+  const patient = { ...QUICK, circuitFailures: 1_000_000 };
+  const pool = pooling(t, [new Site('nowhere')], patient);
+  const cancelled = pool.call('c');
+  cancelled.cancel();
+  const { code, notStarted } = await errorOf(cancelled);
+  t.deepEqual({ code, notStarted }, { code: 'cancelled', notStarted: true });
+  const waits = errorOf(pool.call('c'));
+  await pool.close({ graceMs: 0 });
+  t.deepEqual([(await waits).code, (await waits).notStarted], ['closed', true]);
+  const other = pooling(t, [new Site('nowhere')], patient);
+  const dropped = errorOf(other.call('c'));
+  other.destroy();
+  t.deepEqual([(await dropped).code, (await dropped).notStarted], ['closed', true]);
+  const work = new Work();
+  const [site] = await sitesOf(t, work, 'a');
+  const third = pooling(t, [site]);
+  const sent = third.call('held');
+  await work.begun(1);
+  sent.cancel();
+  t.false((await errorOf(sent)).notStarted);
+});
+
 test('destroy() ends all at once, also what is still being connected', async (t) => {
   let given: AbortSignal | undefined;
   const pool = createPool(['a'], (_, signal) => {
