@@ -199,10 +199,10 @@ export interface ErrorContext {
 /** Memory bounds as node:worker_threads knows them. */
 const RESOURCE_LIMITS: Rules<ResourceLimits> = {
   codeRangeSizeMb: numeric(0, Number.MAX_VALUE),
-  // V8 ends the whole process when it cannot begin.
+  // V8 ends the whole process where a worker cannot begin, or has no stack.
   maxOldGenerationSizeMb: numeric(8, Number.MAX_VALUE),
   maxYoungGenerationSizeMb: numeric(0, Number.MAX_VALUE),
-  stackSizeMb: numeric(0, Number.MAX_VALUE),
+  stackSizeMb: numeric(1, Number.MAX_VALUE),
 };
 
 /** Anything else is never what a page has in its header `Origin`. */

@@ -98,6 +98,7 @@ const SERVER: [string, unknown, RegExp][] = [
     { resourceLimits: { maxOldGenerationSizeMb: 2 } },
     /a number from 8 on$/,
   ],
+  ['a stack that no worker can begin on', { resourceLimits: { stackSizeMb: 0.1 } }, /a number from 1 on$/],
   ['a root that is nothing, which is no folder', { root: '' }, /^option root: '' is not allowed/],
   [
     'an origin with a path',
