@@ -85,7 +85,7 @@ export class Recorder {
     // Bodies are in clear: nobody else may read them.
     this.#file = createWriteStream(path, { fd: openSync(path, 'wx', 0o600) });
     this.#file.on('error', (error) => {
-      this.#failure = error;
+      this.#failure = Object.assign(error, { path });
       context.onFailure(error);
     });
     this.#put(captureHeader(new Date()));

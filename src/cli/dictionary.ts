@@ -1,11 +1,11 @@
 /** `millrace dictionary`: train one on traffic, and say what is in one. */
 
-import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { dirname, extname } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Benefit, Cost, Costs } from '../experiment/results/dictionaries.ts';
 import type { WorkloadResponse } from '../experiment/traffic/workload.ts';
-import { fsProblem } from '../files/paths.ts';
+import { writeWhole } from '../files/write-whole.ts';
 import { MAX_DICTIONARY_BYTES } from '../wire/extensions.ts';
 import { visible, visibleJson } from '../wire/visible.ts';
 import { notEmpty, parseBytes, wholeNumber } from './arguments.ts';
@@ -190,18 +190,6 @@ function checkPlace(out: string): void {
   const folder = dirname(out);
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
     throw new UsageError(`${out}: there is no folder ${folder}`);
-  }
-}
-
-/** The file is there as a whole, or as it was. */
-function writeWhole(file: string, bytes: Uint8Array): void {
-  const unfinished = `${file}.${process.pid}.new`;
-  try {
-    writeFileSync(unfinished, bytes, { flag: 'wx' });
-    renameSync(unfinished, file);
-  } catch (error) {
-    rmSync(unfinished, { force: true });
-    throw new Error(`cannot write ${file}: ${fsProblem(error)}`, { cause: error });
   }
 }
 

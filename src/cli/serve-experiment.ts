@@ -3,7 +3,7 @@
 import { problemOf } from '../files/paths.ts';
 import type { Server, ServerOptions } from '../index.ts';
 import type { Settings } from '../ops/settings.ts';
-import type { Io } from './io.ts';
+import { EXIT_FAILED, type Io } from './io.ts';
 import { messageOf, UsageError } from './outcome.ts';
 import { bytes, oneLine, plural } from './show.ts';
 
@@ -20,7 +20,7 @@ export async function experimentOptions(options: Settings): Promise<ServerOption
   }
 }
 
-/** Says what was recorded, at the end. */
+/** Says what was recorded, at the end; what could not be is a failure. */
 export function tellRecorded({ recorded }: Server, { record }: Settings, io: Io): void {
   if (recorded === undefined || record === undefined) return;
   const { responses, bytes: size, leftOut, full, failure } = recorded;
@@ -29,6 +29,7 @@ export function tellRecorded({ recorded }: Server, { record }: Settings, io: Io)
     full ? 'full' : '',
     failure === undefined ? '' : `incomplete: ${problemOf(failure)}`,
   ];
+  if (failure !== undefined) io.exitCode = EXIT_FAILED;
   const more = notes.filter(Boolean).join(', ');
   io.print(
     `recorded ${plural(responses, 'response')}, ${bytes(size)}, in ${oneLine(record)}${more === '' ? '' : ` (${more})`}`,

@@ -66,7 +66,9 @@ export async function serveMany(
       notReady: () => processes.notReady(),
     });
     admin = await openAdminOn(handler, settings.admin, sockets?.adminFd);
-    const address = await processes.start();
+    const address = await Promise.race([processes.start(), stopped]);
+    // Told to stop while they start, as all of them are by Ctrl-C: they have nothing to finish.
+    if (address === undefined) return processes.kill();
     const where = `${oneLine(resolve(dir))} on ${showTarget(address)}`;
     const workers = `${settings.processes} processes, ${plural(processes.lanes, 'worker')}`;
     io.print(`millrace serves ${where} (${how(options, workers)})`);

@@ -9,7 +9,7 @@ import type { Settings } from '../ops/settings.ts';
 import { Sparing } from '../ops/sparing.ts';
 import { DEFAULT_PORT, showTarget } from './arguments.ts';
 import type { Io } from './io.ts';
-import { onStop } from './outcome.ts';
+import { messageOf, onStop } from './outcome.ts';
 import { plural } from './show.ts';
 
 export const FINISHING = 'finishing the requests in flight; another signal ends them';
@@ -88,7 +88,7 @@ export function isTerminalGone({ stdin }: Io): boolean {
 export function reporter(isVerbose: () => boolean, io: Io): NonNullable<ServerOptions['onError']> {
   const sparing = new Sparing((_, leftOut) => io.complain(`server: ${plural(leftOut, 'line')} left out`));
   return (error, { command, lane, remote, recording }) => {
-    if (recording) return io.complain(`recording stopped: ${problemOf(error)}`);
+    if (recording) return io.complain(`recording stopped: ${messageOf(error)}`);
     const isOfServer = command === undefined && lane === undefined && remote === undefined;
     if (isOfServer && !sparing.allows('server')) return;
     if (command === undefined && lane === undefined && !isOfServer && !isVerbose()) return;

@@ -125,9 +125,12 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
 
   #trace(request: ClientRequest): void {
     const trace = quietly(() => this.#options.tracing?.call(request.command));
-    if (trace === undefined) return;
-    request.traceparent = trace.traceparent;
-    request.ended.then((error) => quietly(() => trace.end(error === undefined ? 'ok' : codeOf(error))));
+    if (trace === undefined || trace === null) return;
+    const traceparent = quietly(() => trace.traceparent);
+    if (typeof traceparent === 'string') request.traceparent = traceparent;
+    request.ended.then((error) => {
+      quietly(() => trace.end(error === undefined ? 'ok' : codeOf(error)));
+    });
   }
 
   /** Resolves when the server has sent its settings. @throws ConnectionError when it never will. */

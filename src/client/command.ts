@@ -1,6 +1,6 @@
 /** The arguments of a command: those of its caller, and the reserved ones that its options ask for (protocol C6). */
 
-import { bytesOrTextOf } from '../wire/bytes.ts';
+import { bytesOrTextOf, kindOf } from '../wire/bytes.ts';
 import type { COMMAND_LIMITS } from '../wire/extensions.ts';
 import type { Argument } from '../wire/frames.ts';
 import type { Limits } from '../wire/limits.ts';
@@ -69,5 +69,5 @@ export function checkCommand(command: string, args: readonly Argument[], limits:
 export function valueBytes(name: string, value: unknown): Uint8Array {
   const bytes = bytesOrTextOf(value);
   if (bytes !== undefined) return bytes;
-  throw new TypeError(`argument ${name} is neither a string nor a Uint8Array`);
+  throw new TypeError(`argument ${name} is made of bytes or a string, not of ${kindOf(value)}`);
 }

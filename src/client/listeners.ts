@@ -3,6 +3,8 @@
  * that is one shows its machinery, and what a listener throws there ends a Node process.
  */
 
+import { watchRejection } from '../wire/thrown.ts';
+
 /** Listeners by event; `Events` says what each event brings. */
 export class Listeners<Events extends object> {
   readonly #byEvent: Map<unknown, Set<(detail: never) => void>>;
@@ -29,13 +31,15 @@ export class Listeners<Events extends object> {
     return () => void listeners.delete(added);
   }
 
-  /** What a listener throws is its own affair: the others are called, and who emits goes on. */
+  /** What a listener throws, or its promise rejects with, is its own affair: the others are called, and who emits goes on. */
   emit<Name extends keyof Events>(event: Name, detail: Events[Name]): void {
+    const failed = (error: unknown) =>
+      console.error(`millrace: a listener for '${String(event)}' threw:`, error);
     for (const listener of [...(this.#byEvent.get(event) ?? [])]) {
       try {
-        (listener as (detail: Events[Name]) => void)(detail);
+        watchRejection((listener as (detail: Events[Name]) => unknown)(detail), failed);
       } catch (error) {
-        console.error(`millrace: a listener for '${String(event)}' threw:`, error);
+        failed(error);
       }
     }
   }

@@ -6,6 +6,7 @@ import { asError } from '../wire/thrown.ts';
 import { after, unref } from '../wire/timers.ts';
 import type { Client } from './client.ts';
 import { deadlineExceeded, errorOfReason, notReadToItsEnd, readAlready } from './given-up.ts';
+import { notStarted } from './no-more.ts';
 import type { CallOptions } from './options.ts';
 import type { PoolCallOptions } from './pool-options.ts';
 import type { Responding, Response } from './response.ts';
@@ -67,6 +68,11 @@ export class PoolCall implements Responding {
     return this.#isOver;
   }
 
+  /** Nothing of it has left, now or before. */
+  get #isUnsent(): boolean {
+    return this.#attempts === 0 && this.requestId === 0;
+  }
+
   get ended(): Promise<Error | undefined> {
     return this.#ended.promise;
   }
@@ -119,8 +125,9 @@ export class PoolCall implements Responding {
 
   cancel(reason?: unknown): void {
     if (this.#isOver) return;
-    const error = errorOfReason(reason, false);
-    this.#end(error);
+    const error = errorOfReason(reason, this.#isUnsent);
+    // That of a pool which ends.
+    this.#end(this.#isUnsent ? notStarted(error) : error);
     this.#response?.cancel(error);
   }
 
@@ -167,9 +174,10 @@ export class PoolCall implements Responding {
     };
   }
 
-  #handOutText(text: string, onText: (text: string) => void): void {
+  /** Returns what the callback does: a promise that rejects fails the call as an exception does. */
+  #handOutText(text: string, onText: (text: string) => unknown): unknown {
     this.#handedOut = true;
-    onText(text);
+    return onText(text);
   }
 
   // ------------------------------------------------------------------------------------------ its attempts
@@ -226,7 +234,7 @@ export class PoolCall implements Responding {
     if (deadlineMs === undefined) return;
     if (!(deadlineMs >= 0)) return this.#end(new TypeError(`option deadlineMs: ${deadlineMs} is no time`));
     this.#deadlineAtMs = performance.now() + deadlineMs;
-    const expire = () => this.cancel(deadlineExceeded(this.#attempts === 0 && this.#response === undefined));
+    const expire = () => this.cancel(deadlineExceeded(this.#isUnsent));
     this.#deadline = unref(after(deadlineMs, expire));
   }
 }

@@ -1,5 +1,6 @@
 /** One address of a pool: its connections, and when it is tried again. */
 
+import { kindOf } from '../wire/bytes.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { asError } from '../wire/thrown.ts';
 import { after } from '../wire/timers.ts';
@@ -141,7 +142,7 @@ export class Endpoint<Address> {
     let client: Client | undefined;
     let error: Error | undefined;
     try {
-      client = await this.#owner.connect(this.address, this.#stop.signal);
+      client = checkClient(await this.#askForClient());
     } catch (thrown) {
       error = asError(thrown);
     }
@@ -149,6 +150,11 @@ export class Endpoint<Address> {
     if (this.#stop.signal.aborted) client?.destroy();
     else if (client === undefined) this.#failed(error as Error);
     else this.#opened(client);
+  }
+
+  /** Never throws: a failure is a later turn's, or {@link fill} would try again and again within this one. */
+  async #askForClient(): Promise<unknown> {
+    return this.#owner.connect(this.address, this.#stop.signal);
   }
 
   #opened(client: Client): void {
@@ -202,6 +208,13 @@ export class Endpoint<Address> {
     });
     this.#owner.reconnecting(this, delayMs, reason);
   }
+}
+
+/** @throws TypeError for what is no client: the function that connects is the user's. */
+function checkClient(made: unknown): Client {
+  const { on, call } = (made ?? {}) as Partial<Client>;
+  if (typeof on === 'function' && typeof call === 'function') return made as Client;
+  throw new TypeError(`connect gave ${kindOf(made)} instead of a client`);
 }
 
 /** An address as stats() shows it. */

@@ -1,10 +1,10 @@
 /** A whole experiment: every cell of the grid measured, journalled, and the results put together. */
 
-import { renameSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
 import type { CodecModule } from '../encoding/codec.ts';
 import { makeFolder } from '../files/folder.ts';
+import { writeWhole } from '../files/write-whole.ts';
 import { type Prepared, prepare } from './dictionaries.ts';
 import { type Cell, dictionaryFile } from './grid/cell.ts';
 import { Ledger } from './ledger.ts';
@@ -249,9 +249,9 @@ async function checkAll(
 
 /** `results.json`, `results.csv` and `report.html`, each whole or not at all. */
 function writeResults(out: string, results: Results): void {
-  replace(join(out, 'results.json'), `${JSON.stringify(results, null, 1)}\n`);
-  replace(join(out, 'results.csv'), toCsv(results));
-  replace(join(out, 'report.html'), makeReport(results));
+  writeWhole(join(out, 'results.json'), `${JSON.stringify(results, null, 1)}\n`);
+  writeWhole(join(out, 'results.csv'), toCsv(results));
+  writeWhole(join(out, 'report.html'), makeReport(results));
 }
 
 /** Pieces of the traffic are in a dictionary: who else may read it is for the user to decide. */
@@ -259,12 +259,7 @@ const PRIVATE = 0o600;
 
 function writeDictionaries(out: string, dictionaries: readonly Trained[]): void {
   for (const { facts, dictionary } of dictionaries)
-    replace(join(out, dictionaryFile(facts.size)), dictionary.bytes, PRIVATE);
-}
-
-function replace(path: string, content: string | Uint8Array, mode?: number): void {
-  writeFileSync(`${path}.new`, content, { mode });
-  renameSync(`${path}.new`, path);
+    writeWhole(join(out, dictionaryFile(facts.size)), dictionary.bytes, PRIVATE);
 }
 
 function machine(): Results['machine'] {

@@ -98,10 +98,8 @@ export function integer(least: number, most = Number.MAX_SAFE_INTEGER): Rule {
 
 /** A number from `least` to `most`. */
 export function numeric(least: number, most: number): Rule {
-  return rule(
-    `a number from ${least} to ${most}`,
-    (value) => typeof value === 'number' && value >= least && value <= most,
-  );
+  const range = most === Number.MAX_VALUE ? `from ${least} on` : `from ${least} to ${most}`;
+  return rule(`a number ${range}`, (value) => typeof value === 'number' && value >= least && value <= most);
 }
 
 export const count = integer(1);

@@ -1,5 +1,6 @@
 /** Schemas of a command's arguments: anything that follows standardschema.dev, such as zod, valibot or arktype. */
 
+import { kindOf } from '../wire/bytes.ts';
 import { CommandError } from '../wire/errors.ts';
 import { rule } from './rules.ts';
 
@@ -39,10 +40,22 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  */
 export async function inputOf(by: StandardSchema, args: ReadonlyMap<string, Uint8Array>): Promise<unknown> {
   const values = Object.fromEntries([...args].map(([name, value]) => [name, textOrBytes(value)]));
-  const result = await by['~standard'].validate(values);
-  if (result.issues === undefined) return result.value;
-  const issues = result.issues.slice(0, MAX_ISSUES).map(describe);
-  throw new CommandError(`invalid argument: ${issues.join('; ')}`, { code: 'invalid-argument' });
+  const result: unknown = await by['~standard'].validate(values);
+  const { issues, value } = checkResult(result);
+  if (issues === undefined) return value;
+  const what = issues.slice(0, MAX_ISSUES).map(describe).join('; ');
+  throw new CommandError(what === '' ? 'invalid argument' : `invalid argument: ${what}`, {
+    code: 'invalid-argument',
+  });
+}
+
+/** @throws TypeError for what is no result: `false`, such as a predicate gives, must not pass for a yes. */
+function checkResult(result: unknown): { issues?: readonly SchemaIssue[]; value?: unknown } {
+  if (typeof result !== 'object' || result === null)
+    throw new TypeError(`the schema gave ${kindOf(result)} instead of a result`);
+  const { issues } = result as { issues?: unknown };
+  if (issues === undefined ? 'value' in result : Array.isArray(issues)) return result;
+  throw new TypeError('the schema gave an object with neither a value nor an array of issues');
 }
 
 function textOrBytes(value: Uint8Array): string | Uint8Array {
@@ -55,7 +68,7 @@ function textOrBytes(value: Uint8Array): string | Uint8Array {
 
 function describe({ message, path = [] }: SchemaIssue): string {
   const keys = path.map((part) => String(typeof part === 'object' ? part.key : part));
-  return keys.length === 0 ? message : `${keys.join('.')}: ${message}`;
+  return keys.length === 0 ? String(message) : `${keys.join('.')}: ${message}`;
 }
 
 /** What a schema takes; without one: undefined. */

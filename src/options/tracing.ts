@@ -1,5 +1,6 @@
 /** Who is told of calls and requests as they begin and end, to make spans of a trace of them (protocol C6). */
 
+import { watchRejection } from '../wire/thrown.ts';
 import { callable, nested } from './rules.ts';
 
 /** One call of a client. */
@@ -43,10 +44,12 @@ export interface ServerTracing {
 export const clientTracing = nested({ call: callable }, 'call');
 export const serverTracing = nested({ request: callable }, 'request');
 
-/** What `tell` returns; undefined where it throws: who watches changes nothing. */
+/** What `tell` returns; undefined where it throws: who watches changes nothing, nor does a promise of theirs that rejects. */
 export function quietly<T>(tell: () => T): T | undefined {
   try {
-    return tell();
+    const told = tell();
+    watchRejection(told, () => undefined);
+    return told;
   } catch {
     return undefined;
   }

@@ -117,7 +117,9 @@ export class Acceptor {
   admission(info: ConnectionInfo): Admission | undefined {
     const { authorize, authorizeTimeout: timeoutMs } = this.#options;
     if (authorize === undefined) return undefined;
-    const report = (error: unknown) => this.#parts.report(error, { remote: info.remote });
+    const { remote } = info;
+    const report = (error: unknown, command: string | undefined) =>
+      this.#parts.report(error, command === undefined ? { remote } : { command, remote });
     return new Admission(info, { authorize, timeoutMs, report });
   }
 

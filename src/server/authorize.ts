@@ -68,8 +68,11 @@ export interface AdmissionOptions {
   /** Milliseconds that an answer may take. */
   readonly timeoutMs: number;
   /** Told why a no is none that the hook meant. */
-  readonly report: (error: unknown) => void;
+  readonly report: (error: unknown, command: string | undefined) => void;
 }
+
+/** What is asked, but for the connection. */
+export type Question = Omit<AuthorizeQuery, 'connection'>;
 
 const NO: Failure = { code: 'not-authorized', message: 'not authorized' };
 const NOT_ITS: Failure = {
@@ -99,20 +102,18 @@ export class Admission {
     return this.#admitted;
   }
 
-  /** Why not, or undefined for yes. `about` may take time of its own, and fail. Never rejects. */
-  async ask(
-    about: (() => Promise<Omit<AuthorizeQuery, 'connection'>>) | Omit<AuthorizeQuery, 'connection'> = {},
-  ): Promise<Failure | undefined> {
+  /** Why not, or undefined for yes. `pathsOf` says which `paths` are meant; that may take time, and fail. Never rejects. */
+  async ask(about: Question = {}, pathsOf?: () => Promise<readonly string[]>): Promise<Failure | undefined> {
     try {
-      const query = typeof about === 'function' ? await about() : about;
-      return this.#judge(await this.#answer(query));
+      const query = pathsOf === undefined ? about : { ...about, paths: await pathsOf() };
+      return this.#judge(await this.#answer(query), about.command);
     } catch (error) {
-      this.#options.report(error);
+      this.#options.report(error, about.command);
       return NO;
     }
   }
 
-  async #answer(about: Omit<AuthorizeQuery, 'connection'>): Promise<unknown> {
+  async #answer(about: Question): Promise<unknown> {
     const { authorize, timeoutMs } = this.#options;
     const authorization = about.authorization ?? this.#connection.headers?.authorization;
     const shown = authorization !== undefined && { authorization };
@@ -129,13 +130,13 @@ export class Admission {
     }
   }
 
-  #judge(answer: unknown): Failure | undefined {
+  #judge(answer: unknown, command: string | undefined): Failure | undefined {
     if (answer === true) return undefined;
     if (answer === false) return NO;
     const principal = principalOf(answer);
     if (principal === undefined) {
       const shapes = 'neither a boolean nor { principal } alone, so it says no';
-      this.#options.report(new TypeError(`authorize answered with ${kindOf(answer)}: ${shapes}`));
+      this.#options.report(new TypeError(`authorize answered with ${kindOf(answer)}: ${shapes}`), command);
       return NO;
     }
     if (this.principal !== undefined)

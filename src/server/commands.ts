@@ -16,6 +16,7 @@ import {
 } from '../options/rules.ts';
 import { type StandardSchema, schema } from '../options/schema.ts';
 import type { Handler } from '../reactor/command.ts';
+import { asError } from '../wire/thrown.ts';
 import type { CommandMode } from './authorize.ts';
 import { CommandFigures, type CommandRow } from './command-figures.ts';
 import type { Run, ServedRequest } from './request.ts';
@@ -87,6 +88,16 @@ function checkDefinition(name: string, definition: unknown): void {
   nested(rules)(definition, `commands.${name}`);
   if (handler === undefined && module === undefined)
     throw new TypeError(`${who} is neither a function nor names a handler or a module`);
+  checkClones((definition as Partial<LaneCommand>).options, `commands.${name}.options`);
+}
+
+/** @throws TypeError for what no worker can be given: each would die of it, again and again. */
+function checkClones(options: unknown, where: string): void {
+  try {
+    structuredClone(options);
+  } catch (error) {
+    throw new TypeError(`option ${where}: they cannot be cloned for a worker: ${asError(error).message}`);
+  }
 }
 
 export type CommandDefinition = Handler | MainCommand | LaneCommand;
@@ -118,6 +129,7 @@ export class CommandTable {
   /** @throws TypeError when a definition is none; RangeError when it is one module too many for the lanes. */
   add(name: string, definition: CommandDefinition): void {
     if (name === '') throw new TypeError('a command has no name');
+    if (!name.isWellFormed()) throw new TypeError(`the name of command '${name}' is not UTF-8`);
     if (typeof definition === 'function') {
       const figures = new CommandFigures(name);
       this.#commands.set(name, { name, handler: definition, laneHandler: -1, mode: 'rw', figures });

@@ -1,12 +1,12 @@
 /** From a command that has come to a request that runs: what it asks for, whether it may, and where it is answered. */
 
 import { inputOf } from '../options/schema.ts';
+import { failureOf } from '../reactor/failure-of.ts';
 import type { ReceivedCommand } from '../reactor/server-action.ts';
 import { kindOf } from '../wire/bytes.ts';
-import { CommandError } from '../wire/errors.ts';
 import { decodeUtf8, type Failure } from '../wire/payloads.ts';
 import { watchRejection } from '../wire/thrown.ts';
-import type { Admission, AuthorizeQuery } from './authorize.ts';
+import type { Admission, Question } from './authorize.ts';
 import type { CommandFigures } from './command-figures.ts';
 import type { Command } from './commands.ts';
 import { ServedRequest } from './request.ts';
@@ -23,10 +23,7 @@ const HELD: Failure = {
   code: 'overloaded',
   message: 'quarantine: calls of this command keep ending their workers',
 };
-const NO_INPUT: Failure = {
-  code: 'internal',
-  message: 'internal error: the schema of the arguments failed',
-};
+const NO_INPUT = 'internal error: the schema of the arguments failed';
 
 export class Dispatch {
   readonly #session: Session;
@@ -79,7 +76,9 @@ export class Dispatch {
     then: Failure | undefined,
   ): Promise<void> {
     request.workBegins();
-    const refusal = (await admission.ask(questionOf(request, asked))) ?? then;
+    const { realPaths } = request.command;
+    const pathsOf = realPaths && (async () => checkPaths(await realPaths(new Map(request.args))));
+    const refusal = (await admission.ask(questionOf(request, asked), pathsOf)) ?? then;
     request.workEnds();
     if (request.state === 'over') return;
     if (refusal === undefined) this.#validate(request);
@@ -101,10 +100,8 @@ export class Dispatch {
           if (request.state !== 'over') this.#route(request);
         },
         (error) => {
-          if (error instanceof CommandError)
-            return request.stop({ code: error.code, message: error.message });
-          this.#session.report(error, name);
-          request.stop(NO_INPUT);
+          const report = (what: unknown) => this.#session.report(what, name);
+          request.stop(failureOf(error, NO_INPUT, report));
         },
       )
       .finally(() => request.workEnds());
@@ -151,16 +148,18 @@ function noCommand(name: string, figures: CommandFigures): Command {
   return { name, handler: () => undefined, laneHandler: -1, mode: 'rw', figures };
 }
 
-type Question = Omit<AuthorizeQuery, 'connection'>;
-
-/** What the hook is asked; where paths have to be looked up first, a function that does. */
-function questionOf(request: ServedRequest, asked: Asked): Question | (() => Promise<Question>) {
+/** What the hook is asked. */
+function questionOf(request: ServedRequest, asked: Asked): Question {
   const { command, args, requestId } = request;
-  const { name, mode, realPaths } = command;
+  const { name, mode } = command;
   const authorization = asked.authorization && decodeUtf8(asked.authorization);
-  const question = { command: name, mode, args: new Map(args), authorization, requestId };
-  if (realPaths === undefined) return question;
-  return async () => ({ ...question, paths: await realPaths(args) });
+  return { command: name, mode, args: new Map(args), authorization, requestId };
+}
+
+/** @throws TypeError for what is no paths: a hook that judges by it might say yes. */
+function checkPaths(paths: unknown): readonly string[] {
+  if (Array.isArray(paths) && paths.every((path) => typeof path === 'string')) return paths;
+  throw new TypeError(`realPaths gave ${kindOf(paths)} instead of an array of strings`);
 }
 
 /** What the user's code says belongs together. @throws TypeError when that is no text, and whatever it throws. */

@@ -206,9 +206,10 @@ export interface ErrorContext {
 /** Memory bounds as node:worker_threads knows them. */
 const RESOURCE_LIMITS: Rules<ResourceLimits> = {
   codeRangeSizeMb: numeric(0, Number.MAX_VALUE),
-  maxOldGenerationSizeMb: numeric(0, Number.MAX_VALUE),
+  // V8 ends the whole process where a worker cannot begin, or has no stack.
+  maxOldGenerationSizeMb: numeric(8, Number.MAX_VALUE),
   maxYoungGenerationSizeMb: numeric(0, Number.MAX_VALUE),
-  stackSizeMb: numeric(0, Number.MAX_VALUE),
+  stackSizeMb: numeric(1, Number.MAX_VALUE),
 };
 
 const HTTP_RULES: Rules<HttpOptions> = {
@@ -223,7 +224,7 @@ const HTTP_RULES: Rules<HttpOptions> = {
 
 const RULES: Rules<ServerOptions> = {
   commands: object,
-  root: string,
+  root: filledString,
   workers: integer(1, 256),
   policy: oneOf(POLICY_NAMES, { what: 'a function', accepts: (value) => typeof value === 'function' }),
   streams: integer(1, MAX_STREAMS),

@@ -205,7 +205,7 @@ export class ServedRequest implements FlowOwner {
       remote: session.caller.remote,
       traceparent: traceparent && decodeUtf8(traceparent),
     };
-    this.#trace = quietly(() => tracing.request(about));
+    this.#trace = quietly(() => tracing.request(about)) ?? undefined;
   }
 
   /** Bytes of its response are with the writer, or about to be. */

@@ -1,5 +1,6 @@
 /** What users hand in as bytes: any buffer or view, text, or a source of such pieces. */
 
+import { watchRejection } from './thrown.ts';
 import { encodeUtf8 } from './utf8.ts';
 
 /** Bytes as they lie in memory, whatever the elements of the view are. */
@@ -108,10 +109,23 @@ async function* streamPieces(stream: ReadableStream): AsyncGenerator<unknown, vo
   }
 }
 
-/** What a value is, in an error about its not being bytes. Never throws. */
+/**
+ * What a value is, in an error that refuses it. Never throws. A promise that somebody forgot to wait for is nobody's from
+ * then on: that it rejects later must not end the process.
+ */
 export function kindOf(value: unknown): string {
   if (value === null) return 'null';
-  if (Array.isArray(value)) return 'an array';
+  watchRejection(value, () => undefined);
+  if (isArray(value)) return 'an array';
   const type = typeof value;
   return type === 'undefined' ? type : `${type === 'object' ? 'an' : 'a'} ${type}`;
+}
+
+/** A proxy that was revoked is none. */
+function isArray(value: unknown): boolean {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false;
+  }
 }

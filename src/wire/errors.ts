@@ -78,7 +78,7 @@ export class CommandError extends Error {
   /** Nothing of the request has run: it is safe to make it again. */
   readonly notStarted: boolean;
 
-  /** @throws TypeError when the code is none. */
+  /** @throws TypeError when the code is none, or there is no such option. */
   constructor(
     message: string,
     { code = 'internal', data, notStarted = false, ...rest }: CommandErrorOptions = {},
@@ -87,6 +87,9 @@ export class CommandError extends Error {
       throw new TypeError(
         `error code ${typeof code === 'string' ? JSON.stringify(code) : typeof code} is not 1 to 64 characters of a-z, 0-9 and -`,
       );
+    for (const name in rest)
+      if (name !== 'cause')
+        throw new TypeError(`CommandError takes no option '${name}', only code, data, notStarted and cause`);
     super(message, rest);
     this.code = code;
     this.data = data;

@@ -1,7 +1,7 @@
 /** More of process.test.ts: each signal, and what starts many processes. */
 
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { connect } from '../../src/index.ts';
@@ -81,17 +81,31 @@ test.serial(
     const address = await addressOf(server);
     t.is((await millrace('call', address, 'files.get', 'path=big')).out.length, 1_000_000);
     await server.said('err', /\n/);
-    t.regex(server.seen.err, /^millrace: recording stopped: the file may not be so large\n$/);
+    t.is(server.seen.err, `millrace: recording stopped: ${capture}: the file may not be so large\n`);
     t.is((await millrace('call', address, 'files.get', 'path=big')).out.length, 1_000_000);
     server.child.kill('SIGTERM');
     const { code, out } = await server.ended;
-    t.is(code, 0);
+    t.is(code, 1);
     t.regex(
       out,
       /recorded \d responses?, \d+(\.\d+)? (bytes|kB), in \S+ \(incomplete: the file may not be so large\)\n$/,
     );
   },
 );
+
+test.serial('an experiment whose results the disk has no room for names the file', async (t) => {
+  const folder = tempFolder(t);
+  const source = join(folder, 'lines.jsonl');
+  writeFileSync(source, '{"a":1}\n'.repeat(40));
+  const limited = ['/bin/sh', '-c', 'ulimit -f 1; exec "$0" "$@"', process.execPath, MILLRACE] as const;
+  const { ended } = start(t, ['experiment', source, '--level', '1', '--out', folder], { command: limited });
+  const { code, err } = await ended;
+  t.is(code, 1);
+  t.true(
+    err.includes(`millrace: cannot write ${join(folder, 'journal.jsonl')}: the file may not be so large\n`),
+    err,
+  );
+});
 
 test.serial('the demo shows what there is to try next, and knows its arguments', async (t) => {
   const demo = demoOf300Files(t);

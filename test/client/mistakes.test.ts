@@ -196,6 +196,43 @@ test('a data iterator whose return throws, or that never ends, disturbs nobody',
     }
   }));
 
+// A rejection that nobody deals with would end a process, and ends this one's run.
+test('a promise in place of a value is refused, and that it rejects later disturbs nobody', (t) =>
+  beside(t, async () => {
+    const promised = () => Promise.reject(new Error('too late'));
+    const topic = running.server.topic('promised');
+    for (const call of [
+      client.call('count', { data: promised() as unknown as string }).text(),
+      client.call('hello', { args: { a: promised() as unknown as string } }).text(),
+      client.publish('promised', promised() as unknown as string),
+    ])
+      t.regex((await failure(call)).message, /made of .* not of an object$/);
+    t.throws(() => topic.publish(promised() as unknown as string), { message: /not of an object$/ });
+    await turn();
+  }));
+
+test('what watches a call or a connection and rejects, or is nonsense, disturbs nobody', async (t) => {
+  const rejects = () => Promise.reject(new Error('of who watches'));
+  const end = rejects as unknown as () => void;
+  const traces: unknown[] = [rejects, () => null, () => 7, () => ({ end }), () => ({ traceparent: 7, end })];
+  traces.push(() => Object.defineProperty({ end }, 'traceparent', { get: broken }));
+  const logged: string[] = [];
+  const { error } = console;
+  console.error = (...line) => logged.push(line.join(' '));
+  t.teardown(() => {
+    console.error = error;
+  });
+  for (const call of traces) {
+    const watched = await reach(running.address, { tracing: { call: call as () => undefined } });
+    watched.on('closed', rejects as unknown as () => void);
+    t.is(await watched.call('hello').text(), 'hello');
+    await watched.close();
+  }
+  await turn();
+  t.is(logged.length, traces.length);
+  t.true(logged.every((line) => line === "millrace: a listener for 'closed' threw: Error: of who watches"));
+});
+
 const NODE_NAMES: Record<string, () => unknown> = {
   'Node stream': () => Readable.from([Buffer.from([1, 2]), Buffer.from([3, 4])]),
   'Node stream of text': () => Readable.from(['\x01\x02', '\x03\x04']),

@@ -3,6 +3,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
 import {
+  type Client,
   type CommandDefinition,
   CommandError,
   ConnectionError,
@@ -11,6 +12,7 @@ import {
   createServer,
   type Pool,
   type PoolEvents,
+  TextOutput,
 } from '../../src/index.ts';
 import { stoppedClock } from '../helpers/clock.ts';
 import { pooling, QUICK, Site } from '../helpers/pools.ts';
@@ -295,6 +297,48 @@ for (const [what, thrown] of NO_ERRORS) {
   });
 }
 
+const NO_CLIENTS: Record<string, () => unknown> = {
+  throws: () => {
+    throw new Error('no way there');
+  },
+  'gives nothing': () => undefined,
+  'gives a number': async () => 7,
+  'gives an object': async () => ({}),
+};
+for (const [what, connect] of Object.entries(NO_CLIENTS)) {
+  test(`a function that is to connect and ${what} is a failure of its address, which is tried again in time`, async (t) => {
+    let asked = 0;
+    // Asked again and again within one turn it would leave nobody else any.
+    const make = () => (++asked > 100 ? new Promise(() => undefined) : connect()) as Promise<Client>;
+    const pool: Pool<Site> = createPool([new Site('a')], make, {
+      ...QUICK,
+      circuitFailures: 2,
+      circuitOpenMs: LONG,
+    });
+    t.teardown(() => pool.destroy());
+    const { reason } = await next(pool, 'reconnecting');
+    t.regex(reason.message, /no way there|connect gave .* instead of a client/);
+    await next(pool, 'reconnecting');
+    t.is(asked, 2);
+    t.is((await errorOf(pool.call('held'))).code, 'connect-failed');
+    await pool.close();
+  });
+}
+
+test('an onText that rejects fails its own call in a pool, too', async (t) => {
+  const { server } = await serving(t, {
+    commands: {
+      async *talk() {
+        yield new TextOutput('a line');
+        await new Promise(() => undefined);
+      },
+    },
+  });
+  const pool = pooling(t, [new Site('a', server)]);
+  const onText = () => Promise.reject(new Error('mine')) as unknown as undefined;
+  t.is((await errorOf(pool.call('talk', { onText }))).message, 'mine');
+});
+
 test('a server that goes away: no call fails, those in flight are answered there, the others elsewhere', async (t) => {
   const work = new Work();
   const sites = await sitesOf(t, work, 'a', 'b');
@@ -521,6 +565,29 @@ test('close() with a grace time cancels what is left after it', async (t) => {
   t.is((await error).code, 'closed');
   await clock.advanceWhile(closed, 1, turn);
   t.is(work.ran.length, 1);
+});
+
+test('a call that waits when it is cancelled, or its pool ends, has not started', async (t) => {
+  const patient = { ...QUICK, circuitFailures: 1_000_000 };
+  const pool = pooling(t, [new Site('nowhere')], patient);
+  const cancelled = pool.call('c');
+  cancelled.cancel();
+  const { code, notStarted } = await errorOf(cancelled);
+  t.deepEqual({ code, notStarted }, { code: 'cancelled', notStarted: true });
+  const waits = errorOf(pool.call('c'));
+  await pool.close({ graceMs: 0 });
+  t.deepEqual([(await waits).code, (await waits).notStarted], ['closed', true]);
+  const other = pooling(t, [new Site('nowhere')], patient);
+  const dropped = errorOf(other.call('c'));
+  other.destroy();
+  t.deepEqual([(await dropped).code, (await dropped).notStarted], ['closed', true]);
+  const work = new Work();
+  const [site] = await sitesOf(t, work, 'a');
+  const third = pooling(t, [site]);
+  const sent = third.call('held');
+  await work.begun(1);
+  sent.cancel();
+  t.false((await errorOf(sent)).notStarted);
 });
 
 test('destroy() ends all at once, also what is still being connected', async (t) => {

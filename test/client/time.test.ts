@@ -95,7 +95,7 @@ test('an argument that is neither text nor bytes is named, and nothing of its co
   const client = await dial(t, address);
   for (const value of [5, null, undefined]) {
     const error = await failure(client.call('hello', { args: { n: value as never } }).bytes());
-    t.is(error.message, 'argument n is neither a string nor a Uint8Array');
+    t.regex(error.message, /^argument n is made of bytes or a string, not of (a number|null|undefined)$/);
   }
   await client.ping();
   clock.advance(10_000);

@@ -1,6 +1,6 @@
 /** From figures to results, report and recommendations; the figures are made up (fake.ts). */
 
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
@@ -47,6 +47,16 @@ test('an experiment that found out nothing is not in the way of the next', async
     [1],
   );
   t.is(readFileSync(join(out, 'journal.jsonl'), 'utf8').trim().split('\n').length, 2);
+});
+
+test('a result that cannot be written is named, and nothing unfinished stays', async (t) => {
+  const read = await generated('json900', 10_000);
+  const out = join(tempFolder(t), 'x');
+  mkdirSync(join(out, 'results.json', 'in the way'), { recursive: true });
+  const cells = parseGrids([{ level: 1, policy: 'single' }]);
+  const { message } = await t.throwsAsync(imagine(read, { cells, out }));
+  t.is(message, `cannot write ${join(out, 'results.json')}: not a file`);
+  t.deepEqual(readdirSync(out).sort(), ['journal.jsonl', 'results.json']);
 });
 
 test('a stop ends after the cell in hand and leaves results', async (t) => {

@@ -19,7 +19,7 @@ import {
   connectPool,
   type Pool,
 } from '../../src/index.ts';
-import { serveAlone, TREE, until } from '../cli/helper.ts';
+import { serveAlone, start, TREE, until } from '../cli/helper.ts';
 import { freePort } from '../experiment/redis.ts';
 import { tempFolder } from '../files/helper.ts';
 import { linux } from '../helpers/linux.ts';
@@ -218,6 +218,18 @@ test.serial('what is wrong is one line, however many processes there are', async
   const { code, err } = await ended;
   t.is(code, 2);
   t.regex(err, /^millrace: unknown profile 'nope'[^\n]*\n$/);
+});
+
+linux('Ctrl-C while they start, which all of them get, is no failure, and nothing stays', async (t) => {
+  const { child, ended } = start(t, ['serve', '.', '--processes', '2', '--port', '0']);
+  const kids = (pid: number | undefined) => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+  await until(() => kids(child.pid).split(' ').length === 2);
+  const children = childrenOf(child.pid);
+  child.kill('SIGINT');
+  for (const pid of children) process.kill(pid, 'SIGINT');
+  const { code, out, err } = await ended;
+  t.deepEqual({ code, out, err }, { code: 0, out: '', err: '' });
+  for (const pid of children) t.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
 });
 
 linux(

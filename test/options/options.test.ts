@@ -3,6 +3,7 @@
 import test from 'ava';
 import { connectOver } from '../../src/browser.ts';
 import {
+  CommandError,
   type ConnectOptions,
   type ConnectPoolOptions,
   connect,
@@ -86,7 +87,48 @@ const SERVER: [string, unknown, RegExp][] = [
   ],
   ['a handler and a module', { commands: { a: { handler: call, module: 'b' } } }, /one or the other$/],
   ['a command without a name', { commands: { '': call } }, /no name/],
+  ['a name that is not UTF-8', { commands: { 'a\ud800': call } }, /^the name of command 'a.' is not UTF-8$/],
+  [
+    'options that no worker can be given',
+    { commands: { a: { module: 'b', options: { call } } } },
+    /^option commands\.a\.options: they cannot be cloned for a worker: /,
+  ],
+  [
+    'a heap that no worker can begin in',
+    { resourceLimits: { maxOldGenerationSizeMb: 2 } },
+    /a number from 8 on$/,
+  ],
+  ['a stack that no worker can begin on', { resourceLimits: { stackSizeMb: 0.1 } }, /a number from 1 on$/],
+  ['a root that is nothing, which is no folder', { root: '' }, /^option root: '' is not allowed/],
+  [
+    'an origin with a path',
+    { http: { origins: ['https://app.example/'] } },
+    /^option http\.origins\.0: 'https:/,
+  ],
+  [
+    'an origin that is a host',
+    { http: { origins: ['*', 'app.example'] } },
+    /^option http\.origins\.1: 'app\./,
+  ],
+  [
+    'an origin with its own port',
+    { http: { origins: ['https://app.example:443'] } },
+    /'https:\/\/app\.example'$/,
+  ],
 ];
+
+test('origins are what browsers send', async (t) => {
+  const origins = ['*', 'null', 'https://app.example', 'http://localhost:8080', 'chrome-extension://abcdef'];
+  await t.notThrowsAsync(createServer({ workers: 1, http: { origins } }).close(0));
+});
+
+test('a CommandError with an option that there is not is none', (t) => {
+  t.throws(() => new CommandError('no', { cod: 'dry' } as object), {
+    instanceOf: TypeError,
+    message: "CommandError takes no option 'cod', only code, data, notStarted and cause",
+  });
+  t.is(new CommandError('no', { cause: t }).cause, t);
+});
 
 for (const [name, options, message] of SERVER) {
   test(`createServer: ${name}`, (t) => {

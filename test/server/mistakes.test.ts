@@ -264,6 +264,101 @@ for (const [what, answer] of Object.entries(ANSWERS)) {
   });
 }
 
+const unreadable = () => {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
+};
+const NO_RESULTS: Record<string, () => unknown> = {
+  throws: broken,
+  'throws what cannot be read': () => {
+    throw unreadable();
+  },
+  'rejects with what cannot be read': () => Promise.reject(unreadable()),
+  'throws an error whose code is none': () => {
+    throw Object.assign(new CommandError('no'), { code: 7 });
+  },
+  'gives false, as a predicate does': () => false,
+  'gives true': async () => true,
+  'gives an object of something else': () => ({ success: false }),
+  'gives issues that are none': () => ({ issues: 'many' }),
+  'gives nothing': () => undefined,
+};
+for (const [what, validate] of Object.entries(NO_RESULTS)) {
+  test(`a schema that ${what} fails its own call alone`, async (t) => {
+    const args = { '~standard': { version: 1, vendor: 'us', validate: validate as () => never } } as const;
+    const lane = { module, export: 'handlers', options: { prefix: 'bad-' } };
+    const own = await serving(t, {
+      commands: { ...commands, bad: { handler: () => 'x', args }, 'bad-output': { ...lane, args } },
+    });
+    const client = await dial(t, own.address);
+    const both = innocents(client);
+    for (const command of ['bad', 'bad-output']) {
+      const error = await failure(client.call(command, { args: { name: 'string' } }).bytes());
+      t.is(error.message, 'internal error: the schema of the arguments failed');
+      t.true((await own.reported(reportOf(command))).error instanceof Error);
+    }
+    await unhurt(t, both);
+  });
+}
+
+test('a schema says its own codes and data, and needs no words', async (t) => {
+  const schema = (validate: () => never) =>
+    ({ '~standard': { version: 1, vendor: 'us', validate } }) as const;
+  const own = await serving(t, {
+    commands: {
+      own: {
+        handler: () => 'x',
+        args: schema(() => {
+          throw new CommandError('dry', { code: 'no-water', data: { level: 2 } });
+        }),
+      },
+      silent: { handler: () => 'x', args: schema((() => ({ issues: [] })) as unknown as () => never) },
+    },
+  });
+  const client = await dial(t, own.address);
+  const { code, data } = (await failure(client.call('own').bytes())) as CommandError;
+  t.deepEqual({ code, data }, { code: 'no-water', data: { level: 2 } });
+  t.is((await failure(client.call('silent').bytes())).message, 'invalid argument');
+});
+
+const NO_PATHS: Record<string, () => unknown> = {
+  throws: broken,
+  'gives a number': () => 7,
+  'gives one path': () => 'a/b',
+  'gives paths that are none': () => [undefined],
+  'gives nothing': () => undefined,
+};
+for (const [what, realPaths] of Object.entries(NO_PATHS)) {
+  test(`a realPaths that ${what} refuses its own call alone`, async (t) => {
+    const bad = { handler: () => 'x', realPaths: realPaths as () => never };
+    const own = await serving(t, { authorize: () => true, commands: { ...commands, bad } });
+    const client = await dial(t, own.address);
+    const both = innocents(client);
+    t.is((await failure(client.call('bad').bytes())).message, 'not authorized');
+    t.true((await own.reported(reportOf('bad'))).error instanceof Error);
+    await unhurt(t, both);
+  });
+}
+
+test('what watches requests and rejects, or tells nothing, disturbs nobody', async (t) => {
+  const rejects = async () => broken();
+  const traces = [rejects, () => null, () => ({ run: (work: () => unknown) => work(), end: rejects })];
+  const own = await serving(t, {
+    tracing: {
+      request: ({ command }) => (command === 'echo' ? (traces.shift()?.() as undefined) : undefined),
+    },
+    commands,
+  });
+  const client = await dial(t, own.address);
+  const both = innocents(client);
+  // The first is no trace, and its handler cannot run within it.
+  t.regex((await failure(client.call('echo', { args: { value: 'x' } }).text())).message, /internal error/);
+  t.is(await client.call('echo', { args: { value: 'x' } }).text(), 'x');
+  t.is(await client.call('echo', { args: { value: 'x' } }).text(), 'x');
+  await unhurt(t, both);
+});
+
 for (const [what, onError] of Object.entries({
   throws: broken,
   rejects: later,

@@ -4,10 +4,12 @@
  */
 
 import { appendFileSync, closeSync, existsSync, fstatSync, fsyncSync, openSync, truncateSync } from 'node:fs';
+import { cannotWrite } from '../../files/write-whole.ts';
 import { checkRegularFile, readRegularFile } from '../../options/regular-file.ts';
 import { CELL_RESULT, type CellResult, SETUP, type Setup } from './results.ts';
 
 export class Journal {
+  readonly #path: string;
   readonly #file: number;
   /** What was there before, by the cells' keys. */
   readonly known: ReadonlyMap<string, CellResult>;
@@ -18,6 +20,7 @@ export class Journal {
    */
   constructor(path: string, setup: Setup, resume: boolean) {
     checkJournal(path, resume);
+    this.#path = path;
     const isThere = existsSync(path);
     this.known = isThere && resume ? readJournal(path, setup) : new Map();
     this.#file = openSync(path, resume ? 'a' : 'w');
@@ -33,8 +36,12 @@ export class Journal {
   }
 
   #write(line: string): void {
-    appendFileSync(this.#file, `${line}\n`);
-    fsyncSync(this.#file);
+    try {
+      appendFileSync(this.#file, `${line}\n`);
+      fsyncSync(this.#file);
+    } catch (error) {
+      throw cannotWrite(this.#path, error);
+    }
   }
 }
 
