@@ -113,7 +113,7 @@ const SERVER: [string, unknown, RegExp][] = [
   [
     'an origin with its own port',
     { http: { origins: ['https://app.example:443'] } },
-    /'https:\/\/app\.example'$/,
+    /^option http\.origins\.0: 'https:/,
   ],
 ];
 
