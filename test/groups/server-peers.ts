@@ -2,11 +2,8 @@
 
 import '../server/authorize.test.ts';
 import '../server/codes.test.ts';
-import '../server/deadline.test.ts';
 import '../server/error-log.test.ts';
-import '../server/keepalive.test.ts';
 import '../server/proxy.test.ts';
 import '../server/server.test.ts';
 import '../server/shutdown.test.ts';
 import '../server/tls.test.ts';
-import '../server/typed.test.ts';
