@@ -12,7 +12,10 @@ import { FlushQueue } from '../reactor/flush-queue.ts';
 /** Milliseconds of work in one turn of the event loop, of all together. */
 const TURN_MS = 10;
 /** Bytes that all together may produce, or write, in one turn: several ms of copying, here and in the system. */
-const TURN_BYTES = 8 << 20;
+const TURN_BYTES = 2 << 20;
+/** Both where somebody has come, see {@link Turns.hurry}. */
+const BRIEF_TURN_MS = 1;
+const BRIEF_TURN_BYTES = 64 << 10;
 /** What one slice may come to: its frames, their bytes, its milliseconds, whichever is reached first. */
 const SLICE_FRAMES = 1024;
 const SLICE_BYTES = 512 << 10;
@@ -22,7 +25,7 @@ const LOOK_EVERY = 8;
 /** So many bytes of input may well take a slice, if they are tiny frames. */
 const SLICE_INPUT = 16 << 10;
 /** Bytes that one connection may produce, or write, in one turn. */
-const SHARE_BYTES = 2 << 20;
+const SHARE_BYTES = 1 << 20;
 /** So many bytes are charged to who produced them at a time: for a few, looking him up would cost more than they do. */
 const CHARGE_BYTES = 4 << 10;
 /** Milliseconds that a slice costs beside the time that was measured: what it sets off in promises and in the system. */
@@ -104,8 +107,11 @@ export class Turns {
   #planned = false;
   /** Of this turn. */
   #usedMs = 0;
+  #limitMs = TURN_MS;
   #bytesLeft = TURN_BYTES;
-  /** What the work that ran last had used when it began: who comes has used no less. */
+  /** The next turn is to be brief. */
+  #hurries = false;
+  /** What he has used who comes first of those who wait: who comes now has used no less, and comes before all others. */
   #clockMs = 0;
   /** Grows by one in every turn in which there is something to do. */
   number = 0;
@@ -120,14 +126,26 @@ export class Turns {
   ready(work: Work): void {
     if (work.waits) return;
     this.#plan();
-    if (this.#running || this.#waiting.length > 0 || this.#usedMs >= TURN_MS) this.#enqueue(work);
-    else if (this.#serve(work)) this.#enqueue(work);
+    if (this.#running || this.#waiting.length > 0 || this.#usedMs >= this.#limitMs) this.#enqueue(work);
+    else {
+      this.#setClock(work);
+      if (this.#serve(work)) this.#enqueue(work);
+    }
   }
 
   /** The same, but never at once. */
   readyLater(work: Work): void {
     this.#plan();
     this.#enqueue(work);
+  }
+
+  /**
+   * Somebody has come, and others may wait behind him: Node.js (libuv) accepts one connection in each turn of the event loop,
+   * so that the last of a crowd waits for as many turns as there are before him. The next turn is brief.
+   */
+  hurry(): void {
+    this.#hurries = true;
+    this.#plan();
   }
 
   /** Whether bytes may still be produced, or written, in this turn. */
@@ -164,12 +182,15 @@ export class Turns {
     this.#planned = false;
     this.number++;
     this.#usedMs = 0;
-    this.#bytesLeft = TURN_BYTES;
+    this.#limitMs = this.#hurries ? BRIEF_TURN_MS : TURN_MS;
+    this.#bytesLeft = this.#hurries ? BRIEF_TURN_BYTES : TURN_BYTES;
+    this.#hurries = false;
     if (this.#waiting.length === 0) return;
     const due = this.#waiting.sort(inOrder);
     this.#waiting = [];
+    this.#setClock(due.find(({ urgent }) => !urgent));
     let next = 0;
-    while (next < due.length && this.#usedMs < TURN_MS) {
+    while (next < due.length && this.#usedMs < this.#limitMs) {
       const work = due[next++];
       work.waits = false;
       if (this.#serve(work)) this.#enqueue(work);
@@ -178,12 +199,16 @@ export class Turns {
     if (this.#waiting.length > 0) this.#plan();
   };
 
+  /** `first` is next of all who have something to do. */
+  #setClock(first: Work | undefined): void {
+    if (first !== undefined && !first.urgent) this.#clockMs = Math.max(this.#clockMs, first.usedMs);
+  }
+
   /** Whether there is more. */
   #serve(work: Work): boolean {
     const beganMs = performance.now();
     this.#slice.begin(beganMs);
     this.#running = true;
-    if (!work.urgent) this.#clockMs = Math.max(this.#clockMs, work.usedMs);
     try {
       return work.run(this.#slice);
     } finally {

@@ -27,6 +27,9 @@ const NO_LEASES: ((() => void) | undefined)[] = [];
 /** Bytes of one write, but for its last chunk: a peer that begins to read again must not be sent all at once. */
 const WRITE_SIZE = 1 << 20;
 
+/** So many bytes are written whatever others have written in this turn: settings, pongs, small responses. */
+const LITTLE_OUTPUT = 4096;
+
 export class Writer {
   readonly #transport: Transport;
   readonly #output: Gate;
@@ -208,7 +211,7 @@ export class Writer {
         this.#tellEmpty();
         return;
       }
-      if (this.#share?.usedUp) {
+      if (this.#share?.usedUp && this.#added - this.bytesWritten > LITTLE_OUTPUT) {
         this.#flushPlanned = true;
         this.#share.wait(() => this.flush());
         return;

@@ -42,10 +42,10 @@ export interface Doors {
 
 export const DOOR_RULES: Rules<Doors> = { raw: boolean, http: boolean, webSocket: boolean };
 
-/** What TLS is asked for, by ALPN. */
 /** Where somebody was who has gone before we could ask. */
 const UNKNOWN = 'an unknown address';
 
+/** What TLS is asked for, by ALPN. */
 const ALPN: Readonly<Record<string, Speech>> = { 'millrace/1': 'frames', 'http/1.1': 'http' };
 
 export interface ListenerOptions {
@@ -104,6 +104,8 @@ export class Listener {
     this.#net = options.proxyProtocol ? this.#makeOuter() : server;
     this.#net.maxConnections = options.maxConnections;
     this.#net.on('connection', (socket: Socket) => {
+      // Others may have come with it.
+      options.turns.hurry();
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
     });
@@ -244,7 +246,9 @@ export class Listener {
   }
 
   #enter(socket: Socket, info: ConnectionInfo, speech: Speech): void {
-    const { keepAliveMs, accept, acceptHttp } = this.#options;
+    const { keepAliveMs, turns, accept, acceptHttp } = this.#options;
+    // What it has said is about to be read.
+    turns.hurry();
     if (this.#stopped) socket.destroy();
     else if (speech === 'http') acceptHttp(socket, info, this.#doors);
     else accept(new SocketTransport(socket, info.remote, keepAliveMs), info);

@@ -88,6 +88,36 @@ test('who has had least comes first, whoever has come first', (t) => {
   t.is(log[0], 'modest');
 });
 
+test('who comes is before all who wait, whatever one of these has had meanwhile', (t) => {
+  const loop = new Loop();
+  const log: string[] = [];
+  const [one, other] = ['one', 'other'].map((name) => steps(log, name, 100, MEBIBYTE));
+  for (const work of [one, other]) loop.turns.readyLater(work);
+  loop.turns.charge(one, 5 * MEBIBYTE);
+  loop.turns.charge(other, 50 * MEBIBYTE);
+  loop.turn();
+  log.length = 0;
+  loop.turns.ready(steps(log, 'newcomer', 1));
+  loop.turn();
+  t.deepEqual(log, ['newcomer', 'one', 'other']);
+});
+
+test('where somebody has come the next turn is brief, and the one after it as long as any', (t) => {
+  const loop = new Loop();
+  const share = new TurnShare(loop.turns);
+  const produced = () => {
+    let bytes = 0;
+    for (; !share.usedUp; bytes += 1024) share.take(1024);
+    return bytes;
+  };
+  const usual = produced();
+  loop.turns.hurry();
+  loop.turn();
+  t.true(produced() <= usual / 8);
+  loop.turn();
+  t.is(produced(), usual);
+});
+
 test('what is urgent comes before all else, in every turn', (t) => {
   const loop = new Loop();
   const log: string[] = [];
@@ -381,6 +411,24 @@ test('one write has a bounded size, and what a peer has not read does not go to 
     order,
     Array.from({ length: 16 }, (_, i) => i),
   );
+});
+
+test('a little is written however much others have written in this turn, and more is not', (t) => {
+  const { loop, transport, writer } = writing();
+  const greedy = new TurnShare(loop.turns);
+  const useUp = () => {
+    while (loop.turns.hasBytes) greedy.take(MEBIBYTE);
+  };
+  useUp();
+  writer.send(new Uint8Array(1000));
+  writer.flush();
+  t.is(transport.writes.length, 1);
+  transport.writes[0].written();
+  writer.send(new Uint8Array(100_000));
+  writer.flush();
+  t.is(transport.writes.length, 1);
+  loop.turn();
+  t.is(transport.writes.length, 2);
 });
 
 test('shared payloads of any size go out as they are, in order with copied ones', (t) => {
