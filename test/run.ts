@@ -22,7 +22,7 @@ const [slow, coverage] = FLAGS.map((flag) => process.argv.includes(flag));
 const args = process.argv.slice(2).filter((arg) => !FLAGS.includes(arg));
 
 const AVA = 'node_modules/ava/entrypoints/cli.mjs';
-/** Modules that import test files which start alike: a thread for each of those files was a seventh of all the work. */
+/** Modules that import test files which start alike: a thread for each of those was half a second of CPU each time. */
 const GROUPS = globSync('test/groups/*.ts', { cwd: ROOT });
 const GROUPED = /^import '\.\.\/(.+\.test\.ts)';$/gm;
 /** What is slow may take its time, and all of the machine. */
