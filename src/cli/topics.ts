@@ -4,6 +4,7 @@ import { buffer } from 'node:stream/consumers';
 import { type Command, Option } from 'commander';
 import type { Client } from '../client/client.ts';
 import type { TopicGap, TopicMessage } from '../wire/topic-records.ts';
+import { visibleJson } from '../wire/visible.ts';
 import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import { readData } from './data.ts';
 import type { Io } from './io.ts';
@@ -111,7 +112,7 @@ function textOf({ data }: TopicMessage): string {
 
 function jsonOf({ sequence, data }: TopicMessage): string {
   try {
-    return JSON.stringify({ sequence, text: strictUtf8.decode(data) });
+    return visibleJson({ sequence, text: strictUtf8.decode(data) });
   } catch {
     return JSON.stringify({ sequence, base64: Buffer.from(data).toString('base64') });
   }

@@ -42,30 +42,38 @@ function askedBy(rest: string): Asked | undefined {
   return command === undefined ? undefined : { permission: permission as 'ro' | 'rw', command };
 }
 
-/** Why a request is not served, in the order in which protocol A7's statuses are told; undefined: it is. */
+/**
+ * Why a request is not served, in the order in which protocol A7's statuses are told; undefined: it is. Who may not run a
+ * command does not learn whether there is one: what is well formed is told so in frames, whatever it names.
+ */
 async function refusalOf(
   host: DoorHost,
-  exchange: Exchange,
+  { req, info }: Exchange,
   asked: Asked | undefined,
 ): Promise<Reply | undefined> {
-  const { req, info } = exchange;
   if (asked === undefined) return plain(404, 'there is nothing here');
   if (req.method !== 'POST') return plain(405, 'frames come by POST', { Allow: 'POST' });
-  const { permission, command } = asked;
-  const known = host.commands.get(command);
-  if (command !== MULTIPLE) {
-    if (known === undefined) {
-      // Whoever may not run it does not learn whether there is such a command.
-      const failure = await host.ask(info, { command, mode: 'rw', args: new Map() });
-      return failure === undefined
-        ? plain(404, 'there is no such command')
-        : plain(statusOf(failure.code, req), failure.message);
-    }
-    if (permission === 'ro' && known.mode !== 'ro') return plain(403, CHANGES);
-  }
+  const { command } = asked;
+  const ofForm = formFault(host, req);
+  const refusal = commandFault(host, asked) ?? ofForm;
+  if (refusal === undefined || command === MULTIPLE) return refusal;
+  const { mode = 'rw' } = host.commands.get(command) ?? {};
+  const failure = await host.ask(info, { command, mode, args: new Map() });
+  if (failure === undefined) return refusal;
+  return ofForm && plain(statusOf(failure.code, req), failure.message);
+}
+
+function commandFault({ commands }: DoorHost, { permission, command }: Asked): Reply | undefined {
+  if (command === MULTIPLE) return undefined;
+  const known = commands.get(command);
+  if (known === undefined) return plain(404, 'there is no such command');
+  return permission === 'ro' && known.mode !== 'ro' ? plain(403, CHANGES) : undefined;
+}
+
+function formFault({ limits }: DoorHost, req: Exchange['req']): Reply | undefined {
   if (acceptedOf(req, TYPES) === undefined) return plain(406, `the answer is ${TYPES.join(' or ')}`);
   if (!TYPES.includes(contentTypeOf(req) ?? '')) return plain(415, `the body is ${TYPES.join(' or ')}`);
-  return refusedByHead(req, 'maxBody', host.limits.maxBody);
+  return refusedByHead(req, 'maxBody', limits.maxBody);
 }
 
 const CHANGES = 'the command may change state: it is under rw only';

@@ -35,7 +35,7 @@ export interface DoorHost {
   admission(info: ConnectionInfo): Admission | undefined;
   /** A share of the memory for what peers have sent. */
   openInput(): InputShare;
-  /** What the authorize hook says of somebody who has no session yet: why not, or undefined for yes. */
+  /** What the authorize hook says of somebody who has no session yet, and of what they ask for: why not, or undefined for yes. */
   ask(info: ConnectionInfo, question?: Omit<AuthorizeQuery, 'connection'>): Promise<Failure | undefined>;
   /** `bytes` as one whole zstd frame, made in a lane; `then` gets undefined where there is none. */
   compress(bytes: Uint8Array, level: number, then: (coded: Uint8Array | undefined) => void): void;

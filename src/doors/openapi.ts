@@ -2,7 +2,7 @@
 
 import type { Command } from '../server/commands.ts';
 import type { DoorHost } from './host.ts';
-import { json, plain, send } from './reply.ts';
+import { json, plain, type Reply, send } from './reply.ts';
 import type { Route } from './routes.ts';
 import { DATA_TYPE, JSON_TYPE } from './rpc-arguments.ts';
 import { statusOf } from './status.ts';
@@ -14,17 +14,22 @@ const ERROR = {
 };
 
 export function openApiRoute(host: DoorHost): Route {
+  /** By base, made once: schemas take their time to say themselves. */
+  const documents = new Map<string, Reply>();
   return async ({ req, res, info, base }) => {
     if (req.method !== 'GET' && req.method !== 'HEAD')
       return send(req, res, plain(405, 'this is only to be read', { Allow: 'GET, HEAD' }));
-    const failure = await host.ask(info);
+    // It tells no less than that command does.
+    const failure = await host.ask(info, { command: 'capabilities', mode: 'ro', args: new Map() });
     if (failure !== undefined)
       return send(
         req,
         res,
         json(statusOf(failure.code, req), { code: failure.code, message: failure.message }),
       );
-    send(req, res, json(200, operationDocument(host, base)));
+    const document = documents.get(base) ?? json(200, operationDocument(host, base));
+    documents.set(base, document);
+    send(req, res, document);
   };
 }
 
@@ -71,7 +76,9 @@ interface TellsJsonSchema {
 function schemaOf(schema: Command['args']): unknown {
   try {
     const { jsonSchema } = (schema?.['~standard'] ?? {}) as TellsJsonSchema;
-    return jsonSchema?.input?.({ target: 'draft-2020-12' }) ?? { type: 'object' };
+    const own = jsonSchema?.input?.({ target: 'draft-2020-12' }) ?? { type: 'object' };
+    // What JSON cannot say, such as a circle, is found here.
+    return JSON.parse(JSON.stringify(own));
   } catch {
     return { type: 'object' };
   }

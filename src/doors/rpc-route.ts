@@ -22,7 +22,7 @@ export function rpcRoute(host: DoorHost, bodies: Bodies): Route {
     const { req, res } = exchange;
     const type = hasBody(req) ? contentTypeOf(req) : undefined;
     const refusal = refusalOf(host, exchange, type);
-    if (refusal !== undefined) return send(req, res, refusal);
+    if (refusal !== undefined) return refuse(host, exchange, refusal);
     const admission = host.admission(exchange.info);
     const run = (text?: string) => {
       if (res.headersSent || res.destroyed) return;
@@ -45,7 +45,7 @@ function refusalOf(
   type: string | undefined,
 ): Reply | undefined {
   const { req, rest } = exchange;
-  if (req.method !== 'POST' && !isEventSource(exchange, commands.get(rest)?.mode))
+  if (req.method !== 'POST' && !(wantsEvents(req) && commands.get(rest)?.mode === 'ro'))
     return plain(405, 'commands come by POST', { Allow: 'POST' });
   if (Buffer.byteLength(rest) > limits.maxCommandName) return plain(404, 'there is no such command');
   if (!hasBody(req)) return undefined;
@@ -55,9 +55,17 @@ function refusalOf(
   return plain(415, `arguments are ${JSON_TYPE} or ${FORM_TYPE}, command data is ${DATA_TYPE}`);
 }
 
-/** What a page's EventSource sends; it can do no other than GET, and changes nothing. */
-function isEventSource({ req }: Exchange, mode: string | undefined): boolean {
-  return req.method === 'GET' && mode === 'ro' && acceptedOf(req, [EVENT_STREAM]) !== undefined;
+/** By GET there are some commands and not others, so who may not run one is told no more than that. */
+async function refuse(host: DoorHost, { req, res, info, rest }: Exchange, refusal: Reply): Promise<void> {
+  const { mode = 'rw' } = host.commands.get(rest) ?? {};
+  const asks = wantsEvents(req) && refusal.status !== 404;
+  const failure = asks ? await host.ask(info, { command: rest, mode, args: new Map() }) : undefined;
+  send(req, res, failure === undefined ? refusal : failed(req, asReceived(failure)));
+}
+
+/** What a page's EventSource sends; it can do no other than GET, so it gets what changes nothing. */
+function wantsEvents(req: Exchange['req']): boolean {
+  return req.method === 'GET' && acceptedOf(req, [EVENT_STREAM]) !== undefined;
 }
 
 /** The body, of which nothing is read where the client is not let in: then it has been told so. */

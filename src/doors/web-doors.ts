@@ -257,7 +257,13 @@ export class WebDoors {
     this.#upgrader.handleUpgrade(req, socket, head, (webSocket) => {
       new PacedSocket(socket, this.#host.turns, afterBytes);
       // Its frames flow both ways at once, whatever the server is told of other transports.
-      const transport = new WebSocketTransport(webSocket, info.remote, limits, socket);
+      const transport = new WebSocketTransport(
+        webSocket,
+        info.remote,
+        limits,
+        socket,
+        this.#host.openInput(),
+      );
       this.#host.serve(transport, info, { halfDuplex: false });
     });
   }

@@ -107,7 +107,7 @@ const FS_PROBLEMS: Record<string, string> = {
 export function fsProblem(error: unknown): string {
   const code = (error as NodeJS.ErrnoException | undefined)?.code;
   if (code === undefined) return 'it cannot be read';
-  return FS_PROBLEMS[code] ?? `the file system says ${code}`;
+  return Object.hasOwn(FS_PROBLEMS, code) ? FS_PROBLEMS[code] : `the file system says ${code}`;
 }
 
 const FS_CODES: Record<string, string> = {
@@ -129,7 +129,8 @@ export function fsErrorCode(code: string): string {
 export function problemOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { code } = error as NodeJS.ErrnoException;
-  if (code !== undefined && code in FS_PROBLEMS) return fsProblem(error);
+  // A peer may have chosen it.
+  if (code !== undefined && Object.hasOwn(FS_PROBLEMS, code)) return fsProblem(error);
   if (error.message !== '') return error.message;
   // Of several errors, none of which stands for all.
   const parts = error instanceof AggregateError ? [...new Set(error.errors.map(problemOf))] : [];

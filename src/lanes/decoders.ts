@@ -14,10 +14,10 @@ import { ProtocolError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
 import type { Limits } from '../wire/limits.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
-import { type ContextBudget, decoderCost } from './budget.ts';
+import { decoderCost } from './budget.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { LanePool } from './pool.ts';
-import type { Pass, Quarantine } from './quarantine.ts';
+import type { Pass } from './quarantine.ts';
 
 const NO_MEMORY: Failure = {
   code: 'overloaded',
@@ -29,48 +29,57 @@ const HELD: Failure = {
 };
 const NO_LANE: Failure = { code: 'overloaded', message: 'no worker to decode on' };
 
-/** One incoming stream's decoder; without a lane, or without memory, it is lost from the start. */
+/**
+ * One incoming stream's decoder: opened on a lane as its first frame comes, for a begin may be all that ever comes of a
+ * stream; without a lane, or without memory, it is lost from then on.
+ */
 class LaneDecoder implements SlotOwner {
   readonly writer = undefined;
-  readonly #lane: Lane | undefined;
-  readonly #slot: number;
-  readonly #profile: string;
-  readonly #budget: ContextBudget;
+  readonly #pool: LanePool;
+  readonly #setup: DecoderSetup;
+  #lane: Lane | undefined;
+  #slot = -1;
   /** Bytes that it is accounted with: for the largest window that its frames have asked for so far. */
   #cost = 0;
   /** Finds that window before a lane takes memory for it; undefined where any profile has but one. */
   readonly #walker: ZstdWalker | undefined;
   readonly #tickets: Ticket[] = [];
   /** Its leave to run; undefined: it has none. */
-  readonly #pass: Pass | undefined;
+  #pass: Pass | undefined;
+  #opened = false;
   #decoded = false;
   readonly #settle: (ticket: Ticket, error: DecodeError | undefined) => void;
   #lost: Failure | undefined;
   #closed = false;
 
   constructor(
-    lane: Lane | undefined,
+    pool: LanePool,
     setup: DecoderSetup,
     walker: ZstdWalker | undefined,
-    { budget, quarantine }: { budget: ContextBudget; quarantine: Quarantine },
     settle: (ticket: Ticket, error?: DecodeError) => void,
   ) {
-    this.#lane = lane;
-    this.#profile = setup.profile;
-    this.#budget = budget;
-    this.#settle = settle;
-    this.#slot = lane?.open(this) ?? -1;
+    this.#pool = pool;
+    this.#setup = setup;
     this.#walker = walker;
-    this.#pass = quarantine.admit(setup.suspect);
+    this.#settle = settle;
+  }
+
+  #open(): void {
+    this.#opened = true;
+    const lane = this.#pool.leastUsed();
+    this.#lane = lane;
+    this.#slot = lane?.open(this) ?? -1;
+    this.#pass = this.#pool.quarantine.admit(this.#setup.suspect);
     if (this.#pass === undefined) this.#lost = HELD;
     else if (lane === undefined) this.#lost = NO_LANE;
     else {
-      this.#account(this.#walker === undefined ? setup.maxWindowSize : 0);
-      if (this.#lost === undefined) lane.addJson(Op.openDecoder, this.#slot, setup);
+      this.#account(this.#walker === undefined ? this.#setup.maxWindowSize : 0);
+      if (this.#lost === undefined) lane.addJson(Op.openDecoder, this.#slot, this.#setup);
     }
   }
 
   decode(ticket: Ticket): void {
+    if (!this.#opened) this.#open();
     this.#tickets.push(ticket);
     if (this.#lost === undefined) this.#look(ticket.frame.payload);
     if (this.#lost === undefined) this.#lane?.add(Op.decode, this.#slot, 0, 0, 0, ticket.frame.payload);
@@ -127,8 +136,8 @@ class LaneDecoder implements SlotOwner {
 
   #account(windowSize: number): void {
     this.#giveBack();
-    const cost = decoderCost(this.#profile, windowSize);
-    if (this.#budget.takeDecoder(cost)) this.#cost = cost;
+    const cost = decoderCost(this.#setup.profile, windowSize);
+    if (this.#pool.budget.takeDecoder(cost)) this.#cost = cost;
     else {
       this.close();
       this.#lost = NO_MEMORY;
@@ -136,7 +145,7 @@ class LaneDecoder implements SlotOwner {
   }
 
   #giveBack(): void {
-    this.#budget.giveDecoder(this.#cost);
+    this.#pool.budget.giveDecoder(this.#cost);
     this.#cost = 0;
   }
 }
@@ -191,8 +200,7 @@ export class LaneDecoders implements Decoders {
       suspect,
     };
     this.#enqueue(() => {
-      const lane = this.#pool.leastUsed();
-      this.#open.set(streamId, new LaneDecoder(lane, setup, walker, this.#pool, this.#settled));
+      this.#open.set(streamId, new LaneDecoder(this.#pool, setup, walker, this.#settled));
     });
   }
 

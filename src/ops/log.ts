@@ -1,8 +1,9 @@
 /** A server's log, by pino: what fails, and when it is asked for a line for every request. */
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import type { DestinationStream, destination, Logger } from 'pino';
+import type { DestinationStream, destination, Logger, SerializedError } from 'pino';
 import type { ErrorContext, RequestEnded, Server } from '../index.ts';
+import { visible, visibleLines } from '../wire/visible.ts';
 import { type BytesFile, Gathered } from './gathered.ts';
 import { HIDDEN, RequestLines, SECRETS } from './request-line.ts';
 import type { Settings } from './settings.ts';
@@ -54,7 +55,12 @@ export class ServerLog {
           ? fileOf(fd, pino.destination)
           : fd;
     const logger = pino(
-      { base: { pid: process.pid }, redact: REDACT, timestamp: pino.stdTimeFunctions.isoTime },
+      {
+        base: { pid: process.pid },
+        redact: REDACT,
+        timestamp: pino.stdTimeFunctions.isoTime,
+        serializers: { err: (error: Error) => seen(pino.stdSerializers.err(error)) },
+      },
       destination,
     );
     const log = new ServerLog(logger, destination);
@@ -76,14 +82,15 @@ export class ServerLog {
     const { command, lane, remote } = about;
     if (command === undefined && lane === undefined && remote !== undefined) {
       if (this.#sparing.allows('connection')) {
-        const line = { kind: 'connection', remote, error: error.message };
+        const line = { kind: 'connection', remote, error: visible(error.message) };
         if (this.#isVerbose) this.#logger.warn(line, 'a connection has failed');
         else this.#logger.debug(line, 'a connection has failed');
       }
       return;
     }
     const kind = command === undefined ? (lane === undefined ? 'server' : 'lane') : `command ${command}`;
-    if (this.#sparing.allows(kind)) this.#logger.error({ kind, ...about, err: error }, error.message);
+    if (this.#sparing.allows(kind))
+      this.#logger.error({ kind, ...about, err: error }, visibleLines(error.message));
   };
 
   /** What the server is about. */
@@ -106,6 +113,12 @@ export class ServerLog {
     const request = message as RequestEnded;
     if (request.server === this.#server) this.#destination.write(this.#lines.of(request));
   };
+}
+
+/** What an error says may be a peer's words, and a log may be read on a terminal. */
+function seen(error: SerializedError): SerializedError {
+  const { message, stack } = error;
+  return { ...error, message: visibleLines(message), stack: visibleLines(stack) };
 }
 
 async function prettyStream(stream: LogStream): Promise<DestinationStream> {

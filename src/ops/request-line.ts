@@ -4,6 +4,7 @@
  */
 
 import type { RequestEnded } from '../index.ts';
+import { visibleJson } from '../wire/visible.ts';
 
 /** Never written, wherever a principal or an error has it. */
 export const SECRETS: readonly string[] = [
@@ -88,7 +89,7 @@ function hundredths(value: number): string {
 function shown(principal: unknown): string {
   try {
     const hide = (key: string, value: unknown) => (SECRETS.includes(key.toLowerCase()) ? HIDDEN : value);
-    const text = JSON.stringify(principal, hide) ?? JSON.stringify(typeof principal);
+    const text = visibleJson(principal, hide) ?? JSON.stringify(typeof principal);
     return text.length <= MOST_OF_PRINCIPAL ? text : JSON.stringify(`${text.slice(0, MOST_OF_PRINCIPAL)}…`);
   } catch {
     return JSON.stringify(HIDDEN);

@@ -147,3 +147,9 @@ export function given<Options extends object>(options: Options): Options {
 export function same<Values extends object>(values: Values, each: Rule): Rules<Values> {
   return Object.fromEntries(Object.keys(values).map((name) => [name, each])) as Rules<Values>;
 }
+
+/** Whether a client can ask for it: URLs have no spaces, no `..`, and other letters than ASCII's only escaped. */
+export function isUrlPath(path: string): boolean {
+  const url = `http://localhost${path}`;
+  return path.startsWith('/') && URL.canParse(url) && new URL(url).pathname === path;
+}

@@ -4,9 +4,9 @@ import { readFileSync, statSync } from 'node:fs';
 import type { Dictionary } from '../encoding/dictionary.ts';
 import { nativeDictionaryCodec } from '../encoding/native.ts';
 import { readDictionary } from '../encoding/read-dictionary.ts';
+import { problemOf } from '../files/paths.ts';
 import type { Contexts, StreamKind } from '../lanes/stream-kind.ts';
 import { type DictionaryOffer, MAX_DICTIONARIES, MAX_DICTIONARY_BYTES } from '../wire/payloads.ts';
-import { asError } from '../wire/thrown.ts';
 import type { CommandRules } from './commands.ts';
 
 /** A dictionary for responses, as `millrace dictionary train` or `zstd --train` makes them; at most 1 MiB. Every client may read it. */
@@ -58,7 +58,7 @@ export class ServerDictionaries {
       if (!usable) return;
       dictionary = readDictionary(read);
     } catch (error) {
-      throw new TypeError(`${where}: ${file === undefined ? '' : `${file}: `}${asError(error).message}`);
+      throw new TypeError(`${where}: ${file === undefined ? '' : `${file}: `}${problemOf(error)}`);
     }
     const { id } = dictionary;
     this.byId.set(id, dictionary);

@@ -38,8 +38,11 @@ export class Dispatch {
     this.#admission = admission;
   }
 
-  /** Makes a request of a command and has it run, or refuses it. */
-  run(received: ReceivedCommand): void {
+  /**
+   * Makes a request of a command and has it run, or refuses it. `judged`: why it may not come this way; that is told, as is that
+   * there is no such command, to those alone whom the hook has said yes to.
+   */
+  run(received: ReceivedCommand, judged?: Failure): void {
     const session = this.#session;
     const { requestId, hasData } = received;
     const { args, asked } = splitArguments(received);
@@ -48,8 +51,9 @@ export class Dispatch {
       return;
     }
     const command = session.shared.commands.get(received.command);
-    if (command === undefined && this.#admission === undefined) {
-      session.refuse(requestId, unknownCommand(received.command), received.command);
+    const refusal = judged ?? (command === undefined ? unknownCommand(received.command) : undefined);
+    if (refusal !== undefined && this.#admission === undefined) {
+      session.refuse(requestId, refusal, received.command);
       return;
     }
     const request = new ServedRequest(
@@ -64,22 +68,22 @@ export class Dispatch {
     if (asked.deadlineMs !== undefined) request.expireAfter(asked.deadlineMs);
     request.sensitive = asked.sensitive || command?.sensitive === true;
     if (this.#admission === undefined) this.#validate(request);
-    else this.#authorize(this.#admission, request, asked);
+    else this.#authorize(this.#admission, request, asked, refusal);
   }
 
-  /**
-   * Nothing is encoded for a command before the hook has said yes to it (protocol D); nor does one that it forbids learn
-   * whether there is such a command.
-   */
-  async #authorize(admission: Admission, request: ServedRequest, asked: Asked): Promise<void> {
+  /** Nothing is encoded for a command before the hook has said yes to it (protocol D). `then`: what is wrong all the same. */
+  async #authorize(
+    admission: Admission,
+    request: ServedRequest,
+    asked: Asked,
+    then: Failure | undefined,
+  ): Promise<void> {
     request.workBegins();
-    const refusal = await admission.ask(questionOf(request, asked));
+    const refusal = (await admission.ask(questionOf(request, asked))) ?? then;
     request.workEnds();
     if (request.state === 'over') return;
-    if (refusal !== undefined) request.stop(refusal);
-    else if (request.command === this.#session.shared.commands.get(request.command.name))
-      this.#validate(request);
-    else request.stop(unknownCommand(request.command.name));
+    if (refusal === undefined) this.#validate(request);
+    else request.stop(refusal);
   }
 
   /** Arguments are held to the command's schema on this thread, before a stream or a lane is asked for. */

@@ -1,8 +1,9 @@
 /** Where errors go: to the hook that asks for them; without one to the console, not faster than it can be read. */
 
+import { inspect } from 'node:util';
 import { asError, describe, watchRejection } from '../wire/thrown.ts';
 import { after } from '../wire/timers.ts';
-import { visible } from '../wire/visible.ts';
+import { visible, visibleLines } from '../wire/visible.ts';
 import type { ErrorContext, ServerOptions } from './options.ts';
 
 /** Something of ours went wrong, or a peer broke the protocol. */
@@ -50,9 +51,10 @@ export class ErrorLog {
   }
 }
 
-/** What a peer did to its own connection is a line, made safe for a terminal; what is ours to mend has its stack. */
-function shown(error: unknown, { remote, command }: ErrorContext): unknown {
-  if (remote === undefined || command !== undefined || !(error instanceof Error)) return error;
+/** What a peer did to its own connection is a line; what is ours to mend has its stack. Either may have a peer's words in it. */
+function shown(error: unknown, { remote, command }: ErrorContext): string {
+  if (remote === undefined || command !== undefined || !(error instanceof Error))
+    return visibleLines(inspect(error));
   return `${error.name}: ${visible(error.message)}`;
 }
 

@@ -271,9 +271,8 @@ export class FramesSession implements Session, FrameOwner, InputSource {
   }
 
   #run(command: ReceivedCommand): void {
-    const refusal = this.#ending.draining ? SHUTTING_DOWN : this.#rules.judge?.(command.command);
-    if (refusal === undefined) this.#dispatch.run(command);
-    else this.refuse(command.requestId, refusal, command.command);
+    if (this.#ending.draining) this.refuse(command.requestId, SHUTTING_DOWN, command.command);
+    else this.#dispatch.run(command, this.#rules.judge?.(command.command));
   }
 
   #takeData(requestId: number, bytes: Uint8Array, last: boolean): void {

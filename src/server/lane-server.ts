@@ -14,7 +14,17 @@ import { compressOnLane } from '../lanes/compress.ts';
 import { LanePool, type LanePoolOptions } from '../lanes/pool.ts';
 import { MAX_KINDS } from '../lanes/router.ts';
 import { listenPlaceOf } from '../options/place.ts';
-import { arrayOf, boolean, checkOptions, given, object, type Rules, rule, string } from '../options/rules.ts';
+import {
+  arrayOf,
+  boolean,
+  checkOptions,
+  given,
+  isUrlPath,
+  object,
+  type Rules,
+  rule,
+  string,
+} from '../options/rules.ts';
 import { FlushQueue } from '../reactor/flush-queue.ts';
 import { Gate } from '../reactor/gate.ts';
 import { InputBudget } from '../reactor/input-budget.ts';
@@ -53,8 +63,8 @@ const ACCEPT_RULES: Rules<AcceptInfo> = {
 const { raw: _, ...WEB_DOOR_RULES } = DOOR_RULES;
 const ATTACH_RULES: Rules<AttachOptions> = {
   path: rule(
-    'a path that begins with a slash',
-    (value) => typeof value === 'string' && /^\/[^?#]*$/.test(value),
+    'a path that begins with a slash, as URLs have it',
+    (value) => typeof value === 'string' && isUrlPath(value),
   ),
   ...WEB_DOOR_RULES,
 };
@@ -265,7 +275,10 @@ export class LaneServer implements Server {
       call: (command, answer, info, admission) => this.#acceptor.call(command, answer, info, admission),
       admission: (info) => this.#acceptor.admission(info),
       openInput: () => this.#input.open(),
-      ask: async (info, question) => this.#acceptor.admission(info)?.ask(question),
+      ask: async (info, question) => {
+        const admission = this.#acceptor.admission(info);
+        return (await admission?.admit()) ?? (question && (await admission?.ask(question)));
+      },
       compress: (bytes, level, then) =>
         compressOnLane(this.#pool, bytes, (pieces) => then(pieces && Buffer.concat(pieces)), level),
       report: this.#report,
@@ -277,7 +290,7 @@ export class LaneServer implements Server {
   }
 
   #makeTopics(
-    { relay, frameSize }: CheckedOptions,
+    { relay, relayTimeout, frameSize }: CheckedOptions,
     { maxMessageBytes, maxTopicBacklog }: Limits,
     encoders: Map<string, EncoderOptions>,
   ): Topics {
@@ -292,7 +305,7 @@ export class LaneServer implements Server {
       maxBacklogBytes: maxTopicBacklog,
       report,
     };
-    return new Topics(context, relay === undefined ? undefined : new RedisRelay(relay, report));
+    return new Topics(context, relay === undefined ? undefined : new RedisRelay(relay, relayTimeout, report));
   }
 
   #makeRecorder({ record }: CheckedOptions, limits: Limits, codecs: CodecRegistry): Recorder | undefined {
@@ -311,6 +324,7 @@ export class LaneServer implements Server {
    */
   async #shutDown(graceMs: number): Promise<void> {
     this.#acceptor.stop();
+    this.#topics.drain();
     await this.#listener.stop();
     this.#doors.stop();
     const gone =

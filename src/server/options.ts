@@ -20,6 +20,7 @@ import {
   filledString,
   given,
   integer,
+  isUrlPath,
   milliseconds,
   millisecondsOr0,
   nested,
@@ -136,6 +137,11 @@ export interface ServerOptions {
    * as lost where its stream has it no more.
    */
   relay?: string;
+  /**
+   * Milliseconds that the relay may take for an answer. Then its connections are made anew, and what was being published fails:
+   * with the code `relay-lost`, for it may have been. Default 5000.
+   */
+  relayTimeout?: number;
   /** Serve TLS, with node:tls's options; `requestCert` and `ca` make it mutual. */
   tls?: TlsOptions;
   /**
@@ -207,7 +213,7 @@ const RESOURCE_LIMITS: Rules<ResourceLimits> = {
 const HTTP_RULES: Rules<HttpOptions> = {
   prefix: rule(
     'a path without slashes at its ends',
-    (value) => typeof value === 'string' && /^[\w.~-]+(?:\/[\w.~-]+)*$/.test(value),
+    (value) => typeof value === 'string' && /^[\w.~-]+(?:\/[\w.~-]+)*$/.test(value) && isUrlPath(`/${value}`),
   ),
   page: boolean,
   origins: arrayOf(filledString, 'origins'),
@@ -264,6 +270,7 @@ const RULES: Rules<ServerOptions> = {
   http: nested(HTTP_RULES),
   authorize: callable,
   authorizeTimeout: milliseconds,
+  relayTimeout: count,
   onError: callable,
 };
 
@@ -321,6 +328,7 @@ function defaults() {
     proxyProtocol: false,
     http: {},
     authorizeTimeout: 10_000,
+    relayTimeout: 5000,
   } satisfies ServerOptions;
 }
 

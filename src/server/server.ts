@@ -58,7 +58,8 @@ export interface Server {
   /**
    * The topic of this name, 1 to 255 bytes in UTF-8, made if there is none (protocol C10). Clients subscribe and publish to
    * it by `subscribe` and `publish`, each of which `authorize` is asked about.
-   * @throws TypeError that names what is wrong; Error when there is one already and options are given.
+   * @throws TypeError that names what is wrong; Error when there is one already and options are given, and of a name that
+   *   there is none of once {@link close} was called.
    */
   topic(name: string, options?: TopicOptions): Topic;
   /** {@link close} with the default grace time, for `await using`. */
@@ -70,7 +71,7 @@ export type AcceptInfo = Partial<Omit<ConnectionInfo, 'principal'>>;
 
 /** Where the doors are in a server of somebody else's, and which. */
 export interface AttachOptions extends Partial<Omit<Doors, 'raw'>> {
-  /** Begins with a slash, such as `/millrace`. */
+  /** Begins with a slash, such as `/millrace`, and is as URLs have it: without spaces, `..`, `?` or `#`, other letters escaped. */
   path: string;
 }
 

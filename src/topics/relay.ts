@@ -6,13 +6,17 @@
 
 import type { Redis } from 'ioredis';
 import { ConnectionError } from '../wire/errors.ts';
+import { overLimit } from '../wire/limits.ts';
 import { asError } from '../wire/thrown.ts';
+import { every, MAX_TIMER_MS, type Timer, unref } from '../wire/timers.ts';
 import type { LiveTopic, Numbering } from './topic.ts';
 
 /** Messages that the stream keeps at least, where a topic's history is not longer. */
 const LEAST_KEPT = 1000;
 /** Messages that are fetched at a time. */
 const PAGE = 256;
+/** Bytes of messages that may wait for Redis to take them. */
+const MAX_WAITING = 64 << 20;
 /** Where Redis has lost what it had, numbers go on this far above what the publisher knows: others may know of more. */
 const LEAP = 1_000_000;
 
@@ -58,13 +62,20 @@ type Entry = [id: Buffer, fields: Buffer[]];
 /** What joins all topics of one server to those of others; it connects when the first topic is joined. */
 export class RedisRelay {
   readonly #url: string;
+  readonly #timeoutMs: number;
   readonly #report: (error: unknown) => void;
   readonly #topics = new Map<string, RelayedTopic>();
   #open: Promise<Connections> | undefined;
+  #watch: Timer | undefined;
+  /** Bytes of the messages that Redis has not taken yet. */
+  #waitingBytes = 0;
   #isClosed = false;
 
-  constructor(url: string, report: (error: unknown) => void) {
+  /** `timeoutMs`: how long Redis may take for an answer; then its connection is made anew. */
+  constructor(url: string, timeoutMs: number, report: (error: unknown) => void) {
     this.#url = url;
+    // It is given to timers that are not ours.
+    this.#timeoutMs = Math.min(timeoutMs, MAX_TIMER_MS);
     this.#report = report;
   }
 
@@ -103,6 +114,7 @@ export class RedisRelay {
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    clearInterval(this.#watch);
     const open = await this.#open?.catch(() => undefined);
     open?.commands.disconnect();
     open?.events.disconnect();
@@ -116,13 +128,20 @@ export class RedisRelay {
       throw new Error('a relay needs one more package: npm install ioredis', { cause: error });
     }
     // What may have been done is not done again: a message would come twice.
-    const options = { autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0, lazyConnect: true };
+    const options = {
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: 0,
+      lazyConnect: true,
+      // The second ends what waits behind a Redis that says something now and then.
+      socketTimeout: this.#timeoutMs,
+      commandTimeout: this.#timeoutMs,
+    };
     const commands = new Client(this.#url, { ...options, enableOfflineQueue: false });
     const events = new Client(this.#url, { ...options, autoResubscribe: false });
     let isDown = false;
     for (const each of [commands, events]) {
       each.on('error', (error) => {
-        if (!isDown) this.#report(new ConnectionError(`the relay: ${asError(error).message}`));
+        if (!isDown) this.#report(relayError(error));
         isDown = true;
       });
       each.on('ready', () => {
@@ -141,6 +160,8 @@ export class RedisRelay {
       commands.disconnect();
       events.disconnect();
     }
+    // What only listens would never hear that there is nobody any more.
+    else this.#watch = unref(every(this.#timeoutMs, () => askForSignOfLife(commands, events)));
     return { commands, events };
   }
 
@@ -151,16 +172,47 @@ export class RedisRelay {
     for (const topic of topics) topic.connected(commands);
   }
 
+  /** @throws ConnectionError that says whether Redis may have got the message. */
   async #publish({ key, topic, kept }: RelayedTopic, message: Uint8Array): Promise<number> {
+    const { length } = message;
+    if (this.#waitingBytes + length > MAX_WAITING)
+      throw notPublished(`${this.#waitingBytes} bytes of messages wait for it`);
     // The caller's bytes may change as soon as this waits for something.
     const bytes = Buffer.from(message);
+    this.#waitingBytes += length;
     try {
-      const { commands } = await this.#connections;
-      return Number(await commands.eval(PUBLISH, 1, key, topic.sequence, LEAP, bytes, kept));
+      const commands = await this.#ready();
+      const answer = await commands.eval(PUBLISH, 1, key, topic.sequence, LEAP, bytes, kept);
+      const number = numberIn(String(answer));
+      if (number === 0) throw new Error('its answer is no number');
+      return number;
     } catch (error) {
-      throw new ConnectionError(`the relay: ${asError(error).message}`, { cause: error });
+      throw error instanceof ConnectionError ? error : relayError(error);
+    } finally {
+      this.#waitingBytes -= length;
     }
   }
+
+  /** @throws ConnectionError when it cannot be reached: nothing is sent then. */
+  async #ready(): Promise<Redis> {
+    const { commands } = await this.#connections.catch((error: unknown) => {
+      throw notPublished(asError(error).message);
+    });
+    if (commands.status !== 'ready') throw notPublished('it cannot be reached');
+    return commands;
+  }
+}
+
+function askForSignOfLife(...connections: Redis[]): void {
+  for (const each of connections) if (each.status === 'ready') each.ping().catch(() => undefined);
+}
+
+function relayError(error: unknown): ConnectionError {
+  return new ConnectionError(`the relay: ${asError(error).message}`, { cause: error });
+}
+
+function notPublished(why: string): ConnectionError {
+  return new ConnectionError(`the relay: ${why}`, { code: 'connect-failed', notStarted: true });
 }
 
 /** One topic, as this server has it of Redis. */
@@ -266,7 +318,13 @@ class RelayedTopic {
   }
 
   #deliver(number: number, message: Uint8Array): void {
-    if (number > this.topic.sequence && !this.topic.isClosed) this.topic.deliver(number, message);
+    if (number <= this.topic.sequence || this.topic.isClosed) return;
+    const { maxMessageBytes } = this.topic;
+    if (message.length <= maxMessageBytes) return this.topic.deliver(number, message);
+    // Another server takes longer ones, and this one promises its subscribers not to.
+    this.topic.missed(number);
+    const what = `message ${number} of topic '${this.topic.name}' has ${message.length} bytes, over ${maxMessageBytes}`;
+    this.#report(overLimit('maxMessageBytes', what));
   }
 }
 

@@ -25,6 +25,8 @@ const TOO_SLOW: Failure = {
 export interface SubscribedTopic {
   /** Number of the newest message. */
   readonly sequence: number;
+  /** That of the newest which is, or was, there: the topic itself may have missed some after it. */
+  readonly newest: number;
   /** Connections that have something to hand over. */
   readonly flushes: FlushQueue;
   /** The oldest message that is there. */
@@ -65,8 +67,8 @@ export class Subscription implements EpochMember, StreamUser {
   #place = 0;
   #isBlocked = false;
   #isOver = false;
-  /** It ends, with this failure or well, once it has got all up to this number. */
-  #end: { readonly last: number; readonly failure: Failure | undefined } | undefined;
+  /** It ends, with this failure or well, once it has got all up to `last`, and was told of what is missing up to `told`. */
+  #end: { readonly last: number; readonly told: number; readonly failure: Failure | undefined } | undefined;
 
   /** `next`: the first message that it gets; some of those may be gone. */
   constructor(
@@ -126,7 +128,8 @@ export class Subscription implements EpochMember, StreamUser {
 
   /** Nothing more is to come after the newest message: it ends then, with `failure` or well. */
   endAfterNewest(failure?: Failure): void {
-    this.#end ??= { last: this.#topic.sequence, failure };
+    const { newest: last, sequence: told } = this.#topic;
+    this.#end ??= { last, told, failure };
     if (!this.#isBlocked) this.#pump();
   }
 
@@ -314,7 +317,9 @@ export class Subscription implements EpochMember, StreamUser {
 
   #checkEnd(): void {
     if (this.#end === undefined || this.#isOver || this.#next <= this.#end.last) return;
-    const { failure } = this.#end;
+    const { told, failure } = this.#end;
+    if (this.#next <= told) this.#tellGap(told + 1 - this.#next, told + 1);
+    if (!this.#sendControl()) return;
     if (failure !== undefined) this.#fail(failure);
     else this.#finish(FrameType.bytesResponse, BytesResponseFlag.eos, NOTHING);
   }

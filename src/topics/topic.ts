@@ -84,6 +84,8 @@ export class LiveTopic implements SubscribedTopic {
   /** Encoder calls of encodings that are closed. */
   #pastEncodes = 0;
   #sequence = 0;
+  /** Number of the newest message that is, or was, there. */
+  #newest = 0;
   #isClosed = false;
 
   constructor(name: string, options: CheckedTopicOptions, context: TopicContext) {
@@ -96,6 +98,14 @@ export class LiveTopic implements SubscribedTopic {
 
   get sequence(): number {
     return this.#sequence;
+  }
+
+  get newest(): number {
+    return this.#newest;
+  }
+
+  get maxMessageBytes(): number {
+    return this.#context.maxMessageBytes;
   }
 
   get flushes(): FlushQueue {
@@ -130,7 +140,7 @@ export class LiveTopic implements SubscribedTopic {
     const bytes = bytesOrTextOf(message);
     if (bytes === undefined)
       throw new TypeError(`a message is made of bytes or a string, not of ${kindOf(message)}`);
-    const { maxMessageBytes } = this.#context;
+    const { maxMessageBytes } = this;
     if (bytes.length > maxMessageBytes)
       throw new RangeError(`maxMessageBytes: a message of ${bytes.length} bytes is over ${maxMessageBytes}`);
     if (this.numbering !== undefined) {
@@ -146,6 +156,7 @@ export class LiveTopic implements SubscribedTopic {
   /** A message has its number, above that of the one before. Its bytes are copied, where anybody is to get them. */
   deliver(sequence: number, bytes: Uint8Array): void {
     this.#sequence = sequence;
+    this.#newest = sequence;
     if (this.#encodings.size === 0 && this.#options.history === 0) return;
     const message = new Message(sequence, messageRecord(bytes));
     this.#log.append(message);

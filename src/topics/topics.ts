@@ -3,7 +3,7 @@
 import type { CommandRequest } from '../reactor/command.ts';
 import { failureOf } from '../reactor/failure-of.ts';
 import type { Run, ServedRequest } from '../server/request.ts';
-import { CommandError } from '../wire/errors.ts';
+import { CommandError, ConnectionError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
 import { joined } from '../wire/joined.ts';
 import { MAX_TOPIC_NAME } from '../wire/topic-records.ts';
@@ -34,6 +34,7 @@ export class Topics {
   readonly #context: TopicContext;
   readonly #relay: Relay | undefined;
   readonly #topics = new Map<string, { readonly topic: LiveTopic; readonly face: Topic }>();
+  #takesNew = true;
 
   constructor(context: TopicContext, relay?: Relay) {
     this.#context = context;
@@ -42,7 +43,7 @@ export class Topics {
 
   /**
    * The topic of this name, made if there is none. @throws TypeError that names what is wrong; Error when there is one and
-   * options are given.
+   * options are given, or when there is none and the server is closed.
    */
   topic(name: string, options?: TopicOptions): Topic {
     checkTopicName(name);
@@ -50,6 +51,7 @@ export class Topics {
     if (known !== undefined && options === undefined) return known.face;
     if (known !== undefined) throw new Error(`there is a topic '${name}' already: its options are settled`);
     const checked = checkTopicOptions(options ?? {});
+    if (!this.#takesNew) throw new Error('the server is closed');
     const topic = new LiveTopic(name, checked, this.#context);
     topic.numbering = this.#relay?.join(topic, checked.history);
     const face = new TopicFace(topic, () => this.#close(topic));
@@ -61,8 +63,14 @@ export class Topics {
     return [...this.#topics.values()].map(({ topic }) => topic.row);
   }
 
-  /** Ends what joins topics with those of other processes. */
+  /** The server takes no new subscribers; who is still at work may publish to the topics that there are. */
+  drain(): void {
+    this.#takesNew = false;
+  }
+
+  /** Knows no topic any more, and ends what joins them with those of other processes. */
   async close(): Promise<void> {
+    this.#topics.clear();
     await this.#relay?.close();
   }
 
@@ -89,7 +97,11 @@ export class Topics {
     const topic = this.find(request.args);
     const message = await this.#collect(request.data);
     if (topic.isClosed) throw closedMeanwhile();
-    return String(await topic.publish(message));
+    try {
+      return String(await topic.publish(message));
+    } catch (error) {
+      throw error instanceof ConnectionError ? relayFailed(error) : error;
+    }
   };
 
   /** A message, whole. What all that come at a time hold is bounded, for their data counts as read. */
@@ -227,6 +239,15 @@ function strictAscii(bytes: Uint8Array): string {
 
 function closedMeanwhile(): CommandError {
   return new CommandError('the topic was closed meanwhile', { code: 'not-found' });
+}
+
+/** What a peer is told of a relay: nothing of where it is, or what it says. */
+function relayFailed({ notStarted }: ConnectionError): CommandError {
+  return notStarted
+    ? new CommandError('the relay of the topics takes nothing now', { code: 'overloaded' })
+    : new CommandError('the relay of the topics has not answered: the message may have been published', {
+        code: 'relay-lost',
+      });
 }
 
 function invalid(message: string): CommandError {

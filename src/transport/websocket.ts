@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net';
 import type { WebSocket } from 'ws';
 import type { Transport } from '../connection/transport.ts';
+import type { InputShare } from '../reactor/input-share.ts';
 import { messagesOf } from '../wire/messages.ts';
 import { Inbox } from './inbox.ts';
 import { probeSocket } from './socket.ts';
@@ -14,6 +15,7 @@ const CloseCode = {
   unsupported: 1003,
   none: 1005,
   policy: 1008,
+  tryAgainLater: 1013,
 } as const;
 
 /** Whether a WebSocket that ended with `code` was ended in an orderly way. */
@@ -39,12 +41,22 @@ export class WebSocketTransport implements Transport {
   #error: Error | undefined;
   #destroyed = false;
 
-  /** `socket` is open, on `carrier` where that is known; nothing is read from it before {@link resume}. */
-  constructor(socket: WebSocket, remote: string, { maxPings }: WebSocketBounds, carrier?: Socket) {
+  /**
+   * `socket` is open, on `carrier` where that is known; nothing is read from it before {@link resume}. `input`: where bytes of a
+   * message count that is not whole.
+   */
+  constructor(
+    socket: WebSocket,
+    remote: string,
+    { maxPings }: WebSocketBounds,
+    carrier?: Socket,
+    input?: InputShare,
+  ) {
     this.remote = remote;
     this.#carrier = carrier;
     this.#socket = socket;
     socket.pause();
+    if (carrier !== undefined && input !== undefined) this.#countParts(carrier, input);
     socket.on('message', (data: Buffer, isBinary) => {
       if (isBinary) this.#inbox.push(data);
       else this.#refuse(CloseCode.unsupported, 'a text message: frames travel in binary ones (protocol C7)');
@@ -100,6 +112,27 @@ export class WebSocketTransport implements Transport {
 
   endOfTick(run: () => void): void {
     setImmediate(run);
+  }
+
+  /** Until a message is whole ws has it, and we what has come on the carrier since the one before. */
+  #countParts(carrier: Socket, input: InputShare): void {
+    const letGo = () => {
+      input.counts.refused++;
+      input.close();
+      carrier.off('data', count);
+      this.#refuse(CloseCode.tryAgainLater, 'inputMemory: no memory is left for the rest of a message');
+      // Its answer would come behind the rest of the message.
+      setImmediate(() => this.#socket.terminate());
+      return true;
+    };
+    const count = (chunk: Uint8Array) => {
+      if (input.makeRoom(chunk.length)) input.take(chunk.length);
+      else letGo();
+    };
+    input.holder = { letGo };
+    // Before ws, which says within its own listener that a message is whole.
+    carrier.prependListener('data', count).once('close', () => input.close());
+    this.#socket.on('message', () => input.give(input.held));
   }
 
   /** What the other end has sent is nothing of the subprotocol: it is told why, and nothing more is taken. */

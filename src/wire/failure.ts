@@ -59,12 +59,15 @@ export function encodeFailure(failure: Failure, detail: number, most: number): U
   return joined([encodeUtf8(head), message, encodeUtf8(tail), fits ? data : new Uint8Array(0)]);
 }
 
+/** How deep lists and objects may be in each other; what clones or prints deeper ones fails, and takes down what it is in. */
+const MAX_DEPTH = 100;
+
 /** A failure as it comes from the peer: nothing of it is more than the peer's word. */
 export interface ReceivedFailure {
   /** `internal` where the peer gave none, or nothing that is one. */
   readonly code: string;
   readonly message: string;
-  /** What its JSON says; undefined when there is none. */
+  /** What its JSON says; undefined when there is none, or it goes too deep. */
   readonly data: unknown;
 }
 
@@ -90,10 +93,20 @@ export function decodeFailure(payload: Uint8Array, detail: number): ReceivedFail
 }
 
 function parsed(json: string): unknown {
-  if (json === '') return undefined;
+  if (json === '' || isDeep(json)) return undefined;
   try {
     return JSON.parse(json);
   } catch {
     return undefined;
   }
+}
+
+function isDeep(json: string): boolean {
+  let depth = 0;
+  for (const [token] of json.matchAll(/"(?:[^"\\]|\\.)*"|[[{]|[\]}]/gs)) {
+    if (token === '[' || token === '{') depth++;
+    else if (token === ']' || token === '}') depth--;
+    if (depth > MAX_DEPTH) return true;
+  }
+  return false;
 }

@@ -186,6 +186,7 @@ export class TopicReader {
 
   #message(data: Uint8Array): TopicMessage {
     const sequence = this.#next++;
+    if (!Number.isSafeInteger(sequence)) throw badPayload('a message past number 2^53 − 1');
     const lost = this.#lost;
     this.#lost = 0;
     return lost === 0 ? { sequence, data } : { sequence, data, lost };

@@ -20,8 +20,10 @@ export function visibleLines(text: string): string {
 }
 
 /** `value` as JSON on one line, in which such characters are written as JSON's own escapes. */
-export function visibleJson(value: unknown): string {
-  return JSON.stringify(value).replace(UNSEEN, (character) => character.split('').map(unit).join(''));
+export function visibleJson(value: unknown, replacer?: (key: string, value: unknown) => unknown): string {
+  return JSON.stringify(value, replacer)?.replace(UNSEEN, (character) =>
+    character.split('').map(unit).join(''),
+  );
 }
 
 function escaped(character: string): string {

@@ -9,7 +9,9 @@ import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { parseTarget, showTarget } from '../../src/cli/arguments.ts';
 import { bytes, duration, oneLine, plural } from '../../src/cli/show.ts';
+import { messageRecord, positionRecord } from '../../src/wire/topic-records.ts';
 import { contents, fill, tempFolder } from '../files/helper.ts';
+import { frame, onCommand } from '../helpers/raw-peer.ts';
 import { isOneLine, millrace, rogue, run, serve, TREE } from './helper.ts';
 
 test('numbers, sizes and times are shown as people read them', (t) => {
@@ -365,6 +367,34 @@ test.serial('a peer that does not speak the protocol is found out', async (t) =>
   const closing = await rogue(t, (socket) => socket.end());
   isOneLine(t, await millrace('call', closing, 'capabilities'), 1, /./);
 });
+
+test.serial(
+  'what a server and its topics say cannot steer the terminal, nor stop the command by its name',
+  async (t) => {
+    const where = await rogue(t, (socket) => {
+      socket.write(
+        frame('0 2 stream-begin sender-settings 0 {"extensions":["cancel","error-codes","topics"]}'),
+      );
+      onCommand(socket, (id) =>
+        socket.write(frame(`${id} 2 0 error-response application `, Buffer.from('constructor\0a\u202eb'))),
+      );
+    });
+    isOneLine(t, await millrace('call', where, 'x'), 1, /^millrace: a\\u202eb$/m);
+    const topics = await rogue(t, (socket) => {
+      socket.write(
+        frame('0 2 stream-begin sender-settings 0 {"extensions":["cancel","error-codes","topics"]}'),
+      );
+      const records = Buffer.concat([
+        positionRecord(1),
+        messageRecord(Buffer.from('a\u202eb\u009b2J\u{e0041}')),
+      ]);
+      onCommand(socket, (id) => socket.write(frame(`${id} 2 0 bytes-response eos `, records)));
+    });
+    const { out } = await millrace('subscribe', topics, 'x', '--json');
+    t.is(out, '{"sequence":1,"text":"a\\u202eb\\u009b2J\\udb40\\udc41"}\n');
+    t.is((await millrace('subscribe', topics, 'x')).out, 'a\\u202eb\\u009b2J\\u{e0041}\n');
+  },
+);
 
 test.serial('names and messages from a server cannot steer the terminal', async (t) => {
   const { address, dir, dest } = await serve(t, {});

@@ -369,12 +369,32 @@ test('a peer that reads nothing holds its handlers back over a WebSocket, too', 
   t.true(last < 1000, `${last} pieces of 64 KiB were made for somebody who reads nothing`);
 });
 
+test('messages that are not whole count as held; whose are the largest are ended, and small ones go through', async (t) => {
+  const inputMemory = 300 * 1024;
+  const { server, port, reported } = await serving(t, { inputMemory });
+  const held = async () => (await server.stats()).input.bytes;
+  const peers = await Promise.all(Array.from({ length: 4 }, () => WebPeer.open(t, port)));
+  const part = (bytes: number) => [Buffer.alloc(bytes), { binary: true, fin: false }] as const;
+  for (const peer of peers) peer.socket.send(...part(70 * 1024));
+  while ((await held()) < 4 * 70 * 1024) await new Promise(setImmediate);
+  peers[0].socket.send(...part(200 * 1024));
+  t.is(await peers[0].closed(), 1013);
+  const { error } = await reported(({ error }) => String(error).includes('inputMemory'));
+  t.like(error, { message: 'inputMemory: no memory is left for the rest of a message' });
+  t.true((await held()) <= inputMemory);
+  const client = await dial(t, `ws://127.0.0.1:${port}/`);
+  const data = sample(50 * 1024, 1);
+  t.deepEqual(await client.call('echo', { data }).bytes(), data);
+  for (const peer of peers.slice(1)) peer.socket.terminate();
+  while ((await held()) > 0) await client.ping();
+});
+
 test('a run of frames is cut into messages between frames only', (t) => {
   const piece = frame(ECHO, sample(255, 1));
   const chunk = Buffer.concat(Array.from({ length: 2000 }, () => piece));
   const messages = messagesOf(chunk);
   t.true(messages.length > 3);
-  t.true(messages.every(({ length }) => length % piece.length === 0 && length <= 128 * 1024));
+  t.true(messages.every(({ length }) => length % piece.length === 0 && length <= 60 * 1024));
   t.true(Buffer.concat(messages).equals(chunk));
 });
 
@@ -428,6 +448,16 @@ test('attach() takes its path and nothing else, however their server was made, a
   await server.close();
   t.is(await value('/mill/rpc/echo', 'GET'), 'theirs: /mill/rpc/echo ');
   await t.throwsAsync(server.attach(http, { path: '/mill' }), { message: /closed/ });
+});
+
+test('attach() and http.prefix take no path that no client can ask for', async (t) => {
+  const http = createHttp();
+  const server = createServer({ workers: 1 });
+  t.teardown(() => server.close(0));
+  for (const path of ['', 'rpc', '/a/../b', '/./a', '/a b', '/ä', '/a?b', '/a#b', '/a\\b', '/a\n'])
+    await t.throwsAsync(server.attach(http, { path }), { message: /^option path: / }, path);
+  for (const prefix of ['..', 'a/../b', '.'])
+    t.throws(() => createServer({ http: { prefix } }), { message: /^option http\.prefix: / }, prefix);
 });
 
 test('where they take no upgrades, a request with one that is not ours is answered as before', async (t) => {

@@ -112,6 +112,37 @@ test('every status of protocol A7', async (t) => {
   t.is((await ask(port, '/nowhere')).status, 404);
 });
 
+test('whom the hook forbids a command learns by no door whether there is one', async (t) => {
+  const { port } = await serving(t, { commands, authorize: ({ command }) => command === undefined });
+  const multiple = (command: string) =>
+    askFrames(port, 'ro/multirequest', [`1 1 stream-begin command-name eos ${command}`]);
+  const doors: Record<string, (command: string) => Promise<{ status: number; body: Buffer }>> = {
+    'ro, well formed': (command) =>
+      askFrames(port, `ro/${command}`, [`1 1 stream-begin command-name eos ${command}`]),
+    'rw, well formed': (command) =>
+      askFrames(port, `rw/${command}`, [`1 1 stream-begin command-name eos ${command}`]),
+    'ro, for no answer': (command) => askFrames(port, `ro/${command}`, ECHO, { accept: 'text/html' }),
+    'rw, of no type': (command) => askFrames(port, `rw/${command}`, ECHO, { 'content-type': 'text/html' }),
+    'rw, too large': (command) =>
+      ask(port, `${PREFIX}/rw/${command}`, {
+        headers: { accept: PART_A, 'content-type': PART_A, 'content-length': String(2 ** 31) },
+      }),
+    'many in one': multiple,
+    rpc: (command) => ask(port, `/rpc/${command}`),
+    'rpc, by GET': (command) => ask(port, `/rpc/${command}`, { method: 'GET' }),
+    'rpc, events': (command) =>
+      ask(port, `/rpc/${command}`, { method: 'GET', headers: { accept: 'text/event-stream' } }),
+    'rpc, of no type': (command) =>
+      ask(port, `/rpc/${command}`, { headers: { 'content-type': 'text/html' }, body: 'x' }),
+  };
+  for (const [door, through] of Object.entries(doors)) {
+    const [none, ...known] = await Promise.all(['none', 'add', 'change', 'echo'].map(through));
+    const told = ({ status, body }: { status: number; body: Buffer }) => [status, body.toString()];
+    for (const each of known) t.deepEqual(told(each), told(none), door);
+  }
+  t.is((await ask(port, '/rpc', { method: 'GET' })).status, 401);
+});
+
 test('frames are answered with the media type that was asked for; ours permits extensions, part A alone does not', async (t) => {
   const { port } = await common();
   const plain = await askFrames(port, 'ro/echo', ECHO);
@@ -363,6 +394,40 @@ test('GET /rpc says what there is', async (t) => {
   t.deepEqual(Object.keys(post.requestBody.content['application/json'].schema.properties), ['a', 'b']);
   t.is(post['x-mode'], 'ro');
   t.true(Object.keys(paths).includes('/rpc/echo'));
+});
+
+test('GET /rpc asks schemas once, and is answered whatever they say of themselves', async (t) => {
+  let asked = 0;
+  const saying = (input: () => unknown) => ({
+    args: {
+      '~standard': {
+        version: 1,
+        vendor: 'x',
+        validate: (value: unknown) => ({ value }),
+        jsonSchema: { input },
+      },
+    } as never,
+    handler: () => 'x',
+  });
+  const { port } = await serving(t, {
+    commands: {
+      whole: saying(() => ({ type: 'object', asked: ++asked })),
+      large: saying(() => ({ default: 5n })),
+      circle: saying(() => {
+        const circle: unknown[] = [];
+        return { circle: circle.push(circle) && circle };
+      }),
+    },
+  });
+  for (let i = 0; i < 2; i++) {
+    const { status, body } = await ask(port, '/rpc', { method: 'GET' });
+    t.is(status, 200);
+    const { paths } = JSON.parse(body.toString());
+    const schemas = ['whole', 'large', 'circle'].map(
+      (name) => paths[`/rpc/${name}`].post.requestBody.content['application/json'].schema,
+    );
+    t.deepEqual(schemas, [{ type: 'object', asked: 1 }, { type: 'object' }, { type: 'object' }]);
+  }
 });
 
 test('requests that two parsers could read in two ways are refused, and their connection is closed', async (t) => {

@@ -238,6 +238,30 @@ for (const { what, logs, settings, posted } of WINDOW_LOGS) {
   });
 }
 
+test('a stream that has only begun costs no lane anything, however often it begins afresh', (t) => {
+  const lanes: string[] = [];
+  const lane = {
+    open: () => lanes.push('open') - 1,
+    close: () => void lanes.push('close'),
+    addJson: () => void lanes.push('decoder'),
+    add: () => void lanes.push('frame'),
+  };
+  const budget = new ContextBudget({ contextMemory: 2 * MIB, ...NEVER });
+  const pool = { budget, quarantine: new Quarantine(), leastUsed: () => lane } as unknown as LanePool;
+  const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, ['zlib'], () => undefined);
+  for (let i = 0; i < 100; i++) {
+    decoders.open(3, 'zlib', new Uint8Array(0));
+    decoders.close(3);
+  }
+  decoders.open(3, 'zlib', new Uint8Array(0));
+  t.deepEqual(lanes, []);
+  t.is(budget.used, 0);
+  const frame = { requestId: 1, streamId: 3, streamFlags: 4, type: 3, flags: 1, payload: new Uint8Array(9) };
+  decoders.decode(3, { frame, payload: undefined, lost: undefined, cost: 0 });
+  decoders.close(3);
+  t.deepEqual(lanes, ['open', 'decoder', 'frame', 'close']);
+});
+
 test('a decoder is accounted with the window that is really in use', async (t) => {
   const { server, port } = await serving(t, { contextMemory: 32 * MIB, cacheBytes: 0, profile: 'identity' });
   for (let i = 0; i < 6; i++) {

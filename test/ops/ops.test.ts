@@ -283,6 +283,19 @@ test.serial('every request is a line when that is asked for, without secrets', a
   t.deepEqual(lines(), [], 'no more');
 });
 
+test('what peers say steers no terminal that a log is read on', async (t) => {
+  const evil = 'a\u202eb\u009b2Jc\u001b[2J';
+  for (const logFormat of ['json', 'pretty'] as const) {
+    const { log, lines } = await logOf(t, { log: 'debug', logFormat });
+    log.onError(new Error(evil), { remote: 'here' });
+    log.onError(new Error(evil), { command: 'hello' });
+    log.close();
+    const all = lines().join('\n');
+    t.regex(all, /a\\+u202eb\\+u009b2Jc\\+u001b\[2J/);
+    for (const character of ['\u202e', '\u009b', '\u001b']) t.false(all.includes(character));
+  }
+});
+
 test('of one kind so many are logged a second, and then how many there were besides', async (t) => {
   const { log, lines } = await logOf(t, { log: 'info' });
   for (let i = 0; i < 1000; i++) log.onError(new Error(`no ${i}`), { command: 'hello' });

@@ -43,9 +43,9 @@ function commands(count: number, make: (id: number) => Uint8Array | string): Buf
   return times(count, (i) => make(2 * i + 1));
 }
 
-/** The frame of `line` so many times. */
-function repeated(count: number, line: string, payload?: Uint8Array): Buffer {
-  const one = frame(line, payload);
+/** The frame of `line`, or what is frames already, so many times. */
+function repeated(count: number, line: string | Buffer, payload?: Uint8Array): Buffer {
+  const one = typeof line === 'string' ? frame(line, payload) : line;
   return Buffer.alloc(count * one.length, one);
 }
 
@@ -221,6 +221,20 @@ export const ATTACKS: readonly Attack[] = [
       30,
       () => [HELLO],
       () => [repeated(90, ...BEGIN_ZSTD)],
+    ),
+  },
+  {
+    name: 'stream begins, a frame on each',
+    size: '30 connections, 900/s each',
+    mount: pulses(
+      30,
+      () => [HELLO, SINK],
+      () => [
+        repeated(
+          90,
+          frames(frame(...BEGIN_ZSTD), frame('1 3 encoded command-data continuation ', bombs()[0])),
+        ),
+      ],
     ),
   },
   {

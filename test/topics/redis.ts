@@ -35,6 +35,15 @@ export class RestartableRedis {
     throw new Error(`redis-server ended: ${said}`);
   }
 
+  /** It is there, and says nothing any more. */
+  hang(): void {
+    this.#process?.kill('SIGSTOP');
+  }
+
+  goOn(): void {
+    this.#process?.kill('SIGCONT');
+  }
+
   async stop(): Promise<void> {
     const ended = new Promise((resolve) => this.#process?.once('exit', resolve));
     this.#process?.kill('SIGKILL');

@@ -1,11 +1,12 @@
 /** A relay that does not have, or does not do, what one would like: its topics go on, and nobody waits for ever. */
 
+import { createConnection, type Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { ExecutionContext } from 'ava';
 import { Redis } from 'ioredis';
-import type { Server, Subscription, TopicMessage } from '../../src/index.ts';
+import type { CommandError, Server, Subscription, TopicGap, TopicMessage } from '../../src/index.ts';
 import { freePort, startRedis, withRedis } from '../experiment/redis.ts';
-import { dial, failure, serving } from '../helpers/serving.ts';
+import { dial, failure, impostor, serving } from '../helpers/serving.ts';
 import { insist, RestartableRedis } from './redis.ts';
 
 const CHANNEL = 'millrace:topic:t';
@@ -158,5 +159,131 @@ withRedis(
     const [, , [number, text, lost]] = await messages;
     t.is(text, `${sent.get(number)}`);
     t.is(lost, number - 3);
+  },
+);
+
+withRedis(
+  'a relay that hangs fails what is published in time, with a code, and goes on when it is back',
+  async (t) => {
+    const redis = await RestartableRedis.make(t);
+    await redis.start(false);
+    const errors: Error[] = [];
+    const relay = { relay: redis.url, relayTimeout: 250, onError: (error: Error) => errors.push(error) };
+    const { server, address } = await serving(t, relay);
+    const listening = await serving(t, { ...relay, relayTimeout: 2 ** 40, onError: () => undefined });
+    const topic = server.topic('t');
+    listening.server.topic('t', { history: 10 });
+    const client = await dial(t, address);
+    const subscription = (await dial(t, listening.address)).subscribe('t', { after: 0 });
+    const heard = (async () => {
+      const messages: TopicMessage[] = [];
+      for await (const message of subscription) {
+        messages.push(message);
+        if (Buffer.from(message.data).toString() === 'after') break;
+      }
+      return messages;
+    })();
+    let error: CommandError;
+    do {
+      redis.goOn();
+      await insist(() => topic.publish('before'));
+      redis.hang();
+      error = (await failure(client.publish('t', 'in between'))) as CommandError;
+      // It may have been found out before the message came to it.
+    } while (error.code === 'overloaded');
+    t.like(error, { code: 'relay-lost', notStarted: false });
+    do error = (await failure(client.publish('t', 'while it is away'))) as CommandError;
+    while (error.code === 'relay-lost');
+    t.like(error, { code: 'overloaded', notStarted: true });
+    redis.goOn();
+    await insist(() => client.publish('t', 'after'));
+    for (const [index, { sequence, lost }] of (await heard).entries())
+      t.deepEqual([sequence, lost], [index + 1, undefined]);
+    t.true(errors.length < 10, errors.join('\n'));
+  },
+);
+
+withRedis('a message of another server that is longer than this one takes is told as lost', async (t) => {
+  const relay = await startRedis(t);
+  const errors: Error[] = [];
+  const strict = { relay, limits: { maxMessageBytes: 10 }, onError: (error: Error) => errors.push(error) };
+  const { server, address } = await serving(t, strict);
+  const other = (await serving(t, { relay })).server.topic('t');
+  const topic = server.topic('t', { history: 10 });
+  await insist(() => other.publish('first'));
+  while (topic.sequence < 1) await turn();
+  const gaps: TopicGap[] = [];
+  const client = await dial(t, address);
+  const messages = take(client.subscribe('t', { after: 0, onGap: (gap) => gaps.push(gap) }), 3);
+  await subscribed(topic);
+  for (const message of ['x'.repeat(11), 'exactly 10', 'y'.repeat(12)]) await other.publish(message);
+  while (topic.sequence < 4) await turn();
+  topic.close();
+  t.deepEqual(await messages, [
+    [1, 'first', 0],
+    [3, 'exactly 10', 1],
+  ]);
+  t.deepEqual(gaps, [
+    { lost: 1, sequence: 3 },
+    { lost: 1, sequence: 5 },
+  ]);
+  t.deepEqual(
+    errors.map(({ message }) => message),
+    [
+      "maxMessageBytes: message 2 of topic 't' has 11 bytes, over 10",
+      "maxMessageBytes: message 4 of topic 't' has 12 bytes, over 10",
+    ],
+  );
+});
+
+withRedis('what waits for a relay that hangs is bounded, and what is over that fails at once', async (t) => {
+  const redis = await RestartableRedis.make(t);
+  await redis.start(false);
+  const { server } = await serving(t, { relay: redis.url, relayTimeout: 60_000, onError: () => undefined });
+  const topic = server.topic('t');
+  await insist(() => topic.publish('before'));
+  redis.hang();
+  const large = new Uint8Array(1 << 20);
+  const published = Array.from({ length: 65 }, async () => topic.publish(large));
+  const error = await failure(published[64]);
+  t.like(error, { name: 'ConnectionError', notStarted: true });
+  t.regex(error.message, /67108864 bytes of messages wait for it/);
+  await redis.stop();
+  for (const waiting of published.slice(0, 64))
+    t.like(await failure(waiting), { name: 'ConnectionError', notStarted: false });
+});
+
+withRedis(
+  'a server whose way to the relay is cut without a word finds out, though it only listens',
+  async (t) => {
+    const relay = await startRedis(t);
+    const { port } = new URL(relay);
+    const cut = new Set<Socket>();
+    const between = await impostor(t, (socket) => {
+      const there = createConnection({ host: '127.0.0.1', port: Number(port) });
+      cut.add(there);
+      there.on('error', () => undefined);
+      socket.on('close', () => there.destroy());
+      socket.on('data', (bytes) => cut.has(there) && there.write(bytes));
+      there.on('data', (bytes) => cut.has(there) && socket.write(bytes));
+    });
+    const cutOff = {
+      relay: `redis://127.0.0.1:${between.port}`,
+      relayTimeout: 250,
+      onError: () => undefined,
+    };
+    const { server, address } = await serving(t, cutOff);
+    const topic = server.topic('t', { history: 10 });
+    const other = (await serving(t, { relay })).server.topic('t');
+    const messages = take((await dial(t, address)).subscribe('t'), 2);
+    await subscribed(topic);
+    await insist(() => other.publish('one'));
+    while (topic.sequence < 1) await turn();
+    cut.clear();
+    await other.publish('two');
+    t.deepEqual(await messages, [
+      [1, 'one', 0],
+      [2, 'two', 0],
+    ]);
   },
 );

@@ -186,6 +186,27 @@ test('a topic that closes ends its subscriptions once they have all of it; then 
   t.is(server.topic('a').sequence, 0);
 });
 
+test('a server that is closed has no topics, and makes none', async (t) => {
+  const { server, address } = await onSharedLanes(t, {
+    commands: {
+      late: async function* ({ draining }) {
+        yield 'begun';
+        if (!draining.aborted) await new Promise((resolve) => draining.addEventListener('abort', resolve));
+        yield String(server.topic('there').publish('the last'));
+        t.throws(() => server.topic('new'), { message: 'the server is closed' });
+      },
+    },
+  });
+  server.topic('there');
+  const response = (await dial(t, address)).call('late')[Symbol.asyncIterator]();
+  t.is(Buffer.from((await response.next()).value ?? []).toString(), 'begun');
+  const closed = server.close(600_000);
+  t.is(Buffer.from((await response.next()).value ?? []).toString(), '1');
+  await closed;
+  for (const name of ['there', 'new'])
+    t.throws(() => server.topic(name), { message: 'the server is closed' });
+});
+
 test('a name has 1 to 255 bytes of UTF-8, and nothing else is one', async (t) => {
   const { server, address, port } = await onSharedLanes(t);
   for (const name of ['', '\ud800', 'x'.repeat(256), 'é'.repeat(128), 7, undefined])
@@ -543,6 +564,7 @@ test('what is no series of records is refused, and nothing is taken for it', asy
     'a gap of 2^60': [position(1n), gap(far), position(far + 1n)],
     'a position of 2^60': [position(far)],
     'a gap past what can be counted': [position(2n ** 53n - 1n), gap(1n)],
+    'messages past what can be counted': [position(2n ** 53n - 1n), message('last'), message('x')],
     'a reserved kind': [position(1n), record(3, u64(1n))],
     'a short position': [record(1, Buffer.alloc(7))],
     'a long gap': [position(1n), record(2, Buffer.alloc(9))],

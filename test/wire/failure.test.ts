@@ -53,6 +53,12 @@ test('what is no code from a peer, or no JSON, is a message of code internal, or
   t.deepEqual(odd('code\0told'), { code: 'code', message: 'told', data: undefined });
   t.deepEqual(odd('code\0told\0{"a":'), { code: 'code', message: 'told', data: undefined });
   t.notThrows(() => odd(`code\0told\0${'['.repeat(60_000)}`));
+  const deep = (depth: number) => `${'[{"x":'.repeat(depth / 2)}"]}\\"]}"${'}]'.repeat(depth / 2)}`;
+  t.deepEqual(odd(`code\0told\0${deep(100)}`).data, JSON.parse(deep(100)));
+  t.is(odd(`code\0told\0${deep(102)}`).data, undefined);
+  // Not that there are many, and not what looks so in text, makes it deep.
+  for (const data of [Array(5000).fill({}), '[[['.repeat(5000)])
+    t.deepEqual(odd(`code\0told\0${JSON.stringify(data)}`).data, data);
 });
 
 test('a code is 1 to 64 characters of a-z, 0-9 and -, or the error is not made', (t) => {
