@@ -10,8 +10,9 @@ import type { Failure } from '../wire/failure.ts';
 import { errorOf } from '../wire/thrown.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import type { WaitProbe } from './adaptive.ts';
+import type { FrameTarget } from './batch-lease.ts';
 import type { ContextBudget, ContextShape, IdleContext } from './budget.ts';
-import type { FrameTarget, Lane, SlotOwner } from './lane.ts';
+import type { Lane, SlotOwner } from './lane.ts';
 import type { Pass } from './quarantine.ts';
 
 /** Whose calls run on a stream. */

@@ -18,14 +18,9 @@ import { type LaneMessage, type LaneStats, Op } from '../../workers/records.ts';
 import { Trace } from '../../workers/trace.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { Failure } from '../wire/failure.ts';
+import { BatchLease, type FrameTarget } from './batch-lease.ts';
 import { CallMarks } from './call-marks.ts';
 import type { LaneLoad } from './lanes-in-use.ts';
-
-/** Where finished frames go. */
-export interface FrameTarget {
-  /** `bytes` are whole frames, and the target's own, or with `release` its until it calls that, which it always does. */
-  send(bytes: Uint8Array, release?: () => void): void;
-}
 
 /** Who holds a slot of a lane: a response stream's encoder or an incoming stream's decoder. */
 export interface SlotOwner {
@@ -342,9 +337,7 @@ export class Lane implements LaneLoad {
 
   #deliver(batch: ArrayBuffer): number {
     const record = new BatchReader(batch);
-    const copyLimit = this.#lent < FREE_LOANS ? COPY_LIMIT : LEND_ALWAYS;
-    this.#lent++;
-    const lease = new BatchLease(batch, copyLimit, this.#giveBack);
+    const lease = new BatchLease(batch, this.#lent++, this.#giveBack);
     let writer: FrameTarget | undefined;
     let start = 0;
     let end = 0;
@@ -390,42 +383,4 @@ export class Lane implements LaneLoad {
     this.#freeSlots.push(slot);
     this.#openSlots--;
   }
-}
-
-/** Runs up to this size are copied out of their batch: that costs less than to keep the batch for them. */
-const COPY_LIMIT = 4096;
-/**
- * While a lane has lent this many batches to slow readers, a run has to fill this much of one to keep it: together they
- * hold these, and otherwise at most four times their bytes.
- */
-const FREE_LOANS = 8;
-const LEND_ALWAYS = BATCH_SIZE / 4;
-
-/** A delivered batch, on loan to the writers that send from it; it goes home when the last of them is done. */
-class BatchLease {
-  readonly #batch: ArrayBuffer;
-  readonly #giveBack: (batch: ArrayBuffer) => void;
-  readonly #copyLimit: number;
-  #holders = 1;
-
-  /** Runs of at most `copyLimit` bytes are copied out of it. */
-  constructor(batch: ArrayBuffer, copyLimit: number, giveBack: (batch: ArrayBuffer) => void) {
-    this.#batch = batch;
-    this.#copyLimit = copyLimit;
-    this.#giveBack = giveBack;
-  }
-
-  /** Sends a run of frames: from the batch itself, or copied where a slow reader would keep the batch for long. */
-  send(writer: FrameTarget, bytes: Uint8Array, start: number, end: number): void {
-    if (end - start <= this.#copyLimit) {
-      writer.send(bytes.slice(start, end));
-      return;
-    }
-    this.#holders++;
-    writer.send(bytes.subarray(start, end), this.release);
-  }
-
-  readonly release = (): void => {
-    if (--this.#holders === 0) this.#giveBack(this.#batch);
-  };
 }

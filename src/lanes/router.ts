@@ -17,9 +17,10 @@ import { addFigures, figuresOf, type StreamFigures } from './figures.ts';
 import type { Lane } from './lane.ts';
 import { LaneStream, type StreamEvents } from './lane-stream.ts';
 import { fewestStreams, mainBusyMs } from './lanes-in-use.ts';
-import { MAX_STREAMS, type Policy, type RouteQuery, type StreamView } from './policy.ts';
+import { MAX_STREAMS, type Policy, type RouteQuery } from './policy.ts';
 import type { LanePool } from './pool.ts';
 import type { StreamKind } from './stream-kind.ts';
+import { Place } from './stream-place.ts';
 
 export interface RouterOptions {
   readonly policy: Policy;
@@ -50,42 +51,6 @@ export interface RouterOptions {
 export const MAX_KINDS = 4;
 /** Below so many bytes a context has learnt less than a dictionary knows. */
 const YOUNG_BYTES = 64 * 1024;
-
-/** One place among a connection's response streams; a stream is opened in it when the policy first asks for it. */
-class Place implements StreamView {
-  readonly index: number;
-  readonly level: number | undefined;
-  readonly #rests: (place: Place) => boolean;
-  responses = 0;
-  stream: LaneStream | undefined;
-  /** The kind of that stream. */
-  kind: StreamKind | undefined;
-  /** ID of a stream that was lost without an end: beginning it afresh resets it at the other end, too (protocol B1). */
-  lostId: number | undefined;
-
-  constructor(index: number, level: number | undefined, rests: (place: Place) => boolean = () => false) {
-    this.index = index;
-    this.level = level;
-    this.#rests = rests;
-  }
-
-  get resting(): boolean {
-    return this.#rests(this);
-  }
-
-  get open(): boolean {
-    return this.stream !== undefined;
-  }
-  get requests(): number {
-    return this.stream?.requests.size ?? 0;
-  }
-  get pendingBytes(): number {
-    return this.stream?.pendingBytes ?? 0;
-  }
-  get bytesIn(): number {
-    return this.stream?.bytesIn ?? 0;
-  }
-}
 
 /** How long output waits when all we know is that the socket does not take it, in milliseconds. */
 const BUSY_MS = 10;

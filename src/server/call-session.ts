@@ -5,8 +5,8 @@
 
 import type { Shared } from '../connection/connection.ts';
 import { TurnShare, Work } from '../connection/turns.ts';
+import type { FrameTarget } from '../lanes/batch-lease.ts';
 import type { StreamFigures } from '../lanes/figures.ts';
-import type { FrameTarget } from '../lanes/lane.ts';
 import { UnencodedRouter } from '../lanes/unencoded-router.ts';
 import { ConnectionFlow, type FlowListener } from '../reactor/flow.ts';
 import { FlushQueue } from '../reactor/flush-queue.ts';

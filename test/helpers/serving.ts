@@ -123,16 +123,27 @@ const OF_LANES: readonly (keyof ServerOptions)[] = [
   'streamLifetime',
 ];
 
+/** Lanes by what was asked of them: all test files of this thread have them in common. */
+const shared = new Map<string, LanePool>();
+
+async function closeShared(): Promise<void> {
+  const pools = [...shared.values()];
+  shared.clear();
+  await Promise.all(pools.map((pool) => pool.close()));
+}
+
 /**
- * {@link createServer} for the tests of one file, whose servers share lanes, the dear part of each, with those that want
+ * {@link createServer} for tests of one thread, whose servers share lanes, the dear part of each, with those that want
  * the same of them. Not for tests that end lanes, or look at how many contexts they hold.
  */
 export function serversOnSharedLanes(test: TestFn<unknown>): typeof createServer {
-  const shared = new Map<string, LanePool>();
-  test.after.always(() => Promise.all([...shared.values()].map((pool) => pool.close())));
+  test.after.always(closeShared);
   const lanes = ({ workers, handlers, codecs, dictionaries, coalesceMs, cacheLevel }: LanePoolOptions) => {
     const same = { workers, handlers, codecs, dictionaries, coalesceMs, cacheLevel };
-    const ids = { codecs: codecs?.map(({ url }) => url), dictionaries: dictionaries?.map(({ id }) => id) };
+    const ids = {
+      codecs: codecs?.map((each) => [each.url, each.export]),
+      dictionaries: dictionaries?.map(({ id }) => id),
+    };
     const key = JSON.stringify({ ...same, ...ids });
     const pool = shared.get(key) ?? new LanePool({ ...same, caching: true, onLost: () => undefined });
     shared.set(key, pool);

@@ -17,7 +17,7 @@ import { Metrics } from '../../src/ops/metrics.ts';
 import { Sparing } from '../../src/ops/sparing.ts';
 import { handedDown, Notify } from '../../src/ops/systemd.ts';
 import { tempFolder } from '../files/helper.ts';
-import { dial, serving } from '../helpers/serving.ts';
+import { dial, LONG, serving } from '../helpers/serving.ts';
 
 const CODES = new URL('../fixtures/codes.ts', import.meta.url);
 
@@ -229,7 +229,7 @@ test.serial('/healthz and /readyz: ready while it serves, not while it drains', 
   await client.ready();
   const waiting = client.call('wait').text();
   await client.ping();
-  const closing = server.close();
+  const closing = server.close({ graceMs: LONG });
   t.deepEqual(await ask('/readyz'), { status: 503, text: 'not ready: it drains\n' });
   t.is((await ask('/healthz')).status, 200);
   held.resolve('');

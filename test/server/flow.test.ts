@@ -343,7 +343,7 @@ test('a server that closes finishes what is in flight, and tells clients to go e
     return { goOn, reader: client.call('upper', { data: data() })[Symbol.asyncIterator]() };
   });
   for (const { reader } of gates) await reader.next();
-  const closed = own.server.close();
+  const closed = own.server.close({ graceMs: LONG });
   t.is(own.server.close(), closed, 'closing twice is closing once');
   await idle.closed;
   t.regex(

@@ -14,6 +14,7 @@ import {
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { encodeSenderSettings } from '../../src/wire/payloads.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
+import { stoppedClock } from '../helpers/clock.ts';
 import { dial, failure, impostor, Watch } from '../helpers/serving.ts';
 
 const NOTHING = new Uint8Array(0);
@@ -87,7 +88,18 @@ test('a client that closes does not wait for a dead server', async (t) => {
   t.pass();
 });
 
-test('a server that only takes its time, and answers pings, is waited for', async (t) => {
+/** Milliseconds that pass in a round trip. */
+const STEP = 10;
+
+/** Looks at nothing but the way there and back, in which what others have sent arrives, too. */
+async function roundTrips(t: ExecutionContext): Promise<() => Promise<unknown>> {
+  const { where } = await standIn(t, ['ping'], (ping) => [pong(ping)]);
+  const client = await dial(t, where, { keepAliveInterval: 0 });
+  return () => client.ping();
+}
+
+test.serial('a server that only takes its time, and answers pings, is waited for', async (t) => {
+  const clock = stoppedClock(t);
   const { where } = await standIn(t, ['ping'], (ping, count) => {
     const answer = [pong(ping)];
     if (count === 5) {
@@ -95,38 +107,42 @@ test('a server that only takes its time, and answers pings, is waited for', asyn
     }
     return answer;
   });
-  // Long enough for a busy machine: the answer comes after five of them.
   const client = await dial(t, where, { keepAliveInterval: 200 });
-  t.deepEqual(await client.call('slow').bytes(), Uint8Array.of(7));
+  const answer = client.call('slow').bytes();
+  t.deepEqual(await clock.advanceWhile(answer, STEP, await roundTrips(t)), Uint8Array.of(7));
 });
 
-test('a server that does not speak ping, or may rightly keep its answer back, is not asked', async (t) => {
-  const control = await standIn(t, ['ping'], (ping) => [pong(ping)]);
-  const silent = await standIn(t, ['cancel'], () => []);
-  const reading = await standIn(t, ['ping'], () => []);
-  const never = await standIn(t, ['ping'], () => []);
-  const options = { keepAliveInterval: 200 };
-  const [, toSilent, toReading, toNever] = await Promise.all([
-    dial(t, control.where, options),
-    dial(t, silent.where, options),
-    dial(t, reading.where, options),
-    dial(t, never.where, { keepAliveInterval: 0 }),
-  ]);
-  const calls = [
-    toSilent.call('hold'),
-    toReading.call('upload', { data: 'what a slow handler has not read yet' }),
-    toNever.call('hold'),
-  ];
-  await control.pinged(4);
-  t.deepEqual(
-    [silent, reading, never].map(({ pings }) => pings()),
-    [0, 0, 0],
-  );
-  t.deepEqual(
-    calls.map(({ over }) => over),
-    [false, false, false],
-  );
-});
+test.serial(
+  'a server that does not speak ping, or may rightly keep its answer back, is not asked',
+  async (t) => {
+    const clock = stoppedClock(t);
+    const control = await standIn(t, ['ping'], (ping) => [pong(ping)]);
+    const silent = await standIn(t, ['cancel'], () => []);
+    const reading = await standIn(t, ['ping'], () => []);
+    const never = await standIn(t, ['ping'], () => []);
+    const options = { keepAliveInterval: 200 };
+    const [, toSilent, toReading, toNever] = await Promise.all([
+      dial(t, control.where, options),
+      dial(t, silent.where, options),
+      dial(t, reading.where, options),
+      dial(t, never.where, { keepAliveInterval: 0 }),
+    ]);
+    const calls = [
+      toSilent.call('hold'),
+      toReading.call('upload', { data: 'what a slow handler has not read yet' }),
+      toNever.call('hold'),
+    ];
+    await clock.advanceWhile(control.pinged(4), STEP, await roundTrips(t));
+    t.deepEqual(
+      [silent, reading, never].map(({ pings }) => pings()),
+      [0, 0, 0],
+    );
+    t.deepEqual(
+      calls.map(({ over }) => over),
+      [false, false, false],
+    );
+  },
+);
 
 /** A transport whose event loop is the test's: what is sent in one turn can be answered in the next at the earliest. */
 class Turns implements Transport {

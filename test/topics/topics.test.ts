@@ -18,7 +18,7 @@ import { gapRecords, messageRecord, positionRecord, TopicReader } from '../../sr
 import { Wire } from '../doors/helper.ts';
 import { millRecord } from '../helpers/mill.ts';
 import { frame, HELLO, onCommand, RawPeer } from '../helpers/raw-peer.ts';
-import { dial, failure, impostor, serving, servingOnSharedLanes } from '../helpers/serving.ts';
+import { dial, failure, impostor, LONG, serving, servingOnSharedLanes } from '../helpers/serving.ts';
 import { Client as IndependentClient } from '../independent/client.ts';
 import { play } from './model.ts';
 
@@ -317,7 +317,7 @@ test('a subscriber that takes nothing holds nobody, and what it missed is told o
 });
 
 test('a drain ends subscriptions with shutting-down after what was published, and a pool goes on elsewhere', async (t) => {
-  const [one, two] = [await serving(t), await serving(t)];
+  const [one, two] = [await onSharedLanes(t), await onSharedLanes(t)];
   const topics = [one, two].map(({ server }) => server.topic('t', { history: 100 }));
   const both = (message: string) => topics.map((topic) => topic.publish(message));
   const client = await dial(t, one.address);
@@ -329,7 +329,8 @@ test('a drain ends subscriptions with shutting-down after what was published, an
   while (topics[0].subscribers + topics[1].subscribers < 2) await turn();
   const [first, second] = topics[1].subscribers === 1 ? [two, one] : [one, two];
   for (let i = 0; i < 10; i++) both(`message ${i}`);
-  const closed = first.server.close();
+  // Who has not got all that was published when the grace is over is cancelled.
+  const closed = first.server.close({ graceMs: LONG });
   for (let i = 10; i < 20; i++) both(`message ${i}`);
   await closed;
   for (let i = 20; i < 30; i++) both(`message ${i}`);
@@ -337,7 +338,7 @@ test('a drain ends subscriptions with shutting-down after what was published, an
     (await messages).map(text),
     Array.from({ length: 30 }, (_, i) => `message ${i}`),
   );
-  await second.server.close();
+  await second.server.close({ graceMs: LONG });
   const error = await ended;
   t.true(error instanceof CommandError && error.code === 'shutting-down', String(error));
 });
