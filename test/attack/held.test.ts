@@ -116,33 +116,30 @@ test.serial(
     await other.call('capabilities').text();
     const settings = streamSettingsPayload('zstd-8mb');
     const peer = await RawPeer.connect(t, port);
+    const bombs = Array.from({ length: 56 }, () => {
+      const bomb = new Uint8Array(1_000_000);
+      randomFillSync(bomb, 0, 2000);
+      return bomb;
+    });
+    const encoded = (payloads: Uint8Array[]) =>
+      encodeAll(nativeZstd, [Uint8Array.of(1), ...payloads], { level: 1 });
+    const [first, ...onThree] = encoded(bombs);
+    const [, onFive] = encoded([Uint8Array.of(2)]);
+    const on = (streamId: number, payload: Uint8Array) =>
+      frame(`1 ${streamId} encoded command-data continuation `, payload);
     // One lane has a stream already: the first decoder goes to the other one, the second to either.
     peer.send(
       HELLO,
       '1 1 0 command-name have-data sink',
-      frame('0 3 stream-begin stream-settings 0 ', settings),
-      frame('0 5 stream-begin stream-settings 0 ', settings),
+      ...[3, 5].flatMap((id) => [frame(`0 ${id} stream-begin stream-settings 0 `, settings), on(id, first)]),
     );
     const opened = async () =>
       (await server.stats()).lanes.reduce((sum, { openStreams }) => sum + openStreams, 0);
     while ((await opened()) < 3);
-    const bombs = encodeAll(
-      nativeZstd,
-      Array.from({ length: 56 }, () => {
-        const bomb = new Uint8Array(1_000_000);
-        randomFillSync(bomb, 0, 2000);
-        return bomb;
-      }),
-      { level: 1 },
-    );
-    const [small] = encodeAll(nativeZstd, [Uint8Array.of(1)], { level: 1 });
     const before = heldBytes();
     const busy = other.call('busy').text();
     await arrived(latch, 1);
-    peer.send(
-      frame('1 5 encoded command-data continuation ', small),
-      ...bombs.map((bomb) => frame('1 3 encoded command-data continuation ', bomb)),
-    );
+    peer.send(on(5, onFive), ...onThree.map((bomb) => on(3, bomb)));
     let peak = 0;
     await halted(
       () => peer.socket.writableLength,
