@@ -103,7 +103,8 @@ function parsed(json: string): unknown {
 
 function isDeep(json: string): boolean {
   let depth = 0;
-  for (const [token] of json.matchAll(/"(?:[^"\\]|\\.)*"|[[{]|[\]}]/gs)) {
+  // A text that does not end is one to the end: to look for it again from each quote would take quadratic time.
+  for (const [token] of json.matchAll(/"(?:[^"\\]|\\.?)*"?|[[{]|[\]}]/gs)) {
     if (token === '[' || token === '{') depth++;
     else if (token === ']' || token === '}') depth--;
     if (depth > MAX_DEPTH) return true;

@@ -56,6 +56,8 @@ test('what is no code from a peer, or no JSON, is a message of code internal, or
   const deep = (depth: number) => `${'[{"x":'.repeat(depth / 2)}"]}\\"]}"${'}]'.repeat(depth / 2)}`;
   t.deepEqual(odd(`code\0told\0${deep(100)}`).data, JSON.parse(deep(100)));
   t.is(odd(`code\0told\0${deep(102)}`).data, undefined);
+  // A text without an end, looked at once: from each of its quotes to the end it would be hours.
+  t.is(odd(`code\0told\0{"${'\\"'.repeat(1_000_000)}\\`).data, undefined);
   // Not that there are many, and not what looks so in text, makes it deep.
   for (const data of [Array(5000).fill({}), '[[['.repeat(5000)])
     t.deepEqual(odd(`code\0told\0${JSON.stringify(data)}`).data, data);
