@@ -1,6 +1,7 @@
 /**
  * A subscription (protocol C10) as server-sent events: each message one, its number the event's ID, so that a page's EventSource
- * goes on after the newest that it has, or where it began if it has none. What is no text is an event named `base64`; messages that were lost are one named `gap`.
+ * goes on after the newest that it has, or where it began if it has none. What is no text is an event named `base64`; messages
+ * that were lost are one named `gap`.
  */
 
 import type { IncomingMessage } from 'node:http';

@@ -67,6 +67,15 @@ export const place = z.union(
   hasToBe('HOST:PORT'),
 );
 
+/** A list of `each`, or one text with `;` between them; `what` it has to be. */
+function severalOf<Each extends z.ZodType<unknown, string>>(each: Each, what: string) {
+  const fromText = z
+    .string()
+    .transform((value) => value.split(';'))
+    .pipe(z.array(each));
+  return z.union([z.array(each), fromText], hasToBe(what));
+}
+
 /** `FILE` or `FILE=COMMAND,COMMAND`; as { file, commands }. */
 const dictionary = text.transform((value, context) => {
   const at = value.lastIndexOf('=');
@@ -77,30 +86,16 @@ const dictionary = text.transform((value, context) => {
   return z.NEVER;
 });
 
-/** Several of those: a list, or one text with `;` between them. */
-export const dictionaries = z.union(
-  [
-    z.array(dictionary),
-    z
-      .string()
-      .transform((value) => value.split(';'))
-      .pipe(z.array(dictionary)),
-  ],
-  hasToBe('FILE or FILE=COMMAND,COMMAND, several with ; between them, or a list'),
+export const dictionaries = severalOf(
+  dictionary,
+  'FILE or FILE=COMMAND,COMMAND, several with ; between them, or a list',
 );
 
 const origin = text.refine(isOrigin, 'It has to be an origin, such as https://app.example, or *.');
 
-/** Several of those: a list, or one text with `;` between them. */
-export const origins = z.union(
-  [
-    z.array(origin),
-    z
-      .string()
-      .transform((value) => value.split(';'))
-      .pipe(z.array(origin)),
-  ],
-  hasToBe('an origin, such as https://app.example, or *; several have ; between them, or are a list'),
+export const origins = severalOf(
+  origin,
+  'an origin, such as https://app.example, or *; several have ; between them, or are a list',
 );
 
 /** `NAME` or `NAME=MESSAGES`; as { name, history }. A name with `=` in it has its number: else a mistake in that is a name. */
@@ -114,20 +109,11 @@ const topic = text.transform((value, context) => {
   return z.NEVER;
 });
 
-/** Several of those: a list, or one text with `;` between them. */
-export const topics = z
-  .union(
-    [
-      z.array(topic),
-      z
-        .string()
-        .transform((value) => value.split(';'))
-        .pipe(z.array(topic)),
-    ],
-    hasToBe('NAME or NAME=MESSAGES, a name of 1 to 255 bytes; several have ; between them, or are a list'),
-  )
-  .superRefine((all, context) => {
-    const names = all.map(({ name }) => name);
-    const twice = names.find((name, index) => names.indexOf(name) !== index);
-    if (twice !== undefined) context.addIssue({ code: 'custom', message: `'${twice}' is given twice.` });
-  });
+export const topics = severalOf(
+  topic,
+  'NAME or NAME=MESSAGES, a name of 1 to 255 bytes; several have ; between them, or are a list',
+).superRefine((all, context) => {
+  const names = all.map(({ name }) => name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) context.addIssue({ code: 'custom', message: `'${twice}' is given twice.` });
+});
