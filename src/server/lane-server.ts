@@ -110,7 +110,7 @@ export class LaneServer implements Server {
     );
     const encoders = encoderOptions(options, this.#codecs);
     this.#dictionaries = new ServerDictionaries(options.dictionaries);
-    this.#topics = this.#makeTopics(options, limits, encoders);
+    this.#topics = this.#makeTopics(options, limits, encoders, turns);
     const codecs = withDictionaries(this.#codecs, this.#dictionaries);
     this.#commands = commandTable(
       options,
@@ -294,6 +294,7 @@ export class LaneServer implements Server {
     { relay, relayTimeout, frameSize }: CheckedOptions,
     { maxMessageBytes, maxTopicBacklog }: Limits,
     encoders: Map<string, EncoderOptions>,
+    turns: Turns,
   ): Topics {
     const report = (error: unknown) => this.#report(error, {});
     const context = {
@@ -302,6 +303,7 @@ export class LaneServer implements Server {
       dictionary: this.#dictionaries.forCommand('subscribe'),
       pieceSize: frameSize,
       flushes: new FlushQueue(0, setImmediate),
+      turns,
       maxMessageBytes: Math.min(maxMessageBytes, MAX_MESSAGE_BYTES),
       maxBacklogBytes: maxTopicBacklog,
       report,

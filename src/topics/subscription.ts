@@ -36,6 +36,8 @@ export interface SubscribedTopic {
   moves(subscription: Subscription, request: ServedRequest): boolean;
   /** The subscriber has fallen behind, or has caught up. */
   behind(subscription: Subscription, isBehind: boolean): void;
+  /** What is on its way to a crowd of subscribers is with all of them now. */
+  finishDeliveries(): void;
   /** The subscription is over. */
   left(subscription: Subscription): void;
 }
@@ -128,6 +130,7 @@ export class Subscription implements EpochMember, StreamUser {
 
   /** Nothing more is to come after the newest message: it ends then, with `failure` or well. */
   endAfterNewest(failure?: Failure): void {
+    this.#topic.finishDeliveries();
     const { newest: last, sequence: told } = this.#topic;
     this.#end ??= { last, told, failure };
     if (!this.#isBlocked) this.#pump();

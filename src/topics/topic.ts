@@ -1,5 +1,6 @@
 /** A topic: messages for whoever subscribes, numbered from 1 on, encoded once for all (protocol C10). */
 
+import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { EncoderOptions } from '../encoding/codec.ts';
 import { BROWSER_WINDOW_LOG, IDENTITY, ZLIB, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import { type ContextShape, windowLogOf, withinWindow } from '../lanes/budget.ts';
@@ -8,6 +9,7 @@ import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { ServedRequest } from '../server/request.ts';
 import { type Bytes, bytesOrTextOf, kindOf } from '../wire/bytes.ts';
 import type { Failure } from '../wire/failure.ts';
+import { Fifo } from '../wire/fifo.ts';
 import { messageRecord } from '../wire/topic-records.ts';
 import { type EpochBounds, TopicEncoding } from './encoding.ts';
 import { type Forms, Message } from './message.ts';
@@ -41,6 +43,8 @@ export interface TopicContext {
   /** ID of the dictionary for peers that hold it. */
   readonly dictionary: string | undefined;
   readonly flushes: FlushQueue;
+  /** In which a crowd of subscribers is sent to. */
+  readonly turns: Turns;
   readonly maxMessageBytes: number;
   readonly maxBacklogBytes: number;
   readonly report: (error: unknown) => void;
@@ -70,6 +74,17 @@ export interface Numbering {
   close(): void;
 }
 
+/** A message on its way to all who have it in one encoding; `rest`: those whose turn is still to come. */
+interface Delivery {
+  readonly message: Message;
+  readonly forms: Forms;
+  readonly more: boolean;
+  readonly rest: Iterator<Subscription>;
+}
+
+/** So many deliveries may wait; who publishes faster than that waits for the oldest to be over. */
+const MAX_DELIVERIES = 64;
+
 /** Profiles whose windows we know. */
 const KNOWN: readonly string[] = [ZLIB, ZSTD, ZSTD_DICT];
 
@@ -85,6 +100,9 @@ export class LiveTopic implements SubscribedTopic {
   readonly #behind = new Set<Subscription>();
   /** Those of them that are to be cancelled when they are too slow. */
   readonly #impatient = new Set<Subscription>();
+  /** Not over yet, oldest first. */
+  readonly #deliveries = new Fifo<Delivery>();
+  readonly #delivering = new Work((slice) => this.#deliverSome(slice), true);
   /** Encoder calls of encodings that are closed. */
   #pastEncodes = 0;
   #sequence = 0;
@@ -176,10 +194,41 @@ export class LiveTopic implements SubscribedTopic {
 
   /** The message is there in the profile of `encoding`. */
   #ready(encoding: TopicEncoding, message: Message, forms: Forms, more: boolean): void {
-    for (const subscription of this.#subscribers.get(encoding) ?? [])
-      subscription.offer(message, forms, more);
-    if (this.#behind.size > 0) this.#log.keepForms(message, encoding.profile, forms);
-    else this.#settle();
+    const rest = this.#subscribers.get(encoding)?.values() ?? [].values();
+    if (this.#deliveries.length >= MAX_DELIVERIES) this.#deliverOldest();
+    this.#deliveries.push({ message, forms, more, rest });
+    this.#context.turns.ready(this.#delivering);
+    // Who catches up meanwhile takes it from the log.
+    if (this.#isAwaited) this.#log.keepForms(message, encoding.profile, forms);
+  }
+
+  /** A crowd takes more than one turn of this thread. Whether there is more to do. */
+  #deliverSome(slice: Slice): boolean {
+    for (let first = this.#deliveries.first; first !== undefined; first = this.#deliveries.first) {
+      const { message, forms, more, rest } = first;
+      for (let next = rest.next(); next.done !== true; next = rest.next()) {
+        next.value.offer(message, forms, more);
+        if (slice.count(message.record.length)) return true;
+      }
+      if (this.#deliveries.first === first) this.#deliveries.shift();
+    }
+    if (!this.#isAwaited) this.#settle();
+    return false;
+  }
+
+  finishDeliveries(): void {
+    while (this.#deliveries.length > 0) this.#deliverOldest();
+  }
+
+  #deliverOldest(): void {
+    const { message, forms, more, rest } = this.#deliveries.shift() as Delivery;
+    for (let next = rest.next(); next.done !== true; next = rest.next())
+      next.value.offer(message, forms, more);
+  }
+
+  /** Some have not got all that is there. */
+  get #isAwaited(): boolean {
+    return this.#behind.size > 0 || this.#deliveries.length > 0;
   }
 
   #settle(): void {
@@ -284,7 +333,7 @@ export class LiveTopic implements SubscribedTopic {
     else this.#behind.delete(subscription);
     if (isBehind && subscription.slow === 'cancel') this.#impatient.add(subscription);
     else this.#impatient.delete(subscription);
-    if (this.#behind.size === 0) this.#settle();
+    if (!this.#isAwaited) this.#settle();
   }
 
   left(subscription: Subscription): void {

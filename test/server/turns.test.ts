@@ -1,6 +1,6 @@
 import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { Connection, type FrameOwner } from '../../src/connection/connection.ts';
 import type { Transport } from '../../src/connection/transport.ts';
@@ -9,6 +9,10 @@ import { Writer } from '../../src/connection/writer.ts';
 import { ResponseCache } from '../../src/lanes/cache.ts';
 import { Gate } from '../../src/reactor/gate.ts';
 import { InputBudget } from '../../src/reactor/input-budget.ts';
+import type { ServedRequest } from '../../src/server/request.ts';
+import { checkTopicOptions } from '../../src/topics/options.ts';
+import type { Subscription } from '../../src/topics/subscription.ts';
+import { LiveTopic } from '../../src/topics/topic.ts';
 import { type Frame, FrameType, HEADER_SIZE } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
@@ -652,6 +656,57 @@ test('a crowd that waits for one cached output is answered in several turns, in 
     Array.from({ length: 2999 }, (_, i) => i),
   );
 });
+
+test('a crowd of subscribers is sent a message in several turns, and what is in between is kept as long', (t) => {
+  const loop = new Loop();
+  const { topic, crowd, got } = crowdOf(t, loop, 3000);
+  const had = (sequence: number) => got.filter((all) => all.includes(sequence)).length;
+  topic.publish('one');
+  topic.publish('two');
+  t.true(had(1) > 0 && had(1) < 3000);
+  t.is(had(2), 0);
+  t.is(topic.message(1)?.sequence, 1, 'for who catches up in another way meanwhile');
+  topic.left(crowd[2999]);
+  t.true(loop.rest() >= 4);
+  t.deepEqual(got.slice(0, 2999), Array(2999).fill([1, 2]));
+  t.deepEqual(got[2999], []);
+  t.is(topic.row.messages, 0);
+});
+
+test('who publishes faster than a crowd can be sent to waits for it, and nothing is lost', (t) => {
+  const loop = new Loop();
+  const { topic, got } = crowdOf(t, loop, 2000);
+  const sequences = Array.from({ length: 200 }, (_, i) => topic.publish(`${i}`));
+  t.true(got[1999].length >= 100, 'those before have all gone out by then');
+  loop.rest();
+  t.deepEqual(got, Array(2000).fill(sequences));
+});
+
+/** A topic with so many subscribers, and the numbers that each has got. */
+function crowdOf(t: ExecutionContext, loop: Loop, size: number) {
+  const topic = new LiveTopic('crowd', checkTopicOptions({}), {
+    pool: () => t.fail() as never,
+    encoderOptions: new Map(),
+    pieceSize: 1024,
+    dictionary: undefined,
+    flushes: loop.turns.ends,
+    turns: loop.turns,
+    maxMessageBytes: 1000,
+    maxBacklogBytes: 1 << 20,
+    report: () => t.fail(),
+  });
+  const session = { router: { options: { profile: 'identity', frameSize: 1024 } } };
+  const encoding = topic.encodingFor({ session, sensitive: false } as unknown as ServedRequest);
+  const got: number[][] = Array.from({ length: size }, () => []);
+  const crowd = got.map((numbers) => {
+    const offer = ({ sequence }: { sequence: number }) => numbers.push(sequence);
+    const all = { encoding, missedEpoch: 0, slow: 'skip', begin: () => undefined, offer };
+    const subscription = all as unknown as Subscription;
+    topic.join(subscription);
+    return subscription;
+  });
+  return { topic, crowd, got };
+}
 
 test('a flood of tiny frames keeps nobody from being served, and is served to its end', async (t) => {
   const { port } = await serving(t, {
