@@ -294,7 +294,13 @@ test('a stream over its lifetime ends on the last frame of a response, in the mi
       await turn();
     }
   };
-  const { port } = await serving(t, { streamLifetime: 120, policy: 'single', commands: { slow } });
+  let isOld = Promise.withResolvers<void>();
+  const held = async function* () {
+    yield 'the beginning, ';
+    await isOld.promise;
+    yield 'the end';
+  };
+  const { port } = await serving(t, { streamLifetime: 120, policy: 'single', commands: { slow, held } });
   const one = await dial(t, { port });
   const wanted = (n: number) => Array.from({ length: 8 }, (_, i) => `${n} ${i} `.repeat(50)).join('');
   let left = 12;
@@ -309,9 +315,11 @@ test('a stream over its lifetime ends on the last frame of a response, in the mi
   const raw = await RawPeer.connect(t, port);
   raw.send('0 1 stream-begin sender-settings 0 {"contentEncodings":["zlib"]}');
   for (let id = 1; id <= 11; id += 2) {
-    raw.send(`${id} 1 0 command-name eos slow`);
+    isOld = Promise.withResolvers();
+    raw.send(`${id} 1 0 command-name eos held`);
     await raw.until(() => raw.frames.some(({ requestId }) => requestId === id));
     clock.advance(150);
+    isOld.resolve();
     await raw.answer(id);
   }
   const flagged = (flag: number) =>
