@@ -205,11 +205,7 @@ export class LiveTopic implements SubscribedTopic {
   /** A crowd takes more than one turn of this thread. Whether there is more to do. */
   #deliverSome(slice: Slice): boolean {
     for (let first = this.#deliveries.first; first !== undefined; first = this.#deliveries.first) {
-      const { message, forms, more, rest } = first;
-      for (let next = rest.next(); next.done !== true; next = rest.next()) {
-        next.value.offer(message, forms, more);
-        if (slice.count(message.record.length)) return true;
-      }
+      if (!offerAll(first, slice)) return true;
       if (this.#deliveries.first === first) this.#deliveries.shift();
     }
     if (!this.#isAwaited) this.#settle();
@@ -221,9 +217,7 @@ export class LiveTopic implements SubscribedTopic {
   }
 
   #deliverOldest(): void {
-    const { message, forms, more, rest } = this.#deliveries.shift() as Delivery;
-    for (let next = rest.next(); next.done !== true; next = rest.next())
-      next.value.offer(message, forms, more);
+    offerAll(this.#deliveries.shift() as Delivery);
   }
 
   /** Some have not got all that is there. */
@@ -362,6 +356,15 @@ export class LiveTopic implements SubscribedTopic {
     for (const subscribers of this.#subscribers.values())
       for (const subscription of subscribers) subscription.endAfterNewest(failure);
   }
+}
+
+/** Goes on until the slice is over, or without one to the end. False: some have not been offered it yet. */
+function offerAll({ message, forms, more, rest }: Delivery, slice?: Slice): boolean {
+  for (let next = rest.next(); next.done !== true; next = rest.next()) {
+    next.value.offer(message, forms, more);
+    if (slice?.count(message.record.length)) return false;
+  }
+  return true;
 }
 
 /** Shows of a topic what its user may see. */
