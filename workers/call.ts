@@ -8,8 +8,8 @@ import { type Caller, DataQueue, HandlerRequest, NO_DATA } from '../src/reactor/
 import { ResponsePump, type ResponseSink } from '../src/reactor/response.ts';
 import { CommandError } from '../src/wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '../src/wire/frame.ts';
+import { nameOf } from '../src/wire/names.ts';
 import {
-  decodeUtf8,
   ErrorDetail,
   encodeFailure,
   encodeProgress,
@@ -20,7 +20,7 @@ import { errorText } from '../src/wire/thrown.ts';
 import type { BatchReader } from './batch.ts';
 import type { LaneEncoders } from './lane-encoders.ts';
 import type { LaneOutput } from './lane-output.ts';
-import { packPieces, unpackIdentity, unpackPieces } from './packed.ts';
+import { packPieces, piecesWithin, unpackIdentity } from './packed.ts';
 import { CallFlag, FrameFlag, LookupAnswer, Op } from './records.ts';
 
 /** What a call needs of whoever keeps the calls, and tells it. */
@@ -84,25 +84,20 @@ export class Call implements ResponseSink {
     this.slot = record.slot;
     this.requestId = record.requestId;
     this.#grant = record.extra;
-    const [command, identity, ...rest] = unpackPieces(record.payload);
+    const [command, identity, ...rest] = piecesWithin(record.payload);
     const { serial, mark, suspect } = unpackIdentity(identity);
     this.mark = mark;
     this.suspect = suspect;
     const args = new Map<string, Uint8Array>();
-    for (let i = 0; i + 1 < rest.length; i += 2) args.set(decodeUtf8(rest[i]), rest[i + 1]);
+    for (let i = 0; i + 1 < rest.length; i += 2) args.set(nameOf(rest[i]), rest[i + 1].slice());
     this.#sendsProgress = (record.flags & CallFlag.progress) !== 0;
     this.#errorDetail = errorDetailOf(record.flags);
     if ((record.flags & CallFlag.data) !== 0) this.data = new DataQueue((bytes) => this.#dataRead(bytes));
-    this.request = new HandlerRequest(
-      decodeUtf8(command),
-      args,
-      this.data ?? NO_DATA,
-      caller,
-      serial,
-      (error) => this.report(error),
+    this.request = new HandlerRequest(nameOf(command), args, this.data ?? NO_DATA, caller, serial, (error) =>
+      this.report(error),
     );
     // An odd piece: what the command's schema has made of the arguments.
-    if (rest.length % 2 === 1) this.request.input = deserialize(rest.pop() as Uint8Array);
+    if (rest.length % 2 === 1) this.request.input = deserialize((rest.pop() as Uint8Array).slice());
     this.pump = new ResponsePump(this.request.command, this, encoders.frameSize(this.slot));
   }
 

@@ -27,7 +27,11 @@ export function writePieces(target: Uint8Array, at: number, pieces: readonly Uin
   }
 }
 
-/** Little-endian; a DataView for one number would cost more than the number. */
+/** Little-endian, both: a DataView for one number would cost more than the number, its array's buffer ten times as much. */
+function readUint32(packed: Uint8Array, at: number): number {
+  return (packed[at] | (packed[at + 1] << 8) | (packed[at + 2] << 16) | (packed[at + 3] << 24)) >>> 0;
+}
+
 function writeUint32(target: Uint8Array, at: number, value: number): void {
   target[at] = value;
   target[at + 1] = value >>> 8;
@@ -35,18 +39,22 @@ function writeUint32(target: Uint8Array, at: number, value: number): void {
   target[at + 3] = value >>> 24;
 }
 
-/** The byte strings of {@link packPieces}, copied out of the batch. */
-export function unpackPieces(packed: Uint8Array): Uint8Array[] {
-  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
-  const count = view.getUint32(0, true);
+/** The byte strings of {@link packPieces} as they lie in the batch: gone when it goes home. */
+export function piecesWithin(packed: Uint8Array): Uint8Array[] {
+  const count = readUint32(packed, 0);
   const pieces: Uint8Array[] = [];
   let offset = 4 + 4 * count;
   for (let i = 0; i < count; i++) {
-    const length = view.getUint32(4 + 4 * i, true);
-    pieces.push(packed.slice(offset, offset + length));
-    offset += length;
+    const end = offset + readUint32(packed, 4 + 4 * i);
+    pieces.push(packed.subarray(offset, end));
+    offset = end;
   }
   return pieces;
+}
+
+/** The byte strings of {@link packPieces}, copied out of the batch. */
+export function unpackPieces(packed: Uint8Array): Uint8Array[] {
+  return piecesWithin(packed).map((piece) => piece.slice());
 }
 
 /** What tells a call from others. */
@@ -70,8 +78,12 @@ export function packIdentity({ serial, mark, suspect }: CallIdentity): Uint8Arra
 }
 
 export function unpackIdentity(packed: Uint8Array): CallIdentity {
-  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
-  return { serial: view.getFloat64(0), mark: view.getUint32(8), suspect: view.getUint32(12) };
+  identity.set(packed);
+  return {
+    serial: identityView.getFloat64(0),
+    mark: identityView.getUint32(8),
+    suspect: identityView.getUint32(12),
+  };
 }
 
 const utf8 = new TextEncoder();

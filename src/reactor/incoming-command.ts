@@ -4,8 +4,8 @@ import { ProtocolError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
 import { CommandArgumentFlag, CommandDataFlag, CommandNameFlag, type Frame } from '../wire/frame.ts';
 import { type Limits, overLimit, PIECE_COST } from '../wire/limits.ts';
+import { nameOf } from '../wire/names.ts';
 import { decodeArgumentHead } from '../wire/payloads.ts';
-import { decodeUtf8 } from '../wire/utf8.ts';
 
 /** An argument of which not all may have come. */
 interface PartialArgument {
@@ -73,7 +73,7 @@ export class IncomingCommand {
       const conflict = `command-name of request ${requestId}: eos excludes the others`;
       throw new ProtocolError('command-conflicting-flags', conflict);
     }
-    return new IncomingCommand(requestId, decodeUtf8(payload), expectsArguments, expectsData, nowMs);
+    return new IncomingCommand(requestId, nameOf(payload), expectsArguments, expectsData, nowMs);
   }
 
   /** The error of a command that takes too long at `nowMs`: its next frame, or its arguments as a whole. */

@@ -122,7 +122,8 @@ export class Dispatch {
     const inLane = command.handler === undefined && command.makeRun === undefined;
     if (inLane) {
       const { quarantine } = this.#session.shared.pool;
-      request.pass = quarantine.admit(quarantine.numberOf('command', command.name));
+      request.suspect = quarantine.numberOf('command', command.name);
+      request.pass = quarantine.admit(request.suspect);
       if (request.pass === undefined) {
         request.stop(HELD);
         return;

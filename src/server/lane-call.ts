@@ -60,8 +60,7 @@ export class LaneCall implements Run {
 
   /** Runs the handler in the lane of `stream`, its output going out there. */
   start(stream: LaneStream | undefined): void {
-    const { pool } = this.#request.session.shared;
-    const { id, serial, command, args, input, flow, session } = this.#request;
+    const { id, serial, suspect, command, args, input, flow, session } = this.#request;
     if (stream === undefined) {
       this.#request.fail(NO_WORKER);
       return;
@@ -87,7 +86,6 @@ export class LaneCall implements Run {
     // A call that may be idle must not keep what others need of the connection's window.
     if (!session.flow.limited) flow.reserve(flow.available(FIRST_GRANT));
     const name = encodeUtf8(command.name);
-    const suspect = pool.quarantine.numberOf('command', command.name);
     const { laneHandler } = command;
     this.#mark = stream.call(laneHandler, id, name, packed, this.#flags(), flow.reserved, serial, suspect);
     // Only now: what hooks have done to the arguments may have thrown, and then no lane answers.

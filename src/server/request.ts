@@ -71,7 +71,8 @@ export class ServedRequest implements FlowOwner {
   input: unknown;
   /** Its response stays out of every shared context (protocol D). */
   sensitive = false;
-  /** Its command's leave to run in a lane. */
+  /** Where it runs in a lane: its command's number as what may end the thread, and the command's leave. */
+  suspect = 0;
   pass: Pass | undefined;
   readonly #run: Run;
   #state: RequestState = 'waiting';

@@ -7,6 +7,7 @@
 
 import { ProtocolError } from './errors.ts';
 import { badPayload, checkSize, readU16, writeU16 } from './fields.ts';
+import { decodeName } from './names.ts';
 import { decodeAscii, isAscii } from './utf8.ts';
 
 export * from './extensions.ts';
@@ -72,7 +73,7 @@ export function decodeArgumentHead(payload: Uint8Array, continued: boolean): Arg
   if (valueStart > payload.length) {
     throw new ProtocolError('partial-argument-name', 'argument name is longer than its frame');
   }
-  const name = decodeAscii(payload, ARGUMENT_HEADER_SIZE, valueStart);
+  const name = decodeName(payload, ARGUMENT_HEADER_SIZE, valueStart);
   if (name === undefined) throw new ProtocolError('bad-argument-name', 'argument name is not ASCII');
   const valueLength = readU16(payload, 2);
   const pieceLength = payload.length - valueStart;

@@ -3,6 +3,7 @@
 import '../conformance/conformance.test.ts';
 import '../wire/failure.test.ts';
 import '../wire/fifo.test.ts';
+import '../wire/names.test.ts';
 import '../wire/property.test.ts';
 import '../wire/records.test.ts';
 import '../wire/wire.test.ts';
