@@ -2,9 +2,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { trainDictionary } from '../src/encoding/dictionary/train.ts';
+import { messageRecord } from '../src/wire/topic-records.ts';
+import { FEEDS, makeFeed } from './feeds.ts';
 import { makePayloads, type PayloadSpec } from './payloads.ts';
 
 const SAMPLES = 4000;
+const FEED_SAMPLES = 300;
+const FEED_SEED = 77_777;
 
 /** Writes one of 16 KiB into `folder`, and returns its path. */
 export function trainedOn({ name, seed }: PayloadSpec, folder: string): string {
@@ -12,5 +16,16 @@ export function trainedOn({ name, seed }: PayloadSpec, folder: string): string {
   const samples = Array.from({ length: Math.min(SAMPLES, payloads.count) }, (_, i) => payloads.get(i));
   const file = join(folder, `${name}.dict`);
   writeFileSync(file, trainDictionary(samples));
+  return file;
+}
+
+/** The same of 32 KiB, for messages of all feeds. */
+export function trainedOnFeeds(folder: string): string {
+  const samples = FEEDS.flatMap((feed) => {
+    const next = makeFeed(feed, FEED_SEED);
+    return Array.from({ length: FEED_SAMPLES }, () => messageRecord(next()));
+  });
+  const file = join(folder, 'feeds.dict');
+  writeFileSync(file, trainDictionary(samples, { size: 32_768 }));
   return file;
 }

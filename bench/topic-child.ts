@@ -9,18 +9,17 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { constants, deflateRawSync } from 'node:zlib';
 import { WebSocket, WebSocketServer } from 'ws';
-import { trainDictionary } from '../src/encoding/dictionary/train.ts';
 import { serveOperations } from '../src/experiment/process/operations.ts';
 import { type Client, connect, createServer } from '../src/index.ts';
-import { messageRecord } from '../src/wire/topic-records.ts';
-import { FEEDS, type FeedName, makeFeed } from './feeds.ts';
+import { type FeedName, makeFeed } from './feeds.ts';
 import { Latency } from './stats.ts';
 import { type Usage, usage, watchWorkers } from './usage.ts';
 
 export type TopicPeer = 'millrace' | 'ws + deflate' | 'ws' | 'ws, one prepared frame';
 
 export interface TopicOperations {
-  serve(peer: TopicPeer): Promise<number>;
+  /** `dictionary`: file of the one that subscriptions use, where the peer uses any. */
+  serve(peer: TopicPeer, dictionary: string): Promise<number>;
   /** Publishes at `rate` messages a second for `seconds`; gives when each went out, in milliseconds since the epoch. */
   publish(feed: FeedName, seed: number, rate: number, seconds: number): Promise<number[]>;
   usage(): Promise<Usage>;
@@ -43,7 +42,6 @@ export interface TopicOperations {
   latency(times: readonly number[], skipped: number): Promise<{ p50: number; p99: number; count: number }>;
 }
 
-const TRAINING_SEED = 77_777;
 const now = () => performance.timeOrigin + performance.now();
 const sockets: Socket[] = [];
 subscribeTo('net.client.socket', (message) => {
@@ -55,9 +53,9 @@ let send: (message: Buffer) => void = () => undefined;
 let encodes: () => Promise<number> = async () => 0;
 let close: () => unknown = () => undefined;
 
-const servers: Record<TopicPeer, () => Promise<number>> = {
-  async millrace() {
-    const dictionaries = [{ bytes: makeDictionary(), commands: ['subscribe'] }];
+const servers: Record<TopicPeer, (dictionary: string) => Promise<number>> = {
+  async millrace(file) {
+    const dictionaries = [{ file, commands: ['subscribe'] }];
     const server = createServer({ workers: 1, dictionaries });
     const topic = server.topic('feed');
     const { port } = (await server.listen()) as { port: number };
@@ -91,15 +89,6 @@ async function serveWebSockets(
     server.close();
   };
   return (server.address() as { port: number }).port;
-}
-
-/** Trained on messages of all feeds that nobody is sent. */
-function makeDictionary(): Uint8Array {
-  const samples = FEEDS.flatMap((feed) => {
-    const next = makeFeed(feed, TRAINING_SEED);
-    return Array.from({ length: 300 }, () => messageRecord(next()));
-  });
-  return trainDictionary(samples, { size: 32_768 });
 }
 
 /** A binary message that stands alone, compressed (RFC 7692): the same frame for every socket. */
@@ -161,7 +150,7 @@ async function connectWebSocket(port: number, deflate: boolean): Promise<void> {
 }
 
 const operations: TopicOperations = {
-  serve: (peer) => servers[peer](),
+  serve: (peer, dictionary) => servers[peer](dictionary),
   async publish(feed, seed, rate, seconds) {
     const next = makeFeed(feed, seed);
     const times: number[] = [];
