@@ -18,7 +18,7 @@ import type { ProxyFacts } from '../transport/proxy-header.ts';
 import { SocketTransport } from '../transport/socket.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
 import type { ConnectionInfo } from './authorize.ts';
-import { infoOf, remoteOf } from './connection-info.ts';
+import { infoOf, remoteOf, UNKNOWN } from './connection-info.ts';
 
 /** Where a server listens. */
 export type Address = { host: string; port: number } | { path: string };
@@ -41,9 +41,6 @@ export interface Doors {
 }
 
 export const DOOR_RULES: Rules<Doors> = { raw: boolean, http: boolean, webSocket: boolean };
-
-/** Where somebody was who has gone before we could ask. */
-const UNKNOWN = 'an unknown address';
 
 /** What TLS is asked for, by ALPN; what we like best comes first. */
 const ALPN: Readonly<Record<string, Speech>> = { 'millrace/1': 'frames', 'http/1.1': 'http' };
@@ -178,9 +175,10 @@ export class Listener {
   }
 
   async #readHeader(socket: Socket): Promise<void> {
-    const proxy = remoteOf(socket);
     // What else goes wrong with it shows where it is used.
     socket.on('error', () => undefined);
+    const proxy = remoteOf(socket, this.#net);
+    if (proxy === undefined) return this.#dropGone(socket);
     try {
       const header = await readProxyHeader(socket, this.#options.handshakeMs);
       this.#proxies.set(socket, { proxy, ...header });
@@ -220,12 +218,19 @@ export class Listener {
       report(new Error('the PROXY header of a connection is lost'), {});
       return;
     }
-    const info = infoOf(socket, proxies);
+    const info = infoOf(socket, proxies, this.#net);
+    if (info === undefined) return this.#dropGone(socket);
     // Finds out when the other machine is gone without a word.
     socket.setKeepAlive(keepAliveMs > 0, keepAliveMs);
     const known = this.#knownSpeech(socket);
     if (known !== undefined) this.#enter(socket, info, known);
     else this.#sniff(socket, info);
+  }
+
+  /** What it has sent is not read: whose it is cannot be asked any more. */
+  #dropGone(socket: Socket): void {
+    socket.destroy();
+    this.#options.report(new Error('the connection was reset before it was accepted'), { remote: UNKNOWN });
   }
 
   /** The first of `protocols` that a door is open for; undefined ends the handshake. */
@@ -271,9 +276,7 @@ export class Listener {
 
   #failHandshake(error: Error, socket: Socket): void {
     const [facts] = this.#proxiesOf(socket);
-    // One that has gone no longer says where it was.
-    const isGone = socket.remoteAddress === undefined;
-    this.#options.report(error, { remote: facts?.source ?? (isGone ? UNKNOWN : remoteOf(socket)) });
+    this.#options.report(error, { remote: facts?.source ?? remoteOf(socket, this.#net) ?? UNKNOWN });
     // Node leaves a handshake that has timed out, or was broken off, as it is.
     socket.destroy();
   }
