@@ -19,6 +19,7 @@ import { SocketTransport } from '../transport/socket.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
 import type { ConnectionInfo } from './authorize.ts';
 import { infoOf, remoteOf, UNKNOWN } from './connection-info.ts';
+import { contextOf } from './tls-context.ts';
 
 /** Where a server listens. */
 export type Address = { host: string; port: number } | { path: string };
@@ -140,7 +141,7 @@ export class Listener {
   /** What holds for connections that come from now on. @throws Error when the TLS options are none. */
   update({ tls, maxConnections }: { tls?: TlsOptions; maxConnections: number }): void {
     const server = this.#inner ?? this.#net;
-    if (tls !== undefined && server instanceof TlsServer) server.setSecureContext(tls);
+    if (tls !== undefined && server instanceof TlsServer) server.setSecureContext(contextOf(tls));
     this.#net.maxConnections = maxConnections;
   }
 
@@ -167,7 +168,7 @@ export class Listener {
     const isTheirs = tls.ALPNCallback !== undefined || tls.ALPNProtocols !== undefined;
     const alpn = !isTheirs && { ALPNCallback: this.#agreeTo };
     const handshakeTimeout = Math.min(handshakeMs, MAX_TIMER_MS);
-    return createTlsServer({ handshakeTimeout, ...alpn, ...SOCKET_OPTIONS, ...tls }, accept);
+    return createTlsServer({ handshakeTimeout, ...alpn, ...SOCKET_OPTIONS, ...contextOf(tls) }, accept);
   }
 
   #makeOuter(): NetServer {
