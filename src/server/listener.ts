@@ -72,6 +72,8 @@ export interface ListenerOptions {
 
 /** Nothing is read, and no end is answered, but by us. */
 const SOCKET_OPTIONS = { allowHalfOpen: true, pauseOnConnect: true };
+/** But for a client that ends in the middle of a TLS handshake: that cannot come to its end any more. */
+const TLS_SOCKET_OPTIONS = { ...SOCKET_OPTIONS, allowHalfOpen: false };
 
 export class Listener {
   readonly #options: ListenerOptions;
@@ -163,12 +165,15 @@ export class Listener {
 
   #makeServer(): NetServer {
     const { tls, handshakeMs } = this.#options;
-    const accept = (socket: Socket) => this.#arrive(socket);
+    const accept = (socket: Socket) => {
+      socket.allowHalfOpen = true;
+      this.#arrive(socket);
+    };
     if (tls === undefined) return createNetServer(SOCKET_OPTIONS, accept);
     const isTheirs = tls.ALPNCallback !== undefined || tls.ALPNProtocols !== undefined;
     const alpn = !isTheirs && { ALPNCallback: this.#agreeTo };
     const handshakeTimeout = Math.min(handshakeMs, MAX_TIMER_MS);
-    return createTlsServer({ handshakeTimeout, ...alpn, ...SOCKET_OPTIONS, ...contextOf(tls) }, accept);
+    return createTlsServer({ handshakeTimeout, ...alpn, ...TLS_SOCKET_OPTIONS, ...contextOf(tls) }, accept);
   }
 
   #makeOuter(): NetServer {
@@ -183,6 +188,7 @@ export class Listener {
     try {
       const header = await readProxyHeader(socket, this.#options.handshakeMs);
       this.#proxies.set(socket, { proxy, ...header });
+      socket.allowHalfOpen = this.#options.tls === undefined;
       this.#inner?.emit('connection', socket);
     } catch (error) {
       this.#options.report(error as Error, { remote: proxy });

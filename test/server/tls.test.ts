@@ -6,7 +6,7 @@ import { createConnection } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import ava from 'ava';
-import { dial, reach, servingOnSharedLanes } from '../helpers/serving.ts';
+import { dial, LONG, rawSocket, reach, servingOnSharedLanes } from '../helpers/serving.ts';
 
 const serving = servingOnSharedLanes(ava);
 
@@ -138,6 +138,18 @@ test('a handshake that never ends is ended: it has idleTimeout', async (t) => {
   await once(silent, 'close');
   t.pass();
 });
+
+for (const proxyProtocol of [false, true])
+  test(`a client that ends in the middle of its handshake is let go of at once${proxyProtocol ? ', behind a proxy' : ''}`, async (t) => {
+    const { port } = await serving(t, { tls: SERVER, proxyProtocol, limits: { idleTimeout: LONG } });
+    const header = proxyProtocol ? 'PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n' : '';
+    for (const hello of [Buffer.alloc(0), Buffer.from([22, 3, 1, 0, 200, 1])]) {
+      const socket = await rawSocket(t, { host: '127.0.0.1', port });
+      socket.end(Buffer.concat([Buffer.from(header), hello]));
+      await once(socket.resume(), 'close');
+    }
+    t.pass();
+  });
 
 test('a TLS client that ends its input is answered all the same', async (t) => {
   const { port } = await serving(t, { tls: SERVER, commands: { later: async () => sleep(200, 'later') } });
