@@ -97,7 +97,7 @@ const LANES: readonly Column<TopLane>[] = [
 ];
 
 const COMMANDS: readonly Column<TopCommand>[] = [
-  { head: 'COMMAND', width: -20, text: ({ command }) => oneLine(command) },
+  { head: 'COMMAND', width: -20, text: ({ command }) => command },
   { head: 'CALLS/S', width: 8, text: ({ perSecond }) => number(perSecond) },
   { head: 'RUNNING', width: 8, text: ({ running }) => number(running) },
   { head: 'MEAN', width: 8, text: ({ meanMs }) => ms(meanMs) },
@@ -107,8 +107,8 @@ const COMMANDS: readonly Column<TopCommand>[] = [
 ];
 
 const ERRORS: readonly Column<TopError>[] = [
-  { head: 'ERROR', width: -24, text: ({ code }) => oneLine(code) },
-  { head: 'COMMAND', width: -26, text: ({ command }) => oneLine(command) },
+  { head: 'ERROR', width: -24, text: ({ code }) => code },
+  { head: 'COMMAND', width: -26, text: ({ command }) => command },
   { head: 'CALLS/S', width: 12, text: ({ perSecond }) => number(perSecond) },
   { head: 'IN ALL', width: 12, text: ({ total }) => number(total) },
 ];
@@ -153,7 +153,7 @@ class Table<Row> {
     return this.#columns
       .map((column) => {
         const width = Math.abs(column.width);
-        const fitting = cut(text(column), width);
+        const fitting = cut(oneLine(text(column)), width);
         return column.width < 0 ? fitting.padEnd(width) : fitting.padStart(width);
       })
       .join(' '.repeat(GAP))

@@ -76,30 +76,46 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-async function pageOf(target: Target, { tls, authorization }: Reach, signal: AbortSignal): Promise<string> {
-  const where = 'path' in target ? { socketPath: target.path } : target;
-  const headers = { accept: 'text/plain', ...(authorization !== undefined && { authorization }) };
-  const options = { ...where, path: '/metrics', headers, agent: false, signal, timeout: ANSWER_MS };
-  const asked = tls === undefined ? requestHttp(options) : requestHttps({ ...options, ...tls });
-  const response = await answerTo(asked, target).catch((error) => {
-    throw signal.aborted ? signal.reason : error;
-  });
-  if (response.statusCode !== 200) {
-    response.destroy();
-    throw new Error(refusalOf(response, target));
+/** @throws Error in one line; the reason of `signal` when that fires. */
+async function pageOf(target: Target, reach: Reach, signal: AbortSignal): Promise<string> {
+  const late = new AbortController();
+  const timer = after(ANSWER_MS, () => late.abort());
+  const over = AbortSignal.any([signal, late.signal]);
+  const request = requestOf(target, reach, over);
+  try {
+    const text = await textOf(await answerTo(request, target), target);
+    // A page that ends with its connection ends when we break that off, too.
+    over.throwIfAborted();
+    return text;
+  } catch (error) {
+    if (signal.aborted) throw signal.reason;
+    throw late.signal.aborted ? cannotRead(target, `no whole page after ${ANSWER_MS} ms`) : error;
+  } finally {
+    clearTimeout(timer);
+    request.destroy();
   }
-  return textOf(response, target);
 }
 
-function answerTo(asked: ClientRequest, target: Target): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    asked.once('response', resolve);
-    asked.once('timeout', () => asked.destroy(new Error(`no answer after ${ANSWER_MS} ms`)));
-    asked.once('error', (error) =>
-      reject(new Error(`cannot read the metrics of ${showTarget(target)}: ${reasonOf(error)}`)),
-    );
-    asked.end();
+function requestOf(target: Target, { tls, authorization }: Reach, signal: AbortSignal): ClientRequest {
+  const where = 'path' in target ? { socketPath: target.path } : target;
+  const headers = { accept: 'text/plain', ...(authorization !== undefined && { authorization }) };
+  const options = { ...where, path: '/metrics', headers, agent: false, signal };
+  return tls === undefined ? requestHttp(options) : requestHttps({ ...options, ...tls });
+}
+
+async function answerTo(request: ClientRequest, target: Target): Promise<IncomingMessage> {
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    request.once('response', resolve);
+    // Also of one that is given up later.
+    request.on('error', (error) => reject(cannotRead(target, reasonOf(error))));
+    request.end();
   });
+  if (response.statusCode !== 200) throw new Error(refusalOf(response, target));
+  return response;
+}
+
+function cannotRead(target: Target, why: string): Error {
+  return new Error(`cannot read the metrics of ${showTarget(target)}: ${why}`);
 }
 
 function refusalOf({ statusCode }: IncomingMessage, target: Target): string {

@@ -115,9 +115,16 @@ export class WebDoors {
   attach(server: WebServer, path: string, doors: Site['doors']): void {
     const site = { base: path.replace(/\/+$/, ''), doors };
     const detach = attach(server, site.base, {
-      request: (req, res, awaitsContinue) =>
-        this.#answer(req, res, site, infoOf(req.socket, []), awaitsContinue),
-      upgrade: (req, socket, head) => this.#upgrade(req, socket, head, site, infoOf(req.socket, [])),
+      request: (req, res, awaitsContinue) => {
+        const info = infoOf(req.socket, [], server);
+        if (info === undefined) req.socket.destroy();
+        else this.#answer(req, res, site, info, awaitsContinue);
+      },
+      upgrade: (req, socket, head) => {
+        const info = infoOf(req.socket, [], server);
+        if (info === undefined) socket.destroy();
+        else this.#upgrade(req, socket, head, site, info);
+      },
     });
     this.#detach.push(detach);
   }

@@ -10,8 +10,10 @@ import type { Job } from 'bullmq';
 import type { CodecModule } from '../encoding/codec.ts';
 import type { Dictionary } from '../encoding/dictionary.ts';
 import { readDictionary } from '../encoding/read-dictionary.ts';
+import { within } from '../lanes/within.ts';
 import { MAX_DICTIONARY_BYTES } from '../wire/extensions.ts';
-import { cellKey } from './grid/cell.ts';
+import { after, unref } from '../wire/timers.ts';
+import { type Cell, cellKey } from './grid/cell.ts';
 import {
   type CellJob,
   failedResult,
@@ -59,60 +61,92 @@ function dictionaryKey(id: string): string {
   return `${QUEUE}:dictionary:${id}`;
 }
 
+type Queue = import('bullmq').Queue<CellJob, CellResult>;
+type Events = import('bullmq').QueueEvents;
+
 /** Runs cells on whatever workers there are. @throws Error when Redis cannot be reached. */
 export function queueRunner(url: string, options: EvaluatorOptions): CellRunner {
   return async (cells, known, onResult, signal) => {
     const { bullmq } = await libraries();
-    const {
-      workload,
-      rounds,
-      inFlight,
-      workers,
-      links,
-      dictionaries = new Map<number, Dictionary>(),
-    } = options;
-    const packed = packTraffic(workload);
-    await visit(url, async (redis) => {
-      const keep = (key: string, bytes: Buffer) => redis.set(key, bytes, 'EX', KEPT_SECONDS);
-      for (const { id, bytes } of dictionaries.values()) await keep(dictionaryKey(id), Buffer.from(bytes));
-      await keep(trafficKey(workload.sha256), packed);
-    });
-    const named = [...dictionaries].map(([size, { id }]) => ({ size, id }));
+    const asked = await handOver(url, options, signal);
     const queue = new bullmq.Queue<CellJob, CellResult>(QUEUE, { connection: connectionTo(url) });
     const events = new bullmq.QueueEvents(QUEUE, { connection: connectionTo(url) });
     // Every job waits with listeners of its own.
     for (const emitter of [queue, events]) emitter.setMaxListeners(0);
-    const stopped = new Promise<'stopped'>((resolve) => {
-      if (signal?.aborted) resolve('stopped');
-      signal?.addEventListener('abort', () => resolve('stopped'));
-    });
+    // Redis is waited for, and what is lost of events is found by looking.
+    queue.on('error', () => undefined);
+    events.on('error', () => undefined);
+    const jobs: Job<CellJob, CellResult>[] = [];
+    const run = async (cell: Cell) => {
+      const data = { cell, ...asked };
+      const job = await addJob(queue, data);
+      jobs.push(job);
+      const result = await outcome(queue, String(job.id), data, events);
+      if (!signal?.aborted) onResult(result);
+    };
     try {
-      await events.waitUntilReady();
-      await Promise.all(
-        cells
-          .filter((cell) => !known.has(cellKey(cell)))
-          .map(async (cell) => {
-            const options = {
-              rounds,
-              inFlight,
-              workers,
-              links: [...links],
-              ...(named.length > 0 && { dictionaries: named }),
-            };
-            const data = { cell, traffic: workload.sha256, options };
-            const job = await addJob(queue, data);
-            const result = await Promise.race([outcome(job, data, events), stopped]);
-            if (result !== 'stopped') onResult(result);
-            else await job.remove().catch(() => undefined); // A worker has it in hand: it is found on --resume.
-          }),
-      );
+      const running = Promise.all(cells.filter((cell) => !known.has(cellKey(cell))).map(run));
+      // A job that a worker has in hand is not removed: it is found on --resume.
+      if ((await Promise.race([running, whenStopped(signal)])) === STOPPED)
+        await within(Promise.allSettled(jobs.map((job) => job.remove())), LEAVING_MS);
     } finally {
-      await Promise.all([events.close(), queue.close()]);
+      await leave([queue, events]);
     }
   };
 }
 
-type Queue = import('bullmq').Queue<CellJob, CellResult>;
+/** Puts what workers need beside the jobs; what all jobs have in common. */
+async function handOver(
+  url: string,
+  options: EvaluatorOptions,
+  signal: AbortSignal | undefined,
+): Promise<Omit<CellJob, 'cell'>> {
+  const {
+    workload,
+    rounds,
+    inFlight,
+    workers,
+    links,
+    dictionaries = new Map<number, Dictionary>(),
+  } = options;
+  const packed = packTraffic(workload);
+  const put = async (redis: Redis) => {
+    const keep = (key: string, bytes: Buffer) => redis.set(key, bytes, 'EX', KEPT_SECONDS);
+    for (const { id, bytes } of dictionaries.values()) await keep(dictionaryKey(id), Buffer.from(bytes));
+    await keep(trafficKey(workload.sha256), packed);
+  };
+  await visit(url, put, signal);
+  const named = [...dictionaries].map(([size, { id }]) => ({ size, id }));
+  return {
+    traffic: workload.sha256,
+    options: {
+      rounds,
+      inFlight,
+      workers,
+      links: [...links],
+      ...(named.length > 0 && { dictionaries: named }),
+    },
+  };
+}
+
+const STOPPED = Symbol('stopped');
+
+function whenStopped(signal: AbortSignal | undefined): Promise<typeof STOPPED> {
+  return new Promise((resolve) => {
+    const stop = () => resolve(STOPPED);
+    if (signal?.aborted) stop();
+    signal?.addEventListener('abort', stop);
+  });
+}
+
+/** Milliseconds that a Redis may take for what is done on leaving. */
+const LEAVING_MS = 2000;
+
+/** One that hangs is left as it is. */
+async function leave(connected: readonly (Queue | Events)[]): Promise<void> {
+  if (await within(Promise.all(connected.map((each) => each.close())), LEAVING_MS)) return;
+  for (const each of connected) each.disconnect().catch(() => undefined);
+}
 
 /** The same setting of the same experiment is the same job. One that has failed is tried again. */
 async function addJob(queue: Queue, data: CellJob): Promise<Job<CellJob, CellResult>> {
@@ -123,33 +157,67 @@ async function addJob(queue: Queue, data: CellJob): Promise<Job<CellJob, CellRes
   return queue.add('cell', data, { jobId, removeOnComplete: kept, removeOnFail: kept });
 }
 
-async function outcome(
-  job: Job<CellJob, CellResult>,
-  asked: CellJob,
-  events: import('bullmq').QueueEvents,
-): Promise<CellResult> {
+/** Never throws: what there is for a setting, or why there is nothing. */
+async function outcome(queue: Queue, id: string, asked: CellJob, events: Events): Promise<CellResult> {
   try {
-    return parseResult(await job.waitUntilFinished(events), asked);
+    for (let told = toldOf(events, id); !(await isOver(queue, id)); told = toldOf(events, id)) await told;
+    const job = await queue.getJob(id);
+    if (job === undefined) throw new Error('the job is not in Redis any more');
+    if (job.failedReason) throw new Error(job.failedReason);
+    return parseResult(job.returnvalue, asked);
   } catch (error) {
     return failedResult(asked.cell, error);
   }
 }
 
-/** A short visit to Redis. @throws Error when it cannot be reached. */
-async function visit<T>(url: string, use: (redis: import('ioredis').Redis) => Promise<T>): Promise<T> {
+async function isOver(queue: Queue, id: string): Promise<boolean> {
+  return ['completed', 'failed', 'unknown'].includes(await queue.getJobState(id));
+}
+
+/** Milliseconds after which a job is looked at: one event that is no JSON ends them all, and Redis may have lost the job. */
+const LOOK_MS = 5000;
+
+/** Resolves when something may have come of a job. */
+function toldOf(events: Events, id: string): Promise<void> {
+  return new Promise((resolve) => {
+    const names = [`completed:${id}`, `failed:${id}`] as const;
+    const tell = () => {
+      clearTimeout(timer);
+      for (const name of names) events.off(name as 'completed', tell);
+      resolve();
+    };
+    const timer = unref(after(LOOK_MS, tell));
+    for (const name of names) events.on(name as 'completed', tell);
+  });
+}
+
+type Redis = import('ioredis').Redis;
+
+/** Milliseconds that a visit may take: 64 MiB take 54 s by 10 Mbit/s. */
+const VISIT_MS = 60_000;
+
+/** A short visit to Redis, broken off when `signal` fires. @throws Error when it cannot be reached, or hangs. */
+async function visit<T>(url: string, use: (redis: Redis) => Promise<T>, signal?: AbortSignal): Promise<T> {
   const { Redis } = await libraries();
   const redis = new Redis(url, { lazyConnect: true, maxRetriesPerRequest: 0, retryStrategy: () => null });
   // The failed command says it, too; without a listener the process would end.
   let problem: Error | undefined;
   redis.on('error', (error) => {
-    problem = error;
+    problem ??= error;
   });
+  const { promise: brokenOff, reject } = Promise.withResolvers<never>();
+  const late = after(VISIT_MS, () => reject(new Error(`no answer within ${VISIT_MS} ms`)));
+  const stop = () => reject(signal?.reason);
+  signal?.addEventListener('abort', stop);
   try {
-    await redis.connect();
-    return await use(redis);
+    signal?.throwIfAborted();
+    return await Promise.race([redis.connect().then(() => use(redis)), brokenOff]);
   } catch (error) {
+    signal?.throwIfAborted();
     throw new Error(`cannot reach Redis: ${(problem ?? (error as Error)).message}`, { cause: error });
   } finally {
+    clearTimeout(late);
+    signal?.removeEventListener('abort', stop);
     redis.disconnect();
   }
 }
@@ -193,7 +261,7 @@ export interface QueueWorkerOptions {
 /** Takes settings from the queue, one at a time, until it is stopped. @throws Error when Redis cannot be reached. */
 export async function workOnQueue(url: string, options: QueueWorkerOptions): Promise<void> {
   const { bullmq } = await libraries();
-  await visit(url, (redis) => redis.ping());
+  await visit(url, (redis) => redis.ping(), options.signal);
   const evaluators = new Evaluators(url, options.codecs);
   const { lockMs } = options;
   const worker = new bullmq.Worker<CellJob, CellResult>(

@@ -136,8 +136,13 @@ export class HeldFolders {
 
   /** Whether it is still that folder which has the name: what is written into one that was moved away is lost. */
   readonly #isInPlace = ({ name, dev, ino }: Held): boolean => {
-    const now = lstatSync(this.#base.at + name.slice(0, -1), { throwIfNoEntry: false });
-    return now?.dev === dev && now.ino === ino;
+    try {
+      const now = lstatSync(this.#base.at + name.slice(0, -1));
+      return now.dev === dev && now.ino === ino;
+    } catch {
+      // Nothing has the name, or a file or a circle of links is on the way.
+      return false;
+    }
   };
 }
 

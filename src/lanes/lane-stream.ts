@@ -43,6 +43,14 @@ export interface StreamEvents {
   onLost(requests: Iterable<number>, failure: Failure): void;
 }
 
+/** A call that was told to stop. */
+interface StoppingCall {
+  readonly requestId: number;
+  readonly argumentBytes: number;
+  /** On its lane: it is what its code is known by, should that end the lane yet. */
+  readonly mark: number;
+}
+
 const NOTHING = new Uint8Array(0);
 
 /** What one stream may have waiting for its encoder, in bytes: enough to keep the lane busy, little to hold. */
@@ -74,7 +82,7 @@ export class LaneStream implements SlotOwner, IdleContext {
   /** Follows bytes through the backlog; undefined: nobody wants to know. */
   readonly #probe: WaitProbe | undefined;
   /** Calls that were told to stop and have not said yet that their code has ended. */
-  #stopping: { readonly requestId: number; readonly argumentBytes: number }[] = [];
+  #stopping: StoppingCall[] = [];
   /** Whom the lane knows as the caller. */
   #caller: PackedCaller | undefined;
   usedAt: number;
@@ -192,10 +200,10 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.lane.add(op, this.slot, requestId, 0, flags, payload, extra);
   }
 
-  /** Stops a call; the peer is told `failure`, or nothing. */
-  cancelCall(requestId: number, failure: Failure | undefined, argumentBytes: number): void {
-    this.#stopping.push({ requestId, argumentBytes });
-    this.tell(Op.callCancel, requestId, 0, packFailure(failure));
+  /** Stops a call, whose mark is ours to give back from now on; the peer is told `failure`, or nothing. */
+  cancelCall(call: StoppingCall, failure: Failure | undefined): void {
+    this.#stopping.push(call);
+    this.tell(Op.callCancel, call.requestId, 0, packFailure(failure));
   }
 
   onFrame(requestId: number, frameFlags: number, rawLength: number, wireLength: number): void {
@@ -250,7 +258,8 @@ export class LaneStream implements SlotOwner, IdleContext {
   #callEnded(requestId: number): void {
     const at = this.#stopping.findIndex((call) => call.requestId === requestId);
     if (at < 0) return;
-    const [{ argumentBytes }] = this.#stopping.splice(at, 1);
+    const [{ argumentBytes, mark }] = this.#stopping.splice(at, 1);
+    this.lane.marks.give(mark);
     this.#events.linger(-1, -argumentBytes);
   }
 

@@ -2,7 +2,12 @@
 
 import { once } from 'node:events';
 import type { Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
+import { Turns } from '../connection/turns.ts';
 import { createServer } from '../doors/node-http.ts';
+import { Pipeline } from '../doors/pipeline.ts';
+import { afterLines, PacedSocket } from '../transport/paced-socket.ts';
 
 /** Who answers. None may take long. */
 export interface AdminSource {
@@ -19,14 +24,29 @@ const TEXT = 'text/plain; charset=utf-8';
 const ALLOWED = 'GET, HEAD';
 
 /** Bounds on who asks: nobody holds much, or for long. */
-const LIMITS = { maxHeaderSize: 8192, headersTimeout: 5000, requestTimeout: 5000, keepAliveTimeout: 5000 };
+const LIMITS = {
+  maxHeaderSize: 8192,
+  headersTimeout: 5000,
+  requestTimeout: 5000,
+  keepAliveTimeout: 5000,
+  connectionsCheckingInterval: 1000,
+};
 const MAX_CONNECTIONS = 64;
+/** Requests of a connection that are not answered; one with more is dropped. */
+const MAX_UNANSWERED = 8;
+/** Milliseconds in which a connection neither says nor takes anything, after which it is dropped. */
+const SILENCE_MS = 10_000;
 
+/** Whoever asks meanwhile gets the same: however many there are, there is one page in a turn of the event loop. */
 export function adminHandler(source: AdminSource): AdminHandler {
+  const shared: AdminSource = {
+    metrics: sharing(() => source.metrics()),
+    notReady: sharing(() => source.notReady()),
+  };
   return (request, response) => {
     // A body is none of ours.
     request.resume();
-    answerTo(request, source)
+    answerTo(request, shared)
       .catch(
         (error): Answer => ({ status: 500, text: `${error instanceof Error ? error.message : error}\n` }),
       )
@@ -39,6 +59,23 @@ export function adminHandler(source: AdminSource): AdminHandler {
         response.writeHead(status, status === 405 ? { ...headers, allow: ALLOWED } : headers);
         response.end(request.method === 'HEAD' ? undefined : text);
       });
+  };
+}
+
+/** `make`, for all who have asked before it begins, one after the other. */
+function sharing<T>(make: () => Promise<T>): () => Promise<T> {
+  let next: Promise<T> | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+  const begin = () => {
+    next = undefined;
+    return make();
+  };
+  return () => {
+    if (next !== undefined) return next;
+    const made = last.then(() => turn()).then(begin);
+    next = made;
+    last = made.catch(() => undefined);
+    return made;
   };
 }
 
@@ -59,9 +96,29 @@ export async function listenAdmin(
   handler: AdminHandler,
   place: { host: string; port: number } | { fd: number },
 ): Promise<HttpServer> {
-  const server = createServer(LIMITS, handler);
+  const server = createServer(LIMITS, orderly(handler));
   server.maxConnections = MAX_CONNECTIONS;
+  server.timeout = SILENCE_MS;
+  const turns = new Turns(setImmediate);
+  server.on('connection', (socket: Socket) => {
+    // node:http's parser does not read past us where somebody else listens, too.
+    socket.on('data', () => undefined);
+    new PacedSocket(socket, turns, afterLines);
+  });
   server.listen(place);
   await once(server, 'listening');
   return server;
+}
+
+/** The handler, for who waits for answers. */
+function orderly(handler: AdminHandler): AdminHandler {
+  const pipelines = new WeakMap<Socket, Pipeline>();
+  return (request, response) => {
+    const { socket } = request;
+    const pipeline = pipelines.get(socket) ?? new Pipeline();
+    pipelines.set(socket, pipeline);
+    void pipeline.add(response);
+    if (pipeline.length > MAX_UNANSWERED) socket.destroy();
+    if (!socket.destroyed) handler(request, response);
+  };
 }

@@ -6,14 +6,18 @@ export interface MetricSample {
 }
 
 const SAMPLE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)(?: -?\d+)?$/;
-const LABEL = /([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"/g;
-const NONE: readonly MetricSample[] = [];
+/** One at a place, and not the next one that there is: who has no label at all is not searched for one from each letter on. */
+const LABEL = /([a-zA-Z_]\w*)="([^"\\]*(?:\\.[^"\\]*)*)"(?:,|$)/y;
+const NO_SAMPLES: readonly MetricSample[] = [];
 /** Some hundred commands have half as many. */
 const MAX_SAMPLES = 30_000;
 
+/** A page is a stranger's, who may give a million samples one command: whatever is asked of it is found at once. */
 export class MetricPage {
   /** By name, and again by name and command. */
   readonly #samples = new Map<string, MetricSample[]>();
+  /** By name, by name and command, and by name and all labels. */
+  readonly #sums = new Map<string, number>();
 
   /** @throws Error for a line that is neither a sample nor a comment, and for more lines than a server has. */
   constructor(text: string) {
@@ -21,39 +25,60 @@ export class MetricPage {
     for (const line of text.split('\n')) {
       if (line === '' || line.startsWith('#')) continue;
       const [, name, labels = '', value] = SAMPLE.exec(line) ?? [];
-      if (name === undefined) throw new Error('it is no page of metrics');
+      if (name === undefined) throw noPage();
       if (++count > MAX_SAMPLES) throw new Error(`the page has more than ${MAX_SAMPLES} metrics`);
       this.#add(name, { labels: labelsIn(labels), value: numberOf(value) });
     }
   }
 
   #add(name: string, sample: MetricSample): void {
-    const { command } = sample.labels;
-    for (const key of command === undefined ? [name] : [name, keyOf(name, command)]) {
+    const { labels, value } = sample;
+    const ofCommand: MetricSample['labels'] = labels.command === undefined ? {} : { command: labels.command };
+    for (const key of new Set([keyOf(name, {}), keyOf(name, ofCommand)])) {
       const samples = this.#samples.get(key);
       if (samples === undefined) this.#samples.set(key, [sample]);
       else samples.push(sample);
     }
+    for (const key of new Set([keyOf(name, {}), keyOf(name, ofCommand), keyOf(name, labels)]))
+      this.#sums.set(key, (this.#sums.get(key) ?? 0) + value);
   }
 
   all(name: string, command?: string): readonly MetricSample[] {
-    return this.#samples.get(command === undefined ? name : keyOf(name, command)) ?? NONE;
+    return this.#samples.get(keyOf(name, command === undefined ? {} : { command })) ?? NO_SAMPLES;
   }
 
-  /** Of the samples whose labels have these values; 0 without any. */
+  /** The commands of which there are samples, each once. */
+  commands(name: string): string[] {
+    return [...new Set(this.all(name).map(({ labels }) => labels.command ?? ''))];
+  }
+
+  /** Of all samples, those of a command, or those with exactly these labels; 0 without any. */
   sum(name: string, labels: MetricSample['labels'] = {}): number {
-    const wanted = Object.entries(labels);
-    return this.all(name, labels.command)
-      .filter((sample) => wanted.every(([label, value]) => sample.labels[label] === value))
-      .reduce((sum, { value }) => sum + value, 0);
+    return this.#sums.get(keyOf(name, labels)) ?? 0;
   }
 }
 
-const keyOf = (name: string, command: string) => `${name} ${command}`;
-
-function labelsIn(text: string): MetricSample['labels'] {
-  return Object.fromEntries([...text.matchAll(LABEL)].map(([, label, value]) => [label, unescaped(value)]));
+function keyOf(name: string, labels: MetricSample['labels']): string {
+  return JSON.stringify([name, ...Object.entries(labels).sort(byName)]);
 }
+
+function byName([a]: readonly [string, string], [b]: readonly [string, string]): number {
+  return a < b ? -1 : 1;
+}
+
+/** @throws Error where something else is between two of them. */
+function labelsIn(text: string): MetricSample['labels'] {
+  const labels: [string, string][] = [];
+  LABEL.lastIndex = 0;
+  for (let at = 0; at < text.length; at = LABEL.lastIndex) {
+    const [, label, value] = LABEL.exec(text) ?? [];
+    if (label === undefined) throw noPage();
+    labels.push([label, unescaped(value)]);
+  }
+  return Object.fromEntries(labels);
+}
+
+const noPage = () => new Error('it is no page of metrics');
 
 function unescaped(value: string): string {
   return value.replace(/\\(.)/g, (_, character: string) => (character === 'n' ? '\n' : character));

@@ -129,8 +129,8 @@ function budgetOf(page: MetricPage, name: string): { bytes: number; limit: numbe
 function lanesOf(change: Change): TopLane[] {
   const { after } = change;
   return after.all('millrace_lane_streams').map(({ labels, value: streams }) => ({
-    process: labels.process,
-    lane: labels.lane,
+    process: labels.process ?? '',
+    lane: labels.lane ?? '',
     cpu: change.perSecond('millrace_lane_cpu_seconds_total', labels),
     queuedBytes: after.sum('millrace_lane_queued_bytes', labels),
     streams,
@@ -140,15 +140,16 @@ function lanesOf(change: Change): TopLane[] {
 
 function commandsOf(change: Change): TopCommand[] {
   return change.after
-    .all('millrace_requests_running')
-    .map(({ labels, value: running }) => {
+    .commands('millrace_requests_running')
+    .map((command) => {
+      const labels = { command };
       const count = change.of('millrace_request_seconds_count', labels);
       return {
-        command: labels.command,
+        command,
         perSecond: change.perSecond('millrace_requests_total', labels),
-        running,
+        running: change.after.sum('millrace_requests_running', labels),
         meanMs: count === 0 ? undefined : (change.of('millrace_request_seconds_sum', labels) / count) * 1000,
-        p99Ms: quantileMs(change, labels, 0.99),
+        p99Ms: quantileMs(change, command, 0.99),
         bytesPerSecond: change.perSecond('millrace_response_bytes_total', labels),
         ratio: change.ratio(labels),
       };
@@ -161,8 +162,8 @@ function errorsOf(change: Change): TopError[] {
     .all('millrace_requests_total')
     .filter(({ labels, value }) => labels.code !== 'ok' && value > 0)
     .map(({ labels, value: total }) => ({
-      command: labels.command,
-      code: labels.code,
+      command: labels.command ?? '',
+      code: labels.code ?? '',
       perSecond: change.perSecond('millrace_requests_total', labels),
       total,
     }))
@@ -170,10 +171,10 @@ function errorsOf(change: Change): TopError[] {
 }
 
 /** Evenly spread in its bucket; past the last bound, that bound. */
-function quantileMs(change: Change, labels: MetricSample['labels'], quantile: number): number | undefined {
+function quantileMs(change: Change, command: string, quantile: number): number | undefined {
   const name = 'millrace_request_seconds_bucket';
   const buckets = change.after
-    .all(name, labels.command)
+    .all(name, command)
     .map((sample) => ({
       bound: sample.labels.le === '+Inf' ? Number.POSITIVE_INFINITY : Number(sample.labels.le),
       count: change.of(name, sample.labels),

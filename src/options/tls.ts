@@ -4,6 +4,7 @@
  */
 
 import type { CommonConnectionOptions, ConnectionOptions, SecureContextOptions, TlsOptions } from 'node:tls';
+import { isDeepStrictEqual } from 'node:util';
 import { anything, boolean, millisecondsOr0, nested, type Rule, type Rules, string } from './rules.ts';
 
 const CONTEXT: Rules<SecureContextOptions> = {
@@ -68,6 +69,20 @@ const CLIENT: Rules<ClientNames> = {
   socket: anything,
   timeout: anything,
 };
+
+/** What a server of node:tls looks at once: a change of it would be passed over without a word. */
+const FOR_LIFE = [
+  'ALPNCallback',
+  ...Object.keys({ ...COMMON, ...SERVER }).filter((name) => !(name in CONTEXT)),
+];
+const UNLESS_GIVEN: Readonly<Record<string, unknown>> = { requestCert: false, rejectUnauthorized: true };
+
+/** The first option that `after` has otherwise than `before`, and that an open server cannot change. */
+export function changedForLife(before: TlsOptions, after: TlsOptions): string | undefined {
+  const valueIn = (options: TlsOptions, name: string): unknown =>
+    (options as Readonly<Record<string, unknown>>)[name] ?? UNLESS_GIVEN[name];
+  return FOR_LIFE.find((name) => !isDeepStrictEqual(valueIn(before, name), valueIn(after, name)));
+}
 
 export const serverTls: Rule = nested({ ...COMMON, ...SERVER });
 export const clientTls: Rule = nested({ ...COMMON, ...CLIENT });

@@ -12,7 +12,10 @@ export type CommandMode = 'ro' | 'rw';
 
 /** A connection as the hook sees it. */
 export interface ConnectionInfo {
-  /** Address of the other end, `unix` on a Unix socket; behind a proxy what the proxy says. */
+  /**
+   * Address of the other end, `unix` on a Unix socket, `an unknown address` where the system has none; behind a proxy what the
+   * proxy says.
+   */
   readonly remote: string;
   /** What proxies on the way have said of the connection (the option `proxyProtocol`), the nearest one first. */
   readonly proxies?: readonly ProxyFacts[];

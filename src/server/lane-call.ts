@@ -34,8 +34,9 @@ const NO_INPUT_CLONE: Failure = {
 export class LaneCall implements Run {
   readonly #request: ServedRequest;
   #stream: LaneStream | undefined;
-  /** By which the lane tells whether the handler has begun. */
+  /** By which the lane tells whether the handler has begun; ours until the call is over, or is the stream's to wait for. */
   #mark = 0;
+  #hasMark = false;
   /** Pieces of command data that were handed to the lane, and are gone if it is. */
   #sentData = false;
   /** Why the server drains, where it began to before the call was started. */
@@ -88,6 +89,7 @@ export class LaneCall implements Run {
     const name = encodeUtf8(command.name);
     const { laneHandler } = command;
     this.#mark = stream.call(laneHandler, id, name, packed, this.#flags(), flow.reserved, serial, suspect);
+    this.#hasMark = true;
     // Only now: what hooks have done to the arguments may have thrown, and then no lane answers.
     this.#stream = stream;
     this.#sendData();
@@ -157,7 +159,9 @@ export class LaneCall implements Run {
   #cancel(failure: Failure | undefined): boolean {
     const { id, state, argumentBytes } = this.#request;
     if (!this.#stream?.lane.alive) return false;
-    if (state !== 'stopping') this.#stream.cancelCall(id, failure, argumentBytes);
+    if (state !== 'stopping')
+      this.#stream.cancelCall({ requestId: id, argumentBytes, mark: this.#mark }, failure);
+    this.#hasMark = false;
     this.#request.stopping();
     return true;
   }
@@ -181,8 +185,13 @@ export class LaneCall implements Run {
   }
 
   #leave(): void {
-    this.#stream?.lane.marks.give(this.#mark);
+    this.#giveMark();
     this.#stream = undefined;
+  }
+
+  #giveMark(): void {
+    if (this.#hasMark) this.#stream?.lane.marks.give(this.#mark);
+    this.#hasMark = false;
   }
 
   onFrame(last: boolean, rawLength: number): void {
@@ -212,7 +221,7 @@ export class LaneCall implements Run {
   }
 
   end(): void {
-    this.#stream?.lane.marks.give(this.#mark);
+    this.#giveMark();
     this.#data.takeAll();
   }
 

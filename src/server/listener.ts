@@ -18,7 +18,8 @@ import type { ProxyFacts } from '../transport/proxy-header.ts';
 import { SocketTransport } from '../transport/socket.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
 import type { ConnectionInfo } from './authorize.ts';
-import { infoOf, remoteOf } from './connection-info.ts';
+import { infoOf, remoteOf, UNKNOWN } from './connection-info.ts';
+import { contextOf } from './tls-context.ts';
 
 /** Where a server listens. */
 export type Address = { host: string; port: number } | { path: string };
@@ -41,9 +42,6 @@ export interface Doors {
 }
 
 export const DOOR_RULES: Rules<Doors> = { raw: boolean, http: boolean, webSocket: boolean };
-
-/** Where somebody was who has gone before we could ask. */
-const UNKNOWN = 'an unknown address';
 
 /** What TLS is asked for, by ALPN; what we like best comes first. */
 const ALPN: Readonly<Record<string, Speech>> = { 'millrace/1': 'frames', 'http/1.1': 'http' };
@@ -74,6 +72,8 @@ export interface ListenerOptions {
 
 /** Nothing is read, and no end is answered, but by us. */
 const SOCKET_OPTIONS = { allowHalfOpen: true, pauseOnConnect: true };
+/** But for a client that ends in the middle of a TLS handshake: that cannot come to its end any more. */
+const TLS_SOCKET_OPTIONS = { ...SOCKET_OPTIONS, allowHalfOpen: false };
 
 export class Listener {
   readonly #options: ListenerOptions;
@@ -143,7 +143,7 @@ export class Listener {
   /** What holds for connections that come from now on. @throws Error when the TLS options are none. */
   update({ tls, maxConnections }: { tls?: TlsOptions; maxConnections: number }): void {
     const server = this.#inner ?? this.#net;
-    if (tls !== undefined && server instanceof TlsServer) server.setSecureContext(tls);
+    if (tls !== undefined && server instanceof TlsServer) server.setSecureContext(contextOf(tls));
     this.#net.maxConnections = maxConnections;
   }
 
@@ -165,12 +165,15 @@ export class Listener {
 
   #makeServer(): NetServer {
     const { tls, handshakeMs } = this.#options;
-    const accept = (socket: Socket) => this.#arrive(socket);
+    const accept = (socket: Socket) => {
+      socket.allowHalfOpen = true;
+      this.#arrive(socket);
+    };
     if (tls === undefined) return createNetServer(SOCKET_OPTIONS, accept);
     const isTheirs = tls.ALPNCallback !== undefined || tls.ALPNProtocols !== undefined;
     const alpn = !isTheirs && { ALPNCallback: this.#agreeTo };
     const handshakeTimeout = Math.min(handshakeMs, MAX_TIMER_MS);
-    return createTlsServer({ handshakeTimeout, ...alpn, ...SOCKET_OPTIONS, ...tls }, accept);
+    return createTlsServer({ handshakeTimeout, ...alpn, ...TLS_SOCKET_OPTIONS, ...contextOf(tls) }, accept);
   }
 
   #makeOuter(): NetServer {
@@ -178,12 +181,14 @@ export class Listener {
   }
 
   async #readHeader(socket: Socket): Promise<void> {
-    const proxy = remoteOf(socket);
     // What else goes wrong with it shows where it is used.
     socket.on('error', () => undefined);
+    const proxy = remoteOf(socket, this.#net);
+    if (proxy === undefined) return this.#dropGone(socket);
     try {
       const header = await readProxyHeader(socket, this.#options.handshakeMs);
       this.#proxies.set(socket, { proxy, ...header });
+      socket.allowHalfOpen = this.#options.tls === undefined;
       this.#inner?.emit('connection', socket);
     } catch (error) {
       this.#options.report(error as Error, { remote: proxy });
@@ -220,12 +225,19 @@ export class Listener {
       report(new Error('the PROXY header of a connection is lost'), {});
       return;
     }
-    const info = infoOf(socket, proxies);
+    const info = infoOf(socket, proxies, this.#net);
+    if (info === undefined) return this.#dropGone(socket);
     // Finds out when the other machine is gone without a word.
     socket.setKeepAlive(keepAliveMs > 0, keepAliveMs);
     const known = this.#knownSpeech(socket);
     if (known !== undefined) this.#enter(socket, info, known);
     else this.#sniff(socket, info);
+  }
+
+  /** What it has sent is not read: whose it is cannot be asked any more. */
+  #dropGone(socket: Socket): void {
+    socket.destroy();
+    this.#options.report(new Error('the connection was reset before it was accepted'), { remote: UNKNOWN });
   }
 
   /** The first of `protocols` that a door is open for; undefined ends the handshake. */
@@ -271,9 +283,7 @@ export class Listener {
 
   #failHandshake(error: Error, socket: Socket): void {
     const [facts] = this.#proxiesOf(socket);
-    // One that has gone no longer says where it was.
-    const isGone = socket.remoteAddress === undefined;
-    this.#options.report(error, { remote: facts?.source ?? (isGone ? UNKNOWN : remoteOf(socket)) });
+    this.#options.report(error, { remote: facts?.source ?? remoteOf(socket, this.#net) ?? UNKNOWN });
     // Node leaves a handshake that has timed out, or was broken off, as it is.
     socket.destroy();
   }

@@ -11,6 +11,7 @@ import { HandlerRun } from './handler-run.ts';
 import type { Run, ServedRequest } from './request.ts';
 import type { Server } from './server.ts';
 import type { Session } from './session.ts';
+import { signalled } from './signalled.ts';
 import { type SlowCommand, SlowCommands } from './slow-commands.ts';
 import { type CpuOf, type Measured, type StreamRow, type Summary, summaryOf } from './stats.ts';
 
@@ -112,8 +113,7 @@ export class LiveFeed {
     const over = signalled(asked.signal, asked.draining);
     try {
       for (let sent = 0, seen = 0; sent < count && !over.isSo; sent++) {
-        if (seen === this.#number || this.#line === '')
-          await Promise.race([this.#next.promise, over.promise]);
+        if (seen === this.#number || this.#line === '') await over.or(this.#next.promise);
         if (over.isSo) return;
         // Whoever is slow has missed what came before.
         seen = this.#number;
@@ -220,22 +220,6 @@ function countOf(text: string | undefined): number {
   if (!/^[1-9]\d{0,8}$/.test(text))
     throw new CommandError('invalid argument: count: a whole number from 1 on', { code: 'invalid-argument' });
   return Number(text);
-}
-
-/** Whether one of the signals has fired; the promise resolves when one does. */
-function signalled(...signals: AbortSignal[]) {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const fired = () => resolve();
-  for (const signal of signals) signal.addEventListener('abort', fired);
-  return {
-    promise,
-    get isSo(): boolean {
-      return signals.some(({ aborted }) => aborted);
-    },
-    forget(): void {
-      for (const signal of signals) signal.removeEventListener('abort', fired);
-    },
-  };
 }
 
 function trafficOf(session: Session): Traffic {

@@ -33,7 +33,7 @@ import {
   same,
   string,
 } from '../options/rules.ts';
-import { serverTls } from '../options/tls.ts';
+import { changedForLife, serverTls } from '../options/tls.ts';
 import { type ServerTracing, serverTracing } from '../options/tracing.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
@@ -284,14 +284,16 @@ const UPDATE_RULES = Object.fromEntries(UPDATABLE.map((name) => [name, RULES[nam
  */
 export function updatedOptions(options: CheckedOptions, changes: UpdateOptions): CheckedOptions {
   checkAgainst(changes, UPDATE_RULES, 'update');
-  if ('tls' in changes && isTls(changes) !== isTls(options))
-    throw new TypeError('option tls: whether TLS is spoken, and certificates are asked for, cannot change');
+  if ('tls' in changes) checkTls(options.tls, changes.tls);
   return { ...options, ...changes, ...defaultsOf(changes) } as CheckedOptions;
 }
 
-/** Undefined: no TLS; else whether clients show certificates. */
-function isTls({ tls }: UpdateOptions): boolean | undefined {
-  return tls && tls.requestCert === true;
+function checkTls(before: TlsOptions | undefined, after: TlsOptions | undefined): void {
+  if ((before === undefined) !== (after === undefined))
+    throw new TypeError('option tls: whether TLS is spoken cannot change');
+  const name = changedForLife(before ?? {}, after ?? {});
+  if (name !== undefined)
+    throw new TypeError(`option tls.${name}: it cannot change while the server is open`);
 }
 
 /** What holds for those that are given as undefined. */

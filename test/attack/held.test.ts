@@ -6,6 +6,7 @@ import { nativeZstd } from '../../src/encoding/native.ts';
 import { cached, type Handler } from '../../src/index.ts';
 import { makePolicy } from '../../src/lanes/policy.ts';
 import { IncomingFrames, type Ticket } from '../../src/reactor/incoming.ts';
+import { signalled } from '../../src/server/signalled.ts';
 import { FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { encodeAll } from '../encoding/helpers.ts';
@@ -221,4 +222,24 @@ test('tiny frames that wait for a decoder are held as they came, and none keeps 
     came,
   );
   for (const { frame, cost } of tickets) t.true(frame.payload.buffer.byteLength <= 4 * cost);
+});
+
+test.serial('who watches figures for days keeps nothing of each wait for the next ones', async (t) => {
+  const controller = new AbortController();
+  const over = signalled(controller.signal);
+  const waits = 20_000;
+  const before = heldBytes();
+  for (let i = 0; i < waits; i++) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const wait = over.or(promise);
+    resolve();
+    await wait;
+  }
+  const bytesEach = (heldBytes() - before) / waits;
+  t.true(bytesEach < 100, `${bytesEach} bytes each`);
+  const last = over.or(new Promise(() => undefined));
+  controller.abort();
+  await last;
+  await over.or(new Promise(() => undefined));
+  t.true(over.isSo);
 });

@@ -29,6 +29,33 @@ withRedis('a worker measures what is in the queue until it is stopped', async (t
   t.like(await worker.ended, { code: 0, err: '' });
 });
 
+withRedis('events that are none, and jobs that are gone, keep nobody waiting', async (t) => {
+  const url = await startRedis(t);
+  const { Redis } = await import('ioredis');
+  const redis = new Redis(url);
+  t.teardown(() => redis.disconnect());
+  const read = await generated('json900', 50_000);
+  const cells = parseGrids([{ level: [1, 2, 3], policy: 'single' }]);
+  const settings = { ...SETTINGS, cells, out: join(tempFolder(t), 'x') };
+  const { seen, events } = listener();
+  const running = runExperiment(read, settings, events, (options) => queueRunner(url, options));
+  const key = (name: string) => `bull:millrace-experiment:${name}`;
+  let jobs: string[] = [];
+  while (jobs.length < cells.length) jobs = await redis.lrange(key('wait'), 0, -1);
+  const tell = (...fields: string[]) => redis.xadd(key('events'), '*', 'jobId', jobs[0], ...fields);
+  await tell('event', 'progress', 'data', '{no JSON');
+  await tell('event', 'completed', 'returnvalue', '{no JSON');
+  await tell('event', 'error', 'message', '\u001b[2J');
+  await redis.del(key(jobs[1]));
+  await redis.lrem(key('wait'), 0, jobs[1]);
+  const worker = run(['experiment-worker', url]);
+  const results = await running;
+  t.is(results.cells.filter(({ measures }) => measures !== undefined).length, 2);
+  t.regex(String(seen.failed), /the job is not in Redis any more/);
+  worker.signals.emit('SIGTERM', 'SIGTERM');
+  t.is((await worker.ended).code, 0);
+});
+
 withRedis('a hostile queue loads no code, takes no memory, and the worker goes on', async (t) => {
   const url = await startRedis(t);
   const worker = run(['experiment-worker', url]);

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
 import { cellKey } from '../../src/experiment/grid/cell.ts';
 import {
@@ -12,6 +13,8 @@ import type { CellResult } from '../../src/experiment/results/results.ts';
 import { makePlan } from '../../src/experiment/simulate/frame-plan.ts';
 import { makeWorkload, packWorkload, unpackWorkload } from '../../src/experiment/traffic/workload.ts';
 import { isOneLine, millrace } from '../cli/helper.ts';
+import { stoppedClock } from '../helpers/clock.ts';
+import { impostor } from '../helpers/serving.ts';
 import { fakeMeasures } from './fake.ts';
 import { generated } from './helper.ts';
 import { DICTIONARY_JOB, JOB, WRONG_JOBS } from './jobs.ts';
@@ -110,4 +113,12 @@ test('a workload survives the way to another machine', async (t) => {
 test('a queue that cannot be reached is one clear line', async (t) => {
   const { out, ...ended } = await millrace('experiment-worker', `redis://127.0.0.1:${await freePort()}`);
   isOneLine(t, { ...ended, out: '' }, 1, /cannot reach Redis: /);
+});
+
+test.serial('a Redis that says nothing is given up', async (t) => {
+  const clock = stoppedClock(t);
+  const { port } = await impostor(t, () => undefined);
+  const ended = millrace('experiment-worker', `redis://127.0.0.1:${port}`);
+  const { out, ...complaint } = await clock.advanceWhile(ended, 1000, () => turn());
+  isOneLine(t, { ...complaint, out: '' }, 1, /cannot reach Redis: no answer within 60000 ms/);
 });

@@ -1,9 +1,10 @@
 /** A hand that moves folders while files are pulled and served: at every single moment; moving.slow.ts has more. */
 
-import { existsSync, readdirSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { Destination } from '../../src/files/destination.ts';
+import { HeldFolders } from '../../src/files/held-folders.ts';
 import { listFiles } from '../../src/files/listing.ts';
 import { Root } from '../../src/files/root.ts';
 import { linux } from '../helpers/linux.ts';
@@ -118,6 +119,26 @@ test.serial('without handles no byte is written behind a link in the place of a 
 function contentsOf(folder: string): string[] {
   return state(folder).filter((line) => / pulled/.test(line));
 }
+
+const IN_THE_WAY: Record<string, (path: string) => void> = {
+  'a file': (path) => writeFileSync(path, ''),
+  'a circle of links': (path) => symlinkSync(path, path),
+  'another folder': (path) => mkdirSync(path),
+  nothing: () => undefined,
+};
+
+for (const [what, put] of Object.entries(IN_THE_WAY))
+  linux(`a folder that is held is let go of where ${what} is in the place of one above it`, (t) => {
+    const dest = tempFolder(t);
+    mkdirSync(join(dest, 'a', 'b'), { recursive: true });
+    const folders = new HeldFolders(dest);
+    folders.take('a/b/').release();
+    renameSync(join(dest, 'a'), join(dest, 'moved'));
+    put(join(dest, 'a'));
+    t.throws(() => folders.take('a/b/'));
+    folders.close();
+    t.is(openDescriptors(dest), 0);
+  });
 
 test('without handles a tree is listed and read as with them', (t) => {
   const { root, outside } = served(t);

@@ -191,6 +191,20 @@ test('a crowd that calls what ends its worker costs nobody else a call that had 
   t.deepEqual(await held(served), ['command exit']);
 });
 
+for (const how of ['cancels its call', 'goes away'])
+  test(`who calls what hangs, and ${how}, leaves the blame with it and not with what ran beside it`, async (t) => {
+    const commands = { hangUnwanted: lane('hangUnwanted'), waits: lane('waits') };
+    const served = await serve(t, { workers: 1, laneTimeout: 300, commands });
+    const beside = endOf(served.client.call('waits'));
+    const hostile = await dial(t, served.address);
+    const call = hostile.call('hangUnwanted');
+    await call[Symbol.asyncIterator]().next();
+    if (how === 'goes away') hostile.destroy();
+    else call.cancel();
+    t.is(await beside, 'worker-died');
+    t.true(served.deaths()[0].about.suspects?.includes("command 'hangUnwanted'"));
+  });
+
 test('an upload that never began is not made again behind the back of its client, and is safe to send again', async (t) => {
   const commands = { exit: lane('exit'), upload: lane('upload') };
   const served = await serve(t, { workers: 1, commands });

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import test, { type ExecutionContext } from 'ava';
 import { CommandError, type CommandRequest, type RequestEnded, type Server } from '../../src/index.ts';
-import { adminHandler } from '../../src/ops/admin.ts';
+import { adminHandler, listenAdmin } from '../../src/ops/admin.ts';
 import { Gathered } from '../../src/ops/gathered.ts';
 import { Health } from '../../src/ops/health.ts';
 import { ServerLog } from '../../src/ops/log.ts';
@@ -17,7 +17,7 @@ import { Metrics } from '../../src/ops/metrics.ts';
 import { Sparing } from '../../src/ops/sparing.ts';
 import { handedDown, Notify } from '../../src/ops/systemd.ts';
 import { tempFolder } from '../files/helper.ts';
-import { dial, LONG, serving } from '../helpers/serving.ts';
+import { dial, LONG, rawSocket, serving } from '../helpers/serving.ts';
 
 const CODES = new URL('../fixtures/codes.ts', import.meta.url);
 
@@ -235,6 +235,52 @@ test.serial('/healthz and /readyz: ready while it serves, not while it drains', 
   held.resolve('');
   await Promise.all([waiting, closing]);
 });
+
+test.serial(
+  'a crowd that asks at once gets one page, and who does not wait for answers gets none',
+  async (t) => {
+    let pages = 0;
+    const gate = Promise.withResolvers<void>();
+    const handler = adminHandler({
+      metrics: async () => {
+        pages++;
+        await gate.promise;
+        return { text: `page ${pages}\n`, type: 'text/plain' };
+      },
+      notReady: async () => undefined,
+    });
+    const http = await listenAdmin(handler, { host: '127.0.0.1', port: 0 });
+    t.teardown(() => {
+      http.close();
+      http.closeAllConnections();
+    });
+    const { port } = http.address() as AddressInfo;
+    const open = async () => {
+      const socket = await rawSocket(t, { host: '127.0.0.1', port });
+      let text = '';
+      socket.setEncoding('latin1').on('data', (piece) => {
+        text += piece;
+      });
+      return { socket, text: () => text };
+    };
+    const ask = 'GET /metrics HTTP/1.1\r\nHost: mill\r\n\r\n';
+    const crowd = await Promise.all(Array.from({ length: 60 }, open));
+    for (const { socket } of crowd) {
+      socket.write(ask);
+      await once(http, 'request');
+    }
+    gate.resolve();
+    await Promise.all(crowd.map(({ socket, text }) => text() !== '' || once(socket, 'data')));
+    t.is(pages, 2, 'that of the first, and that of all who have asked since');
+    t.true(crowd.every(({ text }) => text().startsWith('HTTP/1.1 200 ')));
+    const before = pages;
+    const hasty = await open();
+    hasty.socket.write(ask.repeat(3000));
+    await new Promise((resolve) => hasty.socket.once('close', resolve));
+    t.true(pages - before <= 8, `${pages - before} pages for one`);
+    t.true(hasty.text().split('HTTP/1.1 200').length <= 9);
+  },
+);
 
 // --------------------------------------------------------------------------------------------------------- log
 

@@ -2,17 +2,21 @@
 
 import { EventEmitter } from 'node:events';
 import { createServer } from 'node:http';
+import type { Socket } from 'node:net';
 import { PassThrough } from 'node:stream';
+import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
 import { Io } from '../../src/cli/io.ts';
 import { main } from '../../src/cli/main.ts';
 import { topLines } from '../../src/cli/top-view.ts';
+import { Watch } from '../../src/cli/top-watch.ts';
 import { connect } from '../../src/index.ts';
 import { MetricPage } from '../../src/ops/metric-page.ts';
 import { topFigures } from '../../src/ops/top-figures.ts';
 import { visible } from '../../src/wire/visible.ts';
 import { isOneLine, millrace, serve, TREE } from '../cli/helper.ts';
-import { listening } from '../helpers/serving.ts';
+import { stoppedClock } from '../helpers/clock.ts';
+import { impostor, listening } from '../helpers/serving.ts';
 
 /** A server of two processes after `seconds`: 100 calls of one command a second, 1 in 10 fails, half of them take over 5 ms. */
 function pageAfter(seconds: number, more = ''): MetricPage {
@@ -84,6 +88,69 @@ test('lines fit the terminal, whatever the names, and tables share the room', (t
   const [first] = topLines(figures, 'host:1', { columns: 80, rows: 23, isColored: true }, 'it is gone');
   t.true(first.startsWith('\u001b[') && first.includes('it is gone'));
 });
+
+/** Pages of a stranger's, which a server of ours has none like. */
+const STRANGE: Record<string, string> = {
+  'one letter, and no label': `x{${'a'.repeat(2_000_000)}} 1`,
+  'labels that do not end': `x{${'a="'.repeat(500_000)}} 1`,
+  'one command a thousand times': lines(
+    7000,
+    (i) =>
+      `millrace_requests_running{command="x",i="${i}"} 1\nmillrace_request_seconds_bucket{command="x",le="${i}"} ${i}`,
+  ),
+  'one code after the other': lines(14_000, (i) => `millrace_requests_total{command="x",code="${i}"} 1`),
+  'a crowd of workers': lines(
+    7000,
+    (i) =>
+      `millrace_lane_streams{process="1",lane="${i}"} 1\nmillrace_lane_queued_bytes{process="1",lane="${i}"} 1`,
+  ),
+  'no labels at all': 'millrace_requests_running 1\nmillrace_lane_streams 1\nmillrace_requests_total 1',
+  'labels that steer a terminal': ['lane_streams', 'requests_running', 'requests_total']
+    .map((name) => `millrace_${name}{process="\u001b[2J",lane="\u202e\\n",command="\u0007",code="\u001b"} 1`)
+    .join('\n'),
+};
+
+function lines(count: number, make: (i: number) => string): string {
+  return Array.from({ length: count }, (_, i) => make(i)).join('\n');
+}
+
+for (const [what, text] of Object.entries(STRANGE))
+  test(`a page of a stranger's is read at once, or refused: ${what}`, (t) => {
+    const look = { columns: 80, rows: Number.POSITIVE_INFINITY, isColored: false };
+    let shown: string[] = [];
+    try {
+      const reading = { page: new MetricPage(text), atMs: 0 };
+      shown = topLines(topFigures(reading, reading), 'host:1', look);
+    } catch (error) {
+      t.is((error as Error).message, 'it is no page of metrics');
+    }
+    t.true(shown.every((line) => visible(line) === line));
+  });
+
+/** What a server begins an answer with, and what it goes on with for ever. */
+const ENDLESS: Record<string, readonly [string, string]> = {
+  'its head': ['HTTP/1.1 200 OK\r\n', 'x: y\r\n'],
+  'its page': ['HTTP/1.1 200 OK\r\n\r\nmillrace_connections 1\n', '#\n'],
+  'promises of an answer': ['', 'HTTP/1.1 100 Continue\r\n\r\n'],
+};
+
+for (const [what, [first, next]] of Object.entries(ENDLESS))
+  test.serial(`a server that never ends ${what} is given up`, async (t) => {
+    const clock = stoppedClock(t);
+    let asked: Socket | undefined;
+    const where = await impostor(t, (socket) => {
+      asked = socket;
+      socket.write(first);
+    });
+    const watch = new Watch(where, {}, 1000, new AbortController().signal);
+    const drip = async () => {
+      asked?.write(next);
+      await turn();
+    };
+    await t.throwsAsync(clock.advanceWhile(watch.begin(), 100, drip), {
+      message: /^cannot read the metrics of 127\.0\.0\.1:\d+: no whole page after 10000 ms$/,
+    });
+  });
 
 test('once, as text and as JSON; on a terminal until q, and the terminal is left as it was', async (t) => {
   const { address } = await serve(t, TREE, '--metrics', '--workers', '2');

@@ -1,5 +1,8 @@
 // Who gets in: the authorize hook per connection and per command; and contexts that two secrets' owners never share.
+import { once } from 'node:events';
 import { symlinkSync } from 'node:fs';
+import { createServer as createHttp } from 'node:http';
+import { connect as connectSocket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,8 +17,8 @@ import {
 import { FrameType } from '../../src/wire/frame.ts';
 import { fill, tempFolder } from '../files/helper.ts';
 import { roles, who } from '../fixtures/codes.ts';
-import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
-import { dial, reach, servingOnSharedLanes } from '../helpers/serving.ts';
+import { frames, HELLO, RawPeer } from '../helpers/raw-peer.ts';
+import { dial, listening, reach, servingOnSharedLanes } from '../helpers/serving.ts';
 
 const serving = servingOnSharedLanes(ava);
 
@@ -50,6 +53,47 @@ test('nothing is read from a connection before the hook has said yes to it', asy
   t.is(await peer.answer(1), '');
   t.deepEqual(ran, ['note']);
 });
+
+const RPC = 'HTTP/1.1\r\nHost: mill\r\nContent-Length: 0\r\n\r\n';
+/** A command in one piece, by each door. */
+const AT_ONCE: Record<string, Uint8Array | string> = {
+  frames: frames(HELLO, '1 1 0 command-name eos note'),
+  HTTP: `POST /rpc/note ${RPC}`,
+  'HTTP in the server of somebody else': `POST /mill/rpc/note ${RPC}`,
+};
+
+for (const [door, bytes] of Object.entries(AT_ONCE)) {
+  test(`who asks and resets its connection at once is not taken for one on a Unix socket: ${door}`, async (t) => {
+    const remotes: string[] = [];
+    const ran: string[] = [];
+    const { server, port, reports } = await serving(t, {
+      commands: { note: ({ command }) => void ran.push(command) },
+      authorize: ({ connection }) => remotes.push(connection.remote) > 0 && connection.remote === 'unix',
+    });
+    const http = createHttp();
+    await server.attach(http, { path: '/mill' });
+    const theirs = await listening(http);
+    t.teardown(() => http.close());
+    const to = door.includes('somebody else') ? theirs : port;
+    // The system hands out one connection in a turn of the event loop: most are reset before it is theirs.
+    const resets = Array.from({ length: 20 }, async () => {
+      const socket = connectSocket(to, '127.0.0.1');
+      await once(socket, 'connect');
+      socket.write(bytes);
+      socket.resetAndDestroy();
+    });
+    await Promise.all(resets);
+    const last = connectSocket(to, '127.0.0.1').end(`POST /mill/rpc/ping ${RPC}`);
+    t.teardown(() => last.destroy());
+    await once(last.resume(), 'end');
+    t.deepEqual(
+      remotes.filter((remote) => !remote.startsWith('127.0.0.1:')),
+      [],
+    );
+    t.deepEqual(ran, []);
+    if (to === port) t.true(reports.some(({ error }) => /reset before it was accepted/.test(String(error))));
+  });
+}
 
 /** What `onError` hears of a no that the hook did not mean. */
 const REASONS: [RegExp, RegExp][] = [

@@ -6,7 +6,7 @@ import { createConnection } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import ava from 'ava';
-import { dial, reach, servingOnSharedLanes } from '../helpers/serving.ts';
+import { dial, LONG, rawSocket, reach, servingOnSharedLanes } from '../helpers/serving.ts';
 
 const serving = servingOnSharedLanes(ava);
 
@@ -69,6 +69,56 @@ test('the authorize hook sees the certificate, and whether it was verified', asy
   ]);
 });
 
+test('what an open server cannot change of TLS is refused, and not passed over', async (t) => {
+  const lenient = { ...MUTUAL, rejectUnauthorized: false };
+  const { server, port } = await serving(t, { tls: lenient });
+  for (const [tls, name] of [
+    [{ ...lenient, rejectUnauthorized: true }, 'rejectUnauthorized'],
+    [MUTUAL, 'rejectUnauthorized'],
+    [{ ...lenient, requestCert: false }, 'requestCert'],
+    [{ ...lenient, SNICallback: () => undefined }, 'SNICallback'],
+    [{ ...lenient, ALPNProtocols: ['http/1.1'] }, 'ALPNProtocols'],
+    [{ ...lenient, ALPNCallback: () => undefined }, 'ALPNCallback'],
+    [{ ...lenient, pskCallback: () => null }, 'pskCallback'],
+    [{ ...lenient, handshakeTimeout: 1 }, 'handshakeTimeout'],
+  ] as const)
+    t.throws(() => server.update({ tls }), {
+      message: `option tls.${name}: it cannot change while the server is open`,
+    });
+  t.throws(() => server.update({ tls: undefined }), { message: /whether TLS is spoken/ });
+  server.update({ tls: { ...lenient, minVersion: 'TLSv1.3' } });
+  t.is(await (await dial(t, { port }, { tls: { ca } })).call('ping').text(), 'pong');
+});
+
+for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const)
+  test(`${maxVersion}: who was verified by authorities that are trusted no more cannot resume as verified`, async (t) => {
+    const verified: boolean[] = [];
+    const tls = { ...MUTUAL, rejectUnauthorized: false, ticketKeys: Buffer.alloc(48, 7) };
+    const { server, port } = await serving(t, {
+      tls,
+      authorize: ({ connection, command }) =>
+        command !== undefined || verified.push(connection.certificateVerified) > 0,
+    });
+    let session: Buffer | undefined;
+    const ask = async (identity: object): Promise<boolean> => {
+      const options = { ca, servername: 'localhost', ALPNProtocols: ['http/1.1'], maxVersion };
+      const socket = connectTls({ port, ...options, ...identity, session });
+      socket.on('session', (ticket) => {
+        session = ticket;
+      });
+      await once(socket, 'secureConnect');
+      const isReused = socket.isSessionReused();
+      socket.end('POST /rpc/ping HTTP/1.1\r\nHost: mill\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+      await once(socket.resume(), 'end');
+      return isReused;
+    };
+    t.false(await ask({ cert: ALICE.cert, key: ALICE.key }));
+    t.true(await ask({}), 'a session is resumed');
+    server.update({ tls: { ...tls, ca: file('stranger.pem') } });
+    t.false(await ask({}));
+    t.deepEqual(verified, [true, true, false]);
+  });
+
 test('neither clear text nor noise harms the server', async (t) => {
   const { server, port } = await serving(t, { tls: SERVER });
   const good = await dial(t, { port }, { tls: { ca } });
@@ -88,6 +138,18 @@ test('a handshake that never ends is ended: it has idleTimeout', async (t) => {
   await once(silent, 'close');
   t.pass();
 });
+
+for (const proxyProtocol of [false, true])
+  test(`a client that ends in the middle of its handshake is let go of at once${proxyProtocol ? ', behind a proxy' : ''}`, async (t) => {
+    const { port } = await serving(t, { tls: SERVER, proxyProtocol, limits: { idleTimeout: LONG } });
+    const header = proxyProtocol ? 'PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n' : '';
+    for (const hello of [Buffer.alloc(0), Buffer.from([22, 3, 1, 0, 200, 1])]) {
+      const socket = await rawSocket(t, { host: '127.0.0.1', port });
+      socket.end(Buffer.concat([Buffer.from(header), hello]));
+      await once(socket.resume(), 'close');
+    }
+    t.pass();
+  });
 
 test('a TLS client that ends its input is answered all the same', async (t) => {
   const { port } = await serving(t, { tls: SERVER, commands: { later: async () => sleep(200, 'later') } });
