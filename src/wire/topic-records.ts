@@ -85,8 +85,9 @@ export class TopicReader {
   readonly #onGap: (gap: TopicGap) => void;
   #expected: Expected = 'position';
   #next = 0;
-  /** Lost since the last message. */
+  /** Lost since the last message, and in the gap of which the position is still to come. */
   #lost = 0;
+  #gap = 0;
   #kind = 0;
   #head = 0;
   #headBytes = 0;
@@ -203,18 +204,20 @@ export class TopicReader {
     if (afterGap && sequence !== this.#next)
       throw badPayload(`a position of ${sequence} where the gap ends at ${this.#next}`);
     // Who begins later than was asked for has lost what is between, whether it says so or not.
-    const skipped = this.#next === 0 ? 0 : Math.max(0, sequence - this.#next);
-    this.#lost += skipped;
+    const lost = this.#gap + (this.#next === 0 ? 0 : Math.max(0, sequence - this.#next));
+    this.#gap = 0;
     this.#next = sequence;
     this.#expected = 'message or gap';
-    if (afterGap || skipped > 0) this.#onGap({ lost: this.#lost, sequence });
+    if (lost === 0) return;
+    // Where gaps follow each other, the message after them tells of all.
+    this.#lost += lost;
+    this.#onGap({ lost, sequence });
   }
 
   #takeGap(lost: number): void {
     if (lost === 0) throw badPayload('a gap of no messages');
     if (!Number.isSafeInteger(this.#next + lost)) throw badPayload('a gap that ends past 2^53 − 1');
-    // Where gaps follow each other, the message after them tells of all.
-    this.#lost += lost;
+    this.#gap = lost;
     this.#next += lost;
     this.#expected = 'position after a gap';
   }
