@@ -16,31 +16,31 @@ const MAX_ESCAPED = 6;
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true });
 
 /**
- * `body`: a body of `type`; `most`: how many arguments there may be. Of more, one too many are returned: what
+ * `query` has a character for each byte; `body`: a body of `type`; `most`: how many arguments there may be. Of more, one too many are returned: what
  * they cost is then bounded.
  * @throws ArgumentsError
  */
 export function argumentsOf(
-  query: URLSearchParams,
+  query: string,
   most: number,
   body?: Uint8Array,
   type?: string,
 ): Map<string, Uint8Array> {
   const args = new Map<string, Uint8Array>();
-  const add = (value: string, name: string) => {
+  const add = (name: string, bytes: Uint8Array) => {
     if (args.has(name)) throw new ArgumentsError(`argument ${name} is given twice`);
     if (name.startsWith(':')) throw new ArgumentsError(`argument ${name}: such names are reserved`);
     if (!isAscii(name) || name.length > MAX_ARGUMENT_FIELD)
       throw new ArgumentsError(`names of arguments are ASCII, of at most ${MAX_ARGUMENT_FIELD} bytes`);
-    const bytes = encodeUtf8(value);
     if (bytes.length > MAX_ARGUMENT_FIELD) throw tooLong(name);
     args.set(name, bytes);
   };
-  query.forEach(add);
+  for (const [name, value] of fieldsOf(query, most)) add(name, value);
   const text = body === undefined ? '' : textOf(body);
-  if (type === FORM_TYPE) formPairs(text, most).forEach(add);
+  if (type === FORM_TYPE)
+    for (const [name, value] of fieldsOf(Buffer.from(text).toString('latin1'), most)) add(name, value);
   else if (type === JSON_TYPE && text.trim() !== '')
-    for (const [name, value] of jsonPairs(text, most)) add(value, name);
+    for (const [name, value] of jsonPairs(text, most)) add(name, encodeUtf8(value));
   return args;
 }
 
@@ -57,9 +57,21 @@ function tooLong(name: string): ArgumentsError {
   return new ArgumentsError(`argument ${name} has more than ${MAX_ARGUMENT_FIELD} bytes`);
 }
 
-/** No more than one too many. */
-function formPairs(text: string, most: number): URLSearchParams {
-  return new URLSearchParams(text.split('&', most + 1).join('&'));
+/** The fields of a query or a form, one too many at most: what is escaped may be any bytes, each a character of Latin-1 here. */
+function* fieldsOf(text: string, most: number): Generator<[string, Uint8Array], void, undefined> {
+  for (const field of text.split('&', most + 1)) {
+    if (field === '') continue;
+    const at = field.indexOf('=');
+    const end = at < 0 ? field.length : at;
+    yield [unescaped(field.slice(0, end)), Buffer.from(unescaped(field.slice(end + 1)), 'latin1')];
+  }
+}
+
+/** What escapes nothing stands for itself (URL Standard, application/x-www-form-urlencoded). */
+function unescaped(text: string): string {
+  const spaced = text.includes('+') ? text.replaceAll('+', ' ') : text;
+  if (!spaced.includes('%')) return spaced;
+  return spaced.replace(/%([\da-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
 /**
