@@ -408,6 +408,30 @@ test('topics go through every door: WebSockets, and server-sent events that go o
   await subscribed(server, 'news', 0);
 });
 
+test('what is published by HTTP is the body as data: a form or JSON, which are arguments, is refused', async (t) => {
+  const { server, port } = await serving(t);
+  server.topic('news');
+  const publish = (type: string, body: string) =>
+    fetch(`http://127.0.0.1:${port}/rpc/publish?topic=news`, {
+      method: 'POST',
+      headers: { 'content-type': type },
+      body,
+    });
+  t.is(await (await publish('application/octet-stream', 'hello')).text(), '1');
+  for (const [type, body] of [
+    ['application/x-www-form-urlencoded', 'hello'],
+    ['application/json', '{"data":"hello"}'],
+  ]) {
+    const answer = await publish(type, body);
+    t.deepEqual(
+      [answer.status, ((await answer.json()) as { code: string }).code],
+      [400, 'invalid-argument'],
+      type,
+    );
+  }
+  t.is(server.topic('news').sequence, 1);
+});
+
 test('subscriptions that come and go by the thousand leave nothing', async (t) => {
   const { server, address } = await serving(t);
   const topic = server.topic('t', { history: 1 });
@@ -538,6 +562,11 @@ test('records are read however they are cut, and are what the protocol says', (t
     gap(2n),
     position(9n),
     message(long),
+    gap(3n),
+    position(13n),
+    gap(1n),
+    position(14n),
+    message('b'),
   ]);
   for (const size of [1, 2, 3, 7, 100, bytes.length]) {
     const gaps: TopicGap[] = [];
@@ -551,9 +580,14 @@ test('records are read however they are cut, and are what the protocol says', (t
         [5, '', undefined],
         [6, 'a', undefined],
         [9, long, 2],
+        [14, 'b', 4],
       ],
     );
-    t.deepEqual(gaps, [{ lost: 2, sequence: 9 }]);
+    t.deepEqual(gaps, [
+      { lost: 2, sequence: 9 },
+      { lost: 3, sequence: 13 },
+      { lost: 1, sequence: 14 },
+    ]);
   }
 });
 
