@@ -1,6 +1,5 @@
 /** `millrace subscribe` and `millrace publish`: topics on the command line. */
 
-import { buffer } from 'node:stream/consumers';
 import { type Command, Option } from 'commander';
 import type { Client } from '../client/client.ts';
 import type { TopicGap, TopicMessage } from '../wire/topic-records.ts';
@@ -129,8 +128,9 @@ async function publishCommand(
   let client: Client | undefined;
   try {
     client = await dial(target, reach, options, signal);
-    const message = await buffer(readData(options.data, io));
-    io.print(String(await client.publish(topic, message, { signal })));
+    // As it is read: a signal need not wait for its end, nor a message that is too long for memory.
+    const data = readData(options.data, io);
+    io.print(oneLine(await client.call('publish', { args: { topic }, data, signal }).text()));
     await client.close();
   } finally {
     release();
