@@ -13,7 +13,7 @@ export interface Exchange {
   readonly base: string;
   /** What follows the route in the path, its escapes undone; '' for a route that is a whole path. */
   readonly rest: string;
-  /** As it came, a character for each byte. */
+  /** As it came. */
   readonly query: string;
   /** The client waits for a word before it sends the body. */
   readonly awaitsContinue: boolean;

@@ -1,7 +1,7 @@
 /** The arguments of a command by HTTP: from the query, and from a body in JSON or of a form. */
 
 import { MAX_ARGUMENT_FIELD } from '../wire/payloads.ts';
-import { encodeUtf8, isAscii } from '../wire/utf8.ts';
+import { decodeUtf8, encodeUtf8, isAscii } from '../wire/utf8.ts';
 import { membersOf } from './json-members.ts';
 
 /** What is wrong with the arguments, for the person who asked. */
@@ -11,12 +11,13 @@ export const JSON_TYPE = 'application/json';
 export const FORM_TYPE = 'application/x-www-form-urlencoded';
 export const DATA_TYPE = 'application/octet-stream';
 
+const PERCENT = 0x25;
 /** Characters of one that is escaped, such as `\u0001`. */
 const MAX_ESCAPED = 6;
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true });
 
 /**
- * `query` has a character for each byte; `body`: a body of `type`; `most`: how many arguments there may be. Of more, one too many are returned: what
+ * `body`: a body of `type`; `most`: how many arguments there may be. Of more, one too many are returned: what
  * they cost is then bounded.
  * @throws ArgumentsError
  */
@@ -37,8 +38,7 @@ export function argumentsOf(
   };
   for (const [name, value] of fieldsOf(query, most)) add(name, value);
   const text = body === undefined ? '' : textOf(body);
-  if (type === FORM_TYPE)
-    for (const [name, value] of fieldsOf(Buffer.from(text).toString('latin1'), most)) add(name, value);
+  if (type === FORM_TYPE) for (const [name, value] of fieldsOf(text, most)) add(name, value);
   else if (type === JSON_TYPE && text.trim() !== '')
     for (const [name, value] of jsonPairs(text, most)) add(name, encodeUtf8(value));
   return args;
@@ -57,21 +57,36 @@ function tooLong(name: string): ArgumentsError {
   return new ArgumentsError(`argument ${name} has more than ${MAX_ARGUMENT_FIELD} bytes`);
 }
 
-/** The fields of a query or a form, one too many at most: what is escaped may be any bytes, each a character of Latin-1 here. */
+/** The fields of a query or a form, one too many at most; what is escaped may be any bytes (URL Standard, section 5.1). */
 function* fieldsOf(text: string, most: number): Generator<[string, Uint8Array], void, undefined> {
   for (const field of text.split('&', most + 1)) {
     if (field === '') continue;
     const at = field.indexOf('=');
     const end = at < 0 ? field.length : at;
-    yield [unescaped(field.slice(0, end)), Buffer.from(unescaped(field.slice(end + 1)), 'latin1')];
+    yield [decodeUtf8(unescaped(field.slice(0, end))), unescaped(field.slice(end + 1))];
   }
 }
 
-/** What escapes nothing stands for itself (URL Standard, application/x-www-form-urlencoded). */
-function unescaped(text: string): string {
-  const spaced = text.includes('+') ? text.replaceAll('+', ' ') : text;
-  if (!spaced.includes('%')) return spaced;
-  return spaced.replace(/%([\da-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+/** What escapes nothing stands for itself. */
+function unescaped(text: string): Uint8Array {
+  const bytes = encodeUtf8(text.replaceAll('+', ' '));
+  if (!text.includes('%')) return bytes;
+  let length = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    const escaped =
+      bytes[at] === PERCENT ? 16 * hexDigit(bytes[at + 1]) + hexDigit(bytes[at + 2]) : Number.NaN;
+    const isEscaped = !Number.isNaN(escaped);
+    bytes[length++] = isEscaped ? escaped : bytes[at];
+    if (isEscaped) at += 2;
+  }
+  return bytes.subarray(0, length);
+}
+
+/** NaN: it is none, or there is nothing. */
+function hexDigit(byte: number): number {
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
+  const letter = byte | 0x20;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : Number.NaN;
 }
 
 /**

@@ -317,7 +317,7 @@ test('a query and a form may say any bytes, escaped', async (t) => {
     'value=a+b%2Bc%zz%': 'a b+c%zz%',
     '&value=x=y&': 'x=y',
     value: '',
-    'v%61lue=%C3%BC': 'ü',
+    'v%61lue=%c3%bc': 'ü',
   })) {
     t.is((await ask(port, `/rpc/echo?${query}`)).body.toString(), value, query);
     t.is(
