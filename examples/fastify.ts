@@ -8,6 +8,8 @@ app.get('/hello', async () => 'hello from Fastify');
 
 const server = createServer({ commands: { hello: () => 'hello from millrace' } });
 await server.attach(app.server, { path: '/millrace' });
+// Before Fastify itself closes, which waits until all WebSockets are gone.
+app.addHook('preClose', () => server.close());
 const address = await app.listen({ host: '127.0.0.1', port: 0 });
 
 console.log(await (await fetch(`${address}/hello`)).text());
@@ -15,7 +17,6 @@ console.log(await (await fetch(`${address}/millrace/rpc/hello`, { method: 'POST'
 const client = await connect(`${address.replace('http', 'ws')}/millrace`);
 console.log(await client.call('hello').text(), 'over a WebSocket');
 await client.close();
-await server.close();
 await app.close();
 
 // prints:

@@ -13,11 +13,13 @@ Examples:
 
 'millrace COMMAND --help' says more about each.`;
 
+export const VERSION_FLAGS: readonly string[] = ['-V', '--version'];
+
 export function baseProgram(io: Io): Command {
   return newProgram('millrace')
     .configureOutput({ writeOut: (text) => void io.stdout.write(text) })
     .description('Serves and fetches files and commands over one compressed connection.')
-    .version(version(), '-V, --version', 'print the version')
+    .version(version(), VERSION_FLAGS.join(', '), 'print the version')
     .addHelpText('after', EXAMPLES);
 }
 

@@ -1,7 +1,7 @@
 /** The command line: all commands, each of which is beside this file. */
 
 import type { Command } from 'commander';
-import { baseProgram } from './base.ts';
+import { baseProgram, VERSION_FLAGS } from './base.ts';
 import { type Io, processIo } from './io.ts';
 import { runProgram } from './program.ts';
 
@@ -31,9 +31,13 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
 
 /** Runs the command line `argv` (as process.argv). Never rejects. @returns the exit code. */
 export async function main(argv: readonly string[], io = processIo()): Promise<number> {
-  const [, , asked = ''] = argv;
-  const names = Object.hasOwn(COMMANDS, asked) ? [asked] : Object.keys(COMMANDS);
-  return runProgram(await programWith(names, io), argv, io);
+  return runProgram(await programWith(neededFor(argv[2] ?? ''), io), argv, io);
+}
+
+/** What is asked first, a command or the version, needs no others; help and mistakes name all. */
+function neededFor(asked: string): string[] {
+  if (VERSION_FLAGS.includes(asked)) return [];
+  return Object.hasOwn(COMMANDS, asked) ? [asked] : Object.keys(COMMANDS);
 }
 
 async function programWith(names: readonly string[], io: Io): Promise<Command> {

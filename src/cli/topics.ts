@@ -1,6 +1,5 @@
 /** `millrace subscribe` and `millrace publish`: topics on the command line. */
 
-import { buffer } from 'node:stream/consumers';
 import { type Command, Option } from 'commander';
 import type { Client } from '../client/client.ts';
 import type { TopicGap, TopicMessage } from '../wire/topic-records.ts';
@@ -126,15 +125,39 @@ async function publishCommand(
 ): Promise<void> {
   const reach = await reachOptions(options, target, io);
   const { signal, release } = stopSignal(undefined, io.signals);
+  const stopReading = () => io.stdin.destroy();
+  signal.addEventListener('abort', stopReading, { once: true });
   let client: Client | undefined;
   try {
     client = await dial(target, reach, options, signal);
-    const message = await buffer(readData(options.data, io));
-    io.print(String(await client.publish(topic, message, { signal })));
+    const data = await begunWith(readData(options.data, io));
+    io.print(oneLine(await client.call('publish', { args: { topic }, data, signal }).text()));
     await client.close();
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
   } finally {
     release();
     client?.destroy();
     io.stdin.destroy();
   }
+}
+
+/** Bytes of a message that are read before any is sent: a server does not wait for one that comes slowly. */
+const READ_AHEAD = 1 << 20;
+
+/** The same pieces, when all of them are at hand, or so many that the rest had better be sent as it is read. */
+async function begunWith(pieces: AsyncGenerator<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
+  const first: Uint8Array[] = [];
+  let length = 0;
+  while (length <= READ_AHEAD) {
+    const { value, done } = await pieces.next();
+    if (done) break;
+    first.push(value);
+    length += value.length;
+  }
+  return (async function* () {
+    yield* first;
+    yield* pieces;
+  })();
 }

@@ -4,11 +4,15 @@ import { identityCodec } from '../encoding/identity.ts';
 import { portableZstd, portableZstdDict } from '../encoding/portable-zstd.ts';
 import { ZLIB } from '../encoding/profiles.ts';
 import { CodecRegistry } from '../encoding/registry.ts';
-import type { ClientOptions } from './options.ts';
+import { type ClientOptions, withProfiles } from './options.ts';
 
-export async function browserCodecs({ profiles, encodeData }: ClientOptions): Promise<CodecRegistry> {
-  if (encodeData !== ZLIB && !profiles?.includes(ZLIB))
-    return new CodecRegistry([portableZstd, identityCodec], portableZstdDict);
-  const { portableZlib } = await import('../encoding/portable-zlib.ts');
-  return new CodecRegistry([portableZstd, portableZlib, identityCodec], portableZstdDict);
+/** @throws TypeError as {@link withProfiles} does. */
+export async function browserCodecs(options: ClientOptions): Promise<CodecRegistry> {
+  const { profiles, encodeData } = options;
+  // Nothing else can be encoded here: whoever asks for another profile is told of it.
+  const zlib =
+    encodeData !== undefined || profiles?.includes(ZLIB)
+      ? [(await import('../encoding/portable-zlib.ts')).portableZlib]
+      : [];
+  return withProfiles(options, new CodecRegistry([portableZstd, ...zlib, identityCodec], portableZstdDict));
 }

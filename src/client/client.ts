@@ -13,7 +13,7 @@ import type { SenderSettings } from '../wire/payloads.ts';
 import { ClientConnection } from './client-connection.ts';
 import type { DictionaryStore } from './dictionaries.ts';
 import type { Listeners } from './listeners.ts';
-import { type CallOptions, type ClientOptions, checkProfiles } from './options.ts';
+import type { CallOptions, ClientOptions } from './options.ts';
 import { RequestResponse, type Response } from './response.ts';
 import {
   type Caller,
@@ -99,17 +99,13 @@ export interface Client<Commands = AnyCommands> {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/**
- * `transport` is connected; `codecs` are those of the runtime. Sends our settings at once (protocol C2).
- * @throws TypeError when an option names a profile that the codecs do not have.
- */
+/** `transport` is connected; `codecs` have the profiles that `options` name. Sends our settings at once (protocol C2). */
 export function makeClient(
   transport: Transport,
   codecs: CodecRegistry,
   options: ClientOptions = {},
   store?: DictionaryStore,
 ): Client {
-  checkProfiles(options, codecs.withDictionaries(new Map()));
   return new ConnectionClient(new ClientConnection(transport, codecs, options, store));
 }
 

@@ -25,8 +25,8 @@ export function connectPool<Commands = AnyCommands>(
 ): Pool<ConnectAddress, Commands> {
   checkOptions(options, RULES, 'connectPool');
   const list = (Array.isArray(addresses) ? addresses : [addresses]) as readonly ConnectAddress[];
-  // What no try can mend is no reason to try again.
-  for (const where of list) checkAddress(where, 'connectPool');
   const { connect: connectOptions = {}, ...poolOptions } = options;
+  // What no try can mend is no reason to try again.
+  for (const where of list) checkAddress(where, 'connectPool', connectOptions);
   return createPool(list, (where, signal) => connect(where, { ...connectOptions, signal }), poolOptions);
 }

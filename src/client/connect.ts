@@ -26,7 +26,7 @@ import type { DictionaryStore } from './dictionaries.ts';
 import { openSocket } from './open-socket.ts';
 import { isWebSocketUrl, openWebSocket } from './open-websocket.ts';
 import type { Opening } from './opening.ts';
-import { CLIENT_RULES, type ClientOptions } from './options.ts';
+import { CLIENT_RULES, type ClientOptions, withProfiles } from './options.ts';
 import type { AnyCommands } from './typed.ts';
 
 /** Where to connect to; default host: 127.0.0.1. A string is the URL of a WebSocket: `ws://…` or `wss://…`. */
@@ -37,7 +37,10 @@ export interface ConnectOptions extends ClientOptions {
   codecs?: 'native' | 'portable';
   /** Speak TLS, with node:tls's options: `ca`, `servername`, and `cert` and `key` for mutual TLS. */
   tls?: TlsConnectOptions;
-  /** Sent with the request for a WebSocket, such as `Authorization`, which the server's authorize hook is shown. */
+  /**
+   * Sent with the request for a WebSocket, such as `Authorization`, which the server's authorize hook is shown; other connections
+   * have none.
+   */
   headers?: Readonly<Record<string, string>>;
   /** Codecs beside the built-in ones; a server uses one when it is asked for by `profiles` or is its own choice. */
   extraCodecs?: readonly CodecModule[];
@@ -76,7 +79,7 @@ export async function connect<Commands = AnyCommands>(
   options: ConnectOptions = {},
 ): Promise<Client<Commands>> {
   checkOptions(options, CONNECT_RULES, 'connect');
-  checkAddress(where, 'connect');
+  checkAddress(where, 'connect', options);
   const { timeoutMs = 10_000, signal } = options;
   signal?.throwIfAborted();
   const [codecs, store] = await Promise.all([codecsOf(options), storeOf(options)]);
@@ -103,10 +106,24 @@ export async function connect<Commands = AnyCommands>(
   }
 }
 
-/** @throws TypeError that says what is wrong with an address; `who` takes it. */
-export function checkAddress(where: unknown, who: string): void {
-  if (typeof where !== 'string') placeOf(where, who, 1);
-  else if (!isWebSocketUrl(where)) refuse('address', where, 'a URL that begins with ws:// or wss://');
+/**
+ * What would be passed over there is refused: it may be what somebody relies on.
+ * @throws TypeError that says what is wrong with an address, which `who` takes, or with these options for it.
+ */
+export function checkAddress(
+  where: unknown,
+  who: string,
+  { headers = {}, tls }: Pick<ConnectOptions, 'headers' | 'tls'>,
+): void {
+  if (typeof where !== 'string') {
+    placeOf(where, who, 1);
+    if (Object.keys(headers).length > 0)
+      throw new TypeError(
+        'option headers: only a WebSocket (ws://… or wss://…) has some; any connection has authorization',
+      );
+  } else if (!isWebSocketUrl(where)) refuse('address', where, 'a URL that begins with ws:// or wss://');
+  else if (tls !== undefined && new URL(where).protocol === 'ws:')
+    throw new TypeError('option tls: ws:// is without it, wss:// has it');
 }
 
 function openingOf(where: ConnectAddress, options: ConnectOptions): Promise<Opening> {
@@ -115,14 +132,18 @@ function openingOf(where: ConnectAddress, options: ConnectOptions): Promise<Open
   return openSocket(placeOf(where, 'connect', 1), tls, keepAliveInterval);
 }
 
-/** The portable ones are loaded where they are asked for alone: they are a good part of what a client would load. */
-export async function codecsOf({ codecs, extraCodecs = [] }: ConnectOptions): Promise<CodecRegistry> {
+/**
+ * The portable ones are loaded where they are asked for alone: they are a good part of what a client would load.
+ * @throws TypeError as {@link withProfiles} does.
+ */
+export async function codecsOf(options: ConnectOptions): Promise<CodecRegistry> {
+  const { codecs, extraCodecs = [] } = options;
   const registry =
     codecs === 'portable'
       ? await portableRegistry()
       : new CodecRegistry(nativeCodecs(), nativeDictionaryCodec());
   for (const { codecs: more } of extraCodecs) for (const codec of more) registry.register(foreign(codec));
-  return registry;
+  return withProfiles(options, registry);
 }
 
 async function portableRegistry(): Promise<CodecRegistry> {

@@ -31,7 +31,10 @@ export interface ClientOptions {
   profiles?: readonly string[];
   /** Send part-A frames only, to a server that does not know sender-settings; default false. */
   plain?: boolean;
-  /** Profile for command data, once the server has said that it decodes it; default: data goes unencoded. */
+  /**
+   * Profile for command data, once the server has said that it decodes it; default: data goes unencoded. Portable codecs, such
+   * as a browser's, encode `zlib` alone.
+   */
   encodeData?: string;
   /** Compression level for command data. */
   level?: number;
@@ -123,8 +126,13 @@ export function checkCall(command: unknown, options: unknown): void {
   if (typeof command !== 'string') throw new TypeError(`a command's name is a string, not ${shown(command)}`);
 }
 
-/** @throws TypeError when `profiles` or `encodeData` names a profile that `codecs` do not have. */
-export function checkProfiles({ profiles, encodeData }: ClientOptions, codecs: CodecRegistry): void {
-  if (profiles !== undefined) arrayOf(oneOf(codecs.profiles()), 'names of profiles')(profiles, 'profiles');
-  if (encodeData !== undefined) oneOf(codecs.profiles())(encodeData, 'encodeData');
+/**
+ * Held against `codecs`, which are returned, before anything is opened. @throws TypeError when `profiles` names one that they do
+ * not decode, or `encodeData` one that they do not encode.
+ */
+export function withProfiles({ profiles, encodeData }: ClientOptions, codecs: CodecRegistry): CodecRegistry {
+  const all = codecs.withDictionaries(new Map());
+  if (profiles !== undefined) arrayOf(oneOf(all.profiles()), 'names of profiles')(profiles, 'profiles');
+  if (encodeData !== undefined) oneOf(all.encodable())(encodeData, 'encodeData');
+  return codecs;
 }

@@ -22,7 +22,10 @@ export interface SubscribeOptions extends Pick<CallOptions, 'signal' | 'authoriz
    * is told how many (`skip`, the default), or it fails with the code `too-slow` (`cancel`).
    */
   slow?: 'skip' | 'cancel';
-  /** Told of messages that were lost, before the next one comes. One that throws, or whose promise rejects, fails the subscription. */
+  /**
+   * Told of messages that were lost, each once, before the next one comes. One that throws, or whose promise rejects, fails the
+   * subscription.
+   */
   onGap?: (gap: TopicGap) => void;
   /** Most bytes of one message; default 1 MiB. A longer one fails the subscription. */
   maxBytes?: number;
@@ -99,7 +102,7 @@ export async function publish(
   const text = decodeUtf8(answer);
   const sequence = Number(text);
   if (!/^\d+$/.test(text) || !Number.isSafeInteger(sequence))
-    throw new ProtocolError('bad-payload', 'the answer to publish is no sequence number');
+    throw new ProtocolError('bad-payload', 'publish: no sequence number');
   return sequence;
 }
 
@@ -157,8 +160,9 @@ class TopicSubscription implements Subscription {
     if (this.#mistake !== undefined) throw this.#mistake;
     const { after: had, maxBytes = DEFAULT_MAX_BYTES } = this.#options;
     let next = had === undefined ? 0 : had + 1;
+    let newest: number | undefined;
     for (let failures = 0; ; ) {
-      const reader = new TopicReader(maxBytes, next, this.#tellGap);
+      const reader = new TopicReader(maxBytes, next, this.#tellGap, newest);
       let isOurs = false;
       try {
         for await (const piece of (this.#response as Responding).pieces()) {
@@ -175,6 +179,7 @@ class TopicSubscription implements Subscription {
         if (isOurs || !this.#mayResume(asError(error)) || ++failures > MAX_FAILURES) throw error;
       }
       next = reader.next;
+      newest = reader.had;
       await this.#pause(failures);
       this.#response = this.#subscribe(next === 0 ? undefined : next - 1);
       if (this.#cancelled !== undefined) this.#response.cancel(this.#cancelled.reason);

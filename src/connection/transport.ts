@@ -11,7 +11,10 @@
 export interface Transport {
   /** The other end, for messages, `remote` and the figures: such as `192.0.2.7:40312`. */
   readonly remote: string;
-  /** True: bytes come in messages, each of which is one or more whole frames (protocol C7). Missing: in any pieces. */
+  /**
+   * True: bytes come in messages, each of which is one or more whole frames (protocol C7), and so is each chunk that is
+   * written. Missing: in any pieces.
+   */
   readonly messages?: boolean | undefined;
   /**
    * False: {@link end} ends both ways, and {@link onEnd} says that what we write goes nowhere any more: {@link onClose}

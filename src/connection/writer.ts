@@ -125,7 +125,10 @@ export class Writer {
     this.#count(size);
   }
 
-  /** Adds one frame whose payload nobody ever changes: it may go to many connections, and is not copied. */
+  /**
+   * Adds one frame whose payload nobody ever changes: it may go to many connections, and is not copied, but where there are
+   * messages: one ends with a frame, so each chunk has to (protocol C7).
+   */
   sendShared(
     requestId: number,
     streamId: number,
@@ -134,7 +137,7 @@ export class Writer {
     flags: number,
     payload: Uint8Array,
   ): void {
-    if (payload.length < SHARE_FROM) {
+    if (payload.length < SHARE_FROM || this.#transport.messages) {
       this.sendFrame(requestId, streamId, streamFlags, type, flags, payload);
       return;
     }

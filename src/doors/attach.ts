@@ -13,11 +13,6 @@ export interface Taker {
   upgrade(req: IncomingMessage, socket: Socket, head: Buffer): void;
 }
 
-/** Since Node.js 24.9: whether a request with `Upgrade` is one. */
-interface Upgrading {
-  shouldUpgradeCallback?: (req: IncomingMessage) => boolean;
-}
-
 export function isWebServer(value: unknown): value is WebServer {
   return value instanceof http.Server || value instanceof HttpsServer;
 }
@@ -51,59 +46,134 @@ export function readWithoutUpgrade(req: IncomingMessage, socket: Socket, head: B
   socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
 }
 
+/** Where something of ours is. */
+interface Place {
+  readonly path: string;
+  readonly taker: Taker;
+}
+
+/** Of each server that something was ever attached to: who attaches again and again leaves nothing behind. */
+const ATTACHED = new WeakMap<WebServer, Attached>();
+
 /**
  * Takes what comes to `path` (which begins with a slash and does not end with one, or is '') before any listener of the
- * server's, whenever that was added, gets to see it. The function that is returned ends that.
+ * server's, whenever that was added, gets to see it. Of several paths that would do the longest has it, of one path who came
+ * last. The function that is returned ends that.
  */
 export function attach(server: WebServer, path: string, taker: Taker): () => void {
-  let attached = true;
-  const isOurs = (req: IncomingMessage) => attached && isBelow(targetOf(req), path);
-  const { emit } = server;
-  const take = (event: string | symbol, args: unknown[]): boolean => {
+  const attached = ATTACHED.get(server) ?? new Attached(server);
+  ATTACHED.set(server, attached);
+  return attached.add({ path, taker });
+}
+
+/** All that is attached to one server. */
+class Attached {
+  readonly #server: WebServer;
+  /** The longest path first, of one path the newest. */
+  readonly #places: Place[] = [];
+  readonly #emit: Between<'emit'>;
+  readonly #upgrades: Between<'shouldUpgradeCallback'>;
+
+  constructor(server: WebServer) {
+    this.#server = server;
+    this.#emit = new Between(server as Methods, 'emit', (theirs) => {
+      const take = this.#take;
+      return function (this: WebServer, event: string | symbol, ...args: unknown[]): boolean {
+        return take(event, args) || theirs.call(this, event, ...args);
+      };
+    });
+    this.#upgrades = new Between(
+      server as Methods,
+      'shouldUpgradeCallback',
+      (theirs) => (req) =>
+        this.#takerOf(req) === undefined
+          ? othersUpgrade(server) && theirs.call(server, req)
+          : asksForWebSocket(req),
+    );
+  }
+
+  add(place: Place): () => void {
+    const at = this.#places.findIndex(({ path }) => path.length <= place.path.length);
+    this.#places.splice(at < 0 ? this.#places.length : at, 0, place);
+    if (this.#places.length === 1) this.#begin();
+    return () => {
+      const now = this.#places.indexOf(place);
+      if (now >= 0) this.#places.splice(now, 1);
+      if (this.#places.length === 0) this.#end();
+    };
+  }
+
+  /**
+   * Node.js upgrades nothing without a listener, and everything with one; since 24.9 it can be told which. What is not ours, and
+   * nobody else listens for, is answered as it would be without us: the server's way, without an upgrade.
+   */
+  #begin(): void {
+    this.#emit.begin();
+    this.#upgrades.begin();
+    this.#server.on('upgrade', answerInstead);
+  }
+
+  #end(): void {
+    this.#emit.end();
+    this.#upgrades.end();
+    this.#server.off('upgrade', answerInstead);
+  }
+
+  #takerOf(req: IncomingMessage): Taker | undefined {
+    const target = targetOf(req);
+    return this.#places.find(({ path }) => isBelow(target, path))?.taker;
+  }
+
+  /** Whether what the server emits is ours. */
+  readonly #take = (event: string | symbol, args: unknown[]): boolean => {
+    const isRequest = event === 'request' || event === 'checkContinue' || event === 'checkExpectation';
+    if (!isRequest && event !== 'upgrade') return false;
     const [req, second, third] = args as [IncomingMessage, never, never];
-    switch (event) {
-      case 'request':
-      case 'checkContinue':
-      case 'checkExpectation':
-        if (!isOurs(req)) return false;
-        taker.request(req, second, event === 'checkContinue');
-        return true;
-      case 'upgrade':
-        if (!isOurs(req)) return false;
-        taker.upgrade(req, second, third);
-        return true;
-      default:
-        return false;
-    }
-  };
-  const intercept = function (this: WebServer, event: string | symbol, ...args: unknown[]): boolean {
-    return take(event, args) || (emit as (...all: unknown[]) => boolean).call(this, event, ...args);
-  };
-  server.emit = intercept as typeof emit;
-  const detachUpgrades = allowUpgrades(server, isOurs);
-  return () => {
-    attached = false;
-    detachUpgrades();
-    // Whoever has put something over it since keeps that.
-    if (server.emit === intercept) server.emit = emit;
+    const taker = this.#takerOf(req);
+    if (isRequest) taker?.request(req, second, event === 'checkContinue');
+    else taker?.upgrade(req, second, third);
+    return taker !== undefined;
   };
 }
 
-/**
- * Node.js upgrades nothing without a listener, and everything with one; since 24.9 it can be told which. What is not ours, and
- * nobody else listens for, is answered as it would be without us: the server's way, without an upgrade.
- */
-function allowUpgrades(server: WebServer, isOurs: (req: IncomingMessage) => boolean): () => void {
-  if (!server.listeners('upgrade').includes(answerInstead)) server.on('upgrade', answerInstead);
-  const upgrading = server as Upgrading;
-  const theirs = upgrading.shouldUpgradeCallback;
-  if (theirs === undefined) return () => undefined;
-  const ours = (req: IncomingMessage) =>
-    isOurs(req) ? asksForWebSocket(req) : othersUpgrade(server) && theirs.call(server, req);
-  upgrading.shouldUpgradeCallback = ours;
-  return () => {
-    if (upgrading.shouldUpgradeCallback === ours) upgrading.shouldUpgradeCallback = theirs;
-  };
+/** What goes by us. */
+interface Methods {
+  emit(event: string | symbol, ...args: unknown[]): boolean;
+  /** Since Node.js 24.9: whether a request with `Upgrade` is one. */
+  shouldUpgradeCallback?(req: IncomingMessage): boolean;
+}
+
+/** A method of ours before one of an object's. */
+class Between<Name extends keyof Methods> {
+  readonly #object: Methods;
+  readonly #name: Name;
+  readonly #make: (theirs: NonNullable<Methods[Name]>) => Methods[Name];
+  #ours: Methods[Name] | undefined;
+  /** The object's own, where it has one. */
+  #own: PropertyDescriptor | undefined;
+
+  constructor(object: Methods, name: Name, make: (theirs: NonNullable<Methods[Name]>) => Methods[Name]) {
+    this.#object = object;
+    this.#name = name;
+    this.#make = make;
+  }
+
+  begin(): void {
+    const theirs = this.#object[this.#name];
+    if (this.#ours !== undefined || theirs === undefined) return;
+    this.#own = Object.getOwnPropertyDescriptor(this.#object, this.#name);
+    const ours = this.#make(theirs);
+    this.#ours = ours;
+    this.#object[this.#name] = ours;
+  }
+
+  /** Whoever has put something over it since keeps that, and it for the next time. */
+  end(): void {
+    if (this.#object[this.#name] !== this.#ours) return;
+    this.#ours = undefined;
+    if (this.#own === undefined) delete this.#object[this.#name];
+    else Object.defineProperty(this.#object, this.#name, this.#own);
+  }
 }
 
 function othersUpgrade(server: WebServer): boolean {

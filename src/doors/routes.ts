@@ -13,7 +13,8 @@ export interface Exchange {
   readonly base: string;
   /** What follows the route in the path, its escapes undone; '' for a route that is a whole path. */
   readonly rest: string;
-  readonly query: URLSearchParams;
+  /** As it came. */
+  readonly query: string;
   /** The client waits for a word before it sends the body. */
   readonly awaitsContinue: boolean;
 }

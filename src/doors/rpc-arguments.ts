@@ -1,7 +1,7 @@
 /** The arguments of a command by HTTP: from the query, and from a body in JSON or of a form. */
 
 import { MAX_ARGUMENT_FIELD } from '../wire/payloads.ts';
-import { encodeUtf8, isAscii } from '../wire/utf8.ts';
+import { decodeUtf8, encodeUtf8, isAscii } from '../wire/utf8.ts';
 import { membersOf } from './json-members.ts';
 
 /** What is wrong with the arguments, for the person who asked. */
@@ -11,6 +11,7 @@ export const JSON_TYPE = 'application/json';
 export const FORM_TYPE = 'application/x-www-form-urlencoded';
 export const DATA_TYPE = 'application/octet-stream';
 
+const PERCENT = 0x25;
 /** Characters of one that is escaped, such as `\u0001`. */
 const MAX_ESCAPED = 6;
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true });
@@ -21,26 +22,25 @@ const strictUtf8 = new TextDecoder('utf-8', { fatal: true });
  * @throws ArgumentsError
  */
 export function argumentsOf(
-  query: URLSearchParams,
+  query: string,
   most: number,
   body?: Uint8Array,
   type?: string,
 ): Map<string, Uint8Array> {
   const args = new Map<string, Uint8Array>();
-  const add = (value: string, name: string) => {
+  const add = (name: string, bytes: Uint8Array) => {
     if (args.has(name)) throw new ArgumentsError(`argument ${name} is given twice`);
     if (name.startsWith(':')) throw new ArgumentsError(`argument ${name}: such names are reserved`);
     if (!isAscii(name) || name.length > MAX_ARGUMENT_FIELD)
       throw new ArgumentsError(`names of arguments are ASCII, of at most ${MAX_ARGUMENT_FIELD} bytes`);
-    const bytes = encodeUtf8(value);
     if (bytes.length > MAX_ARGUMENT_FIELD) throw tooLong(name);
     args.set(name, bytes);
   };
-  query.forEach(add);
+  for (const [name, value] of fieldsOf(query, most)) add(name, value);
   const text = body === undefined ? '' : textOf(body);
-  if (type === FORM_TYPE) formPairs(text, most).forEach(add);
+  if (type === FORM_TYPE) for (const [name, value] of fieldsOf(text, most)) add(name, value);
   else if (type === JSON_TYPE && text.trim() !== '')
-    for (const [name, value] of jsonPairs(text, most)) add(value, name);
+    for (const [name, value] of jsonPairs(text, most)) add(name, encodeUtf8(value));
   return args;
 }
 
@@ -57,9 +57,36 @@ function tooLong(name: string): ArgumentsError {
   return new ArgumentsError(`argument ${name} has more than ${MAX_ARGUMENT_FIELD} bytes`);
 }
 
-/** No more than one too many. */
-function formPairs(text: string, most: number): URLSearchParams {
-  return new URLSearchParams(text.split('&', most + 1).join('&'));
+/** The fields of a query or a form, one too many at most; what is escaped may be any bytes (URL Standard, section 5.1). */
+function* fieldsOf(text: string, most: number): Generator<[string, Uint8Array], void, undefined> {
+  for (const field of text.split('&', most + 1)) {
+    if (field === '') continue;
+    const at = field.indexOf('=');
+    const end = at < 0 ? field.length : at;
+    yield [decodeUtf8(unescaped(field.slice(0, end))), unescaped(field.slice(end + 1))];
+  }
+}
+
+/** What escapes nothing stands for itself. */
+function unescaped(text: string): Uint8Array {
+  const bytes = encodeUtf8(text.replaceAll('+', ' '));
+  if (!text.includes('%')) return bytes;
+  let length = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    const escaped =
+      bytes[at] === PERCENT ? 16 * hexDigit(bytes[at + 1]) + hexDigit(bytes[at + 2]) : Number.NaN;
+    const isEscaped = !Number.isNaN(escaped);
+    bytes[length++] = isEscaped ? escaped : bytes[at];
+    if (isEscaped) at += 2;
+  }
+  return bytes.subarray(0, length);
+}
+
+/** NaN: it is none, or there is nothing. */
+function hexDigit(byte: number): number {
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
+  const letter = byte | 0x20;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : Number.NaN;
 }
 
 /**

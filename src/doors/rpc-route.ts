@@ -137,7 +137,11 @@ function call(
   // A command of the user's that is called so is like any other.
   const isTopic = isEvents && name === 'subscribe' && host.commands.get(name)?.makeRun !== undefined;
   const args = isTopic ? resumedBy(req, asked) : asked;
-  const answer = isEvents ? eventsOf(host, exchange, isTopic, args) : new BodySink(req, res, bodies);
+  const events = (): Answer => {
+    const sink = new EventSink(req, res, host.keepAliveMs);
+    return isTopic ? new TopicEvents(sink, args, args !== asked) : sink;
+  };
+  const answer = isEvents ? events() : new BodySink(req, res, bodies);
   const data = hasData ? dataOf(host, exchange, () => session) : undefined;
   const session = host.call({ name, args, data }, answer, info, admission);
   res.once('close', () => {
@@ -163,14 +167,4 @@ function dataOf(host: DoorHost, exchange: Exchange, session: () => CallSession |
       },
     },
   );
-}
-
-function eventsOf(
-  { keepAliveMs }: DoorHost,
-  { req, res }: Exchange,
-  isTopic: boolean,
-  args: Arguments,
-): Answer {
-  const events = new EventSink(req, res, keepAliveMs);
-  return isTopic ? new TopicEvents(events, args) : events;
 }

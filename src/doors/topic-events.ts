@@ -7,7 +7,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Answer } from '../server/call-session.ts';
 import type { Progress, ReceivedFailure } from '../wire/payloads.ts';
-import { MAX_MESSAGE_BYTES, type TopicMessage, TopicReader } from '../wire/topic-records.ts';
+import { MAX_MESSAGE_BYTES, type TopicGap, type TopicMessage, TopicReader } from '../wire/topic-records.ts';
 import { encodeUtf8 } from '../wire/utf8.ts';
 import type { EventSink } from './event-sink.ts';
 
@@ -21,14 +21,14 @@ export class TopicEvents implements Answer {
   readonly #reader: TopicReader;
   #begun = false;
 
-  /** `args`: what the subscription is asked for with. */
-  constructor(events: EventSink, args: Arguments) {
+  /** `args`: what the subscription is asked for with; `goesOn`: they are of one that has been here before. */
+  constructor(events: EventSink, args: Arguments, goesOn: boolean) {
     this.#events = events;
     const after = args.get('after');
     const next = after === undefined ? 0 : Number(Buffer.from(after).toString()) + 1;
-    this.#reader = new TopicReader(MAX_MESSAGE_BYTES, Number.isSafeInteger(next) ? next : 0, (gap) =>
-      events.event(JSON.stringify(gap), { name: 'gap' }),
-    );
+    const from = Number.isSafeInteger(next) ? next : 0;
+    const tellGap = (gap: TopicGap) => events.event(JSON.stringify(gap), { name: 'gap' });
+    this.#reader = new TopicReader(MAX_MESSAGE_BYTES, from, tellGap, goesOn ? from : undefined);
   }
 
   bytes(bytes: Uint8Array, last: boolean): void {

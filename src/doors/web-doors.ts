@@ -191,7 +191,7 @@ export class WebDoors {
     if (req.socket.destroyed || this.#isTooLong(pipeline, req, info)) return;
     const [path, query] = placeOf(req, base);
     const { route, rest } = this.routes.find(path) ?? { route: this.#answerOther, rest: path };
-    const exchange = { req, res, info, base, rest, query: new URLSearchParams(query), awaitsContinue };
+    const exchange = { req, res, info, base, rest, query, awaitsContinue };
     const othersAnswered = pipeline.add(res);
     if (othersAnswered === undefined) this.#run(route, exchange, doors);
     else void othersAnswered.then(() => this.#run(route, exchange, doors));

@@ -8,6 +8,7 @@ import type { Stats } from 'node:fs';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { type CommandRequest, cached, type Handler, type Output } from '../reactor/command.ts';
+import { checkArguments } from '../reactor/known-arguments.ts';
 import { CommandError } from '../wire/errors.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { bundle } from './bundle-handler.ts';
@@ -258,18 +259,6 @@ class Popularity {
     }
     known.asks++;
     return known.asks >= ASKS_UNTIL_CACHED && this.#now() - stats.ctimeMs > SETTLED_AFTER_MS;
-  }
-}
-
-/** A mistyped argument is an error: an ignored one gives an answer to another question. */
-function checkArguments(request: CommandRequest, known: readonly string[]): void {
-  for (const name of request.args.keys()) {
-    if (!known.includes(name)) {
-      throw new CommandError(
-        `${request.command} takes no argument ${shownPath(name)}, only ${known.join(', ')}`,
-        BAD_ARGUMENT,
-      );
-    }
   }
 }
 

@@ -32,6 +32,8 @@ export class Chart {
   #values: (number | null)[][] = [];
   #plot: uPlot | undefined;
   #drawnAtMs = Number.NEGATIVE_INFINITY;
+  /** Whether any line has been drawn: it takes two values. */
+  #hasLine = false;
 
   /** `least`: where the scale ends at least, so that next to nothing looks like it. */
   constructor(parent: HTMLElement, caption: string, show: Show, least: number) {
@@ -60,8 +62,7 @@ export class Chart {
     for (const [i, { value }] of lines.entries()) this.#values[i]?.push(value ?? null);
     if (this.#times.length > MAX_POINTS) for (const row of [this.#times, ...this.#values]) row.shift();
     this.#tell(lines);
-    if (isCalm() && performance.now() - this.#drawnAtMs < CALM_MS) return;
-    this.#draw();
+    if (!isCalm() || this.#isDue) this.#draw();
   }
 
   /** Nothing is known of the time until the next values. */
@@ -79,12 +80,19 @@ export class Chart {
     this.#draw();
   }
 
+  /** For who wants less motion; but a chart that has nothing to show yet is no calmer for it. */
+  get #isDue(): boolean {
+    const isFirst = this.#plot === undefined || (!this.#hasLine && this.#values.some(hasLine));
+    return isFirst || performance.now() - this.#drawnAtMs >= CALM_MS;
+  }
+
   #begin(labels: string[]): void {
     this.#labels = labels;
     this.#times = [];
     this.#values = labels.map(() => []);
     this.#plot?.destroy();
     this.#plot = undefined;
+    this.#hasLine = false;
     this.#legend.replaceChildren(
       ...labels.map((_, i) => {
         const item = document.createElement('li');
@@ -108,6 +116,7 @@ export class Chart {
   #draw(): void {
     if (this.#times.length === 0 || this.#place.clientWidth === 0) return;
     this.#drawnAtMs = performance.now();
+    this.#hasLine = this.#values.some(hasLine);
     const data = [this.#times, ...this.#values] as uPlot.AlignedData;
     if (this.#plot === undefined) this.#plot = new uPlot(this.#options(), data, this.#place);
     else this.#plot.setData(data);
@@ -153,6 +162,10 @@ export class Chart {
       ],
     };
   }
+}
+
+function hasLine(values: readonly (number | null)[]): boolean {
+  return values.some((value, i) => value !== null && typeof values[i + 1] === 'number');
 }
 
 function within(seconds: number): number {

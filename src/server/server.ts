@@ -43,8 +43,9 @@ export interface Server {
   accept(transport: Transport, info?: AcceptInfo): void;
   /**
    * Puts the doors for HTTP and WebSockets into a server of node:http or node:https, such as that of Fastify or Express: what
-   * comes to `path`, or below it, is ours, whichever listeners the server has; the rest is left as it is. Resolves when the
-   * workers have loaded their modules, as {@link listen} does. When this server is closed, the path is no longer ours.
+   * comes to `path`, or below it, is ours, whichever listeners the server has; the rest is left as it is. Where several are
+   * attached, the longest path takes what comes, of one path who came last. Resolves when the workers have loaded their modules,
+   * as {@link listen} does. When this server is closed, the path is no longer ours; theirs, when closed before, waits for its WebSockets.
    * @throws TypeError that names what is wrong; whatever {@link listen} throws of modules.
    */
   attach(httpServer: WebServer, where: AttachOptions): Promise<void>;

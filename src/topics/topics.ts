@@ -2,6 +2,7 @@
 
 import type { CommandRequest } from '../reactor/command.ts';
 import { failureOf } from '../reactor/failure-of.ts';
+import { checkArguments } from '../reactor/known-arguments.ts';
 import type { Run, ServedRequest } from '../server/request.ts';
 import { CommandError, ConnectionError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
@@ -94,6 +95,8 @@ export class Topics {
 
   /** The handler of the command `publish`. */
   readonly publish = async (request: CommandRequest): Promise<string> => {
+    // By HTTP a form or JSON is arguments: without this a message of nothing would be published.
+    checkArguments(request, ['topic']);
     const topic = this.find(request.args);
     const message = await this.#collect(request.data);
     if (topic.isClosed) throw closedMeanwhile();

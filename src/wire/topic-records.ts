@@ -85,8 +85,11 @@ export class TopicReader {
   readonly #onGap: (gap: TopicGap) => void;
   #expected: Expected = 'position';
   #next = 0;
-  /** Lost since the last message. */
-  #lost = 0;
+  /** The number after those that have come or were told as lost; 0: nobody knows yet. */
+  #told: number;
+  /** The same without those that were told as lost after the newest message. */
+  had: number;
+  readonly #goesOn: boolean;
   #kind = 0;
   #head = 0;
   #headBytes = 0;
@@ -96,11 +99,14 @@ export class TopicReader {
 
   /**
    * `maxBytes`: of one message. `next`: the sequence number that was asked for; 0: none was. `onGap` is told of every gap as
-   * it comes.
+   * it comes. `had`: of a subscription that goes on by itself the number after the newest message, which may be before `next`
+   * where some were told as lost; a topic that has begun to count anew meanwhile has lost it all that it has had since.
    */
-  constructor(maxBytes: number, next = 0, onGap: (gap: TopicGap) => void = () => undefined) {
+  constructor(maxBytes: number, next = 0, onGap: (gap: TopicGap) => void = () => undefined, had?: number) {
     this.#maxBytes = maxBytes;
-    this.#next = next;
+    this.#next = this.#told = next;
+    this.had = had ?? next;
+    this.#goesOn = had !== undefined;
     this.#onGap = onGap;
   }
 
@@ -128,8 +134,7 @@ export class TopicReader {
 
   /** The response has ended. @throws ProtocolError in the middle of a record, or where a position had to come. */
   end(): void {
-    if (this.#headBytes > 0) throw badPayload('the subscription ends in the middle of a record');
-    if (this.#expected !== 'message or gap')
+    if (this.#headBytes > 0 || this.#expected !== 'message or gap')
       throw badPayload(`the subscription ends where a ${this.#expected} has to come`);
   }
 
@@ -191,30 +196,28 @@ export class TopicReader {
 
   #message(data: Uint8Array): TopicMessage {
     const sequence = this.#next++;
-    if (!Number.isSafeInteger(sequence)) throw badPayload('a message past number 2^53 − 1');
-    const lost = this.#lost;
-    this.#lost = 0;
+    if (!Number.isSafeInteger(sequence)) throw badPayload('a message past 2^53 − 1');
+    const lost = sequence - this.had;
+    this.had = this.#told = this.#next;
     return lost === 0 ? { sequence, data } : { sequence, data, lost };
   }
 
   #takePosition(sequence: number): void {
-    if (sequence === 0) throw badPayload('a position of 0: messages are numbered from 1');
+    if (sequence === 0) throw badPayload('a position of 0');
     const afterGap = this.#expected === 'position after a gap';
     if (afterGap && sequence !== this.#next)
       throw badPayload(`a position of ${sequence} where the gap ends at ${this.#next}`);
-    // Who begins later than was asked for has lost what is between, whether it says so or not.
-    const skipped = this.#next === 0 ? 0 : Math.max(0, sequence - this.#next);
-    this.#lost += skipped;
-    this.#next = sequence;
+    if (this.#told === 0 || sequence < this.#told)
+      this.#told = this.had = this.#told && this.#goesOn ? 1 : sequence;
+    const lost = sequence - this.#told;
+    this.#next = this.#told = sequence;
     this.#expected = 'message or gap';
-    if (afterGap || skipped > 0) this.#onGap({ lost: this.#lost, sequence });
+    if (lost > 0) this.#onGap({ lost, sequence });
   }
 
   #takeGap(lost: number): void {
     if (lost === 0) throw badPayload('a gap of no messages');
     if (!Number.isSafeInteger(this.#next + lost)) throw badPayload('a gap that ends past 2^53 − 1');
-    // Where gaps follow each other, the message after them tells of all.
-    this.#lost += lost;
     this.#next += lost;
     this.#expected = 'position after a gap';
   }

@@ -301,7 +301,7 @@ test('members of JSON are found as JSON.parse finds them, and keep their digits'
     { numRuns: 500 },
   );
   const written = '{"id":12345678901234567890,"f":1.0,"p":[1e400],"t":true}';
-  const args = [...argumentsOf(new URLSearchParams(), 9, Buffer.from(written), JSON_TYPE)];
+  const args = [...argumentsOf('', 9, Buffer.from(written), JSON_TYPE)];
   const texts = args.map(([name, value]) => [name, Buffer.from(value).toString()]);
   t.deepEqual(texts, [
     ['id', '12345678901234567890'],
@@ -315,7 +315,7 @@ test('of more arguments than there may be one too many is looked at', (t) => {
   const names = Array.from({ length: 100_000 }, (_, i) => i.toString(36));
   const form = names.join('&');
   const json = JSON.stringify(Object.fromEntries(names.map((name) => [`_${name}`, 1])));
-  const none = new URLSearchParams();
+  const none = '';
   t.is(argumentsOf(none, 128, Buffer.from(form), FORM_TYPE).size, 129);
   t.is(argumentsOf(none, 128, Buffer.from(json), JSON_TYPE).size, 129);
   const deep = `{"a":${'['.repeat(20_000)}${']'.repeat(20_000)}}`;

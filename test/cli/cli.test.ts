@@ -12,7 +12,7 @@ import { bytes, duration, oneLine, plural } from '../../src/cli/show.ts';
 import { messageRecord, positionRecord } from '../../src/wire/topic-records.ts';
 import { contents, fill, tempFolder } from '../files/helper.ts';
 import { frame, onCommand } from '../helpers/raw-peer.ts';
-import { isOneLine, millrace, rogue, run, serve, TREE } from './helper.ts';
+import { isOneLine, millrace, rogue, run, STAYS_OPEN, serve, TREE } from './helper.ts';
 
 test('numbers, sizes and times are shown as people read them', (t) => {
   t.deepEqual([0, 1, 999, 1000, 1_234_567, 1e18].map(bytes), [
@@ -320,6 +320,23 @@ test.serial('subscribe prints the messages of a topic that serve has, and publis
   isOneLine(t, await millrace('serve', '.', '--topic', 'x'.repeat(256)), 2, /a name of 1 to 255 bytes/);
   isOneLine(t, await millrace('serve', '.', '--topic', 'a', '--topic', 'a=1'), 2, /given twice/);
 });
+
+test.serial(
+  'publish ends by a signal while its input goes on, and by what the server says of too much of it',
+  async (t) => {
+    const { address } = await serve(t, TREE, '--topic', 'news');
+    const waiting = run(['publish', address, 'news'], STAYS_OPEN);
+    isOneLine(
+      t,
+      await run(['publish', address, 'news'], Buffer.alloc(3 << 20)).ended,
+      1,
+      /^millrace: maxMessageBytes: /,
+    );
+    waiting.signals.emit('SIGINT', 'SIGINT');
+    isOneLine(t, await waiting.ended, 130, /stopped/);
+    t.is((await run(['publish', address, 'news'], 'first').ended).out, '1\n', 'nothing was published before');
+  },
+);
 
 test.serial('errors of the server and of the network are one line and exit code 1', async (t) => {
   const { address, dir, dest } = await serve(t, TREE);

@@ -57,17 +57,20 @@ function listen(out: Readable, err: Readable, ended: Running['ended']): Omit<Run
   return { seen, said };
 }
 
+/** Input that does not end. */
+export const STAYS_OPEN = Symbol('stays open');
+
 /** Runs `main` in this process. */
 export function run(
   args: readonly string[],
-  input: string | Uint8Array = '',
+  input: string | Uint8Array | typeof STAYS_OPEN = '',
   call: typeof main = main,
   env: NodeJS.ProcessEnv = process.env,
 ): Running & { signals: EventEmitter } {
   const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
   const signals = new EventEmitter();
   const code = call(['node', 'millrace', ...args], new Io({ stdin, stdout, stderr }, signals, env));
-  stdin.end(input);
+  if (input !== STAYS_OPEN) stdin.end(input);
   const over = code.then(async (code) => {
     const read = [once(stdout, 'end'), once(stderr, 'end')];
     stdout.end();

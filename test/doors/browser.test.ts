@@ -145,6 +145,15 @@ test('a connection that does not come about says so, and nothing secret', async 
   await t.throwsAsync(connect(url, { timeout: 1 } as object), { message: /did you mean 'timeoutMs'/ });
 });
 
+test('profiles that there are not are told before anything is opened', async (t) => {
+  const url = 'ws://127.0.0.1:1/';
+  await t.throwsAsync(connect(url, { profiles: ['zstd'] }), { message: /^option profiles\.0: 'zstd' / });
+  for (const encodeData of ['zstd-8mb', 'zstd-dict'])
+    await t.throwsAsync(connect(url, { encodeData }), {
+      message: `option encodeData: '${encodeData}' is not allowed, only 'zlib', 'identity'`,
+    });
+});
+
 /** Bundles `text`, an entry module in src; the folder with what came of it. */
 async function bundled(t: ExecutionContext, text: string): Promise<string> {
   const outdir = mkdtempSync(join(ROOT, 'node_modules/.millrace-bundle-'));

@@ -1,5 +1,6 @@
 // One port for frames, HTTP and WebSockets; doors in the servers of others; WebSockets from Node.js.
 
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer as createHttp, type Server as HttpServer } from 'node:http';
@@ -8,7 +9,7 @@ import { connect as connectTls } from 'node:tls';
 import ava, { type ExecutionContext } from 'ava';
 import { WebSocketServer, WebSocket as WsSocket } from 'ws';
 import { speechOf } from '../../src/doors/sniff.ts';
-import { type AuthorizeQuery, connect, connectPool } from '../../src/index.ts';
+import { type AuthorizeQuery, cached, connect, connectPool } from '../../src/index.ts';
 import { messagesOf } from '../../src/wire/messages.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { frame, frames, HELLO, RawPeer } from '../helpers/raw-peer.ts';
@@ -410,6 +411,30 @@ test('messages that are not whole count as held; whose are the largest are ended
   while ((await held()) > 0) await client.ping();
 });
 
+test('what many connections share comes over a WebSocket in whole frames, too: cached output, messages of topics', async (t) => {
+  const bytes = randomBytes(200_000);
+  const { server, port } = await serving(t, { commands: { shared: () => cached('shared', () => bytes) } });
+  const topic = server.topic('news', { history: 10 });
+  const sizes = [900, 1100, 20_000, 200_000];
+  const publish = () => {
+    for (const size of sizes) topic.publish(bytes.subarray(0, size));
+  };
+  publish();
+  const client = await dial(t, `ws://127.0.0.1:${port}/`);
+  for (let i = 0; i < 3; i++) t.deepEqual(Buffer.from(await client.call('shared').bytes()), bytes);
+  const heard: Buffer[] = [];
+  for await (const { sequence, data } of client.subscribe('news', { after: 0 })) {
+    heard.push(Buffer.from(data));
+    if (sequence === 2 * sizes.length) break;
+    // These are encoded for who listens.
+    if (sequence === sizes.length) publish();
+  }
+  t.deepEqual(
+    heard,
+    [...sizes, ...sizes].map((size) => bytes.subarray(0, size)),
+  );
+});
+
 test('a run of frames is cut into messages between frames only', (t) => {
   const piece = frame(ECHO, sample(255, 1));
   const chunk = Buffer.concat(Array.from({ length: 2000 }, () => piece));
@@ -469,6 +494,63 @@ test('attach() takes its path and nothing else, however their server was made, a
   await server.close();
   t.is(await value('/mill/rpc/echo', 'GET'), 'theirs: /mill/rpc/echo ');
   await t.throwsAsync(server.attach(http, { path: '/mill' }), { message: /closed/ });
+});
+
+test('who attaches and closes, in whatever order, leaves their server as it was', async (t) => {
+  const { port, http } = await theirs(t, createHttp());
+  const own = () =>
+    ['emit', 'shouldUpgradeCallback'].map((name) => Object.getOwnPropertyDescriptor(http, name));
+  const before = [own(), http.listeners('upgrade')];
+  const who = (name: string) => createServer({ workers: 1, commands: { who: () => name } });
+  const answer = async (path = '/mill') => (await ask(port, `${path}/rpc/who`)).body.toString();
+  let last = who('0');
+  await last.attach(http, { path: '/mill' });
+  for (const name of ['1', '2', '3']) {
+    const next = who(name);
+    await next.attach(http, { path: '/mill' });
+    t.is(await answer(), name);
+    await last.close(0);
+    t.is(await answer(), name);
+    last = next;
+  }
+  await last.close(0);
+  t.regex(await answer(), /^theirs/);
+  t.deepEqual([own(), http.listeners('upgrade')], before);
+});
+
+test('whoever has put something over what attach() did keeps it, and it is not done twice', async (t) => {
+  const { port, http } = await theirs(t, createHttp());
+  const first = createServer({ workers: 1 });
+  await first.attach(http, { path: '/mill' });
+  const ours = http.emit;
+  let seen = 0;
+  http.emit = function (this: HttpServer, ...args: Parameters<HttpServer['emit']>) {
+    if (args[0] === 'request') seen++;
+    return ours.apply(this, args);
+  } as HttpServer['emit'];
+  const over = http.emit;
+  await first.close(0);
+  t.regex((await ask(port, '/mill/rpc/echo')).body.toString(), /^theirs/);
+  const second = createServer({ workers: 1 });
+  t.teardown(() => second.close(0));
+  await second.attach(http, { path: '/mill' });
+  t.is(http.emit, over);
+  t.is((await ask(port, '/mill/rpc/echo?value=x')).body.toString(), 'x');
+  t.is(seen, 2);
+});
+
+test('of several paths the longest takes what comes, whichever was attached last', async (t) => {
+  const { port, http } = await theirs(t, createHttp());
+  for (const path of ['/a', '/a/b', '/']) {
+    const server = createServer({ workers: 1, commands: { who: () => path } });
+    t.teardown(() => server.close(0));
+    await server.attach(http, { path });
+  }
+  for (const [base, path] of Object.entries({ '/a': '/a', '/a/b': '/a/b', '': '/' })) {
+    t.is((await ask(port, `${base}/rpc/who`)).body.toString(), path);
+    const client = await dial(t, `ws://127.0.0.1:${port}${base}/`);
+    t.is(await client.call('who').text(), path);
+  }
 });
 
 test('attach() and http.prefix take no path that no client can ask for', async (t) => {

@@ -303,6 +303,31 @@ test('a body of arguments is UTF-8, with or without the mark of one, or refused'
   );
 });
 
+test('a query and a form may say any bytes, escaped', async (t) => {
+  const { port } = await common();
+  const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
+  const escaped = [...bytes].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
+  const type = { 'content-type': 'application/x-www-form-urlencoded' };
+  t.deepEqual((await ask(port, `/rpc/echo?value=${escaped}`)).body, bytes);
+  t.deepEqual(
+    (await ask(port, '/rpc/echo', { headers: type, body: Buffer.from(`value=${escaped}`) })).body,
+    bytes,
+  );
+  for (const [query, value] of Object.entries({
+    'value=a+b%2Bc%zz%': 'a b+c%zz%',
+    '&value=x=y&': 'x=y',
+    value: '',
+    'v%61lue=%c3%bc': 'ü',
+  })) {
+    t.is((await ask(port, `/rpc/echo?${query}`)).body.toString(), value, query);
+    t.is(
+      (await ask(port, '/rpc/echo', { headers: type, body: Buffer.from(query) })).body.toString(),
+      value,
+      query,
+    );
+  }
+});
+
 test('an error that passes says when to ask again, whatever was to come', async (t) => {
   const full = () => {
     throw new CommandError('full', { code: 'overloaded' });

@@ -67,12 +67,18 @@ interface Opened {
 async function open(
   t: ExecutionContext,
   port: number,
-  options: { width?: number; colorScheme?: 'light' | 'dark'; reducedMotion?: 'reduce' } = {},
+  options: {
+    width?: number;
+    colorScheme?: 'light' | 'dark';
+    reducedMotion?: 'reduce';
+    stopped?: boolean;
+  } = {},
 ): Promise<Opened> {
-  const { width = 1280, ...rest } = options;
+  const { width = 1280, stopped = false, ...rest } = options;
   const context = await (await browser()).newContext({ ...rest, viewport: { width, height: 900 } });
   t.teardown(() => context.close());
   const page = await context.newPage();
+  if (stopped) await page.addInitScript('performance.now = () => 0');
   const complaints: string[] = [];
   const foreign: string[] = [];
   page.on('console', (message) => complaints.push(message.text()));
@@ -114,6 +120,16 @@ async function violations(page: Page): Promise<string[]> {
     nodes.map(({ html, failureSummary }) => `${id}: ${html}: ${failureSummary}`),
   );
 }
+
+const CHART = "document.querySelector('figure canvas').toDataURL()";
+/** There is something of the first line's colour in the first chart. */
+const LINE_IS_DRAWN = `(() => {
+  const canvas = document.querySelector('figure canvas');
+  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  for (let i = 0; i < data.length; i += 4)
+    if (data[i + 3] === 255 && data[i] < 60 && data[i + 1] > 90 && data[i + 2] < 80) return true;
+  return false;
+})()`;
 
 const text = (page: Page, selector: string) => page.textContent(selector).then((found) => found ?? '');
 
@@ -208,6 +224,18 @@ if (hasChromium) {
     while ((await running()) !== 0);
     await page.keyboard.press('Enter');
     await until(page, '#state', 'serving');
+  });
+
+  test('for who wants less motion charts begin with a line all the same, and then stand still', async (t) => {
+    const server = await serving(t, { workers: 1, commands: COMMANDS });
+    await load(t, server);
+    const { page } = await open(t, server.port, { reducedMotion: 'reduce', stopped: true });
+    await lives(page);
+    while (!(await page.evaluate(LINE_IS_DRAWN)));
+    const drawn = await page.evaluate(CHART);
+    const before = await text(page, 'figure .legend li');
+    while ((await text(page, 'figure .legend li')) === before);
+    t.is(await page.evaluate(CHART), drawn);
   });
 
   test('who may not see it is asked who they are, and goes on when the server knows', async (t) => {

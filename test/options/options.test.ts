@@ -157,6 +157,14 @@ const CONNECT: [string, unknown, unknown, RegExp][] = [
     /^option profiles\.0: 'zstd-8m' .* did you mean 'zstd-8mb'\?/,
   ],
   ['encodeData', where, { encodeData: 'zstd' }, /^option encodeData: 'zstd' .* did you mean 'zstd-8mb'\?/],
+  [
+    'encodeData that nothing portable encodes',
+    where,
+    { codecs: 'portable', encodeData: 'zstd-8mb' },
+    /^option encodeData: 'zstd-8mb' is not allowed, only 'zlib', 'identity'$/,
+  ],
+  ['headers that go nowhere', where, { headers: { cookie: 'a' } }, /^option headers: only a WebSocket /],
+  ['tls that there is none of', 'ws://127.0.0.1:1/', { tls: {} }, /^option tls: ws:\/\/ is without it/],
   ['codecs', where, { codecs: 'natve' }, /^option codecs: 'natve' .* did you mean 'native'\?/],
   ['a window', where, { requestWindow: 0 }, /^option requestWindow: 0 is not allowed/],
   [
@@ -172,9 +180,8 @@ const CONNECT: [string, unknown, unknown, RegExp][] = [
 
 for (const [name, place, options, message] of CONNECT) {
   test(`connect: ${name}`, async (t) => {
-    // Where an option needs codecs to be judged, there has to be a server.
-    const { address } = await serving(t);
-    const target = place === where ? address : place;
+    // Nothing listens there, and nothing is asked whether it does.
+    const target = place === where ? { port: 1 } : place;
     const error = await t.throwsAsync(connect(target as typeof where, options as ConnectOptions), {
       instanceOf: TypeError,
     });

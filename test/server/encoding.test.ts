@@ -68,14 +68,6 @@ for (const [name, options] of ENCODED_DATA) {
   });
 }
 
-test('a client that cannot encode a profile sends its data as it is', async (t) => {
-  const recorder = await recording(t, running.address);
-  const c = await dial(t, recorder.address, { encodeData: 'zstd-8mb', codecs: 'portable' });
-  const data = sample(100_000, 1);
-  t.is(digest(await c.call('echo', { data }).bytes()), digest(data));
-  t.false(recorder.connections[0].toServer.frames.some(isEncoded));
-});
-
 test('a client that talks part A only encodes nothing', async (t) => {
   const recorder = await recording(t, running.address);
   const c = await dial(t, recorder.address, { encodeData: 'zlib', plain: true });

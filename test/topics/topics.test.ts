@@ -343,6 +343,53 @@ test('a drain ends subscriptions with shutting-down after what was published, an
   t.true(error instanceof CommandError && error.code === 'shutting-down', String(error));
 });
 
+test('who goes on where numbers begin anew is told that what was published there before is lost', async (t) => {
+  const both = [await onSharedLanes(t), await onSharedLanes(t)];
+  const topics = both.map(({ server }) => server.topic('t', { history: 100 }));
+  const pool = connectPool(
+    both.map(({ address }) => address),
+    { size: 1 },
+  );
+  t.teardown(() => pool.destroy());
+  await pool.ready();
+  const gaps: TopicGap[] = [];
+  const messages = take(pool.subscribe('t', { onGap: (gap) => void gaps.push(gap) }), 6);
+  while (topics[0].subscribers + topics[1].subscribers < 1) await turn();
+  const here = topics[0].subscribers === 1 ? 0 : 1;
+  for (let i = 1; i <= 3; i++) topics[1 - here].publish(`elsewhere ${i}`);
+  for (let i = 1; i <= 5; i++) topics[here].publish(`here ${i}`);
+  await both[here].server.close({ graceMs: LONG });
+  while (topics[1 - here].subscribers < 1) await turn();
+  topics[1 - here].publish('elsewhere 4');
+  const [last] = (await messages).slice(5);
+  t.deepEqual({ ...last, data: text(last) }, { sequence: 4, data: 'elsewhere 4', lost: 3 });
+  t.deepEqual(gaps, [{ lost: 3, sequence: 4 }]);
+});
+
+test('a reader that goes on knows what was lost before, and where another topic begins', (t) => {
+  const gaps: TopicGap[] = [];
+  const read = (next: number, had: number | undefined, ...records: Uint8Array[]) => {
+    const reader = new TopicReader(100, next, (each) => void gaps.push(each), had);
+    const messages = records.flatMap((each) => [...reader.read(each)]);
+    return { reader, heard: messages.map(({ sequence, lost }) => [sequence, lost]) };
+  };
+  const { reader } = read(5, undefined, position(5n), gap(2n), position(7n));
+  t.deepEqual(gaps.splice(0), [{ lost: 2, sequence: 7 }]);
+  t.deepEqual(read(reader.next, reader.had, position(7n), message('a')).heard, [[7, 2]]);
+  t.deepEqual(gaps.splice(0), [], 'it was told before');
+  t.deepEqual(read(90, 90, position(8n), message('a'), message('b')).heard, [
+    [8, 7],
+    [9, undefined],
+  ]);
+  t.deepEqual(gaps.splice(0), [{ lost: 7, sequence: 8 }]);
+  t.deepEqual(
+    read(90, undefined, position(8n), message('a')).heard,
+    [[8, undefined]],
+    'who asks for what is to come',
+  );
+  t.deepEqual(gaps, []);
+});
+
 test('more subscriptions than streams on one connection all get everything; so many requests and no more', async (t) => {
   const { server, address, port } = await onSharedLanes(t);
   const names = Array.from({ length: 40 }, (_, i) => `topic ${i}`);
@@ -400,12 +447,41 @@ test('topics go through every door: WebSockets, and server-sent events that go o
   t.is(all, `event: gap\ndata: {"lost":1,"sequence":2}\n\n${from1}`);
   t.is(await events('/rpc/subscribe?topic=news&after=0', /three\n\n/, 'Last-Event-ID: 1'), from1);
   t.is(
+    await events('/rpc/subscribe?topic=news', /id: 3\n\n/, 'Last-Event-ID: 90'),
+    'event: gap\ndata: {"lost":3,"sequence":4}\n\nid: 3\n\n',
+    'the server has begun anew',
+  );
+  t.is(
     await events('/rpc/subscribe?topic=news', /id: 3\n\n/),
     'id: 3\n\n',
     'who has heard nothing yet goes on from there all the same',
   );
   t.regex(await events('/rpc/subscribe?topic=none', /not-found/), /there is no topic/);
   await subscribed(server, 'news', 0);
+});
+
+test('what is published by HTTP is the body as data: a form or JSON, which are arguments, is refused', async (t) => {
+  const { server, port } = await serving(t);
+  server.topic('news');
+  const publish = (type: string, body: string) =>
+    fetch(`http://127.0.0.1:${port}/rpc/publish?topic=news`, {
+      method: 'POST',
+      headers: { 'content-type': type },
+      body,
+    });
+  t.is(await (await publish('application/octet-stream', 'hello')).text(), '1');
+  for (const [type, body] of [
+    ['application/x-www-form-urlencoded', 'hello'],
+    ['application/json', '{"data":"hello"}'],
+  ]) {
+    const answer = await publish(type, body);
+    t.deepEqual(
+      [answer.status, ((await answer.json()) as { code: string }).code],
+      [400, 'invalid-argument'],
+      type,
+    );
+  }
+  t.is(server.topic('news').sequence, 1);
 });
 
 test('subscriptions that come and go by the thousand leave nothing', async (t) => {
@@ -538,6 +614,11 @@ test('records are read however they are cut, and are what the protocol says', (t
     gap(2n),
     position(9n),
     message(long),
+    gap(3n),
+    position(13n),
+    gap(1n),
+    position(14n),
+    message('b'),
   ]);
   for (const size of [1, 2, 3, 7, 100, bytes.length]) {
     const gaps: TopicGap[] = [];
@@ -551,9 +632,14 @@ test('records are read however they are cut, and are what the protocol says', (t
         [5, '', undefined],
         [6, 'a', undefined],
         [9, long, 2],
+        [14, 'b', 4],
       ],
     );
-    t.deepEqual(gaps, [{ lost: 2, sequence: 9 }]);
+    t.deepEqual(gaps, [
+      { lost: 2, sequence: 9 },
+      { lost: 3, sequence: 13 },
+      { lost: 1, sequence: 14 },
+    ]);
   }
 });
 
