@@ -80,7 +80,7 @@ test('dictionary train --per-command makes one for each, and says for which ther
   t.is(code, 0);
   t.deepEqual(readdirSync(folder).sort(), ['replies.jsonl', 'replies.order.dict', 'replies.tick.dict']);
   t.regex(said, /--dictionary \S+replies\.order\.dict=order --dictionary \S+replies\.tick\.dict=tick/);
-  t.regex(err, /no dictionary for 'rare': a dictionary needs at least 16 samples/);
+  t.regex(err, /no dictionary for 'rare': a dictionary needs at least 5 samples/);
 });
 
 test('dictionary train says in one line what cannot be, and leaves what was there', async (t) => {
@@ -100,8 +100,8 @@ test('dictionary train says in one line what cannot be, and leaves what was ther
   await fails([source, '--out', out, '--size', '100'], 2, /from 1K to 1M/);
   await fails([join(folder, 'missing'), '--out', out], 1, /missing/);
   const few = join(folder, 'few.jsonl');
-  writeFileSync(few, Array.from({ length: 12 }, (_, i) => `{"a line of no great length":${i}}`).join('\n'));
-  await fails([few, '--out', out], 1, /at least 16 samples/);
+  writeFileSync(few, Array.from({ length: 5 }, (_, i) => `{"a line of no great length":${i}}`).join('\n'));
+  await fails([few, '--out', out], 1, /at least 5 samples/);
   t.is(readFileSync(out, 'utf8'), 'as it was');
 });
 
