@@ -1,12 +1,10 @@
 /** What a dictionary makes of samples: the bytes they come to, and what their blocks are made of. */
 
-import zlib from 'node:zlib';
 import { DEFAULT_FRAME_SIZE } from '../../wire/frame.ts';
-import { HandleContext } from '../native.ts';
+import { zstdHandles } from '../native.ts';
 import { ZstdWalker } from '../zstd-blocks.ts';
-import { zstdParameters } from '../zstd-codec.ts';
+import { zstdDictParameters, zstdParameters } from '../zstd-codec.ts';
 import { type BlockObserver, ZstdBlockDecoder } from '../zstd-decoder.ts';
-import { ZSTD_PARAMETER } from '../zstd-profile.ts';
 import { SEQUENCE_CODES, type SequenceCode } from '../zstd-sequences.ts';
 import { parseDictionary } from './format.ts';
 import type { EntropyCounts } from './write.ts';
@@ -32,9 +30,10 @@ export function compressSamples(
   contexts: SampleContexts,
   onPayload: (payload: Uint8Array, sample: number) => void = () => undefined,
 ): number {
-  const params = { ...zstdParameters({ level }), [ZSTD_PARAMETER.dictionaryNumber]: 0 };
-  const context = new HandleContext(() => zlib.createZstdCompress({ chunkSize: 64, params, dictionary }));
-  const flush = contexts === 'kept' ? ZSTD_E_FLUSH : ZSTD_E_END;
+  const contextFree = contexts === 'none';
+  const parametersOf = dictionary === undefined ? zstdParameters : zstdDictParameters;
+  const context = zstdHandles.compress(parametersOf({ level, contextFree }), undefined, dictionary);
+  const flush = contextFree ? ZSTD_E_END : ZSTD_E_FLUSH;
   const target = new Uint8Array(DEFAULT_FRAME_SIZE + FRAME_SLACK);
   let bytes = 0;
   try {
