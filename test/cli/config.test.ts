@@ -274,7 +274,7 @@ test.serial('SIGHUP says that a dictionary was trained anew, which the next star
   const dictionary = join(folder, 'a.dict');
   const mill = readFileSync(new URL('../fixtures/mill.dict', import.meta.url));
   writeFileSync(dictionary, mill);
-  const { signals, said } = await serve(t, TREE, '--dictionary', dictionary);
+  const { signals, said, seen } = await serve(t, TREE, '--dictionary', dictionary);
   signals.emit('SIGHUP', 'SIGHUP');
   await said('err', /nothing else has changed\n/);
   const others = [Buffer.concat([mill, Buffer.from('more')]), new Uint8Array((1 << 20) + 1)];
@@ -283,6 +283,7 @@ test.serial('SIGHUP says that a dictionary was trained anew, which the next star
     signals.emit('SIGHUP', 'SIGHUP');
     await said('err', new RegExp(`(?:needs a new start: dictionaries\\n[^]*?){${before + 1}}`));
   }
+  t.is(seen.err.split('new start: dictionaries').length, others.length + 1);
 });
 
 test.serial('SIGHUP has a new certificate shown to who comes from then on', async (t) => {
