@@ -16,6 +16,7 @@ const WS = 'ws + deflate';
 const WS_PLAIN = 'ws';
 const KEPT = 'kept';
 const KEPT_DICT = 'kept, dictionary';
+const KEPT_RECORDS = 'kept, dictionary, tuning records';
 const NONE_DICT = 'none, dictionary';
 const NONE_2 = 'none, dictionary, 2 lanes';
 const IN_FLIGHT = 100;
@@ -49,7 +50,7 @@ export const dictionary: Bench = {
     const cpu = (label: string) => (turns.get(label) as Measurement[]).map((each) => each.cpu.total);
     const lanes = (label: string) =>
       (turns.get(label) as Measurement[]).map((each) => each.cpu.workers.reduce((a, b) => a + b, 0));
-    const affordable = [KEPT, KEPT_DICT, NONE_DICT].filter(
+    const affordable = [KEPT, KEPT_DICT, KEPT_RECORDS, NONE_DICT].filter(
       (label) => median(cpu(label)) <= median(cpu(KEPT)),
     );
     const best = affordable.reduce((a, b) => (median(wire(b)) < median(wire(a)) ? b : a));
@@ -145,6 +146,7 @@ function inTurns(context: BenchContext, payloads: PayloadSpec, dict: PeerOptions
   const ours: [string, PeerOptions][] = [
     [KEPT, one],
     [KEPT_DICT, { ...one, ...dict, contexts: 'kept' }],
+    [KEPT_RECORDS, { ...one, ...dict, contexts: 'kept', tuning: 'records' }],
     [NONE_DICT, { ...one, ...dict, contexts: 'none' }],
     [NONE_2, { ...dict, workers: 2, streams: 2, contexts: 'none' }],
   ];

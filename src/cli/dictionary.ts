@@ -121,12 +121,18 @@ async function train(sources: string[], options: TrainOptions, io: Io): Promise<
   if (json) io.print(visibleJson(done));
   else for (const each of done) printTrained(each, options, io);
   if (done.length === 0) io.exitCode = EXIT_FAILED;
-  else if (!json) {
-    const flags = done.map(
-      ({ file, command }) => `--dictionary ${command === undefined ? file : `${file}=${command}`}`,
-    );
-    io.print(`\nmillrace serve DIR ${visible(flags.join(' '))}`);
+  else if (!json) io.print(`\n${visible(await useOf(done))}`);
+}
+
+/** How a server is given them: by flags, or where it has commands that `serve` has not, by the library's option. */
+async function useOf(done: readonly Trained[]): Promise<string> {
+  const { shellWord } = await import('../experiment/grid/cell.ts');
+  if (done.every(({ command }) => command === undefined || command.startsWith('files.'))) {
+    const words = done.map(({ file, command }) => (command === undefined ? file : `${file}=${command}`));
+    return `millrace serve DIR ${words.map((word) => `--dictionary ${shellWord(word)}`).join(' ')}`;
   }
+  const options = done.map(({ file, command }) => ({ file, commands: [command] }));
+  return `createServer({ dictionaries: ${JSON.stringify(options)} })`;
 }
 
 async function trainGroup(
@@ -177,11 +183,14 @@ function byCommand({ file, training, heldOut }: Group): Group[] {
   return [...groups.values()];
 }
 
-/** `replies.dict` for `orders.list`: `replies.orders.list.dict`. What file systems might not like becomes `_`. */
+/** `replies.dict` for `orders.list`: `replies.orders.list.dict`; for `.html`: `replies.html.dict`. What file systems might not like becomes `_`. */
 function fileFor(file: string, command: string): string {
   const ext = extname(file);
   const stem = ext === '' ? file : file.slice(0, -ext.length);
-  return `${stem}.${command.replace(/[^\w.-]/g, '_').slice(0, 100)}${ext}`;
+  return `${stem}.${command
+    .replace(/^\.+/, '')
+    .replace(/[^\w.-]/g, '_')
+    .slice(0, 100)}${ext}`;
 }
 
 /** Before anything is trained: training takes a while. @throws UsageError */

@@ -1,8 +1,12 @@
 /** What the settings have become, applied as far as a server can change while it serves; the rest is named. */
 
+import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
 import type { Server } from '../index.ts';
 import { type Config, changed } from '../ops/config.ts';
 import { reloadsOf, type Settings } from '../ops/settings.ts';
+import { readRegularFile } from '../options/regular-file.ts';
+import { MAX_DICTIONARY_BYTES } from '../wire/extensions.ts';
 import type { Io } from './io.ts';
 import { messageOf } from './outcome.ts';
 import { updateOptions } from './serve-options.ts';
@@ -20,11 +24,14 @@ export interface ReloadOptions {
 
 export class Reload {
   #config: Config;
+  /** Of the files of dictionaries, which are read at the start alone. */
+  #dictionaries: string;
   readonly #options: ReloadOptions;
   #onSignal: (() => void) | undefined;
 
   constructor(config: Config, options: ReloadOptions) {
     this.#config = config;
+    this.#dictionaries = digestOf(config.settings);
     this.#options = options;
   }
 
@@ -59,14 +66,31 @@ export class Reload {
       const config = read();
       // The files that they name may be others by now, whatever the settings are.
       server.update(updateOptions(config.settings));
-      const names = changed(this.#config, config);
+      const names = new Set(changed(this.#config, config));
+      const dictionaries = digestOf(config.settings);
+      if (dictionaries !== this.#dictionaries) names.add('dictionaries');
       this.#config = config;
+      this.#dictionaries = dictionaries;
       onChange(config.settings);
-      return `reloaded: ${told(names)}`;
+      return `reloaded: ${told([...names])}`;
     } catch (error) {
       return `not reloaded: ${messageOf(error)}`;
     }
   }
+}
+
+/** Of what is in the dictionaries' files; one that cannot be read is for the next start to name. */
+function digestOf({ dictionaries = [] }: Settings): string {
+  const hash = createHash('sha256');
+  for (const { file } of dictionaries) {
+    try {
+      // What is larger is none, and no server reads it.
+      hash.update(statSync(file).size > MAX_DICTIONARY_BYTES ? file : readRegularFile(file));
+    } catch {
+      hash.update(file);
+    }
+  }
+  return hash.digest('hex');
 }
 
 function told(names: readonly string[]): string {

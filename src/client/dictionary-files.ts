@@ -1,9 +1,10 @@
 /** Dictionaries that stay in a folder from one connection to the next. */
 
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dictionaryIdNow } from '../encoding/read-dictionary.ts';
+import { makeFolder } from '../files/folder.ts';
 import { MAX_DICTIONARY_BYTES } from '../wire/payloads.ts';
 import type { DictionaryStore } from './dictionaries.ts';
 
@@ -38,7 +39,7 @@ export class DictionaryFiles implements DictionaryStore {
 
   /** A file is there only when it is whole. */
   async save(id: string, bytes: Uint8Array): Promise<void> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    makeFolder(this.#folder, 0o700);
     const path = this.#pathOf(id);
     const unfinished = `${path}.${randomUUID()}`;
     try {

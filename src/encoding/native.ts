@@ -15,7 +15,7 @@ import { made } from './making.ts';
 import type { DictionaryCodec } from './registry.ts';
 import { isSound } from './self-check.ts';
 import { type ZlibContexts, zlibCodec } from './zlib-codec.ts';
-import { type ZstdContexts, zstdCodec, zstdDictCodec } from './zstd-codec.ts';
+import { ZSTD_ATTACH_DICTIONARY, type ZstdContexts, zstdCodec, zstdDictCodec } from './zstd-codec.ts';
 
 /** What we use of a zlib stream's internals (Node's own zlib.js and node_zlib.cc). */
 interface StreamInternals {
@@ -93,14 +93,34 @@ export class HandleContext implements Context {
 const chunkSize = 64;
 const { ZSTD_d_windowLogMax } = zlib.constants;
 
-const zstdHandles: ZstdContexts = {
+/** The contexts of `zstd-8mb` and `zstd-dict` by node:zlib's handles. */
+export const zstdHandles: ZstdContexts = {
   compress: (params, pledgedSrcSize, dictionary) =>
-    new HandleContext(() => zlib.createZstdCompress({ chunkSize, params, pledgedSrcSize, dictionary })),
+    new HandleContext(() => createZstdCompress({ chunkSize, params, pledgedSrcSize, dictionary })),
   decompress: (maxWindowLog, _maxOutput, dictionary) => {
     const params = { [ZSTD_d_windowLogMax]: maxWindowLog };
     return new HandleContext(() => zlib.createZstdDecompress({ chunkSize, params, dictionary }));
   },
 };
+
+/**
+ * node:zlib refuses parameters that are not in its documentation by their numbers alone; how many there may be its class
+ * is told by its subclass. Where this Node.js, or its libzstd, does not take the one that we have, contexts go without it.
+ */
+function createZstdCompress({ params = {}, ...rest }: zlib.ZstdOptions): unknown {
+  const { [ZSTD_ATTACH_DICTIONARY]: attach, ...documented } = params;
+  if (attach === undefined) return zlib.createZstdCompress({ ...rest, params });
+  try {
+    const mode = (zlib.constants as Record<string, number>).ZSTD_COMPRESS;
+    const about = [{ ...rest, params }, mode, parameterList, ZSTD_ATTACH_DICTIONARY];
+    return Reflect.construct(Object.getPrototypeOf(zlib.ZstdCompress), about, zlib.ZstdCompress);
+  } catch {
+    return zlib.createZstdCompress({ ...rest, params: documented });
+  }
+}
+
+/** Filled by node:zlib each time. */
+const parameterList = new Uint32Array(ZSTD_ATTACH_DICTIONARY + 1);
 
 const zlibHandles: ZlibContexts = {
   compress: (level, windowBits) =>

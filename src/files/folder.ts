@@ -8,11 +8,11 @@ import { dirname } from 'node:path';
  * where a folder is there and says of what should be made in it that there is no such thing, as /proc does.)
  * @throws what the file system throws.
  */
-export function makeFolder(folder: string): void {
+export function makeFolder(folder: string, mode?: number): void {
   const above = dirname(folder);
-  if (above !== folder && !existsSync(above)) makeFolder(above);
+  if (above !== folder && !existsSync(above)) makeFolder(above, mode);
   try {
-    mkdirSync(folder);
+    mkdirSync(folder, mode);
   } catch (error) {
     if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) throw error;
   }

@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import test from 'ava';
@@ -267,6 +267,23 @@ test.serial('SIGHUP changes what can be changed, names what cannot, and drops no
   await said('err', /not reloaded: .*:1:1: there is no setting 'lvel'/);
   t.is((await limits()).maxPings, 77);
   t.notRegex(seen.err, /laneTimeout/, 'a flag goes before the file');
+});
+
+test.serial('SIGHUP says that a dictionary was trained anew, which the next start reads', async (t) => {
+  const folder = tempFolder(t);
+  const dictionary = join(folder, 'a.dict');
+  const mill = readFileSync(new URL('../fixtures/mill.dict', import.meta.url));
+  writeFileSync(dictionary, mill);
+  const { signals, said, seen } = await serve(t, TREE, '--dictionary', dictionary);
+  signals.emit('SIGHUP', 'SIGHUP');
+  await said('err', /nothing else has changed\n/);
+  const others = [Buffer.concat([mill, Buffer.from('more')]), new Uint8Array((1 << 20) + 1)];
+  for (const [before, other] of others.entries()) {
+    writeFileSync(dictionary, other);
+    signals.emit('SIGHUP', 'SIGHUP');
+    await said('err', new RegExp(`(?:needs a new start: dictionaries\\n[^]*?){${before + 1}}`));
+  }
+  t.is(seen.err.split('new start: dictionaries').length, others.length + 1);
 });
 
 test.serial('SIGHUP has a new certificate shown to who comes from then on', async (t) => {

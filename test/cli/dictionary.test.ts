@@ -79,8 +79,44 @@ test('dictionary train --per-command makes one for each, and says for which ther
   const { code, out: said, err } = await millrace('dictionary', 'train', traffic(folder), ...args);
   t.is(code, 0);
   t.deepEqual(readdirSync(folder).sort(), ['replies.jsonl', 'replies.order.dict', 'replies.tick.dict']);
-  t.regex(said, /--dictionary \S+replies\.order\.dict=order --dictionary \S+replies\.tick\.dict=tick/);
-  t.regex(err, /no dictionary for 'rare': a dictionary needs at least 16 samples/);
+  // `serve` has no such commands.
+  const [, option] = /^createServer\(\{ dictionaries: (.*) \}\)$/m.exec(said)!;
+  const files = ['order', 'tick'].map((command) => ({
+    file: join(folder, `replies.${command}.dict`),
+    commands: [command],
+  }));
+  t.deepEqual(JSON.parse(option!), files);
+  t.regex(err, /no dictionary for 'rare': a dictionary needs at least 5 samples/);
+});
+
+test('what dictionary train prints can be pasted: commands that serve has, and any name of a file', async (t) => {
+  const folder = tempFolder(t);
+  const source = join(folder, 'own commands.jsonl');
+  const lines = corpus('ticks', 60).map(
+    (bytes, i) => `{"at":"files.${i % 2 ? 'get' : 'stat'}",${bytes.toString().slice(1)}`,
+  );
+  writeFileSync(source, lines.join('\n'));
+  const out = join(folder, "it's mine.dict");
+  const train = (...flags: string[]) => millrace('dictionary', 'train', source, '--out', out, ...flags);
+  const quoted = (word: string) => `--dictionary '${word.replaceAll("'", "'\\''")}'`;
+  t.true((await train()).out.endsWith(`\nmillrace serve DIR ${quoted(out)}\n`));
+  const { out: said } = await train('--per-command', '--command-field', 'at');
+  const flags = ['get', 'stat'].map((name) =>
+    quoted(join(folder, `it's mine.files.${name}.dict=files.${name}`)),
+  );
+  for (const flag of flags) t.true(said.includes(flag), said);
+});
+
+test('a folder is trained by what its files are, each kind with a file of its name', async (t) => {
+  const folder = tempFolder(t);
+  const tree = join(folder, 'tree');
+  mkdirSync(tree);
+  for (const [i, bytes] of corpus('dashboards', 16).entries()) writeFileSync(join(tree, `${i}.html`), bytes);
+  const out = join(folder, 'tree.dict');
+  const { code, out: said } = await millrace('dictionary', 'train', tree, '--per-command', '--out', out);
+  t.is(code, 0);
+  t.deepEqual(readdirSync(folder).sort(), ['tree', 'tree.html.dict']);
+  t.false(said.includes('millrace serve'));
 });
 
 test('dictionary train says in one line what cannot be, and leaves what was there', async (t) => {
@@ -100,8 +136,8 @@ test('dictionary train says in one line what cannot be, and leaves what was ther
   await fails([source, '--out', out, '--size', '100'], 2, /from 1K to 1M/);
   await fails([join(folder, 'missing'), '--out', out], 1, /missing/);
   const few = join(folder, 'few.jsonl');
-  writeFileSync(few, Array.from({ length: 12 }, (_, i) => `{"a line of no great length":${i}}`).join('\n'));
-  await fails([few, '--out', out], 1, /at least 16 samples/);
+  writeFileSync(few, Array.from({ length: 5 }, (_, i) => `{"a line of no great length":${i}}`).join('\n'));
+  await fails([few, '--out', out], 1, /at least 5 samples/);
   t.is(readFileSync(out, 'utf8'), 'as it was');
 });
 

@@ -4,6 +4,7 @@ import { corpus } from '../../bench/corpora.ts';
 import { DictionaryError, parseDictionary } from '../../src/encoding/dictionary/format.ts';
 import { describeFrequencies, normalise } from '../../src/encoding/dictionary/fse.ts';
 import { codeLengths, describeLengths } from '../../src/encoding/dictionary/huffman.ts';
+import { compressSamples } from '../../src/encoding/dictionary/samples.ts';
 import { trainDictionary } from '../../src/encoding/dictionary/train.ts';
 import { nativeZstdDict } from '../../src/encoding/native.ts';
 import {
@@ -15,6 +16,7 @@ import {
 import { readDictionary } from '../../src/encoding/read-dictionary.ts';
 import { CodecRegistry } from '../../src/encoding/registry.ts';
 import { FseTable, HuffmanTable } from '../../src/encoding/zstd-entropy.ts';
+import { DEFAULT_FRAME_SIZE } from '../../src/wire/frame.ts';
 import { comesBack, damagedAgree, decodeNatively, decodePortably, encodeWith } from './dictionary-helpers.ts';
 import { concat, LIMITS, noise, text } from './helpers.ts';
 import { ROOMY } from './zstd-helpers.ts';
@@ -172,12 +174,47 @@ test('samples give the same dictionary each time, of at most the size that was a
   );
 });
 
+test('what samples come to is what a server makes of them, to the byte', (t) => {
+  const dictionary = readDictionary(DICTIONARY);
+  const codec = nativeZstdDict(new Map([[dictionary.id, dictionary]]));
+  const samples = [...SENT.slice(0, 50), text(100_000), new Uint8Array(0), ...SENT.slice(50, 90)];
+  const target = new Uint8Array(2 * DEFAULT_FRAME_SIZE);
+  for (const contexts of ['none', 'kept'] as const) {
+    const contextFree = contexts === 'none';
+    const encoder = codec.createEncoder!({ level: 3, dictionary: dictionary.id, contextFree });
+    const sent = samples.map((sample) => {
+      let bytes = 0;
+      for (let at = 0; at < sample.length; at += DEFAULT_FRAME_SIZE)
+        bytes += encoder.encode(sample.subarray(at, at + DEFAULT_FRAME_SIZE), target, 0);
+      return bytes;
+    });
+    encoder.close();
+    const counted = samples.map(() => 0);
+    const sum = compressSamples(DICTIONARY, samples, 3, contexts, ({ length }, sample) => {
+      counted[sample]! += length;
+    });
+    t.deepEqual(counted, sent, contexts);
+    t.is(
+      sum,
+      sent.reduce((a, b) => a + b, 0),
+    );
+  }
+});
+
+test('five samples are enough where they have much in common', (t) => {
+  for (const count of [5, 6, 7, 9]) {
+    const dictionary = trainDictionary(TRAINED.slice(0, count), { size: 4096 });
+    const bytes = (used?: Uint8Array) => compressSamples(used, SENT, 3, 'none');
+    t.true(bytes(dictionary) < 0.7 * bytes(), `${count}`);
+  }
+});
+
 test('samples that no dictionary can be made of are refused', (t) => {
   const random = Array.from({ length: 40 }, (_, i) => noise(300, i + 1));
-  t.throws(() => trainDictionary(TRAINED.slice(0, 15)), { message: /at least 16 samples .* there are 15/ });
+  t.throws(() => trainDictionary(TRAINED.slice(0, 4)), { message: /at least 5 samples .* there are 4/ });
   t.throws(() => trainDictionary(Array.from({ length: 99 }, () => noise(7))), { message: /there are 0/ });
-  const runs = Array.from({ length: 40 }, (_, i) => new Uint8Array(400 + i).fill(7));
-  for (const samples of [random, runs])
+  const numbers = Array.from({ length: 40 }, (_, i) => Buffer.from(`${123_456_789 + 7_654_321 * i}`));
+  for (const samples of [random, numbers])
     t.throws(() => trainDictionary(samples), { message: /would save nothing/ });
   for (const size of [1023, (1 << 20) + 1, 5000.5]) {
     t.throws(() => trainDictionary(TRAINED, { size }), { instanceOf: RangeError, message: /from 1024 to/ });

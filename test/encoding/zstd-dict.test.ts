@@ -8,6 +8,7 @@ import { DictionaryError } from '../../src/encoding/dictionary/format.ts';
 import { dictionaryIdOf } from '../../src/encoding/dictionary.ts';
 import { nativeZstd, nativeZstdDict } from '../../src/encoding/native.ts';
 import { dictionaryIdNow, readDictionary } from '../../src/encoding/read-dictionary.ts';
+import { Random } from '../../src/experiment/traffic/random.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { millRecord } from '../helpers/mill.ts';
 
@@ -57,6 +58,20 @@ test('a dictionary makes first frames small, with a context and without', (t) =>
   const plain = RECORDS.map((record) => zlib.zstdCompressSync(record));
   t.true(total(encoded({ contextFree: true }, RECORDS)) < 0.65 * total(plain));
   t.true(encoded({}, RECORDS)[0].length < 0.65 * plain[0].length);
+});
+
+test('a kept context remembers with a small dictionary as much as without one', (t) => {
+  const random = new Random(1);
+  const records = Array.from({ length: 2000 }, () => Buffer.from(random.hex(600), 'hex'));
+  const again = [...records, ...records];
+  const target = new Uint8Array(1000);
+  for (const options of [{ level: 3 }, { level: 6 }, { tuning: 'records' as const }]) {
+    const plain = nativeZstd.createEncoder!(options);
+    const without = again.reduce((sum, record) => sum + plain.encode(record, target, 0), 0);
+    plain.close();
+    const with_ = encoded(options, again).reduce((sum, { length }) => sum + length, 0);
+    t.true(with_ < 1.02 * without, `${JSON.stringify(options)}: ${with_} instead of ${without}`);
+  }
 });
 
 test('what node:zlib encodes with the dictionary is decoded, whether its header names the dictionary or not', (t) => {

@@ -101,6 +101,10 @@ test('where connections are many no contexts are kept, and a dictionary is recom
   t.is(flags, '--profile zstd-8mb --dictionary out/16K.dict --contexts none --policy single');
   t.is(text, 'Each connection is sent its dictionary once, 16 KiB, which it has saved after 53 responses.');
   t.regex(cheap.get('bytes')!.text, /16 KiB, which these responses have not paid for\.$/);
+  // Dictionaries are tried at one level.
+  const [fast] = imagined(parseGrids([{ level: 1, dictionaries: '16K', contexts: 'none' }]), workload);
+  const [said] = describeChoice({ cpu: fast!.key }, [fast!], [trained(16_384, { none: 53 })]);
+  t.regex(said!.text, /after 53 responses at level 3\.$/);
   // A thousand connections of which each is sent it for few responses.
   const dear = chosen(16_384_000);
   t.like(dear.get('bytes')!.cell, { contexts: undefined, dictionary: undefined });

@@ -11,6 +11,7 @@ import { paretoCharts } from '../../src/experiment/report/charts.ts';
 import { monthlyCost } from '../../src/experiment/report/cost.ts';
 import { drawChart } from '../../src/experiment/report/plot.ts';
 import { checkText } from '../../src/experiment/report/recommend.ts';
+import { scaleOf } from '../../src/experiment/report/svg.ts';
 import { recommendedOptions } from '../../src/experiment/results/recommended.ts';
 import type { Measures } from '../../src/experiment/results/results.ts';
 import { doneCells, readResults } from '../../src/experiment/results/results.ts';
@@ -354,5 +355,18 @@ test('figures of nothing, and far apart, are drawn and do not go on for ever', (
     const chart = drawChart({ title: 'x', x: axis, y: axis, series: [{ name: 's', points }] });
     t.notRegex(chart, /NaN|Infinity/);
     t.true(chart.length < 20_000);
+  }
+});
+
+test('a logarithmic axis has numbers enough to be read, however little it spans', (t) => {
+  for (const least of [3, 5300, 7.1e5]) {
+    for (const span of [1, 1.01, 1.2, 2, 3.3, 9, 40, 5000]) {
+      const { ticks } = scaleOf(
+        { label: '', logarithmic: true, format: String },
+        [least, least * span],
+        [0, 1],
+      );
+      t.true(ticks.length >= 2 && ticks.length <= 9, `${least} × ${span}: ${ticks}`);
+    }
   }
 });

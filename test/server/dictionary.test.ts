@@ -1,6 +1,6 @@
 // Dictionaries between a server and its clients: who offers, fetches, checks, holds, and who breaks the rules.
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -379,6 +379,19 @@ test('a cache that cannot be written to costs nothing but its use', async (t) =>
   const client = await dial(t, address, { dictionaryCache: file });
   await holding(client);
   t.is(await record(client, 2), millRecord(2));
+});
+
+test('a cache in a place where no folder can be made is given up at once', async (t) => {
+  const { DictionaryFiles } = await import('../../src/client/dictionary-files.ts');
+  const file = join(await folder(t), 'file');
+  await writeFile(file, 'not a folder');
+  // Of /proc Node's own mkdir never comes back.
+  const places = [join(file, 'below'), ...(process.platform === 'linux' ? ['/proc/none/below'] : [])];
+  for (const place of places)
+    await t.throwsAsync(new DictionaryFiles(place).save('00'.repeat(16), BYTES), undefined, place);
+  const made = join(await folder(t), 'two', 'levels');
+  await new DictionaryFiles(made).save(ID, BYTES);
+  t.is(statSync(made).mode & 0o777, 0o700);
 });
 
 test('the cache has a bound, and what was used last stays', async (t) => {

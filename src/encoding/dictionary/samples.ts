@@ -1,9 +1,9 @@
 /** What a dictionary makes of samples: the bytes they come to, and what their blocks are made of. */
 
-import zlib from 'node:zlib';
-import { HandleContext } from '../native.ts';
+import { DEFAULT_FRAME_SIZE } from '../../wire/frame.ts';
+import { zstdHandles } from '../native.ts';
 import { ZstdWalker } from '../zstd-blocks.ts';
-import { zstdParameters } from '../zstd-codec.ts';
+import { zstdDictParameters, zstdParameters } from '../zstd-codec.ts';
 import { type BlockObserver, ZstdBlockDecoder } from '../zstd-decoder.ts';
 import { SEQUENCE_CODES, type SequenceCode } from '../zstd-sequences.ts';
 import { parseDictionary } from './format.ts';
@@ -13,30 +13,38 @@ const ZSTD_E_FLUSH = 1;
 const ZSTD_E_END = 2;
 /** Past what any level takes for a sample. */
 const MAX_WINDOW = 1 << 27;
+/** What a frame that gets no smaller takes besides. */
+const FRAME_SLACK = 256;
 
-/** With a context over all samples, as a connection keeps it, or with none: each sample a zstd frame of its own. */
+/** With a context over all samples, as a connection keeps it, or with none: each frame of a sample a zstd frame of its own. */
 export type SampleContexts = 'kept' | 'none';
 
-/** Bytes that `samples` come to at `level`, with `dictionary` or with none. What `onPayload` is given is valid during the call. */
+/**
+ * Bytes that `samples` come to at `level`, with `dictionary` or with none, as a server encodes them (protocol C9): in frames,
+ * none of which names the dictionary. What `onPayload` is given is valid during the call.
+ */
 export function compressSamples(
   dictionary: Uint8Array | undefined,
   samples: readonly Uint8Array[],
   level: number,
   contexts: SampleContexts,
-  onPayload: (payload: Uint8Array) => void = () => undefined,
+  onPayload: (payload: Uint8Array, sample: number) => void = () => undefined,
 ): number {
-  const params = zstdParameters({ level });
-  const context = new HandleContext(() => zlib.createZstdCompress({ chunkSize: 64, params, dictionary }));
-  const flush = contexts === 'kept' ? ZSTD_E_FLUSH : ZSTD_E_END;
-  const longest = samples.reduce((most, { length }) => Math.max(most, length), 0);
-  const target = new Uint8Array(longest + (longest >>> 8) + 128);
+  const contextFree = contexts === 'none';
+  const parametersOf = dictionary === undefined ? zstdParameters : zstdDictParameters;
+  const context = zstdHandles.compress(parametersOf({ level, contextFree }), undefined, dictionary);
+  const flush = contextFree ? ZSTD_E_END : ZSTD_E_FLUSH;
+  const target = new Uint8Array(DEFAULT_FRAME_SIZE + FRAME_SLACK);
   let bytes = 0;
   try {
-    for (const sample of samples) {
-      context.write(flush, sample, 0, sample.length, target, 0, target.length);
-      const length = target.length - context.roomLeft;
-      onPayload(target.subarray(0, length));
-      bytes += length;
+    for (const [index, sample] of samples.entries()) {
+      for (let at = 0; at < sample.length; at += DEFAULT_FRAME_SIZE) {
+        const size = Math.min(DEFAULT_FRAME_SIZE, sample.length - at);
+        context.write(flush, sample, at, size, target, 0, target.length);
+        const length = target.length - context.roomLeft;
+        onPayload(target.subarray(0, length), index);
+        bytes += length;
+      }
     }
   } finally {
     context.close();

@@ -24,7 +24,7 @@ const DEFAULT_DICTIONARY_BYTES = 16 << 10;
 export const MIN_DICTIONARY_BYTES = 1024;
 export const DEFAULT_LEVEL = 3;
 /** Fewer samples than this say nothing about what the next one will be like. */
-const MIN_SAMPLES = 16;
+const MIN_SAMPLES = 5;
 /** Bytes of samples that are looked at. */
 const MAX_TRAINED_BYTES = 8 << 20;
 /** Bytes of those by which parameters are chosen and tables are made: so many for each byte of the dictionary, within bounds. */

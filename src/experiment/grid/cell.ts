@@ -130,6 +130,6 @@ export function serverFlags(cell: Cell, fileOf: (size: number) => string = dicti
 }
 
 /** A word that a shell takes as it is. */
-function shellWord(text: string): string {
+export function shellWord(text: string): string {
   return /^[\w./:@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

@@ -66,8 +66,10 @@ function paidAfter(
   contexts: 'none' | 'kept',
 ): number | undefined {
   const sizes = (used: Uint8Array | undefined) => {
-    const each: number[] = [];
-    compressSamples(used, responses, level, contexts, ({ length }) => each.push(length));
+    const each = responses.map(() => 0);
+    compressSamples(used, responses, level, contexts, ({ length }, response) => {
+      each[response] += length;
+    });
     return each;
   };
   const [without, with_] = [sizes(undefined), sizes(dictionary)];

@@ -72,7 +72,7 @@ function memory(done: readonly DoneCell[], point: MakePoint): Chart {
   const some = done.filter(({ measures }) => measures.connectionBytes > 0);
   return {
     title: 'Ratio against memory (ringed: recommended)',
-    x: { label: 'contexts of one connection', logarithmic: true, format: inBytes, ticks: powersOf4(some) },
+    x: { label: 'contexts of one connection', logarithmic: true, format: inBytes, ticks: roundSizes(some) },
     y: RATIO,
     series: [
       ...byFamily(some, (cell) => point(cell, cell.measures.connectionBytes)),
@@ -91,11 +91,16 @@ function withoutMemory(done: readonly DoneCell[], some: readonly DoneCell[]): Ch
   return [{ name: 'no contexts, at best', points, guide: true }];
 }
 
-function powersOf4(cells: readonly DoneCell[]): number[] {
+/** Powers of 4; where not two of them are there, powers of 2 and what is halfway between. */
+function roundSizes(cells: readonly DoneCell[]): number[] {
   const sizes = cells.map(({ measures }) => measures.connectionBytes);
   const least = Math.min(...sizes) * 0.9;
   const most = Math.max(...sizes) * 1.1;
-  return Array.from({ length: 16 }, (_, i) => 4 ** (i + 5)).filter((size) => size >= least && size <= most);
+  const between = (all: number[]) => all.filter((size) => size >= least && size <= most);
+  const powers = between(Array.from({ length: 16 }, (_, i) => 4 ** (i + 5)));
+  return powers.length > 1
+    ? powers
+    : between(Array.from({ length: 64 }, (_, i) => (2 + (i % 2)) * 2 ** (9 + (i >> 1))));
 }
 
 /** Those with dictionaries and without contexts apart. The families always have the same order, and so their colours. */

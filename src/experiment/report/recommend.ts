@@ -3,8 +3,9 @@
  * save at least half of what the densest saves: the least CPU and the least memory would be not to compress.
  */
 
+import { DEFAULT_LEVEL } from '../../encoding/dictionary/train.ts';
 import { IDENTITY, ZLIB, ZSTD } from '../../encoding/profiles.ts';
-import { cellName, dictionaryFile, serverFlags } from '../grid/cell.ts';
+import { type Cell, cellName, dictionaryFile, serverFlags } from '../grid/cell.ts';
 import type { TrainedDictionary } from '../results/dictionaries.ts';
 import {
   AIMS,
@@ -182,8 +183,13 @@ function paymentOf({ cell }: DoneCell, dictionaries: readonly TrainedDictionary[
   const paid =
     after === undefined
       ? 'which these responses have not paid for'
-      : `which it has saved after ${plural(after, 'response')}`;
+      : `which it has saved after ${plural(after, 'response')}${atLevel(cell)}`;
   return [`Each connection is sent its dictionary once, ${inBytes(dictionary.bytes)}, ${paid}.`];
+}
+
+/** A dictionary is tried at one level, whatever those of the settings. */
+function atLevel({ level = DEFAULT_LEVEL }: Cell): string {
+  return level === DEFAULT_LEVEL ? '' : ` at level ${DEFAULT_LEVEL}`;
 }
 
 /** What a server of its own made of a setting. */

@@ -97,9 +97,10 @@ export function scaleOf(axis: ChartAxis, values: readonly number[], range: [numb
   return { at: scale, ticks };
 }
 
-/** 1, 2, 5, 10 …, every decade alike, as few as can be read. */
+/** 1, 2, 5, 10 …, every decade alike, as few as can be read; within one there may be none of these. */
 function roundSteps(least: number, most: number): number[] {
   const decades = Math.log10(most / least);
+  if (decades < 1) return scaleLinear([least, most], [0, 1]).ticks(TICKS);
   const steps = decades > 3 ? [1] : decades > 1.5 ? [1, 3] : [1, 2, 5];
   const found: number[] = [];
   for (let power = Math.floor(Math.log10(least)); power <= Math.ceil(Math.log10(most)); power++) {
