@@ -121,8 +121,9 @@ export class WorkQueue {
   #enqueue(held: Held, { op, slot, index, extra }: BatchReader): void {
     const party = this.#party(slot);
     const most = op === Op.callGrant ? SLICE_OUTPUT : Number.POSITIVE_INFINITY;
-    for (let left = extra; left > most; left -= most) this.#push(party, { held, index, extra: most });
-    this.#push(party, { held, index, extra: op === Op.callGrant ? extra % most || most : extra });
+    let left = extra;
+    for (; left > most; left -= most) this.#push(party, { held, index, extra: most });
+    this.#push(party, { held, index, extra: left });
   }
 
   #push(party: Party, waiting: Waiting): void {
