@@ -59,6 +59,8 @@ export interface LaneTask {
   parties: SharedArrayBuffer;
 }
 
+/** A thread that has rested for so many milliseconds has looked at what has come meanwhile. */
+const REST_MS = 0.1;
 const NOTHING = new Uint8Array(0);
 /** Of our own encoders none ends a thread. */
 const NOBODY = 0;
@@ -86,6 +88,8 @@ export class LaneThread {
   readonly #dropped: DroppedSlots;
   readonly #queue: WorkQueue;
   readonly #turn = new LaneTurn();
+  /** When the newest turn was over. */
+  #restsSinceMs = 0;
 
   constructor(task: LaneTask, codecs: CodecRegistry, trace: Trace) {
     this.#port = task.port;
@@ -142,14 +146,15 @@ export class LaneThread {
     return packPieces([target.subarray(0, alone.encoder.encode(bytes, target, 0))]);
   }
 
-  /** Where nothing waits it is worked through at once, for as long as a turn. */
+  /** Where nothing waits it is worked through at once, for as long as a turn; those that come one upon the other have one turn. */
   #take(batch: ArrayBuffer): void {
     const reader = new BatchReader(batch);
     if (this.#queue.length > 0) {
       this.#queue.add(reader);
       return;
     }
-    this.#turn.begin(performance.now());
+    const nowMs = performance.now();
+    if (nowMs - this.#restsSinceMs > REST_MS) this.#turn.begin(nowMs);
     for (let over = false; !over && reader.next(); over = this.#turn.took(reader, performance.now()))
       this.#work(reader);
     if (reader.left === 0) {
@@ -170,6 +175,7 @@ export class LaneThread {
     this.#trace.tellBusy();
     this.#output.flush(done[0]);
     for (const batch of done.slice(1)) this.#output.flush(batch);
+    this.#restsSinceMs = performance.now();
   }
 
   readonly #work = (record: BatchReader): void => {

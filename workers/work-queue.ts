@@ -16,7 +16,7 @@ const SLICE_MS = 0.5;
 /** So many records may well take a slice; who has fewer is nearer to his end. */
 const SLICE_RECORDS = 8;
 /** What calls may be set to do in one turn, as bytes of their output: they do it when the turn is over. */
-const TURN_OUTPUT = 512 << 10;
+const TURN_OUTPUT = 1 << 20;
 /** The same of one party while others wait. */
 const SLICE_OUTPUT = 128 << 10;
 /** What a new call counts for, which is granted more than most need. */

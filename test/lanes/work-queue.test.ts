@@ -166,49 +166,46 @@ test('whatever comes when: the records of a party stay in order, none is lost, a
   );
 });
 
-test('a thread that has a second of decoding before it decodes one frame of another party first', async (t) => {
-  const { port1, port2: port } = new MessageChannel();
-  t.teardown(() => port.close());
-  const [trace, dropped, parties] = [new Trace(), new DroppedSlots(), new Parties()];
-  const memory = { trace: trace.memory, dropped: dropped.memory, parties: parties.memory };
-  const task = {
-    port: port1,
-    handlers: [],
-    cacheLevel: 3,
-    codecs: [],
-    coalesceMs: 0,
-    dictionaries: [],
-    ...memory,
-  };
-  void new LaneThread(task, new CodecRegistry(nativeCodecs()), trace).run();
-  const zeros = new Uint8Array(64 << 10);
-  const count = 5000;
-  const [first, next] = encodeAll(nativeZstd, [zeros, zeros], { level: 1 });
-  const setup = { ...DEFAULT_LIMITS, profile: 'zstd-8mb', settings: [], suspect: 0 };
-  const send = (slot: number, frames: number) => {
-    const writer = new BatchWriter(BatchWriter.allocate());
-    const add = (op: number, payload: Uint8Array) => {
-      writer.bytes.set(payload, writer.end);
-      writer.add(op, slot, 0, 0, 0, payload.length);
+for (const [batches, frames] of [
+  [1, 5000],
+  [100, 50],
+]) {
+  const title = `a thread that is to decode ${batches} × ${frames} frames decodes one of another party before most of them`;
+  test(title, async (t) => {
+    const { port1, port2: port } = new MessageChannel();
+    t.teardown(() => port.close());
+    const [trace, dropped, parties] = [new Trace(), new DroppedSlots(), new Parties()];
+    const memory = { trace: trace.memory, dropped: dropped.memory, parties: parties.memory };
+    const task = { handlers: [], cacheLevel: 3, codecs: [], coalesceMs: 0, dictionaries: [], ...memory };
+    void new LaneThread({ port: port1, ...task }, new CodecRegistry(nativeCodecs()), trace).run();
+    const zeros = new Uint8Array(64 << 10);
+    const [first, next] = encodeAll(nativeZstd, [zeros, zeros], { level: 1 });
+    const setup = { ...DEFAULT_LIMITS, profile: 'zstd-8mb', settings: [], suspect: 0 };
+    const send = (slot: number, opens: boolean, count: number) => {
+      const writer = new BatchWriter(BatchWriter.allocate());
+      const add = (op: number, payload: Uint8Array) => {
+        writer.bytes.set(payload, writer.end);
+        writer.add(op, slot, 0, 0, 0, payload.length);
+      };
+      if (opens) add(Op.openDecoder, Buffer.from(JSON.stringify(setup)));
+      for (let i = 0; i < count; i++) add(Op.decode, opens && i === 0 ? first : next);
+      const batch = writer.finish();
+      port.postMessage({ batch } satisfies LaneMessage, [batch]);
     };
-    add(Op.openDecoder, Buffer.from(JSON.stringify(setup)));
-    for (let i = 0; i < frames; i++) add(Op.decode, i === 0 ? first : next);
-    const batch = writer.finish();
-    port.postMessage({ batch } satisfies LaneMessage, [batch]);
-  };
-  parties.set(0, 1);
-  parties.set(1, 2);
-  send(0, count);
-  send(1, 1);
-  let before = 0;
-  for await (const [{ batch }] of on(port, 'message') as AsyncIterable<[LaneMessage]>) {
-    if (batch === undefined) continue;
-    const reader = new BatchReader(batch);
-    while (reader.next() && reader.slot === 0) before += reader.op === Op.decoded ? 1 : 0;
-    if (reader.slot === 1) break;
-  }
-  t.true(before > 0 && before < count / 2, `after ${before} of ${count}`);
-});
+    parties.set(0, 1);
+    parties.set(1, 2);
+    for (let i = 0; i < batches; i++) send(0, i === 0, frames);
+    send(1, true, 1);
+    let before = 0;
+    for await (const [{ batch }] of on(port, 'message') as AsyncIterable<[LaneMessage]>) {
+      if (batch === undefined) continue;
+      const reader = new BatchReader(batch);
+      while (reader.next() && reader.slot === 0) before += reader.op === Op.decoded ? 1 : 0;
+      if (reader.slot === 1) break;
+    }
+    t.true(before > 0 && before < (batches * frames) / 2, `after ${before}`);
+  });
+}
 
 test('a lane that has enough to do gets what gathers meanwhile all the same, in no more memory than that takes', async (t) => {
   const { port1, port2 } = new MessageChannel();
