@@ -202,8 +202,8 @@ for (const [what, behind] of Object.entries(BEHIND)) {
   });
 }
 
-/** A pool with one lane, which is none. */
-function poolOf(budget: ContextBudget, lane: object): LanePool {
+/** A pool with one lane, which is no thread's, or with none. */
+function poolOf(budget: ContextBudget, lane: object | undefined): LanePool {
   const turns = new Turns(setImmediate);
   const pool = { budget, turns, decodingBytes: 0, quarantine: new Quarantine(), leastUsed: () => lane };
   return pool as unknown as LanePool;
@@ -280,6 +280,17 @@ test('what crowds have sent is decoded a few MiB ahead, and a frame of who comes
   t.deepEqual(sent.slice(before), [30, 30], 'the next as soon as that has come');
   for (const decoders of crowd) decoders.closeAll();
   t.true(pool.decodingBytes <= most);
+});
+
+test('frames that found no lane, of who goes before they are told so, are ahead of nobody', async (t) => {
+  const pool = poolOf(new ContextBudget({ contextMemory: 2 * MIB, ...NEVER }), undefined);
+  const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, ['zlib'], () => t.fail());
+  decoders.open(3, 'zlib', new Uint8Array(0));
+  const frame = { requestId: 1, streamId: 3, streamFlags: 4, type: 3, flags: 1, payload: new Uint8Array(9) };
+  decoders.decode(3, { frame, payload: undefined, lost: undefined, cost: 0 });
+  decoders.closeAll();
+  await turn();
+  t.is(pool.decodingBytes, 0);
 });
 
 test('a stream that has only begun costs no lane anything, however often it begins afresh', (t) => {
