@@ -106,6 +106,21 @@ export class BatchWriter {
     this.#words[1] = this.#end;
     return this.bytes.buffer;
   }
+
+  /** The same in a buffer of its own size, for a batch that may wait long. */
+  finishSmall(): ArrayBuffer {
+    const whole = this.finish();
+    const records = this.#count * RECORD_BYTES;
+    const small = new Uint8Array(roundUp(this.#end) + records);
+    small.set(this.bytes.subarray(0, this.#end));
+    small.set(this.bytes.subarray(whole.byteLength - records), small.length - records);
+    return small.buffer;
+  }
+}
+
+/** Payload bytes of a finished batch, what comes before them included. */
+export function filledBytes(batch: ArrayBuffer): number {
+  return new Uint32Array(batch, 0, 2)[1];
 }
 
 /** Reads one batch: `while (reader.next()) …`, the fields being those of the current record. */
@@ -113,7 +128,8 @@ export class BatchReader {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly #words: Uint32Array;
   readonly #count: number;
-  #index = 0;
+  /** Which record this is, counted from 1. */
+  index = 0;
   op = 0;
   type = 0;
   flags = 0;
@@ -129,11 +145,32 @@ export class BatchReader {
     this.#count = this.#words[0];
   }
 
+  /** Records that have not been read. */
+  get left(): number {
+    return this.#count - this.index;
+  }
+
+  get buffer(): ArrayBuffer {
+    return this.bytes.buffer;
+  }
+
   next(): boolean {
-    if (this.#index >= this.#count) return false;
-    this.#index++;
+    if (this.index >= this.#count) return false;
+    this.#read(this.index + 1);
+    return true;
+  }
+
+  /** Goes to the record at `index`, 1 for the first, of which `extra` is told instead of its own. */
+  at(index: number, extra: number): this {
+    this.#read(index);
+    this.extra = extra;
+    return this;
+  }
+
+  #read(index: number): void {
+    this.index = index;
     const words = this.#words;
-    const at = words.length - this.#index * RECORD_WORDS;
+    const at = words.length - index * RECORD_WORDS;
     const head = words[at];
     this.op = head & 0xff;
     this.flags = (head >>> 8) & 0xff;
@@ -143,7 +180,6 @@ export class BatchReader {
     this.offset = words[at + 3];
     this.length = words[at + 4];
     this.extra = words[at + 5];
-    return true;
   }
 
   /** The current record's payload, a view that is gone when the buffer is given back. */

@@ -45,11 +45,19 @@ export class LaneEncoders {
   readonly #codecs: CodecRegistry;
   readonly #output: LaneOutput;
   readonly #trace: TraceWriter;
+  readonly #spent: (slot: number, ms: number) => void;
   readonly #slots = new Map<number, EncoderSlot>();
   /** Encoders without a context, by codec and options. */
   readonly #shared = new Map<string, Context>();
 
-  constructor(codecs: CodecRegistry, output: LaneOutput, trace: TraceWriter) {
+  /** `spent` is told how long the encoder of a slot was at work. */
+  constructor(
+    codecs: CodecRegistry,
+    output: LaneOutput,
+    trace: TraceWriter,
+    spent: (slot: number, ms: number) => void,
+  ) {
+    this.#spent = spent;
     this.#trace = trace;
     this.#codecs = codecs;
     this.#output = output;
@@ -191,7 +199,9 @@ export class LaneEncoders {
         encoder.encode(payload, bytes, end + HEADER_SIZE),
       );
       length = checkedLength(encoded, room);
-      slot.seconds += (performance.now() - started) / 1000;
+      const tookMs = performance.now() - started;
+      slot.seconds += tookMs / 1000;
+      this.#spent(slotId, tookMs);
     } catch (error) {
       slot.begun = false;
       // A shared one is broken for all: the next slot that wants one gets another.

@@ -1,8 +1,8 @@
 /**
  * The thread side of a lane: encoder and decoder contexts, and the calls that run beside them.
  *
- * A pool task that lasts as long as the lane. Batches come in by the port, are worked through in order, and what was
- * made of them goes back in batches of its own.
+ * A pool task that lasts as long as the lane. Batches come in by the port, are worked through in order while that takes no longer
+ * than a turn, by who has had least where it does, and what was made of them goes back in batches of its own.
  */
 
 import { performance } from 'node:perf_hooks';
@@ -31,10 +31,12 @@ import { DroppedSlots } from './dropped.ts';
 import { LaneEncoders } from './lane-encoders.ts';
 import { LaneOutput } from './lane-output.ts';
 import { packPieces } from './packed.ts';
+import { Parties } from './parties.ts';
 import { type DecoderSetup, type LaneMessage, Op } from './records.ts';
 import { SharedEncoders } from './shared-encoders.ts';
 import { Trace } from './trace.ts';
 import { TraceWriter } from './trace-writer.ts';
+import { LaneTurn, WorkQueue } from './work-queue.ts';
 
 /** What the pool task is started with. */
 export interface LaneTask {
@@ -53,8 +55,12 @@ export interface LaneTask {
   trace: SharedArrayBuffer;
   /** Memory of its {@link DroppedSlots}. */
   dropped: SharedArrayBuffer;
+  /** Memory of its {@link Parties}. */
+  parties: SharedArrayBuffer;
 }
 
+/** A thread that has rested for so many milliseconds has looked at what has come meanwhile. */
+const REST_MS = 0.1;
 const NOTHING = new Uint8Array(0);
 /** Of our own encoders none ends a thread. */
 const NOBODY = 0;
@@ -80,6 +86,10 @@ export class LaneThread {
   readonly #decoders = new Map<number, DecoderSlot>();
   readonly #trace: TraceWriter;
   readonly #dropped: DroppedSlots;
+  readonly #queue: WorkQueue;
+  readonly #turn = new LaneTurn();
+  /** When the newest turn was over. */
+  #restsSinceMs = 0;
 
   constructor(task: LaneTask, codecs: CodecRegistry, trace: Trace) {
     this.#port = task.port;
@@ -88,7 +98,11 @@ export class LaneThread {
     this.#cacheLevel = task.cacheLevel;
     this.#dropped = new DroppedSlots(task.dropped);
     this.#trace = new TraceWriter(trace, () => this.#output.flush());
-    this.#encoders = new LaneEncoders(codecs, this.#output, this.#trace);
+    const parties = new Parties(task.parties);
+    this.#queue = new WorkQueue((slot) => parties.of(slot));
+    this.#encoders = new LaneEncoders(codecs, this.#output, this.#trace, (slot, ms) =>
+      this.#queue.charge(slot, ms),
+    );
     this.#shared = new SharedEncoders(codecs, this.#encoders, this.#output, this.#trace);
     this.#calls = new Calls(task.handlers, this.#encoders, this.#output, this.#trace, {
       coalesceMs: task.coalesceMs,
@@ -102,7 +116,7 @@ export class LaneThread {
     return new Promise((resolve) => {
       this.#port.on('message', (message: LaneMessage) => {
         if (message.spares !== undefined) this.#output.recycle(message.spares);
-        if (message.batch !== undefined) this.#work(message.batch);
+        if (message.batch !== undefined) this.#take(message.batch);
         if (message.ask === 'stats') this.#reportStats();
         if (message.ask === 'beat') this.#port.postMessage({ alive: threadId } satisfies LaneMessage);
         if (message.ask === 'load') this.#load();
@@ -132,15 +146,42 @@ export class LaneThread {
     return packPieces([target.subarray(0, alone.encoder.encode(bytes, target, 0))]);
   }
 
-  #work(batch: ArrayBuffer): void {
+  /** Where nothing waits it is worked through at once, for as long as a turn; those that come one upon the other have one turn. */
+  #take(batch: ArrayBuffer): void {
     const reader = new BatchReader(batch);
-    while (reader.next()) {
-      this.#record(reader);
-      this.#output.flushMany();
+    if (this.#queue.length > 0) {
+      this.#queue.add(reader);
+      return;
     }
-    this.#trace.tellBusy();
-    this.#output.flush(batch);
+    const nowMs = performance.now();
+    if (nowMs - this.#restsSinceMs > REST_MS) this.#turn.begin(nowMs);
+    for (let over = false; !over && reader.next(); over = this.#turn.took(reader, performance.now()))
+      this.#work(reader);
+    if (reader.left === 0) {
+      this.#turnEnds([batch]);
+      return;
+    }
+    this.#queue.add(reader);
+    this.#turnEnds([]);
+    setImmediate(this.#goOn);
   }
+
+  readonly #goOn = (): void => {
+    this.#turnEnds(this.#queue.serve(this.#work));
+    if (this.#queue.length > 0) setImmediate(this.#goOn);
+  };
+
+  #turnEnds(done: readonly ArrayBuffer[]): void {
+    this.#trace.tellBusy();
+    this.#output.flush(done[0]);
+    for (const batch of done.slice(1)) this.#output.flush(batch);
+    this.#restsSinceMs = performance.now();
+  }
+
+  readonly #work = (record: BatchReader): void => {
+    this.#record(record);
+    this.#output.flushMany();
+  };
 
   #record(record: BatchReader): void {
     const { op, slot, requestId, type, flags } = record;
@@ -237,6 +278,7 @@ export class LaneThread {
   }
 
   #end(resolve: () => void): void {
+    while (this.#queue.length > 0) this.#turnEnds(this.#queue.serve(this.#work));
     for (const slot of [...this.#encoders.slots, ...this.#shared.slots, ...this.#decoders.keys()])
       this.#close(slot);
     this.#output.flush();

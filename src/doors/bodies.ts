@@ -60,9 +60,14 @@ export class Bodies {
     }
   }
 
-  /** Encodes on another thread `bytes` that stay as they are; `then` gets undefined where that has failed. */
-  encodeElsewhere(coding: Coding, bytes: Uint8Array, then: (coded: Uint8Array | undefined) => void): void {
-    if (coding === 'zstd') this.#compress(bytes, LEVEL, then);
+  /** Encodes on another thread `bytes` that stay as they are, in the time of `whose` connection it is; `then` gets undefined where that has failed. */
+  encodeElsewhere(
+    coding: Coding,
+    bytes: Uint8Array,
+    whose: object,
+    then: (coded: Uint8Array | undefined) => void,
+  ): void {
+    if (coding === 'zstd') this.#compress(bytes, LEVEL, whose, then);
     else zlib.gzip(bytes, (error, coded) => then(error === null ? coded : undefined));
   }
 

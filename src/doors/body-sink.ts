@@ -92,7 +92,7 @@ export class BodySink implements Answer {
     const coded = this.#bodies.encoded(coding, bytes);
     if (coded !== undefined) return this.#sendWithOthers(coding, coded);
     const kept = bytes.slice();
-    this.#bodies.encodeElsewhere(coding, kept, (coded) => {
+    this.#bodies.encodeElsewhere(coding, kept, this.#req.socket, (coded) => {
       if (coded === undefined) this.#sendWhole(undefined, kept);
       else this.#sendWhole(coding, coded);
     });

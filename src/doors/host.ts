@@ -39,8 +39,13 @@ export interface DoorHost {
   openInput(): InputShare;
   /** What the authorize hook says of somebody who has no session yet, and of what they ask for: why not, or undefined for yes. */
   ask(info: ConnectionInfo, question?: Omit<AuthorizeQuery, 'connection'>): Promise<Failure | undefined>;
-  /** `bytes` as one whole zstd frame, made in a lane; `then` gets undefined where there is none. */
-  compress(bytes: Uint8Array, level: number, then: (coded: Uint8Array | undefined) => void): void;
+  /** `bytes` as one whole zstd frame, made in a lane, in the time of `whose`; `then` gets undefined where there is none. */
+  compress(
+    bytes: Uint8Array,
+    level: number,
+    whose: object,
+    then: (coded: Uint8Array | undefined) => void,
+  ): void;
   report(error: unknown, about: { remote?: string }): void;
   /** A client that has no session has reached a limit, and is gone. */
   limitHit(limit: keyof Limits, what: string, remote: string): void;

@@ -2,6 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ConnectionInfo } from '../server/authorize.ts';
+import type { Pipeline } from './pipeline.ts';
 
 /** One request. */
 export interface Exchange {
@@ -17,6 +18,7 @@ export interface Exchange {
   readonly query: string;
   /** The client waits for a word before it sends the body. */
   readonly awaitsContinue: boolean;
+  readonly pipeline: Pipeline;
 }
 
 /** Answers a request; what it throws is an internal error. */

@@ -132,7 +132,7 @@ function call(
   hasData: boolean,
   admission: Admission | undefined,
 ): void {
-  const { req, res, info, rest: name } = exchange;
+  const { req, res, info, rest: name, pipeline: asker } = exchange;
   const isEvents = acceptedOf(req, [EVENT_STREAM]) !== undefined;
   // A command of the user's that is called so is like any other.
   const isTopic = isEvents && name === 'subscribe' && host.commands.get(name)?.makeRun !== undefined;
@@ -143,7 +143,7 @@ function call(
   };
   const answer = isEvents ? events() : new BodySink(req, res, bodies);
   const data = hasData ? dataOf(host, exchange, () => session) : undefined;
-  const session = host.call({ name, args, data }, answer, info, admission);
+  const session = host.call({ name, args, data, asker }, answer, info, admission);
   res.once('close', () => {
     // Who listens to events leaves when they have heard enough.
     const left = !res.writableFinished && !isEvents;

@@ -191,7 +191,7 @@ export class WebDoors {
     if (req.socket.destroyed || this.#isTooLong(pipeline, req, info)) return;
     const [path, query] = placeOf(req, base);
     const { route, rest } = this.routes.find(path) ?? { route: this.#answerOther, rest: path };
-    const exchange = { req, res, info, base, rest, query, awaitsContinue };
+    const exchange = { req, res, info, pipeline, base, rest, query, awaitsContinue };
     const othersAnswered = pipeline.add(res);
     if (othersAnswered === undefined) this.#run(route, exchange, doors);
     else void othersAnswered.then(() => this.#run(route, exchange, doors));
@@ -225,7 +225,7 @@ export class WebDoors {
   #pipelineOf(socket: Socket): Pipeline {
     const known = this.#pipelines.get(socket);
     if (known !== undefined) return known;
-    const pipeline = new Pipeline();
+    const pipeline = new Pipeline(this.#host.turns);
     this.#pipelines.set(socket, pipeline);
     return pipeline;
   }

@@ -13,6 +13,7 @@ class Job implements SlotOwner {
 
   constructor(
     pool: LanePool,
+    whose: object,
     bytes: Uint8Array,
     then: (pieces: Uint8Array[] | undefined) => void,
     level: number,
@@ -24,7 +25,7 @@ class Job implements SlotOwner {
       then(undefined);
       return;
     }
-    const slot = lane.open(this);
+    const slot = lane.open(this, whose);
     this.#close = () => lane.close(slot);
     lane.add(Op.compress, slot, 0, 0, level, bytes);
   }
@@ -43,13 +44,14 @@ class Job implements SlotOwner {
 
 /**
  * Compresses `bytes` whole on the least used lane; `then` gets undefined when that lane dies meanwhile. `level`: 1 … 19, or 0 for
- * that of the cache.
+ * that of the cache. `whose`: as in {@link Lane.open}.
  */
 export function compressOnLane(
   pool: LanePool,
+  whose: object,
   bytes: Uint8Array,
   then: (pieces: Uint8Array[] | undefined) => void,
   level = 0,
 ): void {
-  new Job(pool, bytes, then, level);
+  new Job(pool, whose, bytes, then, level);
 }

@@ -3,6 +3,7 @@
 import type { BatchReader } from '../../workers/batch.ts';
 import { unpackPieces } from '../../workers/packed.ts';
 import { type DecoderSetup, Op } from '../../workers/records.ts';
+import { type Slice, Work } from '../connection/turns.ts';
 import { DecodeError } from '../encoding/codec.ts';
 import { zstdNumberOf } from '../encoding/dictionary.ts';
 import { mostDecoded } from '../encoding/output.ts';
@@ -12,6 +13,7 @@ import { dictionaryNamedIn } from '../encoding/zstd-profile.ts';
 import type { Decoders, Ticket } from '../reactor/incoming.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
+import { Fifo } from '../wire/fifo.ts';
 import type { Limits } from '../wire/limits.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import { decoderCost } from './budget.ts';
@@ -29,6 +31,14 @@ const HELD: Failure = {
 };
 const NO_LANE: Failure = { code: 'overloaded', message: 'no worker to decode on' };
 
+/** What has become of a frame: its payload, why that is lost, or why it cannot be decoded. */
+interface Decoded {
+  readonly ticket: Ticket;
+  readonly payload?: Uint8Array;
+  readonly lost?: Failure;
+  readonly error?: DecodeError;
+}
+
 /**
  * One incoming stream's decoder: opened on a lane as its first frame comes, for a begin may be all that ever comes of a
  * stream; without a lane, or without memory, it is lost from then on.
@@ -36,6 +46,7 @@ const NO_LANE: Failure = { code: 'overloaded', message: 'no worker to decode on'
 class LaneDecoder implements SlotOwner {
   readonly writer = undefined;
   readonly #pool: LanePool;
+  readonly #whose: object;
   readonly #setup: DecoderSetup;
   #lane: Lane | undefined;
   #slot = -1;
@@ -48,27 +59,29 @@ class LaneDecoder implements SlotOwner {
   #pass: Pass | undefined;
   #opened = false;
   #decoded = false;
-  readonly #settle: (ticket: Ticket, error: DecodeError | undefined) => void;
+  readonly #comes: (decoded: Decoded) => void;
   #lost: Failure | undefined;
   #closed = false;
 
   constructor(
     pool: LanePool,
+    whose: object,
     setup: DecoderSetup,
     walker: ZstdWalker | undefined,
-    settle: (ticket: Ticket, error?: DecodeError) => void,
+    comes: (decoded: Decoded) => void,
   ) {
     this.#pool = pool;
+    this.#whose = whose;
     this.#setup = setup;
     this.#walker = walker;
-    this.#settle = settle;
+    this.#comes = comes;
   }
 
   #open(): void {
     this.#opened = true;
     const lane = this.#pool.leastUsed();
     this.#lane = lane;
-    this.#slot = lane?.open(this) ?? -1;
+    this.#slot = lane?.open(this, this.#whose) ?? -1;
     this.#pass = this.#pool.quarantine.admit(this.#setup.suspect);
     if (this.#pass === undefined) this.#lost = HELD;
     else if (lane === undefined) this.#lost = NO_LANE;
@@ -89,6 +102,7 @@ class LaneDecoder implements SlotOwner {
   /** Results still on their way are of frames that came before the end: they have to arrive, unless `lost`. */
   close(lost = false): void {
     this.#giveBack();
+    if (lost) this.#tickets.length = 0;
     if (this.#closed) return;
     this.#closed = true;
     this.#pass?.end(this.#decoded);
@@ -101,24 +115,20 @@ class LaneDecoder implements SlotOwner {
     const ticket = this.#tickets.shift();
     if (ticket === undefined) return;
     this.#decoded = true;
-    if (record.op === Op.decoded) {
-      ticket.payload = record.payload.slice();
-      this.#settle(ticket, undefined);
-    } else {
+    if (record.op === Op.decoded) this.#comes({ ticket, payload: record.payload.slice() });
+    else {
       const [told, cause] = unpackPieces(record.payload).map(decodeUtf8);
       const options = cause === '' ? undefined : { cause };
       const where = `stream ${ticket.frame.streamId}: ${told}`;
-      this.#settle(ticket, new DecodeError(record.flags === 1 ? 'limit' : 'corrupt', where, options));
+      const error = new DecodeError(record.flags === 1 ? 'limit' : 'corrupt', where, options);
+      this.#comes({ ticket, error });
     }
   }
 
   onLost(failure: Failure): void {
     this.#giveBack();
     this.#lost = failure;
-    for (const ticket of this.#tickets.splice(0)) {
-      ticket.lost = failure;
-      this.#settle(ticket, undefined);
-    }
+    for (const ticket of this.#tickets.splice(0)) this.#comes({ ticket, lost: failure });
   }
 
   /** Reads the headers in a payload: a stream may go on with a frame that has a larger window. */
@@ -155,6 +165,8 @@ class LaneDecoder implements SlotOwner {
  * beyond that wait as they came: a few KB of input may stand for hundreds of MB.
  */
 const MAX_AHEAD = 4 << 20;
+/** The same of all connections together. While they are over it, each has one frame decoded at a time. */
+const MAX_AHEAD_OF_ALL = 8 << 20;
 
 /** What waits for its turn: a frame; or the begin or the end of a stream, which come to nothing. */
 type Step = Ticket | (() => void);
@@ -169,15 +181,24 @@ export class LaneDecoders implements Decoders {
   #waiting: Step[] = [];
   #ahead = 0;
   #held = false;
+  /** What has come of frames, oldest first: what that sets off is work of the connection, and waits for its turn. */
+  readonly #come = new Fifo<Decoded>();
+  readonly #work = new Work((slice) => this.#settleSome(slice));
+  readonly #whose: object;
 
-  /** `settle` is called when a ticket has its payload, is lost, or (with the error) cannot be decoded. */
+  /**
+   * `settle` is called when a ticket has its payload, is lost, or (with the error) cannot be decoded. `whose`: as in
+   * {@link Lane.open}.
+   */
   constructor(
     pool: LanePool,
     limits: Limits,
     profiles: readonly string[],
     settle: (ticket: Ticket, error: DecodeError | undefined) => void,
+    whose?: object,
   ) {
     this.#pool = pool;
+    this.#whose = whose ?? this;
     this.#limits = limits;
     this.#profiles = profiles;
     this.#settle = settle;
@@ -200,7 +221,7 @@ export class LaneDecoders implements Decoders {
       suspect,
     };
     this.#enqueue(() => {
-      this.#open.set(streamId, new LaneDecoder(this.#pool, setup, walker, this.#settled));
+      this.#open.set(streamId, new LaneDecoder(this.#pool, this.#whose, setup, walker, this.#comes));
     });
   }
 
@@ -226,6 +247,8 @@ export class LaneDecoders implements Decoders {
   /** Nobody waits for anything that has come. */
   closeAll(): void {
     this.#waiting = [];
+    this.#come.clear();
+    this.#count(-this.#ahead);
     for (const streamId of [...this.#open.keys()]) this.#close(streamId, true);
   }
 
@@ -250,19 +273,53 @@ export class LaneDecoders implements Decoders {
   #goOn(): void {
     for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
       const most = typeof next === 'function' ? 0 : this.#mostOf(next);
-      if (most > 0 && (this.#held || (this.#ahead > 0 && this.#ahead + most > MAX_AHEAD))) return;
+      if (most > 0 && !this.#hasRoom(most)) return;
       this.#waiting.shift();
-      this.#ahead += most;
+      this.#count(most);
       if (typeof next === 'function') next();
       else this.#open.get(next.frame.streamId)?.decode(next);
     }
   }
 
-  readonly #settled = (ticket: Ticket, error: DecodeError | undefined): void => {
-    this.#ahead -= this.#mostOf(ticket);
+  /** Who has something ahead looks again when that has come: nobody has to be woken. */
+  #hasRoom(bytes: number): boolean {
+    if (this.#held) return false;
+    const { decodingBytes } = this.#pool;
+    return (
+      this.#ahead === 0 || (this.#ahead + bytes <= MAX_AHEAD && decodingBytes + bytes <= MAX_AHEAD_OF_ALL)
+    );
+  }
+
+  #count(bytes: number): void {
+    this.#ahead += bytes;
+    this.#pool.decodingBytes += bytes;
+  }
+
+  /** At once where little is ahead of anybody: to wait for a turn costs a tenth of what a frame does. */
+  readonly #comes = (decoded: Decoded): void => {
+    if (this.#come.length === 0 && this.#pool.decodingBytes <= MAX_AHEAD) this.#settleOne(decoded);
+    else {
+      this.#come.push(decoded);
+      this.#pool.turns.ready(this.#work);
+    }
+  };
+
+  /** Whether there is more. */
+  #settleSome(slice: Slice): boolean {
+    for (let next = this.#come.shift(); next !== undefined; next = this.#come.shift()) {
+      this.#settleOne(next);
+      if (slice.count(0)) break;
+    }
+    return this.#come.length > 0;
+  }
+
+  #settleOne({ ticket, payload, lost, error }: Decoded): void {
+    ticket.payload = payload;
+    ticket.lost = lost;
+    this.#count(-this.#mostOf(ticket));
     this.#settle(ticket, error);
     this.#goOn();
-  };
+  }
 
   #mostOf(ticket: Ticket): number {
     return mostDecoded(this.#limits, ticket.frame.payload.length);

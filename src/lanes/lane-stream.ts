@@ -25,6 +25,8 @@ export interface PackedCaller {
 export interface StreamTarget {
   readonly flow: ConnectionFlow;
   readonly writer: FrameTarget;
+  /** As in {@link Lane.open}; missing: the flow is nobody else's. */
+  readonly whose?: object;
 }
 
 /** What streams tell the owner of the requests. */
@@ -96,7 +98,7 @@ export class LaneStream implements SlotOwner, IdleContext {
    */
   constructor(
     lane: Lane,
-    { writer, flow }: StreamTarget,
+    { writer, flow, whose = flow }: StreamTarget,
     setup: EncoderSetup,
     budget: ContextBudget,
     cost: number,
@@ -121,7 +123,7 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.backlog = new Backlog(MAX_BACKLOG, flow.output);
     this.#events = events;
     this.#over = over;
-    this.slot = lane.open(this);
+    this.slot = lane.open(this, whose);
     lane.addJson(Op.openEncoder, this.slot, setup);
     if (cost > 0) budget.hold(this);
   }

@@ -9,18 +9,22 @@ import {
   BatchReader,
   BatchWriter,
   EARLY_RECORDS,
+  filledBytes,
   freeBatch,
   SPARE_BATCHES,
 } from '../../workers/batch.ts';
 import { DroppedSlots } from '../../workers/dropped.ts';
 import { packedSize, writePieces } from '../../workers/packed.ts';
+import { Parties } from '../../workers/parties.ts';
 import { type LaneMessage, type LaneStats, Op } from '../../workers/records.ts';
 import { Trace } from '../../workers/trace.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { Failure } from '../wire/failure.ts';
+import { after } from '../wire/timers.ts';
 import { BatchLease, type FrameTarget } from './batch-lease.ts';
 import { CallMarks } from './call-marks.ts';
 import type { LaneLoad } from './lanes-in-use.ts';
+import { partyOf } from './party.ts';
 
 /** Who holds a slot of a lane: a response stream's encoder or an incoming stream's decoder. */
 export interface SlotOwner {
@@ -34,8 +38,10 @@ export interface SlotOwner {
   onLost(failure: Failure, cause: Error | undefined): void;
 }
 
-/** Batches that may be on their way to the worker; while they are, the next one grows. */
+/** While so many batches are on their way to the worker the next one grows … */
 const MAX_OUTSTANDING = 2;
+/** … for so many milliseconds: the thread has others, and what is in this one may come before them. */
+const GROW_MS = 4;
 const NOTHING = new Uint8Array(0);
 const utf8 = new TextEncoder();
 
@@ -46,14 +52,16 @@ export class Lane implements LaneLoad {
   readonly marks = new CallMarks(this.trace);
   /** What it has to decode no more. */
   readonly dropped = new DroppedSlots();
+  /** Whose its slots are. */
+  readonly parties = new Parties();
   readonly #port: MessagePort;
   readonly #slots: (SlotOwner | undefined)[] = [];
   readonly #freeSlots: number[] = [];
   #openSlots = 0;
   #writer: BatchWriter | undefined;
-  /** Batches that were full while too many were outstanding, oldest first. */
-  #full: ArrayBuffer[] = [];
+  /** Batches that the thread has, and the bytes in them. */
   #outstanding = 0;
+  #outstandingBytes = 0;
   /** When the newest was sent that was alone, or when the one before the oldest came back. */
   #owesSinceMs = 0;
   readonly #turns: Turns;
@@ -67,6 +75,7 @@ export class Lane implements LaneLoad {
   #spares: ArrayBuffer[] = [];
   #homeBound: ArrayBuffer[] = [];
   #flushPlanned = false;
+  #growing = false;
   #alive = true;
   #unansweredBeats = 0;
   #statsWaiters: ((stats: LaneStats) => void)[] = [];
@@ -95,9 +104,9 @@ export class Lane implements LaneLoad {
     return this.#alive;
   }
 
-  /** Bytes that wait here until the thread takes more. */
+  /** Bytes that the thread has not done with. */
   get queuedBytes(): number {
-    return this.#full.length * BATCH_SIZE + (this.#writer?.end ?? 0);
+    return this.#outstandingBytes + (this.#writer?.end ?? 0);
   }
 
   get busyMs(): number {
@@ -118,10 +127,11 @@ export class Lane implements LaneLoad {
     return this.#loadWaiters.length > 0;
   }
 
-  /** Reserves a slot for `owner`. */
-  open(owner: SlotOwner): number {
+  /** Reserves a slot for `owner`; `whose`: with all of whose slots it shares a part of the thread's time. */
+  open(owner: SlotOwner, whose: object = owner): number {
     const slot = this.#freeSlots.pop() ?? this.#slots.length;
     this.#slots[slot] = owner;
+    this.parties.set(slot, partyOf(whose));
     this.#openSlots++;
     return slot;
   }
@@ -212,7 +222,7 @@ export class Lane implements LaneLoad {
   /** Ends the pool task after everything sent so far. */
   end(): void {
     if (!this.#alive) return;
-    this.#shipAll();
+    this.#ship();
     this.#port.postMessage({ ask: 'end' } satisfies LaneMessage);
   }
 
@@ -223,7 +233,6 @@ export class Lane implements LaneLoad {
     for (const batch of this.#arrived.splice(0)) this.#deliverSafely(batch);
     this.#alive = false;
     this.#port.close();
-    this.#full = [];
     this.#writer = undefined;
     for (const tell of this.#statsWaiters) tell(undefined as unknown as LaneStats);
     const why = cause === undefined ? failure.message : `${failure.message}: ${cause.message}`;
@@ -245,8 +254,6 @@ export class Lane implements LaneLoad {
   #room(length: number): BatchWriter {
     if (this.#writer !== undefined) {
       if (this.#writer.fits(length)) return this.#writer;
-      this.#full.push(this.#writer.finish());
-      this.#writer = undefined;
       this.#ship();
     }
     this.#writer = new BatchWriter(this.#spares.pop() ?? BatchWriter.allocate());
@@ -255,38 +262,40 @@ export class Lane implements LaneLoad {
   }
 
   #planFlush(): void {
-    if (this.#flushPlanned || this.#outstanding >= MAX_OUTSTANDING) return;
-    this.#flushPlanned = true;
-    setImmediate(() => {
-      this.#flushPlanned = false;
+    if (this.#outstanding >= MAX_OUTSTANDING) this.#grow();
+    else if (!this.#flushPlanned) {
+      this.#flushPlanned = true;
+      setImmediate(() => {
+        this.#flushPlanned = false;
+        this.#ship();
+      });
+    }
+  }
+
+  #grow(): void {
+    if (this.#growing) return;
+    this.#growing = true;
+    after(GROW_MS, () => {
+      this.#growing = false;
       this.#ship();
     });
   }
 
-  /** Sends what there is, oldest first, as far as outstanding batches permit. */
+  /** Sends what has gathered. What is behind others may wait there for long, and takes no more memory than it needs. */
   #ship(): void {
-    while (this.#outstanding < MAX_OUTSTANDING && this.#alive) {
-      const batch = this.#full.shift() ?? this.#takeOpen();
-      if (batch === undefined) return;
-      this.#post(batch);
-    }
-  }
-
-  #shipAll(): void {
-    for (let batch = this.#full.shift(); batch !== undefined; batch = this.#full.shift()) this.#post(batch);
-    const open = this.#takeOpen();
-    if (open !== undefined) this.#post(open);
-  }
-
-  #takeOpen(): ArrayBuffer | undefined {
-    if (this.#writer === undefined || this.#writer.empty) return undefined;
-    const batch = this.#writer.finish();
+    const writer = this.#writer;
+    if (writer === undefined || writer.empty || !this.#alive) return;
     this.#writer = undefined;
-    return batch;
+    if (this.#outstanding < MAX_OUTSTANDING || 2 * writer.end > BATCH_SIZE) this.#post(writer.finish());
+    else {
+      this.#post(writer.finishSmall());
+      this.#keep(writer.bytes.buffer);
+    }
   }
 
   #post(batch: ArrayBuffer): void {
     if (this.#outstanding++ === 0) this.#owesSinceMs = performance.now();
+    this.#outstandingBytes += filledBytes(batch);
     const spares = this.#homeBound;
     if (spares.length === 0) {
       this.#port.postMessage({ batch } satisfies LaneMessage, [batch]);
@@ -303,10 +312,7 @@ export class Lane implements LaneLoad {
       this.#turns.ready(this.#delivery);
     }
     if (message.spare !== undefined) {
-      if (--this.#outstanding > 0) this.#owesSinceMs = performance.now();
-      if (this.#spares.length < SPARE_BATCHES) this.#spares.push(message.spare);
-      else freeBatch(message.spare);
-      if (this.#full.length > 0 || (this.#writer !== undefined && !this.#writer.empty)) this.#planFlush();
+      this.#comesHome(message.spare);
     }
     if (message.alive !== undefined) {
       this.threadId = message.alive;
@@ -316,26 +322,39 @@ export class Lane implements LaneLoad {
     if (message.stats !== undefined) this.#statsWaiters.shift()?.(message.stats);
   }
 
+  #comesHome(batch: ArrayBuffer): void {
+    if (--this.#outstanding > 0) this.#owesSinceMs = performance.now();
+    this.#outstandingBytes -= filledBytes(batch);
+    this.#keep(batch);
+    if (this.#writer !== undefined && !this.#writer.empty) this.#planFlush();
+  }
+
+  /** For the next batch, if it is large enough. */
+  #keep(batch: ArrayBuffer): void {
+    if (batch.byteLength >= BATCH_SIZE && this.#spares.length < SPARE_BATCHES) this.#spares.push(batch);
+    else freeBatch(batch);
+  }
+
   /** Whether more batches wait. */
   #deliverSome(slice: Slice): boolean {
     for (;;) {
       const batch = this.#arrived.shift();
       if (batch === undefined) return false;
-      if (slice.countLong(this.#deliverSafely(batch))) return this.#arrived.length > 0;
+      this.#deliverSafely(batch);
+      // However many bytes there are, they stay where they are.
+      if (slice.countLong(0)) return this.#arrived.length > 0;
     }
   }
 
-  /** Returns how many bytes there were. */
-  #deliverSafely(batch: ArrayBuffer): number {
+  #deliverSafely(batch: ArrayBuffer): void {
     try {
-      return this.#deliver(batch);
+      this.#deliver(batch);
     } catch (error) {
       this.#onBroken(error);
-      return 0;
     }
   }
 
-  #deliver(batch: ArrayBuffer): number {
+  #deliver(batch: ArrayBuffer): void {
     const record = new BatchReader(batch);
     const lease = new BatchLease(batch, this.#lent++, this.#giveBack);
     let writer: FrameTarget | undefined;
@@ -365,7 +384,6 @@ export class Lane implements LaneLoad {
     }
     if (writer !== undefined) lease.send(writer, record.bytes, start, end);
     lease.release();
-    return record.offset + record.length;
   }
 
   readonly #giveBack = (batch: ArrayBuffer): void => {

@@ -75,9 +75,12 @@ process.once('exit', () => {
 export class LanePool {
   /** The memory of all contexts on these lanes. */
   readonly budget: ContextBudget;
-  readonly #turns: Turns;
+  /** When what comes from lanes is dealt with. */
+  readonly turns: Turns;
   /** Those that streams may use. */
   readonly dictionaries: Dictionaries;
+  /** What the frames of all connections that are being decoded may come to. */
+  decodingBytes = 0;
   /** What ends workers. */
   readonly quarantine: Quarantine;
   readonly #sweeper: ReturnType<typeof setInterval>;
@@ -106,7 +109,7 @@ export class LanePool {
 
   constructor(options: LanePoolOptions) {
     this.#options = options;
-    this.#turns = options.turns ?? new Turns(setImmediate);
+    this.turns = options.turns ?? new Turns(setImmediate);
     this.dictionaries = new Map((options.dictionaries ?? []).map((each) => [each.id, each]));
     this.quarantine = new Quarantine(options.quarantine);
     // A payload for the cache is compressed on a context of its own, one at a time on each lane.
@@ -244,7 +247,7 @@ export class LanePool {
       laneTimeout,
     } = this.#options;
     const broken = (error: unknown) => this.kill(lane, `its answers broke: ${error}`);
-    const lane = new Lane(index, port1, broken, this.#turns);
+    const lane = new Lane(index, port1, broken, this.turns);
     const killer = new AbortController();
     this.#killers.set(lane, killer);
     if (laneTimeout !== undefined)
@@ -267,6 +270,7 @@ export class LanePool {
         dictionaries,
         trace: lane.trace.memory,
         dropped: lane.dropped.memory,
+        parties: lane.parties.memory,
       },
       runOptions,
     );

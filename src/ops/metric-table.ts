@@ -141,12 +141,7 @@ export const DEFINITIONS: readonly Definition[] = [
     'Time that the event loop of a worker was at work',
     ({ busySeconds }) => busySeconds,
   ),
-  ofLanes(
-    'gauge',
-    'queued_bytes',
-    'Bytes that wait until a worker takes more',
-    ({ queuedBytes }) => queuedBytes,
-  ),
+  ofLanes('gauge', 'queued_bytes', 'Bytes that a worker has not done with', ({ queuedBytes }) => queuedBytes),
   ofLanes('gauge', 'memory_bytes', 'Heap and external memory of a worker', ({ memoryBytes }) => memoryBytes),
   ofLanes('gauge', 'streams', 'Open streams of a worker', ({ openStreams }) => openStreams),
   ofLanes('gauge', 'in_use', '1 while the load needs the worker, 0 while it rests', ({ inUse }) =>

@@ -4,7 +4,7 @@
  */
 
 import type { Shared } from '../connection/connection.ts';
-import { TurnShare, Work } from '../connection/turns.ts';
+import { TurnShare } from '../connection/turns.ts';
 import type { FrameTarget } from '../lanes/batch-lease.ts';
 import type { StreamFigures } from '../lanes/figures.ts';
 import { UnencodedRouter } from '../lanes/unencoded-router.ts';
@@ -28,7 +28,7 @@ import {
 } from '../wire/payloads.ts';
 import { Splitter } from '../wire/splitter.ts';
 import type { Admission } from './authorize.ts';
-import { ConnectionCaller } from './caller.ts';
+import { type Asker, ConnectionCaller } from './caller.ts';
 import { Dispatch } from './dispatch.ts';
 import { tellRefused } from './ended.ts';
 import { mostHeld } from './input-bounds.ts';
@@ -64,6 +64,7 @@ export interface AskedCommand {
   readonly args: ReadonlyMap<string, Uint8Array>;
   /** Undefined: the command has no data. */
   readonly data: DataSource | undefined;
+  readonly asker: Asker;
 }
 
 /** What one call is made with. */
@@ -101,7 +102,6 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   readonly #command: AskedCommand;
   readonly #answer: Answer;
   readonly #limits: Limits;
-  readonly #turns: Shared['turns'];
   readonly #admission: Admission | undefined;
   readonly #dispatch: Dispatch;
   readonly #arguments: HeldArguments;
@@ -136,7 +136,6 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
     this.remote = remote;
     this.shared = context;
     this.#limits = limits;
-    this.#turns = shared.turns;
     this.#admission = admission;
     this.#caller = new ConnectionCaller(remote);
     this.flow = new ConnectionFlow(new Gate(limits.maxBufferedOutput, shared.output), {
@@ -166,12 +165,9 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
 
   /** What others have asked comes first where it is their turn. */
   #begin(): void {
-    this.#turns.ready(
-      new Work(() => {
-        if (!this.#closed && !this.#answered) this.#run();
-        return false;
-      }),
-    );
+    this.#command.asker.inTurn(() => {
+      if (!this.#closed && !this.#answered) this.#run();
+    });
   }
 
   #run(): void {
@@ -299,6 +295,10 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   get caller(): ConnectionCaller {
     this.#caller = this.#caller.as(this.#admission?.principal);
     return this.#caller;
+  }
+
+  get whose(): Asker {
+    return this.#command.asker;
   }
 
   get takesMore(): boolean {

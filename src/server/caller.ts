@@ -6,6 +6,12 @@ import type { PackedCaller } from '../lanes/lane-stream.ts';
 import type { Caller } from '../reactor/request.ts';
 import { encodeUtf8 } from '../wire/utf8.ts';
 
+/** Who asks without frames, one command after the other. */
+export interface Asker {
+  /** Calls `begin` when it is their turn. */
+  inTurn(begin: () => void): void;
+}
+
 let newestId = 0;
 
 export class ConnectionCaller implements Caller, PackedCaller {

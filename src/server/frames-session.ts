@@ -88,7 +88,7 @@ export class FramesSession implements Session, FrameOwner, InputSource {
     this.#credits = new CreditSender(connection);
     this.flushes = new FlushQueue(shared.coalesceMs, (run) => connection.endOfTick(run));
     const { limits } = connection;
-    this.#decoders = new LaneDecoders(shared.pool, limits, shared.decodable, this.#decoded);
+    this.#decoders = new LaneDecoders(shared.pool, limits, shared.decodable, this.#decoded, this.flow);
     const now = () => connection.clock.inputMs;
     this.#reactor = new ServerReactor(limits, this.#decoders, this.#halfDuplex, now, this.flow.input, () =>
       performance.now(),

@@ -231,7 +231,7 @@ export class HandlerRun implements Run, ResponseSink {
   #compress(splice: CacheSplice, bytes: Uint8Array, last: boolean, then: (bytes?: Uint8Array) => void): void {
     const request = this.#request;
     request.workBegins();
-    compressOnLane(request.session.shared.pool, bytes, (pieces) => {
+    const compressed = (pieces: Uint8Array[] | undefined) => {
       request.workEnds();
       if (request.state === 'over') return;
       if (pieces === undefined) {
@@ -243,6 +243,8 @@ export class HandlerRun implements Run, ResponseSink {
       splice.fill(entry);
       if (splice.fits(entry)) this.#afterLane(() => splice.send(entry, last, then));
       else then(bytes);
-    });
+    };
+    const { shared, flow } = request.session;
+    compressOnLane(shared.pool, flow, bytes, compressed);
   }
 }

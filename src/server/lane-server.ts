@@ -280,8 +280,8 @@ export class LaneServer implements Server {
         const admission = this.#acceptor.admission(info);
         return (await admission?.admit()) ?? (question && (await admission?.ask(question)));
       },
-      compress: (bytes, level, then) =>
-        compressOnLane(this.#pool, bytes, (pieces) => then(pieces && Buffer.concat(pieces)), level),
+      compress: (bytes, level, whose, then) =>
+        compressOnLane(this.#pool, whose, bytes, (pieces) => then(pieces && Buffer.concat(pieces)), level),
       report: this.#report,
       limitHit: (limit, what, remote) => {
         this.#totals.limitHit(limit, remote);

@@ -70,6 +70,11 @@ export interface ListenerOptions {
   readonly report: (error: Error, about: { remote?: string }) => void;
 }
 
+/**
+ * Connections that the system keeps for us until we accept them, as far as it is willing to (`net.core.somaxconn`). Who finds no
+ * place there tries again after a second; who has one waits for some 0.1 ms for each before it.
+ */
+const BACKLOG = 4096;
 /** Nothing is read, and no end is answered, but by us. */
 const SOCKET_OPTIONS = { allowHalfOpen: true, pauseOnConnect: true };
 /** But for a client that ends in the middle of a TLS handshake: that cannot come to its end any more. */
@@ -128,7 +133,7 @@ export class Listener {
   async listen(place: ListenPlace, doors: Doors): Promise<Address> {
     this.#doors = doors;
     if (this.#stopped) throw new Error('the server is closed');
-    this.#net.listen(targetOf(place));
+    this.#net.listen({ ...targetOf(place), backlog: BACKLOG });
     this.#starting = once(this.#net, 'listening');
     await this.#starting;
     if (this.#stopped) throw new Error('the server was closed before it listened');

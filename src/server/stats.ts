@@ -50,7 +50,7 @@ export interface LaneRow {
   memoryBytes: number;
   /** Seconds that its event loop was at work. */
   busySeconds: number;
-  /** Bytes that wait until its thread takes more. */
+  /** Bytes that its thread has been sent, or is about to be, and is not done with. */
   queuedBytes: number;
   openStreams: number;
   /** Whether it is one of those that the load needs; the others rest: what is new goes elsewhere. */

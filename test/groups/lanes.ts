@@ -9,3 +9,4 @@ import '../lanes/loading.test.ts';
 import '../lanes/quarantine.test.ts';
 import '../lanes/thread-time.test.ts';
 import '../lanes/trace.test.ts';
+import '../lanes/work-queue.test.ts';

@@ -109,9 +109,11 @@ test('what runs in a browser names neither Buffer nor process nor another global
   t.deepEqual(found, []);
 });
 
-test('the two threads share nothing but batches, what a thread is at and what it need not decode', (t) => {
+test('the two threads share nothing but batches, what a thread is at, what it need not decode and whose that is', (t) => {
   const across = MODULES.flatMap(importsOf).filter(({ typeOnly }) => !typeOnly);
-  const shared = ['batch', 'records', 'packed', 'trace', 'dropped'].map((name) => `workers/${name}.ts`);
+  const shared = ['batch', 'records', 'packed', 'trace', 'dropped', 'parties'].map(
+    (name) => `workers/${name}.ts`,
+  );
   const toWorkers = across.filter(
     ({ from, to }) => from.startsWith('src/') && to.startsWith('workers/') && !shared.includes(to),
   );

@@ -33,6 +33,7 @@ import {
   unpackPieces,
   writePieces,
 } from '../../workers/packed.ts';
+import { Parties } from '../../workers/parties.ts';
 import { type LaneMessage, Op } from '../../workers/records.ts';
 import { Trace } from '../../workers/trace.ts';
 
@@ -183,6 +184,7 @@ function running(t: ExecutionContext, dropped = new DroppedSlots()) {
     dictionaries: [],
     trace: trace.memory,
     dropped: dropped.memory,
+    parties: new Parties().memory,
   };
   const lane = new LaneThread(task, new CodecRegistry(nativeCodecs()), trace);
   void lane.run();

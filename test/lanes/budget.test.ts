@@ -1,13 +1,17 @@
 // Encoding contexts: what they take, what a process gives them, and what is done when that is used up.
 import { setImmediate as turn } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
+import { Turns } from '../../src/connection/turns.ts';
+import { mostDecoded } from '../../src/encoding/output.ts';
 import type { Client, CommandRequest } from '../../src/index.ts';
 import { ContextBudget, decoderCost, encoderCost, type IdleContext } from '../../src/lanes/budget.ts';
 import { LaneDecoders } from '../../src/lanes/decoders.ts';
+import type { SlotOwner } from '../../src/lanes/lane.ts';
 import type { LanePool } from '../../src/lanes/pool.ts';
 import { Quarantine } from '../../src/lanes/quarantine.ts';
 import { FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
+import type { BatchReader } from '../../workers/batch.ts';
 import { Op } from '../../workers/records.ts';
 import { zstdBlock, zstdHeader } from '../encoding/helpers.ts';
 import { stoppedClock } from '../helpers/clock.ts';
@@ -198,6 +202,13 @@ for (const [what, behind] of Object.entries(BEHIND)) {
   });
 }
 
+/** A pool with one lane, which is no thread's, or with none. */
+function poolOf(budget: ContextBudget, lane: object | undefined): LanePool {
+  const turns = new Turns(setImmediate);
+  const pool = { budget, turns, decodingBytes: 0, quarantine: new Quarantine(), leastUsed: () => lane };
+  return pool as unknown as LanePool;
+}
+
 const WINDOW_LOGS: { what: string; logs: number[]; settings: number[]; posted: number }[] = [
   { what: 'a large window behind a small one', logs: [11, 23], settings: [], posted: 1 },
   { what: 'a large window after a small one was announced', logs: [23], settings: [11], posted: 0 },
@@ -219,7 +230,7 @@ for (const { what, logs, settings, posted } of WINDOW_LOGS) {
       },
     };
     const lost: (string | undefined)[] = [];
-    const pool = { budget, quarantine: new Quarantine(), leastUsed: () => lane } as unknown as LanePool;
+    const pool = poolOf(budget, lane);
     const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, ['zstd-8mb'], (ticket) =>
       lost.push(ticket.lost?.message),
     );
@@ -235,8 +246,52 @@ for (const { what, logs, settings, posted } of WINDOW_LOGS) {
     for (const each of lost) t.regex(String(each), /contextMemory/);
     decoders.closeAll();
     t.is(budget.used, 0);
+    t.is(pool.decodingBytes, 0);
   });
 }
+
+test('what crowds have sent is decoded a few MiB ahead, and a frame of who comes then is on its lane at once', (t) => {
+  const owners: SlotOwner[] = [];
+  const lane = {
+    open: (owner: SlotOwner) => owners.push(owner) - 1,
+    close: () => undefined,
+    addJson: () => undefined,
+    add: (op: number, slot: number) => op === Op.decode && sent.push(slot),
+  };
+  const sent: number[] = [];
+  const pool = poolOf(new ContextBudget({ contextMemory: 100 * MIB, ...NEVER }), lane);
+  const frame = { requestId: 1, streamId: 3, streamFlags: 4, type: 3, flags: 1, payload: new Uint8Array(20) };
+  const most = mostDecoded(DEFAULT_LIMITS, 20);
+  const flood = (frames: number) => {
+    const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, ['zlib'], () => undefined);
+    decoders.open(3, 'zlib', new Uint8Array(0));
+    for (let i = 0; i < frames; i++)
+      decoders.decode(3, { frame: { ...frame }, payload: undefined, lost: undefined, cost: 0 });
+    return decoders;
+  };
+  const crowd = Array.from({ length: 30 }, () => flood(1000));
+  t.true(sent.length * most <= 30 * most + 8 * MIB, `${sent.length} frames of ${most}`);
+  t.deepEqual(new Set(sent), new Set(crowd.map((_, i) => i)), 'each has at least one');
+  const before = sent.length;
+  flood(5);
+  t.deepEqual(sent.slice(before), [30]);
+  const decoded = { op: Op.decoded, payload: new Uint8Array(1) } as unknown as BatchReader;
+  owners[30].onRecord(decoded);
+  t.deepEqual(sent.slice(before), [30, 30], 'the next as soon as that has come');
+  for (const decoders of crowd) decoders.closeAll();
+  t.true(pool.decodingBytes <= most);
+});
+
+test('frames that found no lane, of who goes before they are told so, are ahead of nobody', async (t) => {
+  const pool = poolOf(new ContextBudget({ contextMemory: 2 * MIB, ...NEVER }), undefined);
+  const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, ['zlib'], () => t.fail());
+  decoders.open(3, 'zlib', new Uint8Array(0));
+  const frame = { requestId: 1, streamId: 3, streamFlags: 4, type: 3, flags: 1, payload: new Uint8Array(9) };
+  decoders.decode(3, { frame, payload: undefined, lost: undefined, cost: 0 });
+  decoders.closeAll();
+  await turn();
+  t.is(pool.decodingBytes, 0);
+});
 
 test('a stream that has only begun costs no lane anything, however often it begins afresh', (t) => {
   const lanes: string[] = [];
@@ -247,7 +302,7 @@ test('a stream that has only begun costs no lane anything, however often it begi
     add: () => void lanes.push('frame'),
   };
   const budget = new ContextBudget({ contextMemory: 2 * MIB, ...NEVER });
-  const pool = { budget, quarantine: new Quarantine(), leastUsed: () => lane } as unknown as LanePool;
+  const pool = poolOf(budget, lane);
   const decoders = new LaneDecoders(pool, DEFAULT_LIMITS, ['zlib'], () => undefined);
   for (let i = 0; i < 100; i++) {
     decoders.open(3, 'zlib', new Uint8Array(0));

@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { Worker } from 'node:worker_threads';
 import test from 'ava';
 import { type Client, CommandError, type ConnectOptions } from '../../src/index.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
@@ -241,4 +243,32 @@ test('a module is loaded once per lane, also when its first calls come at once',
   const c = await dial(t, own.address);
   await Promise.all(Array.from({ length: 20 }, () => c.call('lane-string').text()));
   t.is(await c.call('lane-made').text(), '1');
+});
+
+/** Opens so many connections from a thread of its own; counts those that the system has taken in `counted`. */
+const CROWD = `
+  const { workerData: { port, count, counted }, parentPort } = require('node:worker_threads');
+  const { connect } = require('node:net');
+  const sockets = Array.from({ length: count }, () =>
+    connect(port, '127.0.0.1').on('error', () => undefined).on('connect', () => {
+      if (Atomics.add(counted, 0, 1) === count - 1) Atomics.notify(counted, 0);
+    }),
+  );
+  parentPort.on('message', () => sockets.forEach((socket) => socket.destroy())).unref();
+`;
+
+test('a crowd that comes while the thread is at something else finds its places, and nobody has to come again', async (t) => {
+  const count = 700;
+  const most = Number(await readFile('/proc/sys/net/core/somaxconn', 'utf8').catch(() => 0));
+  if (most < count) return t.pass('the system keeps fewer');
+  const { port } = await serving(t);
+  const counted = new Int32Array(new SharedArrayBuffer(4));
+  const crowd = new Worker(CROWD, { eval: true, workerData: { port, count, counted } });
+  t.teardown(() => crowd.terminate());
+  for (let there = 0; there < count; there = Atomics.load(counted, 0))
+    if (Atomics.wait(counted, 0, there, 5000) === 'timed-out') break;
+  t.is(counted[0], count);
+  crowd.postMessage('go');
+  const client = await dial(t, { port });
+  await client.ping();
 });

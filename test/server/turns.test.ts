@@ -6,6 +6,7 @@ import { Connection, type FrameOwner } from '../../src/connection/connection.ts'
 import type { Transport } from '../../src/connection/transport.ts';
 import { type Slice, TurnShare, Turns, Work } from '../../src/connection/turns.ts';
 import { Writer } from '../../src/connection/writer.ts';
+import { Pipeline } from '../../src/doors/pipeline.ts';
 import { ResponseCache } from '../../src/lanes/cache.ts';
 import { Gate } from '../../src/reactor/gate.ts';
 import { InputBudget } from '../../src/reactor/input-budget.ts';
@@ -131,6 +132,31 @@ test('what is urgent comes before all else, in every turn', (t) => {
   loop.turn();
   loop.turn();
   t.deepEqual(log, ['urgent', 'a', 'urgent', 'a']);
+});
+
+test('who asks by HTTP again and again, each time as for the first, comes after who asks seldom', (t) => {
+  const loop = new Loop();
+  const log: string[] = [];
+  const busy = Array.from({ length: 3 }, () => new Pipeline(loop.turns));
+  const again = (pipeline: Pipeline) =>
+    pipeline.inTurn(() => {
+      log.push('busy');
+      if (log.length < 1000) again(pipeline);
+    });
+  for (const pipeline of busy) again(pipeline);
+  for (let i = 0; i < 10; i++) loop.turn();
+  log.length = 0;
+  const seldom = new Pipeline(loop.turns);
+  seldom.inTurn(() => log.push('first'));
+  seldom.inTurn(() => log.push('second'));
+  loop.turn();
+  loop.turn();
+  t.is(log[0], 'first');
+  t.true(log.includes('second'));
+  t.deepEqual(
+    log.filter((each) => each !== 'busy'),
+    ['first', 'second'],
+  );
 });
 
 test('work that is ready within a slice is not done within it', (t) => {

@@ -267,6 +267,11 @@ export const ATTACKS: readonly Attack[] = [
     mount: askers(60, true, HERE),
   },
   {
+    name: '16 MiB of the main thread, encoded, read',
+    size: '60 connections, 16 requests each',
+    mount: askers(60, true, () => [ZSTD_HELLO, commands(16, (id) => command(id, 'here', 'mebibytes', '16'))]),
+  },
+  {
     name: '8 MiB of lanes, read',
     size: '30 connections, 4 requests each',
     mount: askers(30, true, () => [ZSTD_HELLO, commands(4, (id) => command(id, 'fill', 'size', '8388608'))]),
