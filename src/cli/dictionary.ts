@@ -6,6 +6,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Benefit, Cost, Costs } from '../experiment/results/dictionaries.ts';
 import type { WorkloadResponse } from '../experiment/traffic/workload.ts';
 import { writeWhole } from '../files/write-whole.ts';
+import { checkRegularFile } from '../options/regular-file.ts';
 import { MAX_DICTIONARY_BYTES } from '../wire/extensions.ts';
 import { visible, visibleJson } from '../wire/visible.ts';
 import { notEmpty, parseBytes, wholeNumber } from './arguments.ts';
@@ -195,7 +196,11 @@ function fileFor(file: string, command: string): string {
 
 /** Before anything is trained: training takes a while. @throws UsageError */
 function checkPlace(out: string): void {
-  if (statSync(out, { throwIfNoEntry: false })?.isDirectory()) throw new UsageError(`${out} is a folder`);
+  try {
+    checkRegularFile(out);
+  } catch (error) {
+    throw new UsageError(messageOf(error));
+  }
   const folder = dirname(out);
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
     throw new UsageError(`${out}: there is no folder ${folder}`);

@@ -96,10 +96,10 @@ export async function listenAdmin(
   handler: AdminHandler,
   place: { host: string; port: number } | { fd: number },
 ): Promise<HttpServer> {
-  const server = createServer(LIMITS, orderly(handler));
+  const turns = new Turns(setImmediate);
+  const server = createServer(LIMITS, orderly(handler, turns));
   server.maxConnections = MAX_CONNECTIONS;
   server.timeout = SILENCE_MS;
-  const turns = new Turns(setImmediate);
   server.on('connection', (socket: Socket) => {
     // node:http's parser does not read past us where somebody else listens, too.
     socket.on('data', () => undefined);
@@ -111,11 +111,11 @@ export async function listenAdmin(
 }
 
 /** The handler, for who waits for answers. */
-function orderly(handler: AdminHandler): AdminHandler {
+function orderly(handler: AdminHandler, turns: Turns): AdminHandler {
   const pipelines = new WeakMap<Socket, Pipeline>();
   return (request, response) => {
     const { socket } = request;
-    const pipeline = pipelines.get(socket) ?? new Pipeline();
+    const pipeline = pipelines.get(socket) ?? new Pipeline(turns);
     pipelines.set(socket, pipeline);
     void pipeline.add(response);
     if (pipeline.length > MAX_UNANSWERED) socket.destroy();

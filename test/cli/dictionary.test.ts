@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { corpus } from '../../bench/corpora.ts';
@@ -131,8 +131,12 @@ test('dictionary train says in one line what cannot be, and leaves what was ther
     t.is(ended.err.trim().split('\n').length, 1);
   };
   await fails([source], 2, /--out <file>/);
-  await fails([source, '--out', folder], 2, /is a folder/);
+  await fails([source, '--out', folder], 2, /: not a file/);
   await fails([source, '--out', join(folder, 'none', 'x')], 2, /there is no folder/);
+  const fifo = join(folder, 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  await fails([source, '--out', fifo], 2, /fifo: not a file/);
+  t.true(statSync(fifo).isFIFO());
   await fails([source, '--out', out, '--size', '100'], 2, /from 1K to 1M/);
   await fails([join(folder, 'missing'), '--out', out], 1, /missing/);
   const few = join(folder, 'few.jsonl');

@@ -7,3 +7,4 @@ import '../files/moving.test.ts';
 import '../files/open-files.test.ts';
 import '../files/pull.test.ts';
 import '../files/retry.test.ts';
+import '../files/write-whole.test.ts';
