@@ -36,7 +36,7 @@ import { type DecoderSetup, type LaneMessage, Op } from './records.ts';
 import { SharedEncoders } from './shared-encoders.ts';
 import { Trace } from './trace.ts';
 import { TraceWriter } from './trace-writer.ts';
-import { LaneTurn, WorkQueue } from './work-queue.ts';
+import { BATCH_TURN, LaneTurn, WorkQueue } from './work-queue.ts';
 
 /** What the pool task is started with. */
 export interface LaneTask {
@@ -59,8 +59,6 @@ export interface LaneTask {
   parties: SharedArrayBuffer;
 }
 
-/** A thread that has rested for so many milliseconds has looked at what has come meanwhile. */
-const REST_MS = 0.1;
 const NOTHING = new Uint8Array(0);
 /** Of our own encoders none ends a thread. */
 const NOBODY = 0;
@@ -87,9 +85,9 @@ export class LaneThread {
   readonly #trace: TraceWriter;
   readonly #dropped: DroppedSlots;
   readonly #queue: WorkQueue;
-  readonly #turn = new LaneTurn();
-  /** When the newest turn was over. */
-  #restsSinceMs = 0;
+  readonly #turn = new LaneTurn(BATCH_TURN);
+  /** Another turn is planned. */
+  #goesOn = false;
 
   constructor(task: LaneTask, codecs: CodecRegistry, trace: Trace) {
     this.#port = task.port;
@@ -116,7 +114,7 @@ export class LaneThread {
     return new Promise((resolve) => {
       this.#port.on('message', (message: LaneMessage) => {
         if (message.spares !== undefined) this.#output.recycle(message.spares);
-        if (message.batch !== undefined) this.#take(message.batch);
+        if (message.batch !== undefined) this.#take(message.batch, message.isBehind === true);
         if (message.ask === 'stats') this.#reportStats();
         if (message.ask === 'beat') this.#port.postMessage({ alive: threadId } satisfies LaneMessage);
         if (message.ask === 'load') this.#load();
@@ -146,36 +144,41 @@ export class LaneThread {
     return packPieces([target.subarray(0, alone.encoder.encode(bytes, target, 0))]);
   }
 
-  /** Where nothing waits it is worked through at once, for as long as a turn; those that come one upon the other have one turn. */
-  #take(batch: ArrayBuffer): void {
+  /** While the thread keeps up a batch is worked through as it comes, for as long as a turn. */
+  #take(batch: ArrayBuffer, isBehind: boolean): void {
     const reader = new BatchReader(batch);
-    if (this.#queue.length > 0) {
-      this.#queue.add(reader);
+    if (isBehind || this.#queue.length > 0) {
+      this.#wait(reader);
       return;
     }
-    const nowMs = performance.now();
-    if (nowMs - this.#restsSinceMs > REST_MS) this.#turn.begin(nowMs);
+    this.#turn.begin(performance.now());
     for (let over = false; !over && reader.next(); over = this.#turn.took(reader, performance.now()))
       this.#work(reader);
     if (reader.left === 0) {
       this.#turnEnds([batch]);
       return;
     }
-    this.#queue.add(reader);
+    this.#wait(reader);
     this.#turnEnds([]);
+  }
+
+  #wait(reader: BatchReader): void {
+    this.#queue.add(reader);
+    if (this.#goesOn) return;
+    this.#goesOn = true;
     setImmediate(this.#goOn);
   }
 
   readonly #goOn = (): void => {
     this.#turnEnds(this.#queue.serve(this.#work));
-    if (this.#queue.length > 0) setImmediate(this.#goOn);
+    this.#goesOn = this.#queue.length > 0;
+    if (this.#goesOn) setImmediate(this.#goOn);
   };
 
   #turnEnds(done: readonly ArrayBuffer[]): void {
     this.#trace.tellBusy();
     this.#output.flush(done[0]);
     for (const batch of done.slice(1)) this.#output.flush(batch);
-    this.#restsSinceMs = performance.now();
   }
 
   readonly #work = (record: BatchReader): void => {

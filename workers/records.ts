@@ -186,6 +186,8 @@ export interface DecoderSetup {
 export interface LaneMessage {
   /** A filled batch. */
   batch?: ArrayBuffer;
+  /** Main thread → lane: others were sent before it, and the thread is not about to be done with them. */
+  isBehind?: boolean;
   /** An emptied batch of the main thread's, on its way home. */
   spare?: ArrayBuffer;
   /** Main thread → lane: emptied batches of the lane's. */

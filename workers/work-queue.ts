@@ -9,33 +9,43 @@ import { Fifo } from '../src/wire/fifo.ts';
 import type { BatchReader } from './batch.ts';
 import { Op } from './records.ts';
 
-/** Milliseconds of work in one turn of the lane's event loop: for so long a batch that comes is not looked at. */
-const TURN_MS = 5;
+/** How much there may be in one turn of the lane's event loop: for so long a batch that comes is not looked at. */
+export interface TurnSize {
+  /** Milliseconds of work. */
+  readonly ms: number;
+  /** What calls may be set to do, as bytes of their output: they do it when the turn is over. */
+  readonly output: number;
+}
+
+/** While records wait, of which one may be before all others. */
+const TURN: TurnSize = { ms: 5, output: 1 << 20 };
+/** For a batch that is worked through as it comes, which is cheaper: as long as the thread keeps up, few wait for it. */
+export const BATCH_TURN: TurnSize = { ms: 20, output: 4 << 20 };
 /** Milliseconds that a party has in a turn while others wait. */
 const SLICE_MS = 0.5;
 /** So many records may well take a slice; who has fewer is nearer to his end. */
 const SLICE_RECORDS = 8;
-/** What calls may be set to do in one turn, as bytes of their output: they do it when the turn is over. */
-const TURN_OUTPUT = 1 << 20;
-/** The same of one party while others wait. */
+/** What calls of one party may be set to do while others wait. */
 const SLICE_OUTPUT = 128 << 10;
 /** What a new call counts for, which is granted more than most need. */
 const CALL_OUTPUT = 4 << 10;
 
 /** How much of a turn has been used up. */
 export class LaneTurn {
+  readonly #size: TurnSize;
   readonly #cpuMs: () => number;
   #endsAtMs = 0;
   #beganCpuMs = 0;
   #output = 0;
 
   /** `cpuMs`: what the thread has had of the processor. */
-  constructor(cpuMs = threadCpuMs) {
+  constructor(size: TurnSize, cpuMs = threadCpuMs) {
+    this.#size = size;
     this.#cpuMs = cpuMs;
   }
 
   begin(nowMs: number): void {
-    this.#endsAtMs = nowMs + TURN_MS;
+    this.#endsAtMs = nowMs + this.#size.ms;
     this.#beganCpuMs = this.#cpuMs();
     this.#output = 0;
   }
@@ -44,14 +54,15 @@ export class LaneTurn {
   took({ op, extra }: BatchReader, nowMs: number): boolean {
     if (op === Op.call) this.#output += CALL_OUTPUT;
     else if (op === Op.callGrant) this.#output += extra;
-    return this.#output >= TURN_OUTPUT || (nowMs >= this.#endsAtMs && this.#hasHadIt(nowMs));
+    return this.#output >= this.#size.output || (nowMs >= this.#endsAtMs && this.#hasHadIt(nowMs));
   }
 
   /** A thread that was held up meanwhile goes on: cut short, its work would travel in many small batches. */
   #hasHadIt(nowMs: number): boolean {
-    const leftMs = TURN_MS - (this.#cpuMs() - this.#beganCpuMs);
+    const { ms } = this.#size;
+    const leftMs = ms - (this.#cpuMs() - this.#beganCpuMs);
     this.#endsAtMs = nowMs + leftMs;
-    return leftMs < TURN_MS / 4;
+    return leftMs < ms / 4;
   }
 }
 
@@ -103,7 +114,7 @@ export class WorkQueue {
   constructor(partyOf: (slot: number) => number, now = () => performance.now(), cpuMs = threadCpuMs) {
     this.#partyOf = partyOf;
     this.#now = now;
-    this.#turn = new LaneTurn(cpuMs);
+    this.#turn = new LaneTurn(TURN, cpuMs);
   }
 
   /** Records that wait. */

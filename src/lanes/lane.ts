@@ -20,7 +20,7 @@ import { type LaneMessage, type LaneStats, Op } from '../../workers/records.ts';
 import { Trace } from '../../workers/trace.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { Failure } from '../wire/failure.ts';
-import { after } from '../wire/timers.ts';
+import { after, type Timer } from '../wire/timers.ts';
 import { BatchLease, type FrameTarget } from './batch-lease.ts';
 import { CallMarks } from './call-marks.ts';
 import type { LaneLoad } from './lanes-in-use.ts';
@@ -40,8 +40,10 @@ export interface SlotOwner {
 
 /** While so many batches are on their way to the worker the next one grows … */
 const MAX_OUTSTANDING = 2;
-/** … for so many milliseconds: the thread has others, and what is in this one may come before them. */
-const GROW_MS = 4;
+/** … for so many milliseconds: a thread that is so far behind may do what is in this one before what is in others. */
+const GROW_MS = 20;
+/** While so many are on their way it is that far behind, whenever they were sent. */
+const FAR_BEHIND = 4;
 const NOTHING = new Uint8Array(0);
 const utf8 = new TextEncoder();
 
@@ -75,7 +77,7 @@ export class Lane implements LaneLoad {
   #spares: ArrayBuffer[] = [];
   #homeBound: ArrayBuffer[] = [];
   #flushPlanned = false;
-  #growing = false;
+  #growing: Timer | undefined;
   #alive = true;
   #unansweredBeats = 0;
   #statsWaiters: ((stats: LaneStats) => void)[] = [];
@@ -273,36 +275,34 @@ export class Lane implements LaneLoad {
   }
 
   #grow(): void {
-    if (this.#growing) return;
-    this.#growing = true;
-    after(GROW_MS, () => {
-      this.#growing = false;
-      this.#ship();
-    });
+    this.#growing ??= after(GROW_MS, () => this.#ship(this.#outstanding >= MAX_OUTSTANDING));
   }
 
   /** Sends what has gathered. What is behind others may wait there for long, and takes no more memory than it needs. */
-  #ship(): void {
+  #ship(isBehind = this.#outstanding >= FAR_BEHIND): void {
+    clearTimeout(this.#growing);
+    this.#growing = undefined;
     const writer = this.#writer;
     if (writer === undefined || writer.empty || !this.#alive) return;
     this.#writer = undefined;
-    if (this.#outstanding < MAX_OUTSTANDING || 2 * writer.end > BATCH_SIZE) this.#post(writer.finish());
+    if (!isBehind || 2 * writer.end > BATCH_SIZE) this.#post(writer.finish(), isBehind);
     else {
-      this.#post(writer.finishSmall());
+      this.#post(writer.finishSmall(), isBehind);
       this.#keep(writer.bytes.buffer);
     }
   }
 
-  #post(batch: ArrayBuffer): void {
+  #post(batch: ArrayBuffer, isBehind: boolean): void {
     if (this.#outstanding++ === 0) this.#owesSinceMs = performance.now();
     this.#outstandingBytes += filledBytes(batch);
+    const message: LaneMessage = isBehind ? { batch, isBehind } : { batch };
     const spares = this.#homeBound;
     if (spares.length === 0) {
-      this.#port.postMessage({ batch } satisfies LaneMessage, [batch]);
+      this.#port.postMessage(message, [batch]);
       return;
     }
     this.#homeBound = [];
-    this.#port.postMessage({ batch, spares } satisfies LaneMessage, [batch, ...spares]);
+    this.#port.postMessage({ ...message, spares } satisfies LaneMessage, [batch, ...spares]);
   }
 
   #onMessage(message: LaneMessage): void {

@@ -181,7 +181,7 @@ for (const [batches, frames] of [
     const zeros = new Uint8Array(64 << 10);
     const [first, next] = encodeAll(nativeZstd, [zeros, zeros], { level: 1 });
     const setup = { ...DEFAULT_LIMITS, profile: 'zstd-8mb', settings: [], suspect: 0 };
-    const send = (slot: number, opens: boolean, count: number) => {
+    const send = (slot: number, opens: boolean, count: number, isBehind = false) => {
       const writer = new BatchWriter(BatchWriter.allocate());
       const add = (op: number, payload: Uint8Array) => {
         writer.bytes.set(payload, writer.end);
@@ -190,12 +190,13 @@ for (const [batches, frames] of [
       if (opens) add(Op.openDecoder, Buffer.from(JSON.stringify(setup)));
       for (let i = 0; i < count; i++) add(Op.decode, opens && i === 0 ? first : next);
       const batch = writer.finish();
-      port.postMessage({ batch } satisfies LaneMessage, [batch]);
+      port.postMessage({ batch, isBehind } satisfies LaneMessage, [batch]);
     };
     parties.set(0, 1);
     parties.set(1, 2);
-    for (let i = 0; i < batches; i++) send(0, i === 0, frames);
-    send(1, true, 1);
+    // What a main thread sends of so much that is more than its lane keeps up with.
+    for (let i = 0; i < batches; i++) send(0, i === 0, frames, i >= 4);
+    send(1, true, 1, batches >= 4);
     let before = 0;
     for await (const [{ batch }] of on(port, 'message') as AsyncIterable<[LaneMessage]>) {
       if (batch === undefined) continue;
