@@ -128,7 +128,8 @@ async function make(config: Config, read: () => Config, dir: string, io: Io): Pr
     isVerbose = changed.verbose;
     log?.update(changed);
   };
-  const tell = (message: string) => (log === undefined ? io.complain(message) : log.tell(message));
+  const tell = (message: string, level: 'info' | 'error') =>
+    log === undefined ? io.complain(message) : log.tell(message, level);
   return {
     server,
     options,
