@@ -18,8 +18,8 @@ export interface ReloadOptions {
   readonly io: Io;
   /** What else looks at the settings, told when they are others. */
   readonly onChange: (settings: Settings) => void;
-  /** What has come of it. */
-  readonly tell: (message: string) => void;
+  /** What has come of it; `error`: nothing has. */
+  readonly tell: (message: string, level: 'info' | 'error') => void;
 }
 
 export class Reload {
@@ -55,27 +55,30 @@ export class Reload {
 
   /** What has changed, in a line, or why nothing has. */
   run(): string {
-    const said = this.#run();
-    this.#options.tell(said);
-    return said;
+    const { tell } = this.#options;
+    try {
+      const said = `reloaded: ${this.#run()}`;
+      tell(said, 'info');
+      return said;
+    } catch (error) {
+      const said = `not reloaded: ${messageOf(error)}`;
+      tell(said, 'error');
+      return said;
+    }
   }
 
   #run(): string {
     const { read, server, onChange } = this.#options;
-    try {
-      const config = read();
-      // The files that they name may be others by now, whatever the settings are.
-      server.update(updateOptions(config.settings));
-      const names = new Set(changed(this.#config, config));
-      const dictionaries = digestOf(config.settings);
-      if (dictionaries !== this.#dictionaries) names.add('dictionaries');
-      this.#config = config;
-      this.#dictionaries = dictionaries;
-      onChange(config.settings);
-      return `reloaded: ${told([...names])}`;
-    } catch (error) {
-      return `not reloaded: ${messageOf(error)}`;
-    }
+    const config = read();
+    // The files that they name may be others by now, whatever the settings are.
+    server.update(updateOptions(config.settings));
+    const names = new Set(changed(this.#config, config));
+    const dictionaries = digestOf(config.settings);
+    if (dictionaries !== this.#dictionaries) names.add('dictionaries');
+    this.#config = config;
+    this.#dictionaries = dictionaries;
+    onChange(config.settings);
+    return told([...names]);
   }
 }
 

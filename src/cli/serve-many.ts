@@ -64,6 +64,7 @@ export async function serveMany(
     const handler = adminHandler({
       metrics: async () => metricsOf(await processes.metrics(), processes),
       notReady: () => processes.notReady(),
+      onError: (error) => io.complain(`server: ${messageOf(error)}`),
     });
     admin = await openAdminOn(handler, settings.admin, sockets?.adminFd);
     const address = await Promise.race([processes.start(), stopped]);

@@ -11,6 +11,7 @@ import { Metrics } from '../ops/metrics.ts';
 import { isQuestion, type Question, type Told } from '../ops/process-messages.ts';
 import type { Settings } from '../ops/settings.ts';
 import { handedDown, Notify } from '../ops/systemd.ts';
+import { asError } from '../wire/thrown.ts';
 import { after, unref } from '../wire/timers.ts';
 import { showTarget } from './arguments.ts';
 import type { Io } from './io.ts';
@@ -21,12 +22,15 @@ import { serverOptions } from './serve-options.ts';
 import { FINISHING, listen, listenProblem, reporter, untilStopped } from './serving.ts';
 import { oneLine, plural } from './show.ts';
 
+type OnError = NonNullable<ServerOptions['onError']>;
+
 /** A server that serves, with what operators have of it. */
 export interface Served {
   readonly server: Server;
   readonly options: ServerOptions;
   readonly reload: Reload;
   readonly log: ServerLog | undefined;
+  readonly onError: OnError;
   /** What operators ask by HTTP; made where it is answered. */
   readonly admin: AdminHandler | undefined;
 }
@@ -74,7 +78,7 @@ export async function serveBeside(config: Config, read: () => Config, dir: strin
   let served: Served | undefined;
   try {
     served = await make(config, read, dir, io);
-    const { server, reload } = served;
+    const { server, reload, onError } = served;
     const metrics = await Metrics.of(server, io.env.MILLRACE_PROCESS);
     const health = new Health(server);
     const answers: Record<Question['ask'], () => unknown> = {
@@ -86,7 +90,9 @@ export async function serveBeside(config: Config, read: () => Config, dir: strin
     process.on('message', async (message) => {
       if (!isQuestion(message)) return;
       const { id, ask } = message;
-      send({ millrace: 'answer', id, answer: await answers[ask]() });
+      const answering = (async () => answers[ask]())();
+      const answer = await answering.catch((error) => onError(asError(error), {}));
+      send({ millrace: 'answer', id, answer });
     });
     const address: Address = await listen(server, config.settings, Number(io.env.MILLRACE_FD) || undefined);
     const { lanes } = await server.stats();
@@ -115,15 +121,23 @@ async function make(config: Config, read: () => Config, dir: string, io: Io): Pr
   const fallback: AdminHandler = (request, response) => admin?.(request, response);
   const http = settings.metrics ? { ...options.http, fallback } : options.http;
   const server = await makeServer({ ...options, root: dir, onError, http });
-  if (settings.metrics) admin = await adminOf(server);
+  if (settings.metrics) admin = await adminOf(server, onError);
   log?.update(settings, server);
   for (const { name, history } of settings.topics ?? []) makeTopic(server, name, history);
   const onChange = (changed: Settings) => {
     isVerbose = changed.verbose;
     log?.update(changed);
   };
-  const tell = (message: string) => (log === undefined ? io.complain(message) : log.tell(message));
-  return { server, options, log, admin, reload: new Reload(config, { read, server, io, onChange, tell }) };
+  const tell = (message: string, level: 'info' | 'error') =>
+    log === undefined ? io.complain(message) : log.tell(message, level);
+  return {
+    server,
+    options,
+    log,
+    admin,
+    onError,
+    reload: new Reload(config, { read, server, io, onChange, tell }),
+  };
 }
 
 /** @throws UsageError in one line, where no server can be made of these settings. */
@@ -134,19 +148,20 @@ export async function checkServer(settings: Settings): Promise<void> {
   await server.close(0);
 }
 
-async function adminOf(server: Server): Promise<AdminHandler> {
+async function adminOf(server: Server, onError: OnError): Promise<AdminHandler> {
   const metrics = await Metrics.of(server);
   const health = new Health(server);
   return adminHandler({
     metrics: async () => ({ text: await metrics.text(), type: metrics.contentType }),
     notReady: () => health.notReady(),
+    onError: (error) => onError(error, {}),
   });
 }
 
 async function openAdmin(served: Served, fd: number | undefined): Promise<HttpServer | undefined> {
   const { admin } = served.reload.settings;
   if (admin === undefined && fd === undefined) return undefined;
-  return openAdminOn(served.admin ?? (await adminOf(served.server)), admin, fd);
+  return openAdminOn(served.admin ?? (await adminOf(served.server, served.onError)), admin, fd);
 }
 
 /** @throws Error in one line, where it cannot be listened. */

@@ -52,8 +52,6 @@ const CONNECT_RULES: Rules<BrowserConnectOptions> = {
   worker: callable,
   signal,
 };
-const { signal: _, ...CONNECTION } = CONNECT_RULES;
-const POOL: Rules<BrowserPoolOptions> = { ...POOL_RULES, connect: nested(CONNECTION) };
 /** Bytes of window that servers are asked to keep to, unless `limits` say otherwise: each stream has one in memory. */
 const WINDOW = 2 ** BROWSER_WINDOW_LOG;
 
@@ -126,10 +124,16 @@ export function connectPool<Commands = AnyCommands>(
   urls: string | readonly string[],
   options: BrowserPoolOptions = {},
 ): Pool<string, Commands> {
-  checkOptions(options, POOL, 'connectPool');
+  checkOptions(options, poolRules(), 'connectPool');
   const list = (Array.isArray(urls) ? urls : [urls]).map(urlOf);
   const { connect: connectOptions = {}, ...poolOptions } = options;
   return createPool(list, (url, signal) => connect(url, { ...connectOptions, signal }), poolOptions);
+}
+
+/** Made when they are first needed, so that pages without a pool do not load them. */
+function poolRules(): Rules<BrowserPoolOptions> {
+  const { signal: _, ...connection } = CONNECT_RULES;
+  return { ...POOL_RULES, connect: nested(connection) };
 }
 
 /** @throws TypeError when there can be no WebSocket. */

@@ -10,6 +10,21 @@ export function errorOfReason(reason: unknown, notStarted: boolean): Error {
   return new CommandError(message, { code: 'cancelled', notStarted, cause: reason });
 }
 
+/**
+ * `reading`, whose reader gives up whenever it leaves: a generator that has not begun would hear nothing of that, and one that
+ * waits would hear of it late.
+ */
+export function leftBy<T extends AsyncGenerator>(reading: T, giveUp: () => void): T {
+  for (const way of ['return', 'throw'] as const) {
+    const leave = reading[way];
+    reading[way] = function (this: T, value: never) {
+      giveUp();
+      return leave.call(this, value);
+    };
+  }
+  return reading;
+}
+
 /** Its reader has left early. */
 export function notReadToItsEnd(): CommandError {
   return new CommandError('response not read to its end', { code: 'cancelled' });

@@ -75,7 +75,7 @@ export class ServerSettings {
 }
 
 /** The smallest window that an encoder can be asked for (protocol C2). */
-const MIN_WINDOW_LOG = 10;
+export const MIN_WINDOW_LOG = 10;
 
 type Windows = Pick<SenderSettings, 'requestWindow' | 'connectionWindow'>;
 

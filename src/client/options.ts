@@ -25,6 +25,7 @@ import type { Bytes } from '../wire/bytes.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import type { Progress } from '../wire/payloads.ts';
 import type { CommandData } from './data-pieces.ts';
+import { MIN_WINDOW_LOG } from './negotiation.ts';
 
 export interface ClientOptions {
   /** Profiles to decode, best first; default: all that the codecs decode. An empty list: identity only. */
@@ -90,6 +91,15 @@ export interface CallOptions {
 
 export const DEFAULT_REQUEST_WINDOW = 1 << 20;
 
+/** Limits of ours that servers are not told of: they take them to be as by default, so they may be more (protocol B-limits). */
+const UNTOLD = [
+  'maxIncomingStreams',
+  'maxDecodedSize',
+  'maxDecodedRatio',
+  'maxMessage',
+  'maxEmptyDataFrames',
+] as const;
+
 export const CLIENT_RULES: Rules<ClientOptions> = {
   profiles: arrayOf(string, 'names of profiles'),
   plain: boolean,
@@ -101,7 +111,12 @@ export const CLIENT_RULES: Rules<ClientOptions> = {
   authorization: string,
   keepAliveInterval: millisecondsOr0,
   tracing: clientTracing,
-  limits: nested(same(DEFAULT_LIMITS, count)),
+  limits: nested({
+    ...same(DEFAULT_LIMITS, count),
+    ...Object.fromEntries(UNTOLD.map((limit) => [limit, integer(DEFAULT_LIMITS[limit])])),
+    maxPayload: integer(1024),
+    maxWindowSize: integer(2 ** MIN_WINDOW_LOG),
+  }),
 };
 
 /**

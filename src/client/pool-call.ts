@@ -5,7 +5,7 @@ import { CommandError, ConnectionError, ProtocolError } from '../wire/errors.ts'
 import { asError } from '../wire/thrown.ts';
 import { after, unref } from '../wire/timers.ts';
 import type { Client } from './client.ts';
-import { deadlineExceeded, errorOfReason, notReadToItsEnd, readAlready } from './given-up.ts';
+import { deadlineExceeded, errorOfReason, leftBy, notReadToItsEnd, readAlready } from './given-up.ts';
 import { notStarted } from './no-more.ts';
 import type { CallOptions } from './options.ts';
 import type { PoolCallOptions } from './pool-options.ts';
@@ -98,21 +98,24 @@ export class PoolCall implements Responding {
     }
   }
 
-  async *pieces(): AsyncGenerator<Uint8Array, void, undefined> {
-    this.#readOnce();
-    try {
-      for (;;) {
-        const response = await this.#turn.promise;
-        try {
-          yield* this.#handOut(response);
-          this.#attemptEnded(response, undefined);
-          return;
-        } catch (error) {
-          if (!this.#isSentAgain(response, error as Error)) throw this.#error ?? error;
-        }
-      }
-    } finally {
+  pieces(): AsyncGenerator<Uint8Array, void, undefined> {
+    return leftBy(this.#attempted(), () => {
       this.cancel(notReadToItsEnd());
+      void this.#response?.[Symbol.asyncIterator]().return();
+    });
+  }
+
+  async *#attempted(): AsyncGenerator<Uint8Array, void, undefined> {
+    this.#readOnce();
+    for (;;) {
+      const response = await this.#turn.promise;
+      try {
+        yield* this.#handOut(response);
+        this.#attemptEnded(response, undefined);
+        return;
+      } catch (error) {
+        if (!this.#isSentAgain(response, error as Error)) throw this.#error ?? error;
+      }
     }
   }
 

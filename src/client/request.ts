@@ -6,7 +6,7 @@ import { ProtocolError } from '../wire/errors.ts';
 import { joined } from '../wire/joined.ts';
 import { asError, watchRejection } from '../wire/thrown.ts';
 import { after, unref } from '../wire/timers.ts';
-import { deadlineExceeded, errorOfReason, notReadToItsEnd, readAlready } from './given-up.ts';
+import { deadlineExceeded, errorOfReason, leftBy, notReadToItsEnd, readAlready } from './given-up.ts';
 import type { CallOptions } from './options.ts';
 import type { UnreadResponse } from './unread.ts';
 
@@ -122,28 +122,28 @@ export class ClientRequest implements UnreadResponse {
   }
 
   /** The response's pieces as they come; who leaves early cancels it. @throws the error that it ended with. */
-  async *pieces(): AsyncGenerator<Uint8Array, void, undefined> {
-    this.#readOnce();
-    try {
-      for (;;) {
-        const piece = this.#pieces.shift();
-        if (piece !== undefined) {
-          this.#read(piece.length);
-          yield piece;
-        } else if (this.#error !== undefined) throw this.#error;
-        else if (this.#ended) return;
-        else await this.#arrival();
-      }
-    } finally {
+  pieces(): AsyncGenerator<Uint8Array, void, undefined> {
+    return leftBy(this.#handOut(), () => {
       if (!this.over || this.unread > 0) this.drop(notReadToItsEnd());
+    });
+  }
+
+  async *#handOut(): AsyncGenerator<Uint8Array, void, undefined> {
+    this.#readOnce();
+    for (;;) {
+      const piece = this.#pieces.shift();
+      if (piece !== undefined) {
+        this.#read(piece.length);
+        yield piece;
+      } else if (this.#error !== undefined) throw this.#error;
+      else if (this.#ended) return;
+      else await this.#arrival();
     }
   }
 
-  /** Tells the server to stop; the response ends with `reason` as its error. */
+  /** Tells the server to stop; the response ends at once, with `reason` as its error. */
   cancel(reason?: unknown): void {
-    if (this.over) return;
-    this.fail(errorOfReason(reason, this.requestId === 0));
-    this.#owner.cancel(this);
+    if (!this.over) this.drop(errorOfReason(reason, this.requestId === 0));
   }
 
   #expireAfter(delayMs: number): void {
@@ -191,7 +191,10 @@ export class ClientRequest implements UnreadResponse {
 
   /** Lets go of what has not been read; the response ends with `error`. */
   drop(error: Error): void {
-    this.cancel(error);
+    if (!this.over) {
+      this.fail(error);
+      this.#owner.cancel(this);
+    }
     this.#error ??= error;
     const { unread } = this;
     this.#pieces.takeAll();

@@ -19,7 +19,7 @@ export interface Response extends AsyncIterable<Uint8Array> {
   json<T = unknown>(): Promise<T>;
   /** Pieces as they come; leaving the loop early cancels the request. @throws as {@link bytes} does. */
   [Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined>;
-  /** Tells the server to stop; the response ends with `reason` as its error. */
+  /** Tells the server to stop; the response ends with `reason` as its error, and what has come and was not read is let go of. */
   cancel(reason?: unknown): void;
 }
 

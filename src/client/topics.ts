@@ -8,7 +8,7 @@ import { after } from '../wire/timers.ts';
 import { MAX_MESSAGE_BYTES, type TopicGap, type TopicMessage, TopicReader } from '../wire/topic-records.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
 import { backoff } from './backoff.ts';
-import { readAlready } from './given-up.ts';
+import { errorOfReason, leftBy, notReadToItsEnd, readAlready } from './given-up.ts';
 import { CALL_RULES, type CallOptions } from './options.ts';
 import type { Responding } from './response.ts';
 
@@ -60,7 +60,7 @@ export interface Subscription extends AsyncIterable<TopicMessage> {
    *   connection and after the newest message, where it is no fault of the subscription's.
    */
   [Symbol.asyncIterator](): AsyncGenerator<TopicMessage, void, undefined>;
-  /** Ends the subscription; its iteration fails with `reason`. */
+  /** Ends the subscription: its iteration fails with `reason`, and gives no more messages, come or not. */
   cancel(reason?: unknown): void;
 }
 
@@ -136,7 +136,10 @@ class TopicSubscription implements Subscription {
   [Symbol.asyncIterator](): AsyncGenerator<TopicMessage, void, undefined> {
     if (this.#isTaken) throw readAlready(`the subscription to '${this.topic}'`);
     this.#isTaken = true;
-    return this.#messages();
+    return leftBy(this.#messages(), () => {
+      this.cancel(notReadToItsEnd());
+      void this.#response?.pieces().return();
+    });
   }
 
   cancel(reason?: unknown): void {
@@ -169,7 +172,11 @@ class TopicSubscription implements Subscription {
           failures = 0;
           isOurs = true;
           // Handing the generator on whole would take three times as many promises.
-          for (const message of reader.read(piece)) yield message;
+          for (const message of reader.read(piece)) {
+            yield message;
+            if (this.#isGivenUp)
+              throw errorOfReason((this.#cancelled ?? this.#options.signal)?.reason, false);
+          }
           isOurs = false;
         }
         isOurs = true;
@@ -187,8 +194,11 @@ class TopicSubscription implements Subscription {
   }
 
   #mayResume(error: Error): boolean {
-    if (this.#cancelled !== undefined || this.#options.signal?.aborted) return false;
-    return this.#mayResumeAfter(error);
+    return !this.#isGivenUp && this.#mayResumeAfter(error);
+  }
+
+  get #isGivenUp(): boolean | undefined {
+    return this.#cancelled !== undefined || this.#options.signal?.aborted;
   }
 
   #pause(failures: number): Promise<void> {

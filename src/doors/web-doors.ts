@@ -199,7 +199,8 @@ export class WebDoors {
 
   #run(route: Route, exchange: Exchange, doors: Site['doors']): void {
     const { req, res } = exchange;
-    if (res.destroyed) return;
+    // What comes behind a request whose answer was the last one may be no request at all, but the body of that one.
+    if (res.destroyed || req.socket.writableEnded) return;
     const twice = repeatedHeader(req);
     if (twice !== undefined) return send(req, res, plain(400, `${TWICE}${twice}`, { Connection: 'close' }));
     const strange = strangeness(req);
@@ -287,9 +288,12 @@ const TWICE = 'a request says this once: ';
 const ORIGIN = 'this page may not: its origin is not among those that are allowed';
 
 /** The answer to what node:http takes for a request that it can read, and cannot; undefined: it can. */
-function strangeness({ httpVersionMajor, headers }: IncomingMessage): Telling | undefined {
+function strangeness({ httpVersionMajor, httpVersionMinor, headers }: IncomingMessage): Telling | undefined {
   if (httpVersionMajor !== 1) return plain(505, 'HTTP/1.1, or 1.0', { Connection: 'close' });
   const coding = headers['transfer-encoding']?.toLowerCase() ?? CHUNKED;
+  // Who is between us and a client of HTTP/1.0 may have taken the body to end elsewhere (RFC 9112, 6.1).
+  if (httpVersionMinor === 0 && 'transfer-encoding' in headers)
+    return plain(400, 'bodies of HTTP/1.0 have a length', { Connection: 'close' });
   return coding === CHUNKED ? undefined : plain(501, `bodies come ${CHUNKED} alone`, { Connection: 'close' });
 }
 

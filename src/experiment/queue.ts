@@ -12,6 +12,7 @@ import type { Dictionary } from '../encoding/dictionary.ts';
 import { readDictionary } from '../encoding/read-dictionary.ts';
 import { within } from '../lanes/within.ts';
 import { MAX_DICTIONARY_BYTES } from '../wire/extensions.ts';
+import { asError } from '../wire/thrown.ts';
 import { after, unref } from '../wire/timers.ts';
 import { type Cell, cellKey } from './grid/cell.ts';
 import {
@@ -36,6 +37,8 @@ const QUEUE = 'millrace-experiment';
 const KEPT_SECONDS = 24 * 3600;
 /** Workers that may die over one setting before it counts as failed: it may be what kills them. */
 const MAX_DEATHS = 3;
+/** Jobs that all workers together take in a second: whatever the options of jobs say, such as to repeat them for ever. */
+const MAX_JOBS = { max: 100, duration: 1000 };
 
 /** @throws Error when the optional packages are not installed. */
 async function libraries() {
@@ -267,20 +270,22 @@ export async function workOnQueue(url: string, options: QueueWorkerOptions): Pro
   const worker = new bullmq.Worker<CellJob, CellResult>(
     QUEUE,
     async (job) => {
-      const data = parseJob(job.data);
-      const evaluator = await evaluators.for(data);
-      const result = {
-        ...(await resultOf(data.cell, () => evaluator.evaluate(data.cell))),
-        host: hostname(),
-      };
-      options.onResult(result);
-      return result;
+      try {
+        const result = await resultOfJob(job.data, evaluators);
+        options.onResult(result);
+        return result;
+      } catch (error) {
+        // Not tried again, however often its options ask for it.
+        throw new bullmq.UnrecoverableError(asError(error).message);
+      }
     },
     {
       connection: connectionTo(url),
       lockDuration: lockMs,
       stalledInterval: lockMs,
       maxStalledCount: MAX_DEATHS,
+      maxStartedAttempts: MAX_DEATHS + 1,
+      limiter: MAX_JOBS,
     },
   );
   worker.on('error', options.onError);
@@ -295,6 +300,13 @@ export async function workOnQueue(url: string, options: QueueWorkerOptions): Pro
     await worker.close();
     await evaluators.close();
   }
+}
+
+/** @throws Error that says why there is nothing to measure it by. */
+async function resultOfJob(data: unknown, evaluators: Evaluators): Promise<CellResult> {
+  const job = parseJob(data);
+  const evaluator = await evaluators.for(job);
+  return { ...(await resultOf(job.cell, () => evaluator.evaluate(job.cell))), host: hostname() };
 }
 
 /** The evaluator for the experiment in hand; another experiment's takes its place. */

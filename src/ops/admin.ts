@@ -8,12 +8,15 @@ import { Turns } from '../connection/turns.ts';
 import { createServer } from '../doors/node-http.ts';
 import { Pipeline } from '../doors/pipeline.ts';
 import { afterLines, PacedSocket } from '../transport/paced-socket.ts';
+import { asError } from '../wire/thrown.ts';
 
 /** Who answers. None may take long. */
 export interface AdminSource {
   metrics(): Promise<{ text: string; type: string }>;
   /** Why requests should go elsewhere; undefined: they should not. */
   notReady(): Promise<string | undefined>;
+  /** Told what either fails with: whoever asks is not. */
+  onError?(error: Error): void;
 }
 
 export type AdminHandler = (request: IncomingMessage, response: ServerResponse) => void;
@@ -39,7 +42,7 @@ const SILENCE_MS = 10_000;
 
 /** Whoever asks meanwhile gets the same: however many there are, there is one page in a turn of the event loop. */
 export function adminHandler(source: AdminSource): AdminHandler {
-  const shared: AdminSource = {
+  const shared = {
     metrics: sharing(() => source.metrics()),
     notReady: sharing(() => source.notReady()),
   };
@@ -47,9 +50,10 @@ export function adminHandler(source: AdminSource): AdminHandler {
     // A body is none of ours.
     request.resume();
     answerTo(request, shared)
-      .catch(
-        (error): Answer => ({ status: 500, text: `${error instanceof Error ? error.message : error}\n` }),
-      )
+      .catch((error): Answer => {
+        source.onError?.(asError(error));
+        return { status: 500, text: 'internal error\n' };
+      })
       .then(({ status, text, type = TEXT }) => {
         const headers = {
           'content-type': type,
@@ -79,7 +83,10 @@ function sharing<T>(make: () => Promise<T>): () => Promise<T> {
   };
 }
 
-async function answerTo({ method, url = '' }: IncomingMessage, source: AdminSource): Promise<Answer> {
+async function answerTo(
+  { method, url = '' }: IncomingMessage,
+  source: Pick<AdminSource, 'metrics' | 'notReady'>,
+): Promise<Answer> {
   const [path] = url.split('?');
   if (!['/metrics', '/healthz', '/readyz'].includes(path)) return { status: 404, text: 'not found\n' };
   if (method !== 'GET' && method !== 'HEAD') return { status: 405, text: `only ${ALLOWED}\n` };

@@ -94,7 +94,7 @@ export class ServerLog {
   };
 
   /** What the server is about. */
-  tell(message: string, level: 'info' | 'warn' = 'info'): void {
+  tell(message: string, level: 'info' | 'error' = 'info'): void {
     this.#logger[level](message);
   }
 

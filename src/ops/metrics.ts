@@ -81,13 +81,18 @@ export class Metrics {
 
   /** Two who ask at a time are told the same. */
   async #refresh(): Promise<void> {
-    this.#asked ??= this.#server.stats().then((stats) => {
-      this.#newest = stats;
-      this.#asked = undefined;
-    });
+    this.#asked ??= this.#look();
     await within(this.#asked, STATS_MS);
     if (this.#newest === undefined) return;
     for (const [definition, metric] of this.#metrics) this.#set(definition, metric, this.#newest);
+  }
+
+  async #look(): Promise<void> {
+    try {
+      this.#newest = await this.#server.stats();
+    } finally {
+      this.#asked = undefined;
+    }
   }
 
   #set({ samples }: Definition, metric: Counter | Gauge, stats: ServerStats): void {

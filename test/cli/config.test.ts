@@ -269,6 +269,17 @@ test.serial('SIGHUP changes what can be changed, names what cannot, and drops no
   t.notRegex(seen.err, /laneTimeout/, 'a flag goes before the file');
 });
 
+test.serial('a log of errors alone says that a SIGHUP has changed nothing, and why', async (t) => {
+  const file = fileOf(t, 'level: 1\n');
+  const { signals, said, seen } = await serve(t, TREE, '--config', file, '--log', 'error');
+  for (const text of ['level: 2\n', 'lvel: 9\n']) {
+    writeFileSync(file, text);
+    signals.emit('SIGHUP', 'SIGHUP');
+  }
+  await said('err', /not reloaded: .*there is no setting 'lvel'/);
+  t.notRegex(seen.err, /"reloaded/);
+});
+
 test.serial('SIGHUP says that a dictionary was trained anew, which the next start reads', async (t) => {
   const folder = tempFolder(t);
   const dictionary = join(folder, 'a.dict');

@@ -406,3 +406,21 @@ test('a command has any name in UTF-8, and is the same by frames and by HTTP', a
   }
   t.is((await failure((await dial(t, address)).call('hiver à').text())).message, "unknown command 'hiver à'");
 });
+
+const UNTOLD: [string, number, number][] = [
+  ['maxIncomingStreams', 15, 16],
+  ['maxDecodedSize', (1 << 20) - 1, 1 << 20],
+  ['maxDecodedRatio', 999, 1000],
+  ['maxMessage', (1 << 20) - 1, 1 << 20],
+  ['maxEmptyDataFrames', 99, 100],
+  ['maxPayload', 1023, 1024],
+  ['maxWindowSize', 1023, 1024],
+];
+for (const [limit, little, least] of UNTOLD) {
+  test(`a client's ${limit} is not less than an honest server can keep to`, async (t) => {
+    const refused = await failure(reach(running.address, { limits: { [limit]: little } }));
+    t.regex(refused.message, new RegExp(`limits\\.${limit}.*from ${least} on`));
+    const own = await dial(t, running.address, { limits: { [limit]: least } });
+    t.is(await own.call('hello').text(), 'hello');
+  });
+}

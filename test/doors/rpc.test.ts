@@ -273,3 +273,24 @@ test('an upload waits for a handler that does not read it', async (t) => {
   release(latch);
   t.is((await answer).body.toString(), String(16 << 20));
 });
+
+test('nothing behind a request whose answer ends the connection runs: it may have been the body of that one', async (t) => {
+  let ran = 0;
+  const { port } = await onSharedLanes(t, { commands: { echo: () => 'well', hidden: () => `${++ran}` } });
+  const last = [
+    'POST /rpc/echo HTTP/1.1\r\nHost: x\r\nHost: y\r\n',
+    'POST /rpc/echo HTTP/1.1\r\nHost: x\r\nAuthorization: a\r\nAuthorization: b\r\n',
+    'POST /rpc/echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n',
+    'POST /rpc/echo HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n',
+  ];
+  for (const head of last) {
+    const wire = new Wire(t, port);
+    const body = head.includes('chunked') ? '0\r\n\r\n' : '';
+    wire.socket.write(`${head}\r\n${body}${'POST /rpc/hidden HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3)}`);
+    const all = await wire.rest();
+    t.regex(all, /^HTTP\/1.1 (400|501) /, head);
+    t.is(all.match(/^HTTP/gm)?.length, 1, head);
+    t.is((await ask(port, '/rpc/echo')).body.toString(), 'well');
+    t.is(ran, 0, head);
+  }
+});

@@ -114,3 +114,30 @@ withRedis('a hostile queue loads no code, takes no memory, and the worker goes o
   worker.signals.emit('SIGTERM', 'SIGTERM');
   t.is((await worker.ended).code, 0);
 });
+
+withRedis('a job that is none is not tried again, whatever its options ask for', async (t) => {
+  const url = await startRedis(t);
+  const worker = run(['experiment-worker', url]);
+  await worker.said('out', /waiting/);
+  const { Queue, QueueEvents } = await import('bullmq');
+  const connection = { url, maxRetriesPerRequest: null };
+  const queue = new Queue('millrace-experiment', { connection });
+  const events = new QueueEvents('millrace-experiment', { connection });
+  await events.waitUntilReady();
+  const asked: object[] = [
+    { attempts: 1e9 },
+    { attempts: '1e9' },
+    { attempts: 1e9, backoff: { type: 'fixed', delay: 1 } },
+    { attempts: 1e9, backoff: { type: 'nonesuch' } },
+    { attempts: 1e9, backoff: { type: '__proto__' } },
+    { attempts: 1e9, repeat: { every: 1, limit: 3 } },
+  ];
+  for (const options of asked) {
+    const job = await queue.add('cell', { no: 'job' }, options);
+    await t.throwsAsync(job.waitUntilFinished(events), { message: /not a job/ });
+    t.is((await queue.getJob(String(job.id)))?.attemptsMade, 1);
+  }
+  await Promise.all([events.close(), queue.close()]);
+  worker.signals.emit('SIGTERM', 'SIGTERM');
+  t.like(await worker.ended, { code: 0, err: '' });
+});

@@ -444,3 +444,24 @@ test('sockets are taken when they were handed down to this very process', (t) =>
   t.is(handedDown({ LISTEN_FDS: 'x' }), undefined);
   t.is(handedDown({}), undefined);
 });
+
+test.serial('who asks for what fails is told nothing of why; the operator is', async (t) => {
+  const told: Error[] = [];
+  const fails = async (): Promise<never> => {
+    throw new Error('password=hunter2 in /srv/private');
+  };
+  const onError = (error: Error) => void told.push(error);
+  const handler = adminHandler({ metrics: fails, notReady: fails, onError });
+  const http = await listenAdmin(handler, { host: '127.0.0.1', port: 0 });
+  t.teardown(() => {
+    http.close();
+    http.closeAllConnections();
+  });
+  const { port } = http.address() as AddressInfo;
+  for (const path of ['/metrics', '/readyz', '/metrics']) {
+    const response = await fetch(`http://127.0.0.1:${port}${path}`);
+    t.deepEqual([response.status, await response.text()], [500, 'internal error\n']);
+  }
+  t.is(told.length, 3);
+  t.true(told.every(({ message }) => message.includes('hunter2')));
+});
