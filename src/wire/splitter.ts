@@ -94,7 +94,7 @@ export class Splitter {
     this.#stopped = true;
     if (this.#headerFilled < HEADER_SIZE) {
       const length = this.#headerFilled < LENGTH_SIZE ? 0 : payloadLength(this.#header, 0);
-      if (length > this.maxPayload) throw tooLong('what begins as a frame', length, this.maxPayload);
+      if (length > this.maxPayload) throw tooLong('frame', length, this.maxPayload);
       const got = `${this.#headerFilled} of ${HEADER_SIZE} bytes`;
       throw new ProtocolError('truncated-header', `input ends inside a frame header, after ${got}`);
     }
