@@ -13,7 +13,7 @@ import {
   ErrorDetail,
   encodeFailure,
   encodeProgress,
-  encodeTextOutput,
+  encodeTextWithin,
   type Failure,
 } from '../src/wire/payloads.ts';
 import { errorText } from '../src/wire/thrown.ts';
@@ -175,16 +175,22 @@ export class Call implements ResponseSink {
     return this.#room > 0;
   }
 
+  /** What the peer takes in one frame. */
+  get #frameSize(): number {
+    return this.#encoders.frameSize(this.slot);
+  }
+
   sendText(output: TextOutput): void {
-    this.#sendBeside(FrameType.textOutput, encodeTextOutput(output.atoms));
+    for (const payload of encodeTextWithin(output.atoms, this.#frameSize))
+      this.#sendBeside(FrameType.textOutput, payload);
   }
 
   sendProgress(output: ProgressOutput): void {
-    if (this.#sendsProgress) this.#sendBeside(FrameType.progress, encodeProgress(output));
+    if (this.#sendsProgress) this.#sendBeside(FrameType.progress, encodeProgress(output, this.#frameSize));
   }
 
   sendError(failure: Failure): void {
-    const payload = encodeFailure(failure, this.#errorDetail, this.#encoders.frameSize(this.slot));
+    const payload = encodeFailure(failure, this.#errorDetail, this.#frameSize);
     this.#output.add(Op.callFailed, this.slot, this.requestId, 0, utf8.encode(failure.code));
     this.#pass(FrameType.errorResponse, ErrorResponseFlag.application, payload);
   }

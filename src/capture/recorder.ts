@@ -12,8 +12,8 @@ import { decoderCost } from '../lanes/budget.ts';
 import { ClientReactor } from '../reactor/client.ts';
 import { ServerReactor } from '../reactor/server.ts';
 import type { ReceivedCommand } from '../reactor/server-action.ts';
-import { type Frame, HEADER_SIZE } from '../wire/frame.ts';
-import type { Limits } from '../wire/limits.ts';
+import { type Frame, HEADER_SIZE, MAX_PAYLOAD_LENGTH } from '../wire/frame.ts';
+import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { Splitter } from '../wire/splitter.ts';
 import { type CaptureRecord, captureHeader } from './format.ts';
 
@@ -252,6 +252,9 @@ class UploadDecoders extends LocalDecoders {
   }
 }
 
+/** What the server sends itself is not held to the limits on what its peers may send. */
+const OF_OUR_OWN: Limits = { ...DEFAULT_LIMITS, maxPayload: MAX_PAYLOAD_LENGTH, minFrameSize: 1 };
+
 /** A response that is on its way. */
 interface Underway extends Omit<CaptureRecord, 'body'> {
   chunks: Uint8Array[];
@@ -277,10 +280,11 @@ class Observer {
     this.#connection = connection;
     const { codecs, limits } = recorder.context;
     this.#requests = new ServerReactor(limits, new UploadDecoders(recorder));
-    this.#responses = new ClientReactor(limits, new LocalDecoders(codecs, limits));
-    const { maxPayload } = limits;
-    this.#incoming = new Splitter({ maxPayload, onFrame: (frame) => this.#onRequestFrame(frame) });
-    this.#outgoing = new Splitter({ maxPayload, onFrame: (frame) => this.#onResponseFrame(frame) });
+    this.#responses = new ClientReactor(OF_OUR_OWN, new LocalDecoders(codecs, OF_OUR_OWN));
+    const splitter = ({ maxPayload }: Limits, onFrame: (frame: Frame) => void) =>
+      new Splitter({ maxPayload, onFrame });
+    this.#incoming = splitter(limits, (frame) => this.#onRequestFrame(frame));
+    this.#outgoing = splitter(OF_OUR_OWN, (frame) => this.#onResponseFrame(frame));
   }
 
   received(chunk: Uint8Array): void {

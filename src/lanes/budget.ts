@@ -58,14 +58,19 @@ export type ContextShape = Pick<
   'level' | 'windowLog' | 'tuning' | 'dictionary' | 'contextFree'
 >;
 
-/** The same context with a window of at most 2^`maxWindowLog` bytes; undefined: of any size. */
+/**
+ * The same context with a window of at most 2^`maxWindowLog` bytes; undefined: of any size. With a dictionary libzstd takes
+ * another than the level's, so it is told one.
+ */
 export function withinWindow(
   profile: string,
   shape: ContextShape,
   maxWindowLog: number | undefined,
 ): ContextShape {
-  if (maxWindowLog === undefined || windowLogOf(profile, shape) <= maxWindowLog) return shape;
-  return { ...shape, windowLog: maxWindowLog };
+  if (maxWindowLog === undefined) return shape;
+  const own = windowLogOf(profile, shape);
+  if (own <= maxWindowLog && shape.dictionary === undefined) return shape;
+  return { ...shape, windowLog: Math.min(own, maxWindowLog) };
 }
 
 /** Base-2 logarithm of the window that an encoder takes by itself where it is told none; 0: it has none. */

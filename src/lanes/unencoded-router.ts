@@ -4,6 +4,7 @@
  */
 
 import { IDENTITY } from '../encoding/profiles.ts';
+import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { LaneStream, type StreamEvents, type StreamTarget } from './lane-stream.ts';
 import { fewestStreams, mainBusyMs } from './lanes-in-use.ts';
 import type { RouteQuery } from './policy.ts';
@@ -24,12 +25,12 @@ export class UnencodedRouter {
   /** Requests that wait for a lane, oldest first. */
   #waiting: Map<number, () => void> | undefined;
 
-  /** `target`: where the frames of calls in lanes go. `frameSize`: most payload bytes of one. */
-  constructor(pool: LanePool, target: StreamTarget, frameSize: number, events: StreamEvents) {
+  /** `target`: where the frames of calls in lanes go. No peer sees any, so none says how large they may be. */
+  constructor(pool: LanePool, target: StreamTarget, events: StreamEvents) {
     this.#pool = pool;
     this.#target = target;
     this.#events = events;
-    this.options = { profile: IDENTITY, frameSize, holds: () => false };
+    this.options = { profile: IDENTITY, frameSize: DEFAULT_FRAME_SIZE, holds: () => false };
   }
 
   /**

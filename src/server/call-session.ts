@@ -148,7 +148,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
     this.#argumentBytes = bytesIn(command.args);
     this.#dispatch = new Dispatch(this, admission);
     this.requests = new OpenRequests(this, this, this.#dispatch);
-    this.router = new UnencodedRouter(context.pool, this, context.router.frameSize, this.requests);
+    this.router = new UnencodedRouter(context.pool, this, this.requests);
   }
 
   /** Runs the command, once its client is admitted. */

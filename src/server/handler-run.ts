@@ -8,7 +8,7 @@ import { DataQueue, HandlerRequest, NO_DATA } from '../reactor/request.ts';
 import { ResponsePump, type ResponseSink } from '../reactor/response.ts';
 import { CommandError } from '../wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '../wire/frame.ts';
-import { encodeFailure, encodeProgress, encodeTextOutput, type Failure } from '../wire/payloads.ts';
+import { encodeFailure, encodeProgress, encodeTextWithin, type Failure } from '../wire/payloads.ts';
 import type { CacheSplice } from './cache-splice.ts';
 import type { Run, ServedRequest } from './request.ts';
 import { traced } from './traced.ts';
@@ -143,18 +143,19 @@ export class HandlerRun implements Run, ResponseSink {
   }
 
   sendText(output: TextOutput): void {
-    this.#sendBeside(FrameType.textOutput, 0, encodeTextOutput(output.atoms));
+    for (const payload of encodeTextWithin(output.atoms, this.#frameSize))
+      this.#sendBeside(FrameType.textOutput, 0, payload);
   }
 
   sendProgress(output: ProgressOutput): void {
-    if (this.#request.session.sendsProgress) this.#sendBeside(FrameType.progress, 0, encodeProgress(output));
+    if (!this.#request.session.sendsProgress) return;
+    this.#sendBeside(FrameType.progress, 0, encodeProgress(output, this.#frameSize));
   }
 
   sendError(failure: Failure): void {
     this.#request.failedWith(failure.code);
     if (this.#stream !== undefined) this.#request.sent();
-    const { errorDetail, router } = this.#request.session;
-    const payload = encodeFailure(failure, errorDetail, router.options.frameSize);
+    const payload = encodeFailure(failure, this.#request.session.errorDetail, this.#frameSize);
     this.#sendBeside(FrameType.errorResponse, ErrorResponseFlag.application, payload);
   }
 
@@ -177,6 +178,11 @@ export class HandlerRun implements Run, ResponseSink {
 
   ended(): void {
     this.#request.workEnds();
+  }
+
+  /** What the peer takes in one frame. */
+  get #frameSize(): number {
+    return this.#request.session.router.options.frameSize;
   }
 
   /** Sends a frame that is not encoded, in order with the response's bytes. */

@@ -36,15 +36,16 @@ const PROGRESS_HEADER_SIZE = 22;
 const MAX_PROGRESS_TEXT = 1024;
 
 /**
- * Strings are cut at a character to 1 024 bytes each.
+ * A payload of at most `most` bytes, or 22: strings are cut at a character to a third of the room each, and to 1 024 bytes.
  * @throws RangeError when position or total is not a safe integer from −1 up.
  */
-export function encodeProgress(progress: Progress): Uint8Array<ArrayBuffer> {
+export function encodeProgress(progress: Progress, most = Number.POSITIVE_INFINITY): Uint8Array<ArrayBuffer> {
   checkCount('position', progress.position);
   checkCount('total', progress.total);
-  const topic = cutUtf8(progress.topic, MAX_PROGRESS_TEXT);
-  const unit = cutUtf8(progress.unit, MAX_PROGRESS_TEXT);
-  const item = cutUtf8(progress.item, MAX_PROGRESS_TEXT);
+  const room = Math.min(MAX_PROGRESS_TEXT, Math.trunc(Math.max(most - PROGRESS_HEADER_SIZE, 0) / 3));
+  const topic = cutUtf8(progress.topic, room);
+  const unit = cutUtf8(progress.unit, room);
+  const item = cutUtf8(progress.item, room);
   const payload = new Uint8Array(PROGRESS_HEADER_SIZE + topic.length + unit.length + item.length);
   const view = dataView(payload);
   view.setBigInt64(0, BigInt(progress.position), true);

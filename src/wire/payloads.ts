@@ -15,6 +15,7 @@ export * from './failure.ts';
 export {
   decodeTextOutput,
   encodeTextOutput,
+  encodeTextWithin,
   renderTextOutput,
   type TextAtom,
   TextOutputError,

@@ -1,10 +1,11 @@
 /**
- * Bytes in, whole frames out (protocol A1). Knows lengths and nothing else: what a frame means, and whether
- * it may come now, is for the reactor.
+ * Bytes in, whole frames out (protocol A1). Knows lengths and, but for settings, nothing else: what a frame means, and
+ * whether it may come now, is for the reactor.
  */
 
 import { ProtocolError } from './errors.ts';
-import { type Frame, HEADER_SIZE, readHeader } from './frame.ts';
+import { MAX_SENDER_SETTINGS } from './extensions.ts';
+import { type Frame, FrameType, HEADER_SIZE, readHeader } from './frame.ts';
 
 export interface SplitterOptions {
   /** Payload bytes on the wire that one frame may have (protocol B-limits); see {@link Splitter.maxPayload}. */
@@ -66,7 +67,7 @@ export class Splitter {
    * Takes the next bytes and hands on every frame that they complete, unless it is held. Returns how many it has taken:
    * what is left is to be pushed again, before anything else. After an error, or after `onFrame` returned false or threw,
    * this and all later input is dropped.
-   * @throws ProtocolError `limit` when a frame's payload is longer than {@link maxPayload}.
+   * @throws ProtocolError `limit` when a frame's payload is longer than {@link maxPayload}, settings longer than 4 096 bytes as well.
    */
   push(chunk: Uint8Array): number {
     if (this.#stopped) return chunk.length;
@@ -93,7 +94,7 @@ export class Splitter {
     this.#stopped = true;
     if (this.#headerFilled < HEADER_SIZE) {
       const length = this.#headerFilled < LENGTH_SIZE ? 0 : payloadLength(this.#header, 0);
-      if (length > this.maxPayload) throw tooLong('what begins as a frame', length, this.maxPayload);
+      if (length > this.maxPayload) throw tooLong('frame', length, this.maxPayload);
       const got = `${this.#headerFilled} of ${HEADER_SIZE} bytes`;
       throw new ProtocolError('truncated-header', `input ends inside a frame header, after ${got}`);
     }
@@ -189,12 +190,16 @@ export class Splitter {
     this.#payload = grown;
   }
 
-  /** The payload length that the header at `offset` says, which is within the limit (protocol B9). */
+  /**
+   * The payload length that the header at `offset` says, which is within the limit (protocol B9). Who sends settings knows no
+   * limit of ours yet: they have one of their own (protocol C2).
+   */
   #checkedLength(bytes: Uint8Array, offset: number): number {
     const length = payloadLength(bytes, offset);
     if (length > this.maxPayload) {
       const { type, requestId } = readHeader(bytes, offset);
-      throw tooLong(`frame of type ${type} for request ${requestId}`, length, this.maxPayload);
+      if (type !== FrameType.senderSettings || length > MAX_SENDER_SETTINGS)
+        throw tooLong(`frame of type ${type} for request ${requestId}`, length, this.maxPayload);
     }
     return length;
   }

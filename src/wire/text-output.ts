@@ -3,7 +3,7 @@
 import type { ProtocolError } from './errors.ts';
 import { badPayload, readU16, writeU16 } from './fields.ts';
 import { DEFAULT_FRAME_SIZE } from './frame.ts';
-import { decodeAscii, decodeUtf8, encodeUtf8, isAscii } from './utf8.ts';
+import { cutUtf8, decodeAscii, decodeUtf8, encodeUtf8, isAscii } from './utf8.ts';
 
 /** One piece of text with its arguments and the labels (styles) that a terminal may give it. */
 export interface TextAtom {
@@ -41,6 +41,10 @@ export class TextOutputError extends RangeError {
 const MAX_TEXT_OUTPUT = DEFAULT_FRAME_SIZE;
 /** Format length u16, label count u8, argument count u8. */
 const ATOM_HEADER_SIZE = 4;
+/** An atom of the format `%s` and one argument, without what that is. */
+const BARE_ATOM_SIZE = ATOM_HEADER_SIZE + 4;
+/** Bytes of text in a payload that is one of several: smaller ones cost more than they carry. */
+const LEAST_TEXT = 32;
 
 /** An atom's strings as bytes, with the room that they take together. */
 interface EncodedAtom {
@@ -70,6 +74,24 @@ export function encodeTextOutput(atoms: readonly TextAtom[]): Uint8Array<ArrayBu
   let offset = 0;
   for (const bytes of encoded) offset = writeAtom(payload, offset, bytes);
   return payload;
+}
+
+/**
+ * Atoms as payloads of at most `most` bytes, or 40: where they take more, their text goes in several, cut between two
+ * characters and without labels.
+ * @throws TextOutputError as {@link encodeTextOutput} does.
+ */
+export function encodeTextWithin(atoms: readonly TextAtom[], most: number): Uint8Array[] {
+  const whole = encodeTextOutput(atoms);
+  if (whole.length <= most) return [whole];
+  const payloads: Uint8Array[] = [];
+  const room = Math.max(most - BARE_ATOM_SIZE, LEAST_TEXT);
+  for (let rest = encodeUtf8(renderTextOutput(atoms)); rest.length > 0; ) {
+    const piece = cutUtf8(rest, room);
+    payloads.push(encodeTextOutput([{ format: '%s', labels: [], args: [decodeUtf8(piece)] }]));
+    rest = rest.subarray(piece.length);
+  }
+  return payloads;
 }
 
 function encodeAtom(atom: TextAtom): EncodedAtom {

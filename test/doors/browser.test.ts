@@ -67,6 +67,16 @@ test('the server keeps to the window that its client asks for', async (t) => {
   }
 });
 
+test('the server keeps to that window with a dictionary, too', async (t) => {
+  const dictionaries = [{ bytes: readFileSync(join(ROOT, 'test/fixtures/mill.dict')) }];
+  const options = { level: 1, contexts: 'kept', policy: 'per-request', dictionaries } as const;
+  const { port } = await serving(t, { ...options, commands: commands() });
+  const client = ending(t, await connect(`ws://127.0.0.1:${port}/`));
+  const args = { size: String(3 << 20), seed: '7' };
+  for (const command of ['sample', 'lane-sample', 'sample'])
+    t.is(digest(await client.call(command, { args }).bytes()), digest(sample(3 << 20, 7)));
+});
+
 test('a topic is for browsers, too: encoded for all whose windows are not smaller, and plain for others', async (t) => {
   const { server, port } = await serving(t, { level: 9, windowLog: 22 });
   const topic = server.topic('news');

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import ava from 'ava';
-import type { ServerOptions } from '../../src/index.ts';
+import { CommandError, type ServerOptions, TextOutput } from '../../src/index.ts';
 import { arrived, makeLatch, release, stand } from '../fixtures/latch.ts';
 import { pattern } from '../fixtures/pattern.ts';
 import { digest, sample } from '../helpers/samples.ts';
@@ -60,6 +60,21 @@ test('a command of a lane runs there: its bytes, its data, its errors, its death
     lanes.every(({ openStreams }) => openStreams === 0),
     'nothing is left in a lane',
   );
+});
+
+test('an answer without frames says all, however small those of others are', async (t) => {
+  const data = { list: 'x'.repeat(1000) };
+  const fail = () => {
+    throw new CommandError('no', { code: 'no', data });
+  };
+  const long = 'line '.repeat(200);
+  const { port } = await onSharedLanes(t, {
+    frameSize: 256,
+    commands: { fail, tell: () => new TextOutput(long) },
+  });
+  t.deepEqual(JSON.parse((await text(port, 'fail')).slice(4)).data, data);
+  const events = await ask(port, '/rpc/tell', { headers: { accept: 'text/event-stream' } });
+  t.true(events.body.toString().includes(`data: ${long}\n`));
 });
 
 test('who hangs up cancels the handler, on the main thread and in a lane', async (t) => {

@@ -64,6 +64,28 @@ test('a recording has what was answered, and nothing that is sensitive', async (
   t.throws(() => createServer({ record: { path } }), { code: 'EEXIST' });
 });
 
+test('what a server takes of its peers does not bound what it records of its own', async (t) => {
+  const path = join(tempFolder(t), 'capture');
+  const limits = {
+    maxPayload: 200,
+    minFrameSize: 200,
+    maxDecodedSize: 1000,
+    maxWindowSize: 1 << 10,
+    maxStreamBegins: 1,
+  };
+  const body = 'water '.repeat(20_000);
+  const { server, address } = await serving(t, { record: { path }, limits, commands: { get: () => body } });
+  const client = await dial(t, address, { limits: { minFrameSize: 200 } });
+  for (let i = 0; i < 3; i++) t.is(await client.call('get').text(), body);
+  await client.close();
+  await server.close();
+  const responses = await collect(readCapture(path));
+  t.deepEqual(
+    responses.map(({ bytes }) => bytes.length),
+    [body.length, body.length, body.length],
+  );
+});
+
 test('a recording keeps no more than 64 MiB of responses that are not whole: others are left out', async (t) => {
   const path = join(tempFolder(t), 'capture');
   const ends = Array.from({ length: 5 }, () => Promise.withResolvers<void>());

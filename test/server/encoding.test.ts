@@ -1,5 +1,12 @@
+import { readFileSync } from 'node:fs';
 import ava, { type ExecutionContext } from 'ava';
-import { type ConnectOptions, createServer, extraCodecs, type ServerOptions } from '../../src/index.ts';
+import {
+  type ConnectOptions,
+  createServer,
+  extraCodecs,
+  type Progress,
+  type ServerOptions,
+} from '../../src/index.ts';
 import { BytesResponseFlag, type Frame, FrameType, StreamFlag } from '../../src/wire/frame.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { decodeThreeWays, livesOf, recording } from '../helpers/recorder.ts';
@@ -266,6 +273,27 @@ for (const thread of THREADS) {
       const sizes = exchange.frames.map(({ payload }) => payload.length);
       t.is(Math.max(...sizes), most);
       t.deepEqual(client.violations, []);
+    }
+  });
+
+  test(`${thread} thread: who takes small frames alone gets text, progress and settings, however long`, async (t) => {
+    const line = 'é%s '.repeat(2000);
+    const dictionaries = [{ bytes: readFileSync(new URL('../fixtures/mill.dict', import.meta.url)) }];
+    const limits = { maxPayload: 256 };
+    const { address } = await serving(t, { limits, dictionaries, commands: commands() });
+    for (const door of [address, `ws://127.0.0.1:${address.port}/`]) {
+      const client = await dial(t, door, { limits });
+      let text = '';
+      let topic = '';
+      const onProgress = (progress: Progress) => {
+        topic = progress.topic;
+      };
+      const onText = (more: string) => {
+        text += more;
+      };
+      await client.call(on(thread, 'lines'), { args: { line }, onText, onProgress }).bytes();
+      t.is(text, `${line}${line}\n`);
+      t.true(topic.length > 10 && line.startsWith(topic), topic);
     }
   });
 }
