@@ -67,10 +67,9 @@ export function withinWindow(
   shape: ContextShape,
   maxWindowLog: number | undefined,
 ): ContextShape {
-  if (maxWindowLog === undefined) return shape;
   const own = windowLogOf(profile, shape);
-  if (own <= maxWindowLog && shape.dictionary === undefined) return shape;
-  return { ...shape, windowLog: Math.min(own, maxWindowLog) };
+  const most = maxWindowLog ?? own;
+  return own <= most && shape.dictionary === undefined ? shape : { ...shape, windowLog: Math.min(own, most) };
 }
 
 /** Base-2 logarithm of the window that an encoder takes by itself where it is told none; 0: it has none. */

@@ -64,7 +64,10 @@ function isBag(value: unknown): value is Record<string, unknown> {
 
 // ------------------------------------------------------------------------------------------------ the rules
 
-/** What {@link Rule} says of a value: `allowed` describes those that are accepted. */
+/**
+ * What {@link Rule} says of a value: `allowed` describes those that are accepted. A bundler may leave out rules that nobody uses.
+ * @__NO_SIDE_EFFECTS__
+ */
 export function rule(allowed: string, accepts: (value: unknown) => boolean): Rule {
   return (value, name) => {
     if (!accepts(value)) refuse(name, value, allowed);
@@ -87,7 +90,10 @@ export const signal = rule(
 );
 export const finite = rule('a number', (value) => Number.isFinite(value));
 
-/** An integer from `least` to `most`. */
+/**
+ * An integer from `least` to `most`.
+ * @__NO_SIDE_EFFECTS__
+ */
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER): Rule {
   const range = most === Number.MAX_SAFE_INTEGER ? `from ${least} on` : `from ${least} to ${most}`;
   return rule(
@@ -106,7 +112,10 @@ export const count = integer(1);
 export const milliseconds = integer(1, MAX_TIMER_MS);
 export const millisecondsOr0 = integer(0, MAX_TIMER_MS);
 
-/** One of `names`, or what `or` says. */
+/**
+ * One of `names`, or what `or` says.
+ * @__NO_SIDE_EFFECTS__
+ */
 export function oneOf(
   names: readonly string[],
   or?: { what: string; accepts: (value: unknown) => boolean },

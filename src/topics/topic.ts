@@ -259,7 +259,7 @@ export class LiveTopic implements SubscribedTopic {
     const isWithDictionary = profile === ZSTD_DICT;
     const shape = encoderOptions.get(isWithDictionary ? ZSTD : profile) ?? {};
     if (profile !== ZSTD && !isWithDictionary) return shape;
-    return { ...withinWindow(ZSTD, shape, BROWSER_WINDOW_LOG), ...(isWithDictionary && { dictionary }) };
+    return withinWindow(ZSTD, isWithDictionary ? { ...shape, dictionary } : shape, BROWSER_WINDOW_LOG);
   }
 
   /** 0: nothing is known of it. */

@@ -9,7 +9,7 @@ import ava, { type ExecutionContext } from 'ava';
 import { build } from 'esbuild';
 import { WebSocketServer } from 'ws';
 import { type Client, connect, connectPool } from '../../src/browser.ts';
-import { createServer } from '../../src/index.ts';
+import { createServer, type TopicMessage } from '../../src/index.ts';
 import { commands } from '../helpers/commands.ts';
 import { ROOT } from '../helpers/imports.ts';
 import { digest, sample } from '../helpers/samples.ts';
@@ -75,6 +75,23 @@ test('the server keeps to that window with a dictionary, too', async (t) => {
   const args = { size: String(3 << 20), seed: '7' };
   for (const command of ['sample', 'lane-sample', 'sample'])
     t.is(digest(await client.call(command, { args }).bytes()), digest(sample(3 << 20, 7)));
+});
+
+test('a topic keeps to the window of browsers with a dictionary, too', async (t) => {
+  const dictionaries = [{ bytes: readFileSync(join(ROOT, 'test/fixtures/mill.dict')) }];
+  const { server, port } = await serving(t, { level: 1, dictionaries });
+  const topic = server.topic('news');
+  const client = ending(t, await connect(`ws://127.0.0.1:${port}/`));
+  while (client.stats().dictionaries.length === 0) await client.ping();
+  const heard = client.subscribe('news')[Symbol.asyncIterator]();
+  const first = heard.next();
+  while (topic.subscribers === 0) await client.ping();
+  const message = sample((1 << 20) - 9, 7);
+  for (let i = 0; i < 4; i++) topic.publish(message);
+  for (let i = 0; i < 4; i++) {
+    const { value } = await (i === 0 ? first : heard.next());
+    t.is(digest((value as TopicMessage).data), digest(message));
+  }
 });
 
 test('a topic is for browsers, too: encoded for all whose windows are not smaller, and plain for others', async (t) => {
