@@ -77,7 +77,9 @@ export class Lane implements LaneLoad {
   #spares: ArrayBuffer[] = [];
   #homeBound: ArrayBuffer[] = [];
   #flushPlanned = false;
-  #growing: Timer | undefined;
+  /** Since when the open batch grows, 0: it does not; and when that is looked at: a timer for each would cost more than most batches. */
+  #growsSinceMs = 0;
+  #growth: Timer | undefined;
   #alive = true;
   #unansweredBeats = 0;
   #statsWaiters: ((stats: LaneStats) => void)[] = [];
@@ -275,13 +277,21 @@ export class Lane implements LaneLoad {
   }
 
   #grow(): void {
-    this.#growing ??= after(GROW_MS, () => this.#ship(this.#outstanding >= MAX_OUTSTANDING));
+    if (this.#growsSinceMs === 0) this.#growsSinceMs = performance.now();
+    this.#growth ??= after(GROW_MS, this.#look);
   }
+
+  readonly #look = (): void => {
+    this.#growth = undefined;
+    if (this.#growsSinceMs === 0) return;
+    const leftMs = this.#growsSinceMs + GROW_MS - performance.now();
+    if (leftMs > 0) this.#growth = after(leftMs, this.#look);
+    else this.#ship(this.#outstanding >= MAX_OUTSTANDING);
+  };
 
   /** Sends what has gathered. What is behind others may wait there for long, and takes no more memory than it needs. */
   #ship(isBehind = this.#outstanding >= FAR_BEHIND): void {
-    clearTimeout(this.#growing);
-    this.#growing = undefined;
+    this.#growsSinceMs = 0;
     const writer = this.#writer;
     if (writer === undefined || writer.empty || !this.#alive) return;
     this.#writer = undefined;
