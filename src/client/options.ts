@@ -114,7 +114,7 @@ export const CLIENT_RULES: Rules<ClientOptions> = {
   limits: nested({
     ...same(DEFAULT_LIMITS, count),
     ...Object.fromEntries(UNTOLD.map((limit) => [limit, integer(DEFAULT_LIMITS[limit])])),
-    maxPayload: integer(1024),
+    maxPayload: integer(256),
     maxWindowSize: integer(2 ** MIN_WINDOW_LOG),
   }),
 };

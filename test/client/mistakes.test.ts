@@ -413,7 +413,7 @@ const UNTOLD: [string, number, number][] = [
   ['maxDecodedRatio', 999, 1000],
   ['maxMessage', (1 << 20) - 1, 1 << 20],
   ['maxEmptyDataFrames', 99, 100],
-  ['maxPayload', 1023, 1024],
+  ['maxPayload', 255, 256],
   ['maxWindowSize', 1023, 1024],
 ];
 for (const [limit, little, least] of UNTOLD) {
