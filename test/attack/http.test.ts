@@ -45,7 +45,12 @@ test('many connections that send requests by the thousand do not keep one that s
     before = ended;
     return 'well';
   };
-  const { port } = await serving(t, { onError: () => void ended++, commands: { innocent } });
+  // However fast the machine is, a turn is over after some of them.
+  const onError = () => {
+    ended++;
+    for (const untilMs = performance.now() + 1; performance.now() < untilMs; );
+  };
+  const { port } = await serving(t, { onError, commands: { innocent } });
   const floods = await Promise.all(Array.from({ length: 60 }, () => ready(t, port)));
   const wire = await ready(t, port);
   const many = POST('/').join('\r\n').repeat(1000);
@@ -54,7 +59,8 @@ test('many connections that send requests by the thousand do not keep one that s
   await wire.heard(/well/);
   await Promise.all(floods.map((flood) => flood.rest()));
   t.is(ended, floods.length);
-  t.true((before ?? ended) < floods.length / 2, `${before} of ${floods.length} were dealt with before`);
+  t.log(`${before} of ${floods.length} were dealt with before`);
+  t.true((before ?? ended) < floods.length / 2);
 });
 
 /** A connection that has been served. */
