@@ -44,6 +44,8 @@ const MAX_OUTSTANDING = 2;
 const GROW_MS = 20;
 /** While so many are on their way it is that far behind, whenever they were sent. */
 const FAR_BEHIND = 4;
+/** Payload bytes of a batch that are copied to where they take no more room: more would cost this thread too much. */
+const SMALL = 64 * 1024;
 const NOTHING = new Uint8Array(0);
 const utf8 = new TextEncoder();
 
@@ -295,7 +297,7 @@ export class Lane implements LaneLoad {
     const writer = this.#writer;
     if (writer === undefined || writer.empty || !this.#alive) return;
     this.#writer = undefined;
-    if (!isBehind || 2 * writer.end > BATCH_SIZE) this.#post(writer.finish(), isBehind);
+    if (!isBehind || writer.end > SMALL) this.#post(writer.finish(), isBehind);
     else {
       this.#post(writer.finishSmall(), isBehind);
       this.#keep(writer.bytes.buffer);
