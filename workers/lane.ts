@@ -155,11 +155,11 @@ export class LaneThread {
     for (let over = false; !over && reader.next(); over = this.#turn.took(reader, performance.now()))
       this.#work(reader);
     if (reader.left === 0) {
-      this.#turnEnds([batch]);
+      this.#turnEnds(batch);
       return;
     }
     this.#wait(reader);
-    this.#turnEnds([]);
+    this.#turnEnds();
   }
 
   #wait(reader: BatchReader): void {
@@ -170,15 +170,20 @@ export class LaneThread {
   }
 
   readonly #goOn = (): void => {
-    this.#turnEnds(this.#queue.serve(this.#work));
+    this.#serve();
     this.#goesOn = this.#queue.length > 0;
     if (this.#goesOn) setImmediate(this.#goOn);
   };
 
-  #turnEnds(done: readonly ArrayBuffer[]): void {
+  /** What a batch has brought about goes back with it: who waits for that asks for more meanwhile. */
+  #serve(): void {
+    this.#queue.serve(this.#work, (batch) => this.#output.flush(batch));
+    this.#turnEnds();
+  }
+
+  #turnEnds(batch?: ArrayBuffer): void {
     this.#trace.tellBusy();
-    this.#output.flush(done[0]);
-    for (const batch of done.slice(1)) this.#output.flush(batch);
+    this.#output.flush(batch);
   }
 
   readonly #work = (record: BatchReader): void => {
@@ -281,7 +286,7 @@ export class LaneThread {
   }
 
   #end(resolve: () => void): void {
-    while (this.#queue.length > 0) this.#turnEnds(this.#queue.serve(this.#work));
+    while (this.#queue.length > 0) this.#serve();
     for (const slot of [...this.#encoders.slots, ...this.#shared.slots, ...this.#decoders.keys()])
       this.#close(slot);
     this.#output.flush();

@@ -159,9 +159,8 @@ export class WorkQueue {
     if (!this.#serving && this.#length > 0) this.#party(slot).usedMs += ms;
   }
 
-  /** Calls `work` with records for one turn, in fair order. Returns the batches that nothing of is left. */
-  serve(work: (record: BatchReader) => void): ArrayBuffer[] {
-    const done: ArrayBuffer[] = [];
+  /** Calls `work` with records for one turn, in fair order, and `done` with each batch that nothing of is left. */
+  serve(work: (record: BatchReader) => void, done: (batch: ArrayBuffer) => void): void {
     this.#turn.begin(this.#now());
     this.#serving = true;
     try {
@@ -173,7 +172,6 @@ export class WorkQueue {
       this.#serving = false;
     }
     if (this.#length === 0) this.#parties.clear();
-    return done;
   }
 
   /** Who has had least of those who wait. Who waits for nothing, and owes nothing, is forgotten. */
@@ -190,7 +188,7 @@ export class WorkQueue {
   }
 
   /** Whether the turn is over. */
-  #slice(party: Party, work: (record: BatchReader) => void, done: ArrayBuffer[]): boolean {
+  #slice(party: Party, work: (record: BatchReader) => void, done: (batch: ArrayBuffer) => void): boolean {
     const endMs = party.usedMs + SLICE_MS;
     let beganMs = this.#now();
     for (let next = party.records.shift(); next !== undefined; next = party.records.shift()) {
@@ -198,7 +196,7 @@ export class WorkQueue {
       const { held, index, extra } = next;
       const record = held.reader.at(index, extra);
       work(record);
-      if (--held.left === 0) done.push(record.buffer);
+      if (--held.left === 0) done(record.buffer);
       const nowMs = this.#now();
       party.usedMs += nowMs - beganMs;
       if (this.#turn.took(record, nowMs)) return true;

@@ -39,10 +39,13 @@ class Desk {
 
   /** One turn; the batches of which nothing is left. */
   turn(): ArrayBuffer[] {
-    return this.queue.serve(({ slot, requestId, extra, type }) => {
+    const home: ArrayBuffer[] = [];
+    const work = ({ slot, requestId, extra, type }: BatchReader) => {
       this.done.push({ slot, requestId, extra });
       this.nowMs += type / 1000;
-    });
+    };
+    this.queue.serve(work, (batch) => home.push(batch));
+    return home;
   }
 
   rest(): ArrayBuffer[] {
