@@ -184,7 +184,10 @@ function byCommand({ file, training, heldOut }: Group): Group[] {
   return [...groups.values()];
 }
 
-/** `replies.dict` for `orders.list`: `replies.orders.list.dict`; for `.html`: `replies.html.dict`. What file systems might not like becomes `_`. */
+/**
+ * `replies.dict` for `orders.list`: `replies.orders.list.dict`; for `.html`: `replies.html.dict`. What file systems might not
+ * like becomes `_`.
+ */
 function fileFor(file: string, command: string): string {
   const ext = extname(file);
   const stem = ext === '' ? file : file.slice(0, -ext.length);

@@ -60,7 +60,10 @@ export class Bodies {
     }
   }
 
-  /** Encodes on another thread `bytes` that stay as they are, in the time of `whose` connection it is; `then` gets undefined where that has failed. */
+  /**
+   * Encodes on another thread `bytes` that stay as they are, in the time of `whose` connection it is; `then` gets undefined
+   * where that has failed.
+   */
   encodeElsewhere(
     coding: Coding,
     bytes: Uint8Array,

@@ -291,7 +291,7 @@ export class Lane implements LaneLoad {
     else this.#ship(this.#outstanding >= MAX_OUTSTANDING);
   };
 
-  /** Sends what has gathered. What is behind others may wait there for long, and takes no more memory than it needs. */
+  /** Sends what has gathered. What is behind others may wait there for long: where it is little, it takes no more memory than that. */
   #ship(isBehind = this.#outstanding >= FAR_BEHIND): void {
     this.#growsSinceMs = 0;
     const writer = this.#writer;
@@ -323,9 +323,7 @@ export class Lane implements LaneLoad {
       this.#arrived.push(message.batch);
       this.#turns.ready(this.#delivery);
     }
-    if (message.spare !== undefined) {
-      this.#comesHome(message.spare);
-    }
+    if (message.spare !== undefined) this.#comesHome(message.spare);
     if (message.alive !== undefined) {
       this.threadId = message.alive;
       this.#unansweredBeats = 0;
