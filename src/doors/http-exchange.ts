@@ -3,7 +3,7 @@
 import type { Transport } from '../connection/transport.ts';
 import { probeSocket } from '../transport/socket.ts';
 import type { Limits } from '../wire/limits.ts';
-import { send, type Telling } from './reply.ts';
+import { clientLeft, send, type Telling } from './reply.ts';
 import { RequestBody } from './request-body.ts';
 import type { Exchange } from './routes.ts';
 import { isWhole } from './whole.ts';
@@ -99,6 +99,6 @@ export class HttpExchange implements Transport {
     this.#body.stop();
     const { writableFinished } = this.#exchange.res;
     const broken = !writableFinished && !this.#destroyed;
-    this.onClose(broken ? new Error('the client has closed the connection') : undefined);
+    this.onClose(broken ? clientLeft() : undefined);
   }
 }

@@ -3,6 +3,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { resetSocket } from '../transport/socket.ts';
+import { ConnectionError } from '../wire/errors.ts';
 import type { ReceivedFailure } from '../wire/failure.ts';
 import { after, unref } from '../wire/timers.ts';
 import { STATUS_CODES } from './node-http.ts';
@@ -30,6 +31,11 @@ export function plain(status: number, message: string, headers?: Reply['headers'
 
 export function json(status: number, value: unknown, headers?: Reply['headers']): Reply {
   return { status, type: 'application/json', body: `${JSON.stringify(value)}\n`, headers };
+}
+
+/** What becomes of a request whose client has not waited for the whole answer. */
+export function clientLeft(): ConnectionError {
+  return new ConnectionError('the client has closed the connection', { code: 'lost' });
 }
 
 /** What a command that failed is answered with, where nothing of its response has been sent. */

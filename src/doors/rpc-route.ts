@@ -10,7 +10,7 @@ import { BodySink, CODINGS } from './body-sink.ts';
 import { EVENT_STREAM, EventSink } from './event-sink.ts';
 import type { DoorHost } from './host.ts';
 import { acceptedOf, codingOf, contentTypeOf, takesIdentity } from './media-types.ts';
-import { breakOff, failed, json, plain, type Reply, send } from './reply.ts';
+import { breakOff, clientLeft, failed, json, plain, type Reply, send } from './reply.ts';
 import { RequestBody, refusedByHead } from './request-body.ts';
 import type { Exchange, Route } from './routes.ts';
 import { ArgumentsError, argumentsOf, DATA_TYPE, FORM_TYPE, JSON_TYPE } from './rpc-arguments.ts';
@@ -147,7 +147,7 @@ function call(
   res.once('close', () => {
     // Who listens to events leaves when they have heard enough.
     const left = !res.writableFinished && !isEvents;
-    session?.close(left ? new Error('the client has closed the connection') : undefined);
+    session?.close(left ? clientLeft() : undefined);
   });
 }
 

@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net';
 import { ConnectionError } from '../wire/errors.ts';
 import { HEADER_SIZE } from '../wire/frame.ts';
+import { overLimit } from '../wire/limits.ts';
 import { after, type Timer, unref } from '../wire/timers.ts';
 
 /** Bytes that tell. */
@@ -52,7 +53,7 @@ export function sniff(
     socket.destroy();
     failed(error);
   };
-  const late = () => fail(new Error(`openingTimeout: no ${ENOUGH} bytes within ${timeoutMs} ms`));
+  const late = () => fail(overLimit('openingTimeout', `no ${ENOUGH} bytes within ${timeoutMs} ms`));
   const onData = (chunk: Buffer) => {
     bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
     const speech = speechOf(bytes);

@@ -16,6 +16,7 @@ import { boolean, type Rules } from '../options/rules.ts';
 import { readProxyHeader } from '../transport/proxied-socket.ts';
 import type { ProxyFacts } from '../transport/proxy-header.ts';
 import { SocketTransport } from '../transport/socket.ts';
+import { ConnectionError } from '../wire/errors.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
 import type { ConnectionInfo } from './authorize.ts';
 import { infoOf, remoteOf, UNKNOWN } from './connection-info.ts';
@@ -242,7 +243,8 @@ export class Listener {
   /** What it has sent is not read: whose it is cannot be asked any more. */
   #dropGone(socket: Socket): void {
     socket.destroy();
-    this.#options.report(new Error('the connection was reset before it was accepted'), { remote: UNKNOWN });
+    const why = new ConnectionError('the connection was reset before it was accepted', { code: 'lost' });
+    this.#options.report(why, { remote: UNKNOWN });
   }
 
   /** The first of `protocols` that a door is open for; undefined ends the handshake. */
