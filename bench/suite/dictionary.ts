@@ -9,7 +9,7 @@ import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
 import type { PeerOptions } from '../peers/peer.ts';
 import { type Measurement, Rig } from '../proc.ts';
 import { Scratch } from '../scratch.ts';
-import { pairedRatio } from '../stats.ts';
+import { pairedRatio, type Spread } from '../stats.ts';
 import { takeTurns } from '../turns.ts';
 
 const WS = 'ws + deflate';
@@ -19,6 +19,8 @@ const KEPT_DICT = 'kept, dictionary';
 const KEPT_RECORDS = 'kept, dictionary, tuning records';
 const NONE_DICT = 'none, dictionary';
 const NONE_2 = 'none, dictionary, 2 lanes';
+const AUTO_DICT = 'auto, dictionary';
+const PLAIN = 'plain';
 const IN_FLIGHT = 100;
 const FIRST = 10;
 const RESPONSES = 100;
@@ -36,18 +38,12 @@ export const dictionary: Bench = {
     const dict = { dictionary: file, dictionaryCache: cache };
     const first = await firstResponses(payloads, file, cache);
     const turns = await inTurns(context, payloads, dict);
-    const many = (peer: string, options: PeerOptions = {}) =>
-      manyConnections({ peer, payloads, options }, context);
-    const kept = await many('millrace');
-    const none = await many('millrace', { ...dict, contexts: 'none' });
-    const auto = await many('millrace', { ...dict, contexts: 'auto' });
-    const plain = await many('millrace', { profile: 'identity' });
-    const ws = await many(WS);
-    const wsPlain = await many(WS_PLAIN);
+    const crowds = await manyInTurns(context, payloads, dict);
     const held = context.quick ? 300 : 2000;
     const memory = await memoryPerConnection(payloads, { ...dict, contexts: 'none' }, held, context);
-    const wire = (label: string) => (turns.get(label) as Measurement[]).map(({ wireBytes }) => wireBytes);
-    const cpu = (label: string) => (turns.get(label) as Measurement[]).map((each) => each.cpu.total);
+    const wire = (label: string) => wiresOf(turns, label);
+    const cpu = (label: string) => cpusOf(turns, label);
+    const crowd = (label: string, other: string) => pairedRatio(cpusOf(crowds, label), cpusOf(crowds, other));
     const lanes = (label: string) =>
       (turns.get(label) as Measurement[]).map((each) => each.cpu.workers.reduce((a, b) => a + b, 0));
     const affordable = [KEPT, KEPT_DICT, KEPT_RECORDS, NONE_DICT].filter(
@@ -59,41 +55,49 @@ export const dictionary: Bench = {
     const scaling = pairedRatio(lanes(NONE_2), lanes(NONE_DICT));
     const vsPlain = pairedRatio(cpu(NONE_DICT), cpu(WS_PLAIN));
     const figures = [
-      figure('dict.small_wire_vs_ws', vsWs.median, vsWs),
+      spreadFigure('dict.small_wire_vs_ws', vsWs),
       figure('dict.first_response', first.dictionary / first.kept),
       figure('dict.none_memory', memory / 1024),
-      figure('dict.none_wire_vs_kept', noneVsKept.median, noneVsKept),
-      figure('dict.cpu_many_connections', none.cpu.total / kept.cpu.total),
-      figure('dict.scaling_cpu_2_vs_1', scaling.median, scaling),
-      figure('small.cpu_vs_ws_plain', vsPlain.median, vsPlain),
-      figure('many.cpu_1000_vs_ws_deflate', auto.cpu.total / ws.cpu.total),
-      figure('many.cpu_1000_vs_ws_plain', auto.cpu.total / wsPlain.cpu.total),
-      figure('many.plain_1000_vs_ws_plain', plain.cpu.total / wsPlain.cpu.total),
+      spreadFigure('dict.none_wire_vs_kept', noneVsKept),
+      spreadFigure('dict.cpu_many_connections', crowd(NONE_DICT, KEPT)),
+      spreadFigure('dict.scaling_cpu_2_vs_1', scaling),
+      spreadFigure('small.cpu_vs_ws_plain', vsPlain),
+      spreadFigure('many.cpu_1000_vs_ws_deflate', crowd(AUTO_DICT, WS)),
+      spreadFigure('many.cpu_1000_vs_ws_plain', crowd(AUTO_DICT, WS_PLAIN)),
+      spreadFigure('many.plain_1000_vs_ws_plain', crowd(PLAIN, WS_PLAIN)),
     ];
-    const rows = [...turns.keys()].map((label) => [
-      label,
-      1,
-      Math.round(median(wire(label))),
-      Number(median(cpu(label)).toFixed(1)),
-    ]);
-    const crowds = {
-      [KEPT]: kept,
-      [NONE_DICT]: none,
-      'auto, dictionary': auto,
-      plain,
-      [WS]: ws,
-      [WS_PLAIN]: wsPlain,
-    };
-    for (const [label, { wireBytes, cpu: spent }] of Object.entries(crowds))
-      rows.push([label, MANY, Math.round(wireBytes), Number(spent.total.toFixed(1))]);
+    const rows = [...rowsOf(turns, 1), ...rowsOf(crowds, MANY)];
     return resultOf(payloads, rows, figures, {
       first,
       memory,
-      crowds,
+      crowds: Object.fromEntries(crowds),
       turns: Object.fromEntries(turns),
     });
   },
 };
+
+type Turns = ReadonlyMap<string, Measurement[]>;
+
+function wiresOf(turns: Turns, label: string): number[] {
+  return (turns.get(label) as Measurement[]).map(({ wireBytes }) => wireBytes);
+}
+
+function cpusOf(turns: Turns, label: string): number[] {
+  return (turns.get(label) as Measurement[]).map(({ cpu }) => cpu.total);
+}
+
+function spreadFigure(id: string, ratio: Spread): Figure {
+  return figure(id, ratio.median, ratio);
+}
+
+function rowsOf(turns: Turns, connections: number): (string | number)[][] {
+  return [...turns.keys()].map((label) => [
+    label,
+    connections,
+    Math.round(median(wiresOf(turns, label))),
+    Number(median(cpusOf(turns, label)).toFixed(1)),
+  ]);
+}
 
 function resultOf(
   payloads: PayloadSpec,
@@ -164,21 +168,34 @@ function inTurns(context: BenchContext, payloads: PayloadSpec, dict: PeerOptions
   );
 }
 
-/** Many connections that take turns. */
-async function manyConnections(
-  { peer, payloads, options }: { peer: string; payloads: PayloadSpec; options: PeerOptions },
-  { quick }: BenchContext,
-): Promise<Measurement> {
-  const ours: PeerOptions = { workers: 1, streams: 1, ...options };
-  await using rig = await Rig.start({
-    peer,
-    payloads,
-    options: peer === 'millrace' ? ours : {},
-    connections: MANY,
-  });
-  await rig.touch();
-  // Awaited here: the rig is let go as soon as this function returns.
-  return await rig.measure({ kind: 'turns', inFlight: IN_FLIGHT }, quick ? 2 : 10, quick ? 1 : 5);
+/** Many connections that take turns, so that each wake-up brings little. */
+function manyInTurns(context: BenchContext, payloads: PayloadSpec, dict: PeerOptions) {
+  const one: PeerOptions = { workers: 1, streams: 1 };
+  const ours: [string, PeerOptions][] = [
+    [KEPT, one],
+    [NONE_DICT, { ...one, ...dict, contexts: 'none' }],
+    [AUTO_DICT, { ...one, ...dict, contexts: 'auto' }],
+    [PLAIN, { ...one, profile: 'identity' }],
+  ];
+  const contenders = [
+    ...[WS, WS_PLAIN].map((peer) => ({ label: peer, rig: { peer, payloads, connections: MANY } })),
+    ...ours.map(([label, options]) => ({
+      label,
+      rig: { peer: 'millrace', payloads, options, connections: MANY },
+    })),
+  ];
+  return takeTurns(
+    {
+      contenders: contenders.map((each) => ({
+        ...each,
+        shape: { kind: 'turns', inFlight: IN_FLIGHT },
+        warmSeconds: 2,
+      })),
+      rounds: [5, 3],
+      seconds: [4, 1.5],
+    },
+    context,
+  );
 }
 
 /** Bytes of the server, with heap and malloc as `millrace serve` sets them up, for each connection that has had its responses. */
