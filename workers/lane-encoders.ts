@@ -1,7 +1,8 @@
 /** The encoder contexts of a lane, by slot: payloads become finished frames of their slot's stream. */
 
 import { checkedBound, checkedLength, closeQuietly } from '../src/encoding/checked.ts';
-import { type Codec, type Encoder, type EncoderOptions, FINISH_BOUND } from '../src/encoding/codec.ts';
+import { type Codec, type EncoderOptions, FINISH_BOUND } from '../src/encoding/codec.ts';
+import { type EncoderContext, encoderContext } from '../src/encoding/encoder-context.ts';
 import { IDENTITY } from '../src/encoding/profiles.ts';
 import type { CodecRegistry } from '../src/encoding/registry.ts';
 import { BytesResponseFlag, FrameType, HEADER_SIZE, StreamFlag, writeHeader } from '../src/wire/frame.ts';
@@ -19,8 +20,8 @@ interface EncoderSlot {
   /** Its context is none, and other slots' as well. */
   readonly contextFree: boolean;
   /** Undefined for `identity`. */
-  context: Context | undefined;
-  readonly makeContext: () => Context | undefined;
+  context: EncoderContext | undefined;
+  readonly makeContext: () => EncoderContext | undefined;
   /** Requests that an encoder has failed, while more of theirs may still come. */
   readonly failed: Set<number>;
   readonly frameSize: number;
@@ -33,12 +34,6 @@ interface EncoderSlot {
   seconds: number;
 }
 
-/** An encoder, and what a stream says of it when it begins. */
-export interface Context {
-  readonly encoder: Encoder;
-  readonly settings: Uint8Array;
-}
-
 const NOTHING = new Uint8Array(0);
 
 export class LaneEncoders {
@@ -48,7 +43,7 @@ export class LaneEncoders {
   readonly #spent: (slot: number, ms: number) => void;
   readonly #slots = new Map<number, EncoderSlot>();
   /** Encoders without a context, by codec and options. */
-  readonly #shared = new Map<string, Context>();
+  readonly #shared = new Map<string, EncoderContext>();
 
   /** `spent` is told how long the encoder of a slot was at work. */
   constructor(
@@ -95,8 +90,8 @@ export class LaneEncoders {
   #sharedContext(
     codec: Codec | undefined,
     asked: EncoderOptions,
-    make: () => Context | undefined,
-  ): Context | undefined {
+    make: () => EncoderContext | undefined,
+  ): EncoderContext | undefined {
     if (!codec?.contextFree) return undefined;
     const key = JSON.stringify([codec.profile, asked]);
     const known = this.#shared.get(key);
@@ -107,21 +102,21 @@ export class LaneEncoders {
   }
 
   /** The encoder without a context that all of the thread have in common who want the same; undefined: there is none. */
-  contextFree(codec: Codec, asked: EncoderOptions, suspect: number): Context | undefined {
+  contextFree(codec: Codec, asked: EncoderOptions, suspect: number): EncoderContext | undefined {
     return this.#sharedContext(codec, asked, () =>
-      this.#trace.during(suspect, () => contextOf(codec, asked)),
+      this.#trace.during(suspect, () => encoderContext(codec, asked)),
     );
   }
 
   /** It is broken, for all: who wants one next gets another. */
-  dropContextFree({ encoder }: Context): void {
+  dropContextFree({ encoder }: EncoderContext): void {
     for (const [key, shared] of this.#shared) if (shared.encoder === encoder) this.#shared.delete(key);
   }
 
   /** A codec may be its user's: where it makes no encoder, responses go out as they are. */
-  #makeContext(slotId: number, codec: Codec | undefined, asked: EncoderOptions): Context | undefined {
+  #makeContext(slotId: number, codec: Codec | undefined, asked: EncoderOptions): EncoderContext | undefined {
     try {
-      return codec && contextOf(codec, asked);
+      return codec && encoderContext(codec, asked);
     } catch (error) {
       this.#report(slotId, error);
       return undefined;
@@ -305,19 +300,6 @@ export class LaneEncoders {
 
 function freeContext({ context, contextFree }: EncoderSlot): void {
   if (!contextFree) closeQuietly(context?.encoder);
-}
-
-/** The server's level and window are meant for one profile; where they are out of another's range it takes its own. */
-export function contextOf(codec: Codec, asked: EncoderOptions): Context | undefined {
-  let options = asked;
-  let encoder: Encoder | undefined;
-  try {
-    encoder = codec.createEncoder?.(options);
-  } catch {
-    options = {};
-    encoder = codec.createEncoder?.();
-  }
-  return encoder && { encoder, settings: codec.settings(options) };
 }
 
 function endsResponse(type: number, flags: number): boolean {

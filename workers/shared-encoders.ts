@@ -2,11 +2,12 @@
 
 import { checkedBound, checkedLength, closeQuietly } from '../src/encoding/checked.ts';
 import { type Codec, type EncoderOptions, FINISH_BOUND } from '../src/encoding/codec.ts';
+import { type EncoderContext, encoderContext } from '../src/encoding/encoder-context.ts';
 import { canBeginAfresh } from '../src/encoding/profiles.ts';
 import type { CodecRegistry } from '../src/encoding/registry.ts';
 import { encodeUtf8 } from '../src/wire/payloads.ts';
 import { errorText } from '../src/wire/thrown.ts';
-import { type Context, contextOf, type LaneEncoders } from './lane-encoders.ts';
+import type { LaneEncoders } from './lane-encoders.ts';
 import type { LaneOutput } from './lane-output.ts';
 import { packPieces } from './packed.ts';
 import { Op, SharedFlag, type SharedSetup } from './records.ts';
@@ -17,7 +18,7 @@ interface SharedSlot {
   readonly options: EncoderOptions;
   /** Number of the encoder as what may end the thread. */
   readonly suspect: number;
-  context: Context | undefined;
+  context: EncoderContext | undefined;
   /** Makes payloads that stand alone, with encoders that all slots of the thread have in common. */
   readonly alone: EncoderOptions | undefined;
   /** Between the first payload of an epoch and its last. */
@@ -58,7 +59,7 @@ export class SharedEncoders {
     };
     this.#slots.set(slotId, slot);
     try {
-      slot.context = this.#trace.during(suspect, () => contextOf(codec, options));
+      slot.context = this.#trace.during(suspect, () => encoderContext(codec, options));
       this.#output.add(Op.sharedSettings, slotId, 0, 0, slot.context?.settings ?? NOTHING);
     } catch (error) {
       this.#report(slotId, error);
@@ -102,7 +103,7 @@ export class SharedEncoders {
     closeQuietly(slot.context?.encoder);
     slot.context = undefined;
     slot.midEpoch = false;
-    slot.context = this.#trace.during(slot.suspect, () => contextOf(slot.codec, slot.options));
+    slot.context = this.#trace.during(slot.suspect, () => encoderContext(slot.codec, slot.options));
   }
 
   #alone(slotId: number, slot: SharedSlot, flags: number, payload: Uint8Array): void {
@@ -120,7 +121,7 @@ export class SharedEncoders {
   #write(
     slotId: number,
     { suspect }: SharedSlot,
-    { encoder }: Context,
+    { encoder }: EncoderContext,
     payload: Uint8Array,
     flags: number,
     finishes: boolean,

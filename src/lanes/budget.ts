@@ -260,13 +260,14 @@ export class ContextBudget {
     return shapes.find((shape) => (this.#held.size + 1) * encoderCost(profile, shape) <= WARM_BYTES);
   }
 
-  /** Each thread has one such encoder for all its streams that want the same: it is accounted once, for good. */
+  /** Each thread, the main one too, has one such encoder for all streams that want the same: it is accounted once, for good. */
   #takeContextFree(profile: string, wanted: ContextShape): TakenContext | undefined {
     if (!CONTEXT_FREE.includes(profile)) return undefined;
     const shape = { ...wanted, contextFree: true };
     const key = JSON.stringify([profile, shape]);
     if (!this.#shared.has(key)) {
-      const cost = this.#workers * encoderCost(profile, { ...shape, windowLog: FRAME_WINDOW_LOG });
+      const threads = this.#workers + 1;
+      const cost = threads * encoderCost(profile, { ...shape, windowLog: FRAME_WINDOW_LOG });
       if (!this.#take(cost)) return undefined;
       this.#shared.add(key);
     }

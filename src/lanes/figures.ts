@@ -6,6 +6,7 @@ import type { LaneStream } from './lane-stream.ts';
 /** Figures of one response stream. */
 export interface StreamFigures {
   readonly streamId: number;
+  /** -1: it is encoded on the main thread, or was before. */
   readonly lane: number;
   readonly slot: number;
   readonly profile: string;

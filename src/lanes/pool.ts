@@ -12,6 +12,7 @@ import type { Failure } from '../wire/failure.ts';
 import { asError } from '../wire/thrown.ts';
 import { after, every } from '../wire/timers.ts';
 import { type BudgetOptions, ContextBudget, encoderCost } from './budget.ts';
+import { InlineEncoders } from './inline-encoders.ts';
 import { Lane } from './lane.ts';
 import { fewestStreams, LanesInUse } from './lanes-in-use.ts';
 import { Quarantine, type QuarantineOptions, type Suspect } from './quarantine.ts';
@@ -79,6 +80,8 @@ export class LanePool {
   readonly turns: Turns;
   /** Those that streams may use. */
   readonly dictionaries: Dictionaries;
+  /** What is encoded on this thread. */
+  readonly inline: InlineEncoders;
   /** What the frames of all connections that are being decoded may come to. */
   decodingBytes = 0;
   /** What ends workers. */
@@ -111,6 +114,7 @@ export class LanePool {
     this.#options = options;
     this.turns = options.turns ?? new Turns(setImmediate);
     this.dictionaries = new Map((options.dictionaries ?? []).map((each) => [each.id, each]));
+    this.inline = new InlineEncoders(this.turns, this.dictionaries, options.codecs ?? []);
     this.quarantine = new Quarantine(options.quarantine);
     // A payload for the cache is compressed on a context of its own, one at a time on each lane.
     const cacheContexts = options.workers * encoderCost('zstd-8mb', { level: options.cacheLevel });
@@ -192,6 +196,7 @@ export class LanePool {
     for (const lane of this.lanes) lane.end();
     await within(Promise.allSettled(this.#tasks), END_TIME_MS);
     await Promise.all(this.lanes.map(({ trace }) => trace.shut()));
+    this.inline.close();
     pools.delete(this);
     await this.#piscina.destroy();
   }

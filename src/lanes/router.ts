@@ -14,6 +14,7 @@ import { Ladder, LinkProbe, ladderOf, RUNG_STREAMS, type Rung, WaitProbe } from 
 import { withinWindow } from './budget.ts';
 import { CacheStreams } from './cache-stream.ts';
 import { addFigures, figuresOf, type StreamFigures } from './figures.ts';
+import { InlineStream } from './inline-stream.ts';
 import type { Lane } from './lane.ts';
 import { LaneStream, type StreamEvents } from './lane-stream.ts';
 import { fewestStreams, mainBusyMs } from './lanes-in-use.ts';
@@ -79,6 +80,8 @@ export class Router {
   readonly #unencodedCalls = new Place(-1, undefined);
   /** Requests that wait for a place, or for a lane, oldest first. */
   readonly #waiting = new Map<number, () => void>();
+  /** Of responses that are encoded on this thread; opened as it is needed. */
+  #inline: InlineStream | undefined;
   #closed = false;
   #pastStreams: StreamFigures[] = [];
 
@@ -168,7 +171,26 @@ export class Router {
     use(stream);
   }
 
-  /** IDs of the requests that wait for a place. */
+  /**
+   * Sends `bytes`, a whole response that was to go out on `stream`, from this thread, where that costs less. Returns the bytes of
+   * its frame; undefined: it is for the lane.
+   */
+  sendInline(stream: LaneStream, requestId: number, flags: number, bytes: Uint8Array): number | undefined {
+    const { inline } = this.#pool;
+    const { profile, shape } = stream;
+    if (this.#options.perRequest || this.#ladder !== undefined || !inline.takes(profile, shape))
+      return undefined;
+    if (!inline.admit(bytes.length)) return undefined;
+    this.#inline ??= this.#openInline();
+    return this.#inline?.send(requestId, flags, bytes, profile, shape);
+  }
+
+  #openInline(): InlineStream | undefined {
+    const id = this.ids.takeSpare(1);
+    return id === undefined ? undefined : new InlineStream(id, this.#connection.writer, this.#pool.inline);
+  }
+
+  /** IDs of the requests that wait for a place, or for a lane, oldest first. */
   get waiting(): number[] {
     return [...this.#waiting.keys()];
   }
@@ -196,7 +218,8 @@ export class Router {
     const open = this.#encodedPlaces.flatMap((place) =>
       place.stream === undefined ? [] : [figuresOf(place.stream)],
     );
-    return [...open, ...this.cacheStreams.figures];
+    const inline = this.#inline === undefined ? [] : [this.#inline.figures];
+    return [...open, ...inline, ...this.cacheStreams.figures];
   }
 
   /** Frees every context of the connection. */

@@ -137,9 +137,18 @@ export class HandlerRun implements Run, ResponseSink {
       request.session.sendPlain(request.id, FrameType.bytesResponse, flags, bytes);
       return;
     }
+    if (last && this.#sendInline(this.#stream, flags, bytes)) return;
     if (last) request.sent();
     this.#framesInLane++;
     this.#stream.encode(request.id, FrameType.bytesResponse, flags, bytes);
+  }
+
+  /** A response that is whole need not go by its lane; false: it has to. */
+  #sendInline(stream: LaneStream, flags: number, bytes: Uint8Array): boolean {
+    if (!stream.contextFree || this.#framesInLane > 0) return false;
+    const wireLength = this.#request.session.router.sendInline?.(stream, this.#request.id, flags, bytes);
+    if (wireLength !== undefined) this.#request.passed(bytes.length, wireLength);
+    return wireLength !== undefined;
   }
 
   sendText(output: TextOutput): void {

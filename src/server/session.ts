@@ -17,7 +17,9 @@ import type { ServedRequest } from './request.ts';
 import type { SessionContext } from './session-context.ts';
 
 /** Which stream answers a request. */
-export interface RequestRouter extends Pick<Router, 'acquire' | 'leave' | 'stopWaiting'> {
+export interface RequestRouter
+  extends Pick<Router, 'acquire' | 'leave' | 'stopWaiting'>,
+    Partial<Pick<Router, 'sendInline'>> {
   readonly options: Pick<Router['options'], 'profile' | 'frameSize' | 'maxWindowLog' | 'holds'>;
 }
 

@@ -1,0 +1,229 @@
+// Small responses without a context: encoded on the main thread while few come in a turn, in the lanes when there are many.
+
+import { readFileSync } from 'node:fs';
+import ava, { type ExecutionContext } from 'ava';
+import { Turns } from '../../src/connection/turns.ts';
+import type { Codec } from '../../src/encoding/codec.ts';
+import { readDictionary } from '../../src/encoding/read-dictionary.ts';
+import { type Client, type CommandRequest, type ServerOptions, TextOutput } from '../../src/index.ts';
+import { InlineEncoders } from '../../src/lanes/inline-encoders.ts';
+import { pattern } from '../fixtures/pattern.ts';
+import { millRecord } from '../helpers/mill.ts';
+import { dial, type Serving, serving } from '../helpers/serving.ts';
+
+const test = ava.serial;
+const DICTIONARY = new Uint8Array(readFileSync(new URL('../fixtures/mill.dict', import.meta.url)));
+const numberOf = (request: CommandRequest, name: string) => Number(request.text(name));
+
+const commands: ServerOptions['commands'] = {
+  mill: (request) => millRecord(numberOf(request, 'i')),
+  other: (request) => millRecord(numberOf(request, 'i')),
+  fill: (request) => pattern(1, numberOf(request, 'size')),
+  late: async (request) => {
+    await new Promise(setImmediate);
+    return millRecord(numberOf(request, 'i'));
+  },
+  told: async function* (request) {
+    yield new TextOutput({ format: 'first', labels: [], args: [] });
+    yield millRecord(numberOf(request, 'i'));
+  },
+  pieces: async function* (request) {
+    for (let i = 0; i < 3; i++) {
+      yield millRecord(numberOf(request, 'i') + i);
+      await new Promise(setImmediate);
+    }
+  },
+  secret: { handler: () => millRecord(1), sensitive: true },
+};
+
+const mill = (client: Client, i: number, command = 'mill') =>
+  client.call(command, { args: { i: String(i) } }).text();
+
+/** Responses that have come out of lanes, and out of the main thread with an encoding. */
+async function made({ server }: Serving): Promise<{ inLanes: number; here: number }> {
+  const { lanes, streams } = await server.stats();
+  const here = streams.filter(({ lane, profile }) => lane < 0 && profile !== 'cache');
+  return {
+    inLanes: lanes.reduce((sum, { frames }) => sum + frames, 0),
+    here: here.reduce((sum, { frames }) => sum + frames, 0),
+  };
+}
+
+for (const dictionaries of [[], [{ bytes: DICTIONARY }]])
+  test(`responses that come one by one, ${dictionaries.length} dictionaries: all are encoded here, and are right`, async (t) => {
+    const run = await serving(t, { commands, dictionaries, contexts: 'none' });
+    const client = await dial(t, run.address);
+    while (client.stats().dictionaries.length < dictionaries.length) await client.ping();
+    for (let i = 0; i < 40; i++) t.is(await mill(client, i, i % 2 === 0 ? 'mill' : 'late'), millRecord(i));
+    t.deepEqual(await made(run), { inLanes: 0, here: 40 });
+    const [stream] = client.stats().streams.filter(({ profile }) => profile !== 'identity');
+    t.is(stream.profile, dictionaries.length > 0 ? 'zstd-dict' : 'zstd-8mb');
+    const [row] = (await run.server.stats()).streams.filter(({ lane }) => lane < 0);
+    if (dictionaries.length > 0) t.true(row.bytesOut < row.bytesIn);
+    t.is(row.contextBytes, 0);
+  });
+
+/** A server with a command whose responses are all made in one turn, when `count` of them have been asked for. */
+async function servingCrowd(t: ExecutionContext, count: number): Promise<Serving> {
+  const waiting: (() => void)[] = [];
+  const crowd = async (request: CommandRequest) => {
+    await new Promise<void>((resolve) => {
+      if (waiting.push(resolve) === count) for (const goOn of waiting.splice(0)) goOn();
+    });
+    return millRecord(numberOf(request, 'i'));
+  };
+  return serving(t, { commands: { ...commands, crowd }, contexts: 'none' });
+}
+
+const askAll = (client: Client, count: number) =>
+  Promise.all(Array.from({ length: count }, (_, i) => mill(client, i, 'crowd')));
+
+test('a crowd goes to the lanes but for the first of it, and so does what comes soon after', async (t) => {
+  const run = await servingCrowd(t, 100);
+  const client = await dial(t, run.address);
+  t.deepEqual(
+    await askAll(client, 100),
+    Array.from({ length: 100 }, (_, i) => millRecord(i)),
+  );
+  t.is((await made(run)).here, 16);
+  t.true((await made(run)).inLanes >= 84);
+  t.is(await mill(client, 1), millRecord(1));
+  t.is((await made(run)).here, 16);
+});
+
+test('who comes long after a crowd is answered from here again', async (t) => {
+  const run = await servingCrowd(t, 100);
+  const client = await dial(t, run.address);
+  await askAll(client, 100);
+  for (let i = 0; i < 60; i++) t.is(await mill(client, i), millRecord(i));
+  t.true((await made(run)).here > 16);
+});
+
+test('what is large, in pieces, behind text, at a high level, tuned, kept or sensitive is not encoded here', async (t) => {
+  const run = await serving(t, { commands, contexts: 'none' });
+  const client = await dial(t, run.address);
+  for (const size of [8193, 100_000])
+    t.deepEqual(
+      await client.call('fill', { args: { size: String(size) } }).bytes(),
+      Uint8Array.from(pattern(1, size)),
+    );
+  t.is(await mill(client, 1, 'told'), millRecord(1));
+  t.is(await mill(client, 1, 'pieces'), millRecord(1) + millRecord(2) + millRecord(3));
+  t.is(await mill(client, 1, 'secret'), millRecord(1));
+  t.is((await made(run)).here, 0);
+  for (const options of [{ level: 9 }, { tuning: 'records' as const }, { contexts: 'kept' as const }]) {
+    const other = await serving(t, { commands, contexts: 'none', ...options });
+    const its = await dial(t, other.address);
+    for (let i = 0; i < 5; i++) t.is(await mill(its, i), millRecord(i));
+    t.is((await made(other)).here, 0, JSON.stringify(options));
+  }
+});
+
+test('a response of no bytes, of one and of the most that are small', async (t) => {
+  const run = await serving(t, { commands, contexts: 'none' });
+  const client = await dial(t, run.address);
+  for (const size of [0, 1, 8192, 0, 8192])
+    t.deepEqual(
+      await client.call('fill', { args: { size: String(size) } }).bytes(),
+      Uint8Array.from(pattern(1, size)),
+    );
+  t.is((await made(run)).here, 3);
+});
+
+test('per-request, a stream for every response, is served by lanes', async (t) => {
+  const run = await serving(t, { commands, contexts: 'none', policy: 'per-request' });
+  const client = await dial(t, run.address);
+  for (let i = 0; i < 5; i++) t.is(await mill(client, i), millRecord(i));
+  t.is((await made(run)).here, 0);
+});
+
+test('a stream that began before the client held the dictionary begins afresh with it', async (t) => {
+  const run = await serving(t, { commands, dictionaries: [{ bytes: DICTIONARY }], contexts: 'none' });
+  const client = await dial(t, run.address);
+  const first = mill(client, 0);
+  t.is(await first, millRecord(0));
+  while (client.stats().dictionaries.length === 0) await client.ping();
+  await client.ping();
+  for (let i = 0; i < 5; i++) t.is(await mill(client, i), millRecord(i));
+  const here = (await run.server.stats()).streams.filter(({ lane }) => lane < 0);
+  t.deepEqual(
+    here.map(({ profile }) => profile),
+    ['zstd-dict'],
+  );
+});
+
+test('two dictionaries: one is encoded with here, the other in a lane', async (t) => {
+  const other = DICTIONARY.slice();
+  other[5] ^= 1;
+  const dictionaries = [{ bytes: DICTIONARY, commands: ['mill'] }, { bytes: other }];
+  const run = await serving(t, { commands, dictionaries, contexts: 'none' });
+  const client = await dial(t, run.address);
+  while (client.stats().dictionaries.length < 2) await client.ping();
+  await client.ping();
+  for (let i = 0; i < 10; i++) {
+    t.is(await mill(client, i), millRecord(i));
+    t.is(await mill(client, i, 'other'), millRecord(i));
+  }
+  t.is((await made(run)).here, 10);
+});
+
+test('credit is used up by what is encoded here as by anything else', async (t) => {
+  const run = await serving(t, { commands, contexts: 'none' });
+  const client = await dial(t, run.address, { requestWindow: 3000, connectionWindow: 6000 });
+  for (let i = 0; i < 10; i++)
+    t.deepEqual(
+      await client.call('fill', { args: { size: '2500' } }).bytes(),
+      Uint8Array.from(pattern(1, 2500)),
+    );
+  t.is((await made(run)).here, 10);
+});
+
+// ---------------------------------------------------------------------------------------- the encoders alone
+
+const SHAPE = { contextFree: true };
+
+function encoders(codecs: { profile: string }[] = [], runs: (() => void)[] = []): InlineEncoders {
+  const { id, ...rest } = readDictionary(DICTIONARY);
+  const modules = [{ url: 'file:///none', export: 'none', codecs: codecs as Codec[] }];
+  return new InlineEncoders(new Turns((run) => runs.push(run)), new Map([[id, { id, ...rest }]]), modules);
+}
+
+test("a codec of the user's is not run on the main thread, even if it is one of our profiles", (t) => {
+  t.true(encoders().takes('zstd-8mb', SHAPE));
+  t.false(encoders([{ profile: 'zstd-8mb' }]).takes('zstd-8mb', SHAPE));
+  t.false(encoders().takes('zstd-8mb', {}), 'what is kept is kept in a lane');
+});
+
+test('an encoder that fails is given up, and the next response has another', (t) => {
+  const some = encoders();
+  const first = some.encoder('zstd-8mb', SHAPE);
+  if (first === undefined) throw new Error('no zstd here');
+  t.is(some.encoder('zstd-8mb', { ...SHAPE }), first, 'all streams have it in common');
+  first.encoder.close();
+  t.is(some.encode(first, Uint8Array.of(1, 2, 3)), undefined);
+  const second = some.encoder('zstd-8mb', SHAPE);
+  t.not(second, first);
+  t.true((some.encode(second as typeof first, Uint8Array.of(1, 2, 3)) as Uint8Array).length > 0);
+  some.close();
+});
+
+test('the turns of the event loop are what few is counted by', (t) => {
+  const runs: (() => void)[] = [];
+  const turns = new Turns((run) => runs.push(run));
+  const some = new InlineEncoders(turns, new Map(), []);
+  const nextTurn = () => {
+    turns.take(1);
+    for (const run of runs.splice(0)) run();
+  };
+  const admitted = (count: number) => {
+    const here = Array.from({ length: count }, () => some.admit(100)).filter(Boolean).length;
+    nextTurn();
+    return here;
+  };
+  t.deepEqual([admitted(16), admitted(16), admitted(1)], [16, 16, 1]);
+  t.deepEqual([admitted(64), admitted(1), admitted(1)], [16, 0, 0]);
+  let turnsLater = 0;
+  while (admitted(1) === 0) turnsLater++;
+  t.true(turnsLater > 0 && turnsLater < 20, `${turnsLater} turns`);
+  t.false(some.admit(8193));
+});
