@@ -31,8 +31,8 @@ export async function openSocket(
   return {
     name,
     transport,
-    destroy: (reason) => socket.destroy(reason),
-    tooLate: (timeoutMs) => notOpenWithin(timeoutMs, socket),
+    destroy: () => socket.destroy(new Error('given up')),
+    tooLate: (timeoutMs) => notConnected(name, notOpenWithin(timeoutMs, socket), isTls),
     whyNot: (error, client) => whyNot(error, client, isTls),
   };
 }
