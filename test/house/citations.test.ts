@@ -125,6 +125,20 @@ test('every path and pattern of ours that a document has in a code span exists',
   );
 });
 
+test('every owner of a state is a class or a type of ours', (t) => {
+  const owners = readFileSync(join(ROOT, 'docs/owners.md'), 'utf8');
+  const code = modulesBelow('src', 'workers').map((module) => readFileSync(join(ROOT, module), 'utf8'));
+  const declared = new Set(
+    [...code.join('\n').matchAll(/\b(?:class|interface|type) (\w+)/g)].map(([, name]) => name),
+  );
+  const named = [...owners.matchAll(/`([A-Z]\w+)`/g)].map(([, name]) => name);
+  t.true(named.length > 80);
+  t.deepEqual(
+    named.filter((name) => !declared.has(name)),
+    [],
+  );
+});
+
 /** A heading's anchor, as forges make it. */
 function anchorOf(heading: string): string {
   return heading
