@@ -17,6 +17,7 @@ import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { Splitter } from '../wire/splitter.ts';
 import { type CaptureRecord, captureHeader } from './format.ts';
 
+/** What a server records, and how much of it. */
 export interface RecordOptions {
   /** File to write; it must not be there yet. */
   readonly path: string;

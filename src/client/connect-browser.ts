@@ -25,6 +25,7 @@ import { POOL_RULES, type PoolOptions } from './pool-options.ts';
 import type { AnyCommands } from './typed.ts';
 import type { InWorker } from './worker-connection.ts';
 
+/** Options of `connect` in browsers. */
 export interface BrowserConnectOptions extends ClientOptions {
   /** Milliseconds until the server must have answered; default 10 000. */
   timeoutMs?: number;
@@ -39,6 +40,7 @@ export interface BrowserConnectOptions extends ClientOptions {
   signal?: AbortSignal;
 }
 
+/** Options of `connectPool` in browsers. */
 export interface BrowserPoolOptions extends PoolOptions {
   /** What each connection is made with. */
   connect?: Omit<BrowserConnectOptions, 'signal'>;

@@ -8,6 +8,7 @@ import { CONNECT_RULES, type ConnectOptions, codecsOf, storeOf } from './connect
 import { unlessGivenUp } from './opening.ts';
 import type { AnyCommands } from './typed.ts';
 
+/** Options of `connectOver`: a transport has its own way to the server. */
 export type ConnectOverOptions = Omit<ConnectOptions, 'tls' | 'headers'>;
 
 const { tls: _, headers: __, ...RULES } = CONNECT_RULES;

@@ -31,6 +31,7 @@ import type { AnyCommands } from './typed.ts';
 /** Where to connect to; default host: 127.0.0.1. A string is the URL of a WebSocket: `ws://…` or `wss://…`. */
 export type ConnectAddress = { host?: string; port: number } | { path: string } | string;
 
+/** Options of `connect` in Node.js. */
 export interface ConnectOptions extends ClientOptions {
   /** Contexts of node:zlib, or those that also run in a browser; default: native. */
   codecs?: 'native' | 'portable';
