@@ -15,7 +15,7 @@ const ALPN = ['millrace/1'];
 export async function openSocket(
   { path, host = '127.0.0.1', port = 0 }: Place,
   tls: TlsConnectOptions | undefined,
-  keepAliveInterval: number | undefined,
+  keepAliveMs: number | undefined,
 ): Promise<Opening> {
   const target = path === undefined ? { host, port } : { path };
   const name = path ?? nameOf({ host, port });
@@ -24,7 +24,7 @@ export async function openSocket(
     ? (await import('node:tls')).connect({ ...alpnOf(tls), ...tls, ...target, ...{ allowHalfOpen: true } })
     : createConnection({ ...target, allowHalfOpen: true });
   const transport = new Promise<Transport>((resolve, reject) => {
-    const open = () => resolve(new SocketTransport(socket, name, keepAliveInterval));
+    const open = () => resolve(new SocketTransport(socket, name, keepAliveMs));
     socket.once(isTls ? 'secureConnect' : 'connect', open);
     socket.once('error', (error) => reject(notConnected(name, error, isTls)));
   });
