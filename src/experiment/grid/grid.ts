@@ -67,7 +67,7 @@ const sizes = z
   .pipe(z.array(z.union([z.literal(NONE), DICTIONARY_SIZE])));
 
 /** A product of lists; what is missing is as the server has it by default. */
-export const SUB_GRID = z.strictObject({
+const SUB_GRID = z.strictObject({
   profile: names(z.string().min(1)).default(['zstd-8mb']),
   level: values.optional(),
   windowLog: values.pipe(z.array(whole.min(9).max(23))).optional(),
