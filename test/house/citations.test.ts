@@ -6,6 +6,7 @@
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import test from 'ava';
+import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { modulesBelow, ROOT } from '../helpers/imports.ts';
 import { LABELS, RULES } from '../helpers/protocol.ts';
 
@@ -123,6 +124,15 @@ test('every path and pattern of ours that a document has in a code span exists',
     paths.filter(({ path }) => globSync(path, { cwd: ROOT }).length === 0),
     [],
   );
+});
+
+test('every limit is in the table of SECURITY.md', (t) => {
+  const text = readFileSync(join(ROOT, 'SECURITY.md'), 'utf8');
+  const table = text.slice(text.indexOf('| `limits.` |')).split('\n\n', 1)[0];
+  const named = [...table.matchAll(/^\|([^|]*)\|/gm)].flatMap(([, cell]) =>
+    [...cell.matchAll(/`(\w+)`/g)].map(([, name]) => name),
+  );
+  t.deepEqual(named.sort(), Object.keys(DEFAULT_LIMITS).sort());
 });
 
 test('every owner of a state is a class or a type of ours', (t) => {
