@@ -51,14 +51,16 @@ watchWorkers();
 
 const operations: Operations = {
   async serve(peer, payloadSpec, options) {
+    const { serve } = await findPeer(peer);
     const payloads = makePayloads(payloadSpec);
     const { rss } = process.memoryUsage();
-    served = await findPeer(peer).serve(payloads, options);
+    served = await serve(payloads, options);
     return { port: served.port, rss };
   },
   async connect(peer, payloadSpec, options, port, count) {
     const payloads = makePayloads(payloadSpec);
-    for (let i = 0; i < count; i++) connections.push(await findPeer(peer).connect(port, options));
+    const { connect } = await findPeer(peer);
+    for (let i = 0; i < count; i++) connections.push(await connect(port, options));
     load = new Load(connections, payloads);
   },
   async start(shape) {

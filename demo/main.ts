@@ -12,7 +12,7 @@ import { stopSignal } from '../src/cli/outcome.ts';
 import { newProgram, runProgram } from '../src/cli/program.ts';
 import { pull } from '../src/files/pull.ts';
 import { type Client, connect, createServer, type PolicyName, type ServerStats } from '../src/index.ts';
-import { POLICY_NAMES } from '../src/lanes/policy.ts';
+import { MAX_STREAMS, POLICY_NAMES } from '../src/lanes/policy.ts';
 import { payloadCosts } from './costs.ts';
 import { type DemoResult, demoTable } from './table.ts';
 import { filesOf, haveSameFiles, linkSmallTextFiles, payloadsOf } from './tree.ts';
@@ -99,7 +99,7 @@ const program = newProgram('npm run demo --')
   .argument('[dir]', 'the tree (default: some thousand small text files of node_modules)')
   .option('--json', 'print one JSON object instead')
   .option('--workers <n>', 'worker threads', wholeNumber(1, 256), 2)
-  .option('--streams <n>', 'streams of the connection', wholeNumber(1, 13), 2)
+  .option('--streams <n>', 'streams of the connection', wholeNumber(1, MAX_STREAMS), 2)
   .option('--level <n>', 'compression level of zstd', wholeNumber(-7, 22), 3)
   .addOption(
     new Option('--policy <name>', 'which stream answers a request').choices(POLICY_NAMES).default('affinity'),

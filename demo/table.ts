@@ -47,12 +47,15 @@ const BARE = {
 /** The whole result as text, without a final line end. */
 export function demoTable(result: DemoResult, { policy, level }: { policy: string; level: number }): string {
   const { files, identical, seconds, streams } = result;
+  // One that has moved to another lane is begun afresh under its ID.
+  const ids = new Set(streams.map(({ stream }) => stream));
+  const count = ids.size === 1 ? '1 stream' : `${ids.size} streams`;
   const check = identical ? 'every byte is the same' : 'NOT THE SAME';
   return [
     `${files} files, ${bytes(result.bytes)}, over one connection in ${duration(seconds)}` +
       ` (${bytes(result.bytes / seconds)}/s); ${check}.`,
     '',
-    comparison(result, `${streams.length} streams, policy ${policy}, zstd level ${level}`),
+    comparison(result, `${count}, policy ${policy}, zstd level ${level}`),
     '',
     rows(result),
   ].join('\n');

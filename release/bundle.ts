@@ -9,7 +9,7 @@ import { build, type Plugin } from 'esbuild';
 
 const ROOT = join(import.meta.dirname, '..');
 const ENTRY = join(ROOT, 'src/cli/pull-main.ts');
-export const BUNDLE = join(ROOT, 'dist/src/cli/pull.cjs');
+const BUNDLE = join(ROOT, 'dist/src/cli/pull.cjs');
 
 /** The package that is in the bundle; its licence is, too. All others stay where they are installed. */
 const INSIDE = 'commander';

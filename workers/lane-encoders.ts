@@ -188,13 +188,13 @@ export class LaneEncoders {
     try {
       const room = checkedBound(encoder, payload.length) + FINISH_BOUND;
       writer = this.#output.room(HEADER_SIZE + room);
-      const started = performance.now();
+      const startedAtMs = performance.now();
       const { bytes, end } = writer;
       const encoded = this.#trace.during(slot.suspect, () =>
         encoder.encode(payload, bytes, end + HEADER_SIZE),
       );
       length = checkedLength(encoded, room);
-      const tookMs = performance.now() - started;
+      const tookMs = performance.now() - startedAtMs;
       slot.seconds += tookMs / 1000;
       this.#spent(slotId, tookMs);
     } catch (error) {

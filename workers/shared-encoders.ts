@@ -69,7 +69,7 @@ export class SharedEncoders {
   /** Encodes one piece, as {@link SharedFlag} says. An encoder that fails is one payload less, and no more. */
   encode(slotId: number, flags: number, payload: Uint8Array): void {
     const slot = this.#slots.get(slotId);
-    const started = performance.now();
+    const startedAtMs = performance.now();
     try {
       if (slot === undefined) this.#fail(slotId, flags, payload.length);
       else if ((flags & SharedFlag.alone) !== 0) this.#alone(slotId, slot, flags, payload);
@@ -79,7 +79,7 @@ export class SharedEncoders {
       this.#report(slotId, error);
       this.#fail(slotId, flags, payload.length);
     }
-    if (slot !== undefined) slot.seconds += (performance.now() - started) / 1000;
+    if (slot !== undefined) slot.seconds += (performance.now() - startedAtMs) / 1000;
   }
 
   #inEpoch(slotId: number, slot: SharedSlot, flags: number, payload: Uint8Array): void {

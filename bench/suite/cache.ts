@@ -27,7 +27,7 @@ export const cache: Bench = {
   describe: 'responses from the cache against compressing them, and against nginx with gzip_static',
   async run(context) {
     const { seed } = context;
-    const missing = findPeer(NGINX).missing?.();
+    const missing = (await findPeer(NGINX)).missing?.();
     const shape = { kind: 'closed', inFlight: IN_FLIGHT } as const;
     const contenders: Contender[] = NAMES.flatMap((name) => [
       {

@@ -37,10 +37,13 @@ export const latency: Bench = {
     await rig.measure(CLOSED, 0.2, context.quick ? 1 : 2);
     const own = await measureOwn(context, rig);
     const pairs: Pair[] = [];
-    for (const other of OTHERS)
-      if (findPeer(other.peer).missing?.() === undefined)
-        pairs.push(await measureBeside(context, payloads, rig, other));
-    return makeResult(payloads, own, pairs);
+    const skipped: string[] = [];
+    for (const other of OTHERS) {
+      const missing = (await findPeer(other.peer)).missing?.();
+      if (missing === undefined) pairs.push(await measureBeside(context, payloads, rig, other));
+      else skipped.push(`${other.peer}: ${missing}`);
+    }
+    return makeResult(payloads, own, pairs, skipped);
   },
 };
 
@@ -94,7 +97,12 @@ async function measureBeside(
 
 const p99Of = ({ latency: { p99 } }: Measurement) => p99;
 
-function makeResult(payloads: PayloadSpec, { saturations, byLoad }: Own, pairs: readonly Pair[]): Result {
+function makeResult(
+  payloads: PayloadSpec,
+  { saturations, byLoad }: Own,
+  pairs: readonly Pair[],
+  skipped: readonly string[],
+): Result {
   const p99 = spread(byLoad.get(HALF)!.map(p99Of));
   const at = (load: number, pick: (m: Measurement) => number) => median(byLoad.get(load)!.map(pick));
   return {
@@ -134,9 +142,7 @@ function makeResult(payloads: PayloadSpec, { saturations, byLoad }: Own, pairs: 
         ),
       ),
     ],
-    skipped: OTHERS.filter((other) => !pairs.some((pair) => pair.other === other)).map(
-      ({ peer }) => `${peer}: ${findPeer(peer).missing?.()}`,
-    ),
+    skipped,
     raw: { saturations, byLoad: Object.fromEntries(byLoad), pairs },
   };
 }

@@ -7,7 +7,7 @@ import { median } from '../../src/experiment/results/statistics.ts';
 import type { Bench, BenchContext, Result, Table } from '../bench.ts';
 import { type Figure, figure } from '../figures.ts';
 import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
-import { PEERS } from '../peers/index.ts';
+import { allPeers } from '../peers/index.ts';
 import type { Peer, PeerOptions } from '../peers/peer.ts';
 import type { Measurement } from '../proc.ts';
 import { pairedRatio, spread } from '../stats.ts';
@@ -35,8 +35,9 @@ export const peers: Bench = {
   async run(context) {
     const payloads: PayloadSpec = { name: 'json900', seed: context.seed, streams: 2 };
     const note = noteOf(makePayloads(payloads));
-    const skipped = PEERS.flatMap(({ name, missing }) => (missing?.() ? [`${name}: ${missing()}`] : []));
-    const rows = await measureAll(context, payloads);
+    const peers = await allPeers();
+    const skipped = peers.flatMap(({ name, missing }) => (missing?.() ? [`${name}: ${missing()}`] : []));
+    const rows = await measureAll(context, payloads, peers);
     return {
       bench: 'peers',
       summary: `One connection, ${IN_FLIGHT} requests in flight, ${note.description}. CPU is the server's, all threads.`,
@@ -57,8 +58,12 @@ export const peers: Bench = {
   },
 };
 
-async function measureAll(context: BenchContext, payloads: PayloadSpec): Promise<Row[]> {
-  const here = PEERS.filter(({ missing }) => !missing?.()).flatMap(entriesOf);
+async function measureAll(
+  context: BenchContext,
+  payloads: PayloadSpec,
+  peers: readonly Peer[],
+): Promise<Row[]> {
+  const here = peers.filter(({ missing }) => !missing?.()).flatMap(entriesOf);
   const halfLoads = new Map<string, Measurement>();
   const rounds = await takeTurns(
     {

@@ -36,7 +36,7 @@ Examples:
   millrace experiment traffic.capture --grid grid.yaml --out night && millrace serve . --profile-from night/results.json`;
 
 /** Seconds for the default grid: some stay for what comes before and after. */
-const DEFAULT_WITHIN = 115;
+const DEFAULT_WITHIN_SECONDS = 115;
 
 const DEFAULT_LINKS = '1M,10M,100M,1G,10G';
 
@@ -109,7 +109,7 @@ export function addExperiment(program: Command, io: Io): void {
     .option('--rounds <n>', 'loads that each setting is measured under', wholeNumber(1, 1000), 2)
     .option(
       '--within <seconds>',
-      `time for all: fewer and smaller loads where it is short (default: ${DEFAULT_WITHIN} with the grid of ours, else no limit)`,
+      `time for all: fewer and smaller loads where it is short (default: ${DEFAULT_WITHIN_SECONDS} with the grid of ours, else no limit)`,
       wholeNumber(1, 10_000_000),
     )
     .option('--in-flight <n>', 'requests in flight, for traffic without times', wholeNumber(1, 128), 16)
@@ -153,7 +153,7 @@ async function experiment(sources: string[], options: ExperimentOptions, io: Io)
     ...options,
     ...asked,
     cells,
-    within: options.within ?? (hasGrid(options) ? undefined : DEFAULT_WITHIN),
+    within: options.within ?? (hasGrid(options) ? undefined : DEFAULT_WITHIN_SECONDS),
     resume: options.resume ?? false,
     adaptive: options.adaptive ?? false,
     codecs: await loadCodecs(options.codecs),

@@ -68,7 +68,7 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
   });
   const { signal, release } = stopSignal(undefined, io.signals);
   const meter = await makeMeter(!options.json && io.stderr.isTTY === true, io);
-  const started = performance.now();
+  const startedAtMs = performance.now();
   let progress: Readonly<PullProgress> | undefined;
   try {
     const { path, inFlight } = options;
@@ -78,7 +78,7 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
     };
     const result = await pull(client, dest, { path, inFlight, signal, onProgress, retries: options.retry });
     meter.stop();
-    const seconds = (performance.now() - started) / 1000;
+    const seconds = (performance.now() - startedAtMs) / 1000;
     if (options.json) io.print(visibleJson({ ...result, seconds }));
     else printResult(result, seconds, io);
     if (result.failed.length > 0) io.exitCode = EXIT_FAILED;
@@ -145,25 +145,25 @@ async function makeMeter(isWanted: boolean, io: Io): Promise<Meter> {
 }
 
 /** Milliseconds between two looks at the progress: it may change thousands of times in a second. */
-const BAR_INTERVAL = 50;
+const BAR_INTERVAL_MS = 50;
 
 class BarMeter implements Meter {
   readonly #bar: SingleBar;
-  #started: number | undefined;
-  #shown = 0;
+  #startedAtMs: number | undefined;
+  #shownAtMs = 0;
 
   constructor(bar: SingleBar) {
     this.#bar = bar;
   }
 
   update(progress: Readonly<PullProgress>): void {
-    const now = performance.now();
-    if (now - this.#shown < BAR_INTERVAL) return;
-    this.#shown = now;
+    const nowMs = performance.now();
+    if (nowMs - this.#shownAtMs < BAR_INTERVAL_MS) return;
+    this.#shownAtMs = nowMs;
     const payload = this.#payload(progress);
-    if (this.#started !== undefined) this.#bar.update(progress.bytes, payload);
+    if (this.#startedAtMs !== undefined) this.#bar.update(progress.bytes, payload);
     else {
-      this.#started = now;
+      this.#startedAtMs = nowMs;
       this.#bar.start(progress.totalBytes, progress.bytes, payload);
     }
   }
@@ -173,7 +173,7 @@ class BarMeter implements Meter {
   }
 
   #payload({ files, totalFiles, bytes: done, totalBytes }: Readonly<PullProgress>): object {
-    const seconds = (performance.now() - (this.#started ?? performance.now())) / 1000;
+    const seconds = (performance.now() - (this.#startedAtMs ?? performance.now())) / 1000;
     const rate = seconds > 0 ? done / seconds : 0;
     return {
       files,

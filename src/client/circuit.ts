@@ -8,6 +8,7 @@ import { backoff, jittered } from './backoff.ts';
  */
 export type CircuitState = 'closed' | 'open' | 'half-open';
 
+/** When an address of a pool is tried again after it has failed. */
 export interface CircuitOptions {
   /** Milliseconds after the first failure; twice as many after each further one, up to `maxBackoffMs`. */
   readonly minBackoffMs: number;

@@ -42,6 +42,7 @@ export interface ClientEvents {
   closed: { readonly reason: Error };
 }
 
+/** Figures of one connection since it was opened, bytes as they were on the wire. */
 export interface ClientStats {
   /** Calls that wait for their turn, and those that are sent and not answered; cancelled ones until they are. */
   calls: { waiting: number; inFlight: number };

@@ -15,17 +15,17 @@ import { BrowserWebSocketTransport } from '../transport/browser-websocket.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { SUBPROTOCOL } from '../wire/messages.ts';
 import { asError } from '../wire/thrown.ts';
-import { after } from '../wire/timers.ts';
 import { browserCodecs } from './browser-codecs.ts';
 import { type Client, type ClientCore, ConnectionClient, makeClient } from './client.ts';
 import { DictionaryCache } from './dictionary-cache.ts';
-import { nameOfUrl } from './opening.ts';
+import { nameOfUrl, unlessGivenUp } from './opening.ts';
 import { CLIENT_RULES, type ClientOptions } from './options.ts';
 import { createPool, type Pool } from './pool.ts';
 import { POOL_RULES, type PoolOptions } from './pool-options.ts';
 import type { AnyCommands } from './typed.ts';
 import type { InWorker } from './worker-connection.ts';
 
+/** Options of `connect` in browsers. */
 export interface BrowserConnectOptions extends ClientOptions {
   /** Milliseconds until the server must have answered; default 10 000. */
   timeoutMs?: number;
@@ -40,6 +40,7 @@ export interface BrowserConnectOptions extends ClientOptions {
   signal?: AbortSignal;
 }
 
+/** Options of `connectPool` in browsers. */
 export interface BrowserPoolOptions extends PoolOptions {
   /** What each connection is made with. */
   connect?: Omit<BrowserConnectOptions, 'signal'>;
@@ -67,35 +68,26 @@ export async function connect<Commands = AnyCommands>(
   checkOptions(options, CONNECT_RULES, 'connect');
   const where = urlOf(url);
   if (options.worker !== undefined) return connectInWorker(where, options.worker, options);
-  const { timeoutMs = 10_000, signal, limits, dictionaryCache = true, ...rest } = options;
+  const { signal, limits, dictionaryCache = true, ...rest } = options;
   const codecs = await browserCodecs(options);
   const store = dictionaryCache ? DictionaryCache.here() : undefined;
   signal?.throwIfAborted();
   const socket = new WebSocket(where, SUBPROTOCOL);
   socket.binaryType = 'arraybuffer';
   let client: Client | undefined;
-  const { promise: stopped, reject } = Promise.withResolvers<never>();
-  const giveUp = (reason: Error) => {
-    // First, for closing it has errors of its own.
-    reject(reason);
-    if (client === undefined) socket.close();
-    else client.destroy(reason);
-  };
-  const abort = () => giveUp(signal?.reason);
-  signal?.addEventListener('abort', abort, { once: true });
-  const timer = after(timeoutMs, () => giveUp(noAnswer(where, timeoutMs)));
-  try {
-    await Promise.race([opened(socket, where), stopped]);
+  const open = async () => {
+    await opened(socket, where);
     const bounded = { ...rest, limits: { maxWindowSize: WINDOW, ...limits } };
     client = makeClient(new BrowserWebSocketTransport(socket, nameOfUrl(where)), codecs, bounded, store);
-    await Promise.race([client.ready(), stopped]);
+    await client.ready();
     return client as Client<Commands>;
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', abort);
-    // Whoever was told of one failure need not hear of the other.
-    stopped.catch(() => undefined);
-  }
+  };
+  return unlessGivenUp(
+    open(),
+    options,
+    (reason) => (client === undefined ? socket.close() : client.destroy(reason)),
+    (timeoutMs) => noAnswer(where, timeoutMs),
+  );
 }
 
 async function connectInWorker<Commands>(
@@ -106,14 +98,8 @@ async function connectInWorker<Commands>(
   if (tracing !== undefined) throw new TypeError('option tracing: not with worker');
   signal?.throwIfAborted();
   const connection = inWorker(url, plain) as ClientCore;
-  const abort = () => connection.destroy(asError(signal?.reason));
-  signal?.addEventListener('abort', abort, { once: true });
-  try {
-    await connection.ready();
-    return new ConnectionClient(connection) as Client<Commands>;
-  } finally {
-    signal?.removeEventListener('abort', abort);
-  }
+  await unlessGivenUp(connection.ready(), { signal }, (reason) => connection.destroy(asError(reason)));
+  return new ConnectionClient(connection) as Client<Commands>;
 }
 
 /**

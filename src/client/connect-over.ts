@@ -3,11 +3,12 @@
 import type { Transport } from '../connection/transport.ts';
 import { checkOptions, type Rules } from '../options/rules.ts';
 import { ConnectionError } from '../wire/errors.ts';
-import { after } from '../wire/timers.ts';
 import { type Client, makeClient } from './client.ts';
 import { CONNECT_RULES, type ConnectOptions, codecsOf, storeOf } from './connect.ts';
+import { unlessGivenUp } from './opening.ts';
 import type { AnyCommands } from './typed.ts';
 
+/** Options of `connectOver`: a transport has its own way to the server. */
 export type ConnectOverOptions = Omit<ConnectOptions, 'tls' | 'headers'>;
 
 const { tls: _, headers: __, ...RULES } = CONNECT_RULES;
@@ -22,23 +23,15 @@ export async function connectOver<Commands = AnyCommands>(
   options: ConnectOverOptions = {},
 ): Promise<Client<Commands>> {
   checkOptions(options, RULES satisfies Rules<ConnectOverOptions>, 'connectOver');
-  const { timeoutMs = 10_000, signal } = options;
   const [codecs, store] = await Promise.all([codecsOf(options), storeOf(options)]);
   const client = makeClient(transport, codecs, options, store);
-  const timer = after(timeoutMs, () => client.destroy(silentFor(timeoutMs, transport)));
-  const giveUp = () => client.destroy(signal?.reason);
-  signal?.addEventListener('abort', giveUp, { once: true });
-  if (signal?.aborted) giveUp();
-  try {
-    await client.ready();
-    return client as Client<Commands>;
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw error;
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', giveUp);
-  }
+  await unlessGivenUp(
+    client.ready(),
+    options,
+    (reason) => client.destroy(reason),
+    (timeoutMs) => silentFor(timeoutMs, transport),
+  );
+  return client as Client<Commands>;
 }
 
 function silentFor(timeoutMs: number, { remote }: Transport): ConnectionError {

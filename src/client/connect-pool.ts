@@ -6,6 +6,7 @@ import { createPool, type Pool } from './pool.ts';
 import { POOL_RULES, type PoolOptions } from './pool-options.ts';
 import type { AnyCommands } from './typed.ts';
 
+/** Options of `connectPool` in Node.js. */
 export interface ConnectPoolOptions extends PoolOptions {
   /** What each connection is made with. */
   connect?: Omit<ConnectOptions, 'signal'>;

@@ -20,18 +20,18 @@ import {
 } from '../options/rules.ts';
 import { clientTls } from '../options/tls.ts';
 import { ConnectionError } from '../wire/errors.ts';
-import { after } from '../wire/timers.ts';
 import { type Client, makeClient } from './client.ts';
 import type { DictionaryStore } from './dictionaries.ts';
 import { openSocket } from './open-socket.ts';
 import { isWebSocketUrl, openWebSocket } from './open-websocket.ts';
-import type { Opening } from './opening.ts';
+import { type Opening, unlessGivenUp } from './opening.ts';
 import { CLIENT_RULES, type ClientOptions, withProfiles } from './options.ts';
 import type { AnyCommands } from './typed.ts';
 
 /** Where to connect to; default host: 127.0.0.1. A string is the URL of a WebSocket: `ws://…` or `wss://…`. */
 export type ConnectAddress = { host?: string; port: number } | { path: string } | string;
 
+/** Options of `connect` in Node.js. */
 export interface ConnectOptions extends ClientOptions {
   /** Contexts of node:zlib, or those that also run in a browser; default: native. */
   codecs?: 'native' | 'portable';
@@ -66,9 +66,6 @@ export const CONNECT_RULES: Rules<ConnectOptions> = {
   signal,
 };
 
-/** Connected, and not answered within the time limit. */
-class SilenceError extends ConnectionError {}
-
 /**
  * Connects over TCP, a Unix socket or a WebSocket, and waits until the server has shown that it speaks the protocol.
  * @throws ConnectionError when nothing listens there, something else does, or `timeoutMs` have passed; it says which.
@@ -80,29 +77,30 @@ export async function connect<Commands = AnyCommands>(
 ): Promise<Client<Commands>> {
   checkOptions(options, CONNECT_RULES, 'connect');
   checkAddress(where, 'connect', options);
-  const { timeoutMs = 10_000, signal } = options;
-  signal?.throwIfAborted();
+  options.signal?.throwIfAborted();
   const [codecs, store] = await Promise.all([codecsOf(options), storeOf(options)]);
   const opening = await openingOf(where, options);
   let client: Client | undefined;
-  const giveUp = () => (client ?? opening).destroy(signal?.reason);
-  signal?.addEventListener('abort', giveUp, { once: true });
-  if (signal?.aborted) giveUp();
-  const timer = after(timeoutMs, () => {
-    if (client === undefined) opening.destroy(opening.tooLate(timeoutMs));
-    else client.destroy(silentFor(timeoutMs, opening.name, client));
-  });
-  try {
+  const open = async () => {
     client = makeClient(await opening.transport, codecs, options, store);
-    await client.ready();
+    await ready(client, opening);
     return client as Client<Commands>;
+  };
+  return unlessGivenUp(
+    open(),
+    options,
+    (reason) => (client ?? opening).destroy(reason),
+    (timeoutMs) =>
+      client === undefined ? opening.tooLate(timeoutMs) : silentFor(timeoutMs, opening.name, client),
+  );
+}
+
+/** @throws ConnectionError that says what the other end did instead. */
+async function ready(client: Client, opening: Opening): Promise<void> {
+  try {
+    await client.ready();
   } catch (error) {
-    signal?.throwIfAborted();
-    if (client === undefined || error instanceof SilenceError) throw error;
     throw opening.whyNot(error as ConnectionError, client);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', giveUp);
   }
 }
 
@@ -158,10 +156,10 @@ export async function storeOf({ dictionaryCache }: ConnectOptions): Promise<Dict
   return new DictionaryFiles(dictionaryCache);
 }
 
-/** What the time limit ended once there was a connection: that says nothing of the protocol which it speaks. */
+/** What the time limit ended once there was a connection. */
 function silentFor(timeoutMs: number, name: string, client: Client): ConnectionError {
   const { bytesRead } = client.stats();
   const sent = bytesRead === 0 ? 'nothing' : `${bytesRead} bytes, not its settings,`;
   const text = `connected to ${name}, but it sent ${sent} within ${timeoutMs} ms`;
-  return new SilenceError(text, { code: 'connect-timeout', notStarted: true });
+  return new ConnectionError(text, { code: 'connect-timeout', notStarted: true });
 }

@@ -15,7 +15,7 @@ const ALPN = ['millrace/1'];
 export async function openSocket(
   { path, host = '127.0.0.1', port = 0 }: Place,
   tls: TlsConnectOptions | undefined,
-  keepAliveInterval: number | undefined,
+  keepAliveMs: number | undefined,
 ): Promise<Opening> {
   const target = path === undefined ? { host, port } : { path };
   const name = path ?? nameOf({ host, port });
@@ -24,15 +24,15 @@ export async function openSocket(
     ? (await import('node:tls')).connect({ ...alpnOf(tls), ...tls, ...target, ...{ allowHalfOpen: true } })
     : createConnection({ ...target, allowHalfOpen: true });
   const transport = new Promise<Transport>((resolve, reject) => {
-    const open = () => resolve(new SocketTransport(socket, name, keepAliveInterval));
+    const open = () => resolve(new SocketTransport(socket, name, keepAliveMs));
     socket.once(isTls ? 'secureConnect' : 'connect', open);
     socket.once('error', (error) => reject(notConnected(name, error, isTls)));
   });
   return {
     name,
     transport,
-    destroy: (reason) => socket.destroy(reason),
-    tooLate: (timeoutMs) => notOpenWithin(timeoutMs, socket),
+    destroy: () => socket.destroy(new Error('given up')),
+    tooLate: (timeoutMs) => notConnected(name, notOpenWithin(timeoutMs, socket), isTls),
     whyNot: (error, client) => whyNot(error, client, isTls),
   };
 }

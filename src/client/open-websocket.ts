@@ -35,13 +35,12 @@ export async function openWebSocket(
   };
   const socket = new WebSocket(url, SUBPROTOCOL, options);
   const name = nameOfUrl(url);
-  let given: Error | undefined;
   const transport = new Promise<Transport>((resolve, reject) => {
     socket.once('open', () => {
       socket.off('error', fail);
       resolve(new WebSocketTransport(socket, name, bounds));
     });
-    const fail = (error: Error) => reject(given ?? notConnected(name, error));
+    const fail = (error: Error) => reject(notConnected(name, error));
     socket.on('error', fail);
     socket.once('unexpected-response', (request, response) => {
       reject(refused(name, response.statusCode ?? 0));
@@ -51,10 +50,7 @@ export async function openWebSocket(
   return {
     name,
     transport,
-    destroy: (reason) => {
-      given = reason;
-      socket.terminate();
-    },
+    destroy: () => socket.terminate(),
     tooLate: (timeoutMs) =>
       new ConnectionError(`no WebSocket within ${timeoutMs} ms`, {
         code: 'connect-timeout',

@@ -1,20 +1,58 @@
-/** A connection that is being made, by whatever way: what all ways have in common is in connect.ts. */
+/** A connection that is being made, by whatever way, and how whoever waits for it gives it up. */
 
 import type { Transport } from '../connection/transport.ts';
 import { ConnectionError, type ConnectionErrorCode } from '../wire/errors.ts';
+import { after } from '../wire/timers.ts';
 import type { Client } from './client.ts';
 
 export interface Opening {
   /** What it leads to, for messages. */
   readonly name: string;
-  /** @throws ConnectionError that says why no connection came about; what {@link destroy} was given. */
+  /** @throws ConnectionError that says why no connection came about; any error after {@link destroy}. */
   readonly transport: Promise<Transport>;
   /** Gives up, before the transport is there. */
-  destroy(reason: Error | undefined): void;
+  destroy(): void;
   /** The error of one that took too long. */
   tooLate(timeoutMs: number): ConnectionError;
   /** What the other end did instead of sending its settings, and what it may have wanted. */
   whyNot(error: ConnectionError, client: Client): Error;
+}
+
+/** How long whoever waits for a connection does so; default: 10 000 ms, and no signal. */
+interface Patience {
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * `connecting`, which `giveUp` ends when the signal fires, or when the time is over, where `tooLate` says so.
+ * @throws what it was given up for, whatever comes of that.
+ */
+export async function unlessGivenUp<T>(
+  connecting: Promise<T>,
+  { timeoutMs = 10_000, signal }: Patience,
+  giveUp: (reason: Error) => void,
+  tooLate?: (timeoutMs: number) => Error,
+): Promise<T> {
+  let late: Error | undefined;
+  const timer =
+    tooLate &&
+    after(timeoutMs, () => {
+      late = tooLate(timeoutMs);
+      giveUp(late);
+    });
+  const abort = () => giveUp(signal?.reason);
+  signal?.addEventListener('abort', abort, { once: true });
+  if (signal?.aborted) abort();
+  try {
+    return await connecting;
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw late ?? error;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
+  }
 }
 
 /** A WebSocket's URL for messages: without what may be secret in it. */

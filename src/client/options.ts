@@ -27,6 +27,7 @@ import type { Progress } from '../wire/payloads.ts';
 import type { CommandData } from './data-pieces.ts';
 import { MIN_WINDOW_LOG } from './negotiation.ts';
 
+/** What every client is made with, over whatever transport. */
 export interface ClientOptions {
   /** Profiles to decode, best first; default: all that the codecs decode. An empty list: identity only. */
   profiles?: readonly string[];
@@ -64,6 +65,7 @@ export interface ClientOptions {
   tracing?: ClientTracing;
 }
 
+/** What one call sends, and how long it waits. */
 export interface CallOptions {
   /** Argument values by name; strings go out as UTF-8. */
   args?: Readonly<Record<string, string | Bytes>>;

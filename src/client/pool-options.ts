@@ -4,6 +4,7 @@ import { checkOptions, count, given, integer, milliseconds, oneOf, type Rules } 
 import type { CircuitOptions } from './circuit.ts';
 import type { CallOptions } from './options.ts';
 
+/** How many connections a pool has, who waits for one, and when what failed is tried again. */
 export interface PoolOptions extends Partial<CircuitOptions> {
   /** Connections to each address; default 1, at most 1024. */
   size?: number;
@@ -30,9 +31,11 @@ export interface PoolOptions extends Partial<CircuitOptions> {
   circuitOpenMs?: number;
 }
 
+/** Which connection a call gets. */
 export type Balance = 'least-in-flight' | 'round-robin';
 export type CheckedPoolOptions = Required<PoolOptions>;
 
+/** What one call of a pool sends, and whether it may be sent again. */
 export interface PoolCallOptions extends Omit<CallOptions, 'data'> {
   /**
    * Command data. Bytes, a string and a function that makes it can be sent again; an iterable can not, once it has been

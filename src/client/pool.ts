@@ -42,6 +42,7 @@ export interface PoolEvents<Address> {
   closed: { readonly reason: Error };
 }
 
+/** Figures of a pool since it was made, bytes as they were on the wire. */
 export interface PoolStats<Address> {
   /** Calls that wait for a connection or for their next try, and those that are on one and not answered. */
   calls: { waiting: number; inFlight: number };

@@ -12,8 +12,10 @@ import { errorOfReason, leftBy, notReadToItsEnd, readAlready } from './given-up.
 import { CALL_RULES, type CallOptions } from './options.ts';
 import type { Responding } from './response.ts';
 
+/** Options of `publish`. */
 export type PublishOptions = Pick<CallOptions, 'signal' | 'authorization' | 'deadlineMs'>;
 
+/** Options of `subscribe` (protocol C10). */
 export interface SubscribeOptions extends Pick<CallOptions, 'signal' | 'authorization' | 'sensitive'> {
   /** The sequence number of the last message that one has: those after it come first, as far as the topic's history has them. */
   after?: number;

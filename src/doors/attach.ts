@@ -5,6 +5,7 @@ import { Server as HttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import * as http from './node-http.ts';
 
+/** A server of node:http or node:https, as `server.attach` takes it. */
 export type WebServer = HttpServer | HttpsServer;
 
 /** Who takes what comes to the path. */

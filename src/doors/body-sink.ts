@@ -4,7 +4,7 @@ import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:
 import type { Transform } from 'node:stream';
 // Not by name: an older Node.js, which lacks one of them, is to be told so in a line of ours.
 import zlib from 'node:zlib';
-import type { Answer } from '../server/call-session.ts';
+import type { Answer } from '../server/answer-feed.ts';
 import type { ReceivedFailure } from '../wire/failure.ts';
 import { type Bodies, type Coding, LEVEL } from './bodies.ts';
 import { acceptedOf, codingOf, takesIdentity } from './media-types.ts';

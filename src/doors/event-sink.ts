@@ -6,7 +6,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { PieceQueue } from '../reactor/piece-queue.ts';
-import type { Answer } from '../server/call-session.ts';
+import type { Answer } from '../server/answer-feed.ts';
 import type { Progress, ReceivedFailure } from '../wire/payloads.ts';
 import { after, every, type Timer, unref } from '../wire/timers.ts';
 import { failed, send, whenDrained } from './reply.ts';

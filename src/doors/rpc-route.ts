@@ -1,8 +1,9 @@
 /** `POST /rpc/COMMAND`: commands for whoever has nothing but HTTP. */
 
 import { NO_ROOM } from '../reactor/held-arguments.ts';
+import type { Answer } from '../server/answer-feed.ts';
 import type { Admission } from '../server/authorize.ts';
-import type { Answer, CallSession } from '../server/call-session.ts';
+import type { CallSession } from '../server/call-session.ts';
 import { asReceived } from '../wire/failure.ts';
 import { after, unref } from '../wire/timers.ts';
 import type { Bodies } from './bodies.ts';

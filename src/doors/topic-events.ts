@@ -5,7 +5,7 @@
  */
 
 import type { IncomingMessage } from 'node:http';
-import type { Answer } from '../server/call-session.ts';
+import type { Answer } from '../server/answer-feed.ts';
 import type { Progress, ReceivedFailure } from '../wire/payloads.ts';
 import { MAX_MESSAGE_BYTES, type TopicGap, type TopicMessage, TopicReader } from '../wire/topic-records.ts';
 import { encodeUtf8 } from '../wire/utf8.ts';

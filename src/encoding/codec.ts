@@ -13,6 +13,7 @@
 export type Tuning = 'records';
 export const TUNINGS = ['records'] as const satisfies readonly Tuning[];
 
+/** What an encoder is made with. */
 export interface EncoderOptions {
   /** Compression level in the profile's own scale; missing: the profile's default. */
   readonly level?: number;
@@ -28,6 +29,7 @@ export interface EncoderOptions {
   readonly contextFree?: boolean;
 }
 
+/** What a frame may make its decoder hold. */
 export interface DecoderLimits {
   /** Bytes that one frame may decode to. */
   readonly maxDecodedSize: number;
@@ -37,6 +39,7 @@ export interface DecoderLimits {
   readonly maxWindowSize: number;
 }
 
+/** An encoding context: what it has encoded is what it encodes the next frame by. */
 export interface Encoder {
   /** An upper bound of the bytes that encode() makes of `length` bytes; add {@link FINISH_BOUND} for finish(). */
   bound(length: number): number;
@@ -58,6 +61,7 @@ export interface Encoder {
 /** Room that finish() needs, in bytes. */
 export const FINISH_BOUND = 64;
 
+/** A decoding context: the other end of an {@link Encoder}, frame by frame in the same order. */
 export interface Decoder {
   /**
    * The bytes of one encoded frame. The result is valid until the next call on any decoder of this thread: copy what must

@@ -71,9 +71,9 @@ export async function resultOf(
   cell: Cell,
   measure: () => Promise<CellResult['measures']>,
 ): Promise<CellResult> {
-  const started = performance.now();
+  const startedAtMs = performance.now();
   const key = cellKey(cell);
-  const seconds = () => Number(((performance.now() - started) / 1000).toFixed(3));
+  const seconds = () => Number(((performance.now() - startedAtMs) / 1000).toFixed(3));
   try {
     const measures = await measure();
     return { key, cell, measures, seconds: seconds() };

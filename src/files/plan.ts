@@ -14,6 +14,7 @@ export interface PullFailure {
   readonly error: string;
 }
 
+/** What a server may make a pull fetch. */
 export interface PlanLimits {
   /**
    * Entries that a listing may have, folders that these are in, and 256 times as many characters; the rest is left out.

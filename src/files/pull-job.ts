@@ -27,6 +27,7 @@ export interface PullClient {
   readonly serverSettings?: { readonly maxConcurrentRequests?: number };
 }
 
+/** How far a pull has come. */
 export interface PullProgress {
   /** Files that are whole and in their place, and bytes that have come. */
   files: number;

@@ -21,6 +21,7 @@ import { type FetchOptions, isFatal, type PullClient, PullJob, reasonOf } from '
 
 export type { PullClient, PullProgress } from './pull-job.ts';
 
+/** Options of `pull`. */
 export interface PullOptions extends Partial<PlanLimits>, FetchOptions {
   /** The part of the tree to fetch, to the same path below the destination; missing or `.`: all of it. */
   readonly path?: string;
@@ -31,6 +32,7 @@ export interface PullOptions extends Partial<PlanLimits>, FetchOptions {
   readonly retries?: number;
 }
 
+/** What has become of a pull. */
 export interface PullResult {
   /** Files fetched, and their bytes. */
   readonly files: number;

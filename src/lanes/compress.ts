@@ -27,7 +27,7 @@ class Job implements SlotOwner {
     }
     const slot = lane.open(this, whose);
     this.#close = () => lane.close(slot);
-    lane.add(Op.compress, slot, 0, 0, level, bytes);
+    lane.input.add(Op.compress, slot, 0, 0, level, bytes);
   }
 
   onFrame(): void {}

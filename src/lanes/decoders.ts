@@ -87,7 +87,7 @@ class LaneDecoder implements SlotOwner {
     else if (lane === undefined) this.#lost = NO_LANE;
     else {
       this.#account(this.#walker === undefined ? this.#setup.maxWindowSize : 0);
-      if (this.#lost === undefined) lane.addJson(Op.openDecoder, this.#slot, this.#setup);
+      if (this.#lost === undefined) lane.input.addJson(Op.openDecoder, this.#slot, this.#setup);
     }
   }
 
@@ -95,7 +95,7 @@ class LaneDecoder implements SlotOwner {
     if (!this.#opened) this.#open();
     this.#tickets.push(ticket);
     if (this.#lost === undefined) this.#look(ticket.frame.payload);
-    if (this.#lost === undefined) this.#lane?.add(Op.decode, this.#slot, 0, 0, 0, ticket.frame.payload);
+    if (this.#lost === undefined) this.#lane?.input.add(Op.decode, this.#slot, 0, 0, 0, ticket.frame.payload);
     else queueMicrotask(() => this.onLost(this.#lost as Failure));
   }
 

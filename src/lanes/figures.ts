@@ -5,9 +5,11 @@ import type { LaneStream } from './lane-stream.ts';
 
 /** Figures of one response stream. */
 export interface StreamFigures {
+  /** On the wire; even (protocol B4). */
   readonly streamId: number;
-  /** -1: it is encoded on the main thread, or was before. */
+  /** Index of its lane; -1: it is encoded on the main thread, or was before. */
   readonly lane: number;
+  /** Where its encoder is on that lane; -1 where there is none. */
   readonly slot: number;
   readonly profile: string;
   /** Compression level, in the profile's own scale; undefined: it has none. */
@@ -19,6 +21,7 @@ export interface StreamFigures {
   /** Milliseconds since it was opened; of one that has ended, how long it was open. */
   readonly ageMs: number;
   readonly frames: number;
+  /** Payload bytes before encoding, and what they were on the wire, headers included. */
   readonly bytesIn: number;
   readonly bytesOut: number;
 }

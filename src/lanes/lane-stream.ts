@@ -124,7 +124,7 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.#events = events;
     this.#over = over;
     this.slot = lane.open(this, whose);
-    lane.addJson(Op.openEncoder, this.slot, setup);
+    lane.input.addJson(Op.openEncoder, this.slot, setup);
     if (cost > 0) budget.hold(this);
   }
 
@@ -132,7 +132,7 @@ export class LaneStream implements SlotOwner, IdleContext {
   changeEncoder(setup: EncoderSetup): void {
     this.profile = setup.profile;
     this.shape = setup;
-    this.lane.addJson(Op.openEncoder, this.slot, setup);
+    this.lane.input.addJson(Op.openEncoder, this.slot, setup);
   }
 
   /** The response to `requestId` goes out here. */
@@ -150,7 +150,7 @@ export class LaneStream implements SlotOwner, IdleContext {
   }
 
   renew(): void {
-    this.lane.add(Op.renew, this.slot, 0, 0, 0, NOTHING);
+    this.lane.input.add(Op.renew, this.slot, 0, 0, 0, NOTHING);
   }
 
   get pendingBytes(): number {
@@ -161,13 +161,13 @@ export class LaneStream implements SlotOwner, IdleContext {
   encode(requestId: number, type: number, flags: number, payload: Uint8Array): void {
     this.backlog.enter(payload.length, true);
     this.#probe?.entered(this, this.backlog.used);
-    this.lane.add(Op.encode, this.slot, requestId, type, flags, payload);
+    this.lane.input.add(Op.encode, this.slot, requestId, type, flags, payload);
   }
 
   /** Sends a frame unencoded, after what was encoded before it. */
   pass(requestId: number, type: number, flags: number, payload: Uint8Array): void {
     this.backlog.enter(payload.length, false);
-    this.lane.add(Op.pass, this.slot, requestId, type, flags, payload);
+    this.lane.input.add(Op.pass, this.slot, requestId, type, flags, payload);
   }
 
   /**
@@ -186,20 +186,20 @@ export class LaneStream implements SlotOwner, IdleContext {
   ): number {
     const mark = this.lane.marks.take(suspect);
     const pieces = [command, packIdentity({ serial, mark, suspect }), ...args];
-    this.lane.addPieces(Op.call, this.slot, requestId, handler, flags, pieces, grant);
+    this.lane.input.addPieces(Op.call, this.slot, requestId, handler, flags, pieces, grant);
     return mark;
   }
 
   /** Says whose the calls are that follow, unless the lane knows. @throws Error when the principal cannot be cloned. */
   callFor(caller: PackedCaller): void {
     if (caller === this.#caller) return;
-    this.lane.add(Op.caller, this.slot, 0, 0, 0, caller.packed());
+    this.lane.input.add(Op.caller, this.slot, 0, 0, 0, caller.packed());
     this.#caller = caller;
   }
 
   /** Sends a record about a call. */
   tell(op: number, requestId: number, flags: number, payload: Uint8Array = NOTHING, extra = 0): void {
-    this.lane.add(op, this.slot, requestId, 0, flags, payload, extra);
+    this.lane.input.add(op, this.slot, requestId, 0, flags, payload, extra);
   }
 
   /** Stops a call, whose mark is ours to give back from now on; the peer is told `failure`, or nothing. */

@@ -1,28 +1,19 @@
 /**
- * The main-thread side of a lane: one worker thread and the streams pinned to it. Payloads gather in a batch that
- * leaves at the end of the tick; finished frames come back in batches and go to their connections' writers.
+ * The main-thread side of a lane: one worker thread and the streams pinned to it. What it is sent gathers in its
+ * {@link LaneInput}; finished frames come back in batches and go to their connections' writers.
  */
 
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import {
-  BATCH_SIZE,
-  BatchReader,
-  BatchWriter,
-  EARLY_RECORDS,
-  filledBytes,
-  freeBatch,
-  SPARE_BATCHES,
-} from '../../workers/batch.ts';
+import { BatchReader } from '../../workers/batch.ts';
 import { DroppedSlots } from '../../workers/dropped.ts';
-import { packedSize, writePieces } from '../../workers/packed.ts';
 import { Parties } from '../../workers/parties.ts';
 import { type LaneMessage, type LaneStats, Op } from '../../workers/records.ts';
 import { Trace } from '../../workers/trace.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { Failure } from '../wire/failure.ts';
-import { after, type Timer } from '../wire/timers.ts';
 import { BatchLease, type FrameTarget } from './batch-lease.ts';
 import { CallMarks } from './call-marks.ts';
+import { LaneInput } from './lane-input.ts';
 import type { LaneLoad } from './lanes-in-use.ts';
 import { partyOf } from './party.ts';
 
@@ -38,16 +29,7 @@ export interface SlotOwner {
   onLost(failure: Failure, cause: Error | undefined): void;
 }
 
-/** While so many batches are on their way to the worker the next one grows … */
-const MAX_OUTSTANDING = 2;
-/** … for so many milliseconds: a thread that is so far behind may do what is in this one before what is in others. */
-const GROW_MS = 20;
-/** While so many are on their way it is that far behind, whenever they were sent. */
-const FAR_BEHIND = 4;
-/** Payload bytes of a batch that are copied to where they take no more room: more would cost this thread too much. */
-const SMALL = 64 * 1024;
 const NOTHING = new Uint8Array(0);
-const utf8 = new TextEncoder();
 
 export class Lane implements LaneLoad {
   readonly index: number;
@@ -58,16 +40,12 @@ export class Lane implements LaneLoad {
   readonly dropped = new DroppedSlots();
   /** Whose its slots are. */
   readonly parties = new Parties();
+  /** What its thread is sent. */
+  readonly input: LaneInput;
   readonly #port: MessagePort;
   readonly #slots: (SlotOwner | undefined)[] = [];
   readonly #freeSlots: number[] = [];
   #openSlots = 0;
-  #writer: BatchWriter | undefined;
-  /** Batches that the thread has, and the bytes in them. */
-  #outstanding = 0;
-  #outstandingBytes = 0;
-  /** When the newest was sent that was alone, or when the one before the oldest came back. */
-  #owesSinceMs = 0;
   readonly #turns: Turns;
   readonly #onBroken: (error: unknown) => void;
   /** The lane's batches that have come and wait for their turn, oldest first. */
@@ -75,13 +53,6 @@ export class Lane implements LaneLoad {
   readonly #delivery = new Work((slice) => this.#deliverSome(slice), true);
   /** The lane's batches that writers have not done with. */
   #lent = 0;
-  /** Empty batches of ours / of the lane's. */
-  #spares: ArrayBuffer[] = [];
-  #homeBound: ArrayBuffer[] = [];
-  #flushPlanned = false;
-  /** Since when the open batch grows, 0: it does not; and when that is looked at: a timer for each would cost more than most batches. */
-  #growsSinceMs = 0;
-  #growth: Timer | undefined;
   #alive = true;
   #unansweredBeats = 0;
   #statsWaiters: ((stats: LaneStats) => void)[] = [];
@@ -99,6 +70,7 @@ export class Lane implements LaneLoad {
   constructor(index: number, port: MessagePort, onBroken: (error: unknown) => void, turns: Turns) {
     this.index = index;
     this.#port = port;
+    this.input = new LaneInput(port);
     this.#onBroken = onBroken;
     this.#turns = turns;
     port.on('message', (message: LaneMessage) => this.#onMessage(message));
@@ -112,7 +84,7 @@ export class Lane implements LaneLoad {
 
   /** Bytes that the thread has not done with. */
   get queuedBytes(): number {
-    return this.#outstandingBytes + (this.#writer?.end ?? 0);
+    return this.input.queuedBytes;
   }
 
   get busyMs(): number {
@@ -120,7 +92,7 @@ export class Lane implements LaneLoad {
   }
 
   get owesSinceMs(): number | undefined {
-    return this.#outstanding > 0 ? this.#owesSinceMs : undefined;
+    return this.input.owesSinceMs;
   }
 
   /** Slots in use: streams whose context lives here. */
@@ -149,52 +121,7 @@ export class Lane implements LaneLoad {
       this.#slots[slot] = undefined;
       this.dropped.add(slot);
     }
-    this.add(Op.close, slot, 0, 0, 0, NOTHING);
-  }
-
-  /** Adds a record; `payload` is copied. */
-  add(
-    op: number,
-    slot: number,
-    requestId: number,
-    type: number,
-    flags: number,
-    payload: Uint8Array,
-    extra = 0,
-  ): void {
-    if (!this.#alive) return;
-    const writer = this.#room(payload.length);
-    writer.bytes.set(payload, writer.end);
-    writer.add(op, slot, requestId, type, flags, payload.length, extra);
-    this.#added(writer);
-  }
-
-  /** The same for a payload of {@link packPieces}. */
-  addPieces(
-    op: number,
-    slot: number,
-    requestId: number,
-    type: number,
-    flags: number,
-    pieces: readonly Uint8Array[],
-    extra: number,
-  ): void {
-    if (!this.#alive) return;
-    const size = packedSize(pieces);
-    const writer = this.#room(size);
-    writePieces(writer.bytes, writer.end, pieces);
-    writer.add(op, slot, requestId, type, flags, size, extra);
-    this.#added(writer);
-  }
-
-  #added(writer: BatchWriter): void {
-    // A lane that has nothing to do begins while we gather the rest.
-    if (this.#outstanding === 0 && writer.count >= EARLY_RECORDS) this.#ship();
-    else this.#planFlush();
-  }
-
-  addJson(op: number, slot: number, value: unknown): void {
-    this.add(op, slot, 0, 0, 0, utf8.encode(JSON.stringify(value)));
+    this.input.add(Op.close, slot, 0, 0, 0, NOTHING);
   }
 
   /** Asks the thread for its figures; undefined when it is dead. */
@@ -228,7 +155,7 @@ export class Lane implements LaneLoad {
   /** Ends the pool task after everything sent so far. */
   end(): void {
     if (!this.#alive) return;
-    this.#ship();
+    this.input.ship();
     this.#port.postMessage({ ask: 'end' } satisfies LaneMessage);
   }
 
@@ -239,7 +166,7 @@ export class Lane implements LaneLoad {
     for (const batch of this.#arrived.splice(0)) this.#deliverSafely(batch);
     this.#alive = false;
     this.#port.close();
-    this.#writer = undefined;
+    this.input.close();
     for (const tell of this.#statsWaiters) tell(undefined as unknown as LaneStats);
     const why = cause === undefined ? failure.message : `${failure.message}: ${cause.message}`;
     for (const tell of this.#loadWaiters.splice(0)) tell(why);
@@ -257,92 +184,19 @@ export class Lane implements LaneLoad {
     }
   }
 
-  #room(length: number): BatchWriter {
-    if (this.#writer !== undefined) {
-      if (this.#writer.fits(length)) return this.#writer;
-      this.#ship();
-    }
-    this.#writer = new BatchWriter(this.#spares.pop() ?? BatchWriter.allocate());
-    if (!this.#writer.fits(length)) this.#writer = new BatchWriter(BatchWriter.allocate(length));
-    return this.#writer;
-  }
-
-  #planFlush(): void {
-    if (this.#outstanding >= MAX_OUTSTANDING) this.#grow();
-    else if (!this.#flushPlanned) {
-      this.#flushPlanned = true;
-      setImmediate(() => {
-        this.#flushPlanned = false;
-        this.#ship();
-      });
-    }
-  }
-
-  #grow(): void {
-    if (this.#growsSinceMs === 0) this.#growsSinceMs = performance.now();
-    this.#growth ??= after(GROW_MS, this.#look);
-  }
-
-  readonly #look = (): void => {
-    this.#growth = undefined;
-    if (this.#growsSinceMs === 0) return;
-    const leftMs = this.#growsSinceMs + GROW_MS - performance.now();
-    if (leftMs > 0) this.#growth = after(leftMs, this.#look);
-    else this.#ship(this.#outstanding >= MAX_OUTSTANDING);
-  };
-
-  /** Sends what has gathered. What is behind others may wait there for long: where it is little, it takes no more memory than that. */
-  #ship(isBehind = this.#outstanding >= FAR_BEHIND): void {
-    this.#growsSinceMs = 0;
-    const writer = this.#writer;
-    if (writer === undefined || writer.empty || !this.#alive) return;
-    this.#writer = undefined;
-    if (!isBehind || writer.end > SMALL) this.#post(writer.finish(), isBehind);
-    else {
-      this.#post(writer.finishSmall(), isBehind);
-      this.#keep(writer.bytes.buffer);
-    }
-  }
-
-  #post(batch: ArrayBuffer, isBehind: boolean): void {
-    if (this.#outstanding++ === 0) this.#owesSinceMs = performance.now();
-    this.#outstandingBytes += filledBytes(batch);
-    const message: LaneMessage = isBehind ? { batch, isBehind } : { batch };
-    const spares = this.#homeBound;
-    if (spares.length === 0) {
-      this.#port.postMessage(message, [batch]);
-      return;
-    }
-    this.#homeBound = [];
-    this.#port.postMessage({ ...message, spares } satisfies LaneMessage, [batch, ...spares]);
-  }
-
   #onMessage(message: LaneMessage): void {
     if (!this.#alive) return;
     if (message.batch !== undefined) {
       this.#arrived.push(message.batch);
       this.#turns.ready(this.#delivery);
     }
-    if (message.spare !== undefined) this.#comesHome(message.spare);
+    if (message.spare !== undefined) this.input.comesHome(message.spare);
     if (message.alive !== undefined) {
       this.threadId = message.alive;
       this.#unansweredBeats = 0;
     }
     if (message.loaded !== undefined) this.#loadWaiters.shift()?.(message.loaded);
     if (message.stats !== undefined) this.#statsWaiters.shift()?.(message.stats);
-  }
-
-  #comesHome(batch: ArrayBuffer): void {
-    if (--this.#outstanding > 0) this.#owesSinceMs = performance.now();
-    this.#outstandingBytes -= filledBytes(batch);
-    this.#keep(batch);
-    if (this.#writer !== undefined && !this.#writer.empty) this.#planFlush();
-  }
-
-  /** For the next batch, if it is large enough. */
-  #keep(batch: ArrayBuffer): void {
-    if (batch.byteLength >= BATCH_SIZE && this.#spares.length < SPARE_BATCHES) this.#spares.push(batch);
-    else freeBatch(batch);
   }
 
   /** Whether more batches wait. */
@@ -398,12 +252,7 @@ export class Lane implements LaneLoad {
 
   readonly #giveBack = (batch: ArrayBuffer): void => {
     this.#lent--;
-    this.#homeBound.push(batch);
-    // They go home with the next batch, unless that takes so long that the lane has none left.
-    const spares = this.#homeBound;
-    if (spares.length < SPARE_BATCHES || !this.#alive) return;
-    this.#homeBound = [];
-    this.#port.postMessage({ spares } satisfies LaneMessage, spares);
+    this.input.giveBack(batch);
   };
 
   #freeSlot(slot: number): void {

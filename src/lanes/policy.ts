@@ -27,6 +27,10 @@ export interface StreamView {
 /** Chooses the index of a stream; the streams of one connection are always the same array. */
 export type Policy = (query: RouteQuery, streams: readonly StreamView[]) => number;
 
+/**
+ * Which stream answers a request: the least loaded, a new one each time, that of alike requests, always the same, or by
+ * how long the link takes.
+ */
 export type PolicyName = 'shared' | 'per-request' | 'affinity' | 'single' | 'adaptive';
 
 export const POLICY_NAMES: readonly PolicyName[] = [

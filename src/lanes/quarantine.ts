@@ -9,6 +9,7 @@ export interface Suspect {
   readonly name: string;
 }
 
+/** When what keeps ending workers is held, and for how long: `firstMs`, then twice as long each time, up to `mostMs`. */
 export interface QuarantineOptions {
   /** Deaths of workers within `withinMs` after which what they died of is held: 1 … 1 000; default 3. */
   readonly deaths?: number;

@@ -56,7 +56,7 @@ export class SharedEncoder implements SlotOwner, IdleContext {
     this.#cost = cost;
     this.usedAt = budget.tick();
     this.#slot = lane.open(this);
-    lane.addJson(Op.openShared, this.#slot, setup);
+    lane.input.addJson(Op.openShared, this.#slot, setup);
     budget.hold(this);
   }
 
@@ -91,7 +91,7 @@ export class SharedEncoder implements SlotOwner, IdleContext {
     this.usedAt = this.#budget.tick();
     this.#pieces++;
     this.pendingBytes += piece.length;
-    this.#lane.add(Op.share, this.#slot, 0, 0, flags, piece, piece.length);
+    this.#lane.input.add(Op.share, this.#slot, 0, 0, flags, piece, piece.length);
   }
 
   giveUp(): void {

@@ -5,7 +5,6 @@
 
 import type { Shared } from '../connection/connection.ts';
 import { TurnShare } from '../connection/turns.ts';
-import type { FrameTarget } from '../lanes/batch-lease.ts';
 import type { StreamFigures } from '../lanes/figures.ts';
 import { UnencodedRouter } from '../lanes/unencoded-router.ts';
 import { ConnectionFlow, type FlowListener } from '../reactor/flow.ts';
@@ -14,19 +13,10 @@ import { Gate } from '../reactor/gate.ts';
 import { HeldArguments, type HeldCommand } from '../reactor/held-arguments.ts';
 import type { ProtocolError } from '../wire/errors.ts';
 import type { Failure } from '../wire/failure.ts';
-import { BytesResponseFlag, ErrorResponseFlag, FrameType, MAX_PAYLOAD_LENGTH } from '../wire/frame.ts';
+import { ErrorResponseFlag, FrameType } from '../wire/frame.ts';
 import { type Limits, overLimit, PIECE_COST } from '../wire/limits.ts';
-import {
-  decodeFailure,
-  decodeProgress,
-  decodeTextOutput,
-  ErrorDetail,
-  encodeFailure,
-  type Progress,
-  type ReceivedFailure,
-  renderTextOutput,
-} from '../wire/payloads.ts';
-import { Splitter } from '../wire/splitter.ts';
+import { ErrorDetail, encodeFailure, type ReceivedFailure } from '../wire/payloads.ts';
+import { type Answer, AnswerFeed } from './answer-feed.ts';
 import type { Admission } from './authorize.ts';
 import { type Asker, ConnectionCaller } from './caller.ts';
 import { Dispatch } from './dispatch.ts';
@@ -37,17 +27,6 @@ import { type Lingering, OpenRequests } from './open-requests.ts';
 import { bytesIn, type ServedRequest } from './request.ts';
 import type { Session } from './session.ts';
 import type { SessionContext } from './session-context.ts';
-
-/** Where a command's response goes. What it is given is used again as soon as it returns. */
-export interface Answer {
-  bytes(bytes: Uint8Array, last: boolean): void;
-  text(text: string): void;
-  progress(progress: Progress): void;
-  /** Nothing more will come. */
-  fail(failure: ReceivedFailure): void;
-  /** Calls `taken` when all of the above has been taken. */
-  flush(taken: () => void): void;
-}
 
 /** Command data that comes, to {@link CallSession.push}, while it is wanted. */
 export interface DataSource {
@@ -84,7 +63,7 @@ export const GIVEN_UP: ReceivedFailure = {
   data: undefined,
 };
 
-export class CallSession implements Session, FlowListener, FrameTarget, Lingering {
+export class CallSession implements Session, FlowListener, Lingering {
   readonly shared: SessionContext;
   readonly remote: string;
   readonly openedAtMs = performance.now();
@@ -98,9 +77,9 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   readonly splicing = undefined;
   readonly topicStreams = undefined;
   bytesRead = 0;
-  bytesWritten = 0;
+  /** Where frames of a call in a lane go. */
+  readonly writer: AnswerFeed;
   readonly #command: AskedCommand;
-  readonly #answer: Answer;
   readonly #limits: Limits;
   readonly #admission: Admission | undefined;
   readonly #dispatch: Dispatch;
@@ -110,20 +89,11 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   #caller: ConnectionCaller;
   #newestSerial = 0;
   #flushes: FlushQueue | undefined;
-  /** Of the frames that come from a lane. */
-  #splitter: Splitter | undefined;
   #draining = false;
-  /** The answer is whole. */
-  #answered = false;
-  /** It is an error, and may be broken off. */
-  #failed = false;
   #closed = false;
   /** The limit that the client has passed. */
   #reason: ProtocolError | undefined;
   #awaitsMemory = false;
-  /** Bytes that the answer has got and not taken, and of these those that it is asked about. */
-  #untaken = 0;
-  #flushing = 0;
 
   constructor(
     command: AskedCommand,
@@ -132,7 +102,6 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
     { context, limits, shared, admission }: CallParts,
   ) {
     this.#command = command;
-    this.#answer = answer;
     this.remote = remote;
     this.shared = context;
     this.#limits = limits;
@@ -142,6 +111,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
       share: new TurnShare(shared.turns),
       input: shared.input.open(),
     });
+    this.writer = new AnswerFeed(answer, this.flow.output, () => command.data?.stop());
     this.flow.listener = this;
     this.flow.input.holder = this;
     this.#arguments = new HeldArguments(limits, this.flow.input);
@@ -166,7 +136,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   /** What others have asked comes first where it is their turn. */
   #begin(): void {
     this.#command.asker.inTurn(() => {
-      if (!this.#closed && !this.#answered) this.#run();
+      if (!this.#closed && !this.writer.isWhole) this.#run();
     });
   }
 
@@ -207,7 +177,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
 
   /** A piece of command data; its bytes are nobody else's from now on. */
   push(bytes: Uint8Array, last: boolean): void {
-    if (this.#closed || this.#answered) return;
+    if (this.#closed || this.writer.isWhole) return;
     this.bytesRead += bytes.length;
     this.requests.get(REQUEST_ID)?.pushData(bytes, last);
     this.dataRead();
@@ -217,7 +187,8 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   close(reason: Error | undefined): void {
     if (this.#closed) return;
     this.#closed = true;
-    const why = this.#reason ?? (this.#failed ? undefined : reason);
+    this.writer.close();
+    const why = this.#reason ?? (this.writer.failed ? undefined : reason);
     this.#command.data?.stop();
     this.requests.drop();
     this.router.close();
@@ -230,7 +201,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   /** Reads on while what the handler has not read is within bounds; where memory for all is used up, within our own share. */
   dataRead(): void {
     const { data } = this.#command;
-    if (data === undefined || this.#closed || this.#answered) return;
+    if (data === undefined || this.#closed || this.writer.isWhole) return;
     const { input, data: held } = this.flow;
     if (input.spent) this.#awaitMemory();
     if (held.unread <= mostHeld(input, this.#limits)) data.resume();
@@ -272,7 +243,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
     this.#draining = true;
     this.#command.data?.stop();
     this.requests.stop(reason);
-    if (this.requests.size === 0) this.#giveUp();
+    if (this.requests.size === 0) this.writer.fail(GIVEN_UP);
   }
 
   /** It ends with its command. */
@@ -301,8 +272,12 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
     return this.#command.asker;
   }
 
+  get bytesWritten(): number {
+    return this.writer.bytesWritten;
+  }
+
   get takesMore(): boolean {
-    return this.#untaken === 0;
+    return this.writer.allTaken;
   }
 
   nextSerial(): number {
@@ -310,7 +285,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
   }
 
   sendPlain(_requestId: number, type: number, flags: number, payload: Uint8Array = NOTHING): void {
-    this.#take(type, flags, payload);
+    this.writer.take(type, flags, payload);
   }
 
   passedPlain(bytes: number): void {
@@ -334,7 +309,7 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
     this.#arguments.free(this.#held);
     if (lingers !== undefined) this.#arguments.linger(lingers);
     // Of a call in a lane the last frame is about to come.
-    if (!this.#answered) setImmediate(() => this.#giveUp());
+    if (!this.writer.isWhole) setImmediate(() => this.writer.fail(GIVEN_UP));
   }
 
   linger(_handlers: number, argumentBytes: number): void {
@@ -345,74 +320,4 @@ export class CallSession implements Session, FlowListener, FrameTarget, Lingerin
     const { remote } = this;
     this.shared.report(error, command === undefined ? { remote } : { command, remote });
   }
-
-  // ----------------------------------------------------------------------------------------------- the answer
-
-  /** Frames of a call in a lane. */
-  get writer(): FrameTarget {
-    return this;
-  }
-
-  send(bytes: Uint8Array, release?: () => void): void {
-    this.#splitter ??= new Splitter({
-      maxPayload: MAX_PAYLOAD_LENGTH,
-      onFrame: ({ type, flags, payload }) => this.#take(type, flags, payload),
-    });
-    this.#splitter.push(bytes);
-    release?.();
-  }
-
-  #take(type: number, flags: number, payload: Uint8Array): void {
-    if (this.#closed || this.#answered) return;
-    this.bytesWritten += payload.length;
-    if (type === FrameType.bytesResponse) this.#takeBytes(payload, flags === BytesResponseFlag.eos);
-    else if (type === FrameType.errorResponse) this.#fail(decodeFailure(payload, this.errorDetail));
-    else if (type === FrameType.textOutput) this.#answer.text(renderTextOutput(decodeTextOutput(payload)));
-    else if (type === FrameType.progress) this.#answer.progress(decodeProgress(payload));
-    else return;
-    if (!this.#answered) this.#count(payload.length);
-  }
-
-  #takeBytes(bytes: Uint8Array, last: boolean): void {
-    if (last) this.#isAnswered();
-    if (last || bytes.length > 0) this.#answer.bytes(bytes, last);
-  }
-
-  #fail(failure: ReceivedFailure): void {
-    this.#failed = true;
-    this.#isAnswered();
-    this.#answer.fail(failure);
-  }
-
-  /** Nothing more is asked. */
-  #isAnswered(): void {
-    this.#answered = true;
-    this.#command.data?.stop();
-  }
-
-  #giveUp(): void {
-    if (!this.#answered && !this.#closed) this.#fail(GIVEN_UP);
-  }
-
-  /** What the answer has not taken is output that waits, and its handler waits for room for more. */
-  #count(bytes: number): void {
-    this.flow.output.take(bytes);
-    if (this.#untaken === 0) setImmediate(this.#flush);
-    this.#untaken += bytes;
-  }
-
-  readonly #flush = (): void => {
-    if (this.#flushing > 0 || this.#untaken === 0 || this.#closed || this.#answered) return;
-    this.#flushing = this.#untaken;
-    this.#answer.flush(this.#taken);
-  };
-
-  readonly #taken = (): void => {
-    if (this.#closed) return;
-    const bytes = this.#flushing;
-    this.#flushing = 0;
-    this.#untaken -= bytes;
-    this.flow.output.give(bytes);
-    this.#flush();
-  };
 }

@@ -100,6 +100,7 @@ function checkClones(options: unknown, where: string): void {
   }
 }
 
+/** A command: its handler, the same with rules, or a module that runs in the lanes. */
 export type CommandDefinition = Handler | MainCommand | LaneCommand;
 
 /** A command as the server keeps it. */

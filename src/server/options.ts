@@ -41,10 +41,11 @@ import type { Authorize } from './authorize.ts';
 import type { CommandDefinition } from './commands.ts';
 import type { DictionaryOption } from './dictionaries.ts';
 
+/** Options of `createServer`; what is misspelt or of the wrong type is a TypeError that names it. */
 export interface ServerOptions {
-  /** Commands by name, beside the built-in `capabilities` and `echo`. */
+  /** Commands by name, beside those of every server: `capabilities`, `echo`, `ping`, `publish`, `subscribe`, and `server.stats` with its page. */
   commands?: Record<string, CommandDefinition>;
-  /** Folder that `files.list`, `files.get` and `files.stat` serve; without it there are no such commands. */
+  /** Folder that `files.list`, `files.get`, `files.stat` and `files.bundle` serve; without it there are no such commands. */
   root?: string;
   /** Worker threads; default: the cores of the machine. */
   workers?: number;

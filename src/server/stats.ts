@@ -13,6 +13,7 @@ import type { CommandTable } from './commands.ts';
 import type { Sessions } from './sessions.ts';
 import type { ConnectionTotals, ProfileRow, Totals } from './totals.ts';
 
+/** What a server does, and has done: sums are since it was made, where nothing else is said. */
 export interface ServerStats {
   /** `draining` from the first {@link Server.close} on. */
   state: 'serving' | 'draining';
@@ -45,8 +46,11 @@ export interface ServerStats {
 
 /** Figures of one lane since it opened. */
 export interface LaneRow {
+  /** Its index. */
   lane: number;
+  /** CPU of its thread. */
   cpuSeconds: number;
+  /** Of its JavaScript heap, and of what that has outside of it. */
   memoryBytes: number;
   /** Seconds that its event loop was at work. */
   busySeconds: number;
@@ -55,6 +59,7 @@ export interface LaneRow {
   openStreams: number;
   /** Whether it is one of those that the load needs; the others rest: what is new goes elsewhere. */
   inUse: boolean;
+  /** Response frames, their payload bytes before encoding, and what they were on the wire, headers included. */
   frames: number;
   bytesIn: number;
   bytesOut: number;

@@ -11,6 +11,7 @@ export interface ProfileRow {
   /** `plain`: what no stream has encoded; `cache`: cached outputs. */
   readonly profile: string;
   readonly frames: number;
+  /** Response bytes before encoding, and what they were on the wire. */
   readonly bytesIn: number;
   readonly bytesOut: number;
 }

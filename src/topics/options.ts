@@ -4,6 +4,7 @@ import { checkOptions, count, given, integer, nested, type Rules } from '../opti
 import { MAX_TOPIC_NAME } from '../wire/topic-records.ts';
 import { encodeUtf8 } from '../wire/utf8.ts';
 
+/** What a topic keeps for who resumes, and when its context begins afresh (protocol C10). */
 export interface TopicOptions {
   /** Messages that are kept for subscribers that resume; default 0. */
   history?: number;

@@ -1,6 +1,6 @@
 /** A topic: messages for whoever subscribes, numbered from 1 on, encoded once for all (protocol C10). */
 
-import { type Slice, type Turns, Work } from '../connection/turns.ts';
+import type { Turns } from '../connection/turns.ts';
 import type { EncoderOptions } from '../encoding/codec.ts';
 import { BROWSER_WINDOW_LOG, IDENTITY, ZLIB, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import { type ContextShape, windowLogOf, withinWindow } from '../lanes/budget.ts';
@@ -9,8 +9,8 @@ import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { ServedRequest } from '../server/request.ts';
 import { type Bytes, bytesOrTextOf, kindOf } from '../wire/bytes.ts';
 import type { Failure } from '../wire/failure.ts';
-import { Fifo } from '../wire/fifo.ts';
 import { messageRecord } from '../wire/topic-records.ts';
+import { Deliveries } from './deliveries.ts';
 import { type EpochBounds, TopicEncoding } from './encoding.ts';
 import { type Forms, Message } from './message.ts';
 import { MessageLog } from './message-log.ts';
@@ -74,17 +74,6 @@ export interface Numbering {
   close(): void;
 }
 
-/** A message on its way to all who have it in one encoding; `rest`: those whose turn is still to come. */
-interface Delivery {
-  readonly message: Message;
-  readonly forms: Forms;
-  readonly more: boolean;
-  readonly rest: Iterator<Subscription>;
-}
-
-/** So many deliveries may wait; who publishes faster than that waits for the oldest to be over. */
-const MAX_DELIVERIES = 64;
-
 /** Profiles whose windows we know. */
 const KNOWN: readonly string[] = [ZLIB, ZSTD, ZSTD_DICT];
 
@@ -100,9 +89,7 @@ export class LiveTopic implements SubscribedTopic {
   readonly #behind = new Set<Subscription>();
   /** Those of them that are to be cancelled when they are too slow. */
   readonly #impatient = new Set<Subscription>();
-  /** Not over yet, oldest first. */
-  readonly #deliveries = new Fifo<Delivery>();
-  readonly #delivering = new Work((slice) => this.#deliverSome(slice), true);
+  readonly #deliveries: Deliveries;
   /** Encoder calls of encodings that are closed. */
   #pastEncodes = 0;
   #sequence = 0;
@@ -114,6 +101,7 @@ export class LiveTopic implements SubscribedTopic {
     this.name = name;
     this.#options = options;
     this.#context = context;
+    this.#deliveries = new Deliveries(context.turns, () => this.#settleUnlessAwaited());
     const { history, historyBytes } = options;
     this.#log = new MessageLog({ history, historyBytes, backlogBytes: context.maxBacklogBytes });
   }
@@ -195,34 +183,22 @@ export class LiveTopic implements SubscribedTopic {
   /** The message is there in the profile of `encoding`. */
   #ready(encoding: TopicEncoding, message: Message, forms: Forms, more: boolean): void {
     const rest = this.#subscribers.get(encoding)?.values() ?? [].values();
-    if (this.#deliveries.length >= MAX_DELIVERIES) this.#deliverOldest();
-    this.#deliveries.push({ message, forms, more, rest });
-    this.#context.turns.ready(this.#delivering);
+    this.#deliveries.add({ message, forms, more, rest });
     // Who catches up meanwhile takes it from the log.
     if (this.#isAwaited) this.#log.keepForms(message, encoding.profile, forms);
   }
 
-  /** A crowd takes more than one turn of this thread. Whether there is more to do. */
-  #deliverSome(slice: Slice): boolean {
-    for (let first = this.#deliveries.first; first !== undefined; first = this.#deliveries.first) {
-      if (!offerAll(first, slice)) return true;
-      if (this.#deliveries.first === first) this.#deliveries.shift();
-    }
-    if (!this.#isAwaited) this.#settle();
-    return false;
-  }
-
   finishDeliveries(): void {
-    while (this.#deliveries.length > 0) this.#deliverOldest();
-  }
-
-  #deliverOldest(): void {
-    offerAll(this.#deliveries.shift() as Delivery);
+    this.#deliveries.finish();
   }
 
   /** Some have not got all that is there. */
   get #isAwaited(): boolean {
-    return this.#behind.size > 0 || this.#deliveries.length > 0;
+    return this.#behind.size > 0 || this.#deliveries.areOpen;
+  }
+
+  #settleUnlessAwaited(): void {
+    if (!this.#isAwaited) this.#settle();
   }
 
   #settle(): void {
@@ -327,7 +303,7 @@ export class LiveTopic implements SubscribedTopic {
     else this.#behind.delete(subscription);
     if (isBehind && subscription.slow === 'cancel') this.#impatient.add(subscription);
     else this.#impatient.delete(subscription);
-    if (!this.#isAwaited) this.#settle();
+    this.#settleUnlessAwaited();
   }
 
   left(subscription: Subscription): void {
@@ -356,15 +332,6 @@ export class LiveTopic implements SubscribedTopic {
     for (const subscribers of this.#subscribers.values())
       for (const subscription of subscribers) subscription.endAfterNewest(failure);
   }
-}
-
-/** Goes on until the slice is over, or without one to the end. False: some have not been offered it yet. */
-function offerAll({ message, forms, more, rest }: Delivery, slice?: Slice): boolean {
-  for (let next = rest.next(); next.done !== true; next = rest.next()) {
-    next.value.offer(message, forms, more);
-    if (slice?.count(message.record.length)) return false;
-  }
-  return true;
 }
 
 /** Shows of a topic what its user may see. */

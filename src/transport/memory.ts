@@ -4,6 +4,7 @@ import type { Transport } from '../connection/transport.ts';
 import { checkOptions, type Rules, rule, string } from '../options/rules.ts';
 import { later } from './later.ts';
 
+/** Options of `memoryPair`. */
 export interface MemoryPairOptions {
   /** Bytes that may be on their way in each direction before the sender waits; default 65 536. */
   highWaterMark?: number;

@@ -18,6 +18,7 @@ export interface ProxyFacts {
   readonly facts: readonly ProxyFact[];
 }
 
+/** One of the further things that version 2 of the PROXY protocol says of a connection (a TLV). */
 export interface ProxyFact {
   /** 0 … 255: 1 ALPN, 2 authority (the host name asked for), 5 unique ID, 32 TLS, 48 network namespace … */
   readonly type: number;

@@ -5,7 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import type { Transport } from '../connection/connection.ts';
 
 /** Milliseconds of silence after which the system asks whether the other end is still there, unless told otherwise. */
-const KEEP_ALIVE = 30_000;
+const KEEP_ALIVE_MS = 30_000;
 const NOTHING = new Uint8Array(0);
 
 /** The system tells of a reset to who writes, be it nothing; where a write is under way, that is told. */
@@ -34,13 +34,13 @@ export class SocketTransport implements Transport {
   #error: Error | undefined;
 
   /** `socket` is connected, with allowHalfOpen; nothing is read from it before {@link resume}. */
-  constructor(socket: Socket, remote: string, keepAlive: number = KEEP_ALIVE) {
+  constructor(socket: Socket, remote: string, keepAliveMs: number = KEEP_ALIVE_MS) {
     this.remote = remote;
     this.#socket = socket;
     this.#isEncrypted = isEncrypted(socket);
     socket.setNoDelay(true);
     // Finds out when the other machine is gone without a word.
-    socket.setKeepAlive(keepAlive > 0, keepAlive);
+    socket.setKeepAlive(keepAliveMs > 0, keepAliveMs);
     socket.pause();
     socket.on('data', (chunk: Uint8Array) => this.onData(chunk));
     socket.on('end', () => this.onEnd());

@@ -87,6 +87,30 @@ test('connect() with TLS to what says nothing: the time limit, and that it was t
   );
 });
 
+test('connect() that is given up throws the reason, whatever it is, at every step of the way', async (t) => {
+  for (const reason of [null, 'enough', new Error('enough')])
+    for (const way of ['TCP', 'TLS', 'WebSocket'] as const) {
+      const greeted = Promise.withResolvers<void>();
+      const { port } = await impostor(t, (socket) => once(socket, 'data').then(() => greeted.resolve()));
+      const giveUp = new AbortController();
+      const { signal } = giveUp;
+      const connecting =
+        way === 'WebSocket'
+          ? connect(`ws://127.0.0.1:${port}`, { signal })
+          : connect({ port }, { signal, tls: way === 'TLS' ? {} : undefined });
+      await greeted.promise;
+      giveUp.abort(reason);
+      t.is(
+        await connecting.then(
+          () => 'connected',
+          (error) => error,
+        ),
+        reason,
+        `${way}: ${reason}`,
+      );
+    }
+});
+
 test('an argument that is neither text nor bytes is named, and nothing of its command is sent', async (t) => {
   // Half a command on the wire would end the connection when the server is tired of waiting for the rest.
   const commands = { hello: () => 'hello' };

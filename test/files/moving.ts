@@ -78,7 +78,7 @@ export function openDescriptors(...folders: string[]): number {
 
 export const TIME = 1_500_000_000_000;
 /** Left by a process that is no more. */
-export const ABANDONED = `${unfinishedPrefix().replace(/-\d+-\d+-/, '-4194305-1-')}0.part`;
+const ABANDONED = `${unfinishedPrefix().replace(/-\d+-\d+-/, '-4194305-1-')}0.part`;
 
 /** What the hostile listing has: a file that is there, new ones, one in a new folder and a long one. */
 export const SERVED: Record<string, Buffer> = {

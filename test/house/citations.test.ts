@@ -6,6 +6,7 @@
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import test from 'ava';
+import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { modulesBelow, ROOT } from '../helpers/imports.ts';
 import { LABELS, RULES } from '../helpers/protocol.ts';
 
@@ -121,6 +122,29 @@ test('every path and pattern of ours that a document has in a code span exists',
   t.true(paths.length > 20);
   t.deepEqual(
     paths.filter(({ path }) => globSync(path, { cwd: ROOT }).length === 0),
+    [],
+  );
+});
+
+test('every limit is in the table of SECURITY.md', (t) => {
+  const text = readFileSync(join(ROOT, 'SECURITY.md'), 'utf8');
+  const table = text.slice(text.indexOf('| `limits.` |')).split('\n\n', 1)[0];
+  const named = [...table.matchAll(/^\|([^|]*)\|/gm)].flatMap(([, cell]) =>
+    [...cell.matchAll(/`(\w+)`/g)].map(([, name]) => name),
+  );
+  t.deepEqual(named.sort(), Object.keys(DEFAULT_LIMITS).sort());
+});
+
+test('every owner of a state is a class or a type of ours', (t) => {
+  const owners = readFileSync(join(ROOT, 'docs/owners.md'), 'utf8');
+  const code = modulesBelow('src', 'workers').map((module) => readFileSync(join(ROOT, module), 'utf8'));
+  const declared = new Set(
+    [...code.join('\n').matchAll(/\b(?:class|interface|type) (\w+)/g)].map(([, name]) => name),
+  );
+  const named = [...owners.matchAll(/`([A-Z]\w+)`/g)].map(([, name]) => name);
+  t.true(named.length > 80);
+  t.deepEqual(
+    named.filter((name) => !declared.has(name)),
     [],
   );
 });

@@ -164,7 +164,7 @@ test('an idle lane gets many records before the tick ends, a busy one at its end
   const { port1, port2 } = new MessageChannel();
   t.teardown(() => port1.close());
   const lane = new Lane(0, port1, (error) => t.fail(String(error)), new Turns(setImmediate));
-  for (const id of upTo(3 * EARLY_RECORDS)) lane.add(Op.encode, 0, id, 0, 0, NOTHING);
+  for (const id of upTo(3 * EARLY_RECORDS)) lane.input.add(Op.encode, 0, id, 0, 0, NOTHING);
   const batches: number[][] = [];
   for await (const records of batchesFrom(port2)) if (batches.push(ids(records)) === 2) break;
   t.deepEqual(batches, [upTo(EARLY_RECORDS), upTo(2 * EARLY_RECORDS, EARLY_RECORDS + 1)]);
@@ -313,7 +313,7 @@ test('empty batches go home with the next that is full, not in messages of their
     answer();
     await taken;
   }
-  lane.add(Op.renew, 0, 0, 0, 0, NOTHING);
+  lane.input.add(Op.renew, 0, 0, 0, 0, NOTHING);
   const { batch, spares } = await next();
   t.true(batch instanceof ArrayBuffer);
   t.is(spares?.length, SPARE_BATCHES - 1);

@@ -222,11 +222,13 @@ for (const { what, logs, settings, posted } of WINDOW_LOGS) {
     const lane = {
       open: () => 0,
       close: () => undefined,
-      addJson: () => undefined,
-      add: (op: number) => {
-        if (op !== Op.decode) return;
-        largest = Math.max(largest, 2 ** logs[decodes++]);
-        t.is(budget.used, decoderCost('zstd-8mb', largest));
+      input: {
+        addJson: () => undefined,
+        add: (op: number) => {
+          if (op !== Op.decode) return;
+          largest = Math.max(largest, 2 ** logs[decodes++]);
+          t.is(budget.used, decoderCost('zstd-8mb', largest));
+        },
       },
     };
     const lost: (string | undefined)[] = [];
@@ -255,8 +257,10 @@ test('what crowds have sent is decoded a few MiB ahead, and a frame of who comes
   const lane = {
     open: (owner: SlotOwner) => owners.push(owner) - 1,
     close: () => undefined,
-    addJson: () => undefined,
-    add: (op: number, slot: number) => op === Op.decode && sent.push(slot),
+    input: {
+      addJson: () => undefined,
+      add: (op: number, slot: number) => op === Op.decode && sent.push(slot),
+    },
   };
   const sent: number[] = [];
   const pool = poolOf(new ContextBudget({ contextMemory: 100 * MIB, ...NEVER }), lane);
@@ -298,8 +302,10 @@ test('a stream that has only begun costs no lane anything, however often it begi
   const lane = {
     open: () => lanes.push('open') - 1,
     close: () => void lanes.push('close'),
-    addJson: () => void lanes.push('decoder'),
-    add: () => void lanes.push('frame'),
+    input: {
+      addJson: () => void lanes.push('decoder'),
+      add: () => void lanes.push('frame'),
+    },
   };
   const budget = new ContextBudget({ contextMemory: 2 * MIB, ...NEVER });
   const pool = poolOf(budget, lane);

@@ -221,7 +221,7 @@ test('a lane that has enough to do gets what gathers meanwhile all the same, in 
   t.is(lane.parties.of(slot), partyOf(t));
   t.is(partyOf(t), partyOf(t));
   t.not(partyOf(owner), partyOf(t));
-  lane.add(Op.decode, slot, 1, 0, 0, new Uint8Array(100));
+  lane.input.add(Op.decode, slot, 1, 0, 0, new Uint8Array(100));
   for await (const [{ batch }] of on(port2, 'message') as AsyncIterable<[LaneMessage]>) {
     if (batch === undefined) continue;
     const reader = new BatchReader(batch);
@@ -229,7 +229,7 @@ test('a lane that has enough to do gets what gathers meanwhile all the same, in 
     t.is(reader.requestId, sizes.push(batch.byteLength));
     t.is(reader.payload.length, 100);
     if (sizes.length === 4) break;
-    lane.add(Op.decode, slot, sizes.length + 1, 0, 0, new Uint8Array(100));
+    lane.input.add(Op.decode, slot, sizes.length + 1, 0, 0, new Uint8Array(100));
   }
   t.deepEqual(sizes.slice(0, 2), [BATCH_SIZE, BATCH_SIZE]);
   t.true(sizes.slice(2).every((size) => size < 200));

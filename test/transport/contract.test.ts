@@ -8,6 +8,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
 import { WebSocketServer, WebSocket as WsSocket } from 'ws';
+import { WatchedTransport } from '../../src/capture/watched-transport.ts';
 import type { Transport } from '../../src/connection/transport.ts';
 import { memoryPair } from '../../src/index.ts';
 import { BrowserWebSocketTransport } from '../../src/transport/browser-websocket.ts';
@@ -37,6 +38,14 @@ async function sockets(t: ExecutionContext): Promise<Pair> {
     unknown,
   ];
   return socketPair(t, server, near, far);
+}
+
+/** As of a server that records. */
+async function watchedSockets(t: ExecutionContext): Promise<Pair> {
+  const nothing = () => undefined;
+  const watcher = { received: nothing, sent: nothing, stop: nothing };
+  const [near, far] = await sockets(t);
+  return [new WatchedTransport(near, watcher), new WatchedTransport(far, watcher)];
 }
 
 async function tlsSockets(t: ExecutionContext): Promise<Pair> {
@@ -94,6 +103,7 @@ const browserWebSockets = (t: ExecutionContext) =>
 
 const PAIRS: Record<string, (t: ExecutionContext) => Promise<Pair>> = {
   sockets,
+  watchedSockets,
   WebSockets: webSockets,
   "a browser's WebSocket": browserWebSockets,
   'memoryPair()': async () => memoryPair(),
@@ -262,7 +272,7 @@ for (const [name, makePair] of Object.entries(PAIRS)) {
   });
 }
 
-for (const makePair of [sockets, webSockets]) {
+for (const makePair of [sockets, watchedSockets, webSockets]) {
   test(`${makePair.name}: probe() finds that the other end is gone, also while nothing is read; and is nothing to one that is there`, async (t) => {
     const [one, other] = await makePair(t);
     new Ear(one);

@@ -67,7 +67,7 @@ const sizes = z
   .pipe(z.array(z.union([z.literal(NONE), DICTIONARY_SIZE])));
 
 /** A product of lists; what is missing is as the server has it by default. */
-export const SUB_GRID = z.strictObject({
+const SUB_GRID = z.strictObject({
   profile: names(z.string().min(1)).default(['zstd-8mb']),
   level: values.optional(),
   windowLog: values.pipe(z.array(whole.min(9).max(23))).optional(),
@@ -86,7 +86,7 @@ const GRID_FILE = z.strictObject({ grids: z.array(SUB_GRID).min(1).max(MAX_VALUE
 export type SubGrid = z.infer<typeof SUB_GRID>;
 export type SubGridInput = z.input<typeof SUB_GRID>;
 
-/** For two minutes on two cores with the default sample, see README. */
+/** For two minutes on two cores with the default sample, see docs/experiments.md. */
 export const DEFAULT_GRIDS: readonly SubGridInput[] = [
   // What there is to choose from, next to what compression is measured against.
   { profile: 'identity', policy: 'single' },

@@ -172,7 +172,7 @@ class Encoding {
       this.#bytes.take(payload.length);
       stream.entering(index);
       const requestId = requestIdOf(frame.response);
-      stream.lane.add(Op.encode, stream.slot, requestId, FrameType.bytesResponse, flags, payload);
+      stream.lane.input.add(Op.encode, stream.slot, requestId, FrameType.bytesResponse, flags, payload);
       // Its slot is freed when the last frame is out; nothing more will ask for it.
       if (frame.last && policy === 'per-request') this.#streams[frame.stream] = undefined;
     }
@@ -196,7 +196,7 @@ class Encoding {
       // Nobody watches what ends these lanes.
       suspect: 0,
     };
-    lane.addJson(Op.openEncoder, stream.slot, setup);
+    lane.input.addJson(Op.openEncoder, stream.slot, setup);
     this.#streams[index] = stream;
     return stream;
   }

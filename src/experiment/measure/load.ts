@@ -147,9 +147,9 @@ export class LoadedServer {
       codecs: codecs.map(({ url, export: name }) => ({ url, export: name })),
     };
     const before = await this.#figures();
-    const started = performance.now();
+    const startedAtMs = performance.now();
     await this.#bed.ask(task);
-    const seconds = (performance.now() - started) / 1000;
+    const seconds = (performance.now() - startedAtMs) / 1000;
     const after = await this.#figures();
     const [frames, bytesIn, bytesOut, laneSeconds, mainSeconds] = after.map(
       (figure, i) => figure - before[i],

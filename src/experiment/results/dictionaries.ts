@@ -8,7 +8,7 @@ const figure = z.number().min(0).max(1e15);
 const count = z.int().min(0);
 
 /** What responses come to. */
-export const COST = z.object({
+const COST = z.object({
   /** Per response. */
   bytes: figure,
   /** Bytes of responses for one byte. */
@@ -20,12 +20,12 @@ export const COST = z.object({
 export type Cost = z.infer<typeof COST>;
 
 /** `none`: no context. `cold`: a connection's first ten responses. `kept`: one context for all. */
-export const COSTS = z.object({ none: COST, cold: COST, kept: COST });
+const COSTS = z.object({ none: COST, cold: COST, kept: COST });
 
 export type Costs = z.infer<typeof COSTS>;
 
 /** What a dictionary brings on responses that it was not trained on. */
-export const BENEFIT = z.object({
+const BENEFIT = z.object({
   without: COSTS,
   with: COSTS,
   /** Responses of one connection after which the dictionary has saved what it takes to send; missing: more than there are. */

@@ -30,7 +30,7 @@ const CPU = z.object({
 export type Cpu = z.infer<typeof CPU>;
 
 /** Responses of one command under one setting. */
-export const COMMAND_ROW = z.object({
+const COMMAND_ROW = z.object({
   command: name,
   responses: count,
   bytes,
@@ -41,7 +41,7 @@ export const COMMAND_ROW = z.object({
 const percentiles = z.object({ p50: figure, p99: figure });
 
 /** What a setting means for a client behind a link, as simulated. */
-export const LINK_FIGURES = z.object({
+const LINK_FIGURES = z.object({
   bitsPerSecond: figure,
   /** Milliseconds from request to the first decoded frame. */
   firstByteMs: percentiles,
@@ -56,7 +56,7 @@ export const LINK_FIGURES = z.object({
 
 export type LinkFigures = z.infer<typeof LINK_FIGURES>;
 
-export const MEASURES = z.object({
+const MEASURES = z.object({
   frames: count,
   /** Contexts that one connection opened, at most. */
   contexts: count,
@@ -147,12 +147,12 @@ export const AIMS = ['balanced', 'bytes', 'cpu', 'memory', 'connections', 'cost'
 export type Aim = (typeof AIMS)[number];
 
 /** Memory that the contexts of so many connections may have together. */
-export const BUDGET = z.object({ connections: z.int().min(1), memoryBytes: z.int().min(1) });
+const BUDGET = z.object({ connections: z.int().min(1), memoryBytes: z.int().min(1) });
 
 export type Budget = z.infer<typeof BUDGET>;
 
 /** What things cost, in any money. */
-export const PRICES = z.object({
+const PRICES = z.object({
   /** Of 10^9 bytes that leave. */
   gb: z.number().min(0),
   /** Of one core for an hour. */
@@ -169,7 +169,7 @@ export type Prices = z.infer<typeof PRICES>;
  * A recommended setting in a server of its own, under loads with all responses. Beside it, in turns, the same loads as
  * its cell had: a machine's pace changes from one minute to the next, so the cell's own figures are no measure for it.
  */
-export const CHECK = z.object({
+const CHECK = z.object({
   /** Bytes of responses for one byte on the wire. */
   ratio: z.number(),
   compress: CPU,
@@ -180,7 +180,7 @@ export const CHECK = z.object({
 
 export type Check = z.infer<typeof CHECK>;
 
-export const RECOMMENDATION = z.object({
+const RECOMMENDATION = z.object({
   aim: z.enum(AIMS),
   /** Key of the recommended cell. */
   key: z.string(),
@@ -196,7 +196,7 @@ export const RECOMMENDATION = z.object({
 export type Recommendation = z.infer<typeof RECOMMENDATION>;
 
 /** Responses per second over one link, with the policy `adaptive` and with each rung of its ladder alone. */
-export const ADAPTIVE_ROW = z.object({
+const ADAPTIVE_ROW = z.object({
   link: z.string(),
   /** By rung, from plain to the densest. */
   fixed: z.array(z.number()),
@@ -207,7 +207,7 @@ export const ADAPTIVE_ROW = z.object({
 
 export type AdaptiveRow = z.infer<typeof ADAPTIVE_ROW>;
 
-export const ADAPTIVE_TABLE = z.object({
+const ADAPTIVE_TABLE = z.object({
   /** `plain` or a level of `zstd-8mb`. */
   rungs: z.array(z.union([z.literal('plain'), z.int()])),
   rows: z.array(ADAPTIVE_ROW),
@@ -215,7 +215,7 @@ export const ADAPTIVE_TABLE = z.object({
 
 export type AdaptiveTable = z.infer<typeof ADAPTIVE_TABLE>;
 
-export const RESULTS = z.object({
+const RESULTS = z.object({
   millraceExperiment: z.literal(RESULTS_VERSION),
   date: z.string(),
   setup: SETUP,

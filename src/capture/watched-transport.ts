@@ -1,0 +1,61 @@
+/** A transport that shows somebody what passes. */
+
+import type { Transport } from '../connection/transport.ts';
+
+/** Who is shown it; what it is given is not its own. */
+interface Watcher {
+  received(chunk: Uint8Array): void;
+  sent(chunk: Uint8Array): void;
+  stop(): void;
+}
+
+export class WatchedTransport implements Transport {
+  readonly remote: string;
+  readonly messages: boolean | undefined;
+  readonly halfCloses: boolean | undefined;
+  onData: (chunk: Uint8Array) => void = () => undefined;
+  onEnd: () => void = () => undefined;
+  onClose: (error: Error | undefined) => void = () => undefined;
+  readonly #inner: Transport;
+  readonly #watcher: Watcher;
+
+  constructor(inner: Transport, watcher: Watcher) {
+    this.#inner = inner;
+    this.#watcher = watcher;
+    this.remote = inner.remote;
+    this.messages = inner.messages;
+    this.halfCloses = inner.halfCloses;
+    inner.onData = (chunk) => {
+      watcher.received(chunk);
+      this.onData(chunk);
+    };
+    inner.onEnd = () => this.onEnd();
+    inner.onClose = (error) => {
+      watcher.stop();
+      this.onClose(error);
+    };
+  }
+
+  write(chunks: Uint8Array[], written: () => void): void {
+    for (const chunk of chunks) this.#watcher.sent(chunk);
+    this.#inner.write(chunks, written);
+  }
+  pause(): void {
+    this.#inner.pause();
+  }
+  resume(): void {
+    this.#inner.resume();
+  }
+  end(): void {
+    this.#inner.end();
+  }
+  probe(): void {
+    this.#inner.probe?.();
+  }
+  destroy(): void {
+    this.#inner.destroy();
+  }
+  endOfTick(run: () => void): void {
+    this.#inner.endOfTick(run);
+  }
+}
