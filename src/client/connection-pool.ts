@@ -194,9 +194,11 @@ export class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address
 
   async #run(call: PoolCall, { connection, endpoint }: Opened<Address>): Promise<void> {
     this.#inFlight++;
-    const isAnswer = await connection.run(call);
+    await connection.run(call, () => {
+      endpoint.answered();
+      this.#sendWaiting();
+    });
     this.#inFlight--;
-    if (isAnswer) endpoint.answered();
     this.#sendWaiting();
   }
 

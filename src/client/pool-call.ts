@@ -34,6 +34,8 @@ export class PoolCall implements Responding {
   #turn = Promise.withResolvers<Response>();
   /** Where it was sent, and is to be answered. */
   #client: Client | undefined;
+  /** To be told that it is being answered there. */
+  #answered: () => void = () => undefined;
   #response: Response | undefined;
   #attempts = 0;
   /** The latest error after which something of the call may have run. */
@@ -121,6 +123,7 @@ export class PoolCall implements Responding {
 
   async *#handOut(response: Response): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const piece of response) {
+      if (!this.#handedOut) this.#answered();
       this.#handedOut = true;
       yield piece;
     }
@@ -141,23 +144,26 @@ export class PoolCall implements Responding {
 
   // -------------------------------------------------------------------------------------------- its pool
 
-  /** Sends the call. The promise resolves when its connection is free of it: whether the server has answered. */
-  start(client: Client): Promise<boolean> {
+  /**
+   * Sends the call. The promise resolves when its connection is free of it. `answered` is called when the server has
+   * answered, or begun to: of a response that never ends, with the first piece that is read.
+   */
+  start(client: Client, answered: () => void): Promise<void> {
     let response: Response;
     try {
       response = client.call(this.command, this.#callOptions());
     } catch (error) {
       // A function that was to make the data has thrown.
       this.#end(asError(error));
-      return Promise.resolve(false);
+      return Promise.resolve();
     }
     this.#response = response;
     this.#client = client;
+    this.#answered = answered;
     this.#turn.resolve(response);
     return response.ended.then((error) => {
-      const isAnswer = error === undefined || (error instanceof CommandError && !this.#isOver);
+      if (error === undefined || (error instanceof CommandError && !this.#isOver)) answered();
       this.#attemptEnded(response, error);
-      return isAnswer;
     });
   }
 

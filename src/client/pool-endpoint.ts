@@ -46,18 +46,19 @@ export class PoolConnection {
     return this.#inFlight < (announced ?? DEFAULT_LIMITS.maxConcurrentRequests);
   }
 
-  /** True when its server has answered a call. */
+  /** True when its server has answered a call, or begun to. */
   get hasAnswered(): boolean {
     return this.#hasAnswered;
   }
 
-  /** Sends a call; resolves when the connection is free of it: whether the server has answered. */
-  async run(call: PoolCall): Promise<boolean> {
+  /** Sends a call; resolves when the connection is free of it. `answered` is called when the server answers. */
+  async run(call: PoolCall, answered: () => void): Promise<void> {
     this.#inFlight++;
-    const isAnswer = await call.start(this.client);
+    await call.start(this.client, () => {
+      this.#hasAnswered = true;
+      answered();
+    });
     this.#inFlight--;
-    if (isAnswer) this.#hasAnswered = true;
-    return isAnswer;
   }
 }
 

@@ -69,7 +69,7 @@ export interface Pool<Address = unknown, Commands = AnyCommands> {
   ): Response;
   /**
    * Subscribes to a topic on a connection that takes it. Where that is lost, or its server goes away, it goes on by itself on
-   * another, after the newest message that has come. Never throws: a failure is in the iteration.
+   * another, after the newest message that has come, however long there is none. Never throws: a failure is in the iteration.
    */
   subscribe(topic: string, options?: SubscribeOptions): Subscription;
   /**

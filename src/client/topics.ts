@@ -59,7 +59,7 @@ export interface Subscription extends AsyncIterable<TopicMessage> {
    * `lost` and `onGap` tell of. It ends when the topic is closed.
    * @throws CommandError with which the server ends it, such as `not-found`, `not-authorized`, `too-slow` and `shutting-down`;
    *   ConnectionError when the connection is lost, ProtocolError when what comes is no subscription. A pool goes on, on another
-   *   connection and after the newest message, where it is no fault of the subscription's.
+   *   connection and after the newest message, where it is no fault of the subscription's, however long that takes.
    */
   [Symbol.asyncIterator](): AsyncGenerator<TopicMessage, void, undefined>;
   /** Ends the subscription: its iteration fails with `reason`, and gives no more messages, come or not. */
@@ -72,7 +72,7 @@ export type Caller = (command: string, options: CallOptions) => Responding;
 /** Whether a subscription that has failed may go on, on another connection. */
 export type MayResume = (error: Error) => boolean;
 
-/** How often in a row it may fail without a message, and the pauses before it is tried again, in milliseconds. */
+/** How often it may fail before anything has come, and the pauses before it is tried again, in milliseconds. */
 const MAX_FAILURES = 8;
 const FIRST_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 5000;
@@ -166,11 +166,14 @@ class TopicSubscription implements Subscription {
     const { after: had, maxBytes = DEFAULT_MAX_BYTES } = this.#options;
     let next = had === undefined ? 0 : had + 1;
     let newest: number | undefined;
+    let mostFailures = MAX_FAILURES;
     for (let failures = 0; ; ) {
       const reader = new TopicReader(maxBytes, next, this.#tellGap, newest);
       let isOurs = false;
       try {
         for await (const piece of (this.#response as Responding).pieces()) {
+          // From now on it goes on for as long as its server may be away.
+          mostFailures = Number.POSITIVE_INFINITY;
           failures = 0;
           isOurs = true;
           // Handing the generator on whole would take three times as many promises.
@@ -185,7 +188,7 @@ class TopicSubscription implements Subscription {
         reader.end();
         return;
       } catch (error) {
-        if (isOurs || !this.#mayResume(asError(error)) || ++failures > MAX_FAILURES) throw error;
+        if (isOurs || !this.#mayResume(asError(error)) || ++failures > mostFailures) throw error;
       }
       next = reader.next;
       newest = reader.had;

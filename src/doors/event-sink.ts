@@ -26,14 +26,14 @@ export class EventSink implements Answer {
   readonly #line = new PieceQueue();
   #timer: Timer | undefined;
   #over = false;
-  /** Whether anything was sent since the last look. */
+  /** Whether anything was sent since the last look, of which there are two in the time that it may be silent. */
   #spoke = false;
 
-  /** `keepAliveMs`: of silence, before a comment; 0: never. */
+  /** `keepAliveMs`: of silence at most, before a comment; 0: never. */
   constructor(req: IncomingMessage, res: ServerResponse, keepAliveMs: number) {
     this.#req = req;
     this.#res = res;
-    const watch = keepAliveMs > 0 ? unref(every(keepAliveMs, this.#keepAlive)) : undefined;
+    const watch = keepAliveMs > 0 ? unref(every(keepAliveMs / 2, this.#keepAlive)) : undefined;
     res.once('close', () => {
       clearTimeout(this.#timer);
       clearInterval(watch);

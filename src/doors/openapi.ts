@@ -35,25 +35,28 @@ export function openApiRoute(host: DoorHost): Route {
 
 /** What there is below `base`, as OpenAPI. */
 export function operationDocument({ commands }: Pick<DoorHost, 'commands'>, base: string): unknown {
+  const schemas: Schemas = new Map([['Error', ERROR]]);
   const paths = commands.names.map((name) => {
     const command = commands.get(name) as Command;
-    return [`${base}/rpc/${encodeURIComponent(name)}`, { post: operationOf(command) }];
+    const schema = placed(schemaOf(command.args), name, schemas);
+    return [`${base}/rpc/${encodeURIComponent(name)}`, { post: operationOf(command, schema) }];
   });
   return {
     openapi: '3.1.0',
     info: { title: 'millrace', version: '1' },
     paths: Object.fromEntries(paths),
-    components: { schemas: { Error: ERROR } },
+    components: { schemas: Object.fromEntries(schemas) },
   };
 }
 
-function operationOf({ name, args, mode }: Command): unknown {
+function operationOf({ name, mode }: Command, schema: JsonSchema): unknown {
   return {
     operationId: name,
     'x-mode': mode,
+    parameters: parametersOf(schema),
     requestBody: {
       content: {
-        [JSON_TYPE]: { schema: schemaOf(args) },
+        [JSON_TYPE]: { schema },
         // Then arguments are in the query.
         [DATA_TYPE]: { schema: { type: 'string', format: 'binary' } },
       },
@@ -62,10 +65,75 @@ function operationOf({ name, args, mode }: Command): unknown {
       200: { description: 'the response', content: { [DATA_TYPE]: {} } },
       default: {
         description: 'an error',
-        content: { [JSON_TYPE]: { schema: { $ref: '#/components/schemas/Error' } } },
+        content: { [JSON_TYPE]: { schema: { $ref: `${SCHEMAS}Error` } } },
       },
     },
   };
+}
+
+/** Where schemas are that others refer to. */
+const SCHEMAS = '#/components/schemas/';
+
+type Schemas = Map<string, unknown>;
+/** Whatever a schema has said of itself, as JSON. */
+type JsonSchema = unknown;
+
+/** JSON Schema, as far as it is looked into; nothing of it need be what it should. */
+interface Looked {
+  readonly type?: unknown;
+  readonly description?: unknown;
+  readonly properties?: unknown;
+  readonly $ref?: unknown;
+}
+
+function look(schema: JsonSchema): Looked {
+  return Object(schema);
+}
+
+/** The arguments as a query has them; none is required there, since each may come in the body. What has parts is for JSON alone. */
+function parametersOf(whole: JsonSchema): unknown[] {
+  const { properties } = look(whole);
+  if (properties === undefined) return [ANY_PARAMETER];
+  const ofText = Object.entries(Object(properties)).filter(([, schema]) => !hasParts(look(schema)));
+  return ofText.map(([name, schema]) => {
+    const { description } = look(schema);
+    return { name, in: 'query', ...(typeof description === 'string' && { description }), schema };
+  });
+}
+
+/** Whatever the names are. */
+const ANY_PARAMETER = {
+  name: 'arguments',
+  in: 'query',
+  style: 'form',
+  explode: true,
+  schema: { type: 'object', additionalProperties: { type: 'string' } },
+};
+
+function hasParts({ type, $ref }: Looked): boolean {
+  return type === 'object' || type === 'array' || $ref !== undefined;
+}
+
+/**
+ * `schema` for a place in the document. What it says of itself by reference, `#` and what follows, is of the document there: so
+ * one that does is among `schemas`, too, and its references lead to that.
+ */
+function placed(schema: JsonSchema, command: string, schemas: Schemas): JsonSchema {
+  const name = freeName(command, schemas);
+  let refers = false;
+  const rebased = JSON.parse(JSON.stringify(schema), (key, value) => {
+    if (key !== '$ref' || typeof value !== 'string' || !value.startsWith('#')) return value;
+    refers = true;
+    return SCHEMAS + name + value.slice(1);
+  });
+  if (refers) schemas.set(name, rebased);
+  return rebased;
+}
+
+/** One made of `command`, of the characters that names of components may have. */
+function freeName(command: string, taken: Schemas): string {
+  const name = command.replaceAll(/[^\w.-]/g, '_');
+  return taken.has(name) ? freeName(`${name}_`, taken) : name;
 }
 
 /** Schemas can say themselves in JSON Schema by the same standard's next part; where one cannot, any object will do. */
@@ -81,7 +149,7 @@ interface TellsJsonSchema {
 /** For zod: a part that JSON Schema has no word for, such as a date, is anything, instead of the end of all others. */
 const LIBRARY_OPTIONS = { unrepresentable: 'any' };
 
-function schemaOf(schema: Command['args']): unknown {
+function schemaOf(schema: Command['args']): JsonSchema {
   try {
     const { jsonSchema } = (schema?.['~standard'] ?? {}) as TellsJsonSchema;
     const input = { target: 'draft-2020-12', libraryOptions: LIBRARY_OPTIONS };

@@ -1,5 +1,6 @@
 // A pool: where its calls go, what becomes of them when connections are lost, what may wait, how it ends.
 
+import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
 import {
@@ -522,6 +523,50 @@ test('a server that connects and breaks at once, over and over, opens its circui
   pool.on('reconnecting', () => watch.changed());
   await watch.until(() => pool.stats().addresses[0].circuit === 'open' || undefined);
   t.is(site.attempts, 3);
+});
+
+test('the first piece of a response closes the circuit, and proves a connection: it may be one that never ends', async (t) => {
+  const [there] = await sitesOf(t, new Work(), 'a');
+  const site = new Site('a');
+  const pool = pooling(t, [site], { ...QUICK, maxBackoffMs: LONG, circuitFailures: 1, size: 2 });
+  t.is((await errorOf(pool.call('where'))).code, 'connect-failed');
+  site.server = there.server;
+  await next(pool, 'connected');
+  const state = () => pool.stats().addresses[0].circuit;
+  t.is(state(), 'half-open');
+  const endless = pool.call('halves')[Symbol.asyncIterator]();
+  await endless.next();
+  t.is(state(), 'closed');
+  t.is(await pool.call('where').text(), 'a');
+  await connected(pool, 2);
+  for (let i = 0; i < 3; i++) {
+    const again = next(pool, 'reconnecting');
+    site.cut();
+    t.is((await again).failures, 1);
+    await next(pool, 'connected');
+    await pool.call('halves')[Symbol.asyncIterator]().next();
+  }
+});
+
+test('subscriptions go on after however long their server was away, and one holds up nothing else', async (t) => {
+  const clock = stoppedClock(t);
+  const [{ server }] = await sitesOf(t, new Work(), 'a');
+  assert(server !== undefined);
+  const site = new Site('a', server);
+  const topics = ['one', 'two'].map((name) => server.topic(name, { history: 100 }));
+  const pool = pooling(t, [site], {});
+  const heard = topics.map(({ name }) => pool.subscribe(name, { after: 0 })[Symbol.asyncIterator]());
+  const hear = () => Promise.all(heard.map(async (each) => (await each.next()).value?.sequence));
+  for (const topic of topics) topic.publish('before');
+  t.deepEqual(await hear(), [1, 1]);
+  site.server = undefined;
+  site.cut();
+  const more = hear();
+  await clock.advanceUntil(() => site.attempts > 30, 100);
+  for (const topic of topics) topic.publish('meanwhile');
+  site.server = server;
+  t.deepEqual(await clock.advanceWhile(more, 100, turn), [2, 2]);
+  t.is(await pool.call('where').text(), 'a');
 });
 
 test('one address that is down costs the calls to the others nothing', async (t) => {

@@ -553,6 +553,44 @@ test('GET /rpc says what there is', async (t) => {
   t.true(Object.keys(paths).includes('/rpc/echo'));
 });
 
+test('GET /rpc names what schemas share or repeat by references that lead there', async (t) => {
+  const money = z.object({ amount: z.string() }).meta({ id: 'Money/€' });
+  const tree = z.object({
+    name: z.string(),
+    get child() {
+      return tree.optional();
+    },
+  });
+  const typed = (args: z.ZodType) => ({ args, handler: () => 'x' });
+  const { port } = await serving(t, {
+    commands: { pay: typed(z.object({ a: money, b: money })), 'a/b': typed(tree), a_b: typed(tree) },
+  });
+  const document = JSON.parse((await ask(port, '/rpc', { method: 'GET' })).body.toString());
+  const schemaOf = (path: string) => document.paths[path].post.requestBody.content['application/json'].schema;
+  const at = (reference: string) => {
+    const steps = decodeURIComponent(reference).split('/').slice(1);
+    return steps.reduce((value, step) => value[step.replaceAll('~1', '/')], document);
+  };
+  const { a, b } = schemaOf('/rpc/pay').properties;
+  t.deepEqual(at(a.$ref).properties, { amount: { type: 'string' } });
+  t.is(a.$ref, b.$ref);
+  const children = ['/rpc/a%2Fb', '/rpc/a_b'].map((path) => schemaOf(path).properties.child.$ref);
+  for (const child of children) t.is(at(at(child).properties.child.$ref), at(child));
+  t.not(...(children as [string, string]));
+  for (const name of Object.keys(document.components.schemas)) t.regex(name, /^[\w.-]+$/);
+});
+
+test('GET /rpc says what may be in the query, where command data leaves no other place', async (t) => {
+  const args = z.object({ id: z.coerce.number().describe('which'), of: z.array(z.string()).optional() });
+  const { port } = await serving(t, { commands: { put: { args, handler: () => 'x' } } });
+  const { paths } = JSON.parse((await ask(port, '/rpc', { method: 'GET' })).body.toString());
+  t.deepEqual(paths['/rpc/put'].post.parameters, [
+    { name: 'id', in: 'query', description: 'which', schema: { type: 'number', description: 'which' } },
+  ]);
+  const [any] = paths['/rpc/publish'].post.parameters;
+  t.like(any, { in: 'query', style: 'form', explode: true, schema: { type: 'object' } });
+});
+
 test('GET /rpc asks schemas once, and is answered whatever they say of themselves', async (t) => {
   let asked = 0;
   const saying = (input: () => unknown) => ({
@@ -570,6 +608,10 @@ test('GET /rpc asks schemas once, and is answered whatever they say of themselve
     commands: {
       whole: saying(() => ({ type: 'object', asked: ++asked })),
       large: saying(() => ({ default: 5n })),
+      nothing: saying(() => ({ properties: null })),
+      'no schema': saying(() => ({ properties: { a: null, b: true, c: 5 } })),
+      yes: saying(() => true),
+      ['__proto__']: saying(() => ({ items: { $ref: '#' } })),
       circle: saying(() => {
         const circle: unknown[] = [];
         return { circle: circle.push(circle) && circle };

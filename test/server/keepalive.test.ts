@@ -14,8 +14,9 @@ import {
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { encodeSenderSettings } from '../../src/wire/payloads.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
+import { Wire } from '../doors/helper.ts';
 import { stoppedClock } from '../helpers/clock.ts';
-import { dial, failure, impostor, Watch } from '../helpers/serving.ts';
+import { dial, failure, impostor, serving, Watch } from '../helpers/serving.ts';
 
 const NOTHING = new Uint8Array(0);
 
@@ -242,3 +243,28 @@ test('a peer is not charged with the time for which this thread was held up; wit
   while (!failed) await new Promise((resolve) => setTimeout(resolve, 5));
   t.pass('in the middle of a frame');
 });
+
+test.serial(
+  'events have a comment after that much silence, however short before a look at them the last one was',
+  async (t) => {
+    const clock = stoppedClock(t);
+    const gate = Promise.withResolvers<void>();
+    const talk = async function* () {
+      yield 'one\n';
+      await gate.promise;
+      yield 'two\n';
+    };
+    const { port } = await serving(t, { keepAliveInterval: 1000, commands: { talk } });
+    const events = new Wire(t, port).send(
+      'POST /rpc/talk HTTP/1.1',
+      'Host: x',
+      'Accept: text/event-stream',
+      '',
+      '',
+    );
+    await events.heard(/data: one\n\n/);
+    clock.advance(1000);
+    gate.resolve();
+    t.regex(await events.heard(/data: two\n\n/), /data: one\n\n[^:]*\r\n:\n\n/);
+  },
+);
