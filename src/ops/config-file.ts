@@ -1,7 +1,7 @@
 /** The file of settings, YAML or JSON: read within bounds, and every value with its line and column. */
 
 import { closeSync, readSync } from 'node:fs';
-import { isMap, isPair, LineCounter, type Node, parseDocument } from 'yaml';
+import { type Document, isMap, isPair, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml';
 import { problemOf } from '../files/paths.ts';
 import { openRegularFile } from '../options/regular-file.ts';
 import { SettingError } from './config.ts';
@@ -22,13 +22,16 @@ export function readConfigFile(path: string): ConfigFile {
   const source = textOf(path);
   const lines = new LineCounter();
   // JSON is YAML, and in this way both have places.
-  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
+  // Its own search for a key that is there twice takes quadratic time.
+  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, uniqueKeys: false });
   const at = (offset: number) => {
     const { line, col } = lines.linePos(offset);
     return `${path}:${line}:${col}`;
   };
   const [problem] = [...document.errors, ...document.warnings];
   if (problem !== undefined) throw new SettingError(`${at(problem.pos[0])}: ${problem.message}`);
+  const again = valuesOf(() => repeatedKey(document), path);
+  if (again !== undefined) throw new SettingError(`${at(again)}: Map keys must be unique`);
   return {
     values: valuesOf(() => document.toJS({ maxAliasCount: MAX_ALIASES }), path) ?? {},
     placeOf: (keys) => {
@@ -38,7 +41,22 @@ export function readConfigFile(path: string): ConfigFile {
   };
 }
 
-function valuesOf(read: () => unknown, path: string): unknown {
+/** Where a key stands that its mapping has had before. */
+function repeatedKey(document: Document): number | undefined {
+  let found: number | undefined;
+  visit(document, {
+    Map: (_, { items }) => {
+      const seen = new Set<unknown>();
+      const again = items.find(({ key }) => isScalar(key) && seen.size === seen.add(key.value).size);
+      if (again === undefined) return undefined;
+      found = (again.key as Node).range?.[0] ?? 0;
+      return visit.BREAK;
+    },
+  });
+  return found;
+}
+
+function valuesOf<Value>(read: () => Value, path: string): Value {
   try {
     return read();
   } catch (error) {
