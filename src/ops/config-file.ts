@@ -1,9 +1,10 @@
 /** The file of settings, YAML or JSON: read within bounds, and every value with its line and column. */
 
 import { closeSync, readSync } from 'node:fs';
-import { type Document, isMap, isPair, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml';
+import { isMap, isPair, type Node } from 'yaml';
 import { problemOf } from '../files/paths.ts';
 import { openRegularFile } from '../options/regular-file.ts';
+import { readYaml } from '../options/yaml.ts';
 import { SettingError } from './config.ts';
 
 /** Bytes that a file of settings may have. */
@@ -20,40 +21,15 @@ export interface ConfigFile {
 /** @throws SettingError in one line, when it cannot be read or is neither YAML nor JSON. */
 export function readConfigFile(path: string): ConfigFile {
   const source = textOf(path);
-  const lines = new LineCounter();
-  // JSON is YAML, and in this way both have places.
-  // Its own search for a key that is there twice takes quadratic time.
-  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, uniqueKeys: false });
-  const at = (offset: number) => {
-    const { line, col } = lines.linePos(offset);
-    return `${path}:${line}:${col}`;
-  };
-  const [problem] = [...document.errors, ...document.warnings];
-  if (problem !== undefined) throw new SettingError(`${at(problem.pos[0])}: ${problem.message}`);
-  const again = valuesOf(() => repeatedKey(document), path);
-  if (again !== undefined) throw new SettingError(`${at(again)}: Map keys must be unique`);
+  const { document, problem, at } = valuesOf(() => readYaml(source), path);
+  if (problem !== undefined) throw new SettingError(`${path}:${at(problem.offset)}: ${problem.message}`);
   return {
     values: valuesOf(() => document.toJS({ maxAliasCount: MAX_ALIASES }), path) ?? {},
     placeOf: (keys) => {
       const offset = offsetOf(document.contents, keys);
-      return offset === undefined ? path : at(offset);
+      return offset === undefined ? path : `${path}:${at(offset)}`;
     },
   };
-}
-
-/** Where a key stands that its mapping has had before. */
-function repeatedKey(document: Document): number | undefined {
-  let found: number | undefined;
-  visit(document, {
-    Map: (_, { items }) => {
-      const seen = new Set<unknown>();
-      const again = items.find(({ key }) => isScalar(key) && seen.size === seen.add(key.value).size);
-      if (again === undefined) return undefined;
-      found = (again.key as Node).range?.[0] ?? 0;
-      return visit.BREAK;
-    },
-  });
-  return found;
 }
 
 function valuesOf<Value>(read: () => Value, path: string): Value {
