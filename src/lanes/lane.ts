@@ -11,18 +11,20 @@ import {
   EARLY_RECORDS,
   filledBytes,
   freeBatch,
+  numberOf,
   SPARE_BATCHES,
 } from '../../workers/batch.ts';
 import { DroppedSlots } from '../../workers/dropped.ts';
 import { packedSize, writePieces } from '../../workers/packed.ts';
 import { Parties } from '../../workers/parties.ts';
-import { type LaneMessage, type LaneStats, Op } from '../../workers/records.ts';
+import { FrameFlag, type LaneMessage, type LaneStats, Op } from '../../workers/records.ts';
 import { Trace } from '../../workers/trace.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { Failure } from '../wire/failure.ts';
 import { after, type Timer } from '../wire/timers.ts';
 import { BatchLease, type FrameTarget } from './batch-lease.ts';
 import { CallMarks } from './call-marks.ts';
+import { type HandedFrame, HandedFrames } from './handed-frames.ts';
 import type { LaneLoad } from './lanes-in-use.ts';
 import { partyOf } from './party.ts';
 
@@ -34,6 +36,11 @@ export interface SlotOwner {
   onFrame(requestId: number, frameFlags: number, rawLength: number, wireLength: number): void;
   /** Any other record; its payload is gone after the call. */
   onRecord(record: BatchReader): void;
+  /**
+   * The lane is dead; `left`: what was handed to it and has not come back. All owners are told before any {@link onLost}: nothing may
+   * be set off that another would do with a dead lane.
+   */
+  onLeft?(left: readonly HandedFrame[]): void;
   /** The lane is dead, and the context with it: what peers may know of it, and what it died of. */
   onLost(failure: Failure, cause: Error | undefined): void;
 }
@@ -63,6 +70,11 @@ export class Lane implements LaneLoad {
   readonly #freeSlots: number[] = [];
   #openSlots = 0;
   #writer: BatchWriter | undefined;
+  /** Whether it holds frames to be made. */
+  #holdsFrames = false;
+  readonly #frames = new HandedFrames();
+  /** Of the newest batch. */
+  #number = 0;
   /** Batches that the thread has, and the bytes in them. */
   #outstanding = 0;
   #outstandingBytes = 0;
@@ -169,6 +181,16 @@ export class Lane implements LaneLoad {
     this.#added(writer);
   }
 
+  /** The same for what comes back as a frame, or else goes to {@link SlotOwner.onLeft}. */
+  hand(op: number, slot: number, requestId: number, type: number, flags: number, payload: Uint8Array): void {
+    if (!this.#alive) return;
+    const writer = this.#room(payload.length);
+    writer.bytes.set(payload, writer.end);
+    writer.add(op, slot, requestId, type, flags, payload.length, this.#frames.next(slot));
+    this.#holdsFrames = true;
+    this.#added(writer);
+  }
+
   /** The same for a payload of {@link packPieces}. */
   addPieces(
     op: number,
@@ -237,13 +259,19 @@ export class Lane implements LaneLoad {
     if (!this.#alive) return;
     this.#takeLast();
     for (const batch of this.#arrived.splice(0)) this.#deliverSafely(batch);
+    if (this.#writer !== undefined) this.#finish(this.#writer);
     this.#alive = false;
     this.#port.close();
     this.#writer = undefined;
     for (const tell of this.#statsWaiters) tell(undefined as unknown as LaneStats);
     const why = cause === undefined ? failure.message : `${failure.message}: ${cause.message}`;
     for (const tell of this.#loadWaiters.splice(0)) tell(why);
+    const left = this.#frames.left();
     const owners = this.#slots.splice(0);
+    for (const [slot, owner] of owners.entries()) {
+      const frames = left(slot);
+      if (frames !== undefined) owner?.onLeft?.(frames);
+    }
     for (const owner of owners) owner?.onLost(failure, cause);
   }
 
@@ -297,11 +325,20 @@ export class Lane implements LaneLoad {
     const writer = this.#writer;
     if (writer === undefined || writer.empty || !this.#alive) return;
     this.#writer = undefined;
-    if (!isBehind || writer.end > SMALL) this.#post(writer.finish(), isBehind);
+    const batch = this.#finish(writer);
+    if (!isBehind || writer.end > SMALL) this.#post(batch, isBehind);
     else {
-      this.#post(writer.finishSmall(), isBehind);
-      this.#keep(writer.bytes.buffer);
+      this.#post(writer.copy(), isBehind);
+      this.#keep(batch);
     }
+  }
+
+  #finish(writer: BatchWriter): ArrayBuffer {
+    this.#number = (this.#number + 1) >>> 0;
+    const batch = writer.finish(this.#number);
+    if (this.#holdsFrames) this.#frames.keep(this.#number, writer.copy());
+    this.#holdsFrames = false;
+    return batch;
   }
 
   #post(batch: ArrayBuffer, isBehind: boolean): void {
@@ -335,6 +372,7 @@ export class Lane implements LaneLoad {
   #comesHome(batch: ArrayBuffer): void {
     if (--this.#outstanding > 0) this.#owesSinceMs = performance.now();
     this.#outstandingBytes -= filledBytes(batch);
+    this.#frames.letGo(numberOf(batch));
     this.#keep(batch);
     if (this.#writer !== undefined && !this.#writer.empty) this.#planFlush();
   }
@@ -360,6 +398,8 @@ export class Lane implements LaneLoad {
     try {
       this.#deliver(batch);
     } catch (error) {
+      // Which of its frames have been sent is not known.
+      this.#frames.distrustAll();
       this.#onBroken(error);
     }
   }
@@ -376,10 +416,12 @@ export class Lane implements LaneLoad {
         // What a record sets off may write at once: the frames before it go first.
         if (writer !== undefined) lease.send(writer, record.bytes, start, end);
         writer = undefined;
+        if (record.op === Op.unencoded) this.#frames.distrust(record.slot);
         if (record.op === Op.closed) this.#freeSlot(record.slot);
         else owner?.onRecord(record);
         continue;
       }
+      if ((record.flags & FrameFlag.call) === 0 && record.requestId !== 0) this.#frames.returned(record.slot);
       this.totals.frames++;
       this.totals.bytesIn += record.extra;
       this.totals.bytesOut += record.length;
@@ -408,6 +450,7 @@ export class Lane implements LaneLoad {
 
   #freeSlot(slot: number): void {
     this.#slots[slot] = undefined;
+    this.#frames.slotFree(slot);
     this.#freeSlots.push(slot);
     this.#openSlots--;
   }

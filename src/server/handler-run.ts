@@ -85,6 +85,17 @@ export class HandlerRun implements Run, ResponseSink {
     this.#pump?.stop();
   }
 
+  leaveLane(): boolean {
+    this.#stream = undefined;
+    this.#framesInLane = 0;
+    this.#laneIsEmpty();
+    return true;
+  }
+
+  moveTo(stream: LaneStream): void {
+    this.#stream = stream;
+  }
+
   get begun(): boolean {
     return this.#pump !== undefined;
   }
@@ -94,7 +105,11 @@ export class HandlerRun implements Run, ResponseSink {
   }
 
   onFrame(): void {
-    if (--this.#framesInLane > 0 || this.#whenLaneEmpty === undefined) return;
+    if (--this.#framesInLane === 0) this.#laneIsEmpty();
+  }
+
+  #laneIsEmpty(): void {
+    if (this.#whenLaneEmpty === undefined) return;
     // The frame is given to the writer in this very step.
     queueMicrotask(this.#whenLaneEmpty);
     this.#whenLaneEmpty = undefined;
