@@ -56,7 +56,14 @@ export function pairs<V>(parse: (value: string, name: string) => V) {
     if (cut < 1) throw new InvalidArgumentError('It has to be name=value.');
     const name = text.slice(0, cut);
     if (Object.hasOwn(before, name)) throw new InvalidArgumentError(`'${name}' is given twice.`);
-    return { ...before, [name]: parse(text.slice(cut + 1), name) };
+    const value = parse(text.slice(cut + 1), name);
+    // A copy for each would take quadratic time, and `__proto__` is a name like any other.
+    return Object.defineProperty(before, name, {
+      value,
+      enumerable: true,
+      configurable: true,
+      writable: true,
+    });
   };
 }
 

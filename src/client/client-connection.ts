@@ -30,13 +30,16 @@ import { type DictionaryOwner, type DictionaryStore, HeldDictionaries } from './
 import { Listeners } from './listeners.ts';
 import { ServerSettings, settingsOf } from './negotiation.ts';
 import { closedByUs, notStarted, reportedBy } from './no-more.ts';
-import { type CallOptions, type ClientOptions, checkCall, DEFAULT_REQUEST_WINDOW } from './options.ts';
+import {
+  type CallOptions,
+  type ClientOptions,
+  checkCall,
+  DEFAULT_REQUEST_WINDOW,
+  MAX_STREAM_BEGINS,
+} from './options.ts';
 import { Pings } from './pings.ts';
 import { ClientRequest, type RequestOwner } from './request.ts';
 import { UnreadBytes, type UnreadResponse } from './unread.ts';
-
-/** Per second: a server may begin a stream for every response (protocol B1), so this bounds only nonsense. */
-const MAX_STREAM_BEGINS = 1_000_000;
 
 /** The client's stream for what no context touches. */
 const PLAIN_STREAM = 1;

@@ -102,6 +102,9 @@ const UNTOLD = [
   'maxEmptyDataFrames',
 ] as const;
 
+/** Per second: a server may begin a stream for every response (protocol B1), so this bounds only nonsense. */
+export const MAX_STREAM_BEGINS = 1_000_000;
+
 export const CLIENT_RULES: Rules<ClientOptions> = {
   profiles: arrayOf(string, 'names of profiles'),
   plain: boolean,
@@ -116,6 +119,7 @@ export const CLIENT_RULES: Rules<ClientOptions> = {
   limits: nested({
     ...same(DEFAULT_LIMITS, count),
     ...Object.fromEntries(UNTOLD.map((limit) => [limit, integer(DEFAULT_LIMITS[limit])])),
+    maxStreamBegins: integer(MAX_STREAM_BEGINS),
     maxPayload: integer(256),
     maxWindowSize: integer(2 ** MIN_WINDOW_LOG),
   }),

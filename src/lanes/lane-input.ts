@@ -10,11 +10,13 @@ import {
   EARLY_RECORDS,
   filledBytes,
   freeBatch,
+  numberOf,
   SPARE_BATCHES,
 } from '../../workers/batch.ts';
 import { packedSize, writePieces } from '../../workers/packed.ts';
 import type { LaneMessage } from '../../workers/records.ts';
 import { after, type Timer } from '../wire/timers.ts';
+import type { HandedFrames } from './handed-frames.ts';
 
 /** While so many batches are on their way to the worker the next one grows … */
 const MAX_OUTSTANDING = 2;
@@ -28,7 +30,12 @@ const utf8 = new TextEncoder();
 
 export class LaneInput {
   readonly #port: MessagePort;
+  readonly #frames: HandedFrames;
   #writer: BatchWriter | undefined;
+  /** Whether it holds frames to be made. */
+  #holdsFrames = false;
+  /** Of the newest batch. */
+  #number = 0;
   /** Batches that the thread has, and the bytes in them. */
   #outstanding = 0;
   #outstandingBytes = 0;
@@ -43,8 +50,10 @@ export class LaneInput {
   #growth: Timer | undefined;
   #closed = false;
 
-  constructor(port: MessagePort) {
+  /** `frames` is told what is handed in to be made frames of. */
+  constructor(port: MessagePort, frames: HandedFrames) {
     this.#port = port;
+    this.#frames = frames;
   }
 
   /** Bytes that the thread has not done with. */
@@ -71,6 +80,16 @@ export class LaneInput {
     const writer = this.#room(payload.length);
     writer.bytes.set(payload, writer.end);
     writer.add(op, slot, requestId, type, flags, payload.length, extra);
+    this.#added(writer);
+  }
+
+  /** The same for what comes back as a frame, or else goes to the slot's owner as the lane dies. */
+  hand(op: number, slot: number, requestId: number, type: number, flags: number, payload: Uint8Array): void {
+    if (this.#closed) return;
+    const writer = this.#room(payload.length);
+    writer.bytes.set(payload, writer.end);
+    writer.add(op, slot, requestId, type, flags, payload.length, this.#frames.next(slot));
+    this.#holdsFrames = true;
     this.#added(writer);
   }
 
@@ -102,17 +121,27 @@ export class LaneInput {
     const writer = this.#writer;
     if (writer === undefined || writer.empty) return;
     this.#writer = undefined;
-    if (!isBehind || writer.end > SMALL) this.#post(writer.finish(), isBehind);
+    const batch = this.#finish(writer);
+    if (!isBehind || writer.end > SMALL) this.#post(batch, isBehind);
     else {
-      this.#post(writer.finishSmall(), isBehind);
-      this.#keep(writer.bytes.buffer);
+      this.#post(writer.copy(), isBehind);
+      this.#keep(batch);
     }
+  }
+
+  #finish(writer: BatchWriter): ArrayBuffer {
+    this.#number = (this.#number + 1) >>> 0;
+    const batch = writer.finish(this.#number);
+    if (this.#holdsFrames) this.#frames.keep(this.#number, writer.copy());
+    this.#holdsFrames = false;
+    return batch;
   }
 
   /** The thread has done with a batch of ours. */
   comesHome(batch: ArrayBuffer): void {
     if (--this.#outstanding > 0) this.#owesSinceMs = performance.now();
     this.#outstandingBytes -= filledBytes(batch);
+    this.#frames.letGo(numberOf(batch));
     this.#keep(batch);
     if (this.#writer !== undefined && !this.#writer.empty) this.#planFlush();
   }
@@ -126,9 +155,10 @@ export class LaneInput {
     this.#port.postMessage({ spares } satisfies LaneMessage, spares);
   }
 
-  /** There is no thread any more: what has gathered is dropped, as is all that will be added. */
+  /** There is no thread any more: what has gathered is not sent, and all that will be added is dropped. */
   close(): void {
     this.#closed = true;
+    if (this.#writer !== undefined) this.#finish(this.#writer);
     this.#writer = undefined;
   }
 

@@ -12,6 +12,7 @@ import { decodeUtf8 } from '../wire/utf8.ts';
 import type { WaitProbe } from './adaptive.ts';
 import type { FrameTarget } from './batch-lease.ts';
 import type { ContextBudget, ContextShape, IdleContext } from './budget.ts';
+import type { HandedFrame } from './handed-frames.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { Pass } from './quarantine.ts';
 
@@ -41,6 +42,13 @@ export interface StreamEvents {
   linger(handlers: number, argumentBytes: number): void;
   /** The response cannot be encoded, and what has come of it is all. */
   onUnencoded(requestId: number): void;
+  /**
+   * A stream is gone with its lane, which had `left` to make frames of. Those of the requests that can do without are taken off it,
+   * and what they had there is sent as it is; nobody is woken yet. Their IDs.
+   */
+  onLeft(requests: Iterable<number>, left: readonly HandedFrame[]): ReadonlySet<number>;
+  /** They may look for another stream. */
+  onMoved(requests: Iterable<number>): void;
   /** A stream is gone with its lane, in the middle of the responses to these requests. */
   onLost(requests: Iterable<number>, failure: Failure): void;
 }
@@ -54,6 +62,7 @@ interface StoppingCall {
 }
 
 const NOTHING = new Uint8Array(0);
+const NOBODY: ReadonlySet<number> = new Set();
 
 /** What one stream may have waiting for its encoder, in bytes: enough to keep the lane busy, little to hold. */
 const MAX_BACKLOG = 1024 * 1024;
@@ -87,6 +96,9 @@ export class LaneStream implements SlotOwner, IdleContext {
   #stopping: StoppingCall[] = [];
   /** Whom the lane knows as the caller. */
   #caller: PackedCaller | undefined;
+  /** The requests that have left it, since its lane is dead, and what they had handed in. */
+  #moved = NOBODY;
+  #passedOn: readonly HandedFrame[] = [];
   usedAt: number;
   frames = 0;
   bytesIn = 0;
@@ -161,13 +173,13 @@ export class LaneStream implements SlotOwner, IdleContext {
   encode(requestId: number, type: number, flags: number, payload: Uint8Array): void {
     this.backlog.enter(payload.length, true);
     this.#probe?.entered(this, this.backlog.used);
-    this.lane.input.add(Op.encode, this.slot, requestId, type, flags, payload);
+    this.lane.input.hand(Op.encode, this.slot, requestId, type, flags, payload);
   }
 
   /** Sends a frame unencoded, after what was encoded before it. */
   pass(requestId: number, type: number, flags: number, payload: Uint8Array): void {
     this.backlog.enter(payload.length, false);
-    this.lane.input.add(Op.pass, this.slot, requestId, type, flags, payload);
+    this.lane.input.hand(Op.pass, this.slot, requestId, type, flags, payload);
   }
 
   /**
@@ -274,11 +286,23 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.#budget.give(this.contextBytes);
   }
 
+  onLeft(left: readonly HandedFrame[]): void {
+    this.#moved = this.#events.onLeft(this.requests.ids(), left);
+    for (const requestId of this.#moved) this.requests.delete(requestId);
+    this.#passedOn = left.filter(({ requestId }) => this.#moved.has(requestId));
+  }
+
   onLost(failure: Failure): void {
     this.#over(this, false);
     for (const { requestId } of [...this.#stopping]) this.#callEnded(requestId);
+    for (const { payload, credited } of this.#passedOn) {
+      this.backlog.leave(payload.length, credited);
+      this.#flow.output.give(payload.length);
+    }
     this.#events.onLost(this.requests.ids(), failure);
     // Only now: a request that wakes as another one ends still hands in what it has.
     this.#flow.lose(this.backlog);
+    this.backlog.wake();
+    this.#events.onMoved(this.#moved);
   }
 }

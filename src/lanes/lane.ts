@@ -7,12 +7,13 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { BatchReader } from '../../workers/batch.ts';
 import { DroppedSlots } from '../../workers/dropped.ts';
 import { Parties } from '../../workers/parties.ts';
-import { type LaneMessage, type LaneStats, Op } from '../../workers/records.ts';
+import { FrameFlag, type LaneMessage, type LaneStats, Op } from '../../workers/records.ts';
 import { Trace } from '../../workers/trace.ts';
 import { type Slice, type Turns, Work } from '../connection/turns.ts';
 import type { Failure } from '../wire/failure.ts';
 import { BatchLease, type FrameTarget } from './batch-lease.ts';
 import { CallMarks } from './call-marks.ts';
+import { type HandedFrame, HandedFrames } from './handed-frames.ts';
 import { LaneInput } from './lane-input.ts';
 import type { LaneLoad } from './lanes-in-use.ts';
 import { partyOf } from './party.ts';
@@ -25,6 +26,11 @@ export interface SlotOwner {
   onFrame(requestId: number, frameFlags: number, rawLength: number, wireLength: number): void;
   /** Any other record; its payload is gone after the call. */
   onRecord(record: BatchReader): void;
+  /**
+   * The lane is dead; `left`: what was handed to it and has not come back. All owners are told before any {@link onLost}: nothing may
+   * be set off that another would do with a dead lane.
+   */
+  onLeft?(left: readonly HandedFrame[]): void;
   /** The lane is dead, and the context with it: what peers may know of it, and what it died of. */
   onLost(failure: Failure, cause: Error | undefined): void;
 }
@@ -46,6 +52,7 @@ export class Lane implements LaneLoad {
   readonly #slots: (SlotOwner | undefined)[] = [];
   readonly #freeSlots: number[] = [];
   #openSlots = 0;
+  readonly #frames = new HandedFrames();
   readonly #turns: Turns;
   readonly #onBroken: (error: unknown) => void;
   /** The lane's batches that have come and wait for their turn, oldest first. */
@@ -70,7 +77,7 @@ export class Lane implements LaneLoad {
   constructor(index: number, port: MessagePort, onBroken: (error: unknown) => void, turns: Turns) {
     this.index = index;
     this.#port = port;
-    this.input = new LaneInput(port);
+    this.input = new LaneInput(port, this.#frames);
     this.#onBroken = onBroken;
     this.#turns = turns;
     port.on('message', (message: LaneMessage) => this.#onMessage(message));
@@ -170,7 +177,12 @@ export class Lane implements LaneLoad {
     for (const tell of this.#statsWaiters) tell(undefined as unknown as LaneStats);
     const why = cause === undefined ? failure.message : `${failure.message}: ${cause.message}`;
     for (const tell of this.#loadWaiters.splice(0)) tell(why);
+    const left = this.#frames.left();
     const owners = this.#slots.splice(0);
+    for (const [slot, owner] of owners.entries()) {
+      const frames = left(slot);
+      if (frames !== undefined) owner?.onLeft?.(frames);
+    }
     for (const owner of owners) owner?.onLost(failure, cause);
   }
 
@@ -214,6 +226,8 @@ export class Lane implements LaneLoad {
     try {
       this.#deliver(batch);
     } catch (error) {
+      // Which of its frames have been sent is not known.
+      this.#frames.distrustAll();
       this.#onBroken(error);
     }
   }
@@ -230,10 +244,12 @@ export class Lane implements LaneLoad {
         // What a record sets off may write at once: the frames before it go first.
         if (writer !== undefined) lease.send(writer, record.bytes, start, end);
         writer = undefined;
+        if (record.op === Op.unencoded) this.#frames.distrust(record.slot);
         if (record.op === Op.closed) this.#freeSlot(record.slot);
         else owner?.onRecord(record);
         continue;
       }
+      if ((record.flags & FrameFlag.call) === 0 && record.requestId !== 0) this.#frames.returned(record.slot);
       this.totals.frames++;
       this.totals.bytesIn += record.extra;
       this.totals.bytesOut += record.length;
@@ -257,6 +273,7 @@ export class Lane implements LaneLoad {
 
   #freeSlot(slot: number): void {
     this.#slots[slot] = undefined;
+    this.#frames.slotFree(slot);
     this.#freeSlots.push(slot);
     this.#openSlots--;
   }

@@ -1,9 +1,10 @@
 /** The file of settings, YAML or JSON: read within bounds, and every value with its line and column. */
 
 import { closeSync, readSync } from 'node:fs';
-import { isMap, isPair, LineCounter, type Node, parseDocument } from 'yaml';
+import { isMap, isPair, type Node } from 'yaml';
 import { problemOf } from '../files/paths.ts';
 import { openRegularFile } from '../options/regular-file.ts';
+import { readYaml } from '../options/yaml.ts';
 import { SettingError } from './config.ts';
 
 /** Bytes that a file of settings may have. */
@@ -20,25 +21,18 @@ export interface ConfigFile {
 /** @throws SettingError in one line, when it cannot be read or is neither YAML nor JSON. */
 export function readConfigFile(path: string): ConfigFile {
   const source = textOf(path);
-  const lines = new LineCounter();
-  // JSON is YAML, and in this way both have places.
-  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
-  const at = (offset: number) => {
-    const { line, col } = lines.linePos(offset);
-    return `${path}:${line}:${col}`;
-  };
-  const [problem] = [...document.errors, ...document.warnings];
-  if (problem !== undefined) throw new SettingError(`${at(problem.pos[0])}: ${problem.message}`);
+  const { document, problem, at } = valuesOf(() => readYaml(source), path);
+  if (problem !== undefined) throw new SettingError(`${path}:${at(problem.offset)}: ${problem.message}`);
   return {
     values: valuesOf(() => document.toJS({ maxAliasCount: MAX_ALIASES }), path) ?? {},
     placeOf: (keys) => {
       const offset = offsetOf(document.contents, keys);
-      return offset === undefined ? path : at(offset);
+      return offset === undefined ? path : `${path}:${at(offset)}`;
     },
   };
 }
 
-function valuesOf(read: () => unknown, path: string): unknown {
+function valuesOf<Value>(read: () => Value, path: string): Value {
   try {
     return read();
   } catch (error) {

@@ -114,6 +114,7 @@ export const topics = severalOf(
   'NAME or NAME=MESSAGES, a name of 1 to 255 bytes; several have ; between them, or are a list',
 ).superRefine((all, context) => {
   const names = all.map(({ name }) => name);
-  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  const seen = new Set<string>();
+  const twice = names.find((name) => seen.size === seen.add(name).size);
   if (twice !== undefined) context.addIssue({ code: 'custom', message: `'${twice}' is given twice.` });
 });

@@ -8,6 +8,7 @@ import { TUNINGS } from '../encoding/codec.ts';
 import { POLICY_NAMES } from '../lanes/policy.ts';
 import { CONTEXTS } from '../lanes/stream-kind.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
+import { MESSAGE_SIZE } from '../wire/messages.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
 import {
   bytes,
@@ -77,8 +78,11 @@ const FIXED_LIMITS: readonly string[] = [
   'keepAliveInterval',
 ];
 
+/** The least that some may be; others 1. */
+const LEAST: Partial<Record<AnyLimit, number>> = { keepAliveInterval: 0, maxMessage: MESSAGE_SIZE };
+
 const limit = (name: AnyLimit) =>
-  setting(whole(name === 'keepAliveInterval' ? 0 : 1), {
+  setting(whole(LEAST[name] ?? 1), {
     what: 'see SECURITY.md',
     reloads: FIXED_LIMITS.includes(name) ? undefined : 'connections',
   });

@@ -141,7 +141,7 @@ export class ServerReactor {
       this.finishResponse(requestId);
       actions.push({ kind: 'abandon', requestId });
     }
-    this.forgetReceiving();
+    this.#forgetReceiving();
     if (!this.#holdsOutput) return;
     this.#holdsOutput = false;
     actions.push({ kind: 'release-output' });
@@ -164,14 +164,14 @@ export class ServerReactor {
   }
 
   /** Forgets the commands that are not whole yet; those that run go on, and free their arguments when they are over. */
-  forgetReceiving(): void {
+  #forgetReceiving(): void {
     for (const request of this.#requests.endReceiving()) this.#arguments.free(request);
   }
 
-  /** Stops accepting input after an error that was found outside, such as a limit of the splitter (protocol B5). */
+  /** Takes nothing more: after an error that was found outside, such as a limit of the splitter (protocol B5), or at the end. */
   stop(): void {
     this.#state = 'errored';
-    this.forgetReceiving();
+    this.#forgetReceiving();
     this.#frames.close();
   }
 

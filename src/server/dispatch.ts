@@ -1,5 +1,6 @@
 /** From a command that has come to a request that runs: what it asks for, whether it may, and where it is answered. */
 
+import type { LaneStream } from '../lanes/lane-stream.ts';
 import { inputOf } from '../options/schema.ts';
 import { failureOf } from '../reactor/failure-of.ts';
 import type { ReceivedCommand } from '../reactor/server-action.ts';
@@ -112,9 +113,26 @@ export class Dispatch {
     if (request.state === 'waiting') this.#route(request);
   }
 
+  /** Has what comes of a request from now on encoded again: its stream died. Where there is no other, it goes out as it is. */
+  elsewhere(request: ServedRequest): void {
+    if (request.state !== 'running' || request.stream !== undefined) return;
+    try {
+      this.#acquire(request, false, (stream) => request.goOn(stream));
+    } catch (error) {
+      this.#session.report(error, request.command.name);
+    }
+  }
+
+  #acquire(request: ServedRequest, inLane: boolean, use: (stream: LaneStream | undefined) => void): void {
+    const { id, command, args, sensitive } = request;
+    const kind = this.#session.shared.kinds.of(command.name, command);
+    const query = { command: command.name, key: keyOf(command, args) };
+    this.#session.router.acquire(id, query, kind, sensitive, inLane, use);
+  }
+
   /** Policies and affinity keys are the user's code: what they throw fails the request, nothing else. */
   #route(request: ServedRequest): void {
-    const { id, command, args, sensitive } = request;
+    const { command } = request;
     if (command.makeRun !== undefined && !command.encoded) {
       request.start(undefined);
       return;
@@ -130,9 +148,7 @@ export class Dispatch {
       }
     }
     try {
-      const kind = this.#session.shared.kinds.of(command.name, command);
-      const query = { command: command.name, key: keyOf(command, args) };
-      this.#session.router.acquire(id, query, kind, sensitive, inLane, (stream) => request.start(stream));
+      this.#acquire(request, inLane, (stream) => request.start(stream));
     } catch (error) {
       this.#session.report(error, command.name);
       request.stop(NO_STREAM);

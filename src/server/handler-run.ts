@@ -29,6 +29,8 @@ export class HandlerRun implements Run, ResponseSink {
   #drainReason: string | undefined;
   /** Frames handed to the stream's lane and not yet back. */
   #framesInLane = 0;
+  /** Something was handed to it: the frames that come back are told of before they are the writer's, so nothing may pass them. */
+  #usesLane = false;
   /** What goes on once those are back. */
   #whenLaneEmpty: (() => void) | undefined;
 
@@ -85,6 +87,17 @@ export class HandlerRun implements Run, ResponseSink {
     this.#pump?.stop();
   }
 
+  leaveLane(): boolean {
+    this.#stream = undefined;
+    this.#framesInLane = 0;
+    this.#laneIsEmpty();
+    return true;
+  }
+
+  moveTo(stream: LaneStream): void {
+    this.#stream = stream;
+  }
+
   get begun(): boolean {
     return this.#pump !== undefined;
   }
@@ -94,7 +107,11 @@ export class HandlerRun implements Run, ResponseSink {
   }
 
   onFrame(): void {
-    if (--this.#framesInLane > 0 || this.#whenLaneEmpty === undefined) return;
+    if (--this.#framesInLane === 0) this.#laneIsEmpty();
+  }
+
+  #laneIsEmpty(): void {
+    if (this.#whenLaneEmpty === undefined) return;
     // The frame is given to the writer in this very step.
     queueMicrotask(this.#whenLaneEmpty);
     this.#whenLaneEmpty = undefined;
@@ -140,12 +157,13 @@ export class HandlerRun implements Run, ResponseSink {
     if (last && this.#sendInline(this.#stream, flags, bytes)) return;
     if (last) request.sent();
     this.#framesInLane++;
+    this.#usesLane = true;
     this.#stream.encode(request.id, FrameType.bytesResponse, flags, bytes);
   }
 
   /** A response that is whole need not go by its lane; false: it has to. */
   #sendInline(stream: LaneStream, flags: number, bytes: Uint8Array): boolean {
-    if (!stream.contextFree || this.#framesInLane > 0) return false;
+    if (!stream.contextFree || this.#usesLane) return false;
     const wireLength = this.#request.session.router.sendInline?.(stream, this.#request.id, flags, bytes);
     if (wireLength !== undefined) this.#request.passed(bytes.length, wireLength);
     return wireLength !== undefined;
@@ -203,6 +221,7 @@ export class HandlerRun implements Run, ResponseSink {
       return;
     }
     this.#framesInLane++;
+    this.#usesLane = true;
     this.#stream.pass(id, type, flags, payload);
   }
 

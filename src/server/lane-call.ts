@@ -171,6 +171,13 @@ export class LaneCall implements Run {
     this.#leave();
   }
 
+  leaveLane(): boolean {
+    return false;
+  }
+
+  /** It never leaves one. */
+  moveTo(): void {}
+
   retract(): boolean {
     if (this.#stream === undefined || this.#sentData || this.begun) return false;
     const { flow } = this.#request;

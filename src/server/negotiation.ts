@@ -1,12 +1,12 @@
 /** What a server and one peer agree on (protocol C2): what the peer has announced, and what follows from it. */
 
-import { IDENTITY, ZSTD_DICT } from '../encoding/profiles.ts';
+import { IDENTITY, ZLIB, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import type { ContextShape } from '../lanes/budget.ts';
 import type { RouterOptions } from '../lanes/router.ts';
 import { announcedOf, commandLimitsOf } from '../reactor/announced.ts';
 import { ProtocolError } from '../wire/errors.ts';
-import { frameSizeWithin } from '../wire/frame.ts';
-import type { Limits } from '../wire/limits.ts';
+import { frameSizeWithin, MAX_PAYLOAD_LENGTH } from '../wire/frame.ts';
+import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import {
   ErrorDetail,
   EXTENSIONS,
@@ -34,6 +34,26 @@ export interface Offer {
 }
 
 export type DataWindowSizes = Pick<SenderSettings, 'requestWindow' | 'connectionWindow'>;
+
+/** Windows in bytes that encoders may ask for who keep to the profile (protocol B3). */
+const PROMISED_WINDOW: ReadonlyMap<string, number> = new Map([
+  [ZSTD, DEFAULT_LIMITS.maxWindowSize],
+  [ZSTD_DICT, DEFAULT_LIMITS.maxWindowSize],
+  [ZLIB, 1 << 15],
+]);
+
+/**
+ * Whether a client that keeps to the profile, and encodes its data on a stream beside that of its commands, keeps to the limits. Who
+ * would not is not offered it: to be told by the end of the connection is too late.
+ */
+function takesData(profile: string, limits: Limits): boolean {
+  return (
+    limits.maxWindowSize >= (PROMISED_WINDOW.get(profile) ?? 0) &&
+    limits.maxDecodedSize >= DEFAULT_LIMITS.minFrameSize &&
+    limits.maxIncomingStreams > 1 &&
+    limits.maxStreamBegins > 1
+  );
+}
 
 export class Negotiation {
   readonly #offer: Offer;
@@ -83,9 +103,12 @@ export class Negotiation {
 
   /** What we announce in turn; `windows`: those for command data, where there are any. */
   answer(limits: Limits, windows: DataWindowSizes | undefined): SenderSettings {
+    const { maxFrameSize = MAX_PAYLOAD_LENGTH, ...rates } = announcedOf(limits);
     return {
-      contentEncodings: [...this.#offer.decodable],
-      ...announcedOf(limits),
+      contentEncodings: this.#offer.decodable.filter((profile) => takesData(profile, limits)),
+      // What its frames hold before they are encoded is less than that, too.
+      maxFrameSize: Math.min(maxFrameSize, Math.max(limits.maxDecodedSize, DEFAULT_LIMITS.minFrameSize)),
+      ...rates,
       ...commandLimitsOf(limits),
       maxConcurrentRequests: limits.maxConcurrentRequests,
       ...windows,

@@ -4,9 +4,11 @@
  */
 
 import type { BatchReader } from '../../workers/batch.ts';
+import type { HandedFrame } from '../lanes/handed-frames.ts';
 import type { StreamEvents } from '../lanes/lane-stream.ts';
 import { IdTable } from '../reactor/id-table.ts';
 import type { Failure } from '../wire/failure.ts';
+import { HEADER_SIZE } from '../wire/frame.ts';
 import type { Dispatch } from './dispatch.ts';
 import type { ServedRequest } from './request.ts';
 import type { Session } from './session.ts';
@@ -98,6 +100,27 @@ export class OpenRequests implements StreamEvents {
 
   linger(handlers: number, argumentBytes: number): void {
     this.#lingering.linger(handlers, argumentBytes);
+  }
+
+  onLeft(requests: Iterable<number>, left: readonly HandedFrame[]): ReadonlySet<number> {
+    const moved = new Set([...requests].filter((requestId) => this.#table.get(requestId)?.leaveLane()));
+    for (const { requestId, type, flags, payload, credited } of left) {
+      if (!moved.has(requestId)) continue;
+      this.#session.sendPlain(requestId, type, flags, payload);
+      if (!credited) continue;
+      this.#session.passedPlain(payload.length);
+      this.#table.get(requestId)?.passed(payload.length, HEADER_SIZE + payload.length);
+    }
+    return moved;
+  }
+
+  onMoved(requests: Iterable<number>): void {
+    for (const requestId of requests) {
+      const request = this.#table.get(requestId);
+      if (request?.state === 'sent') request.end();
+      // Other streams of the connection may have been on that lane: they hear of it first.
+      else if (request !== undefined) queueMicrotask(() => this.#dispatch.elsewhere(request));
+    }
   }
 
   onLost(requests: Iterable<number>, failure: Failure): void {

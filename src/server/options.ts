@@ -37,6 +37,7 @@ import { changedForLife, serverTls } from '../options/tls.ts';
 import { type ServerTracing, serverTracing } from '../options/tracing.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
+import { MESSAGE_SIZE } from '../wire/messages.ts';
 import type { Authorize } from './authorize.ts';
 import type { CommandDefinition } from './commands.ts';
 import type { DictionaryOption } from './dictionaries.ts';
@@ -249,7 +250,8 @@ const RULES: Rules<ServerOptions> = {
   coalesceMs: numeric(0, 1000),
   record: nested({ path: filledString, maxBytes: count }, 'path'),
   halfDuplex: boolean,
-  limits: nested(same(DEFAULT_LIMITS, count)),
+  // Clients are not told of it: they send as much.
+  limits: nested({ ...same(DEFAULT_LIMITS, count), maxMessage: integer(MESSAGE_SIZE) }),
   maxConnections: count,
   contextMemory: count,
   outputMemory: count,

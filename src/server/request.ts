@@ -28,6 +28,10 @@ export interface Run {
   drain(reason: string): void;
   /** The stream is gone with its lane: stops the handler, and sends nothing more. */
   lose(failure: Failure): void;
+  /** Its lane is dead, and what was there goes out without it: goes on from this thread. False: it cannot. */
+  leaveLane(): boolean;
+  /** Goes on with another stream. */
+  moveTo(stream: LaneStream): void;
   /** Its lane is dead: makes as if it had not been started, where its handler was not. False: it may have been. */
   retract(): boolean;
   /** Whether the handler has begun, as far as is known. */
@@ -181,6 +185,23 @@ export class ServedRequest implements FlowOwner {
     this.#stream = undefined;
     this.#state = 'waiting';
     return true;
+  }
+
+  /** The stream died with its lane, but not its handler. False: that ran there, too. */
+  leaveLane(): boolean {
+    if ((this.#state !== 'running' && this.#state !== 'sent') || !this.#run.leaveLane()) return false;
+    this.#stream = undefined;
+    this.flow.backlog = undefined;
+    return true;
+  }
+
+  /** What comes from now on is encoded on `stream`; undefined: it goes out as it is. */
+  goOn(stream: LaneStream | undefined): void {
+    if (stream === undefined) return;
+    if (this.#state !== 'running') return this.session.router.leave(stream, this.id);
+    this.#stream = stream;
+    this.flow.backlog = stream.backlog;
+    this.#run.moveTo(stream);
   }
 
   /** The stream died with its lane: what was sent stands; the rest is an error, said on the plain stream. */

@@ -89,7 +89,8 @@ export class SessionEnd {
     this.#draining = true;
     this.#stopped = true;
     this.#connection.pause();
-    this.#reactor.forgetReceiving();
+    // Nor what a decoder still has: it is of requests that are about to end.
+    this.#reactor.stop();
     this.#requests.stop(reason);
     this.check();
   }

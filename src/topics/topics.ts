@@ -200,6 +200,13 @@ class SubscribeRun implements Run {
     return false;
   }
   lose(): void {}
+
+  leaveLane(): boolean {
+    return false;
+  }
+
+  moveTo(): void {}
+
   onFrame(): void {}
   onRecord(): void {}
 

@@ -70,7 +70,7 @@ export interface Limits {
    * (protocol C8), and for the head of an HTTP request; default 10 000.
    */
   openingTimeout: number;
-  /** Bytes of one WebSocket message, which is one or more whole frames (protocol C7); default 1 MiB. */
+  /** Bytes of one WebSocket message, which is one or more whole frames (protocol C7), at least 61 440; default 1 MiB. */
   maxMessage: number;
   /** Bytes of the head of one HTTP request; default 16 KiB. */
   maxRequestHead: number;

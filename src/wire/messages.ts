@@ -5,8 +5,8 @@ import { HEADER_SIZE, readHeader } from './frame.ts';
 /** The subprotocol's name in a WebSocket handshake (protocol C7). */
 export const SUBPROTOCOL = 'millrace.v1';
 
-/** Bytes that we put into one message, unless a single frame has more: servers that are short of memory take no larger ones. */
-const MESSAGE_SIZE = 60 * 1024;
+/** Bytes that we put into one message, unless a single frame has more; a server takes as many. */
+export const MESSAGE_SIZE = 60 * 1024;
 
 /** `chunk`, which is whole frames, as messages of at most {@link MESSAGE_SIZE} bytes, or of one frame. */
 export function messagesOf(chunk: Uint8Array): Uint8Array[] {

@@ -32,6 +32,8 @@ test('numbers, sizes and times are shown as people read them', (t) => {
     '–',
   ]);
   t.is(plural(1, 'file'), '1 file');
+  // As anybody may publish it to whom `subscribe` shows it; in quadratic time it would take an hour.
+  t.is(oneLine(`a${' '.repeat(1 << 22)}b`).length, (1 << 22) + 2);
   t.is(oneLine(' a\r\n  b\tc\x1b[2J\u2028\u202etxt.exe\u200b\n'), 'a b c\\u001b[2J \\u202etxt.exe\\u200b');
 });
 

@@ -111,6 +111,8 @@ test('what cannot be is one line that begins with its place', async (t) => {
     ['origins: [https://app.example/]', /origins\.0: It has to be an origin/],
     ['accessLog: yes', /accessLog: It has to be true or false/],
     ['port: 1\nport: 2\n', /:2:1: /],
+    ['limits:\n  maxPings: 1\n  maxPings: 2\n', /:3:3: Map keys must be unique$/m],
+    [`${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}`, /millrace\.yaml/],
     ['port: [1\n', /millrace\.yaml:\d+:\d+: /],
     ['- port\n', /millrace\.yaml:1:1: It has to be a mapping/],
     ['text', /millrace\.yaml:1:1: It has to be a mapping/],

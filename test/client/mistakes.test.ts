@@ -413,6 +413,7 @@ const UNTOLD: [string, number, number][] = [
   ['maxDecodedRatio', 999, 1000],
   ['maxMessage', (1 << 20) - 1, 1 << 20],
   ['maxEmptyDataFrames', 99, 100],
+  ['maxStreamBegins', 999_999, 1_000_000],
   ['maxPayload', 255, 256],
   ['maxWindowSize', 1023, 1024],
 ];

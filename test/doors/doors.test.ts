@@ -249,7 +249,7 @@ test('connect() says why a WebSocket did not come about, and pools take URLs', a
 });
 
 test('text, no frame, half a frame and a message that is too long end a WebSocket, and it alone', async (t) => {
-  const { port, reported } = await serving(t, { limits: { maxMessage: 1000 } });
+  const { port, reported } = await serving(t, { limits: { maxMessage: 61_440 } });
   const other = await WebPeer.open(t, port);
   const text = await WebPeer.open(t, port);
   text.socket.send('hello');
@@ -262,7 +262,7 @@ test('text, no frame, half a frame and a message that is too long end a WebSocke
   t.regex(await half.protocolError(), /partial-message.*inside a frame/);
   await reported(({ error }) => /inside a frame/.test(String(error)));
   const long = await WebPeer.open(t, port);
-  long.socket.send(new Uint8Array(1001));
+  long.socket.send(new Uint8Array(61_441));
   t.is(await long.closed(), 1009);
   other.send(ECHO);
   t.is(await other.answer(1), '');

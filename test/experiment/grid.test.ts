@@ -29,6 +29,8 @@ test('a grid file may be YAML or JSON, and what is wrong in it is named by its p
   writeFileSync(json, '{"grids":[{"profile":["zlib","zstd-8mb"],"level":[1,2]}]}');
   t.deepEqual(readGridFile(yaml), readGridFile(json));
   t.is(readGridFile(yaml).length, 4);
+  writeFileSync(yaml, 'grids:\n  - level: 1\n    level: 2\n');
+  t.throws(() => readGridFile(yaml), { message: /grid\.yaml: 3:5: Map keys must be unique/ });
   writeFileSync(yaml, 'grids:\n  - policy: sometimes\n');
   t.throws(() => readGridFile(yaml), { message: /grid\.yaml: grids\.0\.policy/ });
   t.throws(() => parseGrids([{ level: '9..1' }]), { message: /0\.level.*/ });

@@ -8,3 +8,4 @@ import '../server/limits-flow.test.ts';
 import '../server/marker.test.ts';
 import '../server/mistakes.test.ts';
 import '../server/property.test.ts';
+import '../server/small-limits.test.ts';

@@ -118,8 +118,7 @@ test('requests that wait for a stream of their own are all answered when the onl
   await t.throwsAsync(client.call('die', { sensitive: true }).text(), { message: /worker of lane 0 died/ });
   ends.resolve();
   const answers = await Promise.allSettled(calls);
-  const failed = answers.filter(({ status }) => status === 'rejected');
-  t.is(failed.length, 2);
+  t.deepEqual(new Set(answers.map((answer) => answer.status)), new Set(['fulfilled']));
 });
 
 test('a lane that is merely busy is left alone', async (t) => {

@@ -130,6 +130,16 @@ test('a response of no bytes, of one and of the most that are small', async (t) 
   t.is((await made(run)).here, 3);
 });
 
+test('the last piece of a response whose others went by a lane comes behind them', async (t) => {
+  const run = await serving(t, { commands, contexts: 'none', limits: { maxBufferedOutput: 256 } });
+  const client = await dial(t, run.address);
+  for (let i = 0; i < 10; i++)
+    t.deepEqual(
+      await client.call('fill', { args: { size: String(1000 + i) } }).bytes(),
+      Uint8Array.from(pattern(1, 1000 + i)),
+    );
+});
+
 test('per-request, a stream for every response, is served by lanes', async (t) => {
   const run = await serving(t, { commands, contexts: 'none', policy: 'per-request' });
   const client = await dial(t, run.address);

@@ -1,12 +1,12 @@
 /** The grid: which settings an experiment tries, from a checked file, from flags, or by default. */
 
-import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { TUNINGS } from '../../encoding/codec.ts';
 import { IDENTITY } from '../../encoding/profiles.ts';
 import { MAX_STREAMS } from '../../lanes/policy.ts';
 import { readRegularFile } from '../../options/regular-file.ts';
 import { sizeOf } from '../../options/sizes.ts';
+import { readYaml } from '../../options/yaml.ts';
 import { MAX_DICTIONARIES } from '../../wire/extensions.ts';
 import { DEFAULT_FRAME_SIZE } from '../../wire/frame.ts';
 import {
@@ -124,8 +124,9 @@ export function readGridFile(path: string): Cell[] {
   const text = readRegularFile(path).toString();
   let content: unknown;
   try {
-    // JSON is YAML.
-    content = parseYaml(text);
+    const { document, problem, at } = readYaml(text);
+    if (problem !== undefined) throw new Error(`${at(problem.offset)}: ${problem.message}`);
+    content = document.toJS();
   } catch (error) {
     throw new Error(`${path}: ${(error as Error).message}`, { cause: error });
   }
