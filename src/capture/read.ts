@@ -1,8 +1,8 @@
 /** Reads capture files (format.ts), and believes nothing that is in them. */
 
-import { createInterface } from 'node:readline/promises';
+import { constants } from 'node:buffer';
 import { z } from 'zod';
-import { streamRegularFile } from '../options/regular-file.ts';
+import { linesOf } from '../options/lines.ts';
 import { CAPTURE_VERSION, type CaptureRecord } from './format.ts';
 
 const count = z.number().min(0);
@@ -41,13 +41,13 @@ export async function* readCapture(path: string): AsyncGenerator<CapturedRespons
   const responses: CapturedResponse[] = [];
   let number = 0;
   let broken: Error | undefined;
-  const lines = createInterface({ input: streamRegularFile(path), crlfDelay: Number.POSITIVE_INFINITY });
-  for await (const line of lines) {
+  for await (const line of linesOf(path, constants.MAX_STRING_LENGTH)) {
     number++;
     if (broken !== undefined) throw broken;
     try {
-      if (number === 1) HEADER.parse(JSON.parse(line));
-      else responses.push(responseOf(RECORD.parse(JSON.parse(line))));
+      const value = JSON.parse(line?.toString() ?? '');
+      if (number === 1) HEADER.parse(value);
+      else responses.push(responseOf(RECORD.parse(value)));
     } catch (error) {
       broken = new Error(`line ${number} is not of a capture of version ${CAPTURE_VERSION}`, {
         cause: error,

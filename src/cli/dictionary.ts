@@ -122,12 +122,31 @@ async function train(sources: string[], options: TrainOptions, io: Io): Promise<
   if (json) io.print(visibleJson(done));
   else for (const each of done) printTrained(each, options, io);
   if (done.length === 0) io.exitCode = EXIT_FAILED;
-  else if (!json) io.print(`\n${visible(await useOf(done))}`);
+  else if (!json) io.print(`\n${await useOf(done)}`);
 }
 
 /** How a server is given them: by flags, or where it has commands that `serve` has not, by the library's option. */
-async function useOf(done: readonly Trained[]): Promise<string> {
+async function useOf(trained: readonly Trained[]): Promise<string> {
   const { shellWord } = await import('../experiment/grid/cell.ts');
+  const { MAX_KINDS } = await import('../lanes/stream-kind.ts');
+  // One kind is that of all other commands.
+  const done = savingMost(trained, MAX_KINDS - 1);
+  const left =
+    done.length === trained.length
+      ? ''
+      : `A server has dictionaries for ${done.length} commands of their own at most. With those that save most:\n`;
+  return `${left}${visible(useOfAll(done, shellWord))}`;
+}
+
+/** `count` of them at most, in their order: those that save most bytes of the traffic, each response by itself. */
+function savingMost(trained: readonly Trained[], count: number): Trained[] {
+  const saved = ({ heldOut, benefit }: Trained) =>
+    heldOut * (benefit.without.none.bytes - benefit.with.none.bytes);
+  const most = new Set([...trained].sort((a, b) => saved(b) - saved(a)).slice(0, count));
+  return trained.filter((each) => most.has(each));
+}
+
+function useOfAll(done: readonly Trained[], shellWord: (word: string) => string): string {
   if (done.every(({ command }) => command === undefined || command.startsWith('files.'))) {
     const words = done.map(({ file, command }) => (command === undefined ? file : `${file}=${command}`));
     return `millrace serve DIR ${words.map((word) => `--dictionary ${shellWord(word)}`).join(' ')}`;

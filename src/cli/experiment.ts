@@ -263,7 +263,9 @@ async function loadModule(path: string): Promise<{ codecs?: CodecModule }> {
 
 function print(results: Results, { out, json }: ExperimentOptions, io: Io): void {
   const { recommendations, cells, setup, adaptive, untrained, shortened } = results;
+  const unmet = unmetBudget(results);
   if (json) {
+    for (const note of [untrained, shortened, unmet]) if (note !== undefined) io.complain(note);
     io.print(visibleJson(recommendations));
     return;
   }
@@ -277,7 +279,6 @@ function print(results: Results, { out, json }: ExperimentOptions, io: Io): void
     const lines = [...aimLines(key, aim, results), prose, `millrace serve DIR ${flags}`].filter(Boolean);
     io.print(visibleLines(`\n${aimTitle(aim, results)}\n${lines.map((line) => `  ${line}`).join('\n')}`));
   }
-  const unmet = unmetBudget(results);
   if (unmet !== undefined) io.print(`\n${unmet}`);
   if (adaptive !== undefined) {
     const least = Math.round(100 * Math.min(...adaptive.rows.map(({ share }) => share)));

@@ -31,7 +31,7 @@ const DEFAULT_LEVELS: Readonly<Record<string, number>> = {
   [ZSTD_DICT]: ZSTD_DEFAULT_LEVEL,
 };
 /** Tables and window of tuning `records`, whatever the level. */
-const TUNING_RECORDS_TABLES = 1150 * KIB;
+const TUNING_RECORDS_TABLES = 1280 * KIB;
 const TUNING_RECORDS_WINDOW_LOG = 22;
 /** Tables of a dictionary, and the dictionary itself, beside those of the context. */
 const DICTIONARY = 400 * KIB;

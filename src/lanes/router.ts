@@ -48,8 +48,6 @@ export interface RouterOptions {
   readonly frameSize: number;
 }
 
-/** Kinds of streams that one connection can have, each on a stream of its own but the first. */
-export const MAX_KINDS = 4;
 /** Below so many bytes a context has learnt less than a dictionary knows. */
 const YOUNG_BYTES = 64 * 1024;
 

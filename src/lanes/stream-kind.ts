@@ -13,3 +13,6 @@ export interface StreamKind {
   /** ID of the dictionary for peers that hold it. */
   readonly dictionary: string | undefined;
 }
+
+/** Kinds of streams that one connection can have, each on a stream of its own but the first. */
+export const MAX_KINDS = 4;

@@ -12,7 +12,7 @@ import { CodecRegistry } from '../encoding/registry.ts';
 import { ResponseCache } from '../lanes/cache.ts';
 import { compressOnLane } from '../lanes/compress.ts';
 import { LanePool, type LanePoolOptions } from '../lanes/pool.ts';
-import { MAX_KINDS } from '../lanes/router.ts';
+import { MAX_KINDS } from '../lanes/stream-kind.ts';
 import { listenPlaceOf } from '../options/place.ts';
 import {
   arrayOf,

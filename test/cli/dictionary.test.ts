@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import { corpus } from '../../bench/corpora.ts';
 import { parseDictionary } from '../../src/encoding/dictionary/format.ts';
+import { createServer } from '../../src/index.ts';
 import { tempFolder } from '../files/helper.ts';
 import { millrace } from './helper.ts';
 
@@ -87,6 +88,34 @@ test('dictionary train --per-command makes one for each, and says for which ther
   }));
   t.deepEqual(JSON.parse(option!), files);
   t.regex(err, /no dictionary for 'rare': a dictionary needs at least 5 samples/);
+});
+
+test('of more commands than a server has dictionaries for, what is printed has those that save most', async (t) => {
+  const folder = tempFolder(t);
+  const source = join(folder, 'replies.jsonl');
+  const names = ['rare', 'a', 'b', 'rare', 'c', 'a', 'b', 'seldom', 'c', 'a', 'b', 'seldom', 'c'];
+  const lines = corpus('ticks', 40 * names.length).map(
+    (bytes, i) => `{"command":"${names[i % names.length]}",${bytes.toString().slice(1)}`,
+  );
+  writeFileSync(source, lines.join('\n'));
+  const args = [
+    '--out',
+    join(folder, 'x.dict'),
+    '--size',
+    '1K',
+    '--per-command',
+    '--command-field',
+    'command',
+  ];
+  const { out: said } = await millrace('dictionary', 'train', source, ...args);
+  t.is(readdirSync(folder).length, 1 + 5);
+  t.regex(said, /A server has dictionaries for 3 commands of their own at most\. With those that save most:/);
+  const [, option] = /^createServer\(\{ dictionaries: (.*) \}\)$/m.exec(said)!;
+  const dictionaries = JSON.parse(option!) as { file: string; commands: string[] }[];
+  t.deepEqual(dictionaries.map(({ commands }) => commands[0]).sort(), ['a', 'b', 'c']);
+  const commands = Object.fromEntries(['a', 'b', 'c', 'd'].map((name) => [name, () => name]));
+  const server = createServer({ dictionaries, commands, workers: 1 });
+  await t.notThrowsAsync(server.close());
 });
 
 test('what dictionary train prints can be pasted: commands that serve has, and any name of a file', async (t) => {

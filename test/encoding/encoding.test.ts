@@ -3,6 +3,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { decompress as fzstdDecompress } from 'fzstd';
 import { inflate as pakoInflate } from 'pako';
+import { CORPORA, type CorpusName, corpus } from '../../bench/corpora.ts';
 import type { Codec, EncoderOptions } from '../../src/encoding/codec.ts';
 import { FINISH_BOUND } from '../../src/encoding/codec.ts';
 import { identityCodec } from '../../src/encoding/identity.ts';
@@ -255,6 +256,23 @@ test('zstd announces its window log where it is not the level’s own, the other
   t.deepEqual([...nativeZstd.settings({ tuning: 'records' })], [22]);
   t.deepEqual([...nativeZstd.settings({ tuning: 'records', windowLog: 17 })], [17]);
   t.deepEqual([...nativeZlib.settings({ windowLog: 10 })], []);
+});
+
+test('tuning records takes fewer bytes of small responses than its level, and of none of six kinds more', (t) => {
+  const target = new Uint8Array(1 << 16);
+  const lengthWith = (responses: Uint8Array[], options: EncoderOptions) => {
+    const encoder = nativeZstd.createEncoder!(options);
+    const length = responses.reduce((sum, each) => sum + encoder.encode(each, target, 0), 0);
+    encoder.close();
+    return length;
+  };
+  const ratios = (Object.keys(CORPORA) as CorpusName[]).map((name) => {
+    const responses = corpus(name, name === 'dashboards' ? 250 : 2500);
+    const ratio = lengthWith(responses, { tuning: 'records' }) / lengthWith(responses, {});
+    t.true(ratio < 1.001, `${name}: ${ratio}`);
+    return ratio;
+  });
+  t.true(ratios.reduce((product, ratio) => product * ratio) < 0.985, `${ratios}`);
 });
 
 test('decoders take the settings of their profile and refuse others', (t) => {

@@ -42,6 +42,19 @@ test.serial('an experiment is run, gone on with, and served from', async (t) => 
   t.regex((await ended).out, /recorded 1 response, /);
 });
 
+test.serial('with --json what else there is to say goes to standard error', async (t) => {
+  const folder = tempFolder(t);
+  const source = join(folder, 'same.jsonl');
+  writeFileSync(source, '{"all":"the same"}\n'.repeat(20));
+  const args = ['--level', '1', '--policy', 'single', '--dictionaries', 'none,4K', '--no-check', '--json'];
+  const budget = ['--connections', '1000', '--context-budget', '1K'];
+  const out = join(folder, 'x');
+  const { out: said, err } = await millrace('experiment', source, '--out', out, ...args, ...budget);
+  t.true(JSON.parse(said).length > 0);
+  t.regex(err, /^millrace: Settings with these dictionaries were left out: of 4K: /m);
+  t.regex(err, /^millrace: Fewest bytes at .* no setting that was tried keeps within it/m);
+});
+
 test.serial('a stop leaves a folder to go on with', async (t) => {
   const out = join(tempFolder(t), 'results');
   const journal = join(out, 'journal.jsonl');

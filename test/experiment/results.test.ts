@@ -134,6 +134,9 @@ test('results are a checked file, a table, and a page that fetches nothing', asy
     // On a narrow screen a line may end between two flags, and nowhere else.
     for (const flag of flags.split(/ (?=--)/)) t.true(html.includes(`<span>${flag}</span>`), flag);
   }
+  // The details of a point are lines, each with what nobody would see in it shown.
+  t.regex(html, /<title>zstd-8mb, level 1, [^<]*\nratio /);
+  t.notRegex(html, /\\u000a/);
   for (const title of ['Ratio against CPU', 'number of streams', 'against memory', 'behind a link']) {
     t.true(html.includes(title), title);
   }
@@ -217,7 +220,7 @@ test('the fewest bytes at many connections are those within the memory that ther
   t.like(await chosen(1000), { profile: 'identity' });
   t.true(
     readFileSync(join(folder, `${runs}`, 'report.html'), 'utf8').includes(
-      'Fewest bytes at 1000 connections within 0.977 KiB',
+      'Fewest bytes at 1\u202f000 connections within 0.977 KiB',
     ),
   );
   const tight = parseGrids([{ level: 1, policy: 'single' }]);
@@ -300,6 +303,15 @@ test('a chart that has more lines than colours says how many it leaves out', asy
   const chart = paretoCharts(results, doneCells(results.cells)).find(({ title }) => /streams/.test(title))!;
   t.is(chart.series.length, 8);
   t.regex(drawChart(chart), /and 2 lines more, see the table/);
+});
+
+test('of more lines than colours those with what is recommended are drawn', async (t) => {
+  const read = await generated('json900', 20_000);
+  const cells = parseGrids([{ level: '1..10', streams: [2, 3] }]);
+  const { results } = await imagine(read, { cells, out: join(tempFolder(t), 'x') });
+  const chart = paretoCharts(results, doneCells(results.cells)).find(({ title }) => /streams/.test(title))!;
+  const ringed = chart.series.flatMap(({ points }) => points).filter((point) => point.ringed);
+  t.is(ringed.length, new Set(results.recommendations.map(({ key }) => key)).size);
 });
 
 test('results of another version say what to do', (t) => {

@@ -3,6 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
+import { captureHeader } from '../../src/capture/format.ts';
 import { readSources } from '../../src/experiment/traffic/sources.ts';
 import { fill, tempFolder } from '../files/helper.ts';
 
@@ -53,6 +54,56 @@ test('a file that is not text is no file of lines', async (t) => {
   await t.throwsAsync(readSources([path], OPTIONS), {
     message: `source ${path}: line 1 is not text in UTF-8`,
   });
+});
+
+test('a byte order mark before the first line is no part of it, nor is the carriage return of its end', async (t) => {
+  const path = join(tempFolder(t), 'lines.jsonl');
+  writeFileSync(path, '\ufeff{"type":"a"}\r\n\r\n{"type":"b"}\r\n');
+  const { workload } = await readSources([path], { ...OPTIONS, commandField: 'type' });
+  t.deepEqual(
+    workload.responses.map(({ command, bytes }) => [command, Buffer.from(bytes).toString()]),
+    [
+      ['a', '{"type":"a"}'],
+      ['b', '{"type":"b"}'],
+    ],
+  );
+});
+
+test('a line, or a captured response, that is larger than all that is taken is left out, and those after it are not', async (t) => {
+  const folder = tempFolder(t);
+  const lines = join(folder, 'lines.jsonl');
+  writeFileSync(lines, `"a"\n"${'x'.repeat(200_000)}"\n"b"\n`);
+  const capture = join(folder, 'day.capture');
+  const captured = ['a', 'x'.repeat(200_000), 'b'].map((body, i) =>
+    JSON.stringify({
+      ...{ at: i, connection: 0, command: 'get', args: {}, pieces: [[0, body.length]], wire: 1 },
+      body: Buffer.from(body).toString('base64'),
+    }),
+  );
+  writeFileSync(capture, [captureHeader(new Date()), ...captured].join('\n'));
+  for (const [path, left] of [
+    [lines, `${lines}: line 2`],
+    [capture, `${capture}: a response of 'get'`],
+  ]) {
+    const { workload, skipped } = await readSources([path], { ...OPTIONS, maxBytes: 100_000 });
+    t.is(workload.responses.length, 2);
+    t.deepEqual(skipped, [
+      { path: left, error: 'larger than the 100000 bytes that are taken of its source' },
+    ]);
+  }
+});
+
+test('a JSON document of many lines is no file of responses', async (t) => {
+  const path = join(tempFolder(t), 'export.har');
+  for (const [document, opening] of [
+    [{ log: { entries: [1, 2] } }, '{'],
+    [[{ a: 1 }, { a: 2 }], '['],
+  ] as const) {
+    writeFileSync(path, JSON.stringify(document, null, 1));
+    await t.throwsAsync(readSources([path], OPTIONS), {
+      message: `source ${path}: line 1 is '${opening}': each response has to be a line of its own`,
+    });
+  }
 });
 
 test('a generator makes the same traffic for the same seed and stops at the sample size', async (t) => {

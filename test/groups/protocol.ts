@@ -13,5 +13,6 @@ import '../reactor/hostile.test.ts';
 import '../reactor/parts.test.ts';
 import '../reactor/server.test.ts';
 import '../connection/input.test.ts';
+import '../options/lines.test.ts';
 import '../options/options.test.ts';
 import '../page/page.test.ts';

@@ -178,7 +178,10 @@ function dictionaries(done: readonly DoneCell[], point: MakePoint): Chart {
 
 type Dimension = 'streams' | 'windowLog' | 'dictionary';
 
-/** Cells that differ in one dimension alone, as lines; the longest first, and those of two only where none is longer. */
+/**
+ * Cells that differ in one dimension alone, as lines; those with what is recommended first, then the longest, and those of two
+ * only where none is longer.
+ */
 function varying(
   cells: readonly DoneCell[],
   dimension: Dimension,
@@ -192,14 +195,19 @@ function varying(
   const longest = Math.max(...[...groups.values()].map((group) => group.length));
   const lines = [...groups.values()]
     .filter((group) => group.length >= Math.min(3, Math.max(2, longest)))
-    .sort((a, b) => b.length - a.length);
-  const series = lines.slice(0, COLOURS).map((group) => ({
-    name: nameWithout(group[0].cell, dimension),
-    line: true,
-    points: group.map(point).sort((a, b) => a.x - b.x),
-  }));
+    .map((group) => ({
+      name: nameWithout(group[0].cell, dimension),
+      line: true,
+      points: group.map(point).sort((a, b) => a.x - b.x),
+    }))
+    .sort((a, b) => ringsOf(b) - ringsOf(a) || b.points.length - a.points.length);
+  const series = lines.slice(0, COLOURS);
   const left = lines.length - series.length;
   return { series, ...(left > 0 && { note: `and ${plural(left, 'line')} more, see the table` }) };
+}
+
+function ringsOf({ points }: ChartSeries): number {
+  return points.filter(({ ringed }) => ringed).length;
 }
 
 function nameWithout(cell: Cell, dimension: Dimension): string {

@@ -8,6 +8,11 @@ export function escapeHtml(text: string): string {
   return visible(text).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
 
+/** The same for text of several lines, whose ends stay. */
+export function escapeLines(text: string): string {
+  return text.split('\n').map(escapeHtml).join('\n');
+}
+
 /** A whole page. `style` comes after the looks that all pages have; `body` is HTML. */
 export function htmlPage(title: string, body: string, style = ''): string {
   return `<!doctype html>

@@ -1,6 +1,6 @@
 /** Charts of points and lines over two axes. */
 
-import { escapeHtml } from './html.ts';
+import { escapeLines } from './html.ts';
 import {
   type Area,
   BELOW,
@@ -79,7 +79,7 @@ function dotsOf({ points, guide }: ChartSeries, x: At, y: At, colour: string): s
   const dots = points.map((point) => {
     const at = `cx="${fixed(x(point.x))}" cy="${fixed(y(point.y))}"`;
     const ring = point.ringed ? `<circle class="ring" ${at} r="8"/>` : '';
-    return `${ring}<circle class="dot" ${at} r="4" style="fill:${colour}"><title>${escapeHtml(point.tip)}</title></circle>`;
+    return `${ring}<circle class="dot" ${at} r="4" style="fill:${colour}"><title>${escapeLines(point.tip)}</title></circle>`;
   });
   return dots.join('\n');
 }

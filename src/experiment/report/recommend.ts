@@ -138,7 +138,11 @@ export function describeChoice(
     if (cell === undefined) return [];
     const check = checks.get(cell.key);
     const flags = serverFlags(cell.cell, fileOf);
-    const notes = [...notesOf(aim, cell, done), ...paymentOf(cell, dictionaries)];
+    const notes = [
+      ...notesOf(aim, cell, done),
+      ...paymentOf(cell, dictionaries),
+      ...(aim === 'bytes' ? longerOf(cell, done) : []),
+    ];
     const described = { aim, key: cell.key, cell: cell.cell, flags, text: notes.join(' ') };
     return { ...described, ...(check !== undefined && { checked: check }) };
   });
@@ -185,6 +189,26 @@ function paymentOf({ cell }: DoneCell, dictionaries: readonly TrainedDictionary[
       ? 'which these responses have not paid for'
       : `which it has saved after ${plural(after, 'response')}${atLevel(cell)}`;
   return [`Each connection is sent its dictionary once, ${inBytes(dictionary.bytes)}, ${paid}.`];
+}
+
+/** What takes fewer bytes still once connections are long enough for its dictionary: the traffic is only so long. */
+function longerOf(chosen: DoneCell, done: readonly DoneCell[]): string[] {
+  const { wireBytes, dictionaryBytes = 0 } = chosen.measures;
+  const denser = done.filter(
+    ({ cell, measures }) =>
+      STANDARD.includes(cell.profile) &&
+      measures.wireBytes * TOLERANCE.bytes < wireBytes &&
+      (measures.dictionaryBytes ?? 0) > dictionaryBytes,
+  );
+  if (denser.length === 0) return [];
+  const best = denser.reduce((a, b) => (b.measures.wireBytes < a.measures.wireBytes ? b : a));
+  const fewer = 100 * (1 - best.measures.wireBytes / wireBytes);
+  // As many times this traffic as it takes until what is saved has come to the dictionary.
+  const times =
+    ((best.measures.dictionaryBytes ?? 0) - dictionaryBytes) / (wireBytes - best.measures.wireBytes);
+  return [
+    `On connections ${short(times)} times as long, or longer, ${cellName(best.cell)} takes fewer, at last by ${percent(fewer)}.`,
+  ];
 }
 
 /** A dictionary is tried at one level, whatever those of the settings. */

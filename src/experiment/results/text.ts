@@ -37,7 +37,7 @@ export function inBits(bitsPerSecond: number): string {
   return `${short(bitsPerSecond / 1000 ** unit)} ${units[unit]}`;
 }
 
-/** `1 file`, `2 files`. */
+/** `1 file`, `2 files`, thousands apart. */
 export function plural(count: number, one: string): string {
-  return `${count} ${one}${count === 1 ? '' : 's'}`;
+  return `${count < 1000 ? count : short(count)} ${one}${count === 1 ? '' : 's'}`;
 }

@@ -6,11 +6,11 @@
 import { isUtf8 } from 'node:buffer';
 import { readdirSync, statSync } from 'node:fs';
 import { basename, extname, join } from 'node:path';
-import { createInterface } from 'node:readline/promises';
 import { isCaptureHeader } from '../../capture/format.ts';
 import { readCapture } from '../../capture/read.ts';
 import { problemOf } from '../../files/paths.ts';
-import { readRegularFile, streamRegularFile } from '../../options/regular-file.ts';
+import { linesOf } from '../../options/lines.ts';
+import { readRegularFile } from '../../options/regular-file.ts';
 import { Random } from './random.ts';
 import { RECORD_KINDS, type RecordKind, record } from './records.ts';
 import { makeWorkload, type Workload, type WorkloadResponse } from './workload.ts';
@@ -97,6 +97,11 @@ class Taker {
     this.#bytes += response.bytes.length;
     return true;
   }
+
+  /** Leaves out what is larger than all that is to be taken. */
+  skipTooLarge(path: string): void {
+    this.skipped.push({ path, error: `larger than the ${this.maxBytes} bytes that are taken of its source` });
+  }
 }
 
 async function readSource(name: string, options: SourceOptions, taker: Taker): Promise<void> {
@@ -117,8 +122,7 @@ function readFolder(root: string, { seed }: SourceOptions, taker: Taker): void {
   }
   large.sort((a, b) => sizeOf(a) - sizeOf(b));
   if (taker.responses.every(({ bytes }) => bytes.length === 0)) takeFile(large.shift(), taker);
-  const error = `larger than the ${taker.maxBytes} bytes that are taken of its source`;
-  for (const path of large) taker.skipped.push({ path, error });
+  for (const path of large) taker.skipTooLarge(path);
 }
 
 /** The paths of all files below a folder, in their order; links are none. @throws what the file system says of `root`. */
@@ -168,26 +172,29 @@ function sizeOf(path: string): number {
   }
 }
 
-/** JSON lines, or a capture, which is JSON lines with a header. */
+/** JSON lines, or a capture, which is JSON lines with a header. A line that is larger than all that is to be taken is skipped. */
 async function readLines(path: string, { commandField }: SourceOptions, taker: Taker): Promise<void> {
-  // As Latin-1 every byte is one character: none is lost, and none of them a separator of Unicode's lines.
-  const input = streamRegularFile(path, 'latin1');
-  const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
   let number = 0;
-  try {
-    for await (const line of lines) {
-      number++;
-      if (number === 1 && isCaptureHeader(line)) return await readCaptureFile(path, taker);
-      if (line.trim() === '') continue;
-      const bytes = Buffer.from(line, 'latin1');
-      if (!isUtf8(bytes)) throw new Error(`line ${number} is not text in UTF-8`);
-      const command = commandField === undefined ? 'line' : commandOf(bytes.toString(), commandField, number);
-      if (!taker.take({ command, connection: 0, bytes })) return;
+  for await (const bytes of linesOf(path, taker.maxBytes)) {
+    number++;
+    if (bytes === undefined) {
+      taker.skipTooLarge(`${path}: line ${number}`);
+      continue;
     }
-  } finally {
-    lines.close();
+    if (!isUtf8(bytes)) throw new Error(`line ${number} is not text in UTF-8`);
+    const line = bytes.toString();
+    if (number === 1 && isCaptureHeader(line)) return await readCaptureFile(path, taker);
+    const text = line.trim();
+    if (text === '') continue;
+    if (taker.responses.length === 0 && OPENINGS.includes(text))
+      throw new Error(`line ${number} is '${text}': each response has to be a line of its own`);
+    const command = commandField === undefined ? 'line' : commandOf(line, commandField, number);
+    if (!taker.take({ command, connection: 0, bytes })) return;
   }
 }
+
+/** With which a JSON document of many lines begins: an export, or an array of responses. */
+const OPENINGS = ['{', '['];
 
 function commandOf(line: string, field: string, number: number): string {
   let value: unknown;
@@ -201,7 +208,11 @@ function commandOf(line: string, field: string, number: number): string {
 }
 
 async function readCaptureFile(path: string, taker: Taker): Promise<void> {
-  for await (const response of readCapture(path)) if (!taker.take(response)) return;
+  for await (const response of readCapture(path)) {
+    if (response.bytes.length > taker.maxBytes)
+      taker.skipTooLarge(`${path}: a response of '${response.command}'`);
+    else if (!taker.take(response)) return;
+  }
 }
 
 /** Requests of `mixed`: many contacts, some orders, few pages, as front ends ask. */
