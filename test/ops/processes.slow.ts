@@ -24,6 +24,7 @@ import { freePort } from '../experiment/redis.ts';
 import { tempFolder } from '../files/helper.ts';
 import { heldBytes } from '../helpers/gc.ts';
 import { linux } from '../helpers/linux.ts';
+import { LONG } from '../helpers/serving.ts';
 
 const SECONDS = Number(process.env.TEST_SECONDS ?? 15);
 const RELOADS = 200;
@@ -158,7 +159,7 @@ function callOn(pool: Pool) {
 
 test.serial('SIGUSR2 replaces all processes, and a pool notices nothing', async (t) => {
   const { child, to, said, ended, value, ask } = await serveMany(t, 2);
-  const pool = connectPool([to], { size: 4 });
+  const pool = connectPool([to], { size: 4, maxWaitMs: LONG, connect: { timeoutMs: LONG } });
   t.teardown(() => pool.destroy());
   const load = callOn(pool);
   await until(() => load.count() > 100);
@@ -180,7 +181,7 @@ test.serial(
   'a process that is killed is replaced; only its own calls fail, as calls of a lost connection',
   async (t) => {
     const { child, to, said, value, seen } = await serveMany(t, 2);
-    const clients = await Promise.all(Array.from({ length: 8 }, () => connect(to)));
+    const clients = await Promise.all(Array.from({ length: 8 }, () => connect(to, { timeoutMs: LONG })));
     t.teardown(() => {
       for (const client of clients) client.destroy();
     });
@@ -203,7 +204,7 @@ test.serial(
     while (alive < 2) alive = await value('millrace_processes');
     t.is(await value('millrace_process_restarts_total'), 1);
     t.is(
-      await connect(to).then(async (client) => {
+      await connect(to, { timeoutMs: LONG }).then(async (client) => {
         const text = await client.call('ping').text();
         client.destroy();
         return text;
@@ -285,8 +286,8 @@ linux('SIGHUP every second under load: no call fails', async (t) => {
   const certificate = ['--tls-cert', tls('server.pem'), '--tls-key', tls('server.key')];
   const { child, address, seen, ended } = await serveAlone(t, TREE, '--config', config, ...certificate);
   const to = { host: 'localhost', port: Number(address.split(':')[1]) };
-  const secure = { tls: { ca: readFileSync(tls('ca.pem')) } };
-  const pool = connectPool(to, { size: 4, connect: secure });
+  const secure = { tls: { ca: readFileSync(tls('ca.pem')) }, timeoutMs: LONG };
+  const pool = connectPool(to, { size: 4, maxWaitMs: LONG, connect: secure });
   t.teardown(() => pool.destroy());
   const load = callOn(pool);
   for (let second = 1; second <= SECONDS; second++) {
