@@ -11,7 +11,8 @@ import { membersOf } from '../../src/doors/json-members.ts';
 import { argumentsOf, FORM_TYPE, JSON_TYPE } from '../../src/doors/rpc-arguments.ts';
 import { ask, Wire } from '../doors/helper.ts';
 import { arrived, makeLatch, stand } from '../fixtures/latch.ts';
-import { halted, servingOnSharedLanes, signal } from '../helpers/serving.ts';
+import { stoppedClock } from '../helpers/clock.ts';
+import { halted, servingOnSharedLanes, signal, Watch } from '../helpers/serving.ts';
 
 const serving = servingOnSharedLanes(ava);
 const test = ava.serial;
@@ -39,16 +40,19 @@ test('one connection that does not wait for its answers takes no more than its s
 });
 
 test('many connections that send requests by the thousand do not keep one that sends its first from its turn', async (t) => {
+  const clock = stoppedClock(t);
+  const watch = new Watch();
   let ended = 0;
   let before: number | undefined;
   const innocent = () => {
     before = ended;
     return 'well';
   };
-  // However fast the machine is, a turn is over after some of them.
+  // However fast the machine is, a turn is over after some of them, and nobody is charged with what others take of the machine.
   const onError = () => {
     ended++;
-    for (const untilMs = performance.now() + 1; performance.now() < untilMs; );
+    clock.advance(1);
+    watch.changed();
   };
   const { port } = await serving(t, { onError, commands: { innocent } });
   const floods = await Promise.all(Array.from({ length: 60 }, () => ready(t, port)));
@@ -58,7 +62,8 @@ test('many connections that send requests by the thousand do not keep one that s
   wire.send(...POST('/rpc/innocent'));
   await wire.heard(/well/);
   await Promise.all(floods.map((flood) => flood.rest()));
-  t.is(ended, floods.length);
+  // The flood may see its end before the server tells of it.
+  await watch.until(() => ended === floods.length || undefined);
   t.log(`${before} of ${floods.length} were dealt with before`);
   t.true((before ?? ended) < floods.length / 2);
 });
