@@ -585,9 +585,13 @@ test('a connection that has sent something leaves nothing behind that only a ful
     collectYoung();
   };
   for (let i = 0; i < 3; i++) round();
-  const before = oldBytes();
-  for (let i = 0; i < 20; i++) round();
-  const perFrame = (oldBytes() - before) / 20 / writers.length;
+  const grown = () => {
+    const before = oldBytes();
+    for (let i = 0; i < 5; i++) round();
+    return oldBytes() - before;
+  };
+  // What else has grown old meanwhile, of tests before and of compiled code, is in some of them.
+  const perFrame = Math.min(...Array.from({ length: 5 }, grown)) / 5 / writers.length;
   t.true(perFrame < 50, `${perFrame} bytes for each frame`);
 });
 
