@@ -28,8 +28,11 @@ export interface LoadMark {
   readonly peakInFlight: number;
 }
 
-/** A server this far behind will not catch up; the run ends with an error instead of filling the memory. */
-const HOPELESS_IN_FLIGHT = 100_000;
+/**
+ * Requests that are unanswered at once, at most. Where a server, or this process, is further behind its schedule, the others go
+ * out later, and their latency counts from the scheduled time all the same: memory is bounded, and no stall is lost.
+ */
+export const MOST_IN_FLIGHT = 100_000;
 
 export class Load {
   readonly #connections: readonly Connection[];
@@ -105,12 +108,9 @@ export class Load {
     let turn = 0;
     while (this.#running) {
       const now = performance.now();
-      while (due <= now) {
+      while (due <= now && this.#inFlight < MOST_IN_FLIGHT) {
         void this.#ask(this.#connections[turn++ % this.#connections.length]!, due);
         due += random.gap(rate) * 1000;
-      }
-      if (this.#inFlight > HOPELESS_IN_FLIGHT) {
-        this.#fail(new Error(`the server does not keep up with ${Math.round(rate)} requests per second`));
       }
       // A timer's millisecond, not a spin, which would take a core from the server: latencies include it.
       await delay(1);

@@ -1,16 +1,11 @@
 /** The live page in Chromium while its server is under load: how often its thread was busy for so long that one notices. */
 import { existsSync } from 'node:fs';
-import { chromium } from 'playwright-core';
+import { chromium, errors } from 'playwright-core';
 import type { LoadShape } from './load.ts';
 import type { Rig } from './proc.ts';
 
 const CHROMIUM = '/usr/bin/chromium';
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'];
-
-/** Why it cannot be measured here; undefined: it can. */
-export function noBrowser(): string | undefined {
-  return existsSync(CHROMIUM) ? undefined : `there is no ${CHROMIUM}`;
-}
 
 /** Tasks of over 50 ms, in milliseconds: those until the page had its first figures, and those of `seconds` from then on. */
 export interface LongTasks {
@@ -26,7 +21,18 @@ const OBSERVE = `
   }).observe({ type: 'longtask', buffered: true });
 `;
 
-export async function longTasks(rig: Rig, load: LoadShape, seconds: number): Promise<LongTasks> {
+/** Or why they could not be measured: no browser, or one that was not ready in its time. */
+export async function longTasks(rig: Rig, load: LoadShape, seconds: number): Promise<LongTasks | string> {
+  if (!existsSync(CHROMIUM)) return `there is no ${CHROMIUM}`;
+  try {
+    return await measure(rig, load, seconds);
+  } catch (error) {
+    if (error instanceof errors.TimeoutError) return error.message.split('\n')[0]!;
+    throw error;
+  }
+}
+
+async function measure(rig: Rig, load: LoadShape, seconds: number): Promise<LongTasks> {
   const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
   try {
     const page = await browser.newPage();
@@ -37,8 +43,7 @@ export async function longTasks(rig: Rig, load: LoadShape, seconds: number): Pro
     await Promise.all([loaded, rig.measure(load, 1, 0)]);
     const loading = await tasks();
     await rig.measure(load, seconds, 0);
-    const state = await page.textContent('#state');
-    if (state !== 'serving') throw new Error(`the page has no figures: ${state}`);
+    await page.locator('#state', { hasText: /^serving$/ }).waitFor();
     return { loading, open: (await tasks()).slice(loading.length) };
   } finally {
     await browser.close();

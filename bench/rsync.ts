@@ -1,12 +1,10 @@
 /** `rsync -z` of a tree from an rsync daemon over a loopback connection, and `tar | zstd -3` of the same tree. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { runCommand } from '../src/experiment/process/run.ts';
 import { track } from '../src/experiment/process/track.ts';
-import { listen } from './peers/listen.ts';
+import { freePort, untilListens } from './peers/listen.ts';
 
 export interface Pull {
   readonly seconds: number;
@@ -25,9 +23,7 @@ export class RsyncDaemon implements Disposable {
 
   /** @param scratch a directory for its configuration. */
   static async start(tree: string, scratch: string): Promise<RsyncDaemon> {
-    const probe = createServer();
-    const port = await listen(probe);
-    await new Promise((resolve) => probe.close(resolve));
+    const port = await freePort();
     const configuration = join(scratch, 'rsyncd.conf');
     writeFileSync(configuration, `use chroot = no\n[tree]\npath = ${tree}\nread only = yes\n`);
     const flags = [
@@ -38,8 +34,7 @@ export class RsyncDaemon implements Disposable {
       `--config=${configuration}`,
     ];
     const daemon = track(spawn('rsync', flags, { stdio: 'ignore' }));
-    await delay(300);
-    if (daemon.exitCode !== null) throw new Error(`rsync --daemon ended with ${daemon.exitCode}`);
+    await untilListens(daemon, port);
     return new RsyncDaemon(daemon, port);
   }
 

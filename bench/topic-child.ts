@@ -34,13 +34,17 @@ export interface TopicOperations {
   readOn(): Promise<void>;
   /** So many subscribers a second leave, and as many come; until the process ends. */
   churn(perSecond: number): Promise<void>;
-  /** What came since the last mark. */
-  mark(): Promise<{ received: number; wireBytes: number }>;
-  /** Waits for what is on its way. */
-  arrived(): Promise<number>;
+  /** What came since the last mark, and what subscribers were told that they have lost. */
+  mark(): Promise<{ received: number; lost: number; wireBytes: number }>;
+  /** Waits until all but the first `skipped` connections have had `each` messages since the mark. @throws Error when no more come. */
+  arrived(each: number, skipped: number): Promise<void>;
   /** Of all that came since the mark, but on the first `skipped` connections: `times` says when each message went out. */
   latency(times: readonly number[], skipped: number): Promise<{ p50: number; p99: number; count: number }>;
 }
+
+/** Between two looks at what has come, and so long without any more of it a message is missing; milliseconds. */
+const LOOK_MS = 20;
+const PATIENCE_MS = 60_000;
 
 const now = () => performance.timeOrigin + performance.now();
 const sockets: Socket[] = [];
@@ -103,10 +107,11 @@ function preparedFrame(message: Buffer): Buffer {
 
 // ------------------------------------------------------------------------------------------------- the client
 
-/** When messages came, by connection, since the mark. */
+/** When messages came, by connection, since the mark; not a number: it was lost. */
 const arrivals: number[][] = [];
 const leave: (() => void)[] = [];
 let received = 0;
+let lost = 0;
 let wireBefore = 0;
 
 const connectors: Record<string, (port: number, subscribes: boolean) => Promise<void>> = {
@@ -125,7 +130,11 @@ function track(): number[] {
 
 /** Resolves once it is subscribed: what is asked after it has been answered. */
 async function follow(client: Client, times: number[]): Promise<void> {
-  const subscription = client.subscribe('feed');
+  const onGap = (gap: { lost: number }) => {
+    lost += gap.lost;
+    for (let i = 0; i < gap.lost; i++) times.push(Number.NaN);
+  };
+  const subscription = client.subscribe('feed', { onGap });
   leave.push(() => {
     subscription.cancel();
     void follow(client, times);
@@ -196,23 +205,28 @@ const operations: TopicOperations = {
   },
   async mark() {
     const wire = sockets.reduce((sum, socket) => sum + socket.bytesRead, 0);
-    const marked = { received, wireBytes: wire - wireBefore };
+    const marked = { received, lost, wireBytes: wire - wireBefore };
     wireBefore = wire;
     received = 0;
+    lost = 0;
     for (const times of arrivals) times.length = 0;
     return marked;
   },
-  async arrived() {
-    for (let before = -1; before !== received; ) {
-      before = received;
-      await delay(300);
+  async arrived(each, skipped) {
+    const missing = () =>
+      arrivals.slice(skipped).reduce((sum, { length }) => sum + Math.max(0, each - length), 0);
+    let before = missing();
+    for (let sinceMs = performance.now(); before > 0; await delay(LOOK_MS)) {
+      const left = missing();
+      if (left < before) sinceMs = performance.now();
+      else if (performance.now() - sinceMs > PATIENCE_MS) throw new Error(`${left} messages did not come`);
+      before = left;
     }
-    return received;
   },
   async latency(times, skipped) {
     const latency = new Latency();
     for (const each of arrivals.slice(skipped))
-      for (const [i, at] of each.entries()) latency.record(at - times[i]!);
+      for (const [i, at] of each.entries()) if (!Number.isNaN(at)) latency.record(at - times[i]!);
     const { p50, p99, count } = latency.summary();
     return { p50, p99, count };
   },

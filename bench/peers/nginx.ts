@@ -1,15 +1,13 @@
 /** nginx with its gzip filter, on static files, over HTTP/2 without TLS so that one connection carries many requests. */
 import { spawn, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import type { Payloads } from '../payloads.ts';
 import { Scratch } from '../scratch.ts';
 import { cpuOf, peakRssOf } from '../usage.ts';
 import { connectHttp2 } from './http2.ts';
-import { listen } from './listen.ts';
+import { freePort, untilListens } from './listen.ts';
 import type { Peer, Served } from './peer.ts';
 
 const version = /nginx\/(\S+)/.exec(`${spawnSync('nginx', ['-v']).stderr ?? ''}`)?.[1];
@@ -45,17 +43,14 @@ async function serve(
     const [ending, bytes] = prepared(payloads.get(i));
     writeFileSync(join(directory, `${i}${ending}`), bytes);
   }
-  const probe = createServer();
-  const port = await listen(probe);
-  await new Promise((resolve) => probe.close(resolve));
+  const port = await freePort();
   writeFileSync(join(directory, 'nginx.conf'), configuration(port, directory, compression));
   const server = spawn('nginx', ['-p', directory, '-c', join(directory, 'nginx.conf')], {
     stdio: 'ignore',
   });
   const end = () => server.kill('SIGKILL');
   process.once('exit', end);
-  await delay(500);
-  if (server.exitCode !== null) throw new Error(`nginx ended with ${server.exitCode}`);
+  await untilListens(server, port);
   return {
     port,
     outsideCpu: () => ({ nginx: cpuOf(server.pid!) }),

@@ -24,7 +24,8 @@ class TopicRig implements AsyncDisposable {
   readonly #client: Child<TopicOperations>;
   readonly #peer: TopicPeer;
   #port = 0;
-  #subscribers = 0;
+  /** Subscribers come and go: how many messages each is to have is not known. */
+  #churns = false;
 
   constructor(peer: TopicPeer) {
     this.#peer = peer;
@@ -41,28 +42,32 @@ class TopicRig implements AsyncDisposable {
 
   async connect(count: number, subscribes: boolean): Promise<void> {
     await this.#client.ask('connect', this.#peer, this.#port, count, subscribes);
-    if (subscribes) this.#subscribers += count;
   }
 
-  /** CPU in microseconds and bytes for each message that is delivered, and how long that takes. */
+  /**
+   * CPU in microseconds and bytes for each message that is delivered, and how long that takes. The first `stalled` connections
+   * read on when it has been measured, and get what they have missed.
+   */
   async measure(feed: FeedName, seed: number, seconds: number, rate = RATE, stalled = 0) {
     await this.#client.ask('mark');
     const before = await this.#server.ask('usage');
     const encodesBefore = await this.#server.ask('encodes');
     const times = await this.#server.ask('publish', feed, seed, rate, seconds);
-    await this.#client.ask('arrived');
+    const each = this.#churns ? 0 : times.length;
+    await this.#client.ask('arrived', each, stalled);
     const after = await this.#server.ask('usage');
     const encodes = (await this.#server.ask('encodes')) - encodesBefore;
     const latency = await this.#client.ask('latency', times, stalled);
-    const { received, wireBytes } = await this.#client.ask('mark');
+    if (stalled > 0) await this.#client.ask('readOn');
+    await this.#client.ask('arrived', each, 0);
+    const { received, lost, wireBytes } = await this.#client.ask('mark');
     const cpu = (after.total - before.total) / received;
-    const expected = times.length * this.#subscribers;
     return {
       cpu,
       wire: wireBytes / received,
       encodes: encodes / times.length,
       received,
-      expected,
+      lost,
       ...latency,
     };
   }
@@ -75,14 +80,9 @@ class TopicRig implements AsyncDisposable {
     await this.#client.ask('stall', count);
   }
 
-  /** Those that were stalled read on, and have what they have missed. */
-  async catchUp(): Promise<void> {
-    await this.#client.ask('readOn');
-    await this.#client.ask('arrived');
-  }
-
-  churn(perSecond: number): Promise<void> {
-    return this.#client.ask('churn', perSecond);
+  async churn(perSecond: number): Promise<void> {
+    await this.#client.ask('churn', perSecond);
+    this.#churns = true;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -115,12 +115,10 @@ export const topics: Bench = {
     for (let round = 0; round < rounds; round++)
       for (const [peer, rig] of rigs) {
         say(`${peer}, round ${round + 1} of ${rounds}`);
-        const measured = await rig.measure('records', seed + round, seconds, COMPARED_RATE);
-        if (measured.received !== measured.expected)
-          throw new Error(`${peer}: ${measured.received} of ${measured.expected} messages came`);
-        cpu.get(peer)!.push(measured);
+        cpu.get(peer)!.push(await rig.measure('records', seed + round, seconds, COMPARED_RATE));
       }
     const cpuOf = (peer: TopicPeer) => cpu.get(peer)!.map((each) => each.cpu);
+    const lost = cpu.get('millrace')!.reduce((sum, each) => sum + each.lost, 0);
 
     const ours = rigs.get('millrace')!;
 
@@ -140,7 +138,6 @@ export const topics: Bench = {
       undisturbed.push((await ours.measure('records', seed + 2000 + round, seconds)).p99);
       await ours.stall(STALLED);
       disturbed.push((await ours.measure('records', seed + 3000 + round, seconds, RATE, STALLED)).p99);
-      await ours.catchUp();
     }
 
     say('subscribers that come and go');
@@ -190,7 +187,7 @@ export const topics: Bench = {
         figure('topics.slow', slow.median, slow),
         figure('topics.p99', late.median, late),
       ],
-      skipped: [],
+      skipped: lost === 0 ? [] : [`${lost} messages, which millrace's slow subscribers have lost`],
       raw: { cpu: Object.fromEntries(cpu), wire, undisturbed, disturbed, encodes, bytes },
     };
   },

@@ -383,9 +383,16 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
   }
 }
 
-/** The error with which a server answers. One that goes away need not say with each refusal that nothing has run. */
-function errorOf({ refused }: ClientRequest, { code, message, data }: ReceivedFailure): CommandError {
-  if (refused) return new CommandError(message, { code: 'shutting-down', data, notStarted: true });
+/** The error with which a server answers. */
+function errorOf(
+  { refused, options }: ClientRequest,
+  { code, message, data }: ReceivedFailure,
+): CommandError {
+  // One that goes away need not say with each refusal that nothing has run.
+  if (refused) code = 'shutting-down';
+  // One that sends no codes says it by its text (protocol C6), and may say it before our own clock does.
+  else if (code === 'internal' && message === 'deadline exceeded' && options.deadlineMs)
+    code = 'deadline-exceeded';
   return new CommandError(message, { code, data, notStarted: saysNotStarted(code) });
 }
 

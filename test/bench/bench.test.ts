@@ -11,7 +11,7 @@ import type { Result } from '../../bench/bench.ts';
 import { main } from '../../bench/command.ts';
 import { figure, GOALS } from '../../bench/figures.ts';
 import { asHtml } from '../../bench/html.ts';
-import { Load } from '../../bench/load.ts';
+import { Load, MOST_IN_FLIGHT } from '../../bench/load.ts';
 import { describeMachine } from '../../bench/machine.ts';
 import { makePayloads } from '../../bench/payloads.ts';
 import { connectHttp } from '../../bench/peers/http.ts';
@@ -84,6 +84,27 @@ test('an open loop charges a stall to every request that it held up', async (t) 
   // A closed loop would have seen one slow request; here about 500 of 600 waited.
   t.true(requests > 300);
   t.true(latency.p50 > 100, `p50 ${latency.p50}`);
+});
+
+test('an open loop far behind its schedule has a bounded number of requests unanswered, and goes on', async (t) => {
+  const gate = Promise.withResolvers<void>();
+  let asked = 0;
+  const stalling: Connection = {
+    fetch: (i) => {
+      asked++;
+      return gate.promise.then(() => payloads.get(i));
+    },
+    close: () => {},
+  };
+  const load = new Load([stalling], payloads);
+  load.start({ kind: 'open', rate: 1e8, seed: 1 });
+  while (asked < MOST_IN_FLIGHT) await delay(1);
+  for (let i = 0; i < 5; i++) await delay(1);
+  t.is(asked, MOST_IN_FLIGHT);
+  const stopped = load.stop();
+  gate.resolve();
+  await stopped;
+  t.is(load.mark().requests, MOST_IN_FLIGHT);
 });
 
 test.serial('a peer answers with the payloads, and its bytes and CPU are counted', (t) =>

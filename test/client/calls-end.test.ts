@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { execPath } from 'node:process';
 import ava from 'ava';
 import { Pace } from '../../src/connection/pace.ts';
-import { CommandError, type CommandRequest } from '../../src/index.ts';
+import { type CallOptions, CommandError, type CommandRequest } from '../../src/index.ts';
 import { encodeFrame, type Frame, FrameType } from '../../src/wire/frame.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
@@ -77,6 +77,24 @@ test('a deadline passes while a call waits for its turn: it never ran, and never
   t.true(error.notStarted);
   for (const response of before) response.cancel();
   t.is(await client.call('count').text(), '1');
+});
+
+test('a server that sends no codes says by its text that the deadline has passed, to who has set one', async (t) => {
+  const { where, heard, until, say } = await listener(t, {});
+  const client = await dial(t, where, { plain: true });
+  const codeOf = async (options: CallOptions, text: string) => {
+    const failed = failure(client.call('c', options).text()) as Promise<CommandError>;
+    const named = await until(() => heard.some(({ type }) => type === FrameType.commandName));
+    t.true(named);
+    const [{ requestId }] = heard.splice(0);
+    say(`${requestId} 2 0 error-response application ${text}`);
+    const { code, message, notStarted } = await failed;
+    t.deepEqual([message, notStarted], [text, false]);
+    return code;
+  };
+  t.is(await codeOf({ deadlineMs: 600_000 }, 'deadline exceeded'), 'deadline-exceeded');
+  t.is(await codeOf({ deadlineMs: 600_000 }, 'something else'), 'internal');
+  t.is(await codeOf({}, 'deadline exceeded'), 'internal');
 });
 
 test('the time in the queue is taken off the deadline that the server hears of', async (t) => {

@@ -29,7 +29,7 @@ let running: Promise<Browser> | undefined;
 
 /** One browser for all tests of a file, until {@link closeBrowser}. */
 export function browser(): Promise<Browser> {
-  running ??= chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
+  running ??= chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS, timeout: 0 });
   return running;
 }
 
@@ -52,6 +52,7 @@ export interface Site extends Doors {
 export async function openSite(t: ExecutionContext<unknown>, options: ServerOptions = {}): Promise<Site> {
   const doors = await openDoors(t, options);
   const page = await (await browser()).newPage();
+  page.setDefaultTimeout(0);
   t.teardown(() => page.close());
   await page.goto(`http://127.0.0.1:${doors.port}/`);
   return { page, ...doors };

@@ -78,6 +78,7 @@ async function open(
   const context = await (await browser()).newContext({ ...rest, viewport: { width, height: 900 } });
   t.teardown(() => context.close());
   const page = await context.newPage();
+  page.setDefaultTimeout(0);
   if (stopped) await page.addInitScript('performance.now = () => 0');
   const complaints: string[] = [];
   const foreign: string[] = [];

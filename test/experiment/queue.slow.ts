@@ -22,7 +22,7 @@ interface RunningWorker {
 }
 
 function startWorker(t: ExecutionContext<unknown>, url: string): RunningWorker {
-  const child = spawn(process.execPath, [MILLRACE, 'experiment-worker', url, '--lock-ms', '1000']);
+  const child = spawn(process.execPath, [MILLRACE, 'experiment-worker', url, '--lock-ms', '5000']);
   t.teardown(() => child.kill('SIGKILL'));
   let said = '';
   child.stdout.on('data', (text) => {

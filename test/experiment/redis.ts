@@ -27,7 +27,7 @@ export async function startRedis(t: ExecutionContext<unknown>): Promise<string> 
   let said = '';
   for await (const text of redis.stdout) {
     said += text;
-    if (said.includes('Ready to accept connections')) break;
+    if (said.includes('Ready to accept connections')) return `redis://127.0.0.1:${port}`;
   }
-  return `redis://127.0.0.1:${port}`;
+  throw new Error(`redis-server ended: ${said}`);
 }

@@ -14,7 +14,7 @@ import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
 import type { BatchReader } from '../../workers/batch.ts';
 import { Op } from '../../workers/records.ts';
 import { zstdBlock, zstdHeader } from '../encoding/helpers.ts';
-import { stoppedClock } from '../helpers/clock.ts';
+import { Clock, stoppedClock } from '../helpers/clock.ts';
 import { frame, HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { dial, serving } from '../helpers/serving.ts';
 import { streamSettingsPayload } from '../independent/client.ts';
@@ -111,6 +111,7 @@ test('decoders, which peers ask for, have half of the budget', (t) => {
 });
 
 test('streams are given up when idle, and renewed when at work, after their time', (t) => {
+  const clock = new Clock();
   const budget = new ContextBudget({ contextMemory: MIB, streamIdleTimeout: 100, streamLifetime: 500 });
   const [idle, busy] = [new Context(budget, 0), new Context(budget, 0)];
   busy.idle = false;
@@ -121,6 +122,7 @@ test('streams are given up when idle, and renewed when at work, after their time
   t.false(idle.here);
   budget.sweep(now + 510);
   budget.sweep(now + 520);
+  clock.release();
   t.is(busy.renewals, 1);
   t.true(busy.here);
 });

@@ -16,11 +16,15 @@ import { startRedis } from '../experiment/redis.ts';
 import { contents, fill, tempFolder } from '../files/helper.ts';
 import { numbers } from '../helpers/random.ts';
 import { sample } from '../helpers/samples.ts';
+import { LONG } from '../helpers/serving.ts';
 import { Haproxy, type Machine, withHaproxy } from './haproxy.ts';
 
 const ROUNDS = Number(process.env.TEST_ROUNDS ?? 1);
 const CALLS_A_SECOND = Number(process.env.TEST_CALLS ?? 500);
 const SUBSCRIBERS = Number(process.env.TEST_SUBSCRIBERS ?? 1000);
+
+/** Whoever comes back is waited for, however many do at once. */
+const PATIENT = { maxWaitMs: LONG, connect: { timeoutMs: LONG } };
 
 const CONNECTIONS = 300;
 const MOST_IN_FLIGHT = 300;
@@ -108,7 +112,10 @@ withHaproxy(
 
     // One connection on each server, with a call that does not end by itself.
     const held = Promise.withResolvers<void>();
-    const clients = await Promise.all([connect(haproxy.address), connect(haproxy.address)]);
+    const clients = await Promise.all([
+      connect(haproxy.address, PATIENT.connect),
+      connect(haproxy.address, PATIENT.connect),
+    ]);
     t.teardown(() => clients.forEach((client) => void client.destroy()));
     const echoes = clients.map((client) =>
       client
@@ -125,7 +132,7 @@ withHaproxy(
     const stopped = a.stop();
     await haproxy.until('a DOWN,b UP');
     for (let i = 0; i < 10; i++) {
-      const client = await connect(haproxy.address);
+      const client = await connect(haproxy.address, PATIENT.connect);
       t.is(await client.call('ping').text(), 'pong');
       await client.close();
     }
@@ -140,7 +147,7 @@ withHaproxy(
     const { running } = haproxy.machines[1];
     const before = running.seen.err;
     for (let i = 0; i < 4; i++) {
-      const client = await connect(haproxy.address);
+      const client = await connect(haproxy.address, PATIENT.connect);
       await client.call('ping').text();
       await client.close();
     }
@@ -153,7 +160,7 @@ withHaproxy(
   async (t) => {
     const { dir, files } = treeOf(t);
     const haproxy = await Haproxy.start(t, 3, [dir, '--workers', '1', '--grace', '60000']);
-    const pool = connectPool(haproxy.address, { size: CONNECTIONS });
+    const pool = connectPool(haproxy.address, { size: CONNECTIONS, ...PATIENT });
     t.teardown(() => pool.destroy());
     const load = callOn(pool, files);
     while (load.count() < 1000) await delay(20);
@@ -184,8 +191,8 @@ withHaproxy('subscribers of two servers miss nothing while both are replaced', a
   const redis = await startRedis(t);
   const topic = ['--topic', 'news=100000', '--relay', redis];
   const haproxy = await Haproxy.start(t, 2, [dir, '--workers', '1', '--grace', '60000', ...topic]);
-  const publisher = connectPool(haproxy.address, { size: 2 });
-  const pools = Array.from({ length: SUBSCRIBERS }, () => connectPool(haproxy.address));
+  const publisher = connectPool(haproxy.address, { size: 2, ...PATIENT });
+  const pools = Array.from({ length: SUBSCRIBERS }, () => connectPool(haproxy.address, PATIENT));
   t.teardown(() => [publisher, ...pools].forEach((pool) => void pool.destroy()));
   const wrong: string[] = [];
   let taken = 0;

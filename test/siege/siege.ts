@@ -8,7 +8,7 @@ import type { InnocentFigures } from './innocent.ts';
 import type { ServerFigures } from './server.ts';
 
 export interface SiegeOptions {
-  /** How long the attack lasts. */
+  /** How long the attack lasts, at least: until innocents have been served under it. */
   readonly seconds: number;
   /** How long the server may take to give memory back. */
   readonly restSeconds: number;
@@ -51,6 +51,7 @@ export async function besiege(name: string, options: SiegeOptions): Promise<Sieg
     children.push(attacker);
     await attacker.ask('begin');
     await delay(options.seconds * 1000);
+    await innocent.ask('served');
     // The server first: what it says of itself must not count what ends the attack.
     const during = await server.ask<ServerFigures>('figures');
     const noticed = await innocent.ask<InnocentFigures>('figures');

@@ -20,15 +20,16 @@ const REQUESTS = 4;
 
 export interface HoldFigures {
   connections: number;
-  /** RSS of the server before and while they hold, in bytes, and after they have gone. */
+  /** RSS of the server before and while they hold, in bytes, and after it has let go of them. */
   before: number;
   peak: number;
   after: number;
-  /** Connections that the server still has at the end. */
-  left: number;
 }
 
-/** Connects them, waits until the server is at rest, lets go of them; so many times. `budget`: MiB for contexts. */
+/**
+ * Connects them, waits until the server is at rest, goes away and waits until the server has none of them any more; so many
+ * times. `budget`: MiB for contexts.
+ */
 export async function holdConnections(
   connections: number,
   rounds = 1,
@@ -47,9 +48,10 @@ async function holdRound(server: ServerProcess, connections: number): Promise<Ho
   for (let i = 0; i < connections; i++) sockets.push(await silentPeer(server.port, i));
   const peak = await peakUntilRest(server);
   for (const socket of sockets) socket.resetAndDestroy();
+  while ((await server.figures()).connections > 0) await delay(100);
   await peakUntilRest(server);
-  const { rss: after, connections: left } = await server.figures();
-  return { connections, before, peak, after, left };
+  const { rss: after } = await server.figures();
+  return { connections, before, peak, after };
 }
 
 /** Waits until nothing more comes or goes: every handler waits, or has gone. The most RSS meanwhile, in bytes. */
@@ -102,11 +104,11 @@ if (import.meta.main) {
     Number(values.rounds ?? 2),
     budget,
   );
-  for (const { connections, before, peak, after, left } of rounds) {
+  for (const { connections, before, peak, after } of rounds) {
     const each = Math.round((peak - before) / connections / 1024);
     console.log(
       `${connections} connections that never read: RSS ${mebibytes(before)} MiB, with them at most ` +
-        `${mebibytes(peak)} MiB (${each} KiB each), after them ${mebibytes(after)} MiB; ${left} connections left`,
+        `${mebibytes(peak)} MiB (${each} KiB each), after them ${mebibytes(after)} MiB`,
     );
   }
   process.exit(0);

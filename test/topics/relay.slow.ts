@@ -2,7 +2,7 @@
 
 import { connectPool, type Subscription, type TopicMessage } from '../../src/index.ts';
 import { withRedis } from '../experiment/redis.ts';
-import { dial, serving } from '../helpers/serving.ts';
+import { dial, LONG, serving } from '../helpers/serving.ts';
 import { insist, RestartableRedis } from './redis.ts';
 
 /** Collects what a subscription gives. */
@@ -74,7 +74,7 @@ withRedis('who loses its server goes on at another one, and what history holds i
   const pools = Array.from({ length: 20 }, () =>
     connectPool(
       servers.map(({ address }) => address),
-      { size: 1 },
+      { size: 1, maxWaitMs: LONG, connect: { timeoutMs: LONG } },
     ),
   );
   t.teardown(() => Promise.all(pools.map((pool) => pool.destroy())));
