@@ -15,7 +15,8 @@ import { made } from './making.ts';
 import type { DictionaryCodec } from './registry.ts';
 import { isSound } from './self-check.ts';
 import { type ZlibContexts, zlibCodec } from './zlib-codec.ts';
-import { ZSTD_ATTACH_DICTIONARY, type ZstdContexts, zstdCodec, zstdDictCodec } from './zstd-codec.ts';
+import { type ZstdContexts, zstdCodec, zstdDictCodec } from './zstd-codec.ts';
+import { ZSTD_ATTACH_DICTIONARY } from './zstd-parameters.ts';
 
 /** What we use of a zlib stream's internals (Node's own zlib.js and node_zlib.cc). */
 interface StreamInternals {

@@ -9,26 +9,10 @@ import {
   type PayloadCheck,
 } from './context.ts';
 import type { Dictionaries, Dictionary } from './dictionary.ts';
-import { inRange, ZSTD, ZSTD_DICT } from './profiles.ts';
+import { ZSTD, ZSTD_DICT } from './profiles.ts';
 import type { ZstdWalker } from './zstd-blocks.ts';
-import {
-  namedDictionary,
-  ZSTD_DEFAULT_LEVEL,
-  ZSTD_MIN_WINDOW_LOG,
-  ZSTD_PARAMETER,
-  ZSTD_TUNINGS,
-  zstdDictSettings,
-  zstdDictWalker,
-  zstdSettings,
-  zstdWalker,
-  zstdWindowLog,
-} from './zstd-profile.ts';
-
-/** Which of its parameters libzstd may change in a later version: ZSTD_c_forceAttachDict, and ZSTD_dictForceLoad. */
-export const ZSTD_ATTACH_DICTIONARY = 1001;
-const ZSTD_DICTIONARY_LOADED = 3;
-const ZSTD_MIN_LEVEL = -131_072;
-const ZSTD_MAX_LEVEL = 22;
+import { zstdDictParameters, zstdDictSettings, zstdParameters, zstdSettings } from './zstd-parameters.ts';
+import { namedDictionary, ZSTD_MIN_WINDOW_LOG, zstdDictWalker, zstdWalker } from './zstd-profile.ts';
 
 // Flush values of zstd.h.
 const ZSTD_E_CONTINUE = 0;
@@ -113,35 +97,6 @@ function dictionaryOf(dictionaries: Dictionaries, id: string | undefined): Dicti
   const dictionary = id === undefined ? undefined : dictionaries.get(id);
   if (dictionary === undefined) throw new RangeError(`${ZSTD_DICT} has no dictionary ${id}`);
   return dictionary;
-}
-
-/**
- * libzstd's parameters, by its numbers, for what an encoder is to do.
- * @throws RangeError for what libzstd, or the profile's promise, does not take.
- */
-export function zstdParameters(options: EncoderOptions): Record<number, number> {
-  const { level = ZSTD_DEFAULT_LEVEL, tuning } = options;
-  const windowLog = zstdWindowLog(options);
-  const parameters: Record<number, number> = {
-    ...(tuning && ZSTD_TUNINGS[tuning]),
-    [ZSTD_PARAMETER.level]: inRange('zstd level', level, ZSTD_MIN_LEVEL, ZSTD_MAX_LEVEL),
-  };
-  if (windowLog !== undefined) parameters[ZSTD_PARAMETER.windowLog] = windowLog;
-  return parameters;
-}
-
-/**
- * The same for a context that begins with a dictionary. libzstd sizes its tables by the dictionary, unless it is to load that:
- * with those of one of 4 KiB a kept context forgets so soon that pages and source
- * text took 12 % more bytes than without a dictionary. Where each frame stands alone, loading takes too long.
- * @throws RangeError as {@link zstdParameters} does.
- */
-export function zstdDictParameters(options: EncoderOptions): Record<number, number> {
-  const parameters = zstdParameters(options);
-  // The stream has named it: not every frame needs to.
-  parameters[ZSTD_PARAMETER.dictionaryNumber] = 0;
-  if (!options.contextFree) parameters[ZSTD_ATTACH_DICTIONARY] = ZSTD_DICTIONARY_LOADED;
-  return parameters;
 }
 
 class ZstdCheck implements PayloadCheck {

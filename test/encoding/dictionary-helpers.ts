@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { DictionaryError, parseDictionary } from '../../src/encoding/dictionary/format.ts';
 import { HandleContext } from '../../src/encoding/native.ts';
 import { portableDictionaryDecoder } from '../../src/encoding/portable.ts';
-import { zstdParameters } from '../../src/encoding/zstd-codec.ts';
+import { zstdParameters } from '../../src/encoding/zstd-parameters.ts';
 import { ROOMY } from './zstd-helpers.ts';
 
 export interface NativeOptions {

@@ -3,8 +3,8 @@
 import { DEFAULT_FRAME_SIZE } from '../../wire/frame.ts';
 import { zstdHandles } from '../native.ts';
 import { ZstdWalker } from '../zstd-blocks.ts';
-import { zstdDictParameters, zstdParameters } from '../zstd-codec.ts';
 import { type BlockObserver, ZstdBlockDecoder } from '../zstd-decoder.ts';
+import { zstdDictParameters, zstdParameters } from '../zstd-parameters.ts';
 import { SEQUENCE_CODES, type SequenceCode } from '../zstd-sequences.ts';
 import { parseDictionary } from './format.ts';
 import type { EntropyCounts } from './write.ts';

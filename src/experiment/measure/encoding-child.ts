@@ -19,7 +19,7 @@ import { nativeCodecs, nativeDictionaryCodec } from '../../encoding/native.ts';
 import { IDENTITY } from '../../encoding/profiles.ts';
 import { readDictionary } from '../../encoding/read-dictionary.ts';
 import { CodecRegistry } from '../../encoding/registry.ts';
-import { zstdParameters } from '../../encoding/zstd-codec.ts';
+import { zstdParameters } from '../../encoding/zstd-parameters.ts';
 import { unpackInput } from '../process/input.ts';
 
 export interface EncodingTask {
