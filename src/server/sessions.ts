@@ -1,5 +1,6 @@
 /** The sessions of a server: all that are open, how they are watched, and how they end. */
 
+import { LOOKS } from '../connection/keepalive.ts';
 import { within } from '../lanes/within.ts';
 import { after, every } from '../wire/timers.ts';
 import { Bag } from './bag.ts';
@@ -25,7 +26,7 @@ export class Sessions {
   #lookout: ReturnType<typeof setInterval> | undefined;
   #onAllGone: () => void = () => undefined;
 
-  /** `keepAliveMs`: how often peers that have said nothing are asked for a sign of life; 0: never. */
+  /** `keepAliveMs`: how long peers may say nothing before they are asked for a sign of life; 0: never. */
   constructor(keepAliveMs: number, totals: Totals) {
     this.#keepAliveMs = keepAliveMs;
     this.#totals = totals;
@@ -45,7 +46,7 @@ export class Sessions {
     if (maxAgeMs) this.#retiring.set(session, after(spread(maxAgeMs), () => session.retire()).unref());
     this.#totals.opened(session);
     this.#lookout ??= every(LOOK_MS, this.#look).unref();
-    if (this.#keepAliveMs > 0) this.#watch ??= every(this.#keepAliveMs, this.#check).unref();
+    if (this.#keepAliveMs > 0) this.#watch ??= every(this.#keepAliveMs / LOOKS, this.#check).unref();
   }
 
   /** The session has ended, and why if it was not in an orderly way. */

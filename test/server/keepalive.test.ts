@@ -16,6 +16,7 @@ import { encodeSenderSettings } from '../../src/wire/payloads.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
 import { Wire } from '../doors/helper.ts';
 import { stoppedClock } from '../helpers/clock.ts';
+import { RawPeer } from '../helpers/raw-peer.ts';
 import { dial, failure, impostor, serving, Watch } from '../helpers/serving.ts';
 
 const NOTHING = new Uint8Array(0);
@@ -212,12 +213,39 @@ test('an answer that has come during a long tick of ours counts, although it is 
   t.false(transport.destroyed);
 });
 
-test('no answer until the next look is the end', (t) => {
+test('no answer until the second look after the question is the end', (t) => {
   const transport = new Turns(false);
   const keepAlive = keptAlive(transport);
-  while (!transport.destroyed) transport.turn(() => keepAlive.check());
+  let looks = 0;
+  for (; !transport.destroyed; looks++) {
+    transport.turn(() => keepAlive.check());
+    // What it looks at it looks at two ends of ticks later.
+    for (let i = 0; i < 2; i++) transport.turn(() => undefined);
+  }
   t.is(transport.pings, 1);
+  t.is(looks, 3);
 });
+
+test.serial(
+  'nobody is silent for longer than the interval without being asked, on either side',
+  async (t) => {
+    const clock = stoppedClock(t);
+    const roundTrip = await roundTrips(t);
+    const { where, pings, pinged } = await standIn(t, ['ping'], () => []);
+    await dial(t, where, { keepAliveInterval: 1000 });
+    const { port } = await serving(t, { keepAliveInterval: 1000 });
+    const peer = await RawPeer.connect(t, port);
+    peer.send('0 1 stream-begin sender-settings 0 {"contentEncodings":[],"extensions":["ping"]}');
+    await peer.until(() => peer.frames.length > 0);
+    for (let ms = 0; ms < 1000; ms += 100) {
+      clock.advance(100);
+      await roundTrip();
+    }
+    await pinged(1);
+    await peer.until(() => peer.frames.some(({ type }) => type === FrameType.ping));
+    t.is(pings(), 1);
+  },
+);
 
 test('a peer is not charged with the time for which this thread was held up; with its own it is', async (t) => {
   const transport = new Turns(false);
