@@ -38,6 +38,8 @@ export interface LanePoolOptions extends BudgetOptions {
   readonly laneTimeout?: number;
   /** Memory bounds of each worker's JavaScript heap. */
   readonly resourceLimits?: ResourceLimits;
+  /** Few small responses without a context are encoded on the main thread; default: true. */
+  readonly inline?: boolean;
   /** When what comes from lanes is dealt with; missing: turns of their own. */
   readonly turns?: Turns;
   /** When what keeps ending workers is held. */
@@ -80,8 +82,8 @@ export class LanePool {
   readonly turns: Turns;
   /** Those that streams may use. */
   readonly dictionaries: Dictionaries;
-  /** What is encoded on this thread. */
-  readonly inline: InlineEncoders;
+  /** What is encoded on this thread; undefined: nothing is. */
+  readonly inline: InlineEncoders | undefined;
   /** What the frames of all connections that are being decoded may come to. */
   decodingBytes = 0;
   /** What ends workers. */
@@ -114,7 +116,8 @@ export class LanePool {
     this.#options = options;
     this.turns = options.turns ?? new Turns(setImmediate);
     this.dictionaries = new Map((options.dictionaries ?? []).map((each) => [each.id, each]));
-    this.inline = new InlineEncoders(this.turns, this.dictionaries, options.codecs ?? []);
+    const { inline = true, codecs = [] } = options;
+    this.inline = inline ? new InlineEncoders(this.turns, this.dictionaries, codecs) : undefined;
     this.quarantine = new Quarantine(options.quarantine);
     // A payload for the cache is compressed on a context of its own, one at a time on each lane.
     const cacheContexts = options.workers * encoderCost('zstd-8mb', { level: options.cacheLevel });
@@ -196,7 +199,7 @@ export class LanePool {
     for (const lane of this.lanes) lane.end();
     await within(Promise.allSettled(this.#tasks), END_TIME_MS);
     await Promise.all(this.lanes.map(({ trace }) => trace.shut()));
-    this.inline.close();
+    this.inline?.close();
     pools.delete(this);
     await this.#piscina.destroy();
   }

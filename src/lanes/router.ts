@@ -14,6 +14,7 @@ import { Ladder, LinkProbe, ladderOf, RUNG_STREAMS, type Rung, WaitProbe } from 
 import { withinWindow } from './budget.ts';
 import { CacheStreams } from './cache-stream.ts';
 import { addFigures, figuresOf, type StreamFigures } from './figures.ts';
+import type { InlineEncoders } from './inline-encoders.ts';
 import { InlineStream } from './inline-stream.ts';
 import type { Lane } from './lane.ts';
 import { LaneStream, type StreamEvents } from './lane-stream.ts';
@@ -176,16 +177,15 @@ export class Router {
   sendInline(stream: LaneStream, requestId: number, flags: number, bytes: Uint8Array): number | undefined {
     const { inline } = this.#pool;
     const { profile, shape } = stream;
-    if (this.#options.perRequest || this.#ladder !== undefined || !inline.takes(profile, shape))
-      return undefined;
-    if (!inline.admit(bytes.length)) return undefined;
-    this.#inline ??= this.#openInline();
+    if (inline === undefined || this.#options.perRequest || this.#ladder !== undefined) return undefined;
+    if (!inline.takes(profile, shape) || !inline.admit(bytes.length)) return undefined;
+    this.#inline ??= this.#openInline(inline);
     return this.#inline?.send(requestId, flags, bytes, profile, shape);
   }
 
-  #openInline(): InlineStream | undefined {
+  #openInline(encoders: InlineEncoders): InlineStream | undefined {
     const id = this.ids.takeSpare(1);
-    return id === undefined ? undefined : new InlineStream(id, this.#connection.writer, this.#pool.inline);
+    return id === undefined ? undefined : new InlineStream(id, this.#connection.writer, encoders);
   }
 
   /** IDs of the requests that wait for a place, or for a lane, oldest first. */

@@ -73,6 +73,7 @@ export class TestBed {
       ...{ workers, codecs },
       dictionaries: [...dictionaries.values()],
       handlers: [],
+      inline: false,
       cacheLevel: 9,
       onLost: () => undefined,
     });
@@ -95,6 +96,8 @@ export class LoadedServer {
   readonly #cell: Cell;
   readonly #server: Server;
   readonly #connections: readonly (readonly number[])[];
+  /** Undefined where it has those of its bed. */
+  #ownLanes: LanePool | undefined;
   #port = 0;
 
   private constructor(bed: TestBed, cell: Cell, pool: LanePool | undefined) {
@@ -120,7 +123,12 @@ export class LoadedServer {
         },
       },
     };
-    this.#server = makeServer(options, pool && (() => pool));
+    // Encoders are weighed by what lanes take.
+    this.#server = makeServer(options, (lanes) => {
+      if (pool !== undefined) return pool;
+      this.#ownLanes = new LanePool({ ...lanes, inline: false });
+      return this.#ownLanes;
+    });
   }
 
   /** `ownLanes`: lanes that are the server's alone, as in a process that has just started. */
@@ -172,8 +180,9 @@ export class LoadedServer {
     };
   }
 
-  close(): Promise<void> {
-    return this.#server.close(0);
+  async close(): Promise<void> {
+    await this.#server.close(0);
+    await this.#ownLanes?.close();
   }
 
   /** Frames of the lanes, bytes into them and out of them, CPU seconds of the lanes, of this thread. */
