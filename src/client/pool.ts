@@ -87,7 +87,8 @@ export interface Pool<Address = unknown, Commands = AnyCommands> {
     listener: (detail: PoolEvents<Address>[Name]) => void,
   ): () => void;
   /**
-   * Takes no new calls, and ends the connections once those that it has are answered, the waiting ones among them.
+   * Takes no new calls, and ends the connections once those that it has are answered, the waiting ones among them; what
+   * nobody reads, such as a subscription, may never be.
    * `graceMs`: what is not answered within so many milliseconds is cancelled, its error's code `closed`; default: no limit.
    */
   close(options?: CloseOptions): Promise<void>;
