@@ -59,7 +59,7 @@ function isHere(target: Target): boolean {
 }
 
 /** A server that has answered, if with an error, is to hear of an orderly end and of no broken connection. */
-export async function endAfter(error: unknown, client: Client | undefined): Promise<void> {
+export async function endAfter(error: unknown, client: Pick<Client, 'close'> | undefined): Promise<void> {
   if ((error as Error)?.name === 'CommandError') await client?.close({ graceMs: 0 });
 }
 

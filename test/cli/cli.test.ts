@@ -261,6 +261,7 @@ test.serial('a server that has answered with an error hears of no broken connect
     ['call', address, 'nothing'],
     ['subscribe', address, 'nothing'],
     ['publish', address, 'nothing'],
+    ['pull', address, join(tempFolder(t), 'nothing')],
   ])
     for (let i = 0; i < 5; i++) t.is((await millrace(...args)).code, 1);
   await server.close();
