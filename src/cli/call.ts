@@ -6,7 +6,7 @@ import { pairs, parseTarget, type Target, wholeNumber } from './arguments.ts';
 import { readData } from './data.ts';
 import type { Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
-import { addReach, dial, plainHint, type ReachOptions, reachOptions } from './reach.ts';
+import { addReach, dial, endAfter, plainHint, type ReachOptions, reachOptions } from './reach.ts';
 
 const EXAMPLES = `
 The response goes to standard output as it comes; lines that the server has for people go to standard error.
@@ -72,6 +72,7 @@ async function callCommand(
     for await (const chunk of response) await io.write(chunk);
     await client.close();
   } catch (error) {
+    await endAfter(error, client);
     if (!isOutputGone()) throw plainHint(error, options);
   } finally {
     release();

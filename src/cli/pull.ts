@@ -12,7 +12,7 @@ import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts'
 import { makeBar } from './bar.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
-import { addReach, plainHint, type Reach, type ReachOptions, reachOptions } from './reach.ts';
+import { addReach, endAfter, plainHint, type Reach, type ReachOptions, reachOptions } from './reach.ts';
 import { bytes, duration, plural } from './show.ts';
 
 const EXAMPLES = `
@@ -85,6 +85,7 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
     await client.close();
   } catch (error) {
     meter.stop();
+    await endAfter(error, client);
     throw explained(plainHint(error, options), progress);
   } finally {
     release();

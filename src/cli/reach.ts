@@ -58,6 +58,11 @@ function isHere(target: Target): boolean {
   return 'path' in target || /^(localhost|127(\.\d+){3}|::1)$/.test(target.host);
 }
 
+/** A server that has answered, if with an error, is to hear of an orderly end and of no broken connection. */
+export async function endAfter(error: unknown, client: Pick<Client, 'close'> | undefined): Promise<void> {
+  if ((error as Error)?.name === 'CommandError') await client?.close({ graceMs: 0 });
+}
+
 /** Says which option may be the way out, where a server refused the first frame that is not a published one. */
 export function plainHint(error: unknown, { plain }: ReachOptions): unknown {
   const { message } = error as Error;

@@ -8,7 +8,7 @@ import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts'
 import { readData } from './data.ts';
 import type { Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
-import { addReach, dial, plainHint, type ReachOptions, reachOptions } from './reach.ts';
+import { addReach, dial, endAfter, plainHint, type ReachOptions, reachOptions } from './reach.ts';
 import { oneLine, plural } from './show.ts';
 
 const SUBSCRIBE_EXAMPLES = `
@@ -90,7 +90,9 @@ async function subscribeCommand(
   try {
     for await (const message of client.subscribe(topic, { after, slow, signal, onGap }))
       await io.write(`${json ? jsonOf(message) : textOf(message)}\n`);
+    await client.close();
   } catch (error) {
+    await endAfter(error, client);
     if (!isOutputGone()) throw plainHint(error, options);
   } finally {
     release();
@@ -135,6 +137,7 @@ async function publishCommand(
     await client.close();
   } catch (error) {
     signal.throwIfAborted();
+    await endAfter(error, client);
     throw error;
   } finally {
     release();

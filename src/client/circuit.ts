@@ -4,7 +4,7 @@ import { backoff, jittered } from './backoff.ts';
 
 /**
  * `closed`: it is used. `open`: it has failed again and again, and is left alone for a while. `half-open`: one
- * connection and one call at a time try it.
+ * connection and one call at a time try it, or one more for each second without an answer.
  */
 export type CircuitState = 'closed' | 'open' | 'half-open';
 

@@ -22,6 +22,9 @@ interface Opened<Address> {
   readonly endpoint: Endpoint<Address>;
 }
 
+/** Milliseconds for which a call that tries a half-open circuit holds the next one, or a tenth of what calls wait at most. */
+const MAX_TRIAL_MS = 1000;
+
 export class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address> {
   readonly closed: Promise<void>;
   readonly connect: EndpointOwner<Address>['connect'];
@@ -194,21 +197,27 @@ export class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address
 
   async #run(call: PoolCall, { connection, endpoint }: Opened<Address>): Promise<void> {
     this.#inFlight++;
-    await connection.run(call, () => {
+    const answered = () => {
       endpoint.answered();
       this.#sendWaiting();
-    });
+    };
+    await connection.run(
+      call,
+      answered,
+      Math.min(MAX_TRIAL_MS, this.#options.maxWaitMs / 10),
+      this.#sendWaiting,
+    );
     this.#inFlight--;
     this.#sendWaiting();
   }
 
-  #sendWaiting(): void {
+  readonly #sendWaiting = (): void => {
     while (this.#waiting.count > 0) {
       const place = this.#pick();
       if (place === undefined) return;
       void this.#run(this.#waiting.shift() as PoolCall, place);
     }
-  }
+  };
 
   /** Why no call can be sent in the near future: every address has failed again and again. */
   #downReason(): Error | undefined {

@@ -28,6 +28,8 @@ export class PoolConnection {
   readonly #circuit: Circuit;
   #inFlight = 0;
   #hasAnswered = false;
+  /** The newest call that tries a half-open circuit has had its time, and no answer. */
+  #isSilent = false;
 
   constructor(client: Client, circuit: Circuit) {
     this.client = client;
@@ -41,7 +43,7 @@ export class PoolConnection {
   /** Whether it takes one more call now. */
   get hasRoom(): boolean {
     if (this.client.state !== 'open') return false;
-    if (this.#circuit.state === 'half-open') return this.#inFlight === 0;
+    if (this.#circuit.state === 'half-open' && this.#inFlight > 0 && !this.#isSilent) return false;
     const announced = this.client.serverSettings?.maxConcurrentRequests;
     return this.#inFlight < (announced ?? DEFAULT_LIMITS.maxConcurrentRequests);
   }
@@ -51,13 +53,24 @@ export class PoolConnection {
     return this.#hasAnswered;
   }
 
-  /** Sends a call; resolves when the connection is free of it. `answered` is called when the server answers. */
-  async run(call: PoolCall, answered: () => void): Promise<void> {
+  /**
+   * Sends a call; resolves when the connection is free of it. `answered` is called when the server answers, `silent` when one that
+   * tries a half-open circuit has no answer after `trialMs`, or nobody reads it: then the next call may try it too.
+   */
+  async run(call: PoolCall, answered: () => void, trialMs: number, silent: () => void): Promise<void> {
     this.#inFlight++;
+    this.#isSilent = false;
+    const trial =
+      this.#circuit.state === 'half-open' &&
+      after(trialMs, () => {
+        this.#isSilent = true;
+        silent();
+      });
     await call.start(this.client, () => {
       this.#hasAnswered = true;
       answered();
     });
+    if (trial) clearTimeout(trial);
     this.#inFlight--;
   }
 }

@@ -27,7 +27,7 @@ export interface PoolOptions extends Partial<CircuitOptions> {
   maxBackoffMs?: number;
   /** Failures of an address in a row after which its circuit opens; default 5. */
   circuitFailures?: number;
-  /** Milliseconds for which it is open before one connection and one call try it again; default 10 000. */
+  /** Milliseconds for which it is open before one connection and one call at a time try it again; default 10 000. */
   circuitOpenMs?: number;
 }
 

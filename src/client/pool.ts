@@ -13,6 +13,7 @@ import {
   type Caller,
   type PublishOptions,
   publish,
+  type Resuming,
   type SubscribeOptions,
   type Subscription,
   subscribe,
@@ -86,7 +87,8 @@ export interface Pool<Address = unknown, Commands = AnyCommands> {
     listener: (detail: PoolEvents<Address>[Name]) => void,
   ): () => void;
   /**
-   * Takes no new calls, and ends the connections once those that it has are answered, the waiting ones among them.
+   * Takes no new calls, and ends the connections once those that it has are answered, the waiting ones among them; what
+   * nobody reads, such as a subscription, may never be.
    * `graceMs`: what is not answered within so many milliseconds is cancelled, its error's code `closed`; default: no limit.
    */
   close(options?: CloseOptions): Promise<void>;
@@ -132,7 +134,7 @@ class PoolFace<Address> implements Pool<Address> {
   }
 
   subscribe(topic: string, options: SubscribeOptions = {}): Subscription {
-    return subscribe(this.#call, topic, options, isOfConnection);
+    return subscribe(this.#call, topic, options, this.#resuming);
   }
 
   publish(topic: string, message: Bytes | string, options: PublishOptions = {}): Promise<number> {
@@ -140,6 +142,12 @@ class PoolFace<Address> implements Pool<Address> {
   }
 
   readonly #call: Caller = (command, options) => this.#pool.call(command, options);
+
+  /** A pool that takes nothing new is not asked again, whatever it was destroyed for. */
+  readonly #resuming: Resuming = {
+    may: (error) => isOfConnection(error) && (this.state === 'open' || this.state === 'connecting'),
+    onEnd: (listener) => this.on('closed', listener),
+  };
 
   ready(): Promise<void> {
     return this.#pool.ready();

@@ -69,22 +69,27 @@ export interface Subscription extends AsyncIterable<TopicMessage> {
 /** Sends a command, as a client or a pool does. */
 export type Caller = (command: string, options: CallOptions) => Responding;
 
-/** Whether a subscription that has failed may go on, on another connection. */
-export type MayResume = (error: Error) => boolean;
+/** How a subscription that has failed goes on, on another connection. */
+export interface Resuming {
+  /** Whether it may, after this error. */
+  may(error: Error): boolean;
+  /** Calls `listener` when it need not be tried any more; the function that is returned ends that. */
+  onEnd(listener: () => void): () => void;
+}
 
 /** How often it may fail before anything has come, and the pauses before it is tried again, in milliseconds. */
 const MAX_FAILURES = 8;
 const FIRST_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 5000;
 
-/** Subscribes at once. Never throws: a failure is in the iteration. `mayResume`: when it goes on by itself. */
+/** Subscribes at once. Never throws: a failure is in the iteration. `resuming`: how it goes on by itself; default: not. */
 export function subscribe(
   call: Caller,
   topic: string,
   options: SubscribeOptions,
-  mayResume: MayResume = () => false,
+  resuming?: Resuming,
 ): Subscription {
-  return new TopicSubscription(call, topic, options, mayResume);
+  return new TopicSubscription(call, topic, options, resuming);
 }
 
 /** Publishes a message; resolves with its sequence number. @throws TypeError for what is none, and as a call does. */
@@ -112,7 +117,7 @@ class TopicSubscription implements Subscription {
   readonly topic: string;
   readonly #call: Caller;
   readonly #options: SubscribeOptions;
-  readonly #mayResumeAfter: MayResume;
+  readonly #resuming: Resuming | undefined;
   #response: Responding | undefined;
   /** Why there is nothing to iterate. */
   #mistake: Error | undefined;
@@ -120,10 +125,10 @@ class TopicSubscription implements Subscription {
   #cancelled: { readonly reason: unknown } | undefined;
   #endPause: () => void = () => undefined;
 
-  constructor(call: Caller, topic: string, options: SubscribeOptions, mayResume: MayResume) {
+  constructor(call: Caller, topic: string, options: SubscribeOptions, resuming?: Resuming) {
     this.topic = topic;
     this.#call = call;
-    this.#mayResumeAfter = mayResume;
+    this.#resuming = resuming;
     this.#options = options;
     try {
       checkOptions(options, SUBSCRIBE_RULES, 'subscribe');
@@ -179,8 +184,7 @@ class TopicSubscription implements Subscription {
           // Handing the generator on whole would take three times as many promises.
           for (const message of reader.read(piece)) {
             yield message;
-            if (this.#isGivenUp)
-              throw errorOfReason((this.#cancelled ?? this.#options.signal)?.reason, false);
+            this.#throwIfGivenUp();
           }
           isOurs = false;
         }
@@ -193,27 +197,35 @@ class TopicSubscription implements Subscription {
       next = reader.next;
       newest = reader.had;
       await this.#pause(failures);
+      this.#throwIfGivenUp();
       this.#response = this.#subscribe(next === 0 ? undefined : next - 1);
-      if (this.#cancelled !== undefined) this.#response.cancel(this.#cancelled.reason);
     }
   }
 
   #mayResume(error: Error): boolean {
-    return !this.#isGivenUp && this.#mayResumeAfter(error);
+    return !this.#isGivenUp && this.#resuming?.may(error) === true;
+  }
+
+  #throwIfGivenUp(): void {
+    if (this.#isGivenUp) throw errorOfReason((this.#cancelled ?? this.#options.signal)?.reason, false);
   }
 
   get #isGivenUp(): boolean | undefined {
     return this.#cancelled !== undefined || this.#options.signal?.aborted;
   }
 
-  #pause(failures: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = after(backoff(failures, FIRST_PAUSE_MS, MAX_PAUSE_MS), resolve);
-      this.#endPause = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+  /** Ends early with the subscription, and with whoever sends its calls. */
+  async #pause(failures: number): Promise<void> {
+    const { signal } = this.#options;
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    const timer = after(backoff(failures, FIRST_PAUSE_MS, MAX_PAUSE_MS), resolve as () => void);
+    const off = this.#resuming?.onEnd(resolve as () => void);
+    signal?.addEventListener('abort', resolve);
+    this.#endPause = resolve as () => void;
+    await promise;
+    clearTimeout(timer);
+    off?.();
+    signal?.removeEventListener('abort', resolve);
   }
 
   readonly #tellGap = (gap: TopicGap): void => {

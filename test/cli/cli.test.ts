@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { parseTarget, showTarget } from '../../src/cli/arguments.ts';
 import { bytes, duration, oneLine, plural } from '../../src/cli/show.ts';
+import { createServer } from '../../src/index.ts';
 import { messageRecord, positionRecord } from '../../src/wire/topic-records.ts';
 import { contents, fill, tempFolder } from '../files/helper.ts';
 import { frame, onCommand } from '../helpers/raw-peer.ts';
@@ -249,6 +250,22 @@ test.serial('--limit changes limits of the whole server, too', async (t) => {
   t.teardown(() => first.destroy());
   await once(first, 'connect');
   isOneLine(t, await millrace('call', address, 'files.get', 'path=a.txt'), 1, /protocol/);
+});
+
+test.serial('a server that has answered with an error hears of no broken connection', async (t) => {
+  const errors: unknown[] = [];
+  const server = createServer({ workers: 1, onError: (error) => errors.push(error) });
+  t.teardown(() => server.close({ graceMs: 0 }));
+  const address = showTarget(await server.listen({ port: 0 }));
+  for (const args of [
+    ['call', address, 'nothing'],
+    ['subscribe', address, 'nothing'],
+    ['publish', address, 'nothing'],
+    ['pull', address, join(tempFolder(t), 'nothing')],
+  ])
+    for (let i = 0; i < 5; i++) t.is((await millrace(...args)).code, 1);
+  await server.close();
+  t.deepEqual(errors, []);
 });
 
 test.serial('what the server leaves out makes the exit code 1, and --json names it', async (t) => {

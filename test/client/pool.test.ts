@@ -1,6 +1,7 @@
 // A pool: where its calls go, what becomes of them when connections are lost, what may wait, how it ends.
 
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
 import {
@@ -13,6 +14,7 @@ import {
   createServer,
   type Pool,
   type PoolEvents,
+  type Subscription,
   TextOutput,
 } from '../../src/index.ts';
 import { stoppedClock } from '../helpers/clock.ts';
@@ -548,6 +550,36 @@ test('the first piece of a response closes the circuit, and proves a connection:
   }
 });
 
+test('what nobody reads, or is silent for long, holds the calls to a half-open address for a second each', async (t) => {
+  const clock = stoppedClock(t);
+  const work = new Work();
+  const [{ server }] = await sitesOf(t, work, 'a');
+  assert(server !== undefined);
+  const site = new Site('a');
+  server.topic('news', { history: 1 }).publish('one');
+  const pool = pooling(t, [site], { circuitFailures: 1, circuitOpenMs: 1000 });
+  await clock.advanceUntil(() => pool.stats().addresses[0].circuit === 'open');
+  site.server = server;
+  await clock.advanceUntil(() => pool.state === 'open', 10);
+  const unread = pool.subscribe('news', { after: 0 });
+  const silent = pool.call('held').text();
+  const prompt = pool.call('where').text();
+  t.deepEqual(pool.stats().calls, { waiting: 2, inFlight: 1 });
+  clock.advance(1000);
+  t.deepEqual(pool.stats().calls, { waiting: 1, inFlight: 2 });
+  await work.begun(1);
+  t.is(pool.stats().addresses[0].circuit, 'half-open', 'silence proves nothing');
+  clock.advance(1000);
+  t.is(await prompt, 'a');
+  t.is(pool.stats().addresses[0].circuit, 'closed');
+  work.release();
+  t.is(await silent, 'done');
+  for await (const { sequence } of unread) {
+    t.is(sequence, 1);
+    break;
+  }
+});
+
 test('subscriptions go on after however long their server was away, and one holds up nothing else', async (t) => {
   const clock = stoppedClock(t);
   const [{ server }] = await sitesOf(t, new Work(), 'a');
@@ -568,6 +600,41 @@ test('subscriptions go on after however long their server was away, and one hold
   t.deepEqual(await clock.advanceWhile(more, 100, turn), [2, 2]);
   t.is(await pool.call('where').text(), 'a');
 });
+
+for (const [how, end, told] of [
+  ['its signal', ({ abort }) => abort.abort(new Error('enough')), /^enough$/],
+  ['cancel()', ({ heard }) => heard.cancel(new Error('enough')), /^enough$/],
+  ['leaving its loop', ({ reading }) => void reading.return(), /not read to its end/],
+  ['close()', ({ pool }) => void pool.close(), /the pool is closed/],
+  ['destroy()', ({ pool }) => pool.destroy(new ConnectionError('enough', { code: 'lost' })), /enough/],
+] as [string, (all: Paused) => void, RegExp][])
+  test(`a subscription that waits for its server, however long, ends at once by ${how}`, async (t) => {
+    const clock = stoppedClock(t);
+    const [{ server }] = await sitesOf(t, new Work(), 'a');
+    assert(server !== undefined);
+    const site = new Site('a', server);
+    server.topic('news', { history: 1 }).publish('one');
+    const pool = pooling(t, [site], { circuitFailures: 1 });
+    const abort = new AbortController();
+    const heard = pool.subscribe('news', { after: 0, signal: abort.signal });
+    const reading = heard[Symbol.asyncIterator]();
+    t.is((await reading.next()).value?.sequence, 1);
+    const next = failure(reading.next());
+    site.server = undefined;
+    site.cut();
+    await clock.advanceUntil(() => site.attempts > 3, 100);
+    t.is(pool.stats().calls.waiting, 0, 'it pauses');
+    end({ abort, heard, reading, pool });
+    t.regex((await next).message, told);
+    t.is(getEventListeners(abort.signal, 'abort').length, 0);
+  });
+
+interface Paused {
+  readonly abort: AbortController;
+  readonly heard: Subscription;
+  readonly reading: ReturnType<Subscription[typeof Symbol.asyncIterator]>;
+  readonly pool: Pool<Site>;
+}
 
 test('one address that is down costs the calls to the others nothing', async (t) => {
   const [site] = await sitesOf(t, new Work(), 'a');
