@@ -5,7 +5,7 @@
  * A batch is an ArrayBuffer that is transferred, never shared, and comes back empty to be filled again. Payloads grow
  * from its front; fixed-size records, one per payload, grow from its back:
  *
- *     | count u32 | end u32 | number u32 | payload 0 | payload 1 | …  free  … | record 1 | record 0 |
+ *     | count u32 | end u32 | payload 0 | payload 1 | …  free  … | record 1 | record 0 |
  *
  * so a run of finished frames lies in one piece and goes to the socket as one.
  */
@@ -22,7 +22,7 @@ export const SPARE_BATCHES = 4;
 /** Bytes of a recycled batch. */
 export const BATCH_SIZE = 512 * 1024;
 
-const PREFIX = 12;
+const PREFIX = 8;
 const RECORD_WORDS = 6;
 const RECORD_BYTES = RECORD_WORDS * 4;
 
@@ -100,17 +100,16 @@ export class BatchWriter {
     this.#end += length;
   }
 
-  /** The filled buffer, ready to be transferred; the writer must not be used afterwards. `number`: what it is known by. */
-  finish(number = 0): ArrayBuffer {
+  /** The filled buffer, ready to be transferred; the writer must not be used afterwards. */
+  finish(): ArrayBuffer {
     this.#words[0] = this.#count;
     this.#words[1] = this.#end;
-    this.#words[2] = number;
     return this.bytes.buffer;
   }
 
-  /** What was finished, in a buffer of its own size, for a batch that may wait long. */
-  copy(): ArrayBuffer {
-    const whole = this.bytes.buffer;
+  /** The same in a buffer of its own size, for a batch that may wait long. */
+  finishSmall(): ArrayBuffer {
+    const whole = this.finish();
     const records = this.#count * RECORD_BYTES;
     const small = new Uint8Array(roundUp(this.#end) + records);
     small.set(this.bytes.subarray(0, this.#end));
@@ -122,11 +121,6 @@ export class BatchWriter {
 /** Payload bytes of a finished batch, what comes before them included. */
 export function filledBytes(batch: ArrayBuffer): number {
   return new Uint32Array(batch, 0, 2)[1];
-}
-
-/** The number of a finished batch. */
-export function numberOf(batch: ArrayBuffer): number {
-  return new Uint32Array(batch, 0, 3)[2];
 }
 
 /** Reads one batch: `while (reader.next()) …`, the fields being those of the current record. */

@@ -1,58 +1,41 @@
 /**
- * What was handed to a lane to be made frames of, and has not come back: should the lane die, it goes out as it is (a frame says for
- * itself whether it is encoded). Each batch is copied as it leaves, which is one copy for many frames, and let go of when it comes home.
+ * What was handed to a lane to be made frames of, and has not come back, by slot: should the lane die, it goes out as it is (a frame
+ * says for itself whether it is encoded). The frames of a slot come back in the order in which they were handed in, one for each.
  */
 
-import { BatchReader, freeBatch } from '../../workers/batch.ts';
-import { Op } from '../../workers/records.ts';
+import { Fifo } from '../wire/fifo.ts';
 
 /** A frame that is not encoded: where it belongs, and what it holds. */
 export interface HandedFrame {
   readonly requestId: number;
   readonly type: number;
   readonly flags: number;
+  /** Not a copy: bytes that a handler has yielded are not its own any more. */
   readonly payload: Uint8Array;
+  readonly length: number;
   /** Its payload was to be encoded, and has used up credit. */
   readonly credited: boolean;
 }
 
 export class HandedFrames {
-  /** How many were handed in on each slot, and how many of these have come back, in the same order; both wrap at 2^32. */
-  readonly #handed: number[] = [];
-  readonly #returned: number[] = [];
-  /** Copies of the batches that the thread has, by their numbers, oldest first. */
-  readonly #copies = new Map<number, ArrayBuffer>();
+  readonly #bySlot: (Fifo<HandedFrame> | undefined)[] = [];
   readonly #distrusted = new Set<number>();
   #trusted = true;
 
-  /** The number of the next one on a slot. */
-  next(slot: number): number {
-    const number = ((this.#handed[slot] ?? 0) + 1) >>> 0;
-    this.#handed[slot] = number;
-    return number;
+  add(slot: number, frame: HandedFrame): void {
+    this.#bySlot[slot] ??= new Fifo();
+    this.#bySlot[slot].push(frame);
   }
 
   /** The oldest of the slot is back. */
   returned(slot: number): void {
-    this.#returned[slot] = ((this.#returned[slot] ?? 0) + 1) >>> 0;
+    this.#bySlot[slot]?.shift();
   }
 
-  /** Nothing of the slot's comes any more: it may be another's from now on. */
-  slotFree(slot: number): void {
-    this.#returned[slot] = this.#handed[slot] ?? 0;
+  /** Nobody wants the slot's frames any more, or nothing of it comes any more: it may be another's from now on. */
+  drop(slot: number): void {
+    this.#bySlot[slot] = undefined;
     this.#distrusted.delete(slot);
-  }
-
-  keep(batch: number, copy: ArrayBuffer): void {
-    this.#copies.set(batch, copy);
-  }
-
-  /** The batch is home, and all that was made of it before it. */
-  letGo(batch: number): void {
-    const copy = this.#copies.get(batch);
-    if (copy === undefined) return;
-    this.#copies.delete(batch);
-    freeBatch(copy);
   }
 
   /** An encoder has failed: of what was handed in on the slot some belongs to responses that are over. */
@@ -65,32 +48,11 @@ export class HandedFrames {
     this.#trusted = false;
   }
 
-  /** The thread is dead: what is left of each slot, in order; undefined: nobody knows. Nothing is kept any more. */
-  left(): (slot: number) => readonly HandedFrame[] | undefined {
-    const left = new Map<number, HandedFrame[]>();
-    for (const copy of this.#copies.values()) {
-      const record = new BatchReader(copy);
-      while (record.next()) if (isFrame(record) && this.#isLeft(record)) add(left, record);
-    }
-    this.#copies.clear();
-    return (slot) => (this.#trusted && !this.#distrusted.has(slot) ? (left.get(slot) ?? []) : undefined);
+  /** The thread is dead: what is left of a slot, in order; undefined: nobody knows. */
+  left(slot: number): readonly HandedFrame[] | undefined {
+    if (!this.#trusted || this.#distrusted.has(slot)) return undefined;
+    const frames = [...(this.#bySlot[slot] ?? [])];
+    // Bytes that were transferred since are gone.
+    return frames.every(({ payload, length }) => payload.length === length) ? frames : undefined;
   }
-
-  #isLeft({ slot, extra }: BatchReader): boolean {
-    return ((extra - (this.#returned[slot] ?? 0)) | 0) > 0;
-  }
-}
-
-function isFrame({ op }: BatchReader): boolean {
-  return op === Op.encode || op === Op.pass;
-}
-
-function add(
-  left: Map<number, HandedFrame[]>,
-  { slot, op, requestId, type, flags, payload }: BatchReader,
-): void {
-  const frame = { requestId, type, flags, payload, credited: op === Op.encode };
-  const frames = left.get(slot);
-  if (frames === undefined) left.set(slot, [frame]);
-  else frames.push(frame);
 }

@@ -10,11 +10,10 @@ import {
   EARLY_RECORDS,
   filledBytes,
   freeBatch,
-  numberOf,
   SPARE_BATCHES,
 } from '../../workers/batch.ts';
 import { packedSize, writePieces } from '../../workers/packed.ts';
-import type { LaneMessage } from '../../workers/records.ts';
+import { type LaneMessage, Op } from '../../workers/records.ts';
 import { after, type Timer } from '../wire/timers.ts';
 import type { HandedFrames } from './handed-frames.ts';
 
@@ -32,10 +31,6 @@ export class LaneInput {
   readonly #port: MessagePort;
   readonly #frames: HandedFrames;
   #writer: BatchWriter | undefined;
-  /** Whether it holds frames to be made. */
-  #holdsFrames = false;
-  /** Of the newest batch. */
-  #number = 0;
   /** Batches that the thread has, and the bytes in them. */
   #outstanding = 0;
   #outstandingBytes = 0;
@@ -83,13 +78,17 @@ export class LaneInput {
     this.#added(writer);
   }
 
-  /** The same for what comes back as a frame, or else goes to the slot's owner as the lane dies. */
+  /**
+   * The same for what comes back as a frame, or else goes to the slot's owner as the lane dies: until then `payload` must stay as it
+   * is.
+   */
   hand(op: number, slot: number, requestId: number, type: number, flags: number, payload: Uint8Array): void {
     if (this.#closed) return;
     const writer = this.#room(payload.length);
     writer.bytes.set(payload, writer.end);
-    writer.add(op, slot, requestId, type, flags, payload.length, this.#frames.next(slot));
-    this.#holdsFrames = true;
+    const { length } = payload;
+    writer.add(op, slot, requestId, type, flags, length);
+    this.#frames.add(slot, { requestId, type, flags, payload, length, credited: op === Op.encode });
     this.#added(writer);
   }
 
@@ -121,27 +120,17 @@ export class LaneInput {
     const writer = this.#writer;
     if (writer === undefined || writer.empty) return;
     this.#writer = undefined;
-    const batch = this.#finish(writer);
-    if (!isBehind || writer.end > SMALL) this.#post(batch, isBehind);
+    if (!isBehind || writer.end > SMALL) this.#post(writer.finish(), isBehind);
     else {
-      this.#post(writer.copy(), isBehind);
-      this.#keep(batch);
+      this.#post(writer.finishSmall(), isBehind);
+      this.#keep(writer.bytes.buffer);
     }
-  }
-
-  #finish(writer: BatchWriter): ArrayBuffer {
-    this.#number = (this.#number + 1) >>> 0;
-    const batch = writer.finish(this.#number);
-    if (this.#holdsFrames) this.#frames.keep(this.#number, writer.copy());
-    this.#holdsFrames = false;
-    return batch;
   }
 
   /** The thread has done with a batch of ours. */
   comesHome(batch: ArrayBuffer): void {
     if (--this.#outstanding > 0) this.#owesSinceMs = performance.now();
     this.#outstandingBytes -= filledBytes(batch);
-    this.#frames.letGo(numberOf(batch));
     this.#keep(batch);
     if (this.#writer !== undefined && !this.#writer.empty) this.#planFlush();
   }
@@ -158,7 +147,6 @@ export class LaneInput {
   /** There is no thread any more: what has gathered is not sent, and all that will be added is dropped. */
   close(): void {
     this.#closed = true;
-    if (this.#writer !== undefined) this.#finish(this.#writer);
     this.#writer = undefined;
   }
 

@@ -127,6 +127,7 @@ export class Lane implements LaneLoad {
     if (!deliver) {
       this.#slots[slot] = undefined;
       this.dropped.add(slot);
+      this.#frames.drop(slot);
     }
     this.input.add(Op.close, slot, 0, 0, 0, NOTHING);
   }
@@ -177,10 +178,9 @@ export class Lane implements LaneLoad {
     for (const tell of this.#statsWaiters) tell(undefined as unknown as LaneStats);
     const why = cause === undefined ? failure.message : `${failure.message}: ${cause.message}`;
     for (const tell of this.#loadWaiters.splice(0)) tell(why);
-    const left = this.#frames.left();
     const owners = this.#slots.splice(0);
     for (const [slot, owner] of owners.entries()) {
-      const frames = left(slot);
+      const frames = this.#frames.left(slot);
       if (frames !== undefined) owner?.onLeft?.(frames);
     }
     for (const owner of owners) owner?.onLost(failure, cause);
@@ -273,7 +273,7 @@ export class Lane implements LaneLoad {
 
   #freeSlot(slot: number): void {
     this.#slots[slot] = undefined;
-    this.#frames.slotFree(slot);
+    this.#frames.drop(slot);
     this.#freeSlots.push(slot);
     this.#openSlots--;
   }

@@ -39,7 +39,7 @@ export interface ResponseSink {
   allowance(wanted: number): number;
   /** Calls `resume` once, when the allowance may have grown. */
   wait(resume: () => void): void;
-  /** Sends a frame of response bytes; takes them off the allowance and copies them before it returns. */
+  /** Sends a frame of response bytes, which stay as they are from now on; takes them off the allowance. */
   sendBytes(bytes: Uint8Array, last: boolean): void;
   /** Text and progress are not credited, but wait until there is room for output. */
   readonly hasRoom: boolean;
