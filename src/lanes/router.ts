@@ -184,8 +184,14 @@ export class Router {
   }
 
   #openInline(): InlineStream | undefined {
-    const id = this.ids.takeSpare(1);
+    const id = this.ids.takeSpare(this.#idsStillNeeded);
     return id === undefined ? undefined : new InlineStream(id, this.#connection.writer, this.#pool.inline);
+  }
+
+  /** Of streams that cannot be done without, and have none yet. */
+  get #idsStillNeeded(): number {
+    const places = [...this.#encodedPlaces, this.#unencodedCalls];
+    return places.filter(({ hasId }) => !hasId).length + this.cacheStreams.idsStillNeeded;
   }
 
   /** IDs of the requests that wait for a place, or for a lane, oldest first. */

@@ -5,7 +5,7 @@ import ava, { type ExecutionContext } from 'ava';
 import { Turns } from '../../src/connection/turns.ts';
 import type { Codec } from '../../src/encoding/codec.ts';
 import { readDictionary } from '../../src/encoding/read-dictionary.ts';
-import { type Client, type CommandRequest, type ServerOptions, TextOutput } from '../../src/index.ts';
+import { type Client, type CommandRequest, cached, type ServerOptions, TextOutput } from '../../src/index.ts';
 import { InlineEncoders } from '../../src/lanes/inline-encoders.ts';
 import { pattern } from '../fixtures/pattern.ts';
 import { millRecord } from '../helpers/mill.ts';
@@ -186,6 +186,32 @@ test('credit is used up by what is encoded here as by anything else', async (t) 
       Uint8Array.from(pattern(1, 2500)),
     );
   t.is((await made(run)).here, 10);
+});
+
+test('the most streams that there can be are as many as a client takes: none is left for what is encoded here', async (t) => {
+  let next = 0;
+  const run = await serving(t, {
+    commands: {
+      ...commands,
+      kept: (request) => cached(request.text('key'), () => pattern(2, 100_000).slice()),
+      there: { module: new URL('../fixtures/lane-commands.ts', import.meta.url), export: 'fill' },
+    },
+    contexts: 'none',
+    streams: 12,
+    policy: (_query, streams) => next++ % streams.length,
+    // The second of two cached outputs finds the first one half sent.
+    limits: { maxBufferedOutput: 110_000 },
+  });
+  const client = await dial(t, run.address);
+  for (let i = 0; i < 12; i++) t.is(await mill(client, i), millRecord(i));
+  const keys = ['a', 'b', 'c', 'a', 'b', 'c'];
+  const kept = keys.map((key) => client.call('kept', { args: { key } }).bytes());
+  for (const bytes of await Promise.all(kept)) t.deepEqual(bytes, Uint8Array.from(pattern(2, 100_000)));
+  const there = client.call('there', { args: { seed: '3', size: '100' }, sensitive: true });
+  t.deepEqual(await there.bytes(), Uint8Array.from(pattern(3, 100)));
+  const { streams } = await run.server.stats();
+  t.is(streams.filter(({ profile }) => profile === 'cache').length, 2);
+  t.is((await made(run)).here, 0);
 });
 
 // ---------------------------------------------------------------------------------------- the encoders alone
