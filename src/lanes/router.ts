@@ -178,7 +178,7 @@ export class Router {
     const { profile, shape } = stream;
     if (this.#options.perRequest || this.#ladder !== undefined || !inline.takes(profile, shape))
       return undefined;
-    if (!inline.admit(bytes.length)) return undefined;
+    if (stream.onTrial || !inline.admit(bytes.length)) return undefined;
     this.#inline ??= this.#openInline();
     return this.#inline?.send(requestId, flags, bytes, profile, shape);
   }

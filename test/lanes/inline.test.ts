@@ -193,7 +193,7 @@ test('the most streams that there can be are as many as a client takes: none is 
   const run = await serving(t, {
     commands: {
       ...commands,
-      kept: (request) => cached(request.text('key'), () => pattern(2, 100_000).slice()),
+      kept: (request) => cached(request.text('key') ?? '', () => pattern(2, 100_000).slice()),
       there: { module: new URL('../fixtures/lane-commands.ts', import.meta.url), export: 'fill' },
     },
     contexts: 'none',
