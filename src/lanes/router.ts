@@ -6,7 +6,7 @@
 import type { EncoderSetup } from '../../workers/records.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Tuning } from '../encoding/codec.ts';
-import { ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
+import { IDENTITY, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType } from '../wire/frame.ts';
 import { describe, watchRejection } from '../wire/thrown.ts';
@@ -147,7 +147,7 @@ export class Router {
     use: (stream: LaneStream | undefined) => void,
   ): void {
     if (!this.#options.spread) this.#pool.inUse.requested(performance.now(), mainBusyMs);
-    const unencoded = sensitive || this.#options.profile === 'identity';
+    const unencoded = sensitive || this.#options.profile === IDENTITY;
     const place = unencoded ? this.#unencodedCalls : (this.#ownPlaces.get(kind) ?? this.#choose(query));
     if (place === this.#unencodedCalls && !inLane) {
       use(undefined);
@@ -234,7 +234,7 @@ export class Router {
     this.cacheStreams.close();
     for (const place of [...this.#encodedPlaces, this.#unencodedCalls]) {
       if (place.stream === undefined) continue;
-      if (place !== this.#unencodedCalls) this.#keepFigures(place.stream);
+      this.#keepFigures(place.stream);
       place.stream.close();
       place.stream = undefined;
     }
@@ -295,7 +295,7 @@ export class Router {
   /** What a stream encodes with: with its dictionary where the peer holds it. */
   #profileOf(place: Place, { dictionary }: StreamKind): { profile: string; dictionary?: string } {
     const { profile, holds } = this.#options;
-    if (place === this.#unencodedCalls) return { profile: 'identity' };
+    if (place === this.#unencodedCalls) return { profile: IDENTITY };
     if (profile !== ZSTD || dictionary === undefined || !holds(dictionary)) return { profile };
     return { profile: ZSTD_DICT, dictionary };
   }
@@ -397,8 +397,12 @@ export class Router {
     }
   }
 
-  /** Ended streams of one ID are one row: under `per-request` there is one for every response. */
+  /**
+   * Ended streams of one ID are one row: under `per-request` there is one for every response. What is not encoded is counted
+   * elsewhere.
+   */
   #keepFigures(stream: LaneStream): void {
+    if (stream.profile === IDENTITY) return;
     const now = { ...figuresOf(stream), contextBytes: 0 };
     const at = this.#pastStreams.findIndex(
       (past) => past.streamId === now.streamId && past.lane === now.lane,
