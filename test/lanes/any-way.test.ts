@@ -86,6 +86,16 @@ async function anyCall(t: ExecutionContext, client: Client, random: () => number
       lines,
       all.map((i) => `${i}\n`),
     );
+  } else if (kind === 6 && upTo(2) === 0) {
+    // Given up in the middle, by either side.
+    const control = new AbortController();
+    const options = upTo(2) === 0 ? { deadlineMs: 1 + upTo(20) } : { signal: control.signal };
+    const response = endOf(client, 'pieces', { args: { ...args, count: '8' }, sensitive, ...options });
+    for (let turns = upTo(4); turns > 0; turns--) await turn();
+    control.abort();
+    const { bytes: some } = await response;
+    const whole = Buffer.concat(Array(8).fill(bytes));
+    t.is(Buffer.compare(some, whole.subarray(0, some.length)), 0, 'given up');
   } else if (kind === 6) {
     const end = await endOf(client, 'echo', { data: bytes, sensitive });
     t.is(end.code, 'ok');
@@ -136,11 +146,11 @@ for (const { seed, server, client: asked } of WAYS)
     const random = numbers(seed);
     const run = await serving(t, { workers: 2, commands, quarantine: { deaths: 1000 }, ...server });
     const client = await dial(t, run.address, asked);
-    for (let round = 0; round < 4; round++) {
+    for (let round = 0; round < 3; round++) {
       const calls: Promise<unknown>[] = [];
-      for (let i = 0; i < 40; i++) {
+      for (let i = 0; i < 30; i++) {
         calls.push(anyCall(t, client, random));
-        if (i === 20 && round % 2 === 1)
+        if (i === 15 && round > 0)
           calls.push(endOf(client, 'die', { args: { how: random() % 2 ? 'at once' : 'exit' } }));
         if (random() % 4 === 0) await turn();
       }
