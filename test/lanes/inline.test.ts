@@ -7,6 +7,8 @@ import type { Codec } from '../../src/encoding/codec.ts';
 import { readDictionary } from '../../src/encoding/read-dictionary.ts';
 import { type Client, type CommandRequest, cached, type ServerOptions, TextOutput } from '../../src/index.ts';
 import { InlineEncoders } from '../../src/lanes/inline-encoders.ts';
+import { defaultStreams, MAX_STREAMS } from '../../src/lanes/policy.ts';
+import { MAX_KINDS } from '../../src/lanes/stream-kind.ts';
 import { pattern } from '../fixtures/pattern.ts';
 import { millRecord } from '../helpers/mill.ts';
 import { dial, type Serving, serving } from '../helpers/serving.ts';
@@ -212,6 +214,15 @@ test('the most streams that there can be are as many as a client takes: none is 
   const { streams } = await run.server.stats();
   t.is(streams.filter(({ profile }) => profile === 'cache').length, 2);
   t.is((await made(run)).here, 0);
+});
+
+test('however many workers there are, the streams that nobody asked for leave one for here', (t) => {
+  for (const kinds of [1, MAX_KINDS]) {
+    const most = defaultStreams('shared', 64, kinds);
+    t.is(most + (kinds - 1), MAX_STREAMS - 1);
+    t.is(defaultStreams('per-request', 64, kinds), MAX_STREAMS);
+    t.is(defaultStreams('shared', 1, kinds), 2);
+  }
 });
 
 // ---------------------------------------------------------------------------------------- the encoders alone
