@@ -254,6 +254,23 @@ test('an encoder that fails is given up, and the next response has another', (t)
   some.close();
 });
 
+test('where no encoder can be made there is none, and responses are for the lanes', (t) => {
+  const some = encoders();
+  t.is(some.encoder('zstd-dict', { ...SHAPE, dictionary: 'unheard of' }), undefined);
+  t.truthy(some.encoder('zstd-8mb', SHAPE));
+  some.close();
+});
+
+test('an encoder that has to make do without its level keeps nothing all the same: it is for all connections', (t) => {
+  const some = encoders();
+  const made = some.encoder('zstd-8mb', { ...SHAPE, windowLog: 99 });
+  if (made === undefined) throw new Error('none was made');
+  const once = some.encode(made, pattern(1, 4000))?.slice();
+  t.truthy(once);
+  t.deepEqual(some.encode(made, pattern(1, 4000)), once);
+  some.close();
+});
+
 test('the turns of the event loop are what few is counted by', (t) => {
   const runs: (() => void)[] = [];
   const turns = new Turns((run) => runs.push(run));
