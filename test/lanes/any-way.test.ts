@@ -139,6 +139,15 @@ const WAYS: Way[] = [
   },
   { seed: 3, server: { contexts: 'kept', streams: 4 }, client: { connectionWindow: 70_000 } },
   { seed: 4, server: { policy: 'per-request', streams: 4 }, client: { requestWindow: 20_000 } },
+  {
+    seed: 5,
+    server: {
+      contexts: 'none',
+      workers: 1,
+      frameSize: 1024,
+      dictionaries: [{ bytes: DICTIONARY, commands: ['whole'] }],
+    },
+  },
 ];
 
 for (const { seed, server, client: asked } of WAYS)
