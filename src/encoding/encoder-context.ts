@@ -8,15 +8,19 @@ export interface EncoderContext {
   readonly settings: Uint8Array;
 }
 
-/** The server's level and window are meant for one profile; where they are out of another's range it takes its own. */
+/**
+ * The server's level and window are meant for one profile; where they are out of another's range it takes its own. What is to stand
+ * alone does so all the same.
+ */
 export function encoderContext(codec: Codec, asked: EncoderOptions): EncoderContext | undefined {
   let options = asked;
   let encoder: Encoder | undefined;
   try {
     encoder = codec.createEncoder?.(options);
   } catch {
-    options = {};
-    encoder = codec.createEncoder?.();
+    const { contextFree, dictionary } = asked;
+    options = { contextFree, dictionary };
+    encoder = codec.createEncoder?.(options);
   }
   return encoder && { encoder, settings: codec.settings(options) };
 }

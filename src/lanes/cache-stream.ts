@@ -99,6 +99,11 @@ export class CacheStreams {
     else stream.busy = false;
   }
 
+  /** IDs that it may still take. */
+  get idsStillNeeded(): number {
+    return MAX_CACHE_STREAMS - this.#streams.length;
+  }
+
   get figures(): StreamFigures[] {
     return this.#streams.map(({ figures }) => figures);
   }

@@ -7,7 +7,7 @@
 
 import type { Turns } from '../connection/turns.ts';
 import { closeQuietly } from '../encoding/checked.ts';
-import type { Codec, CodecModule } from '../encoding/codec.ts';
+import type { Codec, CodecModule, EncoderOptions } from '../encoding/codec.ts';
 import type { Dictionaries } from '../encoding/dictionary.ts';
 import { type EncoderContext, encoderContext } from '../encoding/encoder-context.ts';
 import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
@@ -67,10 +67,19 @@ export class InlineEncoders {
     const key = JSON.stringify([profile, asked]);
     const known = this.#encoders.get(key);
     if (known !== undefined) return known;
-    const codec = this.#codec(profile);
-    const made = codec?.contextFree ? encoderContext(codec, asked) : undefined;
+    const made = this.#make(profile, asked);
     if (made !== undefined) this.#encoders.set(key, made);
     return made;
+  }
+
+  #make(profile: string, asked: EncoderOptions): EncoderContext | undefined {
+    try {
+      const codec = this.#codec(profile);
+      return codec?.contextFree ? encoderContext(codec, asked) : undefined;
+    } catch {
+      // In a lane that fails, too, and is told.
+      return undefined;
+    }
   }
 
   /** `bytes` as one payload, valid until the next call; undefined: the encoder has failed, and is given up. */

@@ -153,6 +153,11 @@ export class LaneStream implements SlotOwner, IdleContext {
     this.usedAt = this.#budget.tick();
   }
 
+  /** Its encoder is on trial, and has not shown how that goes. */
+  get onTrial(): boolean {
+    return this.#pass.isTrial && this.frames === 0;
+  }
+
   get idle(): boolean {
     return this.requests.size === 0 && this.backlog.used === 0;
   }

@@ -44,11 +44,12 @@ export const POLICY_NAMES: readonly PolicyName[] = [
 /** With the plain streams and the cache streams that makes the 16 which a peer takes by default (protocol B-limits). */
 export const MAX_STREAMS = 12;
 
-/** How many streams a policy gets when nobody says. */
-export function defaultStreams(policy: PolicyName | Policy, workers: number): number {
+/** How many streams a policy gets when nobody says; `kinds` of streams: all but the first have one of their own beside them. */
+export function defaultStreams(policy: PolicyName | Policy, workers: number, kinds = 1): number {
   if (policy === 'single') return 1;
-  if (policy === 'per-request') return 12;
-  return Math.max(2, workers);
+  if (policy === 'per-request') return MAX_STREAMS;
+  // One is left for what is encoded on the main thread.
+  return Math.min(MAX_STREAMS - kinds, Math.max(2, workers));
 }
 
 /** One connection's policy; `shared` and `affinity` remember what they chose. `adaptive` is more than one: adaptive.ts. */

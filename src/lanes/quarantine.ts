@@ -25,6 +25,8 @@ const DEFAULT_QUARANTINE = { deaths: 3, withinMs: 60_000, firstMs: 1000, mostMs:
 
 /** Leave to run. Whoever has it says how it went, once. */
 export interface Pass {
+  /** Nobody else has leave meanwhile, and how it goes decides for all. */
+  readonly isTrial: boolean;
   /** `well`: it came to an end of its own, and its worker lives. False: that was not to be seen. */
   end(well: boolean): void;
 }
@@ -62,6 +64,7 @@ class Case {
   constructor(suspect: Suspect) {
     this.suspect = suspect;
     this.open = {
+      isTrial: false,
       end: (well) => {
         if (well) this.shared = 0;
       },
@@ -112,7 +115,7 @@ export class Quarantine {
       return undefined;
     }
     file.trialSinceMs = nowMs;
-    file.trial = { end: (well) => this.#endTrial(file, trial, well) };
+    file.trial = { isTrial: true, end: (well) => this.#endTrial(file, trial, well) };
     const { trial } = file;
     return trial;
   }

@@ -6,7 +6,7 @@
 import type { EncoderSetup } from '../../workers/records.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Tuning } from '../encoding/codec.ts';
-import { ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
+import { IDENTITY, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType } from '../wire/frame.ts';
 import { describe, watchRejection } from '../wire/thrown.ts';
@@ -148,7 +148,7 @@ export class Router {
     use: (stream: LaneStream | undefined) => void,
   ): void {
     if (!this.#options.spread) this.#pool.inUse.requested(performance.now(), mainBusyMs);
-    const unencoded = sensitive || this.#options.profile === 'identity';
+    const unencoded = sensitive || this.#options.profile === IDENTITY;
     const place = unencoded ? this.#unencodedCalls : (this.#ownPlaces.get(kind) ?? this.#choose(query));
     if (place === this.#unencodedCalls && !inLane) {
       use(undefined);
@@ -178,14 +178,20 @@ export class Router {
     const { inline } = this.#pool;
     const { profile, shape } = stream;
     if (inline === undefined || this.#options.perRequest || this.#ladder !== undefined) return undefined;
-    if (!inline.takes(profile, shape) || !inline.admit(bytes.length)) return undefined;
+    if (!inline.takes(profile, shape) || stream.onTrial || !inline.admit(bytes.length)) return undefined;
     this.#inline ??= this.#openInline(inline);
     return this.#inline?.send(requestId, flags, bytes, profile, shape);
   }
 
   #openInline(encoders: InlineEncoders): InlineStream | undefined {
-    const id = this.ids.takeSpare(1);
+    const id = this.ids.takeSpare(this.#idsStillNeeded);
     return id === undefined ? undefined : new InlineStream(id, this.#connection.writer, encoders);
+  }
+
+  /** Of streams that cannot be done without, and have none yet. */
+  get #idsStillNeeded(): number {
+    const places = [...this.#encodedPlaces, this.#unencodedCalls];
+    return places.filter(({ hasId }) => !hasId).length + this.cacheStreams.idsStillNeeded;
   }
 
   /** IDs of the requests that wait for a place, or for a lane, oldest first. */
@@ -228,7 +234,7 @@ export class Router {
     this.cacheStreams.close();
     for (const place of [...this.#encodedPlaces, this.#unencodedCalls]) {
       if (place.stream === undefined) continue;
-      if (place !== this.#unencodedCalls) this.#keepFigures(place.stream);
+      this.#keepFigures(place.stream);
       place.stream.close();
       place.stream = undefined;
     }
@@ -289,7 +295,7 @@ export class Router {
   /** What a stream encodes with: with its dictionary where the peer holds it. */
   #profileOf(place: Place, { dictionary }: StreamKind): { profile: string; dictionary?: string } {
     const { profile, holds } = this.#options;
-    if (place === this.#unencodedCalls) return { profile: 'identity' };
+    if (place === this.#unencodedCalls) return { profile: IDENTITY };
     if (profile !== ZSTD || dictionary === undefined || !holds(dictionary)) return { profile };
     return { profile: ZSTD_DICT, dictionary };
   }
@@ -391,8 +397,12 @@ export class Router {
     }
   }
 
-  /** Ended streams of one ID are one row: under `per-request` there is one for every response. */
+  /**
+   * Ended streams of one ID are one row: under `per-request` there is one for every response. What is not encoded is counted
+   * elsewhere.
+   */
   #keepFigures(stream: LaneStream): void {
+    if (stream.profile === IDENTITY) return;
     const now = { ...figuresOf(stream), contextBytes: 0 };
     const at = this.#pastStreams.findIndex(
       (past) => past.streamId === now.streamId && past.lane === now.lane,

@@ -28,6 +28,10 @@ export class Place implements StreamView {
     return this.#rests(this);
   }
 
+  /** Whether an ID is taken for it. */
+  get hasId(): boolean {
+    return this.open || this.lostId !== undefined;
+  }
   get open(): boolean {
     return this.stream !== undefined;
   }

@@ -7,7 +7,7 @@ import type { Recorder } from '../capture/recorder.ts';
 import { Connection, type Shared } from '../connection/connection.ts';
 import type { Transport } from '../connection/transport.ts';
 import type { EncoderOptions } from '../encoding/codec.ts';
-import { defaultStreams, MAX_STREAMS, makePolicy } from '../lanes/policy.ts';
+import { defaultStreams, makePolicy } from '../lanes/policy.ts';
 import type { Limits } from '../wire/limits.ts';
 import type { Answer } from './answer-feed.ts';
 import { Admission, type ConnectionInfo } from './authorize.ts';
@@ -150,7 +150,7 @@ function contextOf(
       perRequest: policy === 'per-request',
       adaptive: policy === 'adaptive',
       spread: typeof policy === 'function',
-      streams: streams ?? Math.min(MAX_STREAMS, defaultStreams(policy, workers)),
+      streams: streams ?? defaultStreams(policy, workers, context.kinds.all.length),
       profile,
       encoderOptions,
       frameSize,

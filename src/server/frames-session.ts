@@ -357,10 +357,10 @@ export class FramesSession implements Session, FrameOwner, InputSource {
   }
 
   /** Response bytes go out on the plain stream. */
-  passedPlain(bytes: number): void {
+  passedPlain(bytes: number, wireBytes = HEADER_SIZE + bytes): void {
     this.plain.frames++;
     this.plain.bytesIn += bytes;
-    this.plain.bytesOut += HEADER_SIZE + bytes;
+    this.plain.bytesOut += wireBytes;
   }
 
   /** Answers with an application error without running anything, for `command` where it is the first that is heard of it. */

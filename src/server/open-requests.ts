@@ -4,6 +4,7 @@
  */
 
 import type { BatchReader } from '../../workers/batch.ts';
+import { IDENTITY } from '../encoding/profiles.ts';
 import type { HandedFrame } from '../lanes/handed-frames.ts';
 import type { StreamEvents } from '../lanes/lane-stream.ts';
 import { IdTable } from '../reactor/id-table.ts';
@@ -87,7 +88,9 @@ export class OpenRequests implements StreamEvents {
   // ------------------------------------------------------------------------ what lanes say (StreamEvents)
 
   onFrame(requestId: number, last: boolean, rawLength: number, wireLength: number): void {
-    this.#table.get(requestId)?.onFrame(last, rawLength, wireLength);
+    const request = this.#table.get(requestId);
+    if (request?.stream?.profile === IDENTITY) this.#session.passedPlain(rawLength, wireLength);
+    request?.onFrame(last, rawLength, wireLength);
   }
 
   onCallRecord(record: BatchReader): void {

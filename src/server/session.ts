@@ -45,7 +45,7 @@ export interface Session extends Bagged {
   readonly bytesRead: number;
   readonly bytesWritten: number;
   readonly requests: OpenRequests;
-  /** Responses of main-thread handlers that no stream has encoded. */
+  /** What no stream has encoded of responses. */
   readonly plain: PlainFigures;
   /** Figures of the response streams, those of ended ones included. */
   figures(): StreamFigures[];
@@ -86,8 +86,8 @@ export interface Session extends Bagged {
   nextSerial(): number;
   /** Sends what no context touches: the contents of one frame. `payload` is copied. */
   sendPlain(requestId: number, type: number, flags: number, payload?: Uint8Array): void;
-  /** Response bytes go out by {@link sendPlain}. */
-  passedPlain(bytes: number): void;
+  /** Response bytes go out by {@link sendPlain}, or from a lane that does not encode them: `wireBytes`, if that is not one frame of them. */
+  passedPlain(bytes: number, wireBytes?: number): void;
   /** Sends an application error of at most `most` bytes by {@link sendPlain}. */
   sendError(requestId: number, failure: Failure, most?: number): void;
   /** Answers with an application error without running anything, for `command` where it is the first that is heard of it. */

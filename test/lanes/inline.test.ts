@@ -5,8 +5,10 @@ import ava, { type ExecutionContext } from 'ava';
 import { Turns } from '../../src/connection/turns.ts';
 import type { Codec } from '../../src/encoding/codec.ts';
 import { readDictionary } from '../../src/encoding/read-dictionary.ts';
-import { type Client, type CommandRequest, type ServerOptions, TextOutput } from '../../src/index.ts';
+import { type Client, type CommandRequest, cached, type ServerOptions, TextOutput } from '../../src/index.ts';
 import { InlineEncoders } from '../../src/lanes/inline-encoders.ts';
+import { defaultStreams, MAX_STREAMS } from '../../src/lanes/policy.ts';
+import { MAX_KINDS } from '../../src/lanes/stream-kind.ts';
 import { pattern } from '../fixtures/pattern.ts';
 import { millRecord } from '../helpers/mill.ts';
 import { dial, type Serving, serving } from '../helpers/serving.ts';
@@ -188,6 +190,41 @@ test('credit is used up by what is encoded here as by anything else', async (t) 
   t.is((await made(run)).here, 10);
 });
 
+test('the most streams that there can be are as many as a client takes: none is left for what is encoded here', async (t) => {
+  let next = 0;
+  const run = await serving(t, {
+    commands: {
+      ...commands,
+      kept: (request) => cached(request.text('key') ?? '', () => pattern(2, 100_000).slice()),
+      there: { module: new URL('../fixtures/lane-commands.ts', import.meta.url), export: 'fill' },
+    },
+    contexts: 'none',
+    streams: 12,
+    policy: (_query, streams) => next++ % streams.length,
+    // The second of two cached outputs finds the first one half sent.
+    limits: { maxBufferedOutput: 110_000 },
+  });
+  const client = await dial(t, run.address);
+  for (let i = 0; i < 12; i++) t.is(await mill(client, i), millRecord(i));
+  const keys = ['a', 'b', 'c', 'a', 'b', 'c'];
+  const kept = keys.map((key) => client.call('kept', { args: { key } }).bytes());
+  for (const bytes of await Promise.all(kept)) t.deepEqual(bytes, Uint8Array.from(pattern(2, 100_000)));
+  const there = client.call('there', { args: { seed: '3', size: '100' }, sensitive: true });
+  t.deepEqual(await there.bytes(), Uint8Array.from(pattern(3, 100)));
+  const { streams } = await run.server.stats();
+  t.is(streams.filter(({ profile }) => profile === 'cache').length, 2);
+  t.is((await made(run)).here, 0);
+});
+
+test('however many workers there are, the streams that nobody asked for leave one for here', (t) => {
+  for (const kinds of [1, MAX_KINDS]) {
+    const most = defaultStreams('shared', 64, kinds);
+    t.is(most + (kinds - 1), MAX_STREAMS - 1);
+    t.is(defaultStreams('per-request', 64, kinds), MAX_STREAMS);
+    t.is(defaultStreams('shared', 1, kinds), 2);
+  }
+});
+
 // ---------------------------------------------------------------------------------------- the encoders alone
 
 const SHAPE = { contextFree: true };
@@ -214,6 +251,23 @@ test('an encoder that fails is given up, and the next response has another', (t)
   const second = some.encoder('zstd-8mb', SHAPE);
   t.not(second, first);
   t.true((some.encode(second as typeof first, Uint8Array.of(1, 2, 3)) as Uint8Array).length > 0);
+  some.close();
+});
+
+test('where no encoder can be made there is none, and responses are for the lanes', (t) => {
+  const some = encoders();
+  t.is(some.encoder('zstd-dict', { ...SHAPE, dictionary: 'unheard of' }), undefined);
+  t.truthy(some.encoder('zstd-8mb', SHAPE));
+  some.close();
+});
+
+test('an encoder that has to make do without its level keeps nothing all the same: it is for all connections', (t) => {
+  const some = encoders();
+  const made = some.encoder('zstd-8mb', { ...SHAPE, windowLog: 99 });
+  if (made === undefined) throw new Error('none was made');
+  const once = some.encode(made, pattern(1, 4000))?.slice();
+  t.truthy(once);
+  t.deepEqual(some.encode(made, pattern(1, 4000)), once);
   some.close();
 });
 

@@ -1,7 +1,9 @@
 // What keeps ending workers is held, and who is innocent is served.
 import ava, { type ExecutionContext } from 'ava';
 import type { Client, CodecModule, CommandError, ServerOptions } from '../../src/index.ts';
+import { LanePool, type LanePoolOptions } from '../../src/lanes/pool.ts';
 import { Quarantine } from '../../src/lanes/quarantine.ts';
+import { makeServer } from '../../src/server/server.ts';
 import { Trace } from '../../workers/trace.ts';
 import { fatal as fatalCodecs } from '../fixtures/fatal-codec.ts';
 import { arrived, makeLatch, release } from '../fixtures/latch.ts';
@@ -254,4 +256,24 @@ test('a decoder that ends its worker is held by its profile, and uploads without
   t.deepEqual(deaths()[0].about.suspects, ["decoder 'fatal'"]);
   const plain = await dial(t, address);
   t.is(await plain.call('upload', { data: 'as it is' }).text(), '8');
+});
+
+test('an encoder on trial is tried in its lane, however small and few the responses are', async (t) => {
+  const clock = stoppedClock(t);
+  const quarantine = new Quarantine({ deaths: 1, firstMs: 10 });
+  const makePool = (options: LanePoolOptions) => {
+    const pool = new LanePool(options);
+    t.teardown(() => pool.close());
+    return Object.assign(pool, { quarantine });
+  };
+  const commands = { small: () => 'little' };
+  const make = (options: ServerOptions = {}) => makeServer(options, makePool);
+  const { server, port } = await serving(t, { contexts: 'none', commands }, make);
+  quarantine.blame([quarantine.numberOf('encoder', 'zstd-8mb')], true);
+  clock.advance(10);
+  const client = await dial(t, { port });
+  t.is(await client.call('small').text(), 'little');
+  await client.close();
+  while ((await server.stats()).connections > 0) await new Promise(setImmediate);
+  t.is(quarantine.rows[0].state, 'free');
 });
