@@ -2,47 +2,26 @@
 
 import type { Writer } from '../connection/writer.ts';
 import type { OutgoingStreamIds } from '../reactor/streams.ts';
-import { FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
-import { encodeStreamSettings } from '../wire/payloads.ts';
+import { FrameType, StreamFlag } from '../wire/frame.ts';
 import type { StreamFigures } from './figures.ts';
+import { MainStream } from './main-stream.ts';
 
 const NOTHING = new Uint8Array(0);
-const WITHOUT_CONTEXT = {
-  lane: -1,
-  slot: -1,
-  profile: 'cache',
-  level: undefined,
-  windowBytes: 0,
-  contextBytes: 0,
-} as const;
+const FIGURES = { profile: 'cache', level: undefined, windowBytes: 0 } as const;
 
-export class CacheStream {
-  readonly id: number;
-  readonly #writer: Writer;
-  readonly #openedAtMs = performance.now();
+export class CacheStream extends MainStream {
   #begun = false;
   /** True while an output is half sent: nothing else may come between its pieces. */
   busy = false;
-  #frames = 0;
-  #bytesIn = 0;
-  #bytesOut = 0;
-
-  constructor(id: number, writer: Writer) {
-    this.id = id;
-    this.#writer = writer;
-  }
 
   /** Sends a payload that is already encoded, and that nobody ever changes. */
   send(profile: string, requestId: number, flags: number, payload: Uint8Array, rawLength: number): void {
     if (!this.#begun) {
       this.#begun = true;
-      const settings = encodeStreamSettings(profile, NOTHING);
-      this.#writer.sendFrame(0, this.id, StreamFlag.begin, FrameType.streamSettings, 0, settings);
+      this.begin(profile, NOTHING);
     }
-    this.#frames++;
-    this.#bytesIn += rawLength;
-    this.#bytesOut += payload.length + HEADER_SIZE;
-    this.#writer.sendShared(requestId, this.id, StreamFlag.encoded, FrameType.bytesResponse, flags, payload);
+    this.count(rawLength, payload.length);
+    this.writer.sendShared(requestId, this.id, StreamFlag.encoded, FrameType.bytesResponse, flags, payload);
   }
 
   /** The output in hand was given up half-way: the next one needs a fresh context at the other end. */
@@ -51,14 +30,7 @@ export class CacheStream {
   }
 
   get figures(): StreamFigures {
-    return {
-      ...WITHOUT_CONTEXT,
-      streamId: this.id,
-      ageMs: performance.now() - this.#openedAtMs,
-      frames: this.#frames,
-      bytesIn: this.#bytesIn,
-      bytesOut: this.#bytesOut,
-    };
+    return this.figuresAs(FIGURES);
   }
 }
 

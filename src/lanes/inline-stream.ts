@@ -2,30 +2,23 @@
 
 import type { Writer } from '../connection/writer.ts';
 import type { EncoderContext } from '../encoding/encoder-context.ts';
-import { FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
-import { encodeStreamSettings } from '../wire/payloads.ts';
+import { FrameType, StreamFlag } from '../wire/frame.ts';
 import { type ContextShape, FRAME_WINDOW_LOG, levelOf } from './budget.ts';
 import type { StreamFigures } from './figures.ts';
 import type { InlineEncoders } from './inline-encoders.ts';
+import { MainStream } from './main-stream.ts';
 
-export class InlineStream {
-  readonly id: number;
-  readonly #writer: Writer;
+export class InlineStream extends MainStream {
   readonly #encoders: InlineEncoders;
-  readonly #openedAtMs = performance.now();
   #profile = '';
   /** What its encoder was made with; undefined: it has none. */
   #shape: ContextShape | undefined;
   #context: EncoderContext | undefined;
   /** What its other end decodes with; undefined: the stream has not begun. */
   #begunWith: EncoderContext | undefined;
-  #frames = 0;
-  #bytesIn = 0;
-  #bytesOut = 0;
 
   constructor(id: number, writer: Writer, encoders: InlineEncoders) {
-    this.id = id;
-    this.#writer = writer;
+    super(id, writer);
     this.#encoders = encoders;
   }
 
@@ -46,13 +39,9 @@ export class InlineStream {
       this.#shape = undefined;
       return undefined;
     }
-    if (this.#context !== this.#begunWith) this.#begin(this.#context as EncoderContext);
-    this.#writer.sendFrame(requestId, this.id, StreamFlag.encoded, FrameType.bytesResponse, flags, payload);
-    const wireLength = HEADER_SIZE + payload.length;
-    this.#frames++;
-    this.#bytesIn += bytes.length;
-    this.#bytesOut += wireLength;
-    return wireLength;
+    if (this.#context !== this.#begunWith) this.#beginWith(this.#context as EncoderContext);
+    this.writer.sendFrame(requestId, this.id, StreamFlag.encoded, FrameType.bytesResponse, flags, payload);
+    return this.count(bytes.length, payload.length);
   }
 
   /** One dictionary is the stream's for good: to change it costs the other end more than a response. */
@@ -65,26 +54,13 @@ export class InlineStream {
     return true;
   }
 
-  /** Its first frame names its profile, and so does the first after a change (protocol A5, B1). */
-  #begin(context: EncoderContext): void {
+  #beginWith(context: EncoderContext): void {
     this.#begunWith = context;
-    const settings = encodeStreamSettings(this.#profile, context.settings);
-    this.#writer.sendFrame(0, this.id, StreamFlag.begin, FrameType.streamSettings, 0, settings);
+    this.begin(this.#profile, context.settings);
   }
 
   get figures(): StreamFigures {
-    return {
-      streamId: this.id,
-      lane: -1,
-      slot: -1,
-      profile: this.#profile,
-      level: levelOf(this.#profile, this.#shape ?? {}),
-      windowBytes: 2 ** FRAME_WINDOW_LOG,
-      contextBytes: 0,
-      ageMs: performance.now() - this.#openedAtMs,
-      frames: this.#frames,
-      bytesIn: this.#bytesIn,
-      bytesOut: this.#bytesOut,
-    };
+    const level = levelOf(this.#profile, this.#shape ?? {});
+    return this.figuresAs({ profile: this.#profile, level, windowBytes: 2 ** FRAME_WINDOW_LOG });
   }
 }
