@@ -84,12 +84,9 @@ export class LaneInput {
    */
   hand(op: number, slot: number, requestId: number, type: number, flags: number, payload: Uint8Array): void {
     if (this.#closed) return;
-    const writer = this.#room(payload.length);
-    writer.bytes.set(payload, writer.end);
     const { length } = payload;
-    writer.add(op, slot, requestId, type, flags, length);
     this.#frames.add(slot, { requestId, type, flags, payload, length, credited: op === Op.encode });
-    this.#added(writer);
+    this.add(op, slot, requestId, type, flags, payload);
   }
 
   /** The same for a payload of several parts, as {@link packPieces} puts them together. */

@@ -106,6 +106,12 @@ export class HandlerRun implements Run, ResponseSink {
     return false;
   }
 
+  /** A frame is about to be handed to the lane. */
+  #toLane(): void {
+    this.#framesInLane++;
+    this.#usesLane = true;
+  }
+
   onFrame(): void {
     if (--this.#framesInLane === 0) this.#laneIsEmpty();
   }
@@ -156,8 +162,7 @@ export class HandlerRun implements Run, ResponseSink {
     }
     if (last && this.#sendInline(this.#stream, flags, bytes)) return;
     if (last) request.sent();
-    this.#framesInLane++;
-    this.#usesLane = true;
+    this.#toLane();
     this.#stream.encode(request.id, FrameType.bytesResponse, flags, bytes);
   }
 
@@ -220,8 +225,7 @@ export class HandlerRun implements Run, ResponseSink {
       session.sendPlain(id, type, flags, payload);
       return;
     }
-    this.#framesInLane++;
-    this.#usesLane = true;
+    this.#toLane();
     this.#stream.pass(id, type, flags, payload);
   }
 
