@@ -382,11 +382,10 @@ test('a reader that goes on knows what was lost before, and where another topic 
     [9, undefined],
   ]);
   t.deepEqual(gaps.splice(0), [{ lost: 7, sequence: 8 }]);
-  t.deepEqual(
-    read(90, undefined, position(8n), message('a')).heard,
-    [[8, undefined]],
-    'who asks for what is to come',
-  );
+  t.deepEqual(read(90, undefined, position(8n), message('a')).heard, [[8, 7]], 'and who goes on by hand');
+  t.deepEqual(gaps.splice(0), [{ lost: 7, sequence: 8 }]);
+  t.deepEqual(read(90, undefined, position(1n), message('a')).heard, [[1, undefined]], 'nothing was there');
+  t.deepEqual(read(0, undefined, position(8n), message('a')).heard, [[8, undefined]], 'who has had nothing');
   t.deepEqual(gaps, []);
 });
 
