@@ -114,8 +114,11 @@ export async function play(
 ): Promise<{ gaps: number; read: number }> {
   const next = numbers(seed);
   const below = (count: number) => next() % count;
+  const isShort = below(2) === 0;
   const { server, address } = await serve({
     workers: 2,
+    // Where that is little encoders have no room for a context while those of other topics are at work.
+    ...(isShort && { contextMemory: 7 << 20 }),
     limits: { maxTopicBacklog: 1000 + below(4) * 50_000 },
     commands: { die: { module: FAILING, export: 'die' } },
     dictionaries: below(2) === 0 ? [] : [{ bytes: DICTIONARY, commands: ['subscribe'] }],
@@ -124,6 +127,9 @@ export async function play(
     history: [0, 0, 5, 200][below(4)],
     epoch: { messages: 1 + below(20), bytes: 1000 * (1 + below(100)) },
   });
+  const others = Array.from({ length: isShort ? 20 : 0 }, (_, i) => server.topic(`other ${i}`));
+  const otherClient = await reach(address, {});
+  for (const { name } of others) drained(otherClient.subscribe(name)).catch(() => undefined);
   const clients: Client[] = [];
   const readers: Reader[] = [];
   const current: Reader[] = [];
@@ -138,7 +144,11 @@ export async function play(
       const what = below(100);
       if (clients.length === 0 || (what < 5 && clients.length < 12))
         clients.push(await reach(address, KINDS[below(KINDS.length)]));
-      else if (what < 15 && current.length < 40)
+      else if (what === 5 && current.length < 40) {
+        // More than have a stream of their own.
+        const client = pick(clients) as Client;
+        for (let i = 0; i < 20; i++) started(new Reader(client, undefined, 'skip'));
+      } else if (what < 15 && current.length < 40)
         started(
           new Reader(pick(clients) as Client, below(2) === 0 ? undefined : below(topic.sequence + 1), slow()),
         );
@@ -157,7 +167,10 @@ export async function play(
           .bytes()
           .catch(() => undefined);
       else if (what < 32 && clients.length > 1) await cut(clients.splice(below(clients.length), 1)[0]);
-      else if (what < 40) await new Promise((resolve) => setImmediate(resolve));
+      else if (what < 34) {
+        for (const other of others) other.publish('other '.repeat(50));
+        topic.publish(messageOf(topic.sequence + 1));
+      } else if (what < 40) await new Promise((resolve) => setImmediate(resolve));
       else if (what < 43) {
         const by = pick(clients) as Client;
         if (by.state === 'open') await by.publish('model', messageOf(topic.sequence + 1));
@@ -171,6 +184,7 @@ export async function play(
     topic.publish(messageOf(topic.sequence + 1));
     const { sequence } = topic;
     topic.close();
+    for (const other of others) other.close();
     for (const reader of readers) {
       reader.goOn();
       const error = await reader.ended;
@@ -185,9 +199,14 @@ export async function play(
     const read = readers.reduce((sum, { last }) => sum + (last === undefined ? 0 : 1), 0);
     return { gaps: readers.reduce((sum, { lost }) => sum + lost, 0), read };
   } finally {
-    for (const client of clients) client.destroy();
+    for (const client of [otherClient, ...clients]) client.destroy();
     await server.close(0);
   }
+}
+
+/** Reads all there is. */
+async function drained(subscription: Subscription): Promise<void> {
+  for await (const _ of subscription);
 }
 
 /** Ends a connection without a word. */
