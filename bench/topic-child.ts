@@ -28,6 +28,8 @@ export interface TopicOperations {
   /** Bytes of the main thread's heap and beside it, without garbage. */
   settledMemory(): Promise<number>;
   connect(peer: TopicPeer, port: number, count: number, subscribes: boolean): Promise<void>;
+  /** All of ours that do not yet, subscribe. */
+  subscribe(): Promise<void>;
   /** The first so many connections read nothing from now on. */
   stall(count: number): Promise<void>;
   /** All read again. */
@@ -110,6 +112,8 @@ function preparedFrame(message: Buffer): Buffer {
 /** When messages came, by connection, since the mark; not a number: it was lost. */
 const arrivals: number[][] = [];
 const leave: (() => void)[] = [];
+/** Clients that have not subscribed. */
+const silent: Client[] = [];
 let received = 0;
 let lost = 0;
 let wireBefore = 0;
@@ -119,6 +123,7 @@ const connectors: Record<string, (port: number, subscribes: boolean) => Promise<
     const client = await connect({ port });
     while (client.stats().dictionaries.length === 0) await client.ping();
     if (subscribes) await follow(client, track());
+    else silent.push(client);
   },
 };
 
@@ -190,6 +195,9 @@ const operations: TopicOperations = {
       if (peer === 'millrace') await connectors.millrace!(port, subscribes);
       else await connectWebSocket(port, peer !== 'ws');
     }
+  },
+  async subscribe() {
+    for (const client of silent.splice(0)) await follow(client, track());
   },
   async stall(count) {
     for (const socket of sockets.slice(0, count)) socket.pause();

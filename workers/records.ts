@@ -165,11 +165,14 @@ export interface EncoderSetup {
 }
 
 /** Payload of `openShared`. */
-export interface SharedSetup
-  extends Pick<EncoderSetup, 'profile' | 'level' | 'windowLog' | 'tuning' | 'dictionary' | 'suspect'> {
+export interface SharedSetup extends Pick<EncoderSetup, 'profile' | 'suspect'> {
+  /** What makes payloads that share a context; missing: there is no room for one. */
+  kept?: SharedShape;
   /** What makes payloads that stand alone; missing: nothing does. */
-  alone?: Pick<EncoderSetup, 'level' | 'windowLog' | 'tuning' | 'dictionary' | 'contextFree'>;
+  alone?: SharedShape;
 }
+
+type SharedShape = Pick<EncoderSetup, 'level' | 'windowLog' | 'tuning' | 'dictionary' | 'contextFree'>;
 
 /** Payload of `openDecoder`. */
 export interface DecoderSetup {

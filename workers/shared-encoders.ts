@@ -15,7 +15,8 @@ import type { TraceWriter } from './trace-writer.ts';
 
 interface SharedSlot {
   readonly codec: Codec;
-  readonly options: EncoderOptions;
+  /** What its context is made with; undefined: it has none. */
+  readonly kept: EncoderOptions | undefined;
   /** Number of the encoder as what may end the thread. */
   readonly suspect: number;
   context: EncoderContext | undefined;
@@ -44,12 +45,12 @@ export class SharedEncoders {
     this.#output = output;
   }
 
-  open(slotId: number, { profile, alone, suspect, ...options }: SharedSetup): void {
+  open(slotId: number, { profile, kept, alone, suspect }: SharedSetup): void {
     const codec = this.#codecs.get(profile);
     if (codec === undefined) return;
     const slot: SharedSlot = {
       codec,
-      options,
+      kept,
       suspect,
       context: undefined,
       alone,
@@ -59,8 +60,9 @@ export class SharedEncoders {
     };
     this.#slots.set(slotId, slot);
     try {
-      slot.context = this.#trace.during(suspect, () => encoderContext(codec, options));
-      this.#output.add(Op.sharedSettings, slotId, 0, 0, slot.context?.settings ?? NOTHING);
+      this.#make(slot);
+      const made = slot.context ?? this.#contextFree(slot);
+      this.#output.add(Op.sharedSettings, slotId, 0, 0, made?.settings ?? NOTHING);
     } catch (error) {
       this.#report(slotId, error);
     }
@@ -103,12 +105,20 @@ export class SharedEncoders {
     closeQuietly(slot.context?.encoder);
     slot.context = undefined;
     slot.midEpoch = false;
-    slot.context = this.#trace.during(slot.suspect, () => encoderContext(slot.codec, slot.options));
+    this.#make(slot);
+  }
+
+  #make(slot: SharedSlot): void {
+    const { codec, kept, suspect } = slot;
+    if (kept !== undefined) slot.context = this.#trace.during(suspect, () => encoderContext(codec, kept));
+  }
+
+  #contextFree({ codec, alone, suspect }: SharedSlot): EncoderContext | undefined {
+    return alone && this.#encoders.contextFree(codec, alone, suspect);
   }
 
   #alone(slotId: number, slot: SharedSlot, flags: number, payload: Uint8Array): void {
-    const { codec, suspect } = slot;
-    const alone = slot.alone && this.#encoders.contextFree(codec, slot.alone, suspect);
+    const alone = this.#contextFree(slot);
     if (alone === undefined) return this.#fail(slotId, flags, payload.length);
     try {
       this.#write(slotId, slot, alone, payload, flags, false);

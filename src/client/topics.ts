@@ -17,7 +17,10 @@ export type PublishOptions = Pick<CallOptions, 'signal' | 'authorization' | 'dea
 
 /** Options of `subscribe` (protocol C10). */
 export interface SubscribeOptions extends Pick<CallOptions, 'signal' | 'authorization' | 'sensitive'> {
-  /** The sequence number of the last message that one has: those after it come first, as far as the topic's history has them. */
+  /**
+   * The sequence number of the last message that one has: those after it come first, as far as the topic's history has them. Where
+   * the topic has had none of that number its server has begun anew, and what it has had since is told as lost.
+   */
   after?: number;
   /**
    * What is to become of a subscription that takes messages more slowly than they are published for long: it misses some and

@@ -140,7 +140,7 @@ function call(
   const args = isTopic ? resumedBy(req, asked) : asked;
   const events = (): Answer => {
     const sink = new EventSink(req, res, host.keepAliveMs);
-    return isTopic ? new TopicEvents(sink, args, args !== asked) : sink;
+    return isTopic ? new TopicEvents(sink, args) : sink;
   };
   const answer = isEvents ? events() : new BodySink(req, res, bodies);
   const data = hasData ? dataOf(host, exchange, () => session) : undefined;

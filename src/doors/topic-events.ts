@@ -21,14 +21,14 @@ export class TopicEvents implements Answer {
   readonly #reader: TopicReader;
   #begun = false;
 
-  /** `args`: what the subscription is asked for with; `goesOn`: they are of one that has been here before. */
-  constructor(events: EventSink, args: Arguments, goesOn: boolean) {
+  /** `args`: what the subscription is asked for with. */
+  constructor(events: EventSink, args: Arguments) {
     this.#events = events;
     const after = args.get('after');
     const next = after === undefined ? 0 : Number(Buffer.from(after).toString()) + 1;
     const from = Number.isSafeInteger(next) ? next : 0;
     const tellGap = (gap: TopicGap) => events.event(JSON.stringify(gap), { name: 'gap' });
-    this.#reader = new TopicReader(MAX_MESSAGE_BYTES, from, tellGap, goesOn ? from : undefined);
+    this.#reader = new TopicReader(MAX_MESSAGE_BYTES, from, tellGap);
   }
 
   bytes(bytes: Uint8Array, last: boolean): void {

@@ -34,7 +34,9 @@ export class SharedEncoder implements SlotOwner, IdleContext {
   readonly #budget: ContextBudget;
   readonly #cost: number;
   readonly #pass: Pass;
-  /** Whether it makes payloads that stand alone, too. */
+  /** Whether it makes payloads that share a context. */
+  readonly makesShared: boolean;
+  /** Whether it makes payloads that stand alone. */
   readonly makesAlone: boolean;
   #pieces = 0;
   #closed = false;
@@ -49,6 +51,7 @@ export class SharedEncoder implements SlotOwner, IdleContext {
     owner: SharedEncoderOwner,
   ) {
     this.#pass = pass;
+    this.makesShared = setup.kept !== undefined;
     this.makesAlone = setup.alone !== undefined;
     this.#lane = lane;
     this.#owner = owner;
@@ -57,10 +60,13 @@ export class SharedEncoder implements SlotOwner, IdleContext {
     this.usedAt = budget.tick();
     this.#slot = lane.open(this);
     lane.input.addJson(Op.openShared, this.#slot, setup);
-    budget.hold(this);
+    if (this.makesShared) budget.hold(this);
   }
 
-  /** Undefined where no lane lives, there is no memory for its context, or encoders of the profile have ended workers. */
+  /**
+   * Undefined where no lane lives, or encoders of the profile have ended workers. Where there is no memory for its context it
+   * makes only what stands alone; undefined, too, where nothing does.
+   */
   static open(
     pool: LanePool,
     profile: string,
@@ -72,14 +78,14 @@ export class SharedEncoder implements SlotOwner, IdleContext {
     const lane = pool.leastUsed();
     const pass = lane && quarantine.admit(suspect);
     if (lane === undefined || pass === undefined) return undefined;
-    const context = budget.takeEncoder(profile, wanted);
-    if (context === undefined) {
+    const kept = budget.takeEncoder(profile, wanted);
+    const alone = budget.takeContext(profile, wanted, 'none')?.shape;
+    if (kept === undefined && alone === undefined) {
       pass.end(false);
       return undefined;
     }
-    const alone = budget.takeContext(profile, wanted, 'none')?.shape;
-    const setup = { profile, suspect, ...context.shape, ...(alone && { alone }) };
-    return new SharedEncoder(lane, setup, budget, context.cost, pass, owner);
+    const setup = { profile, suspect, ...(kept && { kept: kept.shape }), ...(alone && { alone }) };
+    return new SharedEncoder(lane, setup, budget, kept?.cost ?? 0, pass, owner);
   }
 
   get idle(): boolean {

@@ -14,5 +14,9 @@ export interface StreamKind {
   readonly dictionary: string | undefined;
 }
 
-/** Kinds of streams that one connection can have, each on a stream of its own but the first. */
-export const MAX_KINDS = 4;
+/**
+ * Kinds of streams that one connection can have, each on a stream of its own but the first: so many fewer are left for all
+ * other commands to choose among. The ladder of `adaptive` leaves less.
+ */
+export const MAX_KINDS = 8;
+export const MAX_ADAPTIVE_KINDS = 4;

@@ -15,7 +15,10 @@ export interface DictionaryOption {
   readonly file?: string;
   /** Its bytes, in place of a file. */
   readonly bytes?: Uint8Array;
-  /** The commands whose responses use it; default: all that no other dictionary names. */
+  /**
+   * The commands whose responses use it; default: all that no other dictionary names. A server takes seven such, with the policy
+   * `adaptive` three: each has a stream of every connection.
+   */
   readonly commands?: readonly string[];
 }
 

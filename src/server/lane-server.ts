@@ -12,7 +12,7 @@ import { CodecRegistry } from '../encoding/registry.ts';
 import { ResponseCache } from '../lanes/cache.ts';
 import { compressOnLane } from '../lanes/compress.ts';
 import { LanePool, type LanePoolOptions } from '../lanes/pool.ts';
-import { MAX_KINDS } from '../lanes/stream-kind.ts';
+import { MAX_ADAPTIVE_KINDS, MAX_KINDS } from '../lanes/stream-kind.ts';
 import { listenPlaceOf } from '../options/place.ts';
 import {
   arrayOf,
@@ -348,15 +348,16 @@ function withDictionaries(codecs: CodecRegistry, { byId }: ServerDictionaries): 
 
 /** @throws TypeError when the commands need more kinds of streams than a connection can have. */
 function kindsOf(
-  { contexts }: CheckedOptions,
+  { contexts, policy }: CheckedOptions,
   commands: CommandTable,
   dictionaries: ServerDictionaries,
 ): StreamKinds {
   const kinds = new StreamKinds(dictionaries, contexts);
   for (const name of commands.names) kinds.of(name, commands.get(name) as Command);
-  if (kinds.all.length > MAX_KINDS)
+  const most = policy === 'adaptive' ? MAX_ADAPTIVE_KINDS : MAX_KINDS;
+  if (kinds.all.length > most)
     throw new TypeError(
-      `options dictionaries and contexts: commands have ${kinds.all.length} different ones, over ${MAX_KINDS}`,
+      `options dictionaries and contexts: commands have ${kinds.all.length} different pairs of them, over ${most}: each but one takes a stream of every connection`,
     );
   return kinds;
 }

@@ -52,7 +52,7 @@ export interface ServerOptions {
   workers?: number;
   /** Which stream answers a request; default `shared`. */
   policy?: PolicyName | Policy;
-  /** Response streams per connection, 1 … 12; default by policy. */
+  /** Response streams per connection, 1 … 12; default by policy. Commands with dictionaries or contexts of their own take theirs of the twelve. */
   streams?: number;
   /** Encoding of responses for clients that can decode it; default: the client's first choice. */
   profile?: string;

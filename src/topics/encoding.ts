@@ -44,7 +44,6 @@ export interface EpochMember {
 /** A message that is on its way through the encoder. */
 interface Passing {
   readonly message: Message;
-  readonly pieces: number;
   readonly epoch: number;
   readonly place: number;
   readonly ends: boolean;
@@ -60,6 +59,9 @@ const NOTHING = new Uint8Array(0);
 /** Bytes that may wait for the encoder; what is published beyond goes as it is. */
 const MAX_PENDING = 1 << 20;
 
+/** Messages for which an encoder without a context is kept, where there was no room for one, before there may be some. */
+const ASK_AGAIN = 256;
+
 export class TopicEncoding implements SharedEncoderOwner {
   readonly profile: string;
   readonly pieceSize: number;
@@ -69,6 +71,8 @@ export class TopicEncoding implements SharedEncoderOwner {
   encodes = 0;
   readonly #options: EncodingOptions;
   readonly #members = new Set<EpochMember>();
+  /** Those of them that take part in no epoch, and get each message alone. */
+  readonly #aside = new Set<EpochMember>();
   readonly #passing = new Fifo<Passing>();
   #encoder: SharedEncoder | undefined;
   #settings: Uint8Array = NOTHING;
@@ -76,7 +80,7 @@ export class TopicEncoding implements SharedEncoderOwner {
   #isOpen = false;
   #place = 0;
   #bytes = 0;
-  /** Members that cannot take part in the epoch, and how often one of them has been sent a message alone. */
+  /** Members that wait for the next epoch, and how often one of them has been sent a message alone. */
   #waiting = 0;
   #sentAlone = 0;
 
@@ -105,27 +109,48 @@ export class TopicEncoding implements SharedEncoderOwner {
   /** The member cannot take part in `epoch` any more. */
   missed(member: EpochMember, epoch: number): void {
     if (!this.#isOpen || epoch !== this.#epoch || member.missedEpoch === epoch) return;
+    if (this.#aside.has(member)) return;
     member.missedEpoch = epoch;
     this.#waiting++;
   }
 
+  /** The member takes part in no epoch: its peer takes no more streams. It waits for none, and none ends for it. */
+  standAside(member: EpochMember): void {
+    if (this.#aside.has(member) || !this.#members.has(member)) return;
+    this.#aside.add(member);
+    if (this.#isOpen && member.missedEpoch === this.#epoch) this.#waiting--;
+  }
+
+  /** The member may take part again, in the next epoch. */
+  comeBack(member: EpochMember): void {
+    if (!this.#aside.delete(member) || !this.#isOpen) return;
+    member.missedEpoch = this.#epoch;
+    this.#waiting++;
+  }
+
   leave(member: EpochMember): void {
-    if (!this.#members.delete(member)) return;
+    if (!this.#members.delete(member) || this.#aside.delete(member)) return;
     if (this.#isOpen && member.missedEpoch === this.#epoch) this.#waiting--;
   }
 
   publish(message: Message): void {
     const encoder = this.#encoderFor(message);
     if (encoder === undefined) this.#pass(message);
+    else if (this.#isForNone(encoder)) this.#encodeAlone(encoder, message);
     else this.#encode(encoder, message);
   }
 
   /** Nobody needs it any more. */
   close(): void {
-    this.#encoder?.close();
-    this.#encoder = undefined;
+    this.#dropEncoder();
     this.#isOpen = false;
     this.#passing.clear();
+  }
+
+  #dropEncoder(): void {
+    this.#encoder?.close();
+    this.#encoder = undefined;
+    this.#place = 0;
   }
 
   // ------------------------------------------------------------------------------------------- encoding
@@ -134,6 +159,9 @@ export class TopicEncoding implements SharedEncoderOwner {
   #encoderFor({ record }: Message): SharedEncoder | undefined {
     const { pool, shape } = this.#options;
     if (this.profile === IDENTITY) return undefined;
+    // There may be room for a context by now.
+    if (this.#encoder?.makesShared === false && this.#encoder.idle && this.#place >= ASK_AGAIN)
+      this.#dropEncoder();
     this.#encoder ??= SharedEncoder.open(pool(), this.profile, shape, this);
     const pending = this.#encoder?.pendingBytes ?? 0;
     return pending > 0 && pending + record.length > MAX_PENDING ? undefined : this.#encoder;
@@ -142,16 +170,30 @@ export class TopicEncoding implements SharedEncoderOwner {
   /** The message goes as it is, after those that are on their way. */
   #pass(message: Message): void {
     if (this.#passing.length === 0) return this.#ready(message, { shared: undefined, alone: undefined });
-    const nothing = { pieces: 0, epoch: 0, place: 0, ends: false, wantedAlone: 0, wantedShared: 0 };
+    const nothing = { epoch: 0, place: 0, ends: false, wantedAlone: 0, wantedShared: 0 };
     this.#passing.push({ message, ...nothing, alone: undefined, shared: undefined });
   }
 
+  /** Members that take part in epochs. */
+  get #takers(): number {
+    return this.#members.size - this.#aside.size;
+  }
+
+  #makesAlone(encoder: SharedEncoder): boolean {
+    return this.canBeginAfresh && encoder.makesAlone;
+  }
+
+  /** Whether there is no room for a context, or nobody who would share it. */
+  #isForNone(encoder: SharedEncoder): boolean {
+    return !encoder.makesShared || (this.#takers === 0 && this.#makesAlone(encoder));
+  }
+
   #encode(encoder: SharedEncoder, message: Message): void {
-    if (this.#isOpen && this.#waiting >= this.#members.size) this.#isOpen = false;
+    if (this.#isOpen && this.#waiting >= this.#takers) this.#isOpen = false;
     const begins = !this.#isOpen;
     if (begins) this.#beginEpoch();
-    const pieces = Math.ceil(message.record.length / this.pieceSize);
-    const wantsAlone = this.#waiting > 0 && this.canBeginAfresh && encoder.makesAlone;
+    const pieces = this.#piecesOf(message.record);
+    const wantsAlone = (this.#waiting > 0 || this.#aside.size > 0) && this.#makesAlone(encoder);
     const place = this.#place++;
     this.#bytes += message.record.length;
     this.#sentAlone += this.#waiting;
@@ -159,7 +201,6 @@ export class TopicEncoding implements SharedEncoderOwner {
     if (ends) this.#isOpen = false;
     this.#passing.push({
       message,
-      pieces,
       epoch: this.#epoch,
       place,
       ends,
@@ -168,22 +209,40 @@ export class TopicEncoding implements SharedEncoderOwner {
       wantedAlone: wantsAlone ? pieces : 0,
       wantedShared: pieces,
     });
-    this.#handIn(encoder, message.record, pieces, { wantsAlone, begins, ends });
+    if (wantsAlone) this.#handInAlone(encoder, message.record);
+    this.#handIn(encoder, message.record, begins, ends);
   }
 
-  #handIn(
-    encoder: SharedEncoder,
-    record: Uint8Array,
-    pieces: number,
-    { wantsAlone, begins, ends }: { wantsAlone: boolean; begins: boolean; ends: boolean },
-  ): void {
-    const pieceAt = (i: number) => record.subarray(i * this.pieceSize, (i + 1) * this.pieceSize);
-    this.encodes += wantsAlone ? 2 * pieces : pieces;
-    for (let i = 0; wantsAlone && i < pieces; i++) encoder.encode(pieceAt(i), SharedFlag.alone);
+  /** The message stands alone, for all. */
+  #encodeAlone(encoder: SharedEncoder, message: Message): void {
+    this.#isOpen = false;
+    const pieces = this.#piecesOf(message.record);
+    const nothing = { epoch: 0, place: this.#place++, ends: false, shared: undefined, wantedShared: 0 };
+    this.#passing.push({ message, ...nothing, alone: [], wantedAlone: pieces });
+    this.#handInAlone(encoder, message.record);
+  }
+
+  #piecesOf(record: Uint8Array): number {
+    return Math.ceil(record.length / this.pieceSize);
+  }
+
+  #pieceAt(record: Uint8Array, i: number): Uint8Array {
+    return record.subarray(i * this.pieceSize, (i + 1) * this.pieceSize);
+  }
+
+  #handInAlone(encoder: SharedEncoder, record: Uint8Array): void {
+    const pieces = this.#piecesOf(record);
+    this.encodes += pieces;
+    for (let i = 0; i < pieces; i++) encoder.encode(this.#pieceAt(record, i), SharedFlag.alone);
+  }
+
+  #handIn(encoder: SharedEncoder, record: Uint8Array, begins: boolean, ends: boolean): void {
+    const pieces = this.#piecesOf(record);
+    this.encodes += pieces;
     for (let i = 0; i < pieces; i++) {
       const first = begins && i === 0 ? SharedFlag.begins : 0;
       const last = ends && i === pieces - 1 ? SharedFlag.ends : 0;
-      encoder.encode(pieceAt(i), first | last);
+      encoder.encode(this.#pieceAt(record, i), first | last);
     }
   }
 
@@ -199,7 +258,7 @@ export class TopicEncoding implements SharedEncoderOwner {
   #mayEnd(): boolean {
     const { messages, bytes } = this.#options.epoch;
     if (this.#place >= messages || this.#bytes >= bytes) return true;
-    return this.#waiting > 0 && this.#sentAlone >= this.#members.size - this.#waiting;
+    return this.#waiting > 0 && this.#sentAlone >= this.#takers - this.#waiting;
   }
 
   // --------------------------------------------------------------- what the encoder says (SharedEncoderOwner)
@@ -213,12 +272,12 @@ export class TopicEncoding implements SharedEncoderOwner {
       passing.wantedAlone--;
       if (payload === undefined) passing.alone = undefined;
       else passing.alone?.push(new SharedPayload(payload));
-      return;
+    } else {
+      passing.wantedShared--;
+      if (payload === undefined) this.#failed(passing);
+      else passing.shared?.push(new SharedPayload(payload));
     }
-    passing.wantedShared--;
-    if (payload === undefined) this.#failed(passing);
-    else passing.shared?.push(new SharedPayload(payload));
-    if (passing.wantedShared === 0) this.#release();
+    this.#release();
   }
 
   /** Nothing more comes of its epoch. */
@@ -246,7 +305,8 @@ export class TopicEncoding implements SharedEncoderOwner {
   /** Hands on what has come through, in order. */
   #release(): void {
     const settings = this.#settings;
-    for (let next = this.#passing.first; next?.wantedShared === 0; next = this.#passing.first) {
+    for (let next = this.#passing.first; next !== undefined; next = this.#passing.first) {
+      if (next.wantedShared > 0 || next.wantedAlone > 0) return;
       this.#passing.shift();
       const { message, epoch, place, ends, shared, alone } = next;
       this.#ready(message, {

@@ -237,7 +237,9 @@ export class Subscription implements EpochMember, StreamUser {
       }
       if (shared.epoch === this.#epoch && shared.place === this.#place) return shared;
     }
+    if (stream?.isShared) this.encoding.standAside(this);
     if (shared !== undefined) this.#miss(shared.epoch);
+    else this.#epoch = 0;
     return stream === undefined ? undefined : alone;
   }
 
@@ -314,6 +316,7 @@ export class Subscription implements EpochMember, StreamUser {
     // What is left of the message in hand goes as it is.
     this.#source = undefined;
     this.#miss(this.#epoch);
+    this.encoding.comeBack(this);
   }
 
   // ------------------------------------------------------------------------------------------- the end

@@ -89,7 +89,6 @@ export class TopicReader {
   #told: number;
   /** The same without those that were told as lost after the newest message. */
   had: number;
-  readonly #goesOn: boolean;
   #kind = 0;
   #head = 0;
   #headBytes = 0;
@@ -98,15 +97,14 @@ export class TopicReader {
   readonly #record = new Gathered();
 
   /**
-   * `maxBytes`: of one message. `next`: the sequence number that was asked for; 0: none was. `onGap` is told of every gap as
-   * it comes. `had`: of a subscription that goes on by itself the number after the newest message, which may be before `next`
-   * where some were told as lost; a topic that has begun to count anew meanwhile has lost it all that it has had since.
+   * `maxBytes`: of one message. `next`: the sequence number that was asked for; 0: none was. Where what comes first has a lower
+   * one the topic has begun to count anew, and all that it has had since is lost. `onGap` is told of every gap as it comes.
+   * `had`: the number after the newest message, where some before `next` were told as lost.
    */
-  constructor(maxBytes: number, next = 0, onGap: (gap: TopicGap) => void = () => undefined, had?: number) {
+  constructor(maxBytes: number, next = 0, onGap: (gap: TopicGap) => void = () => undefined, had = next) {
     this.#maxBytes = maxBytes;
     this.#next = this.#told = next;
-    this.had = had ?? next;
-    this.#goesOn = had !== undefined;
+    this.had = had;
     this.#onGap = onGap;
   }
 
@@ -207,8 +205,8 @@ export class TopicReader {
     const afterGap = this.#expected === 'position after a gap';
     if (afterGap && sequence !== this.#next)
       throw badPayload(`a position of ${sequence} where the gap ends at ${this.#next}`);
-    if (this.#told === 0 || sequence < this.#told)
-      this.#told = this.had = this.#told && this.#goesOn ? 1 : sequence;
+    if (this.#told === 0) this.#told = this.had = sequence;
+    else if (sequence < this.#told) this.#told = this.had = 1;
     const lost = sequence - this.#told;
     this.#next = this.#told = sequence;
     this.#expected = 'message or gap';

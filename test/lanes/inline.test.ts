@@ -15,6 +15,12 @@ import { dial, type Serving, serving } from '../helpers/serving.ts';
 
 const test = ava.serial;
 const DICTIONARY = new Uint8Array(readFileSync(new URL('../fixtures/mill.dict', import.meta.url)));
+/** The same, under a number of its own. */
+function dictionary(number: number): Uint8Array {
+  const bytes = DICTIONARY.slice();
+  bytes[5] ^= number;
+  return bytes;
+}
 const numberOf = (request: CommandRequest, name: string) => Number(request.text(name));
 
 const commands: ServerOptions['commands'] = {
@@ -165,9 +171,7 @@ test('a stream that began before the client held the dictionary begins afresh wi
 });
 
 test('two dictionaries: one is encoded with here, the other in a lane', async (t) => {
-  const other = DICTIONARY.slice();
-  other[5] ^= 1;
-  const dictionaries = [{ bytes: DICTIONARY, commands: ['mill'] }, { bytes: other }];
+  const dictionaries = [{ bytes: DICTIONARY, commands: ['mill'] }, { bytes: dictionary(1) }];
   const run = await serving(t, { commands, dictionaries, contexts: 'none' });
   const client = await dial(t, run.address);
   while (client.stats().dictionaries.length < 2) await client.ping();
@@ -190,31 +194,39 @@ test('credit is used up by what is encoded here as by anything else', async (t) 
   t.is((await made(run)).here, 10);
 });
 
-test('the most streams that there can be are as many as a client takes: none is left for what is encoded here', async (t) => {
-  let next = 0;
-  const run = await serving(t, {
-    commands: {
-      ...commands,
-      kept: (request) => cached(request.text('key') ?? '', () => pattern(2, 100_000).slice()),
-      there: { module: new URL('../fixtures/lane-commands.ts', import.meta.url), export: 'fill' },
-    },
-    contexts: 'none',
-    streams: 12,
-    policy: (_query, streams) => next++ % streams.length,
-    // The second of two cached outputs finds the first one half sent.
-    limits: { maxBufferedOutput: 110_000 },
+for (const kinds of [1, MAX_KINDS])
+  test(`the most streams of ${kinds} kinds are as many as a client takes: none is left for what is encoded here`, async (t) => {
+    let next = 0;
+    const own = Array.from({ length: kinds - 1 }, (_, i) => `own ${i}`);
+    const run = await serving(t, {
+      commands: {
+        ...commands,
+        ...Object.fromEntries(own.map((name) => [name, commands.mill])),
+        kept: (request) => cached(request.text('key') ?? '', () => pattern(2, 100_000).slice()),
+        there: { module: new URL('../fixtures/lane-commands.ts', import.meta.url), export: 'fill' },
+      },
+      dictionaries: own.map((name, i) => ({ bytes: dictionary(i), commands: [name] })),
+      contexts: 'none',
+      streams: MAX_STREAMS,
+      policy: (_query, streams) => next++ % streams.length,
+      // The second of two cached outputs finds the first one half sent.
+      limits: { maxBufferedOutput: 110_000 },
+    });
+    const client = await dial(t, run.address);
+    while (client.stats().dictionaries.length < own.length) await client.ping();
+    await client.ping();
+    for (const name of own) t.is(await mill(client, 1, name), millRecord(1));
+    for (let i = 0; i < MAX_STREAMS; i++) t.is(await mill(client, i), millRecord(i));
+    const keys = ['a', 'b', 'c', 'a', 'b', 'c'];
+    const kept = keys.map((key) => client.call('kept', { args: { key } }).bytes());
+    for (const bytes of await Promise.all(kept)) t.deepEqual(bytes, Uint8Array.from(pattern(2, 100_000)));
+    const there = client.call('there', { args: { seed: '3', size: '100' }, sensitive: true });
+    t.deepEqual(await there.bytes(), Uint8Array.from(pattern(3, 100)));
+    const { streams } = await run.server.stats();
+    t.is(streams.filter(({ profile }) => profile === 'cache').length, 2);
+    t.is(streams.filter(({ profile }) => profile === 'zstd-dict').length, own.length);
+    t.is((await made(run)).here, 0);
   });
-  const client = await dial(t, run.address);
-  for (let i = 0; i < 12; i++) t.is(await mill(client, i), millRecord(i));
-  const keys = ['a', 'b', 'c', 'a', 'b', 'c'];
-  const kept = keys.map((key) => client.call('kept', { args: { key } }).bytes());
-  for (const bytes of await Promise.all(kept)) t.deepEqual(bytes, Uint8Array.from(pattern(2, 100_000)));
-  const there = client.call('there', { args: { seed: '3', size: '100' }, sensitive: true });
-  t.deepEqual(await there.bytes(), Uint8Array.from(pattern(3, 100)));
-  const { streams } = await run.server.stats();
-  t.is(streams.filter(({ profile }) => profile === 'cache').length, 2);
-  t.is((await made(run)).here, 0);
-});
 
 test('however many workers there are, the streams that nobody asked for leave one for here', (t) => {
   for (const kinds of [1, MAX_KINDS]) {

@@ -431,3 +431,32 @@ test('createServer refuses what is no dictionary, what is damaged, and what is f
   ];
   for (const [options, message] of wrongs) t.throws(() => createServer(options), { message });
 });
+
+test('seven commands have a dictionary of their own beside that of all others; one more is refused, and says why', async (t) => {
+  const names = Array.from({ length: 8 }, (_, i) => `own ${i}`);
+  const own = names.map((name, i) => {
+    const bytes = BYTES.slice();
+    bytes[5] ^= 2 + i;
+    return { bytes, commands: [name], id: readDictionary(bytes).id };
+  });
+  const given = (count: number): ServerOptions => ({
+    commands: Object.fromEntries(names.map((name) => [name, commands.mill])),
+    dictionaries: [
+      { bytes: BYTES },
+      ...own.slice(0, count).map(({ bytes, commands: of }) => ({ bytes, commands: of })),
+    ],
+  });
+  const message = /commands have 9 different pairs of them, over 8: each but one takes a stream/;
+  t.throws(() => createServer(given(8)), { instanceOf: TypeError, message });
+  t.throws(() => createServer({ ...given(4), policy: 'adaptive' }), { message: /have 5 .*, over 4/ });
+  const { address } = await serving(t, given(7));
+  const peer = await RawPeer.connect(t, address.port);
+  const ids = [ID, ...own.map(({ id }) => id)].map((id) => `"${id}"`).slice(0, 8);
+  peer.send(
+    `0 1 stream-begin sender-settings 0 {"contentEncodings":["zstd-8mb","zstd-dict"],"dictionaries":[${ids}]}`,
+    ...names.flatMap((name, i) => asks(1 + 2 * i, name, i)),
+  );
+  for (const i of names.keys()) await peer.until(() => isAnswered(peer, 1 + 2 * i));
+  const used = names.map((_, i) => dictionaryOf(peer, 1 + 2 * i));
+  t.deepEqual(used, [...own.slice(0, 7).map(({ id }) => id), ID]);
+});

@@ -1,5 +1,6 @@
 /** Topics (protocol C10): what subscribers are given, in every profile, and what hostile peers and slow ones are. */
 
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
@@ -382,11 +383,10 @@ test('a reader that goes on knows what was lost before, and where another topic 
     [9, undefined],
   ]);
   t.deepEqual(gaps.splice(0), [{ lost: 7, sequence: 8 }]);
-  t.deepEqual(
-    read(90, undefined, position(8n), message('a')).heard,
-    [[8, undefined]],
-    'who asks for what is to come',
-  );
+  t.deepEqual(read(90, undefined, position(8n), message('a')).heard, [[8, 7]], 'and who goes on by hand');
+  t.deepEqual(gaps.splice(0), [{ lost: 7, sequence: 8 }]);
+  t.deepEqual(read(90, undefined, position(1n), message('a')).heard, [[1, undefined]], 'nothing was there');
+  t.deepEqual(read(0, undefined, position(8n), message('a')).heard, [[8, undefined]], 'who has had nothing');
   t.deepEqual(gaps, []);
 });
 
@@ -482,6 +482,72 @@ test('what is published by HTTP is the body as data: a form or JSON, which are a
     );
   }
   t.is(server.topic('news').sequence, 1);
+});
+
+test('subscriptions past the streams of their connection get each message encoded, and no epoch ends for them', async (t) => {
+  const { server, address } = await onSharedLanes(t);
+  const [alone, many] = [await dial(t, address), await dial(t, address)];
+  const noise = randomBytes(1000);
+  const names = Array.from({ length: 40 }, (_, i) => `topic ${i}`);
+  for (const name of names) server.topic(name);
+  const said = 'what there is to say, and to say again; '.repeat(25);
+  const each = names.map((name) => many.subscribe(name)[Symbol.asyncIterator]());
+  for (const name of names) await subscribed(server, name, 1);
+  const publish = async (message: string | Uint8Array) => {
+    for (const name of names) server.topic(name).publish(message);
+    for (const heard of each) t.is((await heard.next()).value?.data.length, 1000);
+  };
+  await publish(said);
+  let before = many.stats().bytesRead;
+  for (let i = 0; i < 5; i++) await publish(said);
+  const bytes = (many.stats().bytesRead - before) / (5 * names.length);
+  t.true(bytes < 200, `${bytes} of 1000`);
+  for (const heard of each) await heard.return();
+  await subscribed(server, 'topic 0', 0);
+  const all = [alone, ...Array.from({ length: 25 }, () => many)].map((client) =>
+    client.subscribe('topic 0')[Symbol.asyncIterator](),
+  );
+  await subscribed(server, 'topic 0', all.length);
+  before = alone.stats().bytesRead;
+  for (let i = 0; i < 60; i++) {
+    server.topic('topic 0').publish(noise);
+    for (const heard of all) t.deepEqual(Buffer.from((await heard.next()).value!.data), noise);
+  }
+  const last = alone.stats().bytesRead - before;
+  t.true(last < 10_000, `${last} bytes for 60 messages in one epoch`);
+});
+
+test('topics that have no room for a context are encoded all the same, and have one once there is room', async (t) => {
+  const { server, address } = await serving(t, { workers: 1, contextMemory: 6 << 20 });
+  const client = await dial(t, address);
+  const all = Array.from({ length: 30 }, (_, i) => server.topic(`topic ${i}`));
+  const heard = all.map(({ name }) => client.subscribe(name)[Symbol.asyncIterator]());
+  for (const { name } of all) await subscribed(server, name, 1);
+  const message = (i: number, k: number) =>
+    `${'what all messages say, and say again; '.repeat(10)}${i}, ${k}`;
+  for (let k = 1; k <= 3; k++) {
+    // In one turn, so that no encoder is idle while the next one wants its memory.
+    for (const [i, topic] of all.entries()) topic.publish(message(i, k));
+    for (const [i, each] of heard.entries())
+      t.is(text((await each.next()).value as TopicMessage), message(i, k));
+  }
+  const { topics, contexts } = await server.stats();
+  t.true(contexts.refused > 0, 'there was no room for all');
+  t.deepEqual(
+    topics.map(({ encodes }) => encodes >= 3),
+    topics.map(() => true),
+  );
+  // The others are gone; the same noise again and again is small in a context alone.
+  const kept = 5;
+  for (const topic of all) if (topic !== all[kept]) topic.close();
+  const noise = randomBytes(1000);
+  let before = 0;
+  for (let k = 0; k < 300; k++) {
+    before = client.stats().bytesRead;
+    all[kept].publish(noise);
+    t.deepEqual(Buffer.from(((await heard[kept].next()).value as TopicMessage).data), noise);
+  }
+  t.true(client.stats().bytesRead - before < 100, `${client.stats().bytesRead - before} bytes`);
 });
 
 test('subscriptions that come and go by the thousand leave nothing', async (t) => {
