@@ -68,7 +68,11 @@ const ON_MAIN: Rules<MainCommand> = { ...COMMON, handler: callable };
 
 const IN_LANES: Rules<LaneCommand> = {
   ...COMMON,
-  module: rule('a URL', (value) => typeof value === 'string' || value instanceof URL),
+  // What begins with a dot would be looked for beside our own modules.
+  module: rule(
+    "a URL, such as new URL('handlers.js', import.meta.url)",
+    (value) => (typeof value === 'string' && !value.startsWith('.')) || value instanceof URL,
+  ),
   export: filledString,
   options: anything,
 };
