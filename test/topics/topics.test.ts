@@ -1,11 +1,13 @@
 /** Topics (protocol C10): what subscribers are given, in every profile, and what hostile peers and slow ones are. */
 
 import { readFileSync } from 'node:fs';
+import { registerHooks } from 'node:module';
 import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
 import {
   CommandError,
   connectPool,
+  createServer,
   ProtocolError,
   type Server,
   type Subscription,
@@ -184,6 +186,19 @@ test('a topic that closes ends its subscriptions once they have all of it; then 
   const error = await failure(take(client.subscribe('a'), 1));
   t.is((error as CommandError).code, 'not-found');
   t.is(server.topic('a').sequence, 0);
+});
+
+test.serial('a server whose relay needs a package that is not there does not begin', async (t) => {
+  const hooks = registerHooks({
+    resolve(specifier, context, next) {
+      if (specifier === 'ioredis') throw new Error(`there is no ${specifier}`);
+      return next(specifier, context);
+    },
+  });
+  t.teardown(() => hooks.deregister());
+  const server = createServer({ relay: 'redis://127.0.0.1:1', workers: 1 });
+  await t.throwsAsync(server.listen(), { message: 'a relay needs one more package: npm install ioredis' });
+  await server.close();
 });
 
 test('a server that is closed has no topics, and makes none', async (t) => {
