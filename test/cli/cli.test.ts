@@ -75,6 +75,8 @@ test.serial('--help says how, everywhere, with examples', async (t) => {
     t.regex(out, /^Usage: millrace/);
     t.regex(out, /\nExamples:\n {2}(millrace|tar|nc) /);
   }
+  for (const command of [[], ['serve'], ['frame', 'encode']])
+    t.deepEqual(await millrace('help', ...command), await millrace(...command, '--help'));
   t.notRegex((await millrace('frame', '--help')).out, /help \[command\]/);
   t.regex((await millrace('--version')).out, /^\d+\.\d+\.\d+\n$/);
 });
