@@ -20,6 +20,19 @@ export function parseTarget(text: string): Target {
   return { host: match[1] ?? (match[2] || '127.0.0.1'), port };
 }
 
+/** Where there is a server for clients: there, or behind the URL of a WebSocket. */
+export type ServerTarget = Target | URL;
+
+/** How its argument is told of. */
+export const SERVER = 'HOST:PORT, unix:PATH, or the URL of a WebSocket';
+
+/** What {@link parseTarget} takes, or `ws://…` or `wss://…`. @throws InvalidArgumentError */
+export function parseServer(text: string): ServerTarget {
+  if (!/^\w+:\/\//.test(text)) return parseTarget(text);
+  if (/^wss?:/i.test(text) && URL.canParse(text)) return new URL(text);
+  throw new InvalidArgumentError('A URL has to be one of ws:// or wss://.');
+}
+
 /** How people write where something listens. */
 export function showTarget(target: Target): string {
   if ('path' in target) return `unix:${target.path}`;

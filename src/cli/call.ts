@@ -2,7 +2,7 @@
 
 import type { Command } from 'commander';
 import { visibleLines } from '../wire/visible.ts';
-import { pairs, parseTarget, type Target, wholeNumber } from './arguments.ts';
+import { pairs, parseServer, SERVER, type ServerTarget, wholeNumber } from './arguments.ts';
 import { readData } from './data.ts';
 import type { Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
@@ -30,7 +30,7 @@ export function addCall(program: Command, io: Io): void {
   const call = program
     .command('call')
     .description('run one command of a server')
-    .argument('<address>', 'HOST:PORT or unix:PATH', parseTarget)
+    .argument('<address>', SERVER, parseServer)
     .argument('<command>', "the command's name")
     .argument('[name=value...]', 'its arguments', pairs(String))
     .option('--data <file>', 'send this file as command data, - for standard input')
@@ -41,14 +41,14 @@ export function addCall(program: Command, io: Io): void {
     )
     .option('--sensitive', 'keep the response out of every shared compression context')
     .addHelpText('after', EXAMPLES)
-    .action((target: Target, command: string, args: CallArguments, options: CallCommandOptions) =>
+    .action((target: ServerTarget, command: string, args: CallArguments, options: CallCommandOptions) =>
       callCommand(target, command, args, options, io),
     );
   addReach(call, ['deadline', 'sensitive']);
 }
 
 async function callCommand(
-  target: Target,
+  target: ServerTarget,
   command: string,
   args: CallArguments,
   options: CallCommandOptions,

@@ -29,9 +29,16 @@ const COMMANDS: Readonly<Record<string, () => Promise<Add>>> = {
   bench: async () => (await import('./bench.ts')).addBench,
 };
 
-/** Runs the command line `argv` (as process.argv). Never rejects. @returns the exit code. */
-export async function main(argv: readonly string[], io = processIo()): Promise<number> {
+/** Runs the command line `args` (as process.argv). Never rejects. @returns the exit code. */
+export async function main(args: readonly string[], io = processIo()): Promise<number> {
+  const argv = helpAsFlag(args);
   return runProgram(await programWith(neededFor(argv[2] ?? ''), io), argv, io);
+}
+
+/** `help COMMAND` is `COMMAND --help`, as people know it from other programs. */
+function helpAsFlag(argv: readonly string[]): readonly string[] {
+  const [node, program, first, ...rest] = argv;
+  return first === 'help' ? [node, program, ...rest, '--help'] : argv;
 }
 
 /** What is asked first, a command or the version, needs no others; help and mistakes name all. */

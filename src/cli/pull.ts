@@ -8,7 +8,7 @@ import { shownPath } from '../files/paths.ts';
 import type { PullProgress, PullResult } from '../files/pull.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
 import { visibleJson } from '../wire/visible.ts';
-import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
+import { notEmpty, parseServer, SERVER, type ServerTarget, wholeNumber } from './arguments.ts';
 import { makeBar } from './bar.ts';
 import { EXIT_FAILED, type Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
@@ -42,7 +42,7 @@ export function addPull(program: Command, io: Io): void {
   const command = program
     .command('pull')
     .description('fetch what a server serves into a folder')
-    .argument('<address>', 'HOST:PORT or unix:PATH', parseTarget)
+    .argument('<address>', SERVER, parseServer)
     .argument('<dest>', 'the folder; made where it is missing', notEmpty)
     .option('--path <path>', 'fetch only this part of the tree, to the same path below DEST')
     .option('--in-flight <n>', 'requests in flight at a time', wholeNumber(1, 10_000), 64)
@@ -54,13 +54,18 @@ export function addPull(program: Command, io: Io): void {
     )
     .option('--json', 'print one JSON object instead')
     .addHelpText('after', EXAMPLES)
-    .action((target: Target, dest: string, options: PullCommandOptions) =>
+    .action((target: ServerTarget, dest: string, options: PullCommandOptions) =>
       pullCommand(target, dest, options, io),
     );
   addReach(command);
 }
 
-async function pullCommand(target: Target, dest: string, options: PullCommandOptions, io: Io): Promise<void> {
+async function pullCommand(
+  target: ServerTarget,
+  dest: string,
+  options: PullCommandOptions,
+  io: Io,
+): Promise<void> {
   const reach = await reachOptions(options, target, io);
   const { pull } = await import('../files/pull.ts');
   const client = await connectTo(target, reach, options.retry).catch((error) => {
@@ -94,7 +99,7 @@ async function pullCommand(target: Target, dest: string, options: PullCommandOpt
 }
 
 /** A client, or with `retries` a pool of one connection, which is made again when it is lost. */
-async function connectTo(target: Target, reach: Reach, retries: number): Promise<Client | Pool> {
+async function connectTo(target: ServerTarget, reach: Reach, retries: number): Promise<Client | Pool> {
   if (retries === 0) return (await import('../client/connect.ts')).connect(target, reach);
   const { connectPool } = await import('../client/connect-pool.ts');
   return connectPool(target, {

@@ -2,8 +2,9 @@
 
 import { type Command, Option } from 'commander';
 import type { Client, ConnectOptions } from '../index.ts';
-import type { Target } from './arguments.ts';
+import type { ServerTarget } from './arguments.ts';
 import type { Io } from './io.ts';
+import { UsageError } from './outcome.ts';
 import { addClientTls, type ClientTlsOptions } from './tls.ts';
 import { readToken, tokenOf } from './token.ts';
 
@@ -31,19 +32,23 @@ export function addToken(command: Command): Command {
 export type Reach = Pick<ConnectOptions, 'tls' | 'plain' | 'authorization'>;
 
 /** What `connect` takes for them. @throws UsageError in one line. */
-export async function reachOptions(options: ReachOptions, target: Target, io: Io): Promise<Reach> {
+export async function reachOptions(options: ReachOptions, target: ServerTarget, io: Io): Promise<Reach> {
+  if (options.tls && isUrl(target) && target.protocol === 'ws:')
+    throw new UsageError('ws:// is without TLS: wss:// has it');
   const tls = options.tls ? (await import('./tls-files.ts')).clientTls(options) : undefined;
   if (options.plain) return { tls, plain: true };
   const authorization =
     options.tokenFile === undefined ? tokenOf(process.env.MILLRACE_TOKEN) : readToken(options.tokenFile);
-  if (authorization !== undefined && tls === undefined && !isHere(target))
-    io.complain('the token goes over the network in clear: --tls would hide it');
+  if (authorization !== undefined && tls === undefined && !isHidden(target))
+    io.complain(
+      `the token goes over the network in clear: ${isUrl(target) ? 'wss://' : '--tls'} would hide it`,
+    );
   return { tls, authorization };
 }
 
 /** A client of the server at `target`, reached as `reach` says. @throws as connect does, with a hint where --plain may help. */
 export async function dial(
-  target: Target,
+  target: ServerTarget,
   reach: Reach,
   options: ReachOptions,
   signal?: AbortSignal,
@@ -54,8 +59,18 @@ export async function dial(
   });
 }
 
-function isHere(target: Target): boolean {
-  return 'path' in target || /^(localhost|127(\.\d+){3}|::1)$/.test(target.host);
+function isUrl(target: ServerTarget): target is URL {
+  return target instanceof URL;
+}
+
+/** Nobody else is on the way there, or can read what goes there. */
+function isHidden(target: ServerTarget): boolean {
+  if (isUrl(target)) return target.protocol === 'wss:' || isHere(target.hostname);
+  return 'path' in target || isHere(target.host);
+}
+
+function isHere(host: string): boolean {
+  return /^(localhost|127(\.\d+){3}|::1|\[::1\])$/.test(host);
 }
 
 /** A server that has answered, if with an error, is to hear of an orderly end and of no broken connection. */

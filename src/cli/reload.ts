@@ -78,7 +78,7 @@ export class Reload {
     this.#config = config;
     this.#dictionaries = dictionaries;
     onChange(config.settings);
-    return told([...names]);
+    return told([...names], config.settings.tlsCert !== undefined);
   }
 }
 
@@ -96,13 +96,14 @@ function digestOf({ dictionaries = [] }: Settings): string {
   return hash.digest('hex');
 }
 
-function told(names: readonly string[]): string {
+function told(names: readonly string[], hasCertificates: boolean): string {
   const [now, later] = [true, false].map((can) =>
     names.filter((name) => (reloadsOf(name) !== undefined) === can),
   );
-  const parts = [
-    now.length > 0 ? `${now.join(', ')} changed` : 'certificates read again, nothing else has changed',
-  ];
+  const nothing = hasCertificates
+    ? 'certificates read again, nothing else has changed'
+    : 'nothing has changed';
+  const parts = [now.length > 0 ? `${now.join(', ')} changed` : nothing];
   if (later.length > 0) parts.push(`needs a new start: ${later.join(', ')}`);
   return parts.join('; ');
 }

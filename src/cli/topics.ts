@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander';
 import type { Client } from '../client/client.ts';
 import type { TopicGap, TopicMessage } from '../wire/topic-records.ts';
 import { visibleJson } from '../wire/visible.ts';
-import { notEmpty, parseTarget, type Target, wholeNumber } from './arguments.ts';
+import { notEmpty, parseServer, SERVER, type ServerTarget, wholeNumber } from './arguments.ts';
 import { readData } from './data.ts';
 import type { Io } from './io.ts';
 import { stopSignal } from './outcome.ts';
@@ -40,7 +40,7 @@ export function addSubscribe(program: Command, io: Io): void {
   const subscribe = program
     .command('subscribe')
     .description('print the messages of a topic as they come')
-    .argument('<address>', 'HOST:PORT or unix:PATH', parseTarget)
+    .argument('<address>', SERVER, parseServer)
     .argument('<topic>', "the topic's name", notEmpty)
     .option('--json', 'print JSON, with the number of each message')
     .option(
@@ -55,7 +55,7 @@ export function addSubscribe(program: Command, io: Io): void {
       ]),
     )
     .addHelpText('after', SUBSCRIBE_EXAMPLES)
-    .action((target: Target, topic: string, options: SubscribeCommandOptions) =>
+    .action((target: ServerTarget, topic: string, options: SubscribeCommandOptions) =>
       subscribeCommand(target, topic, options, io),
     );
   addReach(subscribe);
@@ -65,18 +65,18 @@ export function addPublish(program: Command, io: Io): void {
   const publish = program
     .command('publish')
     .description('publish a message to a topic')
-    .argument('<address>', 'HOST:PORT or unix:PATH', parseTarget)
+    .argument('<address>', SERVER, parseServer)
     .argument('<topic>', "the topic's name", notEmpty)
     .option('--data <file>', 'the message: a file, or - for standard input', '-')
     .addHelpText('after', PUBLISH_EXAMPLES)
-    .action((target: Target, topic: string, options: PublishCommandOptions) =>
+    .action((target: ServerTarget, topic: string, options: PublishCommandOptions) =>
       publishCommand(target, topic, options, io),
     );
   addReach(publish);
 }
 
 async function subscribeCommand(
-  target: Target,
+  target: ServerTarget,
   topic: string,
   options: SubscribeCommandOptions,
   io: Io,
@@ -120,7 +120,7 @@ function jsonOf({ sequence, data }: TopicMessage): string {
 }
 
 async function publishCommand(
-  target: Target,
+  target: ServerTarget,
   topic: string,
   options: PublishCommandOptions,
   io: Io,

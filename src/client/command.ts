@@ -21,10 +21,7 @@ export function argumentsOf(
   deadlineMs: number | undefined,
   traceparent: string | undefined,
 ): Argument[] {
-  const args: Argument[] = Object.entries(options.args ?? {}).map(([name, value]) => [
-    name,
-    valueBytes(name, value),
-  ]);
+  const args = givenArguments(options.args);
   if (options.data !== undefined) checkData(options.data);
   const shown = options.authorization ?? authorization;
   if (shown !== undefined) args.push([':authorization', encodeUtf8(shown)]);
@@ -65,9 +62,17 @@ export function checkCommand(command: string, args: readonly Argument[], limits:
     );
 }
 
-/** An argument's value as it travels. @throws TypeError when it is neither text nor bytes. */
-export function valueBytes(name: string, value: unknown): Uint8Array {
-  const bytes = bytesOrTextOf(value);
-  if (bytes !== undefined) return bytes;
-  throw new TypeError(`argument ${name} is made of bytes or a string, not of ${kindOf(value)}`);
+/**
+ * A call's own arguments as they travel; one that is undefined is not given, as with options.
+ * @throws TypeError for what is neither text nor bytes.
+ */
+export function givenArguments(args: CallOptions['args'] = {}): Argument[] {
+  const given: Argument[] = [];
+  for (const [name, value] of Object.entries(args)) {
+    const bytes = bytesOrTextOf(value);
+    if (bytes !== undefined) given.push([name, bytes]);
+    else if (value !== undefined)
+      throw new TypeError(`argument ${name} is made of bytes or a string, not of ${kindOf(value)}`);
+  }
+  return given;
 }

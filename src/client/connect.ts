@@ -28,8 +28,8 @@ import { type Opening, unlessGivenUp } from './opening.ts';
 import { CLIENT_RULES, type ClientOptions, withProfiles } from './options.ts';
 import type { AnyCommands } from './typed.ts';
 
-/** Where to connect to; default host: 127.0.0.1. A string is the URL of a WebSocket: `ws://…` or `wss://…`. */
-export type ConnectAddress = { host?: string; port: number } | { path: string } | string;
+/** Where to connect to; default host: 127.0.0.1. A string, or a URL, is that of a WebSocket: `ws://…` or `wss://…`. */
+export type ConnectAddress = { host?: string; port: number } | { path: string } | string | URL;
 
 /** Options of `connect` in Node.js. */
 export interface ConnectOptions extends ClientOptions {
@@ -109,24 +109,27 @@ async function ready(client: Client, opening: Opening): Promise<void> {
  * @throws TypeError that says what is wrong with an address, which `who` takes, or with these options for it.
  */
 export function checkAddress(
-  where: unknown,
+  address: unknown,
   who: string,
   { headers = {}, tls }: Pick<ConnectOptions, 'headers' | 'tls'>,
 ): void {
+  const where = address instanceof URL ? address.href : address;
   if (typeof where !== 'string') {
     placeOf(where, who, 1);
     if (Object.keys(headers).length > 0)
       throw new TypeError(
         'option headers: only a WebSocket (ws://… or wss://…) has some; any connection has authorization',
       );
-  } else if (!isWebSocketUrl(where)) refuse('address', where, 'a URL that begins with ws:// or wss://');
+  } else if (!isWebSocketUrl(where))
+    refuse('address', where, 'a URL that begins with ws:// or wss://, or { host, port } or { path }');
   else if (tls !== undefined && new URL(where).protocol === 'ws:')
     throw new TypeError('option tls: ws:// is without it, wss:// has it');
 }
 
 function openingOf(where: ConnectAddress, options: ConnectOptions): Promise<Opening> {
   const { tls, headers, limits, keepAliveInterval } = options;
-  if (typeof where === 'string') return openWebSocket(where, { tls, headers, limits });
+  if (typeof where === 'string' || where instanceof URL)
+    return openWebSocket(String(where), { tls, headers, limits });
   return openSocket(placeOf(where, 'connect', 1), tls, keepAliveInterval);
 }
 

@@ -132,7 +132,7 @@ export class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address
     const place = this.#waiting.count === 0 ? this.#pick() : undefined;
     const down = place === undefined ? this.#downReason() : undefined;
     if (place !== undefined) void this.#run(call, place);
-    else if (down !== undefined) call.giveUp(down);
+    else if (down !== undefined) call.refuse(down);
     else this.#waiting.add(call);
   }
 

@@ -1,6 +1,7 @@
 /** A connection that is being made, by whatever way, and how whoever waits for it gives it up. */
 
 import type { Transport } from '../connection/transport.ts';
+import { withoutSources } from '../transport/tls-error.ts';
 import { ConnectionError, type ConnectionErrorCode } from '../wire/errors.ts';
 import { after } from '../wire/timers.ts';
 import type { Client } from './client.ts';
@@ -70,6 +71,7 @@ export function cannotConnect(
   return new ConnectionError(`cannot connect to ${name}: ${reason}`, { code, notStarted: true, cause });
 }
 
+const NO_TLS = 'it does not speak TLS';
 const REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there',
   ENOENT: 'there is no such socket',
@@ -85,7 +87,6 @@ const REASONS: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: 'there is no way there',
   EMFILE: 'too many files are open',
   ENFILE: 'too many files are open',
-  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
 };
 
 /** A host of several addresses fails for each by itself, and the error of them all says nothing. */
@@ -101,12 +102,18 @@ export function reasonOf(error: Error): string {
 }
 
 function reasonOfOne({ code, message, name }: NodeJS.ErrnoException): string {
-  return REASONS[code ?? ''] ?? (message || code || name);
+  if (speaksNoTls(message)) return NO_TLS;
+  return REASONS[code ?? ''] ?? (withoutSources(message) || code || name);
 }
 
 export function connectCode(error: NodeJS.ErrnoException): ConnectionErrorCode {
   if (error.code === 'connect-timeout' || error.code === 'ETIMEDOUT') return 'connect-timeout';
-  return error.code === 'ERR_SSL_WRONG_VERSION_NUMBER' ? 'protocol-error' : 'connect-failed';
+  return speaksNoTls(error.message) ? 'protocol-error' : 'connect-failed';
+}
+
+/** Its code depends on whether reading has found out, or writing. */
+function speaksNoTls(message: string): boolean {
+  return withoutSources(message) === 'wrong version number';
 }
 
 export function reworded(error: Error, message: string): ConnectionError {

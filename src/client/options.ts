@@ -67,8 +67,8 @@ export interface ClientOptions {
 
 /** What one call sends, and how long it waits. */
 export interface CallOptions {
-  /** Argument values by name; strings go out as UTF-8. */
-  args?: Readonly<Record<string, string | Bytes>>;
+  /** Argument values by name; strings go out as UTF-8, and one that is undefined is not given. */
+  args?: Readonly<Record<string, string | Bytes | undefined>>;
   /**
    * Command data: bytes in any buffer or view, a string, a Blob, a stream, or an iterable of such pieces. It has no
    * boundaries: the handler may get it cut in other places. Who needs messages sends {@link records}.

@@ -172,6 +172,14 @@ export class PoolCall implements Responding {
     this.#end(error);
   }
 
+  /**
+   * There is no place for it now. It is told so by a timer: a program that asks again at once would keep this thread, with
+   * promises alone, from all that a place could come from.
+   */
+  refuse(error: Error): void {
+    after(0, () => this.#end(error));
+  }
+
   #callOptions(): CallOptions {
     const { idempotent: _, signal: __, onText, ...options } = this.#options;
     const leftMs = this.#deadlineAtMs - performance.now();

@@ -11,6 +11,7 @@ export type AnyCommands = Readonly<Record<string, { readonly '~input'?: any }>>;
 export type BuiltInCommand =
   | 'echo'
   | 'capabilities'
+  | 'ping'
   | 'subscribe'
   | 'publish'
   | 'server.stats'

@@ -28,11 +28,11 @@ export class WaitingCalls {
   add(call: PoolCall): void {
     const { maxWaiting, maxWaitingBytes, maxWaitMs } = this.#limits;
     if (!call.wasSent && this.count >= maxWaiting) {
-      return call.giveUp(overloaded(`maxWaiting: ${maxWaiting} calls wait for a connection already`));
+      return call.refuse(overloaded(`maxWaiting: ${maxWaiting} calls wait for a connection already`));
     }
     if (!call.wasSent && this.#bytes + call.cost > maxWaitingBytes) {
       const text = `maxWaitingBytes: the calls that wait for a connection would hold more than ${maxWaitingBytes} bytes`;
-      return call.giveUp(overloaded(text));
+      return call.refuse(overloaded(text));
     }
     const expire = () => call.giveUp(overloaded(`maxWaitMs: no connection for ${maxWaitMs} ms`));
     this.#timers.set(call, after(maxWaitMs, expire));

@@ -4,7 +4,7 @@ import { ConnectionError } from '../wire/errors.ts';
 import type { SenderSettings } from '../wire/payloads.ts';
 import { asError } from '../wire/thrown.ts';
 import type { ClientCore, ClientEvents, ClientState, ClientStats } from './client.ts';
-import { valueBytes } from './command.ts';
+import { givenArguments } from './command.ts';
 import type { BrowserConnectOptions } from './connect-browser.ts';
 import { checkData, frameSized } from './data-pieces.ts';
 import { Listeners } from './listeners.ts';
@@ -253,7 +253,7 @@ class WorkerConnection implements ClientCore, RequestOwner {
 }
 
 /** Arguments as copies of their own: a view would take all of its buffer along. @throws TypeError for what is none. */
-function plainOf({ args = {}, authorization, sensitive, deadlineMs }: CallOptions): PlainOptions {
-  const copies = Object.entries(args).map(([name, value]) => [name, valueBytes(name, value).slice()]);
+function plainOf({ args, authorization, sensitive, deadlineMs }: CallOptions): PlainOptions {
+  const copies = givenArguments(args).map(([name, value]) => [name, value.slice()]);
   return { args: Object.fromEntries(copies), authorization, sensitive, deadlineMs };
 }

@@ -82,8 +82,8 @@ export class ProgressOutput {
   }
 }
 
-/** Makes the bytes of cached output. */
-export type Produce = () => Bytes | Promise<Bytes>;
+/** Makes the bytes of cached output; strings go out as UTF-8. */
+export type Produce = () => Bytes | string | Promise<Bytes | string>;
 
 /** Bytes that many responses share: compressed once, then spliced into any connection (see {@link cached}). */
 export class CachedOutput {

@@ -1,6 +1,6 @@
 /** What a handler gives, told apart: output that can be sent, or something that more output comes from. */
 
-import { bytesOf, bytesOrTextOf, kindOf, sourceOf } from '../wire/bytes.ts';
+import { bytesOrTextOf, kindOf, sourceOf } from '../wire/bytes.ts';
 import { CachedOutput, type Output, ProgressOutput, TextOutput } from './command.ts';
 
 /** Iterators as users write them: nothing that they give is believed. */
@@ -55,9 +55,9 @@ export function outputBytes(output: unknown): Uint8Array | undefined {
 /** The bytes of cached output; they are the caller's. @throws whatever `produce` does. */
 export async function producedBy({ produce }: CachedOutput): Promise<Uint8Array> {
   const output = await produce();
-  const bytes = bytesOf(output);
+  const bytes = bytesOrTextOf(output);
   if (bytes === undefined)
-    throw new TypeError(`cached output must be a Uint8Array or other bytes, not ${kindOf(output)}`);
+    throw new TypeError(`cached output is made of bytes or a string, not of ${kindOf(output)}`);
   return bytes;
 }
 

@@ -48,8 +48,9 @@ export interface MainCommand extends CommandRules {
 
 /** A command whose handler runs in the lanes: the export of a module, or with `options` what that export makes. */
 export interface LaneCommand<Schema extends StandardSchema = StandardSchema> extends CommandRules<Schema> {
+  /** The module's URL, such as `new URL('handlers.js', import.meta.url)`. */
   readonly module: URL | string;
-  /** Missing: `default`. */
+  /** What it exports that is the handler; default `default`. */
   readonly export?: string;
   /** Structured-clonable; given to the export, which returns a Handler or a record of Handlers by command. */
   readonly options?: unknown;
@@ -68,7 +69,11 @@ const ON_MAIN: Rules<MainCommand> = { ...COMMON, handler: callable };
 
 const IN_LANES: Rules<LaneCommand> = {
   ...COMMON,
-  module: rule('a URL', (value) => typeof value === 'string' || value instanceof URL),
+  // What begins with a dot would be looked for beside our own modules.
+  module: rule(
+    "a URL, such as new URL('handlers.js', import.meta.url)",
+    (value) => (typeof value === 'string' && !value.startsWith('.')) || value instanceof URL,
+  ),
   export: filledString,
   options: anything,
 };

@@ -233,10 +233,10 @@ export class LaneServer implements Server {
     return this.#topics.topic(name, options);
   }
 
-  /** Commands that cannot run are found before anybody can ask for them. */
+  /** Commands that cannot run, and topics that nothing can join, are found before anybody can ask for them. */
   async #load(): Promise<void> {
     try {
-      await this.#pool.load();
+      await Promise.all([this.#pool.load(), this.#topics.load()]);
     } catch (error) {
       const wasClosed = this.#closing !== undefined;
       await this.close(0);

@@ -16,6 +16,7 @@ import { boolean, type Rules } from '../options/rules.ts';
 import { readProxyHeader } from '../transport/proxied-socket.ts';
 import type { ProxyFacts } from '../transport/proxy-header.ts';
 import { SocketTransport } from '../transport/socket.ts';
+import { withoutSources } from '../transport/tls-error.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
 import type { ConnectionInfo } from './authorize.ts';
@@ -290,6 +291,7 @@ export class Listener {
 
   #failHandshake(error: Error, socket: Socket): void {
     const [facts] = this.#proxiesOf(socket);
+    error.message = withoutSources(error.message);
     this.#options.report(error, { remote: facts?.source ?? remoteOf(socket, this.#net) ?? UNKNOWN });
     // Node leaves a handshake that has timed out, or was broken off, as it is.
     socket.destroy();

@@ -120,13 +120,16 @@ export class RedisRelay {
     open?.events.disconnect();
   }
 
-  async #connect(): Promise<Connections> {
-    let Client: typeof Redis;
+  async load(): Promise<typeof Redis> {
     try {
-      Client = (await import('ioredis')).Redis;
+      return (await import('ioredis')).Redis;
     } catch (error) {
       throw new Error('a relay needs one more package: npm install ioredis', { cause: error });
     }
+  }
+
+  async #connect(): Promise<Connections> {
+    const Client = await this.load();
     // What may have been done is not done again: a message would come twice.
     const options = {
       autoResendUnfulfilledCommands: false,

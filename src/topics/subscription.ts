@@ -158,10 +158,15 @@ export class Subscription implements EpochMember, StreamUser {
     }
   }
 
-  /** What it has not taken is gone: it goes on with the next message that is published (protocol C10). */
+  /**
+   * What it has not taken is gone: it goes on with the newest message, so that it knows how things stand also where nothing
+   * is published for long (protocol C10). Older ones that are there would keep it at the edge of what is let go.
+   */
   #skip(): void {
-    const next = Math.max(this.#topic.sequence, this.encoding.readySequence) + 1;
     if (this.slow === 'cancel') return this.stop(TOO_SLOW);
+    const { sequence } = this.#topic;
+    const isThere = this.#topic.message(sequence) !== undefined;
+    const next = isThere ? sequence : Math.max(sequence, this.encoding.readySequence) + 1;
     this.#tellGap(next - this.#next, next);
   }
 

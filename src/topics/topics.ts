@@ -22,6 +22,8 @@ import {
 
 /** What joins topics with those of other processes. */
 export interface Relay {
+  /** @throws Error when there can be none on this machine. */
+  load(): Promise<unknown>;
   join(topic: LiveTopic, history: number): Numbering;
   close(): Promise<void>;
 }
@@ -62,6 +64,11 @@ export class Topics {
 
   get rows(): TopicRow[] {
     return [...this.#topics.values()].map(({ topic }) => topic.row);
+  }
+
+  /** @throws Error when nothing can ever join them with those of other processes, though something was to. */
+  async load(): Promise<void> {
+    await this.#relay?.load();
   }
 
   /** The server takes no new subscribers; who is still at work may publish to the topics that there are. */

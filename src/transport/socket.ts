@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Transport } from '../connection/connection.ts';
+import { withoutSources } from './tls-error.ts';
 
 /** Milliseconds of silence after which the system asks whether the other end is still there, unless told otherwise. */
 const KEEP_ALIVE_MS = 30_000;
@@ -45,6 +46,7 @@ export class SocketTransport implements Transport {
     socket.on('data', (chunk: Uint8Array) => this.onData(chunk));
     socket.on('end', () => this.onEnd());
     socket.on('error', (error) => {
+      error.message = withoutSources(error.message);
       this.#error = error;
     });
     socket.on('close', () => this.onClose(this.#error));

@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { parseTarget, showTarget } from '../../src/cli/arguments.ts';
+import { parseServer, parseTarget, showTarget } from '../../src/cli/arguments.ts';
 import { bytes, duration, oneLine, plural } from '../../src/cli/show.ts';
 import { createServer } from '../../src/index.ts';
 import { messageRecord, positionRecord } from '../../src/wire/topic-records.ts';
@@ -36,6 +36,14 @@ test('numbers, sizes and times are shown as people read them', (t) => {
   // As anybody may publish it to whom `subscribe` shows it; in quadratic time it would take an hour.
   t.is(oneLine(`a${' '.repeat(1 << 22)}b`).length, (1 << 22) + 2);
   t.is(oneLine(' a\r\n  b\tc\x1b[2J\u2028\u202etxt.exe\u200b\n'), 'a b c\\u001b[2J \\u202etxt.exe\\u200b');
+});
+
+test('servers are there, or behind the URL of a WebSocket', (t) => {
+  t.deepEqual(parseServer('a.example:7711'), { host: 'a.example', port: 7711 });
+  for (const text of ['ws://127.0.0.1:7711/', 'wss://a.example/mill', 'WS://a.example/'])
+    t.is(String(parseServer(text)), text.replace('WS', 'ws'));
+  for (const text of ['https://a.example/', 'ws://', 'wss://a b/'])
+    t.throws(() => parseServer(text), { message: 'A URL has to be one of ws:// or wss://.' }, text);
 });
 
 test('addresses are HOST:PORT or unix:PATH', (t) => {
@@ -67,6 +75,8 @@ test.serial('--help says how, everywhere, with examples', async (t) => {
     t.regex(out, /^Usage: millrace/);
     t.regex(out, /\nExamples:\n {2}(millrace|tar|nc) /);
   }
+  for (const command of [[], ['serve'], ['frame', 'encode']])
+    t.deepEqual(await millrace('help', ...command), await millrace(...command, '--help'));
   t.notRegex((await millrace('frame', '--help')).out, /help \[command\]/);
   t.regex((await millrace('--version')).out, /^\d+\.\d+\.\d+\n$/);
 });
@@ -164,6 +174,7 @@ test.serial('a folder is served and pulled over TLS; who does not know the serve
   const pulled = await millrace('pull', address, dest, ...CA);
   t.is(pulled.code, 0, pulled.err);
   t.deepEqual(contents(dest), contents(dir));
+  t.is((await millrace('call', `wss://${address}/`, 'echo', 'value=x', ...CA)).out, 'x');
   isOneLine(t, await millrace('pull', address, dest, '--tls'), 1, /cannot connect .*certificate/);
   isOneLine(
     t,

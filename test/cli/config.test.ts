@@ -289,7 +289,7 @@ test.serial('SIGHUP says that a dictionary was trained anew, which the next star
   writeFileSync(dictionary, mill);
   const { signals, said, seen } = await serve(t, TREE, '--dictionary', dictionary);
   signals.emit('SIGHUP', 'SIGHUP');
-  await said('err', /nothing else has changed\n/);
+  await said('err', /reloaded: nothing has changed\n/);
   const others = [Buffer.concat([mill, Buffer.from('more')]), new Uint8Array((1 << 20) + 1)];
   for (const [before, other] of others.entries()) {
     writeFileSync(dictionary, other);

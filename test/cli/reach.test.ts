@@ -228,7 +228,20 @@ test.serial('a token that would go over the network in clear is warned of', asyn
   const file = tokenFile(t, 'x');
   const { err } = await millrace('call', '0.0.0.0:1', 'hello', '--token-file', file);
   t.regex(err, /^millrace: the token goes over the network in clear/);
-  t.notRegex((await millrace('call', '127.0.0.1:1', 'hello', '--token-file', file)).err, /in clear/);
+  t.regex((await millrace('call', 'ws://0.0.0.0:1/', 'hello', '--token-file', file)).err, /in clear: wss:/);
+  for (const hidden of ['127.0.0.1:1', 'ws://127.0.0.1:1/', 'ws://[::1]:1/', 'wss://0.0.0.0:1/'])
+    t.notRegex((await millrace('call', hidden, 'hello', '--token-file', file)).err, /in clear/, hidden);
+});
+
+test.serial('a server is reached by a WebSocket where its address is the URL of one', async (t) => {
+  const { address, dir, dest } = await serve(t, TREE, '--topic', 'news=5');
+  const url = `ws://${address}/`;
+  t.is((await millrace('call', url, 'echo', 'value=x')).out, 'x');
+  t.is((await millrace('pull', url, dest)).code, 0);
+  t.deepEqual(contents(dest), contents(dir));
+  t.is((await millrace('pull', url, dest, '--retry', '1')).code, 0);
+  t.is((await run(['publish', url, 'news'], 'hello').ended).out, '1\n');
+  isOneLine(t, await millrace('call', url, 'ping', '--tls'), 2, /wss:\/\/ has it/);
 });
 
 const WELL: Facts = {

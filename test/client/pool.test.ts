@@ -379,13 +379,18 @@ test('what may wait is bounded: calls, bytes, and time', async (t) => {
     maxWaitMs: 50,
   });
   const outcomes: Promise<CommandError>[] = [];
+  const refused = (options?: object) => {
+    const error = errorOf(pool.call('c', options));
+    clock.advance(1);
+    return error;
+  };
   outcomes.push(errorOf(pool.call('c', { data: new Uint8Array(900) })));
-  const tooMuch = await errorOf(pool.call('c', { args: { a: 'x'.repeat(100) } }));
+  const tooMuch = await refused({ args: { a: 'x'.repeat(100) } });
   t.deepEqual([tooMuch.code, tooMuch.notStarted], ['overloaded', true]);
   t.regex(tooMuch.message, /maxWaitingBytes/);
   outcomes.push(errorOf(pool.call('c')));
   t.is(pool.stats().waitingBytes, 902);
-  const tooMany = await errorOf(pool.call('c'));
+  const tooMany = await refused();
   t.deepEqual([tooMany.code, tooMany.notStarted], ['overloaded', true]);
   t.regex(tooMany.message, /maxWaiting:/);
   clock.advance(50);
@@ -494,7 +499,9 @@ test('the circuit of an address opens after failures, calls fail at once, and it
   t.deepEqual([error.code, error.notStarted], ['connect-failed', true]);
   t.regex(error.message, /no server can be reached: nobody is at a/);
   t.is((await ready).message, error.message);
-  t.is((await errorOf(pool.call('where'))).message, error.message);
+  const refused = errorOf(pool.call('where'));
+  clock.advance(1);
+  t.is((await refused).message, error.message);
 
   site.server = there.server;
   await clock.advanceUntil(() => pool.state === 'open', 10);
@@ -509,6 +516,20 @@ test('the circuit of an address opens after failures, calls fail at once, and it
   t.is(await other, 'a');
   t.is(pool.stats().addresses[0].circuit, 'closed');
   await clock.advanceUntil(() => pool.stats().addresses[0].connections === 2);
+});
+
+test('who calls again at once, whatever becomes of it, leaves the thread to what ends that', async (t) => {
+  const site = new Site('a');
+  const down = pooling(t, [site], { circuitFailures: 1, circuitOpenMs: LONG });
+  await failure(down.ready());
+  const full = pooling(t, [site], { maxWaiting: 1, circuitFailures: 1000 });
+  void errorOf(full.call('where'));
+  for (const pool of [down, full]) {
+    let others = 0;
+    void turn().then(() => others++);
+    for (let calls = 0; others === 0 && calls < 10_000; calls++) await errorOf(pool.call('where'));
+    t.is(others, 1);
+  }
 });
 
 test('a server that connects and breaks at once, over and over, opens its circuit as well', async (t) => {

@@ -117,9 +117,9 @@ test('an argument that is neither text nor bytes is named, and nothing of its co
   const clock = stoppedClock(t);
   const { address } = await serving(t, { commands, limits: { idleTimeout: 200 } });
   const client = await dial(t, address);
-  for (const value of [5, null, undefined]) {
+  for (const value of [5, null]) {
     const error = await failure(client.call('hello', { args: { n: value as never } }).bytes());
-    t.regex(error.message, /^argument n is made of bytes or a string, not of (a number|null|undefined)$/);
+    t.regex(error.message, /^argument n is made of bytes or a string, not of (a number|null)$/);
   }
   await client.ping();
   clock.advance(10_000);

@@ -101,9 +101,26 @@ test('a JSON document of many lines is no file of responses', async (t) => {
   ] as const) {
     writeFileSync(path, JSON.stringify(document, null, 1));
     await t.throwsAsync(readSources([path], OPTIONS), {
-      message: `source ${path}: line 1 is '${opening}': each response has to be a line of its own`,
+      message: new RegExp(`line 1 is '\\${opening}': each response has to be a line of its own; jq `),
     });
   }
+});
+
+test('a JSON document of one line is no file of one response', async (t) => {
+  const dir = tempFolder(t);
+  const har = { log: { entries: [{ response: { content: { text: '{}' } } }] } };
+  for (const document of [[{ a: 1 }, { a: 2 }], har]) {
+    const path = join(dir, 'document.json');
+    writeFileSync(path, JSON.stringify(document));
+    await t.throwsAsync(readSources([path], OPTIONS), {
+      message: /document\.json: all of it is one line: each response has to be a line of its own; jq /,
+    });
+    // Responses may be such documents.
+    writeFileSync(path, `${JSON.stringify(document)}\n`.repeat(2));
+    t.is((await readSources([path], OPTIONS)).workload.responses.length, 2);
+  }
+  writeFileSync(join(dir, 'one.jsonl'), '{"a":1}\n');
+  t.is((await readSources([join(dir, 'one.jsonl')], OPTIONS)).workload.responses.length, 1);
 });
 
 test('a generator makes the same traffic for the same seed and stops at the sample size', async (t) => {

@@ -17,13 +17,18 @@ import { ROOT } from '../helpers/imports.ts';
 const run = promisify(execFile);
 const read = (name: string) => readFileSync(join(ROOT, name), 'utf8');
 
-/** Names that a page of metrics can have. */
-async function realNames(): Promise<Set<string>> {
+async function page(): Promise<string> {
   const server = createServer({ workers: 1 });
   const metrics = await Metrics.of(server);
   const text = await metrics.text();
   metrics.close();
   await server.close();
+  return text;
+}
+
+/** Names that a page of metrics can have. */
+async function realNames(): Promise<Set<string>> {
+  const text = await page();
   const histograms = HISTOGRAMS.flatMap(([name]) => ['_bucket', '_sum', '_count'].map((part) => name + part));
   const ofAll = ['millrace_processes', 'millrace_process_restarts_total', 'up'];
   return new Set([
@@ -102,6 +107,12 @@ async function tool(t: ExecutionContext, name: string, ...args: string[]): Promi
     return undefined;
   }
 }
+
+test('only counters have the name of one, as promtool would have it', async (t) => {
+  const types = [...(await page()).matchAll(/^# TYPE (\S+) (\S+)$/gm)];
+  t.true(types.length > 40);
+  for (const [, name, type] of types) t.is(name.endsWith('_total'), type === 'counter', `${name} ${type}`);
+});
 
 test('promtool takes the alert rules', async (t) => {
   const said = await tool(t, 'promtool', 'check', 'rules', 'deploy/alerts.yaml');

@@ -89,6 +89,11 @@ const SERVER: [string, unknown, RegExp][] = [
   ['a command without a name', { commands: { '': call } }, /no name/],
   ['a name that is not UTF-8', { commands: { 'a\ud800': call } }, /^the name of command 'a.' is not UTF-8$/],
   [
+    'a module beside one of ours',
+    { commands: { a: { module: './handlers.js' } } },
+    /^option commands\.a\.module: '\.\/handlers\.js' is not allowed, only a URL, such as new URL\(/,
+  ],
+  [
     'options that no worker can be given',
     { commands: { a: { module: 'b', options: { call } } } },
     /^option commands\.a\.options: they cannot be cloned for a worker: /,
@@ -163,6 +168,18 @@ const CONNECT: [string, unknown, unknown, RegExp][] = [
     { codecs: 'portable', encodeData: 'zstd-8mb' },
     /^option encodeData: 'zstd-8mb' is not allowed, only 'zlib', 'identity'$/,
   ],
+  [
+    'a host and a port in one text',
+    '127.0.0.1:1',
+    {},
+    /^option address: '127\.0\.0\.1:1' .* or \{ host, port \}/,
+  ],
+  [
+    'a URL of another kind',
+    new URL('http://127.0.0.1:1/'),
+    {},
+    /^option address: 'http:.* ws:\/\/ or wss:\/\//,
+  ],
   ['headers that go nowhere', where, { headers: { cookie: 'a' } }, /^option headers: only a WebSocket /],
   ['tls that there is none of', 'ws://127.0.0.1:1/', { tls: {} }, /^option tls: ws:\/\/ is without it/],
   ['codecs', where, { codecs: 'natve' }, /^option codecs: 'natve' .* did you mean 'native'\?/],
@@ -188,6 +205,19 @@ for (const [name, place, options, message] of CONNECT) {
     t.regex(error.message, message);
   });
 }
+
+test('connect and connectPool take the URL of a WebSocket as text and as a URL', async (t) => {
+  const { port } = await serving(t);
+  const url = new URL(`ws://127.0.0.1:${port}/`);
+  for (const address of [url, url.href]) {
+    const client = await connect(address);
+    t.is(await client.call('ping').text(), 'pong');
+    await client.close();
+    const pool = connectPool([address]);
+    t.is(await pool.call('ping').text(), 'pong');
+    await pool.close();
+  }
+});
 
 test('connectOver has the rules of connect, but for what only Node.js has', async (t) => {
   const transport = {} as never;

@@ -6,7 +6,8 @@ import { createConnection } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import ava from 'ava';
-import { dial, LONG, rawSocket, reach, servingOnSharedLanes } from '../helpers/serving.ts';
+import { connect } from '../../src/index.ts';
+import { dial, failure, LONG, rawSocket, reach, servingOnSharedLanes } from '../helpers/serving.ts';
 
 const serving = servingOnSharedLanes(ava);
 
@@ -45,6 +46,20 @@ test('mutual TLS: only who has a certificate of ours gets in', async (t) => {
   await t.throwsAsync(reach({ port }, { tls: { ca } }));
   await t.throwsAsync(reach({ port }, { tls: STRANGER }));
   t.is((await server.stats()).connections, 1);
+});
+
+test('what OpenSSL says is told without where in its sources it does', async (t) => {
+  const errors: string[] = [];
+  const onError = ({ message }: Error) => void errors.push(message);
+  const { port } = await serving(t, { tls: { ...MUTUAL, rejectUnauthorized: true }, onError });
+  const { message } = await failure(reach({ port }, { tls: { ca } }));
+  t.regex(message, /millrace protocol \([\w ]*certificate[\w ]*\), or wants a certificate that it knows$/);
+  t.regex(errors.join(), /^peer did not return a certificate$/);
+  const plain = await serving(t);
+  t.regex(
+    (await failure(connect(`wss://127.0.0.1:${plain.port}/`))).message,
+    /^cannot connect to wss:.*: it does not speak TLS$/,
+  );
 });
 
 test('the authorize hook sees the certificate, and whether it was verified', async (t) => {

@@ -81,6 +81,7 @@ export async function mistakes(client: Client<typeof commands>): Promise<void> {
   const loose: Client = client as never;
   loose.call('anything', { args: { whatever: new Uint8Array(1) } });
   client.call('capabilities');
+  client.call('ping');
 }
 
 async function typed(t: Parameters<typeof serving>[0]) {
@@ -98,6 +99,13 @@ test('handlers get what their schema has made of the arguments, on both threads'
   t.deepEqual(await client.call('lane', { args }).json(), { a: 1.5, b: 2, unit: 'km' });
   t.is(await client.call('slow', { args: { n: 'fine' } }).text(), 'fine');
   t.is(await client.call('plain', { args: { x: 'y' } }).text(), 'plain y undefined');
+});
+
+test('an argument that is undefined is not given', async (t) => {
+  const { client } = await typed(t);
+  const unit = undefined as 'km' | undefined;
+  const args = { a: '1', b: '2', unit };
+  t.deepEqual(await client.call('sum', { args }).json(), { sum: 3, unit: 'm' });
 });
 
 test('arguments that a schema does not take fail the request before its handler runs', async (t) => {

@@ -2,11 +2,13 @@
 
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { registerHooks } from 'node:module';
 import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
 import {
   CommandError,
   connectPool,
+  createServer,
   ProtocolError,
   type Server,
   type Subscription,
@@ -187,6 +189,19 @@ test('a topic that closes ends its subscriptions once they have all of it; then 
   t.is(server.topic('a').sequence, 0);
 });
 
+test.serial('a server whose relay needs a package that is not there does not begin', async (t) => {
+  const hooks = registerHooks({
+    resolve(specifier, context, next) {
+      if (specifier === 'ioredis') throw new Error(`there is no ${specifier}`);
+      return next(specifier, context);
+    },
+  });
+  t.teardown(() => hooks.deregister());
+  const server = createServer({ relay: 'redis://127.0.0.1:1', workers: 1 });
+  await t.throwsAsync(server.listen(), { message: 'a relay needs one more package: npm install ioredis' });
+  await server.close();
+});
+
 test('a server that is closed has no topics, and makes none', async (t) => {
   const { server, address } = await onSharedLanes(t, {
     commands: {
@@ -316,6 +331,26 @@ test('a subscriber that takes nothing holds nobody, and what it missed is told o
   }
   t.is(messages.length + gaps.reduce((sum, { lost }) => sum + lost, 0), 501);
 });
+
+for (const history of [0, 5])
+  test(`who has lost messages gets the newest, though nothing is published after it, with a history of ${history}`, async (t) => {
+    const { server, address } = await onSharedLanes(t, { limits: { maxTopicBacklog: 40_000 } });
+    const topic = server.topic('levels', { history });
+    const slow = await dial(t, address, { requestWindow: 4000 });
+    const gaps: TopicGap[] = [];
+    const subscription = slow.subscribe('levels', { onGap: (gap) => void gaps.push(gap) });
+    await subscribed(server, 'levels', 1);
+    for (let number = 1; number <= 500; number++) topic.publish(Buffer.alloc(1000, `level ${number} `));
+    const messages: TopicMessage[] = [];
+    const reading = (async () => {
+      for await (const message of subscription) messages.push(message);
+    })();
+    while (gaps.length === 0) await turn();
+    topic.close();
+    await reading;
+    t.is(messages.at(-1)?.sequence, 500);
+    t.is(messages.length + gaps.reduce((sum, { lost }) => sum + lost, 0), 500);
+  });
 
 test('a drain ends subscriptions with shutting-down after what was published, and a pool goes on elsewhere', async (t) => {
   const [one, two] = [await onSharedLanes(t), await onSharedLanes(t)];

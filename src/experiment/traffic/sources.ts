@@ -175,6 +175,8 @@ function sizeOf(path: string): number {
 /** JSON lines, or a capture, which is JSON lines with a header. A line that is larger than all that is to be taken is skipped. */
 async function readLines(path: string, { commandField }: SourceOptions, taker: Taker): Promise<void> {
   let number = 0;
+  let first: string | undefined;
+  let texts = 0;
   for await (const bytes of linesOf(path, taker.maxBytes)) {
     number++;
     if (bytes === undefined) {
@@ -187,14 +189,25 @@ async function readLines(path: string, { commandField }: SourceOptions, taker: T
     const text = line.trim();
     if (text === '') continue;
     if (taker.responses.length === 0 && OPENINGS.includes(text))
-      throw new Error(`line ${number} is '${text}': each response has to be a line of its own`);
+      throw new Error(`line ${number} is '${text}': ${NO_LINES}`);
+    first ??= text;
+    texts++;
     const command = commandField === undefined ? 'line' : commandOf(line, commandField, number);
     if (!taker.take({ command, connection: 0, bytes })) return;
   }
+  if (texts === 1 && isDocument(first ?? '')) throw new Error(`all of it is one line: ${NO_LINES}`);
 }
 
 /** With which a JSON document of many lines begins: an export, or an array of responses. */
 const OPENINGS = ['{', '['];
+const NO_LINES =
+  "each response has to be a line of its own; jq -c '.[]' makes lines of an array, " +
+  "jq -c '.log.entries[].response.content.text | fromjson?' of a HAR file";
+
+/** Whether the only line that there is has many responses in it. */
+function isDocument(line: string): boolean {
+  return line.startsWith('[') || /^\{\s*"log"\s*:/.test(line);
+}
 
 function commandOf(line: string, field: string, number: number): string {
   let value: unknown;
