@@ -1,8 +1,10 @@
 // Error codes (protocol C11): handlers' own and the server's, on either thread, for peers that know of them and for others.
 import { once } from 'node:events';
+import { setImmediate as turn } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
 import { CommandError, ConnectionError, type ServerOptions } from '../../src/index.ts';
 import * as handlers from '../fixtures/codes.ts';
+import { stoppedClock } from '../helpers/clock.ts';
 import { HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { dial, failure, impostor, servingOnSharedLanes } from '../helpers/serving.ts';
 
@@ -89,6 +91,7 @@ for (const thread of THREADS) {
   });
 
   test(`a shutdown says only of what has not run that it is safe to repeat, ${thread}`, async (t) => {
+    const clock = stoppedClock(t);
     const { server, port } = await serving(t, { commands });
     const peer = await RawPeer.connect(t, port);
     const settings = HELLO.replace('"cancel"', '"cancel","error-codes"');
@@ -98,8 +101,8 @@ for (const thread of THREADS) {
     await peer.until(() => peer.frames.some(({ type }) => type === 13));
     peer.send(`3 1 0 command-name eos ${thread}-waits`);
     t.is(await peer.answer(3), 'error: shutting-down\0server is shutting down');
+    await clock.advanceWhile(closed, 10, turn);
     t.is(await peer.answer(1), 'error: cancelled\0server is shutting down');
-    await closed;
   });
 }
 
