@@ -15,7 +15,7 @@ import {
   type ServerOptions,
 } from '../../src/index.ts';
 import { nearest } from '../../src/options/nearest.ts';
-import { dial, servingOnSharedLanes } from '../helpers/serving.ts';
+import { dial, PATIENT_POOL, servingOnSharedLanes } from '../helpers/serving.ts';
 
 const serving = servingOnSharedLanes(test);
 
@@ -261,7 +261,7 @@ test('call() never throws: a mistake in its options is in the response, and noth
 test('a mistake in the options of a call fails it alone in a pool, too', async (t) => {
   let calls = 0;
   const { address } = await serving(t, { commands: { count: () => String(++calls) } });
-  const pool = connectPool(address);
+  const pool = connectPool(address, PATIENT_POOL);
   t.teardown(() => pool.destroy());
   const broken = {
     get sensitive(): boolean {
