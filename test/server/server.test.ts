@@ -5,7 +5,7 @@ import test from 'ava';
 import { type Client, CommandError, type ConnectOptions } from '../../src/index.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, failure, type Serving, serve, servingOnSharedLanes } from '../helpers/serving.ts';
+import { dial, failure, LONG, type Serving, serve, servingOnSharedLanes } from '../helpers/serving.ts';
 
 const serving = servingOnSharedLanes(test);
 
@@ -95,9 +95,7 @@ for (const [who, options] of Object.entries(CLIENTS)) {
     test(`${where}: arguments of all sizes arrive, reserved ones are kept from the handler`, async (t) => {
       const c = await client(t, options);
       const args = { none: '', small: 'x', large: new Uint8Array(65_535), 'with space': 'é' };
-      const text = await c
-        .call(on(thread, 'arguments'), { args, sensitive: true, deadlineMs: 60_000 })
-        .text();
+      const text = await c.call(on(thread, 'arguments'), { args, sensitive: true, deadlineMs: LONG }).text();
       const [command, got] = JSON.parse(text);
       t.is(command, on(thread, 'arguments'));
       t.deepEqual(Object.fromEntries(got), { none: 0, small: 1, large: 65_535, 'with space': 2 });
