@@ -30,9 +30,10 @@ export interface LoadMark {
 
 /**
  * Requests that are unanswered at once, at most. Where a server, or this process, is further behind its schedule, the others go
- * out later, and their latency counts from the scheduled time all the same: memory is bounded, and no stall is lost.
+ * out later, and their latency counts from the scheduled time all the same: memory is bounded, and no stall is lost. HTTP/2
+ * servers refuse what is too much at a time (Node's `maxSessionMemory`), and what is in flight has to be waited for at the end.
  */
-export const MOST_IN_FLIGHT = 100_000;
+export const MOST_IN_FLIGHT = 1000;
 
 export class Load {
   readonly #connections: readonly Connection[];

@@ -12,6 +12,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 import { serveOperations } from '../src/experiment/process/operations.ts';
 import { type Client, connect, createServer } from '../src/index.ts';
 import { type FeedName, makeFeed } from './feeds.ts';
+import { CONNECT_MS } from './peers/peer.ts';
 import { Latency } from './stats.ts';
 import { type Usage, usage, watchWorkers } from './usage.ts';
 
@@ -120,7 +121,7 @@ let wireBefore = 0;
 
 const connectors: Record<string, (port: number, subscribes: boolean) => Promise<void>> = {
   async millrace(port, subscribes) {
-    const client = await connect({ port });
+    const client = await connect({ port }, { timeoutMs: CONNECT_MS });
     while (client.stats().dictionaries.length === 0) await client.ping();
     if (subscribes) await follow(client, track());
     else silent.push(client);

@@ -2,13 +2,13 @@
 import { connect } from '../../src/index.ts';
 import { connectHttp } from './http.ts';
 import { millracePeer } from './millrace.ts';
-import type { Peer } from './peer.ts';
+import { CONNECT_MS, type Peer } from './peer.ts';
 
 const overWebSocket: Peer = {
   ...millracePeer,
   name: 'millrace, WebSocket',
   async connect(port) {
-    const client = await connect(`ws://127.0.0.1:${port}/`);
+    const client = await connect(`ws://127.0.0.1:${port}/`, { timeoutMs: CONNECT_MS });
     return {
       fetch: (i) => client.call('get', { args: { i: `${i}` } }).bytes(),
       close: () => client.close(),

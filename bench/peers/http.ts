@@ -27,8 +27,8 @@ export function connectHttp(port: number, path: string): Connection {
         },
       );
       req.on('error', (error: NodeJS.ErrnoException) => {
-        // A server may close a connection that was idle while the next request is on its way.
-        const wasClosed = req.reusedSocket && error.code === 'ECONNRESET';
+        // A server may close a connection that was idle while the next request is on its way, or is written.
+        const wasClosed = req.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
         if (wasClosed) ask(i).then(resolve, reject);
         else reject(error);
       });

@@ -17,6 +17,8 @@ function http2Peer(name: string, describe: string, encoding: string, compress: C
     async serve(payloads) {
       const server = http2.createServer();
       server.on('stream', async (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+        // What goes wrong with it the client tells.
+        stream.on('error', () => {});
         const body = await compress(payloads.get(Number(headers[':path']?.slice(1))));
         if (stream.destroyed) return;
         stream.respond({ 'content-type': 'application/octet-stream', 'content-encoding': encoding });

@@ -11,7 +11,7 @@ import {
 import { share } from '../lane-handler.ts';
 import type { Payloads } from '../payloads.ts';
 import { watch } from '../watched.ts';
-import type { Peer } from './peer.ts';
+import { CONNECT_MS, type Peer } from './peer.ts';
 
 const indexOf = (request: CommandRequest) => Number(request.text('i'));
 
@@ -65,7 +65,11 @@ export const millracePeer: Peer = {
   async connect(port, { profile, dictionary, dictionaryCache }) {
     const client = await connect(
       { host: '127.0.0.1', port },
-      { ...(profile !== undefined && { profiles: [profile] }), ...(dictionaryCache && { dictionaryCache }) },
+      {
+        timeoutMs: CONNECT_MS,
+        ...(profile !== undefined && { profiles: [profile] }),
+        ...(dictionaryCache && { dictionaryCache }),
+      },
     );
     while (dictionary !== undefined && client.stats().dictionaries.length === 0) await client.ping();
     const turn = new Turnstile(DEFAULT_LIMITS.maxConcurrentRequests);

@@ -41,6 +41,9 @@ export interface Connection {
   close(): void | Promise<void>;
 }
 
+/** How long a client waits for its connection, in milliseconds: no figure has it in it, and a machine may have much to do. */
+export const CONNECT_MS = 60_000;
+
 export interface Peer {
   readonly name: string;
   /** One line for the report: library, version, and what is set otherwise than it comes. */

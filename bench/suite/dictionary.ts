@@ -6,7 +6,7 @@ import type { Bench, BenchContext, Result } from '../bench.ts';
 import { trainedOn } from '../dictionary-file.ts';
 import { type Figure, figure } from '../figures.ts';
 import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
-import type { PeerOptions } from '../peers/peer.ts';
+import { CONNECT_MS, type PeerOptions } from '../peers/peer.ts';
 import { type Measurement, Rig } from '../proc.ts';
 import { Scratch } from '../scratch.ts';
 import { pairedRatio, type Spread } from '../stats.ts';
@@ -132,7 +132,7 @@ async function firstResponses(
     const address = (await server.listen()) as { host: string; port: number };
     let bytes = 0;
     for (let round = 0; round <= 20; round++) {
-      await using client = await connect(address, { dictionaryCache });
+      await using client = await connect(address, { dictionaryCache, timeoutMs: CONNECT_MS });
       while (client.stats().dictionaries.length < dictionaries.length) await client.ping();
       const before = client.stats().bytesRead;
       for (let i = 0; i < FIRST; i++)

@@ -1,10 +1,10 @@
 /** Frames or HTTP: what a connection to a port with several doors has come for, by its first bytes (protocol C8). */
 
 import type { Socket } from 'node:net';
+import { afterInput } from '../transport/after-input.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { HEADER_SIZE } from '../wire/frame.ts';
 import { overLimit } from '../wire/limits.ts';
-import { after, type Timer, unref } from '../wire/timers.ts';
 
 /** Bytes that tell. */
 const ENOUGH = 3;
@@ -43,9 +43,9 @@ export function sniff(
   failed: (error: Error | undefined) => void,
 ): void {
   let bytes: Buffer = Buffer.alloc(0);
-  let timer: Timer | undefined;
+  let notLate: (() => void) | undefined;
   const stop = () => {
-    clearTimeout(timer);
+    notLate?.();
     socket.off('data', onData).off('end', onEnd).off('close', onClose);
   };
   const fail = (error: Error | undefined) => {
@@ -58,7 +58,7 @@ export function sniff(
     bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
     const speech = speechOf(bytes);
     if (speech !== undefined) finish(speech);
-    else timer ??= unref(after(timeoutMs, late));
+    else notLate ??= afterInput(timeoutMs, late);
   };
   const finish = (speech: Speech) => {
     stop();

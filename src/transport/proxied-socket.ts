@@ -1,7 +1,7 @@
 /** A connection that comes through a proxy: its header is read before anything else, and not a byte more. */
 
 import type { Socket } from 'node:net';
-import { after } from '../wire/timers.ts';
+import { afterInput } from './after-input.ts';
 import { type ProxyHeader, ProxyHeaderError, parseProxyHeader } from './proxy-header.ts';
 
 /**
@@ -32,9 +32,9 @@ export function readProxyHeader(socket: Socket, timeoutMs: number): Promise<Prox
     }
   };
   const late = () => fail(new ProxyHeaderError(`no PROXY header within ${timeoutMs} ms`));
-  const timer = after(timeoutMs, late).unref();
+  const notLate = afterInput(timeoutMs, late);
   const stop = () => {
-    clearTimeout(timer);
+    notLate();
     socket.off('data', onData).off('end', onEnd).off('close', onEnd).off('error', fail);
   };
   socket.on('data', onData).on('end', onEnd).on('close', onEnd).on('error', fail);

@@ -15,7 +15,7 @@ import { FrameType } from '../../src/wire/frame.ts';
 import { Splitter } from '../../src/wire/splitter.ts';
 import { after, MAX_TIMER_MS } from '../../src/wire/timers.ts';
 import { frame, frames, HELLO, onCommand, RawPeer, times } from '../helpers/raw-peer.ts';
-import { dial, impostor, serving } from '../helpers/serving.ts';
+import { dial, impostor, PATIENT, serving } from '../helpers/serving.ts';
 
 type T = ExecutionContext<unknown>;
 
@@ -28,7 +28,7 @@ async function paired(t: T, server: ServerOptions, client: object): Promise<Clie
   t.teardown(() => made.close(0));
   const [here, there] = memoryPair();
   made.accept(there);
-  return connectOver(here, { timeoutMs: MAX_TIMER_MS, ...client });
+  return connectOver(here, { ...PATIENT, ...client });
 }
 
 /** What becomes of a client's calls: `fine`, or the first error. */
@@ -223,7 +223,7 @@ test('a client goes on, or says what is wrong, whatever a server announces', asy
     let said = 'fine';
     let client: Client | undefined;
     try {
-      client = await connectOver(announcing(text), { timeoutMs: MAX_TIMER_MS });
+      client = await connectOver(announcing(text), PATIENT);
       await client.call('echo').text();
       said = await client.call('echo', { args: { value: 'x'.repeat(1000) } }).text();
     } catch (error) {
@@ -235,7 +235,7 @@ test('a client goes on, or says what is wrong, whatever a server announces', asy
 });
 
 test('calls to a server that takes no requests fail at once, and say that nothing has run', async (t) => {
-  const client = await connectOver(announcing('{"maxConcurrentRequests":0}'));
+  const client = await connectOver(announcing('{"maxConcurrentRequests":0}'), PATIENT);
   const error = await t.throwsAsync(client.call('echo').text(), { message: /maxConcurrentRequests/ });
   t.like(error, { code: 'overloaded', notStarted: true });
   client.destroy();
@@ -275,7 +275,7 @@ test('a goaway that comes again and again is told once', async (t) => {
   there.resume();
   const goaway = frame('0 2 0 goaway 0 \\x00\\x00bye');
   there.write([frame('0 2 stream-begin sender-settings 0 {}')], () => undefined);
-  const client = await connectOver(here);
+  const client = await connectOver(here, PATIENT);
   let told = 0;
   client.on('goaway', () => told++);
   there.write(

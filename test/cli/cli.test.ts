@@ -490,7 +490,7 @@ for (const [what, line] of Object.entries<(fifo: string, dir: string) => string[
   });
 }
 
-test('a FIFO or a device as --data is refused, not waited for', async (t) => {
+test.serial('a FIFO or a device as --data is refused, not waited for', async (t) => {
   const { dir, address } = await serve(t, { a: 'x' });
   for (const file of [fifoIn(join(dir, '..')), '/dev/zero']) {
     const { code, err } = await millrace('call', address, 'echo', '--data', file);

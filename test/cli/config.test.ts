@@ -224,28 +224,31 @@ test('a limit that there is none of is told which was meant, as a setting is', a
   );
 });
 
-test('what goes wrong with the server itself is said without being asked for, some of it a second', async (t) => {
-  const { said, seen } = await serve(
-    t,
-    TREE,
-    '--topic',
-    'prices',
-    '--relay',
-    `redis://127.0.0.1:${await freePort()}`,
-  );
-  await said('err', /\n/);
-  t.regex(seen.err, /^millrace: server: the relay: .*ECONNREFUSED/);
+test.serial(
+  'what goes wrong with the server itself is said without being asked for, some of it a second',
+  async (t) => {
+    const { said, seen } = await serve(
+      t,
+      TREE,
+      '--topic',
+      'prices',
+      '--relay',
+      `redis://127.0.0.1:${await freePort()}`,
+    );
+    await said('err', /\n/);
+    t.regex(seen.err, /^millrace: server: the relay: .*ECONNREFUSED/);
 
-  const lines: string[] = [];
-  const io = { complain: (line: string) => lines.push(line) } as unknown as Io;
-  const report = reporter(() => false, io);
-  const error = new Error('too many open files');
-  for (let i = 0; i < 50; i++) {
-    report(error, {});
-    report(error, { remote: '192.0.2.1:9' });
-  }
-  t.deepEqual(lines, new Array(10).fill('server: too many open files'));
-});
+    const lines: string[] = [];
+    const io = { complain: (line: string) => lines.push(line) } as unknown as Io;
+    const report = reporter(() => false, io);
+    const error = new Error('too many open files');
+    for (let i = 0; i < 50; i++) {
+      report(error, {});
+      report(error, { remote: '192.0.2.1:9' });
+    }
+    t.deepEqual(lines, new Array(10).fill('server: too many open files'));
+  },
+);
 
 // ---------------------------------------------------------------------------------------------- SIGHUP
 

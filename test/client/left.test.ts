@@ -3,7 +3,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
 import { type CommandRequest, connectPool, type Response, type Server } from '../../src/index.ts';
-import { dial, failure, serving } from '../helpers/serving.ts';
+import { dial, failure, PATIENT, PATIENT_POOL, serving } from '../helpers/serving.ts';
 
 /** Calls of {@link endless} that run. */
 let running = 0;
@@ -45,7 +45,7 @@ for (const [when, leave] of WAYS) {
       const { server, address } = await serving(t, { commands: { endless } });
       server.topic('news', { history: 1 }).publish('first');
       const client = await dial(t, address);
-      const pool = await connectPool(address);
+      const pool = connectPool(address, PATIENT_POOL);
       t.teardown(() => pool.destroy());
       for (const caller of [client, pool]) {
         const reads = () => [caller.call('endless'), caller.subscribe('news', { after: 0 })];
@@ -65,9 +65,10 @@ test('a response that has come whole and is left unread is let go of', async (t)
   const large = new Uint8Array(900_000);
   const { address } = await serving(t, { commands: { large: () => large } });
   const client = await dial(t, address, { maxUnread: 1_000_000, requestWindow: 1 << 20 });
-  const pool = await connectPool(address, {
+  const pool = connectPool(address, {
+    ...PATIENT_POOL,
     size: 1,
-    connect: { maxUnread: 1_000_000, requestWindow: 1 << 20 },
+    connect: { ...PATIENT, maxUnread: 1_000_000, requestWindow: 1 << 20 },
   });
   t.teardown(() => pool.destroy());
   for (const caller of [client, pool]) {
@@ -114,7 +115,7 @@ test('a subscription gives no message once it is cancelled, whatever has come', 
   const topic = server.topic('news', { history: 100 });
   for (let i = 0; i < 50; i++) topic.publish(`message ${i}`);
   const client = await dial(t, address);
-  const pool = await connectPool(address);
+  const pool = connectPool(address, PATIENT_POOL);
   t.teardown(() => pool.destroy());
   for (const caller of [client, pool]) {
     const subscription = caller.subscribe('news', { after: 0 });

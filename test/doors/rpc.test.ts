@@ -8,7 +8,7 @@ import { CommandError, type ServerOptions, TextOutput } from '../../src/index.ts
 import { arrived, makeLatch, release, stand } from '../fixtures/latch.ts';
 import { pattern } from '../fixtures/pattern.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { halted, type Serving, serving, servingOnSharedLanes, signal } from '../helpers/serving.ts';
+import { halted, LONG, type Serving, serving, servingOnSharedLanes, signal } from '../helpers/serving.ts';
 import { ask, Wire } from './helper.ts';
 
 const onSharedLanes = servingOnSharedLanes(ava);
@@ -160,7 +160,7 @@ test('a server that closes lets the requests in flight end, tells their handlers
   const { port, server } = await onSharedLanes(t, { commands });
   const well = ask(port, '/rpc/drains');
   await arrived(latch, 1);
-  const closed = server.close(60_000);
+  const closed = server.close(LONG);
   release(latch);
   t.is((await well).body.toString(), 'server is shutting down');
   await closed;

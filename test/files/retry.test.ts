@@ -6,7 +6,7 @@ import test, { type ExecutionContext } from 'ava';
 import { ConnectionError, connectOver, memoryPair, type Pool, pull } from '../../src/index.ts';
 import { pooling, QUICK, Site } from '../helpers/pools.ts';
 import { sample } from '../helpers/samples.ts';
-import { failure, serving } from '../helpers/serving.ts';
+import { failure, PATIENT, serving } from '../helpers/serving.ts';
 import { contents, tempFolder } from './helper.ts';
 
 const LARGE = 12;
@@ -62,7 +62,7 @@ test('retries end when nothing comes any more: by a client that does not connect
   const { site } = await served(t);
   const [near, far] = memoryPair();
   site.server?.accept(far);
-  const client = await connectOver(near);
+  const client = await connectOver(near, PATIENT);
   const onProgress = () => far.destroy();
   const error = await failure(pull(client, tempFolder(t), { retries: 3, onProgress }));
   t.true(error instanceof ConnectionError);

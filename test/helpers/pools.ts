@@ -11,7 +11,7 @@ import {
   type Server,
   type Transport,
 } from '../../src/index.ts';
-import { Watch } from './serving.ts';
+import { PATIENT, Watch } from './serving.ts';
 
 /** Where a pool connects to: a server that may not be there. */
 export class Site {
@@ -34,7 +34,7 @@ export class Site {
     const [near, far] = memoryPair({ remote: this.name });
     this.links.push(far);
     this.server.accept(far);
-    return connectOver(near, { signal, timeoutMs: 2 ** 31 - 1 });
+    return connectOver(near, { signal, ...PATIENT });
   }
 
   /** Breaks all connections. */

@@ -14,6 +14,7 @@ import {
   type Address,
   type Client,
   type ConnectOptions,
+  type ConnectPoolOptions,
   connect,
   createServer,
   type ListenAddress,
@@ -167,9 +168,13 @@ export async function lanesOpen({ server }: Pick<Serving, 'server'>, count: numb
   while ((await server.stats()).lanes.length < count) await delay(5);
 }
 
-/** Connects with no time limit of its own: only ava's. */
+/** Of what connects, with no time limit of its own: only ava's. A file's tests may all begin at once. */
+export const PATIENT = { timeoutMs: 2 ** 31 - 1 };
+export const PATIENT_POOL: ConnectPoolOptions = { maxWaitMs: PATIENT.timeoutMs, connect: PATIENT };
+
+/** Connects with no time limit. */
 export function reach(where: Parameters<typeof connect>[0], options: ConnectOptions = {}): Promise<Client> {
-  return connect(where, { timeoutMs: 2 ** 31 - 1, ...options });
+  return connect(where, { ...PATIENT, ...options });
 }
 
 /** A client for the length of one test. */

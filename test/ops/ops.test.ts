@@ -401,7 +401,7 @@ test('on a terminal the log is for people', async (t) => {
 
 // ----------------------------------------------------------------------------------------------------- systemd
 
-test('systemd is told in order, by systemd-notify; that it cannot be told is said', async (t) => {
+test.serial('systemd is told in order, by systemd-notify; that it cannot be told is said', async (t) => {
   if (process.platform === 'win32') return t.pass('there is no systemd');
   const folder = tempFolder(t);
   const said = join(folder, 'said');

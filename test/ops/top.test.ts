@@ -10,13 +10,12 @@ import { Io } from '../../src/cli/io.ts';
 import { main } from '../../src/cli/main.ts';
 import { topLines } from '../../src/cli/top-view.ts';
 import { Watch } from '../../src/cli/top-watch.ts';
-import { connect } from '../../src/index.ts';
 import { MetricPage } from '../../src/ops/metric-page.ts';
 import { topFigures } from '../../src/ops/top-figures.ts';
 import { visible } from '../../src/wire/visible.ts';
 import { isOneLine, millrace, serve, TREE } from '../cli/helper.ts';
 import { stoppedClock } from '../helpers/clock.ts';
-import { impostor, listening } from '../helpers/serving.ts';
+import { dial, impostor, listening } from '../helpers/serving.ts';
 
 /** A server of two processes after `seconds`: 100 calls of one command a second, 1 in 10 fails, half of them take over 5 ms. */
 function pageAfter(seconds: number, more = ''): MetricPage {
@@ -152,46 +151,48 @@ for (const [what, [first, next]] of Object.entries(ENDLESS))
     });
   });
 
-test('once, as text and as JSON; on a terminal until q, and the terminal is left as it was', async (t) => {
-  const { address } = await serve(t, TREE, '--metrics', '--workers', '2');
-  const [host, port] = address.split(':');
-  const client = await connect({ host, port: Number(port) });
-  t.teardown(() => client.destroy());
-  const json = millrace('top', address, '--interval', '100', '--once', '--json');
-  await client.call('ping').text();
-  const { out, code, err } = await json;
-  t.like({ code, err }, { code: 0, err: '' });
-  t.like(JSON.parse(out), { state: 'serving', connections: 1, processes: 1 });
-  t.is(JSON.parse(out).lanes.length, 2);
-  t.regex((await millrace('top', address, '--interval', '100')).out, /^millrace [\d.:]+: serving\n/);
+test.serial(
+  'once, as text and as JSON; on a terminal until q, and the terminal is left as it was',
+  async (t) => {
+    const { address } = await serve(t, TREE, '--metrics', '--workers', '2');
+    const [host, port] = address.split(':');
+    const client = await dial(t, { host, port: Number(port) });
+    const json = millrace('top', address, '--interval', '100', '--once', '--json');
+    await client.call('ping').text();
+    const { out, code, err } = await json;
+    t.like({ code, err }, { code: 0, err: '' });
+    t.like(JSON.parse(out), { state: 'serving', connections: 1, processes: 1 });
+    t.is(JSON.parse(out).lanes.length, 2);
+    t.regex((await millrace('top', address, '--interval', '100')).out, /^millrace [\d.:]+: serving\n/);
 
-  const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
-  const raw: boolean[] = [];
-  const setRawMode = (isRaw: boolean) => {
-    raw.push(isRaw);
-    return stdin;
-  };
-  Object.assign(stdin, { isTTY: true, setRawMode });
-  Object.assign(stdout, { isTTY: true, columns: 80, rows: 24 });
-  let seen = '';
-  const shown = new Promise<void>((resolve) => {
-    stdout.on('data', (text) => {
-      seen += text;
-      if (seen.includes('WORKER')) resolve();
+    const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
+    const raw: boolean[] = [];
+    const setRawMode = (isRaw: boolean) => {
+      raw.push(isRaw);
+      return stdin;
+    };
+    Object.assign(stdin, { isTTY: true, setRawMode });
+    Object.assign(stdout, { isTTY: true, columns: 80, rows: 24 });
+    let seen = '';
+    const shown = new Promise<void>((resolve) => {
+      stdout.on('data', (text) => {
+        seen += text;
+        if (seen.includes('WORKER')) resolve();
+      });
     });
-  });
-  const io = new Io({ stdin, stdout, stderr }, new EventEmitter(), { NO_COLOR: '1' });
-  const ended = main(['node', 'millrace', 'top', address, '--interval', '100'], io);
-  await shown;
-  stdin.write('q');
-  t.is(await ended, 0);
-  t.deepEqual(raw, [true, false]);
-  t.true(seen.startsWith('\u001b[?1049h') && seen.endsWith('\u001b[?1049l'));
-  t.false(seen.includes('\u001b[1m'), 'without colours');
-  t.true(seen.includes('q quits'));
-});
+    const io = new Io({ stdin, stdout, stderr }, new EventEmitter(), { NO_COLOR: '1' });
+    const ended = main(['node', 'millrace', 'top', address, '--interval', '100'], io);
+    await shown;
+    stdin.write('q');
+    t.is(await ended, 0);
+    t.deepEqual(raw, [true, false]);
+    t.true(seen.startsWith('\u001b[?1049h') && seen.endsWith('\u001b[?1049l'));
+    t.false(seen.includes('\u001b[1m'), 'without colours');
+    t.true(seen.includes('q quits'));
+  },
+);
 
-test('what has no metrics of ours is one line', async (t) => {
+test.serial('what has no metrics of ours is one line', async (t) => {
   const pages = new Map([
     ['nothing', [404, 'nothing']],
     ['wants a token', [401, '']],

@@ -15,7 +15,7 @@ import {
   type ServerOptions,
 } from '../../src/index.ts';
 import { nearest } from '../../src/options/nearest.ts';
-import { dial, servingOnSharedLanes } from '../helpers/serving.ts';
+import { dial, LONG, PATIENT_POOL, servingOnSharedLanes } from '../helpers/serving.ts';
 
 const serving = servingOnSharedLanes(test);
 
@@ -284,14 +284,14 @@ test('call() never throws: a mistake in its options is in the response, and noth
     t.is(response.requestId, 0);
   }
   await t.throwsAsync(client.call(undefined as never).text(), { message: /name is a string, not undefined/ });
-  const fine = { args: undefined, signal: undefined, sensitive: undefined, deadlineMs: 60_000 };
+  const fine = { args: undefined, signal: undefined, sensitive: undefined, deadlineMs: LONG };
   t.is(await client.call('count', fine).text(), '1');
 });
 
 test('a mistake in the options of a call fails it alone in a pool, too', async (t) => {
   let calls = 0;
   const { address } = await serving(t, { commands: { count: () => String(++calls) } });
-  const pool = connectPool(address);
+  const pool = connectPool(address, PATIENT_POOL);
   t.teardown(() => pool.destroy());
   const broken = {
     get sensitive(): boolean {

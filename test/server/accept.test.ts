@@ -16,14 +16,14 @@ import {
 import { arrived, makeLatch, release } from '../fixtures/latch.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { failure, servingOnSharedLanes } from '../helpers/serving.ts';
+import { failure, PATIENT, servingOnSharedLanes } from '../helpers/serving.ts';
 
 const serving = servingOnSharedLanes(test);
 
 async function over(t: ExecutionContext, server: Server, options: ConnectOverOptions = {}): Promise<Client> {
   const [near, far] = memoryPair();
   server.accept(far);
-  const client = await connectOver(near, options);
+  const client = await connectOver(near, { ...PATIENT, ...options });
   t.teardown(() => client.destroy());
   return client;
 }
@@ -78,7 +78,7 @@ test('a request is over when its connection goes while the end of its response i
     },
   });
   server.accept(far);
-  const client = await connectOver(near);
+  const client = await connectOver(near, PATIENT);
   // The lane cannot answer before the connection is gone, however late this thread gets its turn.
   const held = failure(client.call('hold').bytes());
   await arrived(latch, 1);
@@ -99,7 +99,7 @@ test('what is said of a connection is what authorize is told', async (t) => {
   const { server } = await serving(t, { authorize });
   const [near, far] = memoryPair({ remote: 'tab 7' });
   server.accept(far, { certificateVerified: true });
-  const client = await connectOver(near);
+  const client = await connectOver(near, PATIENT);
   t.deepEqual(seen[0], { remote: 'tab 7', certificateVerified: true });
   await client.close();
 });

@@ -2,10 +2,12 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect as connectSocket, type Socket } from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import ava, { type ExecutionContext } from 'ava';
 import type { ConnectionInfo, ServerOptions } from '../../src/index.ts';
 import { who } from '../fixtures/codes.ts';
+import { stoppedClock } from '../helpers/clock.ts';
 import { binaryHeader, fact, LOCAL, TCP4, withChecksum } from '../helpers/proxy.ts';
 import { frame, HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { dial, failure, rawSocket, reach, servingOnSharedLanes } from '../helpers/serving.ts';
@@ -97,11 +99,18 @@ for (const [what, bytes] of [
 }
 
 test('who sends no header, or half of one, is not waited for without end, and keeps nobody from a place', async (t) => {
+  const clock = stoppedClock(t);
   const { port, reported, server } = await proxied(t, { limits: { idleTimeout: 100 }, maxConnections: 3 });
   for (const bytes of ['', 'PROXY TCP4', '\r\n\r\n\0\r\nQUIT\n']) {
     const peer = await RawPeer.connect(t, port);
     if (bytes !== '') peer.send(Buffer.from(bytes, 'latin1'));
-    t.false(await peer.until(() => false));
+    t.false(
+      await clock.advanceWhile(
+        peer.until(() => false),
+        10,
+        turn,
+      ),
+    );
     await reported(({ error }) => /no PROXY header within 100 ms/.test(String(error)));
   }
   const half = await RawPeer.connect(t, port);
@@ -111,6 +120,21 @@ test('who sends no header, or half of one, is not waited for without end, and ke
   peer.send(Buffer.from(LINE), ...ASK);
   t.is(await remoteSeen(peer), '192.0.2.1:56324');
   t.is((await server.stats()).connections, 1);
+});
+
+test('a header that came while this thread was held up is in time, and so are first bytes', async (t) => {
+  const { port, asked, server } = await proxied(t, { limits: { idleTimeout: 300, openingTimeout: 300 } });
+  const all = Buffer.concat([Buffer.from(LINE), ...ASK.map((line) => frame(line))]);
+  for (const first of [0, LINE.length, LINE.length + 2]) {
+    const peer = new RawPeer(await rawSocket(t, { host: '127.0.0.1', port }));
+    if (first > 0) peer.socket.write(all.subarray(0, first));
+    // Round trips, in which what was sent so far is read.
+    for (let i = 0; i < 5; i++) await server.stats();
+    peer.socket.write(all.subarray(first));
+    for (const since = performance.now(); performance.now() - since < 600; );
+    t.is(await remoteSeen(peer), '192.0.2.1:56324', `${first} bytes before it`);
+  }
+  t.is(asked.length, 3);
 });
 
 test('where the option is off, a header is no beginning of a connection', async (t) => {

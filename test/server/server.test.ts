@@ -1,10 +1,11 @@
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import test from 'ava';
 import { type Client, CommandError, type ConnectOptions } from '../../src/index.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { digest, sample } from '../helpers/samples.ts';
-import { dial, failure, type Serving, serve, servingOnSharedLanes } from '../helpers/serving.ts';
+import { dial, failure, LONG, type Serving, serve, servingOnSharedLanes } from '../helpers/serving.ts';
 
 const serving = servingOnSharedLanes(test);
 
@@ -94,9 +95,7 @@ for (const [who, options] of Object.entries(CLIENTS)) {
     test(`${where}: arguments of all sizes arrive, reserved ones are kept from the handler`, async (t) => {
       const c = await client(t, options);
       const args = { none: '', small: 'x', large: new Uint8Array(65_535), 'with space': 'é' };
-      const text = await c
-        .call(on(thread, 'arguments'), { args, sensitive: true, deadlineMs: 60_000 })
-        .text();
+      const text = await c.call(on(thread, 'arguments'), { args, sensitive: true, deadlineMs: LONG }).text();
       const [command, got] = JSON.parse(text);
       t.is(command, on(thread, 'arguments'));
       t.deepEqual(Object.fromEntries(got), { none: 0, small: 1, large: 65_535, 'with space': 2 });
@@ -245,10 +244,12 @@ test('a module is loaded once per lane, also when its first calls come at once',
   t.is(await c.call('lane-made').text(), '1');
 });
 
-/** Opens so many connections from a thread of its own; counts those that the system has taken in `counted`. */
+/** Opens so many connections from a thread of its own once it may go; counts those that the system has taken in `counted`. */
 const CROWD = `
-  const { workerData: { port, count, counted }, parentPort } = require('node:worker_threads');
+  const { workerData: { port, count, counted, go }, parentPort } = require('node:worker_threads');
   const { connect } = require('node:net');
+  parentPort.postMessage('there');
+  Atomics.wait(go, 0, 0);
   const sockets = Array.from({ length: count }, () =>
     connect(port, '127.0.0.1').on('error', () => undefined).on('connect', () => {
       if (Atomics.add(counted, 0, 1) === count - 1) Atomics.notify(counted, 0);
@@ -262,11 +263,17 @@ test('a crowd that comes while the thread is at something else finds its places,
   const most = Number(await readFile('/proc/sys/net/core/somaxconn', 'utf8').catch(() => 0));
   if (most < count) return t.pass('the system keeps fewer');
   const { port } = await serving(t);
-  const counted = new Int32Array(new SharedArrayBuffer(4));
-  const crowd = new Worker(CROWD, { eval: true, workerData: { port, count, counted } });
+  const [counted, go] = [0, 0].map(() => new Int32Array(new SharedArrayBuffer(4)));
+  const crowd = new Worker(CROWD, { eval: true, workerData: { port, count, counted, go } });
   t.teardown(() => crowd.terminate());
-  for (let there = 0; there < count; there = Atomics.load(counted, 0))
-    if (Atomics.wait(counted, 0, there, 5000) === 'timed-out') break;
+  await once(crowd, 'message');
+  Atomics.store(go, 0, 1);
+  Atomics.notify(go, 0);
+  // However slow they are. For who has found no place there is none when he comes again, either.
+  for (let before = -1, there = 0; there < count && there > before; there = Atomics.load(counted, 0)) {
+    before = there;
+    Atomics.wait(counted, 0, there, 20_000);
+  }
   t.is(counted[0], count);
   crowd.postMessage('go');
   const client = await dial(t, { port });

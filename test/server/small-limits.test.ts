@@ -65,7 +65,10 @@ async function uses(t: ExecutionContext, client: Client, limit: string, where: s
 for (const limit of Object.keys(DEFAULT_LIMITS).filter((each) => !TIMES.includes(each as keyof Limits)))
   for (const least of LEAST[limit as keyof Limits] ?? [1])
     test(`a server's ${limit} of ${least} ends no connection of an honest client`, async (t) => {
+      // However slow this machine is: nobody is silent for so long that he is pinged.
+      const keepAliveInterval = 0;
       const { server, port, reports } = await serving(t, {
+        keepAliveInterval,
         limits: { [limit]: least },
         dictionaries: [{ file: DICTIONARY, commands: ['whole'] }],
         commands: {
@@ -80,7 +83,12 @@ for (const limit of Object.keys(DEFAULT_LIMITS).filter((each) => !TIMES.includes
       server.topic('news');
       for (const encodeData of ['zstd-8mb', 'zlib', 'zstd-dict', undefined])
         for (const where of [{ port }, `ws://127.0.0.1:${port}/`])
-          await uses(t, await dial(t, where, { encodeData }), limit, `${encodeData} ${typeof where}`);
+          await uses(
+            t,
+            await dial(t, where, { encodeData, keepAliveInterval }),
+            limit,
+            `${encodeData} ${typeof where}`,
+          );
       t.deepEqual(
         reports.filter(({ error }) => (error as Error).name === 'ProtocolError'),
         [],

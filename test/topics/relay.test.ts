@@ -6,7 +6,7 @@ import type { ExecutionContext } from 'ava';
 import { Redis } from 'ioredis';
 import type { CommandError, Server, Subscription, TopicGap, TopicMessage } from '../../src/index.ts';
 import { freePort, startRedis, withRedis } from '../experiment/redis.ts';
-import { dial, failure, impostor, serving } from '../helpers/serving.ts';
+import { dial, failure, impostor, LONG, serving } from '../helpers/serving.ts';
 import { insist, RestartableRedis } from './redis.ts';
 
 const CHANNEL = 'millrace:topic:t';
@@ -97,7 +97,7 @@ withRedis(
     const late = failure(take((await dial(t, unreachable.address)).subscribe('t'), 1));
     await waiting(unreachable.server, 1);
     // What never ends would be cancelled after this time, with another code.
-    await unreachable.server.close(60_000);
+    await unreachable.server.close(LONG);
     t.like(await late, { code: 'shutting-down' });
   },
 );
@@ -239,7 +239,7 @@ withRedis('a message of another server that is longer than this one takes is tol
 withRedis('what waits for a relay that hangs is bounded, and what is over that fails at once', async (t) => {
   const redis = await RestartableRedis.make(t);
   await redis.start(false);
-  const { server } = await serving(t, { relay: redis.url, relayTimeout: 60_000, onError: () => undefined });
+  const { server } = await serving(t, { relay: redis.url, relayTimeout: LONG, onError: () => undefined });
   const topic = server.topic('t');
   await insist(() => topic.publish('before'));
   redis.hang();

@@ -21,7 +21,15 @@ import { gapRecords, messageRecord, positionRecord, TopicReader } from '../../sr
 import { Wire } from '../doors/helper.ts';
 import { millRecord } from '../helpers/mill.ts';
 import { frame, HELLO, onCommand, RawPeer } from '../helpers/raw-peer.ts';
-import { dial, failure, impostor, LONG, serving, servingOnSharedLanes } from '../helpers/serving.ts';
+import {
+  dial,
+  failure,
+  impostor,
+  LONG,
+  PATIENT_POOL,
+  serving,
+  servingOnSharedLanes,
+} from '../helpers/serving.ts';
 import { Client as IndependentClient } from '../independent/client.ts';
 import { play } from './model.ts';
 
@@ -358,7 +366,7 @@ test('a drain ends subscriptions with shutting-down after what was published, an
   const both = (message: string) => topics.map((topic) => topic.publish(message));
   const client = await dial(t, one.address);
   const ended = failure(take(client.subscribe('t'), 1000));
-  const pool = connectPool([one.address, two.address], { size: 1 });
+  const pool = connectPool([one.address, two.address], { ...PATIENT_POOL, size: 1 });
   t.teardown(() => pool.destroy());
   await pool.ready();
   const messages = take(pool.subscribe('t', { after: 0 }), 30);
@@ -384,7 +392,7 @@ test('who goes on where numbers begin anew is told that what was published there
   const topics = both.map(({ server }) => server.topic('t', { history: 100 }));
   const pool = connectPool(
     both.map(({ address }) => address),
-    { size: 1 },
+    { ...PATIENT_POOL, size: 1 },
   );
   t.teardown(() => pool.destroy());
   await pool.ready();
