@@ -15,7 +15,7 @@ import { closeBrowser, hasChromium, NO_CHROMIUM, openSite, renderersPeak } from 
 const test = ava.serial;
 test.after.always(closeBrowser);
 
-const MODULE = '/millrace.js';
+const MODULE = '/patient.js';
 
 if (hasChromium) {
   test('a tree is pulled in the page, and every file is the one that is served', async (t) => {
@@ -73,13 +73,11 @@ if (hasChromium) {
   });
 
   test('100 MB come in bounded memory, and a cancel ends a response that does not', async (t) => {
-    let cancelled = 0;
+    const cancelled = Promise.withResolvers<unknown>();
     const { page } = await openSite(t, {
       commands: {
         long: async function* (request) {
-          request.signal.addEventListener('abort', () => {
-            cancelled++;
-          });
+          request.signal.addEventListener('abort', cancelled.resolve);
           const piece = sample(100_000, 1);
           for (let i = 0; i < 1000; i++) yield piece;
         },
@@ -102,16 +100,17 @@ if (hasChromium) {
     }, MODULE);
     t.is(bytes, 100_000_000);
     t.true(most < 64 << 20, `${most} bytes of heap at most`);
-    t.is(cancelled, 1);
+    t.log(`${most} bytes of heap at most`);
+    await cancelled.promise;
   });
 
   test('in a Web Worker it is the same client: responses, uploads, lines, errors, cancels, windows, and an end', async (t) => {
-    let cancelled = 0;
-    let produced = 0;
+    let [begun, cancelled, produced] = [0, 0, 0];
     const { page, attach } = await openSite(t);
     const server = await attach({
       commands: {
         endless: async function* (request) {
+          begun++;
           request.signal.addEventListener('abort', () => {
             cancelled++;
           });
@@ -195,10 +194,11 @@ if (hasChromium) {
       pooled: 'pooled',
       refused: 'connect-failed',
     });
-    // Whether that with a deadline got so far is a matter of time.
-    t.true(cancelled >= 2);
-    t.true(produced < 64 << 20, `${produced} bytes were made for who reads 3 MB`);
     while ((await server.stats()).connections > 0);
+    // Whether that with a deadline got so far is a matter of time.
+    t.true(begun >= 2);
+    t.is(cancelled, begun);
+    t.true(produced < 64 << 20, `${produced} bytes were made for who reads 3 MB`);
     while (page.workers().length > 0) await page.evaluate('0');
   });
 
@@ -273,6 +273,14 @@ if (hasChromium) {
       (await server.stats()).commands.find(({ command }) => command === 'dictionary')?.codes.ok;
     const first = await held();
     t.is(await fetched(), 1);
+    // It is put there beside all else.
+    await page.evaluate(async () => {
+      const { caches } = globalThis as unknown as {
+        caches: { open(name: string): Promise<{ keys(): Promise<unknown[]> }> };
+      };
+      const cache = await caches.open('millrace-dictionaries');
+      while ((await cache.keys()).length === 0) await new Promise((resolve) => setTimeout(resolve));
+    });
     await page.reload();
     t.deepEqual(await held(), first);
     t.is(await fetched(), 1);

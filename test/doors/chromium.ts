@@ -1,6 +1,6 @@
 /** A page in Debian's Chromium, from a server of node:http that has millrace's doors at /mill and the bundle at /. */
 
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
@@ -27,6 +27,16 @@ export const NO_CHROMIUM = 'not tried: there is no /usr/bin/chromium here (apt-g
 
 let running: Promise<Browser> | undefined;
 
+/** `/patient.js` in a page: the bundle, whose connections have no time limit of their own, only ava's. */
+const PATIENT = `
+import { connect as connectIn, connectPool as poolIn } from './millrace.js';
+export * from './millrace.js';
+const timeoutMs = ${2 ** 31 - 1};
+export const connect = (where, options) => connectIn(where, { timeoutMs, ...options });
+export const connectPool = (where, options) =>
+  poolIn(where, { maxWaitMs: timeoutMs, ...options, connect: { timeoutMs, ...options?.connect } });
+`;
+
 /** One browser for all tests of a file, until {@link closeBrowser}. */
 export function browser(): Promise<Browser> {
   running ??= chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS, timeout: 0 });
@@ -48,7 +58,7 @@ export interface Site extends Doors {
   readonly page: Page;
 }
 
-/** A page in Chromium whose scripts can `import('/millrace.js')`, and connect to `/mill`. */
+/** A page in Chromium whose scripts can `import('/millrace.js')` or {@link PATIENT}, and connect to `/mill`. */
 export async function openSite(t: ExecutionContext<unknown>, options: ServerOptions = {}): Promise<Site> {
   const doors = await openDoors(t, options);
   const page = await (await browser()).newPage();
@@ -74,6 +84,7 @@ export async function openDoors(t: ExecutionContext<unknown>, options: ServerOpt
     logLevel: 'silent',
     outdir: folder,
   });
+  writeFileSync(join(folder, 'patient.js'), PATIENT);
   const http = createHttpServer((req, res) => {
     const path = join(folder, req.url ?? '/');
     if (req.url?.endsWith('.js') && existsSync(path))

@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { ExecutionContext } from 'ava';
-import { freePort } from '../experiment/redis.ts';
+import { freePort } from '../../bench/peers/listen.ts';
 import { tempFolder } from '../files/helper.ts';
 
 export class RestartableRedis {
