@@ -52,8 +52,9 @@ export async function untilListens(program: ChildProcess, port: number): Promise
   }
 }
 
-async function takesConnections(port: number): Promise<boolean> {
-  const socket = connect(port, '127.0.0.1');
+/** Whether somebody listens at a port of this machine, or at a Unix socket. */
+export async function takesConnections(place: number | string): Promise<boolean> {
+  const socket = typeof place === 'string' ? connect(place) : connect(place, '127.0.0.1');
   try {
     await once(socket, 'connect');
     return true;

@@ -266,5 +266,6 @@ if (hasChromium) {
     const second = await serve({ commands: COMMANDS }, { port });
     t.teardown(() => second.server.close(0));
     await lives(page);
+    t.pass();
   });
 } else test(`Chromium: ${NO_CHROMIUM}`, (t) => t.pass());
