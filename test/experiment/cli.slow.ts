@@ -2,11 +2,11 @@
 
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { readResults } from '../../src/experiment/results/results.ts';
-import { addressOf, MILLRACE, start } from '../cli/helper.ts';
+import { addressOf, MILLRACE, start, until } from '../cli/helper.ts';
 import { tempFolder } from '../files/helper.ts';
 
 interface Ended {
@@ -78,31 +78,24 @@ test('an experiment is run, gone on with, and served from', async (t) => {
 });
 
 /** More settings than any machine is through with before somebody looks. */
-const MANY = ['--level', '1..19', '--streams', '1..16', '--frame-size', '1024,2048,4096,8192,16384,32768'];
+const MANY = ['--level', '1..19', '--streams', '1..12'];
+
+function linesOf(file: string): string[] {
+  return existsSync(file) ? readFileSync(file, 'utf8').split('\n') : [];
+}
 
 test('a stop leaves a folder to go on with', async (t) => {
   const out = join(tempFolder(t), 'results');
-  const child = spawn(process.execPath, [MILLRACE, ...QUICK, '--out', out, ...MANY]);
-  t.teardown(() => child.kill('SIGKILL'));
-  let said = '';
-  child.stderr.on('data', (text) => {
-    said += text;
-  });
-  for (let lines = 0; lines < 3; ) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    try {
-      lines = readFileSync(join(out, 'journal.jsonl'), 'utf8').split('\n').length;
-    } catch {
-      // Not begun yet.
-    }
-  }
+  const journal = join(out, 'journal.jsonl');
+  const { child, ended } = start(t, [...QUICK, '--out', out, ...MANY]);
+  await until(() => linesOf(journal).length >= 3 || child.exitCode !== null);
   child.kill('SIGINT');
-  const [code] = await once(child, 'close');
-  t.is(code, 130);
-  t.regex(said, /^millrace: stopped; .*--resume/m);
+  const { code, err } = await ended;
+  t.is(code, 130, err);
+  t.regex(err, /^millrace: stopped; .*--resume/m);
   const { cells } = readResults(join(out, 'results.json'));
-  t.true(cells.length >= 1 && cells.length < 19 * 16 * 6);
-  t.is(readFileSync(join(out, 'journal.jsonl'), 'utf8').trim().split('\n').length, 1 + cells.length);
+  t.true(cells.length >= 1 && cells.length < 19 * 12);
+  t.is(linesOf(journal).filter((line) => line !== '').length, 1 + cells.length);
 });
 
 test('an experiment goes on when nobody reads how far it is', async (t) => {
