@@ -4,6 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import test, { type ExecutionContext } from 'ava';
 import { freePort } from '../../bench/peers/listen.ts';
 import { tempFolder } from '../files/helper.ts';
+import { killed } from '../helpers/serving.ts';
 
 const hasRedis = spawnSync('redis-server', ['--version']).status === 0;
 export const withRedis = hasRedis ? test.serial : test.serial.skip;
@@ -14,7 +15,7 @@ export async function startRedis(t: ExecutionContext<unknown>): Promise<string> 
   const port = await freePort();
   const options = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
   const redis = spawn('redis-server', [...options, '--dir', tempFolder(t)]);
-  t.teardown(() => redis.kill('SIGKILL'));
+  t.teardown(() => killed(redis));
   let said = '';
   for await (const text of redis.stdout) {
     said += text;

@@ -12,7 +12,7 @@ import { freePort } from '../../bench/peers/listen.ts';
 import { addressOf, type Running, start } from '../cli/helper.ts';
 import { tempFolder } from '../files/helper.ts';
 import { ROOT } from '../helpers/imports.ts';
-import { LONG } from '../helpers/serving.ts';
+import { killed, LONG } from '../helpers/serving.ts';
 
 const hasHaproxy = spawnSync('haproxy', ['-v']).status === 0;
 export const withHaproxy = hasHaproxy ? test.serial : test.serial.skip;
@@ -85,7 +85,7 @@ export class Haproxy {
     const sites = machines.map(({ site }) => site);
     writeFileSync(config, configFor(sites, port, socket));
     const child = spawn('haproxy', ['-db', '-f', config], { stdio: ['ignore', 'ignore', 'pipe'] });
-    t.teardown(() => child.kill('SIGKILL'));
+    t.teardown(() => killed(child));
     const said = text(child.stderr);
     const haproxy = new Haproxy(port, socket, machines);
     void once(child, 'exit').then(async () => {
