@@ -107,6 +107,7 @@ withHaproxy(
     await ask('127.0.0.9');
     while (!haproxy.machines.some((machine) => logged(machine, '127.0.0.9') > 0)) await delay(20);
 
+    await haproxy.untilIdle();
     // One connection on each server, with a call that does not end by itself.
     const held = Promise.withResolvers<void>();
     const clients = await Promise.all([

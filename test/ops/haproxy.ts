@@ -103,6 +103,11 @@ export class Haproxy {
     }
   }
 
+  /** Resolves when no connection goes through it: who comes next is given out as if nobody had been there. */
+  async untilIdle(): Promise<void> {
+    while (!/^millrace,BACKEND,[^,]*,[^,]*,0,/m.test(await this.say('show stat'))) await delay(20);
+  }
+
   /** Says a command to its socket. */
   async say(command: string): Promise<string> {
     const socket = connect(this.#socket);
