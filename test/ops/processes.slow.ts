@@ -20,7 +20,7 @@ import {
   connectPool,
   type Pool,
 } from '../../src/index.ts';
-import { FINISHING, serve, serveAlone, start, TREE, until } from '../cli/helper.ts';
+import { FINISHING, MILLRACE, serve, serveAlone, start, TREE, until } from '../cli/helper.ts';
 import { tempFolder } from '../files/helper.ts';
 import { heldBytes } from '../helpers/gc.ts';
 import { linux } from '../helpers/linux.ts';
@@ -225,12 +225,13 @@ test.serial('what is wrong is one line, however many processes there are', async
 });
 
 linux('Ctrl-C while they start, which all of them get, is no failure, and nothing stays', async (t) => {
-  const { child, ended } = start(t, ['serve', '.', '--processes', '2', '--port', '0']);
+  // A group of their own, as a terminal makes it.
+  const command = ['setsid', process.execPath, MILLRACE] as const;
+  const { child, ended } = start(t, ['serve', '.', '--processes', '2', '--port', '0'], { command });
   const kids = (pid: number | undefined) => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
   await until(() => kids(child.pid).split(' ').length === 2);
   const children = childrenOf(child.pid);
-  child.kill('SIGINT');
-  for (const pid of children) process.kill(pid, 'SIGINT');
+  process.kill(-Number(child.pid), 'SIGINT');
   const { code, out, err } = await ended;
   t.is(code, 0);
   // By then they may have started after all.
