@@ -1,5 +1,6 @@
 /** Listening on a free loopback port, once for all peers. */
 import type { ChildProcess } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -12,12 +13,31 @@ export async function listen(server: Pick<Server, 'listen' | 'once' | 'address'>
   return (server.address() as AddressInfo).port;
 }
 
-/** A port that was free just now, for a program that cannot choose one itself. */
+/**
+ * Ports below those that systems give out by themselves (Linux: from 32 768): one that was free stays so until somebody asks
+ * for just that one.
+ */
+const ASKED_FOR = { first: 10_000, last: 32_000 };
+let nextPort = randomInt(ASKED_FOR.first, ASKED_FOR.last);
+
+/** A port that was free just now, another one each time, for a program that cannot choose one itself. */
 export async function freePort(): Promise<number> {
-  const probe = createServer();
-  const port = await listen(probe);
+  for (;;) {
+    const port = nextPort;
+    nextPort = port < ASKED_FOR.last ? port + 1 : ASKED_FOR.first;
+    if (await isFree(port)) return port;
+  }
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const probe = createServer().listen(port, '127.0.0.1');
+  try {
+    await once(probe, 'listening');
+  } catch {
+    return false;
+  }
   await new Promise((resolve) => probe.close(resolve));
-  return port;
+  return true;
 }
 
 /** Milliseconds between two looks whether a program listens. */
@@ -32,8 +52,9 @@ export async function untilListens(program: ChildProcess, port: number): Promise
   }
 }
 
-async function takesConnections(port: number): Promise<boolean> {
-  const socket = connect(port, '127.0.0.1');
+/** Whether somebody listens at a port of this machine, or at a Unix socket. */
+export async function takesConnections(place: number | string): Promise<boolean> {
+  const socket = typeof place === 'string' ? connect(place) : connect(place, '127.0.0.1');
   try {
     await once(socket, 'connect');
     return true;

@@ -79,6 +79,8 @@ export async function serveMany(
     void notify.stopping();
   } catch (error) {
     processes.kill();
+    // By the same Ctrl-C that we are told of a moment later.
+    if (error instanceof StartError && error.isInterrupted) return;
     if (error instanceof StartError && error.isMisuse) throw new UsageError(error.message);
     throw error;
   } finally {

@@ -11,13 +11,18 @@ import { cannotConnect, connectCode, type Opening, reasonOf, reworded } from './
 
 /** What we speak, as servers with several doors are told by it (protocol C8). */
 const ALPN = ['millrace/1'];
+/**
+ * How long one of several addresses of a host may take before the next one is tried, in milliseconds. Node's own 250 to 500 ms, after
+ * which it gives an address up for good, is less than a busy machine may need to notice that it is connected.
+ */
+const ADDRESS_MS = 2500;
 
 export async function openSocket(
   { path, host = '127.0.0.1', port = 0 }: Place,
   tls: TlsConnectOptions | undefined,
   keepAliveMs: number | undefined,
 ): Promise<Opening> {
-  const target = path === undefined ? { host, port } : { path };
+  const target = path === undefined ? { host, port, autoSelectFamilyAttemptTimeout: ADDRESS_MS } : { path };
   const name = path ?? nameOf({ host, port });
   const isTls = tls !== undefined;
   const socket: Socket = isTls

@@ -35,10 +35,13 @@ export interface ProcessesOptions {
 export class StartError extends Error {
   override readonly name = 'StartError';
   readonly isMisuse: boolean;
+  /** By Ctrl-C, which all processes of a terminal get. */
+  readonly isInterrupted: boolean;
 
-  constructor(message: string, isMisuse: boolean) {
+  constructor(message: string, { isMisuse = false, isInterrupted = false } = {}) {
     super(message);
     this.isMisuse = isMisuse;
+    this.isInterrupted = isInterrupted;
   }
 }
 
@@ -248,7 +251,7 @@ type Ready = Extract<Told, { millrace: 'ready' }>;
 /** @throws StartError when it cannot, or takes too long. */
 function started(worker: Worker): Promise<Ready> {
   return new Promise((resolve, reject) => {
-    const timer = after(START_MS, () => reject(new StartError(`no process after ${START_MS} ms`, false)));
+    const timer = after(START_MS, () => reject(new StartError(`no process after ${START_MS} ms`)));
     const end = (settle: () => void) => {
       clearTimeout(timer);
       worker.off('message', onMessage).off('exit', onExit);
@@ -257,12 +260,13 @@ function started(worker: Worker): Promise<Ready> {
     const onMessage = (message: unknown) => {
       if (!isTold(message) || message.millrace === 'answer') return;
       if (message.millrace === 'ready') end(() => resolve(message));
-      else end(() => reject(new StartError(message.message, message.isMisuse)));
+      else end(() => reject(new StartError(message.message, { isMisuse: message.isMisuse })));
     };
     const onExit = (code: number | null, signal: string | null) =>
-      end(() =>
-        reject(new StartError(`a process ended as it started (${signal ?? `exit code ${code}`})`, false)),
-      );
+      end(() => {
+        const text = `a process ended as it started (${signal ?? `exit code ${code}`})`;
+        reject(new StartError(text, { isInterrupted: signal === 'SIGINT' }));
+      });
     worker.on('message', onMessage).on('exit', onExit);
   });
 }

@@ -7,11 +7,11 @@ import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import test from 'ava';
 import { parse } from 'yaml';
+import { freePort } from '../../bench/peers/listen.ts';
 import type { Io } from '../../src/cli/io.ts';
 import { reporter } from '../../src/cli/serving.ts';
 import { connect } from '../../src/index.ts';
 import { combine, SettingError, variables } from '../../src/ops/config.ts';
-import { freePort } from '../experiment/redis.ts';
 import { tempFolder } from '../files/helper.ts';
 import { isOneLine, millrace, run, serve, TREE } from './helper.ts';
 

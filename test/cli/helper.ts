@@ -16,7 +16,7 @@ import type { ExecutionContext } from 'ava';
 import { Io } from '../../src/cli/io.ts';
 import { main } from '../../src/cli/main.ts';
 import { fill, tempFolder } from '../files/helper.ts';
-import { LONG } from '../helpers/serving.ts';
+import { killed, LONG } from '../helpers/serving.ts';
 
 type T = ExecutionContext<unknown>;
 
@@ -103,7 +103,7 @@ export function start(
 ): Running & { child: ChildProcess } {
   const [file, ...first] = command;
   const child = spawn(file, [...first, ...args], { stdio: 'pipe', uid, env });
-  t.teardown(() => child.kill('SIGKILL'));
+  t.teardown(() => killed(child));
   child.stdin.on('error', () => {});
   if (input !== undefined) child.stdin.end(input);
   const closed = once(child, 'close').then(([code, signal]) => ({ code, signal, ...heard.seen }));

@@ -4,8 +4,8 @@ import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { connect } from '../../src/index.ts';
 import { fill, tempFolder } from '../files/helper.ts';
+import { dial } from '../helpers/serving.ts';
 import {
   addressOf,
   demoOf300Files,
@@ -161,8 +161,7 @@ test.serial('call ends quietly when nobody reads on', async (t) => {
 test.serial('a second signal ends the server at once', async (t) => {
   const { child, ended, address, said } = await serveAlone(t, { big: Buffer.alloc(50_000_000) });
   const [host, port] = address.split(':');
-  const client = await connect({ host, port: Number(port) });
-  t.teardown(() => client.destroy());
+  const client = await dial(t, { host, port: Number(port) });
   // Its window is soon full, for nobody reads on.
   const pieces = client.call('files.get', { args: { path: 'big' } })[Symbol.asyncIterator]();
   await pieces.next();
@@ -176,7 +175,9 @@ test.serial('the demo compares every byte and shows what the streams saved', asy
   const { code, out, err } = await demoOf300Files(t)('--json');
   t.is(code, 0, err);
   const result = JSON.parse(out);
-  t.like(result, { files: 300, identical: true, lanesUsed: 2 });
+  // How many lanes such a load needs is up to the machine.
+  const isUsed = ({ frames }: { frames: number }) => frames > 0;
+  t.like(result, { files: 300, identical: true, lanesUsed: result.lanes.filter(isUsed).length });
   t.deepEqual(Object.keys(result), [
     ...['files', 'bytes', 'wireBytes', 'perRequestBytes', 'perFrameBytes', 'dictionaryBytes'],
     ...['identical', 'lanesUsed', 'seconds', 'streams', 'lanes'],

@@ -15,7 +15,12 @@ import { closeBrowser, hasChromium, NO_CHROMIUM, openSite, renderersPeak } from 
 const test = ava.serial;
 test.after.always(closeBrowser);
 
-const MODULE = '/millrace.js';
+const MODULE = '/patient.js';
+
+/** By how much the peak of any process has grown; one that the browser holds ready for other pages may come at any time. */
+function moreThan(before: ReadonlyMap<number, number>, after: ReadonlyMap<number, number>): number {
+  return Math.max(...[...before].map(([pid, peak]) => (after.get(pid) ?? 0) - peak));
+}
 
 if (hasChromium) {
   test('a tree is pulled in the page, and every file is the one that is served', async (t) => {
@@ -73,45 +78,53 @@ if (hasChromium) {
   });
 
   test('100 MB come in bounded memory, and a cancel ends a response that does not', async (t) => {
-    let cancelled = 0;
+    const cancelled = Promise.withResolvers<unknown>();
     const { page } = await openSite(t, {
       commands: {
         long: async function* (request) {
-          request.signal.addEventListener('abort', () => {
-            cancelled++;
-          });
+          request.signal.addEventListener('abort', cancelled.resolve);
           const piece = sample(100_000, 1);
           for (let i = 0; i < 1000; i++) yield piece;
         },
       },
     });
-    const { bytes, most } = await page.evaluate(async (module) => {
+    await page.evaluate(async (module) => {
       const { connect } = await import(module);
       const client = await connect('/mill');
-      const { memory } = performance as unknown as { memory: { usedJSHeapSize: number } };
-      const before = memory.usedJSHeapSize;
-      let bytes = 0;
-      let most = 0;
+      await client.call('echo', { args: { value: 'x' } }).text();
+      Object.assign(globalThis, { client });
+    }, MODULE);
+    const before = await renderersPeak();
+    const bytes = await page.evaluate(async () => {
+      const { client, gc } = globalThis as unknown as { client: Client; gc(): void };
+      let [bytes, kept] = [0, 0];
       for await (const piece of client.call('long')) {
         bytes += piece.length;
-        most = Math.max(most, memory.usedJSHeapSize - before);
+        kept += piece.length;
+        if (kept < 8 << 20) continue;
+        // Buffers are given back beside what goes on; the next collection waits for it.
+        gc();
+        gc();
+        kept = 0;
       }
       for await (const _ of client.call('long')) break;
       await client.close();
-      return { bytes, most };
-    }, MODULE);
+      return bytes;
+    });
+    const more = moreThan(before, await renderersPeak());
     t.is(bytes, 100_000_000);
-    t.true(most < 64 << 20, `${most} bytes of heap at most`);
-    t.is(cancelled, 1);
+    t.true(more < 64 << 20, `${more} bytes more than before at most`);
+    t.log(`${(more / 2 ** 20).toFixed(1)} MiB more`);
+    await cancelled.promise;
   });
 
   test('in a Web Worker it is the same client: responses, uploads, lines, errors, cancels, windows, and an end', async (t) => {
-    let cancelled = 0;
-    let produced = 0;
+    let [begun, cancelled, produced] = [0, 0, 0];
     const { page, attach } = await openSite(t);
     const server = await attach({
       commands: {
         endless: async function* (request) {
+          begun++;
           request.signal.addEventListener('abort', () => {
             cancelled++;
           });
@@ -195,10 +208,11 @@ if (hasChromium) {
       pooled: 'pooled',
       refused: 'connect-failed',
     });
-    // Whether that with a deadline got so far is a matter of time.
-    t.true(cancelled >= 2);
-    t.true(produced < 64 << 20, `${produced} bytes were made for who reads 3 MB`);
     while ((await server.stats()).connections > 0);
+    // Whether that with a deadline got so far is a matter of time.
+    t.true(begun >= 2);
+    t.is(cancelled, begun);
+    t.true(produced < 64 << 20, `${produced} bytes were made for who reads 3 MB`);
     while (page.workers().length > 0) await page.evaluate('0');
   });
 
@@ -242,8 +256,7 @@ if (hasChromium) {
       await client.close();
       return { bytes, told };
     });
-    const after = await renderersPeak();
-    const more = Math.max(...[...after].map(([pid, peak]) => peak - (before.get(pid) ?? 0)));
+    const more = moreThan(before, await renderersPeak());
     t.is(bytes, 600_000_000);
     // V8 begins to collect buffers at 64 MiB of them, in the page and in the worker each, and takes its time.
     t.true(more < bytes / 2, `${more} bytes more than before at most`);
@@ -273,6 +286,14 @@ if (hasChromium) {
       (await server.stats()).commands.find(({ command }) => command === 'dictionary')?.codes.ok;
     const first = await held();
     t.is(await fetched(), 1);
+    // It is put there beside all else.
+    await page.evaluate(async () => {
+      const { caches } = globalThis as unknown as {
+        caches: { open(name: string): Promise<{ keys(): Promise<unknown[]> }> };
+      };
+      const cache = await caches.open('millrace-dictionaries');
+      while ((await cache.keys()).length === 0) await new Promise((resolve) => setTimeout(resolve));
+    });
     await page.reload();
     t.deepEqual(await held(), first);
     t.is(await fetched(), 1);

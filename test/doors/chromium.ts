@@ -1,6 +1,6 @@
 /** A page in Debian's Chromium, from a server of node:http that has millrace's doors at /mill and the bundle at /. */
 
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
@@ -19,13 +19,24 @@ const FLAGS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
-  '--enable-precise-memory-info',
+  // When garbage is collected is up to the machine, but where a page says so.
+  '--js-flags=--expose-gc',
 ];
 
 export const hasChromium = existsSync(CHROMIUM);
 export const NO_CHROMIUM = 'not tried: there is no /usr/bin/chromium here (apt-get install chromium)';
 
 let running: Promise<Browser> | undefined;
+
+/** `/patient.js` in a page: the bundle, whose connections have no time limit of their own, only ava's. */
+const PATIENT = `
+import { connect as connectIn, connectPool as poolIn } from './millrace.js';
+export * from './millrace.js';
+const timeoutMs = ${2 ** 31 - 1};
+export const connect = (where, options) => connectIn(where, { timeoutMs, ...options });
+export const connectPool = (where, options) =>
+  poolIn(where, { maxWaitMs: timeoutMs, ...options, connect: { timeoutMs, ...options?.connect } });
+`;
 
 /** One browser for all tests of a file, until {@link closeBrowser}. */
 export function browser(): Promise<Browser> {
@@ -48,7 +59,7 @@ export interface Site extends Doors {
   readonly page: Page;
 }
 
-/** A page in Chromium whose scripts can `import('/millrace.js')`, and connect to `/mill`. */
+/** A page in Chromium whose scripts can `import('/millrace.js')` or {@link PATIENT}, and connect to `/mill`. */
 export async function openSite(t: ExecutionContext<unknown>, options: ServerOptions = {}): Promise<Site> {
   const doors = await openDoors(t, options);
   const page = await (await browser()).newPage();
@@ -74,6 +85,7 @@ export async function openDoors(t: ExecutionContext<unknown>, options: ServerOpt
     logLevel: 'silent',
     outdir: folder,
   });
+  writeFileSync(join(folder, 'patient.js'), PATIENT);
   const http = createHttpServer((req, res) => {
     const path = join(folder, req.url ?? '/');
     if (req.url?.endsWith('.js') && existsSync(path))
@@ -108,6 +120,11 @@ export async function renderersPeak(): Promise<Map<number, number>> {
 }
 
 function peakOf(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'latin1');
-  return 1024 * Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]);
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+    return 1024 * Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]);
+  } catch {
+    // It has ended meanwhile.
+    return 0;
+  }
 }

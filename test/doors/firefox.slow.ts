@@ -11,7 +11,7 @@ if (hasFirefox)
     const run = await firefoxAt(t, `http://127.0.0.1:${port}/`);
     for (const worker of ['undefined', 'inWorker']) {
       const found = await run(`(async () => {
-        const { connect, inWorker } = await import('/millrace.js');
+        const { connect, inWorker } = await import('/patient.js');
         const client = await connect('/mill', { worker: ${worker} });
         const bytes = await client.call('long').bytes();
         const back = await client.call('echo', { args: { value: '' }, data: bytes }).bytes();

@@ -1,10 +1,11 @@
 /** Debian's Firefox, driven by WebDriver BiDi: as much of it as it takes to run a script in a page. */
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import type { ExecutionContext } from 'ava';
 import { WebSocket } from 'ws';
 
@@ -35,7 +36,7 @@ export async function firefoxAt(
     await once(firefox, 'close');
     rmSync(home, { recursive: true, force: true });
   });
-  const socket = new WebSocket(`${await addressOf(firefox)}/session`);
+  const socket = new WebSocket(`${await addressOf(firefox.stderr)}/session`);
   await once(socket, 'open');
   const replies = new Map<number, (reply: Reply) => void>();
   socket.on('message', (message: Buffer) => {
@@ -66,13 +67,14 @@ export async function firefoxAt(
 }
 
 /** Where it takes sessions, which it says once it does. */
-async function addressOf({ stderr }: ChildProcess): Promise<string> {
+async function addressOf(stderr: Readable): Promise<string> {
   let said = '';
-  for await (const chunk of stderr ?? []) {
+  // It stays open: what Firefox has started has it, too, and with its end is gone.
+  for await (const chunk of stderr.iterator({ destroyOnReturn: false })) {
     said += chunk;
     const [, address] = /WebDriver BiDi listening on (ws:\S+)/.exec(said) ?? [];
     if (address !== undefined) {
-      stderr?.resume();
+      stderr.resume();
       return address;
     }
   }

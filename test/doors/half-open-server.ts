@@ -10,8 +10,8 @@ const server = createServer({
 });
 const { port } = (await server.listen()) as { port: number };
 process.on('message', async () => {
-  const { connections } = await server.stats();
-  process.send?.({ connections, rss: process.memoryUsage.rss() });
+  const { connections, connectionTotals } = await server.stats();
+  process.send?.({ connections, opened: connectionTotals.opened, rss: process.memoryUsage.rss() });
 });
 process.once('disconnect', () => process.exit());
 process.send?.({ port });

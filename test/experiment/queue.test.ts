@@ -1,5 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
+import { freePort } from '../../bench/peers/listen.ts';
 import { cellKey } from '../../src/experiment/grid/cell.ts';
 import {
   failedResult,
@@ -18,7 +19,6 @@ import { impostor } from '../helpers/serving.ts';
 import { fakeMeasures } from './fake.ts';
 import { generated } from './helper.ts';
 import { DICTIONARY_JOB, JOB, WRONG_JOBS } from './jobs.ts';
-import { freePort } from './redis.ts';
 
 test('a job is held against what the command line takes, and more is refused', (t) => {
   for (const job of [JOB, DICTIONARY_JOB]) t.deepEqual(parseJob(job), job);

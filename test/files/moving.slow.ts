@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { pull } from '../../src/files/pull.ts';
 import { linux } from '../helpers/linux.ts';
+import { killed } from '../helpers/serving.ts';
 import { ASKS, askUnderHand, CLIENT, HABITS, prepare, pullUnderHand, state } from './moving.ts';
 
 for (const moved of ['a', 'a/b', '']) {
@@ -27,7 +28,7 @@ linux(
     const { dest, victim } = prepare(t);
     const untouched = state(victim);
     const swapper = fork(fileURLToPath(new URL('./swapper.ts', import.meta.url)), [join(dest, 'a'), victim]);
-    t.teardown(() => swapper.kill('SIGKILL'));
+    t.teardown(() => killed(swapper));
     await once(swapper, 'message');
     let bent = 0;
     // Where there is one core, they may never have met by then.

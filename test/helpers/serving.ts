@@ -1,6 +1,7 @@
 /** Servers and clients for tests: on free ports, gone when the test is over. */
 
-import { EventEmitter } from 'node:events';
+import type { ChildProcess } from 'node:child_process';
+import { EventEmitter, once } from 'node:events';
 import {
   connect as connectSocket,
   createServer as createNetServer,
@@ -250,6 +251,15 @@ export async function halted(
     last = now;
   }
   return last;
+}
+
+/** Ends a process at once; resolves when it does nothing any more, such as write into a folder that is to go. */
+export async function killed(child: ChildProcess): Promise<void> {
+  const { pid, exitCode, signalCode } = child;
+  if (pid === undefined || exitCode !== null || signalCode !== null) return;
+  const exited = once(child, 'exit');
+  child.kill('SIGKILL');
+  await exited;
 }
 
 /** A promise and the functions that settle it. */

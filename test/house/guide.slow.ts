@@ -5,11 +5,12 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { freePort } from '../../bench/peers/listen.ts';
 import { MILLRACE } from '../cli/helper.ts';
-import { freePort } from '../experiment/redis.ts';
 import { ROOT } from '../helpers/imports.ts';
 import { Watch } from '../helpers/serving.ts';
 
@@ -117,15 +118,14 @@ class Reader {
     });
   }
 
-  #close(): void {
-    // It and all that it has begun.
+  async #close(): Promise<void> {
+    // It and all that it has begun, which hold its output open as long as they live.
     const { pid } = this.#shell;
-    if (pid !== undefined && this.#code === undefined)
-      spawn('pkill', ['-KILL', '-s', String(pid)]).once('exit', () => this.#removeAll());
-    else this.#removeAll();
-  }
-
-  #removeAll(): void {
+    if (pid !== undefined && this.#code === undefined) {
+      const gone = once(this.#shell, 'close');
+      spawn('pkill', ['-KILL', '-s', String(pid)]);
+      await gone;
+    }
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }

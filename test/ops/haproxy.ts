@@ -8,11 +8,11 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
+import { freePort } from '../../bench/peers/listen.ts';
 import { addressOf, type Running, start } from '../cli/helper.ts';
-import { freePort } from '../experiment/redis.ts';
 import { tempFolder } from '../files/helper.ts';
 import { ROOT } from '../helpers/imports.ts';
-import { LONG } from '../helpers/serving.ts';
+import { killed, LONG } from '../helpers/serving.ts';
 
 const hasHaproxy = spawnSync('haproxy', ['-v']).status === 0;
 export const withHaproxy = hasHaproxy ? test.serial : test.serial.skip;
@@ -85,7 +85,7 @@ export class Haproxy {
     const sites = machines.map(({ site }) => site);
     writeFileSync(config, configFor(sites, port, socket));
     const child = spawn('haproxy', ['-db', '-f', config], { stdio: ['ignore', 'ignore', 'pipe'] });
-    t.teardown(() => child.kill('SIGKILL'));
+    t.teardown(() => killed(child));
     const said = text(child.stderr);
     const haproxy = new Haproxy(port, socket, machines);
     void once(child, 'exit').then(async () => {
@@ -101,6 +101,11 @@ export class Haproxy {
       if (this.#ended !== undefined) throw new Error(this.#ended);
       await delay(20);
     }
+  }
+
+  /** Resolves when no connection goes through it: who comes next is given out as if nobody had been there. */
+  async untilIdle(): Promise<void> {
+    while (!/^millrace,BACKEND,[^,]*,[^,]*,0,/m.test(await this.say('show stat'))) await delay(20);
   }
 
   /** Says a command to its socket. */

@@ -19,7 +19,8 @@ export interface InnocentFigures {
 
 const [port, kind] = process.argv.slice(2);
 const where = { port: Number(port) };
-const options = { timeoutMs: 60_000, tls: kind === 'tls' ? { rejectUnauthorized: false } : undefined };
+// How long a newcomer takes is said, and not judged.
+const options = { timeoutMs: 2 ** 31 - 1, tls: kind === 'tls' ? { rejectUnauthorized: false } : undefined };
 const client = await connect(where, options);
 let calls: number[] = [];
 let pings: number[] = [];

@@ -10,6 +10,7 @@ import { encodeFrame } from '../../src/wire/frame.ts';
 import { commandFrames } from '../../src/wire/frames.ts';
 import { encodeSenderSettings, encodeUtf8 } from '../../src/wire/payloads.ts';
 import { StreamCursor } from '../helpers/frames.ts';
+import { halted } from '../helpers/serving.ts';
 import { mebibytes, ServerProcess } from './process.ts';
 
 /** What each peer lets the server send, in bytes; half of the peers decode zstd. */
@@ -46,6 +47,7 @@ async function holdRound(server: ServerProcess, connections: number): Promise<Ho
   const { rss: before } = await server.figures();
   const sockets: Socket[] = [];
   for (let i = 0; i < connections; i++) sockets.push(await silentPeer(server.port, i));
+  while ((await server.figures()).connections < connections);
   const peak = await peakUntilRest(server);
   for (const socket of sockets) socket.resetAndDestroy();
   while ((await server.figures()).connections > 0) await delay(100);
@@ -54,16 +56,15 @@ async function holdRound(server: ServerProcess, connections: number): Promise<Ho
   return { connections, before, peak, after };
 }
 
-/** Waits until nothing more comes or goes: every handler waits, or has gone. The most RSS meanwhile, in bytes. */
+/** Waits until nothing more goes out: every handler waits, or has gone. The most RSS meanwhile, in bytes. */
 async function peakUntilRest(server: ServerProcess): Promise<number> {
   let peak = 0;
-  for (let last = -1, same = 0; same < 5; ) {
-    await delay(100);
-    const { rss } = await server.figures();
+  const written = async () => {
+    const { rss, bytesWritten } = await server.figures();
     peak = Math.max(peak, rss);
-    same = Math.abs(rss - last) < 2 << 20 ? same + 1 : 0;
-    last = rss;
-  }
+    return bytesWritten;
+  };
+  await halted(written, () => delay(10));
   return peak;
 }
 
@@ -76,7 +77,8 @@ async function silentPeer(port: number, i: number): Promise<Socket> {
     requestWindow: WINDOW,
     connectionWindow: WINDOW,
     contentEncodings: i % 2 === 0 ? ['zstd-8mb'] : [],
-    extensions: ['credit', 'ping'],
+    // Who knows pings and never reads one is taken for gone.
+    extensions: ['credit'],
   });
   const begin = { requestId: 0, streamId: 1, streamFlags: 1, type: 9, flags: 0, payload: settings };
   const bytes: Uint8Array[] = [encodeFrame(begin)];

@@ -12,6 +12,8 @@ export interface ServerFigures {
   /** CPU time of all threads. */
   cpuSeconds: number;
   connections: number;
+  /** To all connections that there have been. */
+  bytesWritten: number;
   /** Contexts on lanes. */
   streams: number;
   deaths: number;

@@ -40,9 +40,10 @@ process.on('message', async (message) => {
     await server.close(2000);
     process.exit(0);
   }
-  const { connections, lanes } = await server.stats();
+  const { connections, connectionTotals, lanes } = await server.stats();
   const { rss, heapUsed, external } = process.memoryUsage();
   const streams = lanes.reduce((sum, lane) => sum + lane.openStreams, 0);
   const heaps = lanes.reduce((sum, lane) => sum + lane.memoryBytes, heapUsed + external);
-  process.send?.({ rss, heaps, cpuSeconds: cpuSeconds(), connections, streams, deaths });
+  const { bytesWritten } = connectionTotals;
+  process.send?.({ rss, heaps, cpuSeconds: cpuSeconds(), connections, bytesWritten, streams, deaths });
 });

@@ -2,8 +2,9 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { ExecutionContext } from 'ava';
-import { freePort } from '../experiment/redis.ts';
+import { freePort } from '../../bench/peers/listen.ts';
 import { tempFolder } from '../files/helper.ts';
+import { killed } from '../helpers/serving.ts';
 
 export class RestartableRedis {
   readonly url: string;
@@ -19,7 +20,7 @@ export class RestartableRedis {
     this.#port = port;
     this.#dir = tempFolder(t);
     this.url = `redis://127.0.0.1:${port}`;
-    t.teardown(() => this.#process?.kill('SIGKILL'));
+    t.teardown(() => this.stop());
   }
 
   async start(keeps: boolean): Promise<void> {
@@ -45,9 +46,7 @@ export class RestartableRedis {
   }
 
   async stop(): Promise<void> {
-    const ended = new Promise((resolve) => this.#process?.once('exit', resolve));
-    this.#process?.kill('SIGKILL');
-    await ended;
+    if (this.#process !== undefined) await killed(this.#process);
   }
 }
 

@@ -1,9 +1,14 @@
 /** Topics of several servers as one, by way of Redis. */
 
+import type { ExecutionContext } from 'ava';
 import { connectPool, type Subscription, type TopicMessage } from '../../src/index.ts';
 import { withRedis } from '../experiment/redis.ts';
 import { dial, LONG, serving } from '../helpers/serving.ts';
 import { insist, RestartableRedis } from './redis.ts';
+
+/** A server that never gives up an answer of the relay's: what is published again is there twice. */
+const serverOf = (t: ExecutionContext, { url }: RestartableRedis) =>
+  serving(t, { relay: url, relayTimeout: LONG });
 
 /** Collects what a subscription gives. */
 function collect(subscription: Subscription) {
@@ -32,7 +37,7 @@ for (const keeps of [true, false]) {
     async (t) => {
       const redis = await RestartableRedis.make(t);
       await redis.start(keeps);
-      const servers = [await serving(t, { relay: redis.url }), await serving(t, { relay: redis.url })];
+      const servers = [await serverOf(t, redis), await serverOf(t, redis)];
       const topics = servers.map(({ server }) => server.topic('t', { history: 50 }));
       const clients = await Promise.all(servers.map(({ address }) => dial(t, address)));
       const collected = clients.map((client) => collect(client.subscribe('t', { after: 0 })));
@@ -69,7 +74,7 @@ for (const keeps of [true, false]) {
 withRedis('who loses its server goes on at another one, and what history holds is not lost', async (t) => {
   const redis = await RestartableRedis.make(t);
   await redis.start(false);
-  const servers = [await serving(t, { relay: redis.url }), await serving(t, { relay: redis.url })];
+  const servers = [await serverOf(t, redis), await serverOf(t, redis)];
   const topics = servers.map(({ server }) => server.topic('t', { history: 1000 }));
   const pools = Array.from({ length: 20 }, () =>
     connectPool(

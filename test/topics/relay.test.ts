@@ -4,8 +4,9 @@ import { createConnection, type Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { ExecutionContext } from 'ava';
 import { Redis } from 'ioredis';
+import { freePort } from '../../bench/peers/listen.ts';
 import type { CommandError, Server, Subscription, TopicGap, TopicMessage } from '../../src/index.ts';
-import { freePort, startRedis, withRedis } from '../experiment/redis.ts';
+import { startRedis, withRedis } from '../experiment/redis.ts';
 import { dial, failure, impostor, LONG, serving } from '../helpers/serving.ts';
 import { insist, RestartableRedis } from './redis.ts';
 
