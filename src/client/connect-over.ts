@@ -23,12 +23,20 @@ export async function connectOver<Commands = AnyCommands>(
   options: ConnectOverOptions = {},
 ): Promise<Client<Commands>> {
   checkOptions(options, RULES satisfies Rules<ConnectOverOptions>, 'connectOver');
+  // It may go before there is a client to hear of it.
+  const early: (Error | undefined)[] = [];
+  transport.onClose = (error) => void early.push(error);
   const [codecs, store] = await Promise.all([codecsOf(options), storeOf(options)]);
   const client = makeClient(transport, codecs, options, store);
+  for (const error of early) setImmediate(() => transport.onClose(error));
   await unlessGivenUp(
     client.ready(),
     options,
-    (reason) => client.destroy(reason),
+    (reason) => {
+      client.destroy(reason);
+      // One that was gone before it was handed over says nothing of that any more.
+      setImmediate(() => transport.onClose(undefined));
+    },
     (timeoutMs) => silentFor(timeoutMs, transport),
   );
   return client as Client<Commands>;

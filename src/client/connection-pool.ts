@@ -116,6 +116,7 @@ export class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address
       this.#graceTimer = after(graceMs, () => this.#cutShort(graceMs));
     }
     this.#endIfDone();
+    this.#drainIfAllSent();
     return this.closed;
   }
 
@@ -133,7 +134,14 @@ export class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address
     const down = place === undefined ? this.#downReason() : undefined;
     if (place !== undefined) void this.#run(call, place);
     else if (down !== undefined) call.refuse(down);
-    else this.#waiting.add(call);
+    else {
+      this.#waiting.add(call);
+      if (this.closing) for (const endpoint of this.#endpoints) endpoint.fill();
+    }
+  }
+
+  get closing(): boolean {
+    return this.#refuseReason !== undefined;
   }
 
   pauseMs(refusals: number): number {
@@ -201,12 +209,10 @@ export class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address
       endpoint.answered();
       this.#sendWaiting();
     };
-    await connection.run(
-      call,
-      answered,
-      Math.min(MAX_TRIAL_MS, this.#options.maxWaitMs / 10),
-      this.#sendWaiting,
-    );
+    const trialMs = Math.min(MAX_TRIAL_MS, this.#options.maxWaitMs / 10);
+    const free = connection.run(call, answered, trialMs, this.#sendWaiting);
+    this.#drainIfAllSent();
+    await free;
     this.#inFlight--;
     this.#sendWaiting();
   }
@@ -245,6 +251,17 @@ export class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address
 
   #endIfDone(): void {
     if (this.#refuseReason !== undefined && this.#calls.size === 0) void this.#end(undefined);
+  }
+
+  /**
+   * Once all calls of a pool that closes are on connections these close, as clients do: what nobody reads is let go of. A call that is to
+   * be sent again gets a new one.
+   */
+  #drainIfAllSent(): void {
+    const allSent = this.#waiting.count === 0 && this.#calls.size <= this.#inFlight;
+    if (!this.closing || this.#isEnding || !allSent) return;
+    this.#open.length = 0;
+    for (const endpoint of this.#endpoints) endpoint.drain();
   }
 
   async #end(graceMs: number | undefined): Promise<void> {

@@ -14,6 +14,8 @@ import type { Responding, Response } from './response.ts';
 /** What a call needs of its pool, and tells it. */
 export interface CallOwner {
   readonly maxAttempts: number;
+  /** It takes no new calls: connections let go of what nobody reads. */
+  readonly closing: boolean;
   /** Sends the call as soon as a connection takes it; that is {@link PoolCall.start}. */
   wait(call: PoolCall): void;
   /** How long to wait after so many refusals before a server that refuses is asked again. */
@@ -219,6 +221,7 @@ export class PoolCall implements Responding {
     if (this.#handedOut) return false;
     if (!wasSent) return isOfConnection(error) || hasNotStarted(error);
     if (this.#attempts >= this.#owner.maxAttempts || !this.#data.isThere) return false;
+    if (this.#owner.closing && (error as Partial<CommandError>).code === 'cancelled') return false;
     return hasNotStarted(error) || (this.#options.idempotent === true && isOfConnection(error));
   }
 

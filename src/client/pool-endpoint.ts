@@ -132,6 +132,12 @@ export class Endpoint<Address> {
     this.fill();
   }
 
+  /** Its connections take no more calls, and close as {@link Client.close} does, once those that they have are answered. */
+  drain(): void {
+    for (const { client } of this.#open) void client.close();
+    this.#open.clear();
+  }
+
   /** Connects no more, and closes the connections as {@link Client.close} does; resolves when they are gone. */
   async close(graceMs: number | undefined): Promise<void> {
     this.#halt();

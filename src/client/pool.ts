@@ -88,7 +88,7 @@ export interface Pool<Address = unknown, Commands = AnyCommands> {
   ): () => void;
   /**
    * Takes no new calls, and ends the connections once those that it has are answered, the waiting ones among them; what
-   * nobody reads, such as a subscription, may never be.
+   * nobody reads is cancelled, as {@link Client.close} does, and a subscription that is read goes on.
    * `graceMs`: what is not answered within so many milliseconds is cancelled, its error's code `closed`; default: no limit.
    */
   close(options?: CloseOptions): Promise<void>;

@@ -9,17 +9,22 @@
 import type { OutputShare } from '../reactor/flow.ts';
 import { FlushQueue } from '../reactor/flush-queue.ts';
 
-/** Milliseconds of work in one turn of the event loop, of all together. */
-const TURN_MS = 10;
-/** Bytes that all together may produce, or write, in one turn: several ms of copying, here and in the system. */
-const TURN_BYTES = 2 << 20;
-/** Both where somebody has come, see {@link Turns.hurry}. */
-const BRIEF_TURN_MS = 1;
-const BRIEF_TURN_BYTES = 64 << 10;
-/** What one slice may come to: its frames, their bytes, its milliseconds, whichever is reached first. */
+/** What a turn of the event loop comes to. */
+export interface TurnSize {
+  /** Milliseconds of work, of all together … */
+  readonly ms: number;
+  /** … and of one slice. */
+  readonly sliceMs: number;
+  /** Bytes that all together may produce, or write: several ms of copying, here and in the system. */
+  readonly bytes: number;
+  /** What is urgent takes no time of the others'. */
+  readonly isBrief?: boolean;
+}
+
+export const USUAL_TURN: TurnSize = { ms: 10, sliceMs: 1, bytes: 2 << 20 };
+/** What one slice may come to beside its time: its frames, their bytes, whichever is reached first. */
 const SLICE_FRAMES = 1024;
 const SLICE_BYTES = 512 << 10;
-const SLICE_MS = 1;
 /** Frames between two looks at the clock, which costs as much as a tenth of a small frame. */
 const LOOK_EVERY = 8;
 /** So many bytes of input may well take a slice, if they are tiny frames. */
@@ -41,10 +46,10 @@ export class Slice {
   #over = false;
 
   /** For {@link Turns}. */
-  begin(nowMs: number): void {
+  begin(endsAtMs: number): void {
     this.#frames = 0;
     this.#bytes = 0;
-    this.#endsAtMs = nowMs + SLICE_MS;
+    this.#endsAtMs = endsAtMs;
     this.#over = false;
   }
 
@@ -81,6 +86,8 @@ export class Work {
   bytes = 0;
   /** True while it waits for its turn. */
   waits = false;
+  /** The {@link Turns.number} since when. */
+  since = 0;
 
   /**
    * `run` does some of the work, until its slice is over; whether there is more. It is not called from within itself, nor
@@ -107,10 +114,9 @@ export class Turns {
   #planned = false;
   /** Of this turn. */
   #usedMs = 0;
-  #limitMs = TURN_MS;
-  #bytesLeft = TURN_BYTES;
-  /** The next turn is to be brief. */
-  #hurries = false;
+  #bytesLeft = USUAL_TURN.bytes;
+  /** This turn. */
+  protected size = USUAL_TURN;
   /** What he has used who comes first of those who wait: who comes now has used no less, and comes before all others. */
   #clockMs = 0;
   /** Grows by one in every turn in which there is something to do. */
@@ -126,7 +132,7 @@ export class Turns {
   ready(work: Work): void {
     if (work.waits) return;
     this.#plan();
-    if (this.#running || this.#waiting.length > 0 || this.#usedMs >= this.#limitMs) this.#enqueue(work);
+    if (this.#running || this.#waiting.length > 0 || this.#usedMs >= this.size.ms) this.#enqueue(work);
     else {
       this.#setClock(work);
       if (this.#serve(work)) this.#enqueue(work);
@@ -137,15 +143,6 @@ export class Turns {
   readyLater(work: Work): void {
     this.#plan();
     this.#enqueue(work);
-  }
-
-  /**
-   * Somebody has come, and others may wait behind him: Node.js (libuv) accepts one connection in each turn of the event loop,
-   * so that the last of a crowd waits for as many turns as there are before him. The next turn is brief.
-   */
-  hurry(): void {
-    this.#hurries = true;
-    this.#plan();
   }
 
   /** Whether bytes may still be produced, or written, in this turn. */
@@ -173,6 +170,7 @@ export class Turns {
   #enqueue(work: Work): void {
     if (work.waits) return;
     work.waits = true;
+    work.since = this.number;
     work.usedMs = Math.max(work.usedMs, this.#clockMs);
     this.#waiting.push(work);
   }
@@ -182,15 +180,15 @@ export class Turns {
     this.#planned = false;
     this.number++;
     this.#usedMs = 0;
-    this.#limitMs = this.#hurries ? BRIEF_TURN_MS : TURN_MS;
-    this.#bytesLeft = this.#hurries ? BRIEF_TURN_BYTES : TURN_BYTES;
-    this.#hurries = false;
+    this.begin();
+    this.#bytesLeft = this.size.bytes;
     if (this.#waiting.length === 0) return;
     const due = this.#waiting.sort(inOrder);
     this.#waiting = [];
     this.#setClock(due.find(({ urgent }) => !urgent));
     let next = 0;
-    while (next < due.length && this.#usedMs < this.#limitMs) {
+    while (next < due.length && this.#usedMs < this.size.ms) {
+      this.next(due, next);
       const work = due[next++];
       work.waits = false;
       if (this.#serve(work)) this.#enqueue(work);
@@ -198,6 +196,12 @@ export class Turns {
     for (; next < due.length; next++) this.#waiting.push(due[next]);
     if (this.#waiting.length > 0) this.#plan();
   };
+
+  /** A turn begins, of the size that this may set. */
+  protected begin(): void {}
+
+  /** The next is `due[at]`, unless this puts another there of those behind. */
+  protected next(_due: Work[], _at: number): void {}
 
   /** `first` is next of all who have something to do. */
   #setClock(first: Work | undefined): void {
@@ -207,14 +211,14 @@ export class Turns {
   /** Whether there is more. */
   #serve(work: Work): boolean {
     const beganMs = performance.now();
-    this.#slice.begin(beganMs);
+    this.#slice.begin(beganMs + this.size.sliceMs);
     this.#running = true;
     try {
       return work.run(this.#slice);
     } finally {
       this.#running = false;
       const tookMs = performance.now() - beganMs + SLICE_COST_MS;
-      this.#usedMs += tookMs;
+      if (!work.urgent || !this.size.isBrief) this.#usedMs += tookMs;
       if (!work.urgent) work.usedMs = Math.max(work.usedMs, this.#clockMs) + tookMs;
     }
   }
@@ -227,7 +231,7 @@ function inOrder(one: Work, other: Work): number {
 
 /** When its next slice is over at the latest, on the clock of used time: who has little to do need not wait for much. */
 function finishMs({ usedMs, bytes }: Work): number {
-  return usedMs + SLICE_MS * Math.min(1, bytes / SLICE_INPUT);
+  return usedMs + USUAL_TURN.sliceMs * Math.min(1, bytes / SLICE_INPUT);
 }
 
 /** What one connection may still produce, or write, in this turn of the event loop; who finds it used up waits. */

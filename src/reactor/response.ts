@@ -7,6 +7,7 @@
 
 import { kindOf } from '../wire/bytes.ts';
 import type { Failure } from '../wire/failure.ts';
+import { asError } from '../wire/thrown.ts';
 import {
   CachedOutput,
   type CommandRequest,
@@ -360,7 +361,11 @@ export class ResponsePump {
 
   /** Ends the response with an application error. */
   fail(error: unknown): void {
-    if (this.#over) return;
+    if (this.#over) {
+      // Nobody is told; but what was thrown may be a promise, and that may reject.
+      asError(error);
+      return;
+    }
     this.#end();
     const internal = `command '${this.#command}' failed: internal error`;
     this.#sink.sendError(failureOf(error, internal, (broken) => this.#sink.report(broken)));

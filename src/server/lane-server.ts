@@ -1,9 +1,10 @@
 /** What stands behind {@link Server}: owns the parts of a server, puts them together, and ends them in order. */
 
 import { Recorder, type RecordFigures } from '../capture/recorder.ts';
+import { CrowdTurns } from '../connection/crowd-turns.ts';
 import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import type { Transport } from '../connection/transport.ts';
-import { Turns } from '../connection/turns.ts';
+import type { Turns } from '../connection/turns.ts';
 import { isWebServer, type WebServer } from '../doors/attach.ts';
 import { WebDoors } from '../doors/web-doors.ts';
 import type { EncoderOptions } from '../encoding/codec.ts';
@@ -97,7 +98,7 @@ export class LaneServer implements Server {
   /** `lanes` gives those of the caller's, which are left open. @throws Error that names the option which is wrong. */
   constructor(options: CheckedOptions, lanes: ((wanted: LanePoolOptions) => LanePool) | undefined) {
     const limits = limitsOf(options);
-    const turns = new Turns(setImmediate);
+    const turns = new CrowdTurns(setImmediate);
     this.#report = reporter(options.onError ?? this.#log.report);
     this.#output = new Gate(options.outputMemory);
     this.#input = new InputBudget(options.inputMemory);
@@ -244,7 +245,7 @@ export class LaneServer implements Server {
     }
   }
 
-  #makeListener(options: CheckedOptions, limits: Limits, turns: Turns): Listener {
+  #makeListener(options: CheckedOptions, limits: Limits, turns: CrowdTurns): Listener {
     const { tls, maxConnections, keepAliveInterval, proxyProtocol } = options;
     return new Listener({
       tls,

@@ -9,7 +9,8 @@ import {
 } from 'node:net';
 import { createServer as createTlsServer, TLSSocket, type TlsOptions, Server as TlsServer } from 'node:tls';
 import type { Transport } from '../connection/connection.ts';
-import { type Slice, type Turns, Work } from '../connection/turns.ts';
+import type { CrowdTurns } from '../connection/crowd-turns.ts';
+import { type Slice, Work } from '../connection/turns.ts';
 import { type Speech, sniff } from '../doors/sniff.ts';
 import type { ListenPlace } from '../options/place.ts';
 import { boolean, type Rules } from '../options/rules.ts';
@@ -61,7 +62,7 @@ export interface ListenerOptions {
   /** Silence after which the system asks whether the other end is still there; 0: never. */
   readonly keepAliveMs: number;
   /** When connections that have come are accepted. */
-  readonly turns: Turns;
+  readonly turns: CrowdTurns;
   /** A connection has come; nothing is read from it before it is resumed. */
   readonly accept: (transport: Transport, info: ConnectionInfo) => void;
   /** One that was too many. */

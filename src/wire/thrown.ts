@@ -12,7 +12,6 @@ export function asError(thrown: unknown): Error {
 /** A value in a few words, for a message. Never throws. */
 export function describe(value: unknown): string {
   try {
-    if (typeof value === 'string') return value.slice(0, MAX_TEXT);
     if (typeof value === 'object' && value !== null) return describeObject(value);
     if (typeof value === 'function') return 'a function';
     return String(value).slice(0, MAX_TEXT);
@@ -22,6 +21,8 @@ export function describe(value: unknown): string {
 }
 
 function describeObject(value: object): string {
+  // It may be a promise, for which nobody else waits: that it rejects must not end the process.
+  watchRejection(value, () => undefined);
   const text = String((value as Partial<Error>).message ?? value);
   if (text !== '[object Object]') return text.slice(0, MAX_TEXT);
   return (JSON.stringify(value) ?? text).slice(0, MAX_TEXT);

@@ -686,6 +686,42 @@ test('close() lets calls end, waiting ones among them, and takes no new ones', a
   await t.throwsAsync(pool.ready(), { message: /closed/ });
 });
 
+test('close() cancels what is larger than its window and nobody reads, and keeps what fits and what is read', async (t) => {
+  let begun = 0;
+  const commands = {
+    big: async function* () {
+      begun++;
+      for (;;) yield new Uint8Array(100_000);
+    },
+    small: () => 'small',
+    long: () => sample(3_000_000, 1),
+  };
+  const { server } = await serving(t, { commands });
+  const pool = pooling(t, [new Site('a', server)]);
+  const [unread, fits] = [pool.call('big', { idempotent: true }), pool.call('small')];
+  const read = pool.call('long').bytes();
+  await pool.close();
+  t.is(await fits.text(), 'small');
+  t.is(digest(await read), digest(sample(3_000_000, 1)));
+  t.is((await errorOf(unread)).code, 'cancelled');
+  t.is(begun, 1, 'and is not sent again');
+});
+
+test('a call of a pool that closes is sent again on a new connection when its own is lost', async (t) => {
+  const work = new Work();
+  const [site] = await sitesOf(t, work, 'a');
+  const pool = pooling(t, [site]);
+  const answer = pool.call('held', { idempotent: true }).text();
+  await work.begun(1);
+  const closed = pool.close();
+  site.cut();
+  await work.begun(2);
+  work.release();
+  t.is(await answer, 'done');
+  await closed;
+  t.is(pool.state, 'closed');
+});
+
 test('close() with a grace time cancels what is left after it', async (t) => {
   const clock = stoppedClock(t);
   const work = new Work();

@@ -13,6 +13,7 @@ import {
   type Server,
   type Transport,
 } from '../../src/index.ts';
+import { tempFolder } from '../files/helper.ts';
 import { arrived, makeLatch, release } from '../fixtures/latch.ts';
 import { commands, on, THREADS } from '../helpers/commands.ts';
 import { digest, sample } from '../helpers/samples.ts';
@@ -116,6 +117,22 @@ test('what is no transport is refused by name; past maxConnections and after clo
     const error = await failure(connectOver(near));
     t.true(error instanceof ConnectionError, error.message);
   }
+});
+
+test('connectOver() to an end that is gone, or goes while modules are loaded, ends', async (t) => {
+  const [gone] = memoryPair();
+  const told = new Promise<void>((resolve) => {
+    gone.onClose = () => resolve();
+  });
+  gone.destroy();
+  await told;
+  const late = (await failure(connectOver(gone, { timeoutMs: 1 }))) as ConnectionError;
+  t.is(late.code, 'connect-timeout');
+  const [near, far] = memoryPair();
+  const dictionaryCache = tempFolder(t);
+  const going = failure(connectOver(near, { timeoutMs: 2 ** 31 - 1, dictionaryCache }));
+  far.destroy();
+  t.is(((await going) as ConnectionError).code, 'lost');
 });
 
 test('connectOver() to an end that says nothing: the time limit', async (t) => {

@@ -139,6 +139,17 @@ for (const thread of THREADS) {
     });
   }
 
+  test(`${thread} thread: a handler that rejects with a promise that rejects, after the cancel, disturbs nobody`, async (t) => {
+    const both = innocents(client);
+    const response = client.call(on(thread, 'late'));
+    const failed = failure(response.bytes());
+    await client.call(on(thread, 'innocent'), { data: 'a round trip' }).text();
+    response.cancel();
+    t.is((await failed).message, 'cancelled');
+    await unhurt(t, both);
+    t.false(running.reports.some(({ about }) => about.lane !== undefined));
+  });
+
   test(`${thread} thread: what a handler does to its arguments is its own call's`, async (t) => {
     const both = innocents(client);
     const response = client.call(on(thread, 'careless'), { args: { a: 'value' } });

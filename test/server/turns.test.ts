@@ -3,8 +3,9 @@ import { runInNewContext } from 'node:vm';
 import ava, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { Connection, type FrameOwner } from '../../src/connection/connection.ts';
+import { CrowdTurns } from '../../src/connection/crowd-turns.ts';
 import type { Transport } from '../../src/connection/transport.ts';
-import { type Slice, TurnShare, Turns, Work } from '../../src/connection/turns.ts';
+import { type Slice, TurnShare, Work } from '../../src/connection/turns.ts';
 import { Writer } from '../../src/connection/writer.ts';
 import { Pipeline } from '../../src/doors/pipeline.ts';
 import { ResponseCache } from '../../src/lanes/cache.ts';
@@ -41,7 +42,7 @@ function test(title: string, run: (t: ExecutionContext) => void): void {
 /** Turns of an event loop that the test turns. */
 class Loop {
   #next: (() => void)[] = [];
-  readonly turns = new Turns((run) => this.later(run));
+  readonly turns = new CrowdTurns((run) => this.later(run));
 
   later(run: () => void): void {
     this.#next.push(run);
@@ -135,6 +136,51 @@ test('where somebody has come the next turn is brief, and the one after it as lo
   t.true(produced() <= usual / 8);
   loop.turn();
   t.is(produced(), usual);
+});
+
+test('where somebody has come nobody has a whole slice in the next turn, who comes behind waits for no more than that', (t) => {
+  const loop = new Loop();
+  let nowMs = performance.now();
+  performance.now = () => nowMs;
+  let done = 0;
+  const endless = new Work((slice: Slice) => {
+    do {
+      nowMs += 1 / 64;
+      done++;
+    } while (!slice.countLong(0));
+    return true;
+  });
+  loop.turns.readyLater(endless);
+  loop.turn();
+  const usual = done;
+  loop.turns.hurry();
+  done = 0;
+  loop.turn();
+  t.true(done > 0 && done <= usual / 8, `${done} of ${usual} steps`);
+});
+
+test('who waits has his turn in the end, however many come before him, and these have theirs', (t) => {
+  const loop = new Loop();
+  const log: string[] = [];
+  const [old, other] = ['old', 'other'].map((name) => steps(log, name, 100, MEBIBYTE));
+  for (const work of [old, other]) loop.turns.readyLater(work);
+  for (const work of [old, other]) loop.turns.charge(work, 50 * MEBIBYTE);
+  let newest = 0;
+  const urgent = new Work(() => false, true);
+  const turn = () => {
+    loop.turns.hurry();
+    loop.turns.readyLater(urgent);
+    for (let i = 0; i < 100; i++) loop.turns.readyLater(steps(log, `${newest++}`, 1));
+    loop.turn();
+  };
+  while (newest < 10_000) turn();
+  const waited = log.filter((name) => name === 'old' || name === 'other').length;
+  t.true(log.includes('old') && log.includes('other'));
+  t.true(waited < log.length / 2, `${waited} of ${log.length}`);
+  t.deepEqual(
+    log.slice(0, 10),
+    Array.from({ length: 10 }, (_, i) => `${i}`),
+  );
 });
 
 test('what is urgent comes before all else, in every turn', (t) => {
