@@ -33,10 +33,10 @@ export class CrowdTurns extends Turns {
 
   /**
    * New connections come before all others. So that they keep nobody waiting for ever, should they come without end, every
-   * second one is the one who has waited longest, where that is long.
+   * second one is the one who has waited longest, where that is long. A turn that is not brief has time for all, or nearly so.
    */
   protected override next(due: Work[], at: number): void {
-    if (due[at].urgent) return;
+    if (this.size !== BRIEF_TURN || due[at].urgent) return;
     this.#oldestIsNext = !this.#oldestIsNext;
     if (this.#oldestIsNext) return;
     let oldest = at;
