@@ -190,8 +190,10 @@ export class Router {
 
   /** Of streams that cannot be done without, and have none yet. */
   get #idsStillNeeded(): number {
-    const places = [...this.#encodedPlaces, this.#unencodedCalls];
-    return places.filter(({ hasId }) => !hasId).length + this.cacheStreams.idsStillNeeded;
+    let needed = this.cacheStreams.idsStillNeeded + (this.#unencodedCalls.hasId ? 0 : 1);
+    for (const { hasId } of this.#places) if (!hasId) needed++;
+    for (const { hasId } of this.#ownPlaces.values()) if (!hasId) needed++;
+    return needed;
   }
 
   /** IDs of the requests that wait for a place, or for a lane, oldest first. */
