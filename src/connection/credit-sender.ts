@@ -9,11 +9,11 @@ import { Pace } from './pace.ts';
 /** Sends credit frames; past what a peer takes of them, those for one window are put together. */
 export class CreditSender {
   readonly #connection: Connection;
-  /** Made for the first: most connections need none. */
+  /** Made for the first, as is what waits: most connections need none. */
   #pace: Pace | undefined;
   #limit: number = DEFAULT_LIMITS.maxCredits;
   /** Bytes by request, 0 for the connection, that wait for their turn. */
-  readonly #waiting = new Map<number, number>();
+  #waiting: Map<number, number> | undefined;
 
   constructor(connection: Connection) {
     this.#connection = connection;
@@ -27,6 +27,7 @@ export class CreditSender {
 
   send(requestId: number, bytes: number): void {
     this.#pace ??= new Pace(this.#limit);
+    this.#waiting ??= new Map();
     const waiting = this.#waiting.get(requestId);
     if (waiting !== undefined) this.#waiting.set(requestId, waiting + bytes);
     else if (this.#pace.take()) this.#send(requestId, bytes);
@@ -38,17 +39,17 @@ export class CreditSender {
 
   /** The request is over, and its ID may soon be another's. */
   forget(requestId: number): void {
-    this.#waiting.delete(requestId);
+    this.#waiting?.delete(requestId);
   }
 
   close(): void {
     this.#pace?.close();
-    this.#waiting.clear();
+    this.#waiting?.clear();
   }
 
   #sendWaiting(requestId: number): void {
-    const bytes = this.#waiting.get(requestId);
-    this.#waiting.delete(requestId);
+    const bytes = this.#waiting?.get(requestId);
+    this.#waiting?.delete(requestId);
     if (bytes !== undefined) this.#send(requestId, bytes);
   }
 

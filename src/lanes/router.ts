@@ -77,8 +77,8 @@ export class Router {
   #linkProbe: LinkProbe | undefined;
   /** Runs calls whose output is not encoded. */
   readonly #unencodedCalls = new Place(-1, undefined);
-  /** Requests that wait for a place, or for a lane, oldest first. */
-  readonly #waiting = new Map<number, () => void>();
+  /** Requests that wait for a place, or for a lane, oldest first; undefined: none ever had to. */
+  #waiting: Map<number, () => void> | undefined;
   /** Of responses that are encoded on this thread; opened as it is needed. */
   #inline: InlineStream | undefined;
   #closed = false;
@@ -155,14 +155,14 @@ export class Router {
       return;
     }
     if (place === undefined) {
-      this.#waiting.set(requestId, () => this.acquire(requestId, query, kind, sensitive, inLane, use));
+      this.#wait(requestId, () => this.acquire(requestId, query, kind, sensitive, inLane, use));
       return;
     }
     // Without memory for a context the response is not encoded; a handler in a lane still needs a stream there.
     const stream =
       this.#streamAt(place, kind) ?? (inLane ? this.#streamAt(this.#unencodedCalls, kind) : undefined);
     if (stream === undefined && inLane && this.#pool.whenOpen(this.#startWaiting)) {
-      this.#waiting.set(requestId, () => this.acquire(requestId, query, kind, sensitive, inLane, use));
+      this.#wait(requestId, () => this.acquire(requestId, query, kind, sensitive, inLane, use));
       return;
     }
     stream?.use(requestId);
@@ -190,18 +190,25 @@ export class Router {
 
   /** Of streams that cannot be done without, and have none yet. */
   get #idsStillNeeded(): number {
-    const places = [...this.#encodedPlaces, this.#unencodedCalls];
-    return places.filter(({ hasId }) => !hasId).length + this.cacheStreams.idsStillNeeded;
+    let needed = this.cacheStreams.idsStillNeeded + (this.#unencodedCalls.hasId ? 0 : 1);
+    for (const { hasId } of this.#places) if (!hasId) needed++;
+    for (const { hasId } of this.#ownPlaces.values()) if (!hasId) needed++;
+    return needed;
   }
 
   /** IDs of the requests that wait for a place, or for a lane, oldest first. */
   get waiting(): number[] {
-    return [...this.#waiting.keys()];
+    return [...(this.#waiting?.keys() ?? [])];
+  }
+
+  #wait(requestId: number, start: () => void): void {
+    this.#waiting ??= new Map();
+    this.#waiting.set(requestId, start);
   }
 
   /** The request wants no stream any more. */
   stopWaiting(requestId: number): void {
-    this.#waiting.delete(requestId);
+    this.#waiting?.delete(requestId);
   }
 
   /** The request will send nothing more on `stream`, which under `per-request` is nobody else's. */
@@ -229,7 +236,7 @@ export class Router {
   /** Frees every context of the connection. */
   close(): void {
     this.#closed = true;
-    this.#waiting.clear();
+    this.#waiting?.clear();
     this.#pool.stopWaiting(this.#startWaiting);
     this.cacheStreams.close();
     for (const place of [...this.#encodedPlaces, this.#unencodedCalls]) {
@@ -383,16 +390,16 @@ export class Router {
 
   /** A lane has been opened. */
   readonly #startWaiting = (): void => {
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
+    const waiting = [...(this.#waiting ?? [])];
+    this.#waiting?.clear();
     for (const [, start] of waiting) start();
   };
 
   /** A request that finds no lane or no memory leaves its place free for the next one: nobody else would wake that. */
   #useFreePlaces(): void {
-    for (const [requestId, start] of this.#waiting) {
+    for (const [requestId, start] of this.#waiting ?? []) {
       if (this.#places.every(({ open }) => open)) return;
-      this.#waiting.delete(requestId);
+      this.stopWaiting(requestId);
       start();
     }
   }

@@ -18,7 +18,8 @@ export class BusyRequests {
   readonly #running = new IdTable<IncomingCommand>();
   /** Of those that are running, the answered ones. */
   #answered = 0;
-  readonly #passedOver = new Set<number>();
+  /** Undefined: there were none yet. */
+  #passedOver: Set<number> | undefined;
 
   /** True while some command has begun to arrive and is not whole. */
   get midCommand(): boolean {
@@ -58,7 +59,7 @@ export class BusyRequests {
 
   /** Whether frames for this ID, which is not being received, may still be on their way. */
   isPassedOver(id: number): boolean {
-    return this.#passedOver.has(id);
+    return this.#passedOver?.has(id) ?? false;
   }
 
   /** @throws ProtocolError when the ID is busy. */
@@ -74,7 +75,7 @@ export class BusyRequests {
   /** Its name has come; more may have to. */
   begin(request: IncomingCommand): void {
     const { requestId, expectsArguments, expectsData } = request;
-    this.#passedOver.delete(requestId);
+    this.#passedOver?.delete(requestId);
     if (expectsArguments || expectsData) this.#receiving.set(requestId, request);
   }
 
@@ -111,6 +112,7 @@ export class BusyRequests {
 
   /** What comes of it from here on is passed over. */
   passOver(id: number): void {
+    this.#passedOver ??= new Set();
     this.#passedOver.add(id);
     if (this.#passedOver.size > REMEMBERED) {
       this.#passedOver.delete(this.#passedOver.values().next().value as number);

@@ -59,8 +59,11 @@ export class ConnectionFlow {
   #requestWindow: number | undefined;
   /** Command data that comes. */
   readonly data: ConnectionData;
-  /** By request, each with how it goes on: one that is over must not stay here until credit comes, for it may never. */
-  readonly #creditWaiters = new Map<RequestFlow, () => void>();
+  /**
+   * By request, each with how it goes on: one that is over must not stay here until credit comes, for it may never.
+   * Undefined: there are none.
+   */
+  #creditWaiters: Map<RequestFlow, () => void> | undefined;
 
   /** `share`: of the time of this thread. `input`: of the memory for what peers send. */
   constructor(output: Gate, { share = UNSHARED, input = unbounded() }: FlowShares = {}) {
@@ -119,18 +122,19 @@ export class ConnectionFlow {
 
   /** The flows of the requests that wait for credit, oldest first. */
   get creditWaiters(): RequestFlow[] {
-    return this.#creditWaiters.size === 0 ? [] : [...this.#creditWaiters.keys()];
+    return this.#creditWaiters === undefined ? [] : [...this.#creditWaiters.keys()];
   }
 
   /** For {@link RequestFlow}. */
   waitForCredit(flow: RequestFlow, resume: () => void): void {
+    this.#creditWaiters ??= new Map();
     this.#creditWaiters.set(flow, resume);
     this.listener.creditAwaited();
   }
 
   /** For {@link RequestFlow}. */
   stopWaiting(flow: RequestFlow): void {
-    this.#creditWaiters.delete(flow);
+    this.#creditWaiters?.delete(flow);
   }
 
   wakeCreditWaiters(): void {
@@ -142,10 +146,9 @@ export class ConnectionFlow {
     for (const [flow] of this.#takeCreditWaiters()) flow.stop(failure);
   }
 
-  #takeCreditWaiters(): [RequestFlow, () => void][] {
-    if (this.#creditWaiters.size === 0) return [];
-    const waiters = [...this.#creditWaiters];
-    this.#creditWaiters.clear();
+  #takeCreditWaiters(): Iterable<[RequestFlow, () => void]> {
+    const waiters = this.#creditWaiters ?? [];
+    this.#creditWaiters = undefined;
     return waiters;
   }
 }
