@@ -251,9 +251,10 @@ export class LiveTopic implements SubscribedTopic {
     const profile = this.#profileFor(request);
     if (profile === encoding.profile) return false;
     const better = this.#encoding(profile);
+    // With what it says of itself as a member there: whether it waits.
+    this.#leave(subscription, encoding);
     subscription.moveTo(better);
     this.#join(subscription);
-    this.#leave(subscription, encoding);
     return true;
   }
 

@@ -161,6 +161,33 @@ test('a subscriber goes on with the dictionary of subscribe once it holds it, an
   t.is((await late).length, 20);
 });
 
+test('who goes on with the dictionary is waited for no more by those who do not hold it', async (t) => {
+  const dictionary = new Uint8Array(readFileSync(new URL('../fixtures/mill.dict', import.meta.url)));
+  const dictionaries = [{ bytes: dictionary, commands: ['subscribe'] }];
+  const { server, address, port } = await onSharedLanes(t, { dictionaries });
+  const topic = server.topic('mills');
+  const without = await IndependentClient.connect(port, {
+    settings: { contentEncodings: ['zstd-8mb'], extensions: [] },
+  } as object);
+  t.teardown(() => without.close());
+  const stay = Array.from({ length: 8 }, () => without.start('subscribe', { args: [['topic', 'mills']] }));
+  await subscribed(server, 'mills', stay.length);
+  topic.publish(millRecord(0));
+  // Comes in the middle of an epoch, and goes to another encoding with the message that it is given alone.
+  const client = await dial(t, address);
+  const heard = client.subscribe('mills')[Symbol.asyncIterator]();
+  await subscribed(server, 'mills', stay.length + 1);
+  while (client.stats().dictionaries.length === 0) await client.ping();
+  await client.ping();
+  const publish = async (number: number) => {
+    topic.publish(millRecord(number));
+    t.is(text((await heard.next()).value as TopicMessage), millRecord(number));
+    return Number((await server.stats()).topics[0]?.encodes);
+  };
+  const before = await publish(1);
+  t.is((await publish(2)) - before, 2, 'once for each encoding');
+});
+
 test('who resumes is given what history has, and told how much is lost', async (t) => {
   const { server, address } = await onSharedLanes(t);
   const topic = server.topic('news', { history: 3 });
