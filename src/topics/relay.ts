@@ -289,13 +289,13 @@ class RelayedTopic {
     for (const goOn of waiting) if (this.#waiting.delete(goOn)) goOn();
   }
 
-  /** Where it fails, those who wait go on with the next message, or once Redis is there again. */
+  /** Where it cannot, or fails, those who wait go on with the next message, or once Redis is there again. */
   #look(): void {
     if (this.#looks) return;
     this.#looks = true;
-    this.#then(() => {
+    this.#then(async () => {
       this.#looks = false;
-      return this.#comeUp();
+      if (!this.topic.isClosed && this.#commands?.status === 'ready') await this.#comeUp();
     });
   }
 

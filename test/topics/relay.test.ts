@@ -150,14 +150,16 @@ withRedis(
   async (t) => {
     const redis = await RestartableRedis.make(t);
     await redis.start(true);
-    const options = { relay: redis.url, relayTimeout: LONG, onError: () => undefined };
-    const { server, address } = await serving(t, options);
+    const errors: Error[] = [];
+    const onError = (error: Error) => void errors.push(error);
+    const { server, address } = await serving(t, { relay: redis.url, relayTimeout: LONG, onError });
     const topic = server.topic('t');
     await insist(() => topic.publish('one'));
     const visitor = new Redis(redis.url);
     await visitor.xadd(CHANNEL, '1-2', 'm', 'two');
     visitor.disconnect();
     await redis.stop();
+    while (errors.length === 0) await turn();
     const client = await dial(t, address);
     const gaps: TopicGap[] = [];
     const onGap = (gap: TopicGap) => void gaps.push(gap);
@@ -167,6 +169,8 @@ withRedis(
     await waiting(server, 3);
     given.cancel();
     await waiting(server, 2);
+    for (const { message } of errors)
+      t.regex(message, /^the relay: /, 'that it is away is told, not who asks');
     await redis.start(true);
     while (topic.subscribers < 2) await turn();
     await insist(() => topic.publish('three'));
