@@ -71,7 +71,7 @@ export class TopicEncoding implements SharedEncoderOwner {
   encodes = 0;
   readonly #options: EncodingOptions;
   readonly #members = new Set<EpochMember>();
-  /** Those of them that take part in no epoch, and get each message alone. */
+  /** Those of them that take part in no epoch, and get each message alone or as it is. */
   readonly #aside = new Set<EpochMember>();
   readonly #passing = new Fifo<Passing>();
   #encoder: SharedEncoder | undefined;
@@ -121,9 +121,9 @@ export class TopicEncoding implements SharedEncoderOwner {
     if (this.#isOpen && member.missedEpoch === this.#epoch) this.#waiting--;
   }
 
-  /** The member may take part again, in the next epoch. */
+  /** The member may take part again, from the next epoch on. */
   comeBack(member: EpochMember): void {
-    if (!this.#aside.delete(member) || !this.#isOpen) return;
+    if (this.#aside.size === 0 || !this.#aside.delete(member) || !this.#isOpen) return;
     member.missedEpoch = this.#epoch;
     this.#waiting++;
   }

@@ -90,7 +90,7 @@ export class RedisRelay {
       })
       .catch(this.#report);
     return {
-      whenReady: (goOn) => relayed.whenReady(goOn),
+      whenReady: (had, goOn) => relayed.whenReady(had, goOn),
       forget: (goOn) => relayed.forget(goOn),
       publish: (message) => this.#publish(relayed, message),
       close: () => this.#leave(relayed),
@@ -226,9 +226,12 @@ class RelayedTopic {
   readonly kept: number;
   readonly #history: number;
   readonly #report: (error: unknown) => void;
-  /** The topic has what was published before it was joined; and who waits for that. */
+  /** The topic has what was published before it was joined. */
   #hasBegun = false;
-  readonly #waiting = new Set<() => void>();
+  /** Who waits for that, or for more, and the number that he has had. */
+  readonly #waiting = new Map<() => void, number>();
+  /** It is about to look for what others have had. */
+  #looks = false;
   #commands: Redis | undefined;
   /** One thing after the other, in the order in which they were heard of. */
   #work: Promise<void> = Promise.resolve();
@@ -241,9 +244,10 @@ class RelayedTopic {
     this.#report = report;
   }
 
-  whenReady(goOn: () => void): void {
-    if (this.#hasBegun || this.topic.isClosed) goOn();
-    else this.#waiting.add(goOn);
+  whenReady(had: number, goOn: () => void): void {
+    if (this.topic.isClosed || (this.#hasBegun && had <= this.topic.sequence)) return goOn();
+    this.#waiting.set(goOn, had);
+    if (this.#hasBegun) this.#look();
   }
 
   forget(goOn: () => void): void {
@@ -254,7 +258,7 @@ class RelayedTopic {
   connected(commands: Redis): void {
     this.#commands = commands;
     this.#then(async () => {
-      await this.#comeUpTo(LAST_ID);
+      await this.#comeUp();
       await this.#raise();
     });
   }
@@ -265,18 +269,42 @@ class RelayedTopic {
       // It was there before, or Redis counts anew.
       else if (number <= this.topic.sequence) await this.#raise();
       this.#deliver(number, message);
+      this.#wakeServed();
+      if (this.#waiting.size > 0) this.#look();
     });
   }
 
   /** The topic is closed. */
   close(): void {
-    this.#wake();
+    this.#wake([...this.#waiting.keys()]);
   }
 
-  #wake(): void {
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const goOn of waiting) goOn();
+  /** Who has had no more than there is here goes on. */
+  #wakeServed(): void {
+    const { sequence } = this.topic;
+    this.#wake([...this.#waiting.keys()].filter((goOn) => Number(this.#waiting.get(goOn)) <= sequence));
+  }
+
+  #wake(waiting: readonly (() => void)[]): void {
+    for (const goOn of waiting) if (this.#waiting.delete(goOn)) goOn();
+  }
+
+  /** Where it cannot, or fails, those who wait go on with the next message, or once Redis is there again. */
+  #look(): void {
+    if (this.#looks) return;
+    this.#looks = true;
+    this.#then(async () => {
+      this.#looks = false;
+      if (!this.topic.isClosed && this.#commands?.status === 'ready') await this.#comeUp();
+    });
+  }
+
+  /** Takes from the stream all that there is. Who waited when that began goes on, whatever he has had. */
+  async #comeUp(): Promise<void> {
+    const waiting = [...this.#waiting.keys()];
+    await this.#comeUpTo(LAST_ID);
+    this.#wake(waiting);
+    if (this.#waiting.size > 0) this.#look();
   }
 
   #then(run: () => Promise<void>): void {
@@ -291,7 +319,7 @@ class RelayedTopic {
     if (entries.length > 0) this.topic.missed(numberOf(entries[0]) - 1);
     for (const entry of entries) this.#deliver(numberOf(entry), entry[1][1]);
     this.#hasBegun = true;
-    this.#wake();
+    this.#wakeServed();
   }
 
   async #catchUp(last: string): Promise<void> {

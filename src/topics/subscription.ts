@@ -234,6 +234,8 @@ export class Subscription implements EpochMember, StreamUser {
     if (forms?.shared === undefined && forms?.alone === undefined) return undefined;
     const stream = this.#findStream();
     const { shared, alone } = forms;
+    if (stream === undefined || stream.isShared) this.encoding.standAside(this);
+    else this.encoding.comeBack(this);
     if (stream !== undefined && !stream.isShared && shared !== undefined) {
       if (shared.place === 0) {
         this.#epoch = shared.epoch;
@@ -242,7 +244,6 @@ export class Subscription implements EpochMember, StreamUser {
       }
       if (shared.epoch === this.#epoch && shared.place === this.#place) return shared;
     }
-    if (stream?.isShared) this.encoding.standAside(this);
     if (shared !== undefined) this.#miss(shared.epoch);
     else this.#epoch = 0;
     return stream === undefined ? undefined : alone;

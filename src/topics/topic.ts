@@ -66,8 +66,11 @@ export interface TopicRow {
 
 /** How a topic's messages get their numbers, where other processes publish to it, too. */
 export interface Numbering {
-  /** Calls `goOn` when the topic has what was published before, or is closed: at once where it has. */
-  whenReady(goOn: () => void): void;
+  /**
+   * Calls `goOn` when the topic has what was published before, or is closed: at once where it has. It may have less than
+   * other servers had, of whose messages one has had that of number `had`.
+   */
+  whenReady(had: number, goOn: () => void): void;
   /** `goOn` is not to be called any more. */
   forget(goOn: () => void): void;
   publish(message: Uint8Array): Promise<number>;
@@ -248,9 +251,10 @@ export class LiveTopic implements SubscribedTopic {
     const profile = this.#profileFor(request);
     if (profile === encoding.profile) return false;
     const better = this.#encoding(profile);
+    // With what it says of itself as a member there: whether it waits.
+    this.#leave(subscription, encoding);
     subscription.moveTo(better);
     this.#join(subscription);
-    this.#leave(subscription, encoding);
     return true;
   }
 

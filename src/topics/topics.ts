@@ -154,9 +154,10 @@ class SubscribeRun implements Run {
   start(): void {
     this.#attempt(() => {
       const topic = this.#topics.find(this.#request.args);
+      const after = afterOf(this.#request.args.get('after'));
       this.#topic = topic;
       if (topic.numbering === undefined) this.#begin(topic);
-      else topic.numbering.whenReady(this.#goOn);
+      else topic.numbering.whenReady(after ?? 0, this.#goOn);
     });
   }
 

@@ -117,6 +117,72 @@ withRedis('a topic whose relay is mended has its numbers with the next message',
   t.deepEqual(await subscription, [[1, 'one', 0]]);
 });
 
+withRedis(
+  'who comes from a server that is ahead of this one misses nothing, and gets nothing twice',
+  async (t) => {
+    const redis = visit(t, await startRedis(t));
+    const relay = `redis://127.0.0.1:${redis.options.port}`;
+    const { server, address } = await serving(t, { relay, relayTimeout: LONG });
+    const topic = server.topic('t', { history: 10 });
+    const client = await dial(t, address);
+    for (const text of ['one', 'two']) await insist(() => topic.publish(text));
+    t.deepEqual(await take(client.subscribe('t', { after: 1 }), 1), [[2, 'two', 0]]);
+    // What another server has been told of, and this one has not yet.
+    await redis.xadd(CHANNEL, '1-3', 'm', 'three');
+    const gaps: TopicGap[] = [];
+    const onGap = (gap: TopicGap) => void gaps.push(gap);
+    const late = [2, 3].map((after) => take(client.subscribe('t', { after, onGap }), 4 - after));
+    while (topic.subscribers < late.length) await turn();
+    await topic.publish('four');
+    t.deepEqual(await Promise.all(late), [
+      [
+        [3, 'three', 0],
+        [4, 'four', 0],
+      ],
+      [[4, 'four', 0]],
+    ]);
+    t.deepEqual(gaps, []);
+  },
+);
+
+withRedis(
+  'who comes from a server that is ahead of one without its relay waits until that is back',
+  async (t) => {
+    const redis = await RestartableRedis.make(t);
+    await redis.start(true);
+    const errors: Error[] = [];
+    const onError = (error: Error) => void errors.push(error);
+    const { server, address } = await serving(t, { relay: redis.url, relayTimeout: LONG, onError });
+    const topic = server.topic('t');
+    await insist(() => topic.publish('one'));
+    const visitor = new Redis(redis.url);
+    await visitor.xadd(CHANNEL, '1-2', 'm', 'two');
+    visitor.disconnect();
+    await redis.stop();
+    while (errors.length === 0) await turn();
+    const client = await dial(t, address);
+    const gaps: TopicGap[] = [];
+    const onGap = (gap: TopicGap) => void gaps.push(gap);
+    const ahead = take(client.subscribe('t', { after: 2, onGap }), 1);
+    const late = take(client.subscribe('t', { after: 1, onGap }), 2);
+    const given = client.subscribe('t', { after: 2 });
+    await waiting(server, 3);
+    given.cancel();
+    await waiting(server, 2);
+    for (const { message } of errors)
+      t.regex(message, /^the relay: /, 'that it is away is told, not who asks');
+    await redis.start(true);
+    while (topic.subscribers < 2) await turn();
+    await insist(() => topic.publish('three'));
+    t.deepEqual(await ahead, [[3, 'three', 0]]);
+    t.deepEqual(await late, [
+      [2, 'two', 0],
+      [3, 'three', 0],
+    ]);
+    t.deepEqual(gaps, []);
+  },
+);
+
 withRedis('a topic that is closed while it catches up asks the relay for nothing more', async (t) => {
   const redis = visit(t, await startRedis(t));
   const relay = `redis://127.0.0.1:${redis.options.port}`;

@@ -6,6 +6,7 @@ import { registerHooks } from 'node:module';
 import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
 import {
+  type Client,
   CommandError,
   connectPool,
   createServer,
@@ -158,6 +159,33 @@ test('a subscriber goes on with the dictionary of subscribe once it holds it, an
   );
   t.is(messages.length, count);
   t.is((await late).length, 20);
+});
+
+test('who goes on with the dictionary is waited for no more by those who do not hold it', async (t) => {
+  const dictionary = new Uint8Array(readFileSync(new URL('../fixtures/mill.dict', import.meta.url)));
+  const dictionaries = [{ bytes: dictionary, commands: ['subscribe'] }];
+  const { server, address, port } = await onSharedLanes(t, { dictionaries });
+  const topic = server.topic('mills');
+  const without = await IndependentClient.connect(port, {
+    settings: { contentEncodings: ['zstd-8mb'], extensions: [] },
+  } as object);
+  t.teardown(() => without.close());
+  const stay = Array.from({ length: 8 }, () => without.start('subscribe', { args: [['topic', 'mills']] }));
+  await subscribed(server, 'mills', stay.length);
+  topic.publish(millRecord(0));
+  // Comes in the middle of an epoch, and goes to another encoding with the message that it is given alone.
+  const client = await dial(t, address);
+  const heard = client.subscribe('mills')[Symbol.asyncIterator]();
+  await subscribed(server, 'mills', stay.length + 1);
+  while (client.stats().dictionaries.length === 0) await client.ping();
+  await client.ping();
+  const publish = async (number: number) => {
+    topic.publish(millRecord(number));
+    t.is(text((await heard.next()).value as TopicMessage), millRecord(number));
+    return Number((await server.stats()).topics[0]?.encodes);
+  };
+  const before = await publish(1);
+  t.is((await publish(2)) - before, 2, 'once for each encoding');
 });
 
 test('who resumes is given what history has, and told how much is lost', async (t) => {
@@ -558,6 +586,44 @@ test('subscriptions past the streams of their connection get each message encode
   }
   const last = alone.stats().bytesRead - before;
   t.true(last < 10_000, `${last} bytes for 60 messages in one epoch`);
+});
+
+test('no epoch ends for who has no stream at all, and who gets one takes part', async (t) => {
+  const { server, address } = await onSharedLanes(t);
+  // Of its payloads none stands alone: who has no stream gets them as they are.
+  const [alone, many] = [
+    await dial(t, address, { profiles: ['zlib'] }),
+    await dial(t, address, { profiles: ['zlib'] }),
+  ];
+  const topic = server.topic('t', { epoch: { messages: 60 } });
+  const follow = (client: Client) => client.subscribe('t')[Symbol.asyncIterator]();
+  const first = Array.from({ length: 15 }, () => follow(many));
+  await subscribed(server, 't', first.length);
+  const noise = randomBytes(1000);
+  const publish = async (count: number, heard: AsyncIterator<TopicMessage>[]) => {
+    for (let i = 0; i < count; i++) {
+      topic.publish(noise);
+      for (const each of heard) t.deepEqual(Buffer.from((await each.next()).value!.data), noise);
+    }
+  };
+  await publish(1, first);
+  const last = Array.from({ length: 10 }, () => follow(many));
+  await subscribed(server, 't', first.length + last.length);
+  await publish(1, [...first, ...last]);
+  const other = follow(alone);
+  await subscribed(server, 't', first.length + last.length + 1);
+  await publish(60, [...first, ...last, other]);
+  let before = alone.stats().bytesRead;
+  await publish(60, [...first, ...last, other]);
+  const bytes = alone.stats().bytesRead - before;
+  t.true(bytes < 10_000, `${bytes} bytes for as many messages as an epoch has`);
+  for (const each of first) await each.return?.();
+  await subscribed(server, 't', last.length + 1);
+  await publish(60, [...last, other]);
+  before = many.stats().bytesRead;
+  await publish(60, [...last, other]);
+  const more = many.stats().bytesRead - before;
+  t.true(more < 10_000 * last.length, `${more} bytes for as many messages to those who had no stream`);
 });
 
 test('topics that have no room for a context are encoded all the same, and have one once there is room', async (t) => {
