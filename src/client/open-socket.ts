@@ -15,7 +15,7 @@ const ALPN = ['millrace/1'];
  * How long one of several addresses of a host may take before the next one is tried, in milliseconds. Node's own 250 to 500 ms, after
  * which it gives an address up for good, is less than a busy machine may need to notice that it is connected.
  */
-const ADDRESS_MS = 1000;
+const ADDRESS_MS = 2000;
 
 export async function openSocket(
   { path, host = '127.0.0.1', port = 0 }: Place,
