@@ -707,6 +707,23 @@ test('close() cancels what is larger than its window and nobody reads, and keeps
   t.is(begun, 1, 'and is not sent again');
 });
 
+test('close() lets go of what nobody reads also where a call that waited is given up meanwhile', async (t) => {
+  const commands = {
+    big: async function* () {
+      for (;;) yield new Uint8Array(100_000);
+    },
+    small: () => 'small',
+  };
+  const { server } = await serving(t, { commands, limits: { maxConcurrentRequests: 1 } });
+  const pool = pooling(t, [new Site('a', server)]);
+  await pool.ready();
+  const [unread, waits] = [pool.call('big'), pool.call('small')];
+  const closed = pool.close();
+  waits.cancel();
+  await closed;
+  t.is((await errorOf(unread)).code, 'cancelled');
+});
+
 test('a call of a pool that closes is sent again on a new connection when its own is lost', async (t) => {
   const work = new Work();
   const [site] = await sitesOf(t, work, 'a');
