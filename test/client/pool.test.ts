@@ -739,6 +739,32 @@ test('a call of a pool that closes is sent again on a new connection when its ow
   t.is(pool.state, 'closed');
 });
 
+test('a server that refuses a call of a pool that closes is asked again after a pause, as by any other', async (t) => {
+  const clock = stoppedClock(t);
+  const first = Promise.withResolvers<void>();
+  let asked = 0;
+  let isBusy = true;
+  const busy = async () => {
+    asked++;
+    await first.promise;
+    if (isBusy) throw new CommandError('too much', { code: 'overloaded', notStarted: true });
+    return 'done';
+  };
+  const { server } = await serving(t, { commands: { busy } });
+  const site = new Site('a', server);
+  const pool = pooling(t, [site], { size: 1, minBackoffMs: 1000 });
+  const answer = pool.call('busy').text();
+  while (asked === 0) await turn();
+  const closed = pool.close();
+  first.resolve();
+  while (pool.stats().calls.inFlight > 0) await turn();
+  t.is(site.attempts, 1, 'no time has passed');
+  isBusy = false;
+  t.is(await clock.advanceWhile(answer, 100, turn), 'done');
+  t.is(asked, 2);
+  await closed;
+});
+
 test('close() with a grace time cancels what is left after it', async (t) => {
   const clock = stoppedClock(t);
   const work = new Work();
