@@ -227,7 +227,9 @@ export class PoolCall implements Responding {
     if (this.#handedOut) return false;
     if (!wasSent) return isOfConnection(error) || hasNotStarted(error);
     if (this.#attempts >= this.#owner.maxAttempts || !this.#data.isThere) return false;
-    if (this.#owner.closing && (error as Partial<CommandError>).code === 'cancelled') return false;
+    // That was ourselves: nobody reads it.
+    if (this.#owner.closing && !this.#taken && (error as Partial<CommandError>).code === 'cancelled')
+      return false;
     return hasNotStarted(error) || (this.#options.idempotent === true && isOfConnection(error));
   }
 

@@ -739,6 +739,23 @@ test('a call of a pool that closes is sent again on a new connection when its ow
   t.is(pool.state, 'closed');
 });
 
+test('a call of a pool that closes is sent again when a server that ends has cancelled it', async (t) => {
+  const work = new Work();
+  const [one, other] = await sitesOf(t, work, 'one', 'other');
+  const site = new Site('either', one.server);
+  const pool = pooling(t, [site]);
+  const answer = pool.call('held', { idempotent: true }).text();
+  await work.begun(1);
+  const closed = pool.close();
+  site.server = other.server;
+  const ended = one.server?.close({ graceMs: 0 });
+  await Promise.race([work.begun(2), answer]);
+  work.release();
+  t.is(await answer, 'done');
+  t.deepEqual(work.ran, ['one', 'other']);
+  await Promise.all([closed, ended]);
+});
+
 test('a server that refuses a call of a pool that closes is asked again after a pause, as by any other', async (t) => {
   const clock = stoppedClock(t);
   const first = Promise.withResolvers<void>();
