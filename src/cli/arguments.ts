@@ -29,8 +29,9 @@ export const SERVER = 'HOST:PORT, unix:PATH, or the URL of a WebSocket';
 /** What {@link parseTarget} takes, or `ws://…` or `wss://…`. @throws InvalidArgumentError */
 export function parseServer(text: string): ServerTarget {
   if (!/^\w+:\/\//.test(text)) return parseTarget(text);
-  if (/^wss?:/i.test(text) && URL.canParse(text)) return new URL(text);
-  throw new InvalidArgumentError('A URL has to be one of ws:// or wss://.');
+  const url = /^wss?:/i.test(text) && URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.hash === '') return url;
+  throw new InvalidArgumentError('A URL has to be one of ws:// or wss://, without a fragment (#…).');
 }
 
 /** How people write where something listens. */

@@ -28,6 +28,9 @@ import { type Opening, unlessGivenUp } from './opening.ts';
 import { CLIENT_RULES, type ClientOptions, withProfiles } from './options.ts';
 import type { AnyCommands } from './typed.ts';
 
+/** Of a URL what may be secret, and is in no message. */
+const SECRETS = /(?<=\/\/)[^/]*@|[?#].*/g;
+
 /** Where to connect to; default host: 127.0.0.1. A string, or a URL, is that of a WebSocket: `ws://…` or `wss://…`. */
 export type ConnectAddress = { host?: string; port: number } | { path: string } | string | URL;
 
@@ -121,7 +124,13 @@ export function checkAddress(
         'option headers: only a WebSocket (ws://… or wss://…) has some; any connection has authorization',
       );
   } else if (!isWebSocketUrl(where))
-    refuse('address', where, 'a URL that begins with ws:// or wss://, or { host, port } or { path }');
+    refuse(
+      'address',
+      where.replace(SECRETS, ''),
+      'a URL that begins with ws:// or wss://, or { host, port } or { path }',
+    );
+  else if (new URL(where).hash !== '')
+    throw new TypeError('option address: the URL of a WebSocket has no fragment (#…)');
   else if (tls !== undefined && new URL(where).protocol === 'ws:')
     throw new TypeError('option tls: ws:// is without it, wss:// has it');
 }

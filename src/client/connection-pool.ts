@@ -153,6 +153,8 @@ export class ConnectionPool<Address> implements CallOwner, EndpointOwner<Address
     this.#waiting.remove(call);
     this.#calls.delete(call);
     this.#endIfDone();
+    // The others may be all on connections.
+    this.#drainIfAllSent();
   }
 
   // ------------------------------------------------------------------- what addresses tell (EndpointOwner)

@@ -213,15 +213,23 @@ export class PoolCall implements Responding {
     this.#turn = Promise.withResolvers();
     this.#turn.promise.catch(() => undefined);
     // A server that goes on has refused it because it has too much to do.
-    if (wasSent && this.#client?.state === 'open') this.#waitAfter(this.#owner.pauseMs(this.#attempts));
+    if (wasSent && this.#serverGoesOn) this.#waitAfter(this.#owner.pauseMs(this.#attempts));
     else this.#owner.wait(this);
+  }
+
+  /** A pool that closes has closed its connections itself. */
+  get #serverGoesOn(): boolean {
+    const state = this.#client?.state;
+    return state === 'open' || (state === 'draining' && this.#owner.closing);
   }
 
   #maySendAgain(error: Error, wasSent: boolean): boolean {
     if (this.#handedOut) return false;
     if (!wasSent) return isOfConnection(error) || hasNotStarted(error);
     if (this.#attempts >= this.#owner.maxAttempts || !this.#data.isThere) return false;
-    if (this.#owner.closing && (error as Partial<CommandError>).code === 'cancelled') return false;
+    // That was ourselves: nobody reads it.
+    if (this.#owner.closing && !this.#taken && (error as Partial<CommandError>).code === 'cancelled')
+      return false;
     return hasNotStarted(error) || (this.#options.idempotent === true && isOfConnection(error));
   }
 

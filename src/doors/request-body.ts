@@ -2,9 +2,9 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { PieceQueue } from '../reactor/piece-queue.ts';
+import { afterInput } from '../transport/after-input.ts';
 import { probeSocket } from '../transport/socket.ts';
 import type { Limits } from '../wire/limits.ts';
-import { after, type Timer, unref } from '../wire/timers.ts';
 import { plain, type Telling } from './reply.ts';
 import type { Exchange } from './routes.ts';
 
@@ -31,7 +31,7 @@ export class RequestBody {
   /** What has come in this tick: chunks may be of one byte each. */
   readonly #pieces = new PieceQueue();
   #bytes = 0;
-  #timer: Timer | undefined;
+  #notLate: (() => void) | undefined;
   #paused = true;
   #awaitsContinue: boolean;
   #over = false;
@@ -70,14 +70,14 @@ export class RequestBody {
 
   /** The time until {@link resume} is ours. */
   pause(): void {
-    clearTimeout(this.#timer);
+    this.#notLate?.();
     this.#paused = true;
     this.#req.pause();
   }
 
   stop(): void {
     this.#over = true;
-    clearTimeout(this.#timer);
+    this.#notLate?.();
     this.#req.off('data', this.#take);
   }
 
@@ -91,7 +91,7 @@ export class RequestBody {
     this.#bytes += chunk.length;
     if (this.#bytes > maxBytes) return this.#fail(tooLarge(limitName, maxBytes));
     if (this.#pieces.length === 0) {
-      (this.#timer as NodeJS.Timeout | undefined)?.refresh();
+      if (!this.#paused) this.#watch();
       setImmediate(this.#deliver);
     }
     if (chunk.length > SMALL) this.#pieces.pushOwn(chunk);
@@ -108,9 +108,9 @@ export class RequestBody {
 
   #watch(): void {
     const { idleTimeout } = this.#limits;
-    clearTimeout(this.#timer);
+    this.#notLate?.();
     const late = () => this.#fail(plain(408, `idleTimeout: nothing of the body came for ${idleTimeout} ms`));
-    this.#timer = unref(after(idleTimeout, late));
+    this.#notLate = afterInput(idleTimeout, late);
   }
 
   #fail(reply: Telling): void {

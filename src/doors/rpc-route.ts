@@ -4,8 +4,8 @@ import { NO_ROOM } from '../reactor/held-arguments.ts';
 import type { Answer } from '../server/answer-feed.ts';
 import type { Admission } from '../server/authorize.ts';
 import type { CallSession } from '../server/call-session.ts';
+import { afterInput } from '../transport/after-input.ts';
 import { asReceived } from '../wire/failure.ts';
-import { after, unref } from '../wire/timers.ts';
 import type { Bodies } from './bodies.ts';
 import { BodySink, CODINGS } from './body-sink.ts';
 import { EVENT_STREAM, EventSink } from './event-sink.ts';
@@ -92,7 +92,7 @@ function bodyOf(host: DoorHost, exchange: Exchange): Promise<Uint8Array> {
     const chunks: Uint8Array[] = [];
     const input = host.openInput();
     const finish = (reply?: Reply) => {
-      clearTimeout(timer);
+      notLate();
       input.close();
       if (reply !== undefined) {
         body.stop();
@@ -117,7 +117,7 @@ function bodyOf(host: DoorHost, exchange: Exchange): Promise<Uint8Array> {
       onFailed: finish,
     });
     const late = () => finish(plain(408, `commandTimeout: the arguments took over ${commandTimeout} ms`));
-    const timer = unref(after(commandTimeout, late));
+    const notLate = afterInput(commandTimeout, late);
     res.once('close', () => finish());
     body.resume();
   });

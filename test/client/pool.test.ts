@@ -707,6 +707,23 @@ test('close() cancels what is larger than its window and nobody reads, and keeps
   t.is(begun, 1, 'and is not sent again');
 });
 
+test('close() lets go of what nobody reads also where a call that waited is given up meanwhile', async (t) => {
+  const commands = {
+    big: async function* () {
+      for (;;) yield new Uint8Array(100_000);
+    },
+    small: () => 'small',
+  };
+  const { server } = await serving(t, { commands, limits: { maxConcurrentRequests: 1 } });
+  const pool = pooling(t, [new Site('a', server)]);
+  await pool.ready();
+  const [unread, waits] = [pool.call('big'), pool.call('small')];
+  const closed = pool.close();
+  waits.cancel();
+  await closed;
+  t.is((await errorOf(unread)).code, 'cancelled');
+});
+
 test('a call of a pool that closes is sent again on a new connection when its own is lost', async (t) => {
   const work = new Work();
   const [site] = await sitesOf(t, work, 'a');
@@ -720,6 +737,49 @@ test('a call of a pool that closes is sent again on a new connection when its ow
   t.is(await answer, 'done');
   await closed;
   t.is(pool.state, 'closed');
+});
+
+test('a call of a pool that closes is sent again when a server that ends has cancelled it', async (t) => {
+  const work = new Work();
+  const [one, other] = await sitesOf(t, work, 'one', 'other');
+  const site = new Site('either', one.server);
+  const pool = pooling(t, [site]);
+  const answer = pool.call('held', { idempotent: true }).text();
+  await work.begun(1);
+  const closed = pool.close();
+  site.server = other.server;
+  const ended = one.server?.close({ graceMs: 0 });
+  await Promise.race([work.begun(2), answer]);
+  work.release();
+  t.is(await answer, 'done');
+  t.deepEqual(work.ran, ['one', 'other']);
+  await Promise.all([closed, ended]);
+});
+
+test('a server that refuses a call of a pool that closes is asked again after a pause, as by any other', async (t) => {
+  const clock = stoppedClock(t);
+  const first = Promise.withResolvers<void>();
+  let asked = 0;
+  let isBusy = true;
+  const busy = async () => {
+    asked++;
+    await first.promise;
+    if (isBusy) throw new CommandError('too much', { code: 'overloaded', notStarted: true });
+    return 'done';
+  };
+  const { server } = await serving(t, { commands: { busy } });
+  const site = new Site('a', server);
+  const pool = pooling(t, [site], { size: 1, minBackoffMs: 1000 });
+  const answer = pool.call('busy').text();
+  while (asked === 0) await turn();
+  const closed = pool.close();
+  first.resolve();
+  while (pool.stats().calls.inFlight > 0) await turn();
+  t.is(site.attempts, 1, 'no time has passed');
+  isBusy = false;
+  t.is(await clock.advanceWhile(answer, 100, turn), 'done');
+  t.is(asked, 2);
+  await closed;
 });
 
 test('close() with a grace time cancels what is left after it', async (t) => {

@@ -6,6 +6,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { createServer as createNetServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import ava, { type ExecutionContext } from 'ava';
 import { z } from 'zod';
@@ -17,6 +18,7 @@ import {
   TextOutput,
 } from '../../src/index.ts';
 import { FrameType } from '../../src/wire/frame.ts';
+import { stoppedClock } from '../helpers/clock.ts';
 import { ROOT } from '../helpers/imports.ts';
 import { frames } from '../helpers/raw-peer.ts';
 import { digest, sample } from '../helpers/samples.ts';
@@ -685,6 +687,43 @@ test('bodies that come slowly are given up, and hold up nobody else', async (t) 
   t.is((await ask(port, '/rpc/echo?value=meanwhile')).body.toString(), 'meanwhile');
   for (const [i, wire] of slow.entries())
     t.regex(await wire.rest(), i === 1 ? /^HTTP|^$/ : /^HTTP\/1.1 4(08|00) /);
+});
+
+test('the rest of a body that came while this thread was held up is in time', async (t) => {
+  const clock = stoppedClock(t);
+  const size: NonNullable<ServerOptions['commands']>[string] = async ({ data }) => {
+    let bytes = 0;
+    for await (const piece of data) bytes += piece.length;
+    return `${bytes} bytes`;
+  };
+  for (const limits of [{ idleTimeout: 500 }, { commandTimeout: 500 }])
+    for (const [type, body, answer] of [
+      ['application/json', '{"value":"hi"}', 'hi'],
+      ['application/octet-stream', 'hi and so on', '12 bytes'],
+    ]) {
+      const { port, server } = await serving(t, { commands: { size }, limits });
+      const wire = new Wire(t, port).send(
+        `POST /rpc/${answer === 'hi' ? 'echo' : 'size'} HTTP/1.1`,
+        'Host: x',
+        'Connection: close',
+        `Content-Type: ${type}`,
+        `Content-Length: ${body.length}`,
+        '',
+        body.slice(0, 2),
+      );
+      await once(wire.socket, 'connect');
+      // Round trips, in which what was sent so far is read.
+      for (let i = 0; i < 5; i++) await server.stats();
+      // After this the timers are due before anything is read.
+      await turn();
+      wire.socket.write(body.slice(2));
+      clock.advance(500);
+      t.regex(
+        await wire.rest(),
+        new RegExp(`^HTTP/1.1 200 [^]*${answer}`),
+        `${type} ${JSON.stringify(limits)}`,
+      );
+    }
 });
 
 test('many upgrades that are only half there leave the other doors as they are', async (t) => {

@@ -180,6 +180,13 @@ const CONNECT: [string, unknown, unknown, RegExp][] = [
     {},
     /^option address: 'http:.* ws:\/\/ or wss:\/\//,
   ],
+  [
+    'a URL of another kind with secrets, which are not shown',
+    'https://user:secret@a.example/rpc?token=secret#secret',
+    {},
+    /^option address: 'https:\/\/a\.example\/rpc' is not allowed/,
+  ],
+  ['a URL that ends in a fragment', 'ws://127.0.0.1:1/#here', {}, /^option address: .* no fragment \(#…\)$/],
   ['headers that go nowhere', where, { headers: { cookie: 'a' } }, /^option headers: only a WebSocket /],
   ['tls that there is none of', 'ws://127.0.0.1:1/', { tls: {} }, /^option tls: ws:\/\/ is without it/],
   ['codecs', where, { codecs: 'natve' }, /^option codecs: 'natve' .* did you mean 'native'\?/],
