@@ -196,10 +196,11 @@ export class Call implements ResponseSink {
   }
 
   sendCached(output: CachedOutput, last: boolean, then: (bytes?: Uint8Array) => void): void {
-    this.#lookup = (answer) => {
+    const answered = (answer: number) => {
       if (answer === LookupAnswer.spliced) then();
       else this.#produce(output, answer, then);
     };
+    this.#lookup = answered;
     const unused = this.#grant;
     this.#grant = 0;
     this.#add(Op.lookup, last ? 1 : 0, utf8.encode(output.key), unused);
@@ -253,10 +254,11 @@ export class Call implements ResponseSink {
 
   #fillCache(bytes: Uint8Array, then: (bytes?: Uint8Array) => void): void {
     const pieces = this.#calls.compress(bytes);
-    this.#lookup = (spliced) => {
-      if (spliced === LookupAnswer.spliced) then();
+    const filled = (answer: number) => {
+      if (answer === LookupAnswer.spliced) then();
       else then(bytes);
     };
+    this.#lookup = filled;
     this.#add(Op.pieces, 0, pieces, bytes.length);
   }
 

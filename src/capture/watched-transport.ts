@@ -25,15 +25,16 @@ export class WatchedTransport implements Transport {
     this.remote = inner.remote;
     this.messages = inner.messages;
     this.halfCloses = inner.halfCloses;
-    inner.onData = (chunk) => {
+    const onData = (chunk: Uint8Array) => {
       watcher.received(chunk);
       this.onData(chunk);
     };
-    inner.onEnd = () => this.onEnd();
-    inner.onClose = (error) => {
+    const onEnd = () => this.onEnd();
+    const onClose = (error: Error | undefined) => {
       watcher.stop();
       this.onClose(error);
     };
+    Object.assign(inner, { onData, onEnd, onClose });
   }
 
   write(chunks: Uint8Array[], written: () => void): void {

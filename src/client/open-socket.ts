@@ -11,6 +11,8 @@ import { cannotConnect, connectCode, type Opening, reasonOf, reworded } from './
 
 /** What we speak, as servers with several doors are told by it (protocol C8). */
 const ALPN = ['millrace/1'];
+/** Milliseconds of silence after which the system asks whether the other end is still there, unless told otherwise. */
+const KEEP_ALIVE_MS = 30_000;
 /**
  * How long one of several addresses of a host may take before the next one is tried, in milliseconds. Node's own 250 to 500 ms, after
  * which it gives an address up for good, is less than a busy machine may need to notice that it is connected.
@@ -20,7 +22,7 @@ const ADDRESS_MS = 2000;
 export async function openSocket(
   { path, host = '127.0.0.1', port = 0 }: Place,
   tls: TlsConnectOptions | undefined,
-  keepAliveMs: number | undefined,
+  keepAliveMs: number = KEEP_ALIVE_MS,
 ): Promise<Opening> {
   const target = path === undefined ? { host, port, autoSelectFamilyAttemptTimeout: ADDRESS_MS } : { path };
   const name = path ?? nameOf({ host, port });
@@ -29,7 +31,11 @@ export async function openSocket(
     ? (await import('node:tls')).connect({ ...alpnOf(tls), ...tls, ...target, ...{ allowHalfOpen: true } })
     : createConnection({ ...target, allowHalfOpen: true });
   const transport = new Promise<Transport>((resolve, reject) => {
-    const open = () => resolve(new SocketTransport(socket, name, keepAliveMs));
+    const open = () => {
+      // Finds out when the other machine is gone without a word.
+      socket.setKeepAlive(keepAliveMs > 0, keepAliveMs);
+      resolve(new SocketTransport(socket, name));
+    };
     socket.once(isTls ? 'secureConnect' : 'connect', open);
     socket.once('error', (error) => reject(notConnected(name, error, isTls)));
   });

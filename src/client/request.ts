@@ -63,9 +63,10 @@ export class ClientRequest implements UnreadResponse {
     if (deadlineMs !== undefined && !Number.isNaN(deadlineMs)) this.#expireAfter(deadlineMs);
     if (signal === undefined) return;
     this.#signal = signal;
-    this.#onAbort = () => this.cancel(signal.reason);
-    signal.addEventListener('abort', this.#onAbort, { once: true });
-    if (signal.aborted) this.#onAbort();
+    const onAbort = () => this.cancel(signal.reason);
+    this.#onAbort = onAbort;
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
   }
 
   /** True when nothing more will come. */

@@ -26,7 +26,8 @@ class Job implements SlotOwner {
       return;
     }
     const slot = lane.open(this, whose);
-    this.#close = () => lane.close(slot);
+    const close = () => lane.close(slot);
+    this.#close = close;
     lane.input.add(Op.compress, slot, 0, 0, level, bytes);
   }
 

@@ -24,7 +24,7 @@ export class ServerReactor {
   #endPending = false;
   #framesSeen = false;
   readonly #arguments: HeldArguments;
-  readonly #hold: Hold;
+  readonly #hold: Hold = (command, announced, taken) => this.#arguments.hold(command, announced, taken);
   #lingering = 0;
 
   /**
@@ -42,7 +42,6 @@ export class ServerReactor {
   ) {
     this.#limits = limits;
     this.#arguments = new HeldArguments(limits, input);
-    this.#hold = (command, announced, taken) => this.#arguments.hold(command, announced, taken);
     this.#now = now;
     this.#controls = new ControlFrames(limits, rateNow);
     this.#holdsOutput = halfDuplex;

@@ -44,7 +44,8 @@ export class CacheSplice {
         miss();
       }
     };
-    this.#stopAwaiting = () => this.#cache.forget(key, answer);
+    const stopAwaiting = () => this.#cache.forget(key, answer);
+    this.#stopAwaiting = stopAwaiting;
     this.#cache.lookup(key, answer);
   }
 

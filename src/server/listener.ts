@@ -21,6 +21,7 @@ import { withoutSources } from '../transport/tls-error.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { MAX_TIMER_MS } from '../wire/timers.ts';
 import type { ConnectionInfo } from './authorize.ts';
+import { Bag, type Bagged } from './bag.ts';
 import { infoOf, remoteOf, UNKNOWN } from './connection-info.ts';
 import { contextOf } from './tls-context.ts';
 
@@ -83,6 +84,10 @@ const SOCKET_OPTIONS = { allowHalfOpen: true, pauseOnConnect: true };
 /** But for a client that ends in the middle of a TLS handshake: that cannot come to its end any more. */
 const TLS_SOCKET_OPTIONS = { ...SOCKET_OPTIONS, allowHalfOpen: false };
 
+interface OpenSocket extends Bagged {
+  readonly socket: Socket;
+}
+
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #net: NetServer;
@@ -91,7 +96,7 @@ export class Listener {
   /** What their proxies have said of sockets. */
   readonly #proxies = new WeakMap<Socket, ProxyFacts>();
   /** All sockets, those whose handshake is not over yet among them. */
-  readonly #sockets = new Set<Socket>();
+  readonly #sockets = new Bag<OpenSocket>();
   #doors: Doors = { raw: true, http: true, webSocket: true };
   /** Those that have come and are not accepted yet, oldest first. */
   readonly #arrived: Socket[] = [];
@@ -114,8 +119,9 @@ export class Listener {
     this.#net.on('connection', (socket: Socket) => {
       // Others may have come with it.
       options.turns.hurry();
-      this.#sockets.add(socket);
-      socket.once('close', () => this.#sockets.delete(socket));
+      const open = { socket, place: -1 };
+      this.#sockets.add(open);
+      socket.once('close', () => this.#sockets.delete(open));
     });
     this.#net.on('drop', (about?: DropArgument) => {
       const { remoteAddress, remotePort } = about ?? {};
@@ -167,7 +173,7 @@ export class Listener {
 
   /** Drops the sockets that are still open; resolves when they are gone. */
   async drop(): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy();
+    for (const { socket } of this.#sockets) socket.destroy();
     await this.#closed;
   }
 
@@ -275,12 +281,12 @@ export class Listener {
   }
 
   #enter(socket: Socket, info: ConnectionInfo, speech: Speech): void {
-    const { keepAliveMs, turns, accept, acceptHttp } = this.#options;
+    const { turns, accept, acceptHttp } = this.#options;
     // What it has said is about to be read.
     turns.hurry();
     if (this.#stopped) socket.destroy();
     else if (speech === 'http') acceptHttp(socket, info, this.#doors);
-    else accept(new SocketTransport(socket, info.remote, keepAliveMs), info);
+    else accept(new SocketTransport(socket, info.remote), info);
   }
 
   /** Of a TLS socket, what came before TLS. */

@@ -92,7 +92,8 @@ export class TopicStreams {
   constructor(ids: OutgoingStreamIds, writer: Writer) {
     this.#ids = ids;
     this.#writer = writer;
-    ids.reclaim = () => this.#reclaim();
+    const reclaim = () => this.#reclaim();
+    ids.reclaim = reclaim;
   }
 
   /** A stream for one user alone; undefined where the peer takes no more of them. */

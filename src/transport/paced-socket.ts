@@ -39,15 +39,15 @@ export class PacedSocket {
       if (event === 'end' && this.#held !== NOTHING) return this.#endLater();
       return pass.call(socket, event, ...args);
     };
-    socket.emit = intercepting as typeof emit;
-    socket.pause = () => {
+    const pausing = () => {
       this.#wanted = false;
       return pause.call(socket);
     };
-    socket.resume = () => {
+    const resuming = () => {
       this.#wanted = true;
       return this.#held === NOTHING ? resume.call(socket) : socket;
     };
+    Object.assign(socket, { emit: intercepting, pause: pausing, resume: resuming });
     socket.once('close', this.#onClose);
   }
 

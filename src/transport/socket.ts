@@ -5,9 +5,8 @@ import type { TLSSocket } from 'node:tls';
 import type { Transport } from '../connection/connection.ts';
 import { withoutSources } from './tls-error.ts';
 
-/** Milliseconds of silence after which the system asks whether the other end is still there, unless told otherwise. */
-const KEEP_ALIVE_MS = 30_000;
 const NOTHING = new Uint8Array(0);
+const nothing = (): void => undefined;
 
 /** The system tells of a reset to who writes, be it nothing; where a write is under way, that is told. */
 export function probeSocket(socket: Socket): void {
@@ -35,13 +34,11 @@ export class SocketTransport implements Transport {
   #error: Error | undefined;
 
   /** `socket` is connected, with allowHalfOpen; nothing is read from it before {@link resume}. */
-  constructor(socket: Socket, remote: string, keepAliveMs: number = KEEP_ALIVE_MS) {
+  constructor(socket: Socket, remote: string) {
     this.remote = remote;
     this.#socket = socket;
     this.#isEncrypted = isEncrypted(socket);
     socket.setNoDelay(true);
-    // Finds out when the other machine is gone without a word.
-    socket.setKeepAlive(keepAliveMs > 0, keepAliveMs);
     socket.pause();
     socket.on('data', (chunk: Uint8Array) => this.onData(chunk));
     socket.on('end', () => this.onEnd());
@@ -49,7 +46,14 @@ export class SocketTransport implements Transport {
       error.message = withoutSources(error.message);
       this.#error = error;
     });
-    socket.on('close', () => this.onClose(this.#error));
+    socket.on('close', () => this.#closed());
+  }
+
+  /** A closed socket is there until the next full collection, for Node.js holds it from what is old: alone, then. */
+  #closed(): void {
+    const { onClose } = this;
+    this.onData = this.onEnd = this.onClose = nothing;
+    onClose(this.#error);
   }
 
   write(chunks: Uint8Array[], written: (error?: Error | null) => void): void {

@@ -23,6 +23,8 @@ function isOrderly(code: number): boolean {
   return code === CloseCode.normal || code === CloseCode.goingAway || code === CloseCode.none;
 }
 
+const nothing = (): void => undefined;
+
 export interface WebSocketBounds {
   /** WebSocket pings that the other end may send per second. */
   readonly maxPings: number;
@@ -143,17 +145,24 @@ export class WebSocketTransport implements Transport {
 
   #closed(code: number): void {
     if (this.#destroyed) {
-      this.onClose(undefined);
+      this.#tell(undefined);
       return;
     }
     if (this.#error !== undefined || !isOrderly(code)) {
       this.#inbox.drop();
-      this.onClose(this.#error ?? new Error(`the WebSocket was closed with code ${code}`));
+      this.#tell(this.#error ?? new Error(`the WebSocket was closed with code ${code}`));
       return;
     }
     this.#inbox.end(() => {
       this.onEnd();
-      this.onClose(undefined);
+      this.#tell(undefined);
     });
+  }
+
+  /** Tells that it has closed, and holds nobody any more: see {@link SocketTransport}. */
+  #tell(error: Error | undefined): void {
+    const { onClose } = this;
+    this.onData = this.onEnd = this.onClose = nothing;
+    onClose(error);
   }
 }

@@ -619,6 +619,37 @@ test('what is gathered waits for the flush that was announced, and what comes la
   t.is(transport.writes.length, 2);
 });
 
+test('a connection that is over leaves nothing behind that only a full collection finds', (t) => {
+  const loop = new Loop();
+  const shared = { turns: loop.turns, output: new Gate(1000), input: new InputBudget(1 << 20) };
+  const owner: FrameOwner = {
+    midCommand: false,
+    receive: () => undefined,
+    overdue: () => undefined,
+    onEnd: () => undefined,
+    onFailed: () => undefined,
+    onClosed: () => undefined,
+  };
+  const round = () => {
+    for (let i = 0; i < 500; i++) {
+      const transport = new StillTransport(loop);
+      const connection = new Connection(transport, DEFAULT_LIMITS, 2, shared);
+      connection.start(owner);
+      transport.onData(frame(HELLO));
+      transport.onEnd();
+      transport.onClose(undefined);
+    }
+    loop.turn();
+    collectYoung();
+    collectYoung();
+  };
+  for (let i = 0; i < 3; i++) round();
+  const before = oldBytes();
+  for (let i = 0; i < 5; i++) round();
+  const each = (oldBytes() - before) / 2500;
+  t.true(each < 400, `${each} bytes a connection`);
+});
+
 test('a connection that has sent something leaves nothing behind that only a full collection finds', (t) => {
   const loop = new Loop();
   const writers = Array.from({ length: 500 }, () => {

@@ -367,3 +367,18 @@ test('memoryPair(): a highWaterMark holds back earlier, and one that is none is 
   t.false(isWritten);
   t.throws(() => memoryPair({ highWaterMark: 0 }), { message: /highWaterMark/ });
 });
+
+for (const [name, makePair] of [
+  ['sockets', sockets],
+  ['WebSockets', webSockets],
+] as const) {
+  test(`${name}: what is closed holds nobody that it has told so`, async (t) => {
+    const [one, other] = await makePair(t);
+    const ear = new Ear(one);
+    const { onData, onEnd, onClose } = one;
+    one.resume();
+    other.destroy();
+    await ear.heard('close');
+    t.false([one.onData, one.onEnd, one.onClose].some((each) => [onData, onEnd, onClose].includes(each)));
+  });
+}
