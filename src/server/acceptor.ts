@@ -23,7 +23,7 @@ import type { Totals } from './totals.ts';
 export interface AcceptorParts {
   readonly context: Omit<
     SessionContext,
-    'tracing' | 'router' | 'halfDuplex' | 'coalesceMs' | 'report' | 'closed'
+    'tracing' | 'answers' | 'router' | 'halfDuplex' | 'coalesceMs' | 'report' | 'closed'
   >;
   readonly sessions: Sessions;
   readonly totals: Totals;
@@ -143,6 +143,7 @@ function contextOf(
 ): SessionContext {
   return {
     ...context,
+    answers: [],
     tracing,
     router: {
       kinds: context.kinds.all,

@@ -19,7 +19,7 @@ import type { ReceivedCommand, ServerAction } from '../reactor/server-action.ts'
 import { TopicStreams } from '../topics/streams.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, HEADER_SIZE } from '../wire/frame.ts';
-import { encodeFailure, encodeSenderSettings, type Failure, type SenderSettings } from '../wire/payloads.ts';
+import { encodeFailure, type Failure, type SenderSettings } from '../wire/payloads.ts';
 import type { Admission } from './authorize.ts';
 import { ConnectionCaller } from './caller.ts';
 import { Dispatch } from './dispatch.ts';
@@ -297,7 +297,7 @@ export class FramesSession implements Session, FrameOwner, InputSource {
     if (this.#negotiation.speaks('ping') && (settings.maxPings ?? LEAST_PINGS) >= LEAST_PINGS)
       this.router.peerAnswersPings();
     const ours = this.#negotiation.answer(this.connection.limits, this.#limitData());
-    this.connection.sendPlain(0, FrameType.senderSettings, 0, encodeSenderSettings(ours));
+    this.connection.sendPlain(0, FrameType.senderSettings, 0, ours);
     this.#ending.settingsCame();
   }
 

@@ -10,6 +10,7 @@ import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import {
   ErrorDetail,
   EXTENSIONS,
+  encodeSenderSettings,
   errorDetailFor,
   MAX_DICTIONARIES,
   type SenderSettings,
@@ -23,6 +24,8 @@ export interface Offer {
   /** Profiles that we encode, best first. */
   readonly encodable: readonly string[];
   readonly dictionaries: ServerDictionaries;
+  /** Our settings, encoded, once made: the same for all peers that are told of windows, and of dictionaries, or of neither. */
+  readonly answers: Uint8Array[];
   readonly router: Omit<RouterOptions, 'profile' | 'frameSize' | 'policy' | 'holds' | keyof ContextShape> & {
     readonly makePolicy: () => RouterOptions['policy'];
     /** Level, window and tuning by profile, each in that profile's own scale. */
@@ -101,8 +104,15 @@ export class Negotiation {
     this.#held.add(id);
   }
 
-  /** What we announce in turn; `windows`: those for command data, where there are any. */
-  answer(limits: Limits, windows: DataWindowSizes | undefined): SenderSettings {
+  /** What we announce in turn, encoded; `windows`: those for command data, where there are any. */
+  answer(limits: Limits, windows: DataWindowSizes | undefined): Uint8Array {
+    const { answers } = this.#offer;
+    const kind = (windows === undefined ? 0 : 1) + (this.takesDictionaries ? 2 : 0);
+    answers[kind] ??= encodeSenderSettings(this.#settings(limits, windows));
+    return answers[kind];
+  }
+
+  #settings(limits: Limits, windows: DataWindowSizes | undefined): SenderSettings {
     const { maxFrameSize = MAX_PAYLOAD_LENGTH, ...rates } = announcedOf(limits);
     return {
       contentEncodings: this.#offer.decodable.filter((profile) => takesData(profile, limits)),
