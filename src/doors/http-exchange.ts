@@ -8,6 +8,8 @@ import { RequestBody } from './request-body.ts';
 import type { Exchange } from './routes.ts';
 import { isWhole } from './whole.ts';
 
+const nothing = (): void => undefined;
+
 export class HttpExchange implements Transport {
   readonly remote: string;
   /** Of the answer, which begins when the first of it is written. */
@@ -91,8 +93,9 @@ export class HttpExchange implements Transport {
     this.#refused = true;
     if (res.headersSent) res.destroy();
     else send(req, res, reply);
-    this.onClose(new Error(reply.body.trim()));
-    this.onClose = () => undefined;
+    const { onClose } = this;
+    this.onClose = nothing;
+    onClose(new Error(reply.body.trim()));
   }
 
   #closed(): void {

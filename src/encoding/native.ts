@@ -56,12 +56,14 @@ export class HandleContext implements Context {
     this.#handle = handle;
     this.#state = state;
     // Node's own hook would destroy the stream and emit 'error' on it, where nobody listens.
-    handle.onerror = (message, _errno, code) => {
-      this.#error = new Error(`${message} (${code})`);
-    };
+    handle.onerror = this.#onError;
     // A slice of Buffer's pool, for output of the stream's own that there will not be: give it back.
     this.#stream._outBuffer = null;
   }
+
+  readonly #onError = (message: string, _errno: number, code: string): void => {
+    this.#error = new Error(`${message} (${code})`);
+  };
 
   get roomLeft(): number {
     return this.#state[0];

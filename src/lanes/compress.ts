@@ -9,7 +9,7 @@ import type { LanePool } from './pool.ts';
 class Job implements SlotOwner {
   readonly writer = undefined;
   readonly #then: (pieces: Uint8Array[] | undefined) => void;
-  #close: () => void;
+  #close = (): void => undefined;
 
   constructor(
     pool: LanePool,
@@ -19,7 +19,6 @@ class Job implements SlotOwner {
     level: number,
   ) {
     this.#then = then;
-    this.#close = () => undefined;
     const lane = pool.leastUsed();
     if (lane === undefined) {
       then(undefined);

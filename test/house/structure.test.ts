@@ -155,3 +155,15 @@ test('all timers are those that take any time, however long', (t) => {
   ).filter((module) => /\b(setTimeout|setInterval)\(/.test(codeOf(module)));
   t.deepEqual(direct, []);
 });
+
+test('no function is written in an assignment where connections come and go: V8 would keep it, and them, with what is old', (t) => {
+  const assigned =
+    /[\w)\]!]\.#?\w+ (?:\?\?|\|\|)?= (?:async )?(?:function\b|\w+ =>|\([^()=]*\)(?:: [^=;{]+)? =>)/;
+  const where = /^(src\/(wire|reactor|encoding|connection|lanes|server|doors|topics|capture)|workers)\//;
+  const found = MODULES.filter((module) => where.test(module)).filter((module) =>
+    assigned.test(codeOf(module)),
+  );
+  t.deepEqual(found, []);
+  t.regex('this.#f = (a: number) => a;', assigned);
+  t.regex('socket.emit = async () => {', assigned);
+});
