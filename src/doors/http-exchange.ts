@@ -1,14 +1,13 @@
 /** One HTTP request and its answer as a transport that carries frames half duplex (protocol A6, A7). */
 
 import type { Transport } from '../connection/transport.ts';
+import { tellClosed } from '../transport/closed.ts';
 import { probeSocket } from '../transport/socket.ts';
 import type { Limits } from '../wire/limits.ts';
 import { clientLeft, send, type Telling } from './reply.ts';
 import { RequestBody } from './request-body.ts';
 import type { Exchange } from './routes.ts';
 import { isWhole } from './whole.ts';
-
-const nothing = (): void => undefined;
 
 export class HttpExchange implements Transport {
   readonly remote: string;
@@ -93,9 +92,7 @@ export class HttpExchange implements Transport {
     this.#refused = true;
     if (res.headersSent) res.destroy();
     else send(req, res, reply);
-    const { onClose } = this;
-    this.onClose = nothing;
-    onClose(new Error(reply.body.trim()));
+    tellClosed(this, new Error(reply.body.trim()));
   }
 
   #closed(): void {

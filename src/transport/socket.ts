@@ -3,10 +3,10 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Transport } from '../connection/connection.ts';
+import { tellClosed } from './closed.ts';
 import { withoutSources } from './tls-error.ts';
 
 const NOTHING = new Uint8Array(0);
-const nothing = (): void => undefined;
 
 /** The system tells of a reset to who writes, be it nothing; where a write is under way, that is told. */
 export function probeSocket(socket: Socket): void {
@@ -46,14 +46,7 @@ export class SocketTransport implements Transport {
       error.message = withoutSources(error.message);
       this.#error = error;
     });
-    socket.on('close', () => this.#closed());
-  }
-
-  /** A closed socket is there until the next full collection, for Node.js holds it from what is old: alone, then. */
-  #closed(): void {
-    const { onClose } = this;
-    this.onData = this.onEnd = this.onClose = nothing;
-    onClose(this.#error);
+    socket.on('close', () => tellClosed(this, this.#error));
   }
 
   write(chunks: Uint8Array[], written: (error?: Error | null) => void): void {

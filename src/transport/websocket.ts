@@ -5,6 +5,7 @@ import type { WebSocket } from 'ws';
 import type { Transport } from '../connection/transport.ts';
 import type { InputShare } from '../reactor/input-share.ts';
 import { messagesOf } from '../wire/messages.ts';
+import { tellClosed } from './closed.ts';
 import { Inbox } from './inbox.ts';
 import { probeSocket } from './socket.ts';
 
@@ -22,8 +23,6 @@ const CloseCode = {
 function isOrderly(code: number): boolean {
   return code === CloseCode.normal || code === CloseCode.goingAway || code === CloseCode.none;
 }
-
-const nothing = (): void => undefined;
 
 export interface WebSocketBounds {
   /** WebSocket pings that the other end may send per second. */
@@ -145,24 +144,17 @@ export class WebSocketTransport implements Transport {
 
   #closed(code: number): void {
     if (this.#destroyed) {
-      this.#tell(undefined);
+      tellClosed(this, undefined);
       return;
     }
     if (this.#error !== undefined || !isOrderly(code)) {
       this.#inbox.drop();
-      this.#tell(this.#error ?? new Error(`the WebSocket was closed with code ${code}`));
+      tellClosed(this, this.#error ?? new Error(`the WebSocket was closed with code ${code}`));
       return;
     }
     this.#inbox.end(() => {
       this.onEnd();
-      this.#tell(undefined);
+      tellClosed(this, undefined);
     });
-  }
-
-  /** Tells that it has closed, and holds nobody any more: see {@link SocketTransport}. */
-  #tell(error: Error | undefined): void {
-    const { onClose } = this;
-    this.onData = this.onEnd = this.onClose = nothing;
-    onClose(error);
   }
 }
