@@ -5,18 +5,21 @@
 
 import { median } from '../../src/experiment/results/statistics.ts';
 import type { Bench, BenchContext, Result, Table } from '../bench.ts';
+import { trainedOn } from '../dictionary-file.ts';
 import { type Figure, figure } from '../figures.ts';
 import { makePayloads, noteOf, type PayloadSpec } from '../payloads.ts';
 import { allPeers } from '../peers/index.ts';
 import type { Peer, PeerOptions } from '../peers/peer.ts';
 import type { Measurement } from '../proc.ts';
+import { Scratch } from '../scratch.ts';
 import { pairedRatio, spread } from '../stats.ts';
 import { takeTurns } from '../turns.ts';
 
 const IN_FLIGHT = 100;
 const OURS = 'millrace';
-/** What the figures are of: tuned for what is sent here, and still level 3. */
-const TUNED = `${OURS}, records`;
+const DICTIONARY = `${OURS}, dictionary`;
+/** What the figures are of, as `small.cpu_vs_ws_plain` is: no context, so that they hold for any number of connections. */
+const SHOWN = `${DICTIONARY}, none`;
 /** The others work on one thread and its helpers; ours besides as it comes, with a lane per core. */
 const ONE_LANE: PeerOptions = { workers: 1, streams: 1 };
 const WS = 'ws + deflate';
@@ -44,6 +47,7 @@ export const peers: Bench = {
       payloads: [note],
       tables: [
         table(rows),
+        ratios(rows),
         {
           title: 'Peers',
           columns: ['peer', 'what it is'],
@@ -63,7 +67,15 @@ async function measureAll(
   payloads: PayloadSpec,
   peers: readonly Peer[],
 ): Promise<Row[]> {
-  const here = peers.filter(({ missing }) => !missing?.()).flatMap(entriesOf);
+  using scratch = new Scratch();
+  const held: PeerOptions = {
+    ...ONE_LANE,
+    dictionary: trainedOn(payloads, scratch.path),
+    dictionaryCache: `${scratch.path}/held`,
+  };
+  const here = peers
+    .filter(({ missing }) => !missing?.())
+    .flatMap((peer) => (peer.name === OURS ? ours(peer, held) : [asItComes(peer)]));
   const halfLoads = new Map<string, Measurement>();
   const rounds = await takeTurns(
     {
@@ -99,22 +111,28 @@ interface Entry {
   readonly options: PeerOptions;
 }
 
-function entriesOf({ name, describe }: Peer): Entry[] {
-  const asItComes = { label: name, describe, peer: name, options: {} };
-  if (name !== OURS) return [asItComes];
+function asItComes({ name, describe }: Peer): Entry {
+  return { label: name, describe, peer: name, options: {} };
+}
+
+/** `held`: options of one lane with a dictionary that clients hold. */
+function ours(peer: Peer, held: PeerOptions): Entry[] {
+  const entry = (label: string, describe: string, options: PeerOptions): Entry => ({
+    label,
+    describe,
+    peer: OURS,
+    options,
+  });
   return [
-    {
-      ...asItComes,
-      describe: 'zstd level 3, one lane, one stream, handler on the main thread',
-      options: ONE_LANE,
-    },
-    {
-      ...asItComes,
-      label: TUNED,
-      describe: 'the same with --tuning records',
-      options: { ...ONE_LANE, tuning: 'records' },
-    },
-    { ...asItComes, label: `${OURS}, all cores` },
+    entry(OURS, 'zstd level 3, one lane, one stream, handler on the main thread', ONE_LANE),
+    entry(`${OURS}, records`, 'the same with --tuning records', { ...ONE_LANE, tuning: 'records' }),
+    entry(DICTIONARY, 'with a dictionary of 16 KiB, trained on other records', held),
+    entry(`${DICTIONARY}, records`, 'with the dictionary and --tuning records', {
+      ...held,
+      tuning: 'records',
+    }),
+    entry(SHOWN, 'with the dictionary and --contexts none', { ...held, contexts: 'none' }),
+    { ...asItComes(peer), label: `${OURS}, all cores` },
   ];
 }
 
@@ -162,6 +180,25 @@ function table(rows: Row[]): Table {
   };
 }
 
+/** Each of ours against the two that compress on a kept connection: what the figures say of one of them. */
+function ratios(rows: Row[]): Table {
+  const others = rows.filter(({ peer }) => peer === WS || peer === H2);
+  const picks = { CPU: cpu, 'requests/s': rps, wire: wire };
+  return {
+    title: 'Ours against others, medians of the rounds',
+    columns: ['peer', ...others.flatMap(({ peer }) => Object.keys(picks).map((what) => `${what} ÷ ${peer}`))],
+    rows: rows
+      .filter(({ peer }) => peer.startsWith(OURS))
+      .map((row) => [
+        row.peer,
+        ...others.flatMap((other) =>
+          Object.values(picks).map((pick) => round(pairedRatio(of(row, pick), of(other, pick)).median, 3)),
+        ),
+      ]),
+    note: `The figures small.* are of the row ${SHOWN}.`,
+  };
+}
+
 function charts(rows: Row[]): Result['charts'] {
   const bar = (title: string, y: string, pick: (m: Measurement) => number, logarithmic: boolean) => ({
     title,
@@ -182,7 +219,7 @@ function charts(rows: Row[]): Result['charts'] {
 function figures(rows: Row[]): Figure[] {
   const row = (peer: string) => rows.find((each) => each.peer === peer);
   const against = (id: string, peer: string, pick: (m: Measurement) => number) => {
-    const ours = row(TUNED);
+    const ours = row(SHOWN);
     const theirs = row(peer);
     if (ours === undefined || theirs === undefined) return figure(id, null);
     const ratio = pairedRatio(of(ours, pick), of(theirs, pick));
