@@ -28,13 +28,19 @@ const MODULES: readonly PeerModule[] = [
   },
 ];
 
+/** Not a peer that anybody would pick: found by its name alone. */
+const BOUND: PeerModule = {
+  names: ['bare router'],
+  load: async () => [(await import('./bare-router.ts')).bareRouterPeer],
+};
+
 export async function allPeers(): Promise<readonly Peer[]> {
   return (await Promise.all(MODULES.map(peersOf))).flat();
 }
 
 /** @throws Error naming the peers that there are. */
 export async function findPeer(name: string): Promise<Peer> {
-  const module = MODULES.find(({ names }) => names.includes(name));
+  const module = [...MODULES, BOUND].find(({ names }) => names.includes(name));
   const peer = module && (await peersOf(module)).find((each) => each.name === name);
   if (peer === undefined)
     throw new Error(`no peer '${name}'; there are ${MODULES.flatMap(({ names }) => names).join(', ')}`);

@@ -117,11 +117,13 @@ async function measure(
   return rows;
 }
 
-/** Servers with one lane and one stream, by where the handler runs. */
+/** Servers with one lane and one stream, by where the handler runs, and what a router takes that checks nothing. */
 const SERVERS = {
-  main: { payloads: 'text32k', handler: 'main', inFlight: 32 },
-  worker: { payloads: 'text32k', handler: 'worker', inFlight: 32 },
-  small: { payloads: 'json900', handler: 'worker', inFlight: 100 },
+  main: { peer: 'millrace', payloads: 'text32k', handler: 'main', inFlight: 32 },
+  worker: { peer: 'millrace', payloads: 'text32k', handler: 'worker', inFlight: 32 },
+  bare32k: { peer: 'bare router', payloads: 'text32k', handler: 'worker', inFlight: 32 },
+  small: { peer: 'millrace', payloads: 'json900', handler: 'worker', inFlight: 100 },
+  bareSmall: { peer: 'bare router', payloads: 'json900', handler: 'worker', inFlight: 100 },
 } as const;
 
 /** One lane with one stream in a whole server, next to C at the same frames. */
@@ -135,9 +137,9 @@ async function measureServer(context: BenchContext, compiled: CompiledLimit) {
   };
   const results = await takeTurns(
     {
-      contenders: Object.entries(SERVERS).map(([label, { payloads, handler, inFlight }]) => ({
+      contenders: Object.entries(SERVERS).map(([label, { peer, payloads, handler, inFlight }]) => ({
         label,
-        rig: { peer: 'millrace', payloads: specOf(payloads), options: { workers: 1, streams: 1, handler } },
+        rig: { peer, payloads: specOf(payloads), options: { workers: 1, streams: 1, handler } },
         shape: { kind: 'closed', inFlight },
         warmResponses: COMPILED_AFTER,
       })),
@@ -165,31 +167,36 @@ async function measureServer(context: BenchContext, compiled: CompiledLimit) {
       figure('small.main_vs_c', small.median, small),
     ],
     table: {
-      title: 'A server with one lane',
+      title: 'A server with one lane, and a bare router',
       columns: [
+        'server',
         'payload',
         'handler',
         'worker µs',
         'main µs',
         'main ÷ worker',
         'C µs',
+        'main ÷ C',
         'worker ÷ C',
         'responses/s',
       ],
-      rows: (['main', 'worker', 'small'] as const).map((server) => {
-        const { payloads, handler } = SERVERS[server];
-        const byC = server === 'small' ? smallC : c;
+      rows: (Object.keys(SERVERS) as (keyof typeof SERVERS)[]).map((server) => {
+        const { peer, payloads, handler } = SERVERS[server];
+        const byC = payloads === 'json900' ? smallC : c;
         return [
+          peer,
           payloads,
           handler === 'main' ? 'on the main thread' : 'in the worker',
           fixed(median(of(server, worker)), 1),
           fixed(median(of(server, main)), 1),
           fixed(share(server).median, 4),
           fixed(median(byC), 1),
+          fixed(pairedRatio(of(server, main), byC).median, 3),
           fixed(pairedRatio(of(server, worker), byC).median, 3),
           Math.round(median(of(server, ({ requestsPerSecond }) => requestsPerSecond))),
         ];
       }),
+      note: 'The bare router splits, hands on and writes, with the same encoder: it parses, checks and keeps nothing, and bounds what a main thread can come to.',
     },
     raw: { c, smallC, rounds: Object.fromEntries(results) },
   };
