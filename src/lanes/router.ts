@@ -318,13 +318,16 @@ export class Router {
     const wanted = { level: place.level, windowLog, tuning, dictionary };
     const context = budget.takeContext(profile, wanted, kind.contexts);
     if (context === undefined) return undefined;
+    const { maxWindowLog } = this.#options;
+    const early = context.early && withinWindow(profile, context.early, maxWindowLog);
     const setup = {
       suspect: quarantine.numberOf('encoder', profile),
       streamId: streamId ?? this.ids.take(),
       profile,
       frameSize,
       perRequest: perRequest && place !== this.#unencodedCalls,
-      ...withinWindow(profile, context.shape, this.#options.maxWindowLog),
+      ...withinWindow(profile, context.shape, maxWindowLog),
+      ...(early && { early }),
     };
     return { setup, cost: context.cost };
   }
