@@ -179,6 +179,14 @@ test('the second stream has its context at once, so that it is known what that d
   t.is(await earlyOf(run), 1);
 });
 
+test('what handlers in a lane yield is part of the beginning', async (t) => {
+  const module = new URL('../fixtures/handlers.ts', import.meta.url);
+  const run = await serving(t, { ...options, commands: { inLane: { module } } });
+  const [payload] = await ask(await holder(t, run), 'inLane');
+  t.is(alone(payload), 'alone');
+  t.is(await earlyOf(run), 1);
+});
+
 test('a response past the beginning has a context, from its first byte or from the piece that is too much', async (t) => {
   const run = await serving(t, options);
   const peer = await holder(t, run);
@@ -222,4 +230,16 @@ test('a stream that is begun afresh begins as others do', async (t) => {
     if (settingsOf(peer) > before) begun.push(alone(payload) !== undefined);
   }
   t.deepEqual(begun, [true, false, true, false]);
+});
+
+test('under adaptive each stream has its context at once: its level is what was chosen', async (t) => {
+  const run = await serving(t, { ...options, policy: 'adaptive', streams: undefined });
+  const peer = await holder(t, run);
+  let encoded: Uint8Array | undefined;
+  for (let i = 0; encoded === undefined && i < 200; i++) {
+    const [payload] = await ask(peer, 'page', 1);
+    if (payload.length < page(1).length) encoded = payload;
+  }
+  t.truthy(encoded);
+  t.is(await earlyOf(run), 0);
 });
