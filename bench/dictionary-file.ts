@@ -10,12 +10,12 @@ const SAMPLES = 4000;
 const FEED_SAMPLES = 300;
 const FEED_SEED = 77_777;
 
-/** Writes one of 16 KiB into `folder`, and returns its path. */
-export function trainedOn({ name, seed }: PayloadSpec, folder: string): string {
+/** Writes one of `size` bytes into `folder`, and returns its path. */
+export function trainedOn({ name, seed }: PayloadSpec, folder: string, size = 16 << 10): string {
   const payloads = makePayloads({ name, seed: seed + 1 });
   const samples = Array.from({ length: Math.min(SAMPLES, payloads.count) }, (_, i) => payloads.get(i));
-  const file = join(folder, `${name}.dict`);
-  writeFileSync(file, trainDictionary(samples));
+  const file = join(folder, `${name}-${size}.dict`);
+  writeFileSync(file, trainDictionary(samples, { size }));
   return file;
 }
 

@@ -9,6 +9,7 @@ import { BytesResponseFlag, FrameType, HEADER_SIZE, StreamFlag, writeHeader } fr
 import { encodeStreamSettings, encodeUtf8 } from '../src/wire/payloads.ts';
 import { errorText } from '../src/wire/thrown.ts';
 import type { BatchWriter } from './batch.ts';
+import { type Beginning, Beginnings } from './beginnings.ts';
 import type { LaneOutput } from './lane-output.ts';
 import { packPieces } from './packed.ts';
 import { type EncoderSetup, FrameFlag, Op } from './records.ts';
@@ -22,6 +23,11 @@ interface EncoderSlot {
   /** Undefined for `identity`. */
   context: EncoderContext | undefined;
   readonly makeContext: () => EncoderContext | undefined;
+  /** What it has until its context is made; undefined: that is made at once. */
+  readonly makeEarly: (() => EncoderContext | undefined) | undefined;
+  readonly beginnings: Beginnings | undefined;
+  /** Undefined: it is over. */
+  beginning: Beginning | undefined;
   /** Requests that an encoder has failed, while more of theirs may still come. */
   readonly failed: Set<number>;
   readonly frameSize: number;
@@ -44,6 +50,8 @@ export class LaneEncoders {
   readonly #slots = new Map<number, EncoderSlot>();
   /** Encoders without a context, by codec and options. */
   readonly #shared = new Map<string, EncoderContext>();
+  /** Of streams whose context is made late, by codec and options. */
+  readonly #beginnings = new Map<string, Beginnings>();
 
   /** `spent` is told how long the encoder of a slot was at work. */
   constructor(
@@ -60,27 +68,56 @@ export class LaneEncoders {
 
   open(slot: number, setup: EncoderSetup): void {
     const { streamId, profile, frameSize, perRequest, suspect, contextFree = false } = setup;
-    const { level, windowLog, tuning, dictionary } = setup;
+    const { level, windowLog, tuning, dictionary, early } = setup;
     const codec = profile === IDENTITY ? undefined : this.#codecs.get(profile);
     const asked = { level, windowLog, tuning, dictionary, contextFree };
     const make = () => this.#trace.during(suspect, () => this.#makeContext(slot, codec, asked));
     const makeContext = contextFree ? () => this.#sharedContext(codec, asked, make) : make;
     const before = this.#slots.get(slot);
     if (before !== undefined) freeContext(before);
-    this.#slots.set(slot, {
+    const opened: EncoderSlot = {
       streamId,
       profile,
       frameSize,
       perRequest,
-      context: makeContext(),
+      context: undefined,
       makeContext,
+      makeEarly: codec && early && (() => this.#earlyContext(slot, codec, asked, early, suspect)),
+      beginnings: early && this.#beginningsOf(profile, asked),
+      beginning: undefined,
       contextFree,
       failed: before?.failed ?? new Set(),
       begun: false,
       renew: false,
       suspect,
       seconds: before?.seconds ?? 0,
-    });
+    };
+    this.#slots.set(slot, opened);
+    start(opened);
+  }
+
+  #beginningsOf(profile: string, asked: EncoderOptions): Beginnings {
+    const key = JSON.stringify([profile, asked]);
+    const known = this.#beginnings.get(key) ?? new Beginnings();
+    this.#beginnings.set(key, known);
+    return known;
+  }
+
+  /** The encoder without a context; its stream says of itself what is true with its context, too. */
+  #earlyContext(
+    slot: number,
+    codec: Codec,
+    asked: EncoderOptions,
+    early: EncoderOptions,
+    suspect: number,
+  ): EncoderContext | undefined {
+    try {
+      const made = this.contextFree(codec, { ...early, contextFree: true }, suspect);
+      return made && { encoder: made.encoder, settings: codec.settings(asked) };
+    } catch (error) {
+      this.#report(slot, error);
+      return undefined;
+    }
   }
 
   /**
@@ -176,6 +213,7 @@ export class LaneEncoders {
   ): void {
     const slot = this.#slots.get(slotId);
     if (slot === undefined) return;
+    if (slot.beginning?.takes(payload.length) === false) endBeginning(slot);
     const encoder = slot.context?.encoder;
     // Nothing encodes to nothing, and a flush of nothing may make no bytes at all.
     if (encoder === undefined || payload.length === 0) {
@@ -196,6 +234,7 @@ export class LaneEncoders {
       length = checkedLength(encoded, room);
       const tookMs = performance.now() - startedAtMs;
       slot.seconds += tookMs / 1000;
+      slot.beginning?.count(payload.length, length);
       this.#spent(slotId, tookMs);
     } catch (error) {
       slot.begun = false;
@@ -246,6 +285,13 @@ export class LaneEncoders {
     return [...this.#slots.keys()];
   }
 
+  /** Slots that have no context of their own as yet. */
+  get early(): number {
+    let count = 0;
+    for (const { beginning } of this.#slots.values()) if (beginning?.alone) count++;
+    return count;
+  }
+
   /** Seconds spent in each slot's encoder. */
   get figures(): { slot: number; seconds: number }[] {
     return [...this.#slots].map(([slot, { seconds }]) => ({ slot, seconds }));
@@ -294,12 +340,31 @@ export class LaneEncoders {
   #beginAfresh(slot: EncoderSlot): void {
     slot.renew = false;
     freeContext(slot);
-    slot.context = slot.makeContext();
+    start(slot);
   }
 }
 
-function freeContext({ context, contextFree }: EncoderSlot): void {
-  if (!contextFree) closeQuietly(context?.encoder);
+/** Gives it its context, or what it has until that is made. */
+function start(slot: EncoderSlot): void {
+  slot.beginning = slot.makeEarly && slot.beginnings?.begin();
+  slot.context = slot.beginning?.alone ? slot.makeEarly?.() : undefined;
+  if (slot.context !== undefined) return;
+  if (slot.beginning?.alone) slot.beginning = undefined;
+  slot.context = slot.makeContext();
+}
+
+/** What has none yet has its context from now on: frames that stand alone do not miss what came before them. */
+function endBeginning(slot: EncoderSlot): void {
+  const alone = slot.beginning?.alone;
+  slot.beginning = undefined;
+  if (!alone) return;
+  const said = slot.context?.settings.join();
+  slot.context = slot.makeContext();
+  if (slot.context?.settings.join() !== said) slot.begun = false;
+}
+
+function freeContext({ context, contextFree, beginning }: EncoderSlot): void {
+  if (!contextFree && !beginning?.alone) closeQuietly(context?.encoder);
 }
 
 function endsResponse(type: number, flags: number): boolean {

@@ -279,6 +279,7 @@ export class LaneThread {
       cpuSeconds: (cpu.user + cpu.system) / 1e6,
       busySeconds: performance.eventLoopUtilization().active / 1000,
       slots,
+      early: this.#encoders.early,
       memoryBytes: heapUsed + external,
     };
     this.#output.flush();

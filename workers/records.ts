@@ -160,6 +160,8 @@ export interface EncoderSetup {
   dictionary?: string;
   /** No context of its own: one encoder does for all slots that want the same. */
   contextFree?: boolean;
+  /** What the beginning of the stream may be encoded with, without a context: its own is then made late (beginnings.ts). */
+  early?: SharedShape;
   /** Number of the encoder as what may end the thread (trace.ts). */
   suspect: number;
 }
@@ -212,6 +214,8 @@ export interface LaneStats {
   busySeconds: number;
   /** Seconds inside encoders and decoders, by slot, for slots still open. */
   slots: { slot: number; seconds: number }[];
+  /** Response streams that go without their context as yet. */
+  early: number;
   /** Heap and external memory of the thread, in bytes. */
   memoryBytes: number;
 }

@@ -23,6 +23,11 @@ const AUTO_DICT = 'auto, dictionary';
 const PLAIN = 'plain';
 const IN_FLIGHT = 100;
 const FIRST = 10;
+/** Connections until a server knows how streams had better begin; the first of them fetches the dictionary. */
+const LEARNING = 8;
+const MEASURED = 20;
+/** Bytes of a larger dictionary. */
+const LARGE = 64 << 10;
 const RESPONSES = 100;
 /** Connections that take turns. */
 const MANY = 1000;
@@ -36,7 +41,7 @@ export const dictionary: Bench = {
     const file = trainedOn(payloads, scratch.path);
     const cache = `${scratch.path}/held`;
     const dict = { dictionary: file, dictionaryCache: cache };
-    const first = await firstResponses(payloads, file, cache);
+    const first = await firstResponses(payloads, file, trainedOn(payloads, scratch.path, LARGE), cache);
     const turns = await inTurns(context, payloads, dict);
     const crowds = await manyInTurns(context, payloads, dict);
     const held = context.quick ? 300 : 2000;
@@ -67,7 +72,7 @@ export const dictionary: Bench = {
       spreadFigure('many.plain_1000_vs_ws_plain', crowd(PLAIN, WS_PLAIN)),
     ];
     const rows = [...rowsOf(turns, 1), ...rowsOf(crowds, MANY)];
-    return resultOf(payloads, rows, figures, {
+    return resultOf(payloads, rows, figures, first, {
       first,
       memory,
       crowds: Object.fromEntries(crowds),
@@ -77,6 +82,13 @@ export const dictionary: Bench = {
 };
 
 type Turns = ReadonlyMap<string, Measurement[]>;
+/** Bytes on the wire, by what is held. */
+type First = Readonly<Record<'kept' | 'dictionary' | 'larger', number>>;
+
+function firstRows({ kept, dictionary, larger }: First): (string | number)[][] {
+  const named = { none: kept, '16 KiB': dictionary, '64 KiB': larger };
+  return Object.entries(named).map(([name, bytes]) => [name, Number(bytes.toFixed(1))]);
+}
 
 function wiresOf(turns: Turns, label: string): number[] {
   return (turns.get(label) as Measurement[]).map(({ wireBytes }) => wireBytes);
@@ -103,13 +115,21 @@ function resultOf(
   payloads: PayloadSpec,
   rows: (string | number)[][],
   figures: Figure[],
+  first: First,
   raw: unknown,
 ): Result {
   return {
     bench: 'dictionary',
     summary: `900-byte responses, ${IN_FLIGHT} in flight in all, zstd level 3. The dictionary (16 KiB) was trained on records of another seed, and is held.`,
     payloads: [noteOf(makePayloads(payloads))],
-    tables: [{ title: 'Contexts', columns: ['contexts', 'connections', 'bytes', 'server CPU µs'], rows }],
+    tables: [
+      { title: 'Contexts', columns: ['contexts', 'connections', 'bytes', 'server CPU µs'], rows },
+      {
+        title: `The first ${FIRST} responses of a connection`,
+        columns: ['dictionary', 'bytes'],
+        rows: firstRows(first),
+      },
+    ],
     charts: [],
     figures,
     skipped: [],
@@ -117,12 +137,13 @@ function resultOf(
   };
 }
 
-/** Bytes that the first ten responses of a connection take, on average: with a dictionary that is held, and without one. */
+/** Bytes that the first ten responses of a connection take, on average: without a dictionary, and with one or a larger one that is held. */
 async function firstResponses(
   spec: PayloadSpec,
   file: string,
+  larger: string,
   dictionaryCache: string,
-): Promise<{ dictionary: number; kept: number }> {
+): Promise<First> {
   const payloads = makePayloads(spec);
   const commands = {
     get: (request: { text(name: string): string | undefined }) => payloads.get(Number(request.text('i'))),
@@ -131,18 +152,17 @@ async function firstResponses(
     await using server = createServer({ workers: 1, dictionaries, commands });
     const address = (await server.listen()) as { host: string; port: number };
     let bytes = 0;
-    for (let round = 0; round <= 20; round++) {
+    for (let round = 0; round < LEARNING + MEASURED; round++) {
       await using client = await connect(address, { dictionaryCache, timeoutMs: CONNECT_MS });
       while (client.stats().dictionaries.length < dictionaries.length) await client.ping();
       const before = client.stats().bytesRead;
       for (let i = 0; i < FIRST; i++)
         await client.call('get', { args: { i: String(round * FIRST + i) } }).bytes();
-      // The first connection fetches the dictionary and fills the cache.
-      if (round > 0) bytes += client.stats().bytesRead - before;
+      if (round >= LEARNING) bytes += client.stats().bytesRead - before;
     }
-    return bytes / 20 / FIRST;
+    return bytes / MEASURED / FIRST;
   };
-  return { dictionary: await mean([{ file }]), kept: await mean([]) };
+  return { dictionary: await mean([{ file }]), larger: await mean([{ file: larger }]), kept: await mean([]) };
 }
 
 function inTurns(context: BenchContext, payloads: PayloadSpec, dict: PeerOptions) {

@@ -35,6 +35,10 @@ const TUNING_RECORDS_TABLES = 1280 * KIB;
 const TUNING_RECORDS_WINDOW_LOG = 22;
 /** Tables of a dictionary, and the dictionary itself, beside those of the context. */
 const DICTIONARY = 400 * KIB;
+/** Without a context tables are sized by what a frame and a dictionary hold: so much at most, by levels up to 12 and beyond. */
+const CONTEXT_FREE_MOST = 3 << 20;
+const CONTEXT_FREE_HIGH_LEVEL = 12;
+const CONTEXT_FREE_HIGH_MOST = 9 << 20;
 /** Without a context a window need not hold more than a frame. */
 export const FRAME_WINDOW_LOG = 15;
 /** Profiles whose encoders can do without a context. */
@@ -47,6 +51,9 @@ const WARM_BYTES = 64 << 20;
 /** What `auto` makes of contexts, one after the other, as there are more of them. */
 const FEW: ContextShape = { windowLog: 17 };
 const CROWD: ContextShape = { level: 1, windowLog: 15 };
+/** By so many levels more the beginning of a stream is encoded, until its context is made; past the last, which is as fast, by none. */
+const EARLY_LEVELS = 8;
+const EARLY_LEVEL_MOST = 12;
 /** A decoder and the buffer of its output, beside window and blocks. */
 const DECODER = 160 * KIB;
 const MAX_BLOCK = 128 * KIB;
@@ -104,6 +111,13 @@ function contextCost(profile: string, { level, windowLog, tuning }: ContextShape
   return tables + windowCost(size);
 }
 
+/** Bytes that an encoder without a context takes at most. */
+function contextFreeCost(profile: string, shape: ContextShape): number {
+  const high = (shape.level ?? ZSTD_DEFAULT_LEVEL) > CONTEXT_FREE_HIGH_LEVEL;
+  const most = high ? CONTEXT_FREE_HIGH_MOST : CONTEXT_FREE_MOST;
+  return Math.min(most, encoderCost(profile, { ...shape, windowLog: FRAME_WINDOW_LOG }));
+}
+
 /** Bytes that a decoder of `profile` takes at most with a window of `windowSize` bytes. */
 export function decoderCost(profile: string, windowSize: number): number {
   if (profile === IDENTITY) return 0;
@@ -154,10 +168,12 @@ interface Held {
 export interface TakenContext {
   readonly shape: ContextShape;
   readonly cost: number;
+  /** What may encode the beginning of its stream, before it is made; missing: nothing. */
+  readonly early?: ContextShape;
 }
 
 export interface BudgetOptions {
-  /** Threads, each with encoders of its own; missing: one. */
+  /** Threads beside the main one, each with encoders of its own; missing: one. */
   readonly workers?: number;
   /** Bytes that all contexts together may take; missing: a quarter of the memory that the process may use. */
   readonly contextMemory?: number;
@@ -176,7 +192,7 @@ export class ContextBudget {
   #used = 0;
   #decoders = 0;
   #clock = 0;
-  readonly #workers: number;
+  readonly #threads: number;
   /** Encoders without a context that the threads have, by profile and shape. */
   readonly #shared = new Set<string>();
   readonly #idleTimeoutMs: number;
@@ -190,7 +206,7 @@ export class ContextBudget {
   constructor(options: BudgetOptions, keptBack = 0) {
     this.limit = limitOf(options.contextMemory);
     this.#used = Math.min(keptBack, Math.floor(this.limit / 4));
-    this.#workers = options.workers ?? 1;
+    this.#threads = (options.workers ?? 1) + 1;
     this.#idleTimeoutMs = options.streamIdleTimeout ?? Number.POSITIVE_INFINITY;
     this.#lifetimeMs = options.streamLifetime ?? Number.POSITIVE_INFINITY;
   }
@@ -246,7 +262,7 @@ export class ContextBudget {
     const cost = shape === undefined ? Number.POSITIVE_INFINITY : encoderCost(profile, shape);
     if (shape !== undefined && this.#used + cost <= this.limit) {
       this.#used += cost;
-      return { shape, cost };
+      return { shape, cost, ...this.#takeEarly(profile, wanted) };
     }
     return this.#takeContextFree(profile, wanted) ?? this.takeEncoder(profile, wanted);
   }
@@ -260,15 +276,25 @@ export class ContextBudget {
     return shapes.find((shape) => (this.#held.size + 1) * encoderCost(profile, shape) <= WARM_BYTES);
   }
 
+  /** An encoder for the beginnings of streams, where there is room for it; nobody is given up for that. */
+  #takeEarly(
+    profile: string,
+    { level = ZSTD_DEFAULT_LEVEL, dictionary }: ContextShape,
+  ): { early?: ContextShape } {
+    const shape = { level: Math.max(level, Math.min(EARLY_LEVEL_MOST, level + EARLY_LEVELS)), dictionary };
+    const room = this.limit - this.#used;
+    if (room < this.#threads * contextFreeCost(profile, shape)) return {};
+    const early = this.#takeContextFree(profile, shape)?.shape;
+    return early ? { early } : {};
+  }
+
   /** Each thread, the main one too, has one such encoder for all streams that want the same: it is accounted once, for good. */
   #takeContextFree(profile: string, wanted: ContextShape): TakenContext | undefined {
     if (!CONTEXT_FREE.includes(profile)) return undefined;
     const shape = { ...wanted, contextFree: true };
     const key = JSON.stringify([profile, shape]);
     if (!this.#shared.has(key)) {
-      const threads = this.#workers + 1;
-      const cost = threads * encoderCost(profile, { ...shape, windowLog: FRAME_WINDOW_LOG });
-      if (!this.#take(cost)) return undefined;
+      if (!this.#take(this.#threads * contextFreeCost(profile, shape))) return undefined;
       this.#shared.add(key);
     }
     return { shape, cost: 0 };

@@ -312,19 +312,24 @@ export class Router {
     kind: StreamKind,
     streamId: number | undefined,
   ): { setup: EncoderSetup; cost: number } | undefined {
-    const { windowLog, tuning, frameSize, perRequest } = this.#options;
+    const { windowLog, maxWindowLog, tuning, frameSize, perRequest } = this.#options;
     const { budget, quarantine } = this.#pool;
     const { profile, dictionary } = this.#profileOf(place, kind);
     const wanted = { level: place.level, windowLog, tuning, dictionary };
     const context = budget.takeContext(profile, wanted, kind.contexts);
     if (context === undefined) return undefined;
+    // Under `adaptive` the level is what was chosen.
+    const early = this.#ladder
+      ? undefined
+      : context.early && withinWindow(profile, context.early, maxWindowLog);
     const setup = {
       suspect: quarantine.numberOf('encoder', profile),
       streamId: streamId ?? this.ids.take(),
       profile,
       frameSize,
       perRequest: perRequest && place !== this.#unencodedCalls,
-      ...withinWindow(profile, context.shape, this.#options.maxWindowLog),
+      ...withinWindow(profile, context.shape, maxWindowLog),
+      ...(early && { early }),
     };
     return { setup, cost: context.cost };
   }

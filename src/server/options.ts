@@ -71,7 +71,8 @@ export interface ServerOptions {
   dictionaries?: readonly DictionaryOption[];
   /**
    * Whether response streams keep their context: `kept`; `none`, which takes no memory per connection, and whose responses
-   * share nothing with each other; or `auto`: kept while there are few enough for the memory and the caches, and none beyond.
+   * share nothing with each other; or `auto`: kept while there are few enough for the memory and the caches, and none beyond;
+   * with a dictionary they are made once a stream has sent 12 KiB, unless beginning with them makes fewer bytes.
    * Default: `auto` with dictionaries, else `kept`. Without a dictionary `none` saves memory, not bytes; with a profile other
    * than `zstd-8mb` it means no encoding.
    */

@@ -33,8 +33,15 @@ export interface ServerStats {
   output: { bytes: number; limit: number };
   /** The server's topics. */
   topics: TopicRow[];
-  /** Encoding contexts: bytes they are accounted with, their budget, and how often it ran out. */
-  contexts: { bytes: number; limit: number; givenUp: number; shrunk: number; refused: number };
+  /** Encoding contexts: bytes they are accounted with, their budget, how many of them are not made as yet, and how often it ran out. */
+  contexts: {
+    bytes: number;
+    limit: number;
+    early: number;
+    givenUp: number;
+    shrunk: number;
+    refused: number;
+  };
   /**
    * What peers have sent and we hold: bytes, their budget, and for how many requests it had no room: refused before anything
    * of them ran, or cancelled with their command data unread.
@@ -98,7 +105,7 @@ export async function statsOf(of: Measured): Promise<ServerStats> {
 
 export async function summaryOf(of: Measured): Promise<{ summary: Summary; cpuOf: CpuOf }> {
   const { pool, cache, sessions, topics, commands, totals, output, input, isDraining } = of;
-  const { lanes, cpuOf } = await laneFigures(pool);
+  const { lanes, early, cpuOf } = await laneFigures(pool);
   const { entries, bytes, hits, misses } = cache;
   const { budget } = pool;
   const summary: Summary = {
@@ -113,7 +120,7 @@ export async function summaryOf(of: Measured): Promise<{ summary: Summary; cpuOf
     limitsHit: totals.limits,
     output: { bytes: output.used, limit: output.limit },
     topics: topics.rows,
-    contexts: { bytes: budget.used, limit: budget.limit, ...budget.counts },
+    contexts: { bytes: budget.used, limit: budget.limit, early, ...budget.counts },
     input: { bytes: input.used, limit: input.limit, ...input.counts },
     quarantine: pool.quarantine.rows,
   };
@@ -121,14 +128,19 @@ export async function summaryOf(of: Measured): Promise<{ summary: Summary; cpuOf
 }
 
 /** A lane that dies before it answers has no row. */
-async function laneFigures({ lanes, inUse }: LanePool): Promise<{ lanes: LaneRow[]; cpuOf: CpuOf }> {
+async function laneFigures({
+  lanes,
+  inUse,
+}: LanePool): Promise<{ lanes: LaneRow[]; early: number; cpuOf: CpuOf }> {
   const figures = await Promise.all(lanes.map((lane) => lane.stats()));
   const rows: LaneRow[] = [];
   const bySlot = new Map<string, number>();
+  let early = 0;
   lanes.forEach((lane, i) => {
     const stats = figures[i];
     if (stats === undefined) return;
     const { cpuSeconds, busySeconds, memoryBytes, slots } = stats;
+    early += stats.early;
     const { index, queuedBytes, openSlots: openStreams, totals } = lane;
     rows.push({
       lane: index,
@@ -144,5 +156,5 @@ async function laneFigures({ lanes, inUse }: LanePool): Promise<{ lanes: LaneRow
     for (const { slot, seconds } of slots)
       bySlot.set(`${lane.index}/${slot}`, (cpuSeconds * seconds) / total);
   });
-  return { lanes: rows, cpuOf: (lane, slot) => bySlot.get(`${lane}/${slot}`) ?? 0 };
+  return { lanes: rows, early, cpuOf: (lane, slot) => bySlot.get(`${lane}/${slot}`) ?? 0 };
 }

@@ -4,7 +4,7 @@ import { corpus } from '../../bench/corpora.ts';
 import { DictionaryError, parseDictionary } from '../../src/encoding/dictionary/format.ts';
 import { describeFrequencies, normalise } from '../../src/encoding/dictionary/fse.ts';
 import { codeLengths, describeLengths } from '../../src/encoding/dictionary/huffman.ts';
-import { compressSamples } from '../../src/encoding/dictionary/samples.ts';
+import { compressSamples, countBlocks } from '../../src/encoding/dictionary/samples.ts';
 import { trainDictionary } from '../../src/encoding/dictionary/train.ts';
 import { nativeZstdDict } from '../../src/encoding/native.ts';
 import {
@@ -199,6 +199,14 @@ test('what samples come to is what a server makes of them, to the byte', (t) => 
       sent.reduce((a, b) => a + b, 0),
     );
   }
+});
+
+test('tables count what blocks are made of with a context and without; offsets, which one keeps for a block, only without', (t) => {
+  const { literals, literalLengths, matchLengths, offsets } = countBlocks(DICTIONARY, SENT, 3);
+  const sum = (counts: readonly number[]) => counts.reduce((a, b) => a + b, 0);
+  t.is(sum(literalLengths), sum(matchLengths));
+  t.true(sum(matchLengths) > 1.5 * sum(offsets));
+  t.true(sum(literals) < sum(SENT.map(({ length }) => length)));
 });
 
 test('five samples are enough where they have much in common', (t) => {
