@@ -126,7 +126,7 @@ function ours(peer: Peer, held: PeerOptions): Entry[] {
   return [
     entry(OURS, 'zstd level 3, one lane, one stream, handler on the main thread', ONE_LANE),
     entry(`${OURS}, records`, 'the same with --tuning records', { ...ONE_LANE, tuning: 'records' }),
-    entry(DICTIONARY, 'with a dictionary of 16 KiB, trained on other records', held),
+    entry(DICTIONARY, 'with a dictionary of 64 KiB, trained on other records', held),
     entry(`${DICTIONARY}, records`, 'with the dictionary and --tuning records', {
       ...held,
       tuning: 'records',
