@@ -42,6 +42,11 @@ export class ZstdWalker {
     this.#dictionaryNumber = dictionaryNumber;
   }
 
+  /** Whether what follows is a frame, which nothing before it matters to. */
+  get betweenFrames(): boolean {
+    return this.#expected === 'frame';
+  }
+
   /**
    * Walks over the element at `at` of `payload` and returns where it ends.
    * @throws DecodeError when it is malformed, not complete, or asks for too large a window or for a dictionary.
