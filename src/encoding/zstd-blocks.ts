@@ -42,11 +42,6 @@ export class ZstdWalker {
     this.#dictionaryNumber = dictionaryNumber;
   }
 
-  /** Whether what follows is a frame, which nothing before it matters to. */
-  get betweenFrames(): boolean {
-    return this.#expected === 'frame';
-  }
-
   /**
    * Walks over the element at `at` of `payload` and returns where it ends.
    * @throws DecodeError when it is malformed, not complete, or asks for too large a window or for a dictionary.
@@ -57,9 +52,13 @@ export class ZstdWalker {
     return end;
   }
 
-  /** Walks over a whole payload. @throws DecodeError as step() does. */
-  walk(payload: Uint8Array): void {
+  /**
+   * Walks over a whole payload; whether it ends between two frames, where nothing that has come matters any more.
+   * @throws DecodeError as step() does.
+   */
+  walk(payload: Uint8Array): boolean {
     for (let at = 0; at < payload.length; ) at = this.step(payload, at);
+    return this.#expected === 'frame';
   }
 
   #element(payload: Uint8Array, at: number): number {

@@ -117,6 +117,8 @@ class ZstdStream implements Context, PayloadCheck {
   readonly #walker: ZstdWalker;
   readonly #standalone: StandaloneContext;
   readonly #make: () => Context;
+  /** The last payload has ended so. */
+  #betweenFrames = true;
   #own: Context | undefined;
   /** What the payload at hand goes through. */
   #context: Context | undefined;
@@ -129,9 +131,9 @@ class ZstdStream implements Context, PayloadCheck {
   }
 
   before(payload: Uint8Array): void {
-    const begins = this.#walker.betweenFrames;
-    this.#walker.walk(payload);
-    if (begins && this.#walker.betweenFrames) this.#context = this.#standalone.context;
+    const begins = this.#betweenFrames;
+    this.#betweenFrames = this.#walker.walk(payload);
+    if (begins && this.#betweenFrames) this.#context = this.#standalone.context;
     else {
       this.#own ??= this.#make();
       this.#context = this.#own;
