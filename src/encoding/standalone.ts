@@ -1,7 +1,7 @@
 /**
  * Contexts for payloads that stand alone: what begins and ends between two zstd frames leaves nothing behind, and needs
  * nothing that came before it. So one context decodes all such payloads of a thread, whichever stream they came on. One
- * for each stream would be some 170 KB, with a dictionary of its own, that no cache holds when the next payload comes.
+ * for each stream would be some 60 KB, with a dictionary of its own, that no cache holds when the next payload comes.
  */
 
 import type { Context } from './context.ts';
