@@ -1,6 +1,6 @@
 /** A connection as its client uses it: takes calls, performs what the reactor says, and puts its parts together. */
 
-import { Connection, type FrameOwner, type Transport } from '../connection/connection.ts';
+import { Connection, type FrameOwner, type Shared, type Transport } from '../connection/connection.ts';
 import { CreditSender } from '../connection/credit-sender.ts';
 import { KeepAlive } from '../connection/keepalive.ts';
 import { LocalDecoders } from '../connection/local-decoders.ts';
@@ -72,12 +72,15 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
   #framesReceived = 0;
   #resolveClosed: () => void = () => undefined;
 
-  /** `store`: where dictionaries are kept from one connection to the next. */
+  /**
+   * `store`: where dictionaries are kept from one connection to the next. `shared`: what it has in common with others.
+   */
   constructor(
     transport: Transport,
     builtIn: CodecRegistry,
     options: ClientOptions,
     store: DictionaryStore | undefined,
+    shared: Shared | undefined,
   ) {
     this.#dictionaries = new HeldDictionaries(this, store);
     const codecs = builtIn.withDictionaries(this.#dictionaries.held);
@@ -88,7 +91,7 @@ export class ClientConnection implements FrameOwner, RequestOwner, DictionaryOwn
     this.requestWindow = windowOf(options.requestWindow ?? DEFAULT_REQUEST_WINDOW);
     this.server = new ServerSettings(!options.plain);
     this.#unread = new UnreadBytes(options.maxUnread ?? DEFAULT_MAX_UNREAD);
-    this.#connection = new Connection(transport, limits, PLAIN_STREAM);
+    this.#connection = new Connection(transport, limits, PLAIN_STREAM, shared);
     this.#credits = new CreditSender(this.#connection);
     this.#connectionWindow =
       connectionWindow === undefined

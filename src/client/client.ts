@@ -3,7 +3,7 @@
  * transport and a set of codecs: Node, or a browser.
  */
 
-import type { Transport } from '../connection/connection.ts';
+import type { Shared, Transport } from '../connection/connection.ts';
 import { type CloseOptions, DISPOSE_GRACE_MS, graceOf } from '../connection/grace.ts';
 import type { ReceivedStream } from '../connection/local-decoders.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
@@ -100,14 +100,18 @@ export interface Client<Commands = AnyCommands> {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** `transport` is connected; `codecs` have the profiles that `options` name. Sends our settings at once (protocol C2). */
+/**
+ * `transport` is connected; `codecs` have the profiles that `options` name. Sends our settings at once (protocol C2).
+ * `shared`: what it has in common with others; missing: nothing.
+ */
 export function makeClient(
   transport: Transport,
   codecs: CodecRegistry,
   options: ClientOptions = {},
   store?: DictionaryStore,
+  shared?: Shared,
 ): Client {
-  return new ConnectionClient(new ClientConnection(transport, codecs, options, store));
+  return new ConnectionClient(new ClientConnection(transport, codecs, options, store, shared));
 }
 
 /** What a client shows, wherever its connection lives. */

@@ -22,6 +22,7 @@ import { clientTls } from '../options/tls.ts';
 import { ConnectionError } from '../wire/errors.ts';
 import { type Client, makeClient } from './client.ts';
 import type { DictionaryStore } from './dictionaries.ts';
+import { oneThread } from './one-thread.ts';
 import { openSocket } from './open-socket.ts';
 import { isWebSocketUrl, openWebSocket } from './open-websocket.ts';
 import { type Opening, unlessGivenUp } from './opening.ts';
@@ -85,7 +86,7 @@ export async function connect<Commands = AnyCommands>(
   const opening = await openingOf(where, options);
   let client: Client | undefined;
   const open = async () => {
-    client = makeClient(await opening.transport, codecs, options, store);
+    client = makeClient(await opening.transport, codecs, options, store, oneThread);
     await ready(client, opening);
     return client as Client<Commands>;
   };

@@ -41,13 +41,14 @@ export class ClientRequest implements UnreadResponse {
   #wake: (() => void) | undefined;
   #wantedWhole = false;
   #taken = false;
-  #signal: AbortSignal | undefined;
   /** Whether some of it was read since the last look at whether it {@link stands}. */
   #readOn = true;
-  #onAbort: (() => void) | undefined;
+  /** Ends the listening to its signal. */
+  #unlisten: (() => void) | undefined;
   /** Made when it is first asked for. */
   #whenEnded: PromiseWithResolvers<Error | undefined> | undefined;
-  readonly #sinceMs = performance.now();
+  /** When its deadline is. */
+  #dueMs: number | undefined;
   #deadline: ReturnType<typeof setTimeout> | undefined;
 
   constructor(owner: RequestOwner, command: string, options: CallOptions) {
@@ -60,11 +61,10 @@ export class ClientRequest implements UnreadResponse {
   /** Ends at its deadline and with its signal from now on. @throws whatever a signal does that is none. */
   begin(): void {
     const { signal, deadlineMs } = this.options;
-    if (deadlineMs !== undefined && !Number.isNaN(deadlineMs)) this.#expireAfter(deadlineMs);
+    if (deadlineMs !== undefined) this.#expireAfter(deadlineMs);
     if (signal === undefined) return;
-    this.#signal = signal;
     const onAbort = () => this.cancel(signal.reason);
-    this.#onAbort = onAbort;
+    this.#unlisten = () => signal.removeEventListener('abort', onAbort);
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
   }
@@ -83,8 +83,7 @@ export class ClientRequest implements UnreadResponse {
 
   /** Milliseconds until its deadline, if it has one. */
   get remainingMs(): number | undefined {
-    const { deadlineMs } = this.options;
-    return deadlineMs === undefined ? undefined : deadlineMs - (performance.now() - this.#sinceMs);
+    return this.#dueMs === undefined ? undefined : this.#dueMs - performance.now();
   }
 
   /** True when nobody has begun to read it, and the server may send no more before somebody does. */
@@ -116,7 +115,7 @@ export class ClientRequest implements UnreadResponse {
     const { unread } = this;
     this.#wantedWhole = true;
     this.#read(unread);
-    while (!this.over) await this.#arrival();
+    await this.ended;
     if (this.#error !== undefined) throw this.#error;
     const pieces = this.#pieces.takeAll();
     return pieces.length === 1 ? pieces[0] : joined(pieces);
@@ -148,6 +147,7 @@ export class ClientRequest implements UnreadResponse {
   }
 
   #expireAfter(delayMs: number): void {
+    this.#dueMs = performance.now() + delayMs;
     const expire = () => this.cancel(deadlineExceeded(this.requestId === 0));
     this.#deadline = unref(after(Math.max(0, delayMs), expire));
   }
@@ -225,14 +225,12 @@ export class ClientRequest implements UnreadResponse {
   #detach(): void {
     this.#whenEnded?.resolve(this.#error);
     clearTimeout(this.#deadline);
-    if (this.#onAbort === undefined) return;
     try {
-      this.#signal?.removeEventListener('abort', this.#onAbort);
+      this.#unlisten?.();
     } catch {
       // A signal that is none: its call is over all the same.
     }
   }
-
   #arrival(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;

@@ -3,6 +3,7 @@
 import { Deflate, Inflate, ZstdCompress, ZstdDecompress } from 'minizlib';
 import { type Codec, DecodeError } from './codec.ts';
 import type { Context } from './context.ts';
+import { StandaloneContexts } from './standalone.ts';
 import { type ZlibContexts, zlibCodec } from './zlib-codec.ts';
 import { type ZstdContexts, zstdCodec } from './zstd-codec.ts';
 
@@ -80,6 +81,7 @@ const ZSTD_E_FLUSH = 1;
 const ZSTD_D_WINDOW_LOG_MAX = 100;
 
 const zstdContexts: ZstdContexts = {
+  standalone: new StandaloneContexts(),
   compress(params, pledgedSrcSize) {
     const options: Options = { flush: ZSTD_E_FLUSH, params, pledgedSrcSize };
     return new MinizlibContext(new ZstdCompress(options));

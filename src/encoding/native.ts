@@ -14,6 +14,7 @@ import { identityCodec } from './identity.ts';
 import { made } from './making.ts';
 import type { DictionaryCodec } from './registry.ts';
 import { isSound } from './self-check.ts';
+import { StandaloneContexts } from './standalone.ts';
 import { type ZlibContexts, zlibCodec } from './zlib-codec.ts';
 import { type ZstdContexts, zstdCodec, zstdDictCodec } from './zstd-codec.ts';
 import { ZSTD_ATTACH_DICTIONARY } from './zstd-parameters.ts';
@@ -98,6 +99,7 @@ const { ZSTD_d_windowLogMax } = zlib.constants;
 
 /** The contexts of `zstd-8mb` and `zstd-dict` by node:zlib's handles. */
 export const zstdHandles: ZstdContexts = {
+  standalone: new StandaloneContexts(),
   compress: (params, pledgedSrcSize, dictionary) =>
     new HandleContext(() => createZstdCompress({ chunkSize, params, pledgedSrcSize, dictionary })),
   decompress: (maxWindowLog, _maxOutput, dictionary) => {

@@ -52,9 +52,13 @@ export class ZstdWalker {
     return end;
   }
 
-  /** Walks over a whole payload. @throws DecodeError as step() does. */
-  walk(payload: Uint8Array): void {
+  /**
+   * Walks over a whole payload; whether it ends between two frames, where nothing that has come matters any more.
+   * @throws DecodeError as step() does.
+   */
+  walk(payload: Uint8Array): boolean {
     for (let at = 0; at < payload.length; ) at = this.step(payload, at);
+    return this.#expected === 'frame';
   }
 
   #element(payload: Uint8Array, at: number): number {

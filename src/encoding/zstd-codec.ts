@@ -1,6 +1,6 @@
 /** `zstd-8mb` and `zstd-dict` by the contexts of a library, native or not, that has them in C's form (protocol B-profiles). */
 
-import type { Codec, EncoderOptions } from './codec.ts';
+import type { Codec, DecoderLimits, EncoderOptions } from './codec.ts';
 import {
   type Context,
   ContextDecoder,
@@ -10,6 +10,7 @@ import {
 } from './context.ts';
 import type { Dictionaries, Dictionary } from './dictionary.ts';
 import { ZSTD, ZSTD_DICT } from './profiles.ts';
+import type { StandaloneContext, StandaloneContexts } from './standalone.ts';
 import type { ZstdWalker } from './zstd-blocks.ts';
 import { zstdDictParameters, zstdDictSettings, zstdParameters, zstdSettings } from './zstd-parameters.ts';
 import { namedDictionary, ZSTD_MIN_WINDOW_LOG, zstdDictWalker, zstdWalker } from './zstd-profile.ts';
@@ -21,6 +22,8 @@ const ZSTD_E_END = 2;
 
 /** What a library brings for `zstd-8mb`. */
 export interface ZstdContexts {
+  /** Those for payloads that stand alone, which all streams of a thread have in common. */
+  readonly standalone: StandaloneContexts;
   /** `parameters` by libzstd's numbers; `contentSize` is missing where it is not known. */
   compress(
     parameters: Record<number, number>,
@@ -51,12 +54,7 @@ export function zstdCodec(implementation: string, contexts: ZstdContexts): Codec
       return new ContextEncoder(context, zstdFormat(options));
     },
     createDecoder(limits, settings) {
-      const check = new ZstdCheck(zstdWalker(limits, settings));
-      const context = contexts.decompress(
-        coveringWindowLog(limits.maxWindowSize, ZSTD_MIN_WINDOW_LOG, 31),
-        limits.maxDecodedSize,
-      );
-      return new ContextDecoder(context, ZSTD_E_CONTINUE, check, limits);
+      return zstdDecoder(contexts, zstdWalker(limits, settings), limits);
     },
     settings: zstdSettings,
   };
@@ -78,11 +76,9 @@ export function zstdDictCodec(
       return new ContextEncoder(context, zstdFormat(options));
     },
     createDecoder(limits, settings) {
-      const { bytes } = namedDictionary(dictionaries, settings);
-      const check = new ZstdCheck(zstdDictWalker(limits, dictionaries, settings));
-      const maxWindowLog = coveringWindowLog(limits.maxWindowSize, ZSTD_MIN_WINDOW_LOG, 31);
-      const context = contexts.decompress(maxWindowLog, limits.maxDecodedSize, bytes);
-      return new ContextDecoder(context, ZSTD_E_CONTINUE, check, limits);
+      const dictionary = namedDictionary(dictionaries, settings);
+      const walker = zstdDictWalker(limits, dictionaries, settings);
+      return zstdDecoder(contexts, walker, limits, dictionary);
     },
     settings: zstdDictSettings,
   };
@@ -99,19 +95,81 @@ function dictionaryOf(dictionaries: Dictionaries, id: string | undefined): Dicti
   return dictionary;
 }
 
-class ZstdCheck implements PayloadCheck {
-  readonly #walker: ZstdWalker;
+function zstdDecoder(
+  contexts: ZstdContexts,
+  walker: ZstdWalker,
+  limits: DecoderLimits,
+  dictionary?: Dictionary,
+): ContextDecoder {
+  const { maxWindowSize, maxDecodedSize } = limits;
+  const maxWindowLog = coveringWindowLog(maxWindowSize, ZSTD_MIN_WINDOW_LOG, 31);
+  const make = () => contexts.decompress(maxWindowLog, maxDecodedSize, dictionary?.bytes);
+  const standalone = contexts.standalone.for(`${maxWindowLog} ${maxDecodedSize}`, dictionary, make);
+  const stream = new ZstdStream(walker, standalone, make);
+  return new ContextDecoder(stream, ZSTD_E_CONTINUE, stream, limits);
+}
 
-  constructor(walker: ZstdWalker) {
+/**
+ * The context of one stream: that which streams have in common, for a payload that stands alone, or one of its own, which
+ * is made when the first payload comes that does not. zstd frames are independent of each other, so it need not see all.
+ */
+class ZstdStream implements Context, PayloadCheck {
+  readonly #walker: ZstdWalker;
+  readonly #standalone: StandaloneContext;
+  readonly #make: () => Context;
+  /** The last payload has ended so. */
+  #betweenFrames = true;
+  #own: Context | undefined;
+  /** What the payload at hand goes through. */
+  #context: Context | undefined;
+
+  constructor(walker: ZstdWalker, standalone: StandaloneContext, make: () => Context) {
     this.#walker = walker;
+    this.#standalone = standalone;
+    this.#make = make;
+    standalone.enter();
   }
 
   before(payload: Uint8Array): void {
-    this.#walker.walk(payload);
+    const begins = this.#betweenFrames;
+    this.#betweenFrames = this.#walker.walk(payload);
+    if (begins && this.#betweenFrames) this.#context = this.#standalone.context;
+    else {
+      this.#own ??= this.#make();
+      this.#context = this.#own;
+    }
   }
 
   /** The walk has shown that it ends with an element. */
   endsAtFlush(): boolean {
+    this.#context = undefined;
     return true;
+  }
+
+  get inputLeft(): number {
+    return (this.#context as Context).inputLeft;
+  }
+
+  get roomLeft(): number {
+    return (this.#context as Context).roomLeft;
+  }
+
+  write(
+    flush: number,
+    input: Uint8Array,
+    offset: number,
+    length: number,
+    output: Uint8Array,
+    outputOffset: number,
+    room: number,
+  ): void {
+    (this.#context as Context).write(flush, input, offset, length, output, outputOffset, room);
+  }
+
+  close(): void {
+    // In the midst of a payload only where that has failed.
+    if (this.#context !== undefined && this.#context !== this.#own) this.#standalone.drop();
+    this.#standalone.leave();
+    this.#own?.close();
   }
 }
