@@ -29,6 +29,8 @@ export interface HeldFolder {
 /** Folders are named by their path below the outermost, ending in '/'; that one is ''. */
 export class HeldFolders {
   readonly #base: Held;
+  /** Where that was when it was opened, ending in '/'. */
+  readonly #real: string;
   readonly #places: boolean;
   /** By name, those used least recently first. */
   readonly #held = new Map<string, Held>();
@@ -38,7 +40,9 @@ export class HeldFolders {
   constructor(folder: string, places = true) {
     const real = realpathSync(folder);
     this.#places = places && hasPlaces(real);
-    this.#base = this.#open('', real.replace(/[/\\]$/, ''));
+    const path = real.replace(/[/\\]$/, '');
+    this.#real = `${path}/`;
+    this.#base = this.#open('', path);
   }
 
   /** Whether a way into a folder can be bent while it is in use. */
@@ -134,15 +138,13 @@ export class HeldFolders {
     }
   }
 
-  /** Whether it is still that folder which has the name: what is written into one that was moved away is lost. */
-  readonly #isInPlace = ({ name, dev, ino }: Held): boolean => {
-    try {
-      const now = lstatSync(this.#base.at + name.slice(0, -1));
-      return now.dev === dev && now.ino === ino;
-    } catch {
-      // Nothing has the name, or a file or a circle of links is on the way.
-      return false;
-    }
+  /**
+   * Whether it is still that folder which has the name: what is written into one that was moved away is lost. Where the
+   * outermost was is asked first: the way by its handle takes twice as long, and is needed only where that was moved itself.
+   */
+  readonly #isInPlace = (held: Held): boolean => {
+    const name = held.name.slice(0, -1);
+    return isAt(this.#real + name, held) || (this.#places && isAt(this.#base.at + name, held));
   };
 }
 
@@ -192,6 +194,17 @@ export function folderOf(path: string): string {
 /** The folder that a folder is in. */
 export function aboveOf(folder: string): string {
   return folderOf(folder.slice(0, -1));
+}
+
+/** Whether it is this very folder that is at `path`. */
+function isAt(path: string, { dev, ino }: Held): boolean {
+  try {
+    const now = lstatSync(path);
+    return now.dev === dev && now.ino === ino;
+  } catch {
+    // Nothing has the name, or a file or a circle of links is on the way.
+    return false;
+  }
 }
 
 /** A folder without its '/', or the look would follow a link. @throws DestinationError when it is none. */

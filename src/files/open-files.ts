@@ -4,7 +4,6 @@
  */
 
 import { closeSync, fstatSync, readSync, type Stats } from 'node:fs';
-import { LRUCache } from 'lru-cache';
 import type { CommandError } from '../wire/errors.ts';
 import { descriptorLimit, isOutOfDescriptors, patientlyHere } from './descriptors.ts';
 import { FileError, type OpenFile, type Root } from './root.ts';
@@ -18,14 +17,15 @@ export interface ServedFile {
   readonly path: string;
   /** As it was when the response began. */
   readonly stats: Stats;
+  /** Its descriptor, while it is open; {@link OpenFiles} alone looks at it. */
+  fd: number | undefined;
 }
 
 export class OpenFiles {
   readonly #root: Root;
-  readonly #descriptors = new LRUCache<ServedFile, number>({
-    max: Math.max(1, Math.min(MAX_OPEN, Math.floor(descriptorLimit() * SHARE_OF_LANE))),
-    dispose: (fd) => closeSync(fd),
-  });
+  /** Those that are open, the one read least recently first. */
+  readonly #opened = new Set<ServedFile>();
+  readonly #max = Math.max(1, Math.min(MAX_OPEN, Math.floor(descriptorLimit() * SHARE_OF_LANE)));
 
   constructor(root: Root) {
     this.#root = root;
@@ -34,8 +34,8 @@ export class OpenFiles {
   /** The caller closes it. @throws CommandError as {@link Root.openFile}. */
   open(path: string): ServedFile {
     const { fd, stats } = this.#open(path);
-    const file = { path, stats };
-    this.#descriptors.set(file, fd);
+    const file = { path, stats, fd };
+    this.#keep(file);
     return file;
   }
 
@@ -66,7 +66,11 @@ export class OpenFiles {
   }
 
   close(file: ServedFile): void {
-    this.#descriptors.delete(file);
+    const { fd } = file;
+    if (fd === undefined) return;
+    file.fd = undefined;
+    this.#opened.delete(file);
+    closeSync(fd);
   }
 
   /** Where the system has no descriptor left, those that are not being read at this moment are given back first. */
@@ -74,20 +78,34 @@ export class OpenFiles {
     try {
       return this.#root.openFile(path);
     } catch (error) {
-      if (!isOutOfDescriptors(error) || this.#descriptors.size === 0) throw error;
-      this.#descriptors.clear();
+      if (!isOutOfDescriptors(error) || this.#opened.size === 0) throw error;
+      for (const file of this.#opened) this.close(file);
       return this.#root.openFile(path);
     }
   }
 
+  #keep(file: ServedFile): void {
+    this.#opened.add(file);
+    if (this.#opened.size <= this.#max) return;
+    const [oldest] = this.#opened;
+    this.close(oldest);
+  }
+
   #descriptorOf(file: ServedFile): number {
-    return this.#descriptors.get(file) ?? this.#openAgain(file);
+    const { fd } = file;
+    if (fd === undefined) return this.#openAgain(file);
+    if (this.#opened.size > 1) {
+      this.#opened.delete(file);
+      this.#opened.add(file);
+    }
+    return fd;
   }
 
   #openAgain(file: ServedFile): number {
     // A response that has begun cannot be begun again later, as one that has not can.
     const { fd, stats } = patientlyHere(() => this.#open(file.path));
-    this.#descriptors.set(file, fd);
+    file.fd = fd;
+    this.#keep(file);
     if (!isSameFile(stats, file.stats)) throw this.changed(file);
     return fd;
   }

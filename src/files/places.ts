@@ -17,9 +17,13 @@ export function openPlace(path: string, flags = 0): number {
   return openSync(path, PLACE | flags);
 }
 
+let handles: string | undefined;
+
 /** A way to what a handle is on, and from a folder's to what is in it, that nobody can bend while it is open. */
 export function wayTo(place: number): string {
-  return `/proc/self/fd/${place}`;
+  // Not by /proc/self, a link that the system would follow each time. It says by which number this process is known there.
+  handles ??= `/proc/${readlinkSync('/proc/self')}/fd/`;
+  return handles + place;
 }
 
 /** Where what a handle is on is by now, without links. */

@@ -3,11 +3,12 @@
 import { CommandError, ConnectionError, ProtocolError } from '../wire/errors.ts';
 import { DEFAULT_LIMITS } from '../wire/limits.ts';
 import { BundleReader, type BundleReceiver, encodePaths } from './bundle.ts';
+import { bundlesOf } from './bundles.ts';
 import { isOutOfDescriptors } from './descriptors.ts';
 import type { Destination } from './destination.ts';
 import { DestinationError } from './held-folders.ts';
 import type { FileEntry } from './listing.ts';
-import { fsProblem, stemOf } from './paths.ts';
+import { fsProblem } from './paths.ts';
 import { linesOf, type PullFailure, parseEntry } from './plan.ts';
 
 /** What pull needs of a client. */
@@ -49,22 +50,6 @@ export interface FetchOptions {
 
 /** Larger files go to the disk piece by piece instead of waiting in memory until they are whole, in bytes. */
 const MAX_WHOLE_SIZE = 256 << 10;
-
-/**
- * Files up to this size are asked for many at a time, in bytes. Half of a small file's time is that of its request, and
- * what comes in whole frames compresses better.
- */
-const MAX_BUNDLED_SIZE = 64 << 10;
-/** What one bundle may hold: bytes, files, and characters of all paths. */
-const BUNDLE_SIZE = 128 << 10;
-/**
- * Bytes from which on a bundle ends where the files' name changes: what is alike goes by one stream. 4 000 files of
- * node_modules took 64 % (policy affinity) and 66 % (shared) of what a context per file does; with bundles that are
- * always full 68 and 69 %.
- */
-const BUNDLE_OF_ONE_NAME = 16 << 10;
-const BUNDLE_FILES = 256;
-const BUNDLE_PATHS_LENGTH = 64 << 10;
 
 /** Most bytes of a file that has no size before it is read, as what the system makes up has none. */
 const MAX_UNSIZED = 64 << 20;
@@ -115,7 +100,7 @@ export class PullJob {
     try {
       signal?.throwIfAborted();
       this.#report();
-      await this.#sideBySide([...bundlesOf(this.#left)], (entries) => this.#fetchBundle(entries));
+      await this.#sideBySide(bundlesOf(this.#left), (entries) => this.#fetchBundle(entries));
       // The large ones, and whatever bundles have not brought: each has its own request, and its own error.
       await this.#sideBySide([...this.#left], (entry) => this.#fetch(entry));
     } finally {
@@ -277,33 +262,6 @@ export class PullJob {
   #report(): void {
     this.#options.onProgress?.(this.progress);
   }
-}
-
-/** The small files in bundles of at least two, in their order. */
-function* bundlesOf(entries: Iterable<FileEntry>): Generator<readonly FileEntry[], void, void> {
-  let bundle: FileEntry[] = [];
-  let bytes = 0;
-  let length = 0;
-  let name = '';
-  for (const entry of entries) {
-    if (entry.size > MAX_BUNDLED_SIZE) continue;
-    const previous = name;
-    name = stemOf(entry.path);
-    const full =
-      bytes + entry.size > BUNDLE_SIZE ||
-      length + entry.path.length > BUNDLE_PATHS_LENGTH ||
-      bundle.length === BUNDLE_FILES;
-    if (full || (name !== previous && bytes >= BUNDLE_OF_ONE_NAME)) {
-      if (bundle.length > 1) yield bundle;
-      bundle = [];
-      bytes = 0;
-      length = 0;
-    }
-    bundle.push(entry);
-    bytes += entry.size;
-    length += entry.path.length;
-  }
-  if (bundle.length > 1) yield bundle;
 }
 
 /** Whether a file goes to the disk piece by piece. */

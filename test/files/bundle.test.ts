@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { BundleReader, encodePaths, errorLine, MAX_BUNDLE_FILES, sizeLine } from '../../src/files/bundle.ts';
+import { bundlesOf } from '../../src/files/bundles.ts';
 import { create } from '../../src/files/commands.ts';
 import type { FileEntry } from '../../src/files/listing.ts';
 import { type PullClient, pull } from '../../src/files/pull.ts';
@@ -250,6 +251,32 @@ test('a bundle has bounds: bytes, files and the length of its paths', async (t) 
     t.true(bundle.join('').length <= 64 << 10);
   }
   t.deepEqual([...client.bundles.flat(), ...client.singles].sort(), Object.keys(files).sort());
+});
+
+test('several files of one name that come to much have bundles of their own, all others share full ones', (t) => {
+  const entries = [
+    ...Array.from({ length: 40 }, (_, i) => entry(`d/a${i}`, 5000)),
+    ...Array.from({ length: 9 }, (_, i) => entry(`${i}/index.js`, 2000)),
+    entry('d/long', 20_000),
+    ...Array.from({ length: 3 }, (_, i) => entry(`${i}/short`, 1000)),
+    entry('d/tall', 20_000),
+    entry('d/too-large', 70_000),
+    entry('d/x', 1),
+  ];
+  const names = bundlesOf(entries).map((bundle) => bundle.map(({ path }) => path.replace(/.*\//, '')));
+  const singles = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => `a${from + i}`);
+  t.deepEqual(names, [
+    singles(0, 26),
+    singles(26, 40),
+    Array.from({ length: 9 }, () => 'index.js'),
+    ['long', 'short', 'short', 'short', 'tall', 'x'],
+  ]);
+});
+
+test('a file that has a bundle for itself alone is not in one', (t) => {
+  const entries = [entry('a', 60_000), entry('b', 60_000), entry('c', 60_000)];
+  t.deepEqual(bundlesOf(entries), [entries.slice(0, 2)]);
+  t.deepEqual(bundlesOf([]), []);
 });
 
 test('a file that is missing from the server fails for itself', async (t) => {

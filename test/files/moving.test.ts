@@ -54,6 +54,21 @@ linux('a folder that is put back is written into again', (t) => {
   t.deepEqual(readdirSync(join(dest, 'a/b')).sort(), ['1', '3', 'there']);
 });
 
+linux('a destination that is moved itself is written into where it is by then', (t) => {
+  const { dest } = prepare(t);
+  const entry = (path: string) => ({ path, size: 1, mtimeMs: TIME, mode: 0o644 });
+  const destination = new Destination(dest);
+  destination.writeWhole(entry('a/b/1'), [Buffer.from('1')]);
+  renameSync(dest, `${dest}.moved`);
+  mkdirSync(join(dest, 'a/b'), { recursive: true });
+  destination.writeWhole(entry('a/b/2'), [Buffer.from('2')]);
+  destination.writeWhole(entry('3'), [Buffer.from('3')]);
+  destination.close();
+  t.deepEqual(readdirSync(join(`${dest}.moved`, 'a/b')).sort(), ['1', '2', 'there']);
+  t.true(existsSync(join(`${dest}.moved`, '3')));
+  t.deepEqual(readdirSync(dest, { recursive: true, encoding: 'utf8' }).sort(), ['a', 'a/b']);
+});
+
 linux('a long file whose folder is moved away before it is whole fails, and leaves nothing', async (t) => {
   const { dest, victim } = prepare(t);
   const destination = new Destination(dest);
