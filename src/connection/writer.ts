@@ -30,6 +30,12 @@ const WRITE_SIZE = 1 << 20;
 /** So many bytes are written whatever others have written in this turn: settings, pongs, small responses. */
 const LITTLE_OUTPUT = 4096;
 
+const NOBODY = -1;
+
+export interface HandOverWaiter {
+  handedOver(): void;
+}
+
 export class Writer {
   readonly #transport: Transport;
   readonly #output: Gate;
@@ -40,8 +46,9 @@ export class Writer {
   #leases = NO_LEASES;
   /** Bytes added so far. */
   #added = 0;
-  /** Each with how many bytes were added before. */
-  #handedOver: { readonly at: number; readonly run: () => void }[] | undefined;
+  /** Who waits until so many bytes have been handed over; −1: nobody. */
+  #waiter: HandOverWaiter | undefined;
+  #waitsFor = NOBODY;
   #writing = false;
   /** Bytes of the write in progress, and what is called when its chunks need not be kept. */
   #writingBytes = 0;
@@ -154,7 +161,7 @@ export class Writer {
    * was not taken. Nobody ever changes `frame`: it may go to many connections.
    */
   sendAtOnce(frame: Uint8Array): boolean {
-    if (this.busy || this.#closed || !this.#isEmpty || this.#handedOver !== undefined) return false;
+    if (this.busy || this.#closed || !this.#isEmpty || this.#waitsFor !== NOBODY) return false;
     if (this.#transport.writeOne === undefined || this.#share?.untouched === false) return false;
     const { length } = frame;
     this.#added += length;
@@ -186,12 +193,11 @@ export class Writer {
     this.flush();
   }
 
-  /** Calls `run` when everything added so far has been handed to the transport. */
-  whenHandedOver(run: () => void): void {
+  /** Tells `waiter` when everything added so far has been handed to the transport; one at a time waits. */
+  whenHandedOver(waiter: HandOverWaiter): void {
     if (this.#closed) return;
-    const waiting = { at: this.#added, run };
-    if (this.#handedOver === undefined) this.#handedOver = [waiting];
-    else this.#handedOver.push(waiting);
+    this.#waiter = waiter;
+    this.#waitsFor = this.#added;
   }
 
   /** Calls `run` once the transport has taken everything. */
@@ -290,7 +296,7 @@ export class Writer {
     this.#chunks = NO_CHUNKS;
     for (const release of this.#leases) release?.();
     this.#leases = NO_LEASES;
-    this.#handedOver = undefined;
+    this.#waitsFor = NOBODY;
     this.#scratch = new Uint8Array(0);
     this.#output.close();
   }
@@ -312,12 +318,9 @@ export class Writer {
   }
 
   #handOver(): void {
-    const waiting = this.#handedOver;
-    if (waiting === undefined) return;
-    let count = 0;
-    while (count < waiting.length && waiting[count].at <= this.bytesWritten) count++;
-    this.#handedOver = count < waiting.length ? waiting.slice(count) : undefined;
-    for (let i = 0; i < count; i++) waiting[i].run();
+    if (this.#waitsFor === NOBODY || this.#waitsFor > this.bytesWritten) return;
+    this.#waitsFor = NOBODY;
+    this.#waiter?.handedOver();
   }
 
   #tellEmpty(): void {

@@ -7,15 +7,15 @@
  */
 
 import { ProtocolError } from '../wire/errors.ts';
-import { IdTable } from './id-table.ts';
+import { RequestTable } from './request-table.ts';
 import type { IncomingCommand } from './incoming-command.ts';
 
 /** How many requests we remember whose frames are passed over, so that those already on the way do no harm. */
 const REMEMBERED = 256;
 
 export class BusyRequests {
-  readonly #receiving = new IdTable<IncomingCommand>();
-  readonly #running = new IdTable<IncomingCommand>();
+  readonly #receiving = new RequestTable<IncomingCommand>();
+  readonly #running = new RequestTable<IncomingCommand>();
   /** Of those that are running, the answered ones. */
   #answered = 0;
   /** Undefined: there were none yet. */

@@ -34,7 +34,9 @@ export interface Decoders extends StreamDecoders {
 }
 
 /** Takes frames in clear, in order per request. `lost` says why the payload could not be had. */
-export type FrameReceiver = (frame: Frame, payload: Uint8Array, lost: Failure | undefined) => void;
+export interface FrameReceiver {
+  take(frame: Frame, payload: Uint8Array, lost: Failure | undefined): void;
+}
 
 const NOTHING = new Uint8Array(0);
 /** A frame may keep memory alive up to this multiple of what it counts for. */
@@ -45,7 +47,7 @@ const SHARED_SIZE = COMPACT_BELOW * PIECE_COST;
 export class IncomingFrames {
   readonly #streams: IncomingStreams;
   readonly #decoders: Decoders;
-  readonly #receive: FrameReceiver;
+  readonly #receiver: FrameReceiver;
   readonly #held = new Map<number, Ticket[]>();
   readonly #input: InputShare;
   #heldBytes = 0;
@@ -58,14 +60,14 @@ export class IncomingFrames {
     from: Side,
     limits: Limits,
     decoders: Decoders,
-    receive: FrameReceiver,
+    receiver: FrameReceiver,
     now: () => number,
     input: InputShare = unbounded(),
   ) {
     this.#input = input;
     this.#streams = new IncomingStreams(from, limits, decoders, now);
     this.#decoders = decoders;
-    this.#receive = receive;
+    this.#receiver = receiver;
   }
 
   /** Bytes of frames that wait for a decoder, or decoded ones behind a frame that does; each also costs PIECE_COST. */
@@ -102,7 +104,7 @@ export class IncomingFrames {
       this.#heldBytes -= cost;
       this.#input.give(cost);
       if (queue.length === 0) this.#held.delete(frame.requestId);
-      this.#receive(frame, payload ?? NOTHING, lost);
+      this.#receiver.take(frame, payload ?? NOTHING, lost);
     }
   }
 
@@ -123,14 +125,14 @@ export class IncomingFrames {
     } else if (this.#held.has(frame.requestId)) {
       ticket.payload = payload.slice();
       this.#hold(ticket);
-    } else this.#receive(frame, payload, undefined);
+    } else this.#receiver.take(frame, payload, undefined);
   }
 
   #pass(frame: Frame): void {
     if (this.#held.size > 0 && this.#held.has(frame.requestId) && !this.#overtakes(frame)) {
       const kept = this.#compact(frame);
       this.#hold({ frame: kept, payload: kept.payload, lost: undefined, cost: 0 });
-    } else this.#receive(frame, frame.payload, undefined);
+    } else this.#receiver.take(frame, frame.payload, undefined);
   }
 
   /** Cancel and credit wait for no data; but for the name of their command, without which they mean nothing. */

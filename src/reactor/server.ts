@@ -8,9 +8,9 @@ import { BusyRequests } from './busy-requests.ts';
 import { type CancelAction, ControlFrames } from './control.ts';
 import { HeldArguments } from './held-arguments.ts';
 import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
-import { type Hold, IncomingCommand } from './incoming-command.ts';
+import { IncomingCommand } from './incoming-command.ts';
 import { type InputShare, unbounded } from './input-share.ts';
-import type { ServerAction } from './server-action.ts';
+import type { Actions } from './server-action.ts';
 
 export class ServerReactor {
   readonly #limits: Limits;
@@ -18,13 +18,12 @@ export class ServerReactor {
   readonly #now: () => number;
   readonly #controls: ControlFrames;
   readonly #requests = new BusyRequests();
-  #actions: ServerAction[] = [];
+  #actions: Actions = [];
   #state: 'open' | 'ended' | 'errored' = 'open';
   #holdsOutput: boolean;
   #endPending = false;
   #framesSeen = false;
   readonly #arguments: HeldArguments;
-  readonly #hold: Hold = (command, announced, taken) => this.#arguments.hold(command, announced, taken);
   #lingering = 0;
 
   /**
@@ -45,7 +44,7 @@ export class ServerReactor {
     this.#now = now;
     this.#controls = new ControlFrames(limits, rateNow);
     this.#holdsOutput = halfDuplex;
-    this.#frames = new IncomingFrames('client', limits, decoders, this.#receive, rateNow, input);
+    this.#frames = new IncomingFrames('client', limits, decoders, this, rateNow, input);
   }
 
   /** Bytes held until a decoder answers. */
@@ -108,17 +107,27 @@ export class ServerReactor {
    * Takes one frame and appends what is to be done to `actions`.
    * @throws ProtocolError, after which only {@link endOfInput} and responses to running requests are in order (protocol B5).
    */
-  receive(frame: Frame, actions: ServerAction[]): void {
+  receive(frame: Frame, actions: Actions): void {
     if (this.#state === 'errored') throw new ProtocolError('already-errored', 'frame after a protocol error');
     if (this.#state === 'ended')
       throw this.#fail(new ProtocolError('frame-after-end', 'frame after end of input'));
-    this.#guard(actions, () => this.#frames.push(frame));
+    this.#actions = actions;
+    try {
+      this.#frames.push(frame);
+    } catch (error) {
+      throw this.#fail(error);
+    }
   }
 
   /** A decoder has answered. @throws ProtocolError as {@link receive} does. */
-  decoded(ticket: Ticket, actions: ServerAction[]): void {
+  decoded(ticket: Ticket, actions: Actions): void {
     if (this.#state === 'errored') return;
-    this.#guard(actions, () => this.#frames.decoded(ticket));
+    this.#actions = actions;
+    try {
+      this.#frames.decoded(ticket);
+    } catch (error) {
+      throw this.#fail(error);
+    }
     if (this.#endPending && !this.decoding) this.#finishInput(actions);
   }
 
@@ -126,14 +135,14 @@ export class ServerReactor {
    * End of input: what is partly received is abandoned, the rest goes on (protocol B7). A second call does nothing. What has
    * come and is still being decoded has come: the end waits for it.
    */
-  endOfInput(actions: ServerAction[]): void {
+  endOfInput(actions: Actions): void {
     if (this.#state === 'ended') return;
     if (this.#state === 'open') this.#state = 'ended';
     if (this.decoding) this.#endPending = true;
     else this.#finishInput(actions);
   }
 
-  #finishInput(actions: ServerAction[]): void {
+  #finishInput(actions: Actions): void {
     this.#endPending = false;
     for (const { requestId } of this.#requests.allReceiving()) {
       if (!this.#requests.isRunning(requestId)) continue;
@@ -155,7 +164,7 @@ export class ServerReactor {
   }
 
   /** Gives up a command whose arguments are still coming. */
-  dropReceiving(requestId: number, failure: Failure, actions: ServerAction[]): void {
+  dropReceiving(requestId: number, failure: Failure, actions: Actions): void {
     const request = this.#requests.receiving(requestId);
     if (request === undefined) return;
     this.#actions = actions;
@@ -189,21 +198,13 @@ export class ServerReactor {
     return this.#requests.isRunning(requestId);
   }
 
-  #guard(actions: ServerAction[], step: () => void): void {
-    this.#actions = actions;
-    try {
-      step();
-    } catch (error) {
-      throw this.#fail(error);
-    }
-  }
-
   #fail(error: unknown): unknown {
     this.stop();
     return error;
   }
 
-  readonly #receive = (frame: Frame, payload: Uint8Array, lost: Failure | undefined): void => {
+  /** For {@link IncomingFrames}. */
+  take(frame: Frame, payload: Uint8Array, lost: Failure | undefined): void {
     const first = !this.#framesSeen;
     this.#framesSeen = true;
     if (lost !== undefined) return this.#loseFrame(frame, lost);
@@ -216,7 +217,7 @@ export class ServerReactor {
       default:
         return this.#control(frame, payload, first);
     }
-  };
+  }
 
   #commandName(frame: Frame, payload: Uint8Array): void {
     this.#requests.checkFree(frame.requestId);
@@ -267,7 +268,7 @@ export class ServerReactor {
   }
 
   #argument(request: IncomingCommand, frame: Frame, payload: Uint8Array): void {
-    const taken = request.takeArgument(frame, payload, this.#limits, this.#hold);
+    const taken = request.takeArgument(frame, payload, this.#limits, this.#arguments);
     if (taken === false) return;
     if (taken !== true) {
       this.#drop(request, taken);

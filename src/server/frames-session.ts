@@ -15,7 +15,7 @@ import type { ConnectionFlow, RequestFlow } from '../reactor/flow.ts';
 import { FlushQueue } from '../reactor/flush-queue.ts';
 import type { Ticket } from '../reactor/incoming.ts';
 import { ServerReactor } from '../reactor/server.ts';
-import type { ReceivedCommand, ServerAction } from '../reactor/server-action.ts';
+import type { Actions, ReceivedCommand, ServerAction } from '../reactor/server-action.ts';
 import { TopicStreams } from '../topics/streams.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, HEADER_SIZE } from '../wire/frame.ts';
@@ -40,7 +40,7 @@ const LEAST_PINGS = 100;
 const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled' };
 const SHUTTING_DOWN: Failure = { code: 'shutting-down', message: 'server is shutting down' };
 
-export class FramesSession implements Session, FrameOwner, InputSource {
+export class FramesSession implements Session, FrameOwner, InputSource, Actions {
   readonly connection: Connection;
   readonly openedAtMs = performance.now();
   place = -1;
@@ -54,7 +54,9 @@ export class FramesSession implements Session, FrameOwner, InputSource {
   readonly #reactor: ServerReactor;
   readonly #decoders: LaneDecoders;
   readonly #dispatch: Dispatch;
-  readonly #actions: ServerAction[] = [];
+  /** What is to be done: the first, and mostly only, thing; and the others. */
+  #action: ServerAction | undefined;
+  #otherActions: ServerAction[] | undefined;
   readonly #negotiation: Negotiation;
   /** Responses of main-thread handlers that no stream has encoded. */
   readonly plain = { frames: 0, bytesIn: 0, bytesOut: 0 };
@@ -162,7 +164,7 @@ export class FramesSession implements Session, FrameOwner, InputSource {
 
   receive(frame: Frame): void {
     try {
-      this.#reactor.receive(frame, this.#actions);
+      this.#reactor.receive(frame, this);
     } finally {
       // What came before an error in the same step still counts.
       this.#perform();
@@ -185,7 +187,7 @@ export class FramesSession implements Session, FrameOwner, InputSource {
   onEnd(): void {
     this.#ending.inputEnded();
     this.#input.inputEnded();
-    this.#reactor.endOfInput(this.#actions);
+    this.#reactor.endOfInput(this);
     this.#perform();
     this.#ending.check();
     this.#peerWatch.inputEnded();
@@ -216,7 +218,7 @@ export class FramesSession implements Session, FrameOwner, InputSource {
       return;
     }
     try {
-      this.#reactor.decoded(ticket, this.#actions);
+      this.#reactor.decoded(ticket, this);
       this.#perform();
     } catch (failure) {
       this.#perform();
@@ -228,13 +230,22 @@ export class FramesSession implements Session, FrameOwner, InputSource {
 
   // --------------------------------------------------------------------------------------- actions
 
+  /** For the reactor: this is to be done. */
+  push(action: ServerAction): void {
+    if (this.#action === undefined) this.#action = action;
+    else {
+      this.#otherActions ??= [];
+      this.#otherActions.push(action);
+    }
+  }
+
   #perform(): void {
-    const actions = this.#actions;
-    if (actions.length === 0) return;
-    // Mostly it is one: to take that out leaves nothing to the collector.
-    if (actions.length === 1) return this.#act(actions.pop() as ServerAction);
-    const todo = actions.splice(0);
-    for (const action of todo) this.#act(action);
+    const action = this.#action;
+    if (action === undefined) return;
+    const others = this.#otherActions;
+    this.#action = this.#otherActions = undefined;
+    this.#act(action);
+    for (const other of others ?? []) this.#act(other);
   }
 
   #act(action: ServerAction): void {
@@ -382,7 +393,7 @@ export class FramesSession implements Session, FrameOwner, InputSource {
    */
   finished(request: ServedRequest, lingers: number | undefined): void {
     this.requests.remove(request);
-    this.#credits.forget(request.id);
+    if (request.hasData) this.#credits.forget(request.id);
     this.#ending.leave(request.id, lingers);
   }
 
@@ -406,7 +417,7 @@ export class FramesSession implements Session, FrameOwner, InputSource {
   }
 
   letGo(): boolean {
-    const has = letGoOfLargest(this.#reactor, this.requests.values(), this.#actions, this.flow.input.counts);
+    const has = letGoOfLargest(this.#reactor, this.requests.values(), this, this.flow.input.counts);
     this.#perform();
     return has;
   }

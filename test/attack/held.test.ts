@@ -169,7 +169,7 @@ test.serial('frames that wait for a decoder do not keep the chunks that they cam
     'client',
     DEFAULT_LIMITS,
     decoders,
-    (_frame, payload) => void held.push(payload),
+    { take: (_frame, payload) => void held.push(payload) },
     () => 0,
   );
   const on = (streamFlags: number, type: number, payload: Uint8Array) =>
@@ -198,7 +198,7 @@ test('tiny frames that wait for a decoder are held as they came, and none keeps 
     'client',
     DEFAULT_LIMITS,
     decoders,
-    () => t.fail(),
+    { take: () => t.fail() },
     () => 0,
   );
   const begin = { requestId: 1, streamId: 3, streamFlags: StreamFlag.begin, flags: 1 };

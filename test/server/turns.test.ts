@@ -486,7 +486,7 @@ test('one write has a bounded size, and what a peer has not read does not go to 
   const { loop, transport, writer } = writing();
   for (let i = 0; i < 16; i++) writer.send(new Uint8Array(MEBIBYTE).fill(i));
   const handedOver: string[] = [];
-  writer.whenHandedOver(() => handedOver.push('all'));
+  writer.whenHandedOver({ handedOver: () => handedOver.push('all') });
   const bytes = () => transport.writes.flatMap(({ chunks }) => chunks).reduce((sum, c) => sum + c.length, 0);
   let turns = 0;
   for (let answered = 0; loop.turn(); turns++) {
@@ -595,7 +595,7 @@ test('a single chunk that is taken at once is written without a callback, and wh
   const writer = new Writer(transport, output, new TurnShare(loop.turns));
   const events: string[] = [];
   writer.send(new Uint8Array(100), () => events.push('released'));
-  writer.whenHandedOver(() => events.push('handed over'));
+  writer.whenHandedOver({ handedOver: () => events.push('handed over') });
   writer.whenEmpty(() => events.push('empty'));
   t.deepEqual(events, ['handed over', 'released', 'empty']);
   t.is(ones.length, 1);
@@ -711,7 +711,7 @@ test('nothing goes at once from a writer that is held, closed or has somebody to
   writer.hold();
   t.false(writer.sendAtOnce(Uint8Array.of(1)));
   writer.release();
-  writer.whenHandedOver(() => undefined);
+  writer.whenHandedOver({ handedOver: () => undefined });
   t.false(writer.sendAtOnce(Uint8Array.of(1)));
   writer.flush();
   writer.close();
