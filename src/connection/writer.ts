@@ -225,25 +225,29 @@ export class Writer {
         this.#share.wait(() => this.flush());
         return;
       }
-      this.#sealScratch();
-      this.#write();
+      // Mostly it is a small response, for which no array is made.
+      const taken = this.#chunks === NO_CHUNKS ? this.#writeOne(this.#cutScratch(), NO_LEASES) : this.#write();
+      this.#handOver();
+      if (taken) this.#writeEnded();
     }
   }
 
-  #write(): void {
+  /** Whether the transport has taken it at once. */
+  #write(): boolean {
+    this.#sealScratch();
     const { chunks, leases, bytes } = this.#take();
+    if (chunks.length === 1) return this.#writeOne(chunks[0], leases);
     this.#begin(bytes, leases);
-    const taken = this.#pass(chunks);
-    this.#handOver();
-    if (taken) this.#writeEnded();
+    this.#transport.write(chunks, this.#written);
+    return false;
   }
 
-  /** Whether the transport has taken them at once. A callback for each write costs a small one as much as a twentieth of it. */
-  #pass(chunks: Uint8Array[]): boolean {
+  /** The same for one chunk: a callback for each write costs a small one as much as a twentieth of it. */
+  #writeOne(chunk: Uint8Array, leases: readonly ((() => void) | undefined)[]): boolean {
+    this.#begin(chunk.length, leases);
     const transport = this.#transport;
-    if (chunks.length === 1 && transport.writeOne !== undefined)
-      return transport.writeOne(chunks[0], this.#written);
-    transport.write(chunks, this.#written);
+    if (transport.writeOne !== undefined) return transport.writeOne(chunk, this.#written);
+    transport.write([chunk], this.#written);
     return false;
   }
 
@@ -339,9 +343,13 @@ export class Writer {
   }
 
   #sealScratch(): void {
-    if (this.#scratchEnd === this.#scratchStart) return;
-    this.#push(this.#scratch.subarray(this.#scratchStart, this.#scratchEnd));
+    if (this.#scratchEnd > this.#scratchStart) this.#push(this.#cutScratch());
+  }
+
+  #cutScratch(): Uint8Array {
+    const piece = this.#scratch.subarray(this.#scratchStart, this.#scratchEnd);
     this.#scratchStart = this.#scratchEnd;
+    return piece;
   }
 
   /**
