@@ -81,6 +81,8 @@ export class Connection extends TurnTaker implements Watched {
   #dropTimer: ReturnType<typeof setTimeout> | undefined;
   /** Whose frame is in hand; undefined: none has come of the chunk in hand. */
   #currentId: number | undefined;
+  /** Whether the input so far has ended in the middle of something. */
+  #wasMidway = false;
   #reason: Error | undefined;
   #maxErrorSize = MAX_ERROR_SIZE;
   bytesRead = 0;
@@ -330,7 +332,9 @@ export class Connection extends TurnTaker implements Watched {
     else if (this.#input.length > 1) this.#input.shift();
     else this.#input = NO_INPUT;
     this.#countPartial();
-    this.#watch.took(this.#splitter.midFrame, this.#currentId !== undefined);
+    const { midway } = this;
+    if (midway || this.#wasMidway) this.#watch.took(this.#splitter.midFrame, this.#currentId !== undefined);
+    this.#wasMidway = midway;
     this.#currentId = undefined;
   }
 

@@ -54,7 +54,7 @@ export class Writer {
   #writingBytes = 0;
   #writingLeases: readonly ((() => void) | undefined)[] = NO_LEASES;
   #flushPlanned = false;
-  #whenEmpty: (() => void)[] = [];
+  #whenEmpty: (() => void)[] | undefined;
   #scratch = new Uint8Array(0);
   #scratchStart = 0;
   #scratchEnd = 0;
@@ -202,7 +202,7 @@ export class Writer {
 
   /** Calls `run` once the transport has taken everything. */
   whenEmpty(run: () => void): void {
-    this.#whenEmpty.push(run);
+    this.#whenEmpty = [...(this.#whenEmpty ?? []), run];
     this.flush();
   }
 
@@ -328,10 +328,9 @@ export class Writer {
   }
 
   #tellEmpty(): void {
-    if (this.#whenEmpty.length === 0) return;
     const whenEmpty = this.#whenEmpty;
-    this.#whenEmpty = [];
-    for (const run of whenEmpty) run();
+    this.#whenEmpty = undefined;
+    for (const run of whenEmpty ?? []) run();
   }
 
   /** Makes room for `size` bytes of scratch; returns where. */

@@ -44,6 +44,8 @@ const COMPACT_BELOW = 4;
 /** Bytes of a buffer that copies of tiny payloads share: any of them alone counts for a quarter of it. */
 const SHARED_SIZE = COMPACT_BELOW * PIECE_COST;
 
+const NONE = -1;
+
 export class IncomingFrames {
   readonly #streams: IncomingStreams;
   readonly #decoders: Decoders;
@@ -51,6 +53,8 @@ export class IncomingFrames {
   readonly #held = new Map<number, Ticket[]>();
   readonly #input: InputShare;
   #heldBytes = 0;
+  /** The stream of the newest frame, if it is open. */
+  #newestId = NONE;
   /** Where the next tiny payload is copied to; one buffer for each would take ten times its bytes. */
   #shared = NOTHING;
   #sharedEnd = 0;
@@ -87,7 +91,17 @@ export class IncomingFrames {
 
   /** @throws ProtocolError */
   push(frame: Frame): void {
+    // Mostly it is another frame in clear on the stream of the one before, and nothing waits that it could overtake.
+    if (
+      frame.streamId === this.#newestId &&
+      frame.streamFlags === 0 &&
+      frame.type !== FrameType.streamSettings
+    ) {
+      this.#pass(frame);
+      return;
+    }
     const stream = this.#streams.enter(frame);
+    this.#newestId = (frame.streamFlags & StreamFlag.end) === 0 ? frame.streamId : NONE;
     const encoded = (frame.streamFlags & StreamFlag.encoded) !== 0 && stream.decoded;
     if (encoded) this.#decode(frame);
     else if (frame.type !== FrameType.streamSettings) this.#pass(frame);
@@ -113,6 +127,7 @@ export class IncomingFrames {
     this.#held.clear();
     this.#input.give(this.#heldBytes);
     this.#heldBytes = 0;
+    this.#newestId = NONE;
     this.#streams.closeAll();
   }
 
@@ -129,7 +144,7 @@ export class IncomingFrames {
   }
 
   #pass(frame: Frame): void {
-    if (this.#held.size > 0 && this.#held.has(frame.requestId) && !this.#overtakes(frame)) {
+    if (this.#heldBytes > 0 && this.#held.has(frame.requestId) && !this.#overtakes(frame)) {
       const kept = this.#compact(frame);
       this.#hold({ frame: kept, payload: kept.payload, lost: undefined, cost: 0 });
     } else this.#receiver.take(frame, frame.payload, undefined);

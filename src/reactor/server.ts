@@ -12,10 +12,22 @@ import { IncomingCommand } from './incoming-command.ts';
 import { type InputShare, unbounded } from './input-share.ts';
 import type { Actions } from './server-action.ts';
 
+/** Milliseconds. */
+export interface ReactorClock {
+  /** When the input in hand came, by a clock that stands still while we do not read. */
+  readonly inputMs: number;
+}
+
+const SYSTEM_CLOCK: ReactorClock = {
+  get inputMs(): number {
+    return performance.now();
+  },
+};
+
 export class ServerReactor {
   readonly #limits: Limits;
   readonly #frames: IncomingFrames;
-  readonly #now: () => number;
+  readonly #clock: ReactorClock;
   readonly #controls: ControlFrames;
   readonly #requests = new BusyRequests();
   #actions: Actions = [];
@@ -27,7 +39,7 @@ export class ServerReactor {
   #lingering = 0;
 
   /**
-   * `halfDuplex`: the transport cannot answer while it is still reading (protocol A6). `now`: milliseconds, by which the
+   * `halfDuplex`: the transport cannot answer while it is still reading (protocol A6). `clock`: by which the
    * time that a command takes is counted. `input`: where what is held counts. `rateNow`: milliseconds for rates, which must
    * not stand still while we do not read: what has come meanwhile was not sent at once.
    */
@@ -35,13 +47,13 @@ export class ServerReactor {
     limits: Limits,
     decoders: Decoders,
     halfDuplex = false,
-    now = () => performance.now(),
+    clock: ReactorClock = SYSTEM_CLOCK,
     input: InputShare = unbounded(),
-    rateNow = now,
+    rateNow = () => clock.inputMs,
   ) {
     this.#limits = limits;
     this.#arguments = new HeldArguments(limits, input);
-    this.#now = now;
+    this.#clock = clock;
     this.#controls = new ControlFrames(limits, rateNow);
     this.#holdsOutput = halfDuplex;
     this.#frames = new IncomingFrames('client', limits, decoders, this, rateNow, input);
@@ -221,7 +233,7 @@ export class ServerReactor {
 
   #commandName(frame: Frame, payload: Uint8Array): void {
     this.#requests.checkFree(frame.requestId);
-    const request = IncomingCommand.begin(frame, payload, this.#limits, this.#now());
+    const request = IncomingCommand.begin(frame, payload, this.#limits, this.#clock.inputMs);
     const overloaded = this.#overloaded();
     this.#arguments.add(request, PIECE_COST);
     if (overloaded !== undefined) return this.#refuse(request, overloaded);
@@ -253,7 +265,7 @@ export class ServerReactor {
       if (this.#requests.isPassedOver(id)) return this.#unwanted(frame, payload);
       throw this.#unexpected(frame);
     }
-    request.newestMs = this.#now();
+    request.newestMs = this.#clock.inputMs;
     if (frame.type === FrameType.commandArgument) this.#argument(request, frame, payload);
     else this.#data(request, frame, payload);
   }
@@ -311,7 +323,7 @@ export class ServerReactor {
     const isName = frame.type === FrameType.commandName;
     if (isName) this.#requests.checkFree(id);
     const request = isName
-      ? new IncomingCommand(id, '', false, false, this.#now())
+      ? new IncomingCommand(id, '', false, false, this.#clock.inputMs)
       : this.#requests.stopReceiving(id);
     if (request === undefined) return;
     const runs = this.isRunning(id) && saysNotStarted(lost.code);

@@ -35,8 +35,6 @@ export class IncomingStreams {
   readonly #now: () => number;
   readonly #open = new Map<number, IncomingStream>();
   readonly #begins: Rate;
-  /** The one begun last, if it is open: most clients have no other. */
-  #newest: IncomingStream | undefined;
 
   constructor(from: Side, limits: Limits, decoders: StreamDecoders, now: () => number) {
     this.#from = from;
@@ -53,7 +51,7 @@ export class IncomingStreams {
   enter(frame: Frame): IncomingStream {
     const { streamId, streamFlags } = frame;
     this.#checkParity(streamId);
-    let stream = this.#newest?.id === streamId ? this.#newest : this.#open.get(streamId);
+    let stream = this.#open.get(streamId);
     if ((streamFlags & StreamFlag.begin) !== 0) stream = this.#begin(streamId, stream);
     if (stream === undefined) {
       throw new ProtocolError('unknown-stream', `frame on closed stream ${streamId} without stream-begin`);
@@ -68,7 +66,6 @@ export class IncomingStreams {
     const stream = this.#open.get(frame.streamId);
     if (stream === undefined) return;
     this.#open.delete(frame.streamId);
-    this.#newest = undefined;
     if (stream.decoded) this.#decoders.close(stream.id);
   }
 
@@ -76,7 +73,6 @@ export class IncomingStreams {
   closeAll(): void {
     for (const stream of this.#open.values()) if (stream.decoded) this.#decoders.close(stream.id);
     this.#open.clear();
-    this.#newest = undefined;
   }
 
   #checkParity(streamId: number): void {
@@ -102,7 +98,6 @@ export class IncomingStreams {
     }
     const stream = { id: streamId, profile: 'identity', decoded: false };
     this.#open.set(streamId, stream);
-    this.#newest = stream;
     return stream;
   }
 

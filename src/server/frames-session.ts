@@ -37,6 +37,8 @@ import { SessionEnd } from './session-end.ts';
 /** Pings in a second that a peer has to take before responses are paced by them: one every 20 ms, and as many again. */
 const LEAST_PINGS = 100;
 
+const rateNow = (): number => performance.now();
+
 const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled' };
 const SHUTTING_DOWN: Failure = { code: 'shutting-down', message: 'server is shutting down' };
 
@@ -91,10 +93,7 @@ export class FramesSession implements Session, FrameOwner, InputSource, Actions 
     this.flushes = new FlushQueue(shared.coalesceMs, (run) => connection.endOfTick(run));
     const { limits } = connection;
     this.#decoders = new LaneDecoders(shared.pool, limits, shared.decodable, this.#decoded, this.flow);
-    const now = () => connection.clock.inputMs;
-    this.#reactor = new ServerReactor(limits, this.#decoders, this.#halfDuplex, now, this.flow.input, () =>
-      performance.now(),
-    );
+    this.#reactor = new ServerReactor(limits, this.#decoders, this.#halfDuplex, connection.clock, this.flow.input, rateNow);
     if (this.#reactor.holdsOutput) connection.writer.hold();
     this.#dispatch = new Dispatch(this, admission);
     this.requests = new OpenRequests(this, this.#reactor, this.#dispatch);
@@ -334,7 +333,7 @@ export class FramesSession implements Session, FrameOwner, InputSource, Actions 
 
   /** Who its requests come from. */
   get caller(): ConnectionCaller {
-    this.#caller = this.#caller.as(this.#admission?.principal);
+    if (this.#admission !== undefined) this.#caller = this.#caller.as(this.#admission.principal);
     return this.#caller;
   }
 

@@ -269,7 +269,7 @@ const serverReactor: FuzzTarget = {
   run(input) {
     const { random, rest } = seeded(input);
     const decoders = new FuzzDecoders(random);
-    const reactor = new ServerReactor(REACTOR_LIMITS, decoders, random.once(8), () => 0);
+    const reactor = new ServerReactor(REACTOR_LIMITS, decoders, random.once(8), { inputMs: 0 });
     const { frames } = split([rest], 65_535);
     const running = new Map<number, 'data' | 'whole'>();
     const actions: ServerAction[] = [];

@@ -34,7 +34,7 @@ interface State {
 }
 
 class ServerMachine implements Machine {
-  readonly reactor = new ServerReactor(DEFAULT_LIMITS, NO_DECODERS, false, () => 0);
+  readonly reactor = new ServerReactor(DEFAULT_LIMITS, NO_DECODERS, false, { inputMs: 0 });
 
   hears(line: string): string {
     const actions: ServerAction[] = [];
