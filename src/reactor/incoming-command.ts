@@ -40,6 +40,9 @@ export class IncomingCommand {
   /** When its first and its newest frame came, in milliseconds. */
   readonly sinceMs: number;
   newestMs: number;
+  /** More of it has to come; and its arguments are complete and its response is not with the transport: for BusyRequests. */
+  isReceiving = false;
+  isRunning = false;
   /** True once it is answered, or about to be. */
   answered = false;
   #partial: PartialArgument | undefined;

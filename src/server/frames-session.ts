@@ -168,7 +168,13 @@ export class FramesSession implements Session, FrameOwner, InputSource, Actions 
       // What came before an error in the same step still counts.
       this.#perform();
     }
-    this.#input.check();
+    if (this.#mayHoldTooMuch) this.#input.check();
+  }
+
+  /** What the bounds of input weigh is mostly nothing at all. */
+  get #mayHoldTooMuch(): boolean {
+    const { output, data, input } = this.flow;
+    return output.used >= output.limit || data.unread > 0 || this.#reactor.heldBytes > 0 || input.spent;
   }
 
   get midCommand(): boolean {
