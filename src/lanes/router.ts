@@ -58,25 +58,26 @@ const BUSY_MS = 10;
 const LINK_PING = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
 
 export class Router {
+  // What each request asks for comes first, side by side: with many connections nothing of it is in a cache.
   readonly #pool: LanePool;
+  #options: RouterOptions;
+  /** Runs calls whose output is not encoded. */
+  readonly #unencodedCalls = new Place(-1, undefined);
+  /** Frozen, because policies of users are given them. */
+  #places: readonly Place[] = [];
+  /** Beside those that policies choose among: one for every kind of stream but the first. */
+  #ownPlaces = new Map<StreamKind, Place>();
   readonly #connection: Connection;
   readonly #events: StreamEvents;
   /** IDs of all the streams that we send on. */
   readonly ids = new OutgoingStreamIds('server');
   readonly cacheStreams: CacheStreams;
-  #options: RouterOptions;
-  /** Frozen, because policies of users are given them. */
-  #places: readonly Place[] = [];
-  /** Beside those that policies choose among: one for every kind of stream but the first. */
-  #ownPlaces = new Map<StreamKind, Place>();
   #rungs: readonly Rung[] = [];
   /** Under `adaptive`. */
   #ladder: Ladder | undefined;
   #laneProbe: WaitProbe | undefined;
   /** Where the peer answers pings, too. */
   #linkProbe: LinkProbe | undefined;
-  /** Runs calls whose output is not encoded. */
-  readonly #unencodedCalls = new Place(-1, undefined);
   /** Requests that wait for a place, or for a lane, oldest first; undefined: none ever had to. */
   #waiting: Map<number, () => void> | undefined;
   /** Of responses that are encoded on this thread; opened as it is needed. */

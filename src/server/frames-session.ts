@@ -44,33 +44,34 @@ const SHUTTING_DOWN: Failure = { code: 'shutting-down', message: 'server is shut
 
 export class FramesSession implements Session, FrameOwner, InputSource, Actions {
   readonly connection: Connection;
-  readonly openedAtMs = performance.now();
-  place = -1;
   readonly requests: OpenRequests;
   readonly router: Router;
   readonly shared: SessionContext;
-  /** Responses that hold a piece until the tick ends. */
-  readonly flushes: FlushQueue;
   readonly #ending: SessionEnd;
-  readonly #peerWatch: PeerWatch;
   readonly #reactor: ServerReactor;
-  readonly #decoders: LaneDecoders;
   readonly #dispatch: Dispatch;
   /** What is to be done: the first, and mostly only, thing; and the others. */
   #action: ServerAction | undefined;
   #otherActions: ServerAction[] | undefined;
-  readonly #negotiation: Negotiation;
-  /** Responses of main-thread handlers that no stream has encoded. */
-  readonly plain = { frames: 0, bytesIn: 0, bytesOut: 0 };
+  readonly #rules: SessionRules;
   readonly #admission: Admission | undefined;
-  #admitted: boolean;
   #caller: ConnectionCaller;
   #newestSerial = 0;
+  /** Responses of main-thread handlers that no stream has encoded. */
+  readonly plain = { frames: 0, bytesIn: 0, bytesOut: 0 };
+  // What comes from here on is not looked at for each request.
+  readonly openedAtMs = performance.now();
+  place = -1;
+  /** Responses that hold a piece until the tick ends. */
+  readonly flushes: FlushQueue;
+  readonly #peerWatch: PeerWatch;
+  readonly #decoders: LaneDecoders;
+  readonly #negotiation: Negotiation;
+  #admitted: boolean;
   /** Made for the first subscription. */
   #topicStreams: TopicStreams | undefined;
   readonly #input: InputBounds;
   readonly #credits: CreditSender;
-  readonly #rules: SessionRules;
   readonly #halfDuplex: boolean;
 
   /** `admission`: who has to be asked before anything is read, and for every command. */
