@@ -4,9 +4,9 @@
  */
 
 import { DecodeError } from '../encoding/codec.ts';
-import { ConnectionFlow } from '../reactor/flow.ts';
 import { Gate } from '../reactor/gate.ts';
 import type { InputBudget } from '../reactor/input-budget.ts';
+import { type InputShare, unbounded } from '../reactor/input-share.ts';
 import { ConnectionError, ProtocolError } from '../wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
 import type { Limits } from '../wire/limits.ts';
@@ -61,14 +61,17 @@ export class Connection extends TurnTaker implements Watched {
   readonly limits: Limits;
   readonly clock = new InputClock();
   readonly writer: Writer;
-  readonly flow: ConnectionFlow;
+  /** Output that waits anywhere on our side: in lanes, in the writer, in the transport. */
+  readonly output: Gate;
+  /** What is held of all that the peer has sent. */
+  readonly input: InputShare;
   readonly #transport: Transport;
   readonly #plainStreamId: number;
   readonly #splitter: Splitter;
   #owner: FrameOwner | undefined;
   #plainBegun = false;
   #state: 'open' | 'ended' | 'failing' | 'closed' = 'open';
-  readonly #turns: Turns;
+  readonly turns: Turns;
   /** What has come and waits for its turn, the oldest first. */
   #input = NO_INPUT;
   /** The transport delivers nothing, because we are paused or because input waits. */
@@ -95,16 +98,14 @@ export class Connection extends TurnTaker implements Watched {
    */
   constructor(transport: Transport, limits: Limits, plainStreamId: number, shared?: Shared) {
     super();
-    this.#turns = shared?.turns ?? new Turns((run) => transport.endOfTick(run));
+    this.turns = shared?.turns ?? new Turns((run) => transport.endOfTick(run));
     this.#transport = transport;
     this.limits = limits;
     this.#plainStreamId = plainStreamId;
     this.#watch = new InputWatch(limits, this.clock, this);
-    this.flow = new ConnectionFlow(new Gate(limits.maxBufferedOutput, shared?.output), {
-      share: new TurnShare(this.#turns),
-      input: shared?.input.open(),
-    });
-    this.writer = new Writer(transport, this.flow.output, new TurnShare(this.#turns), this.#turns.ends);
+    this.output = new Gate(limits.maxBufferedOutput, shared?.output);
+    this.input = shared?.input.open() ?? unbounded();
+    this.writer = new Writer(transport, this.output, new TurnShare(this.turns), this.turns.ends);
     this.#splitter = new Splitter(this);
     // V8 makes a function that is written in an assignment among what is old: with it the connection would outlive its time.
     transport.onData = this.#onData;
@@ -184,7 +185,7 @@ export class Connection extends TurnTaker implements Watched {
     if (!this.#paused || this.#state === 'closed') return;
     this.#paused = false;
     this.clock.resume();
-    if (this.#input.length > 0) this.#turns.readyLater(this);
+    if (this.#input.length > 0) this.turns.readyLater(this);
     else this.#letCome();
   }
 
@@ -279,7 +280,7 @@ export class Connection extends TurnTaker implements Watched {
   /** For the {@link Splitter}. */
   onFrame(frame: Frame): boolean {
     this.#currentId = frame.requestId;
-    if (this.#turns.slice.count(HEADER_SIZE + frame.payload.length)) this.#splitter.hold();
+    if (this.turns.slice.count(HEADER_SIZE + frame.payload.length)) this.#splitter.hold();
     this.#owner?.receive(frame);
     return this.#state === 'open';
   }
@@ -288,21 +289,19 @@ export class Connection extends TurnTaker implements Watched {
     if (this.#state !== 'open') return;
     this.bytesRead += chunk.length;
     this.bytes += chunk.length;
-    if (this.#paused || !this.#turns.ready(this, chunk)) this.#keep(chunk);
+    if (this.#paused || !this.turns.ready(this, chunk)) {
+      if (this.#input === NO_INPUT) this.#input = [];
+      this.#input.push(chunk);
+    }
     if (this.bytes > LITTLE_INPUT) this.#hold();
   };
-
-  #keep(chunk: Uint8Array): void {
-    if (this.#input === NO_INPUT) this.#input = [chunk];
-    else this.#input.push(chunk);
-  }
 
   /** Reads what has come, until the slice is over; whether there is more to read. `chunk` has just come: nothing is before it. */
   run(slice: Slice, chunk?: Uint8Array): boolean {
     // What is answered at once goes out while all that it takes is at hand.
     this.writer.gather();
-    if (chunk !== undefined) this.#split(chunk, true);
-    while (this.#input.length > 0 && !this.#paused && !slice.over) this.#split(this.#input[0], false);
+    if (chunk !== undefined) this.#split(chunk);
+    while (this.#input.length > 0 && !this.#paused && !slice.over) this.#split(this.#next());
     this.writer.flush();
     if (this.#paused) return false;
     if (this.#input.length > 0) return true;
@@ -311,8 +310,15 @@ export class Connection extends TurnTaker implements Watched {
     return false;
   }
 
-  /** `isNew`: it is not among the input that waits. */
-  #split(chunk: Uint8Array, isNew: boolean): void {
+  #next(): Uint8Array {
+    const next = this.#input[0];
+    if (this.#input.length > 1) this.#input.shift();
+    else this.#input = NO_INPUT;
+    return next;
+  }
+
+  /** What it does not take waits, before all else. */
+  #split(chunk: Uint8Array): void {
     this.clock.take();
     let taken: number;
     try {
@@ -325,12 +331,7 @@ export class Connection extends TurnTaker implements Watched {
     // What has failed or ended meanwhile has dropped it.
     if (this.#state !== 'open') return;
     this.bytes -= taken;
-    const rest = taken < chunk.length ? chunk.subarray(taken) : undefined;
-    if (isNew) {
-      if (rest !== undefined) this.#keep(rest);
-    } else if (rest !== undefined) this.#input[0] = rest;
-    else if (this.#input.length > 1) this.#input.shift();
-    else this.#input = NO_INPUT;
+    if (taken < chunk.length) this.#input = [chunk.subarray(taken), ...this.#input];
     this.#countPartial();
     const { midway } = this;
     if (midway || this.#wasMidway) this.#watch.took(this.#splitter.midFrame, this.#currentId !== undefined);
@@ -351,7 +352,7 @@ export class Connection extends TurnTaker implements Watched {
   #countPartial(): void {
     const { held } = this.#splitter;
     if (held === this.#partial) return;
-    const { input } = this.flow;
+    const { input } = this;
     input.take(held - this.#partial);
     this.#partial = held;
     if (held > input.own && !input.makeRoom(0))
@@ -390,7 +391,7 @@ export class Connection extends TurnTaker implements Watched {
     this.#watch.stop();
     clearTimeout(this.#dropTimer);
     this.writer.close();
-    this.flow.input.close();
+    this.input.close();
     if (error !== undefined)
       this.#reason ??=
         this.#brokenOff() ?? new ConnectionError(error.message, { code: 'lost', cause: error });

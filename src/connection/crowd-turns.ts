@@ -1,6 +1,6 @@
 /** The turns of a thread that a crowd shares, into which more come all the time. */
 
-import { type TurnSize, Turns, USUAL_TURN, type TurnTaker } from './turns.ts';
+import { type TurnSize, Turns, type TurnTaker, USUAL_TURN } from './turns.ts';
 
 /**
  * Where somebody has come, see {@link CrowdTurns.hurry}: no less than letting one in takes, so that a crowd, however long it goes

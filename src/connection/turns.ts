@@ -87,11 +87,7 @@ export abstract class TurnTaker {
   /** The {@link Turns.number} since when. */
   since = 0;
   /** It comes before all that is not, in every turn. */
-  readonly urgent: boolean;
-
-  constructor(urgent = false) {
-    this.urgent = urgent;
-  }
+  urgent = false;
 
   /**
    * For {@link Turns}: does some of the work, until its slice is over; whether there is more. It is not called from within itself,
@@ -104,9 +100,10 @@ export abstract class TurnTaker {
 export class Work extends TurnTaker {
   readonly #run: (slice: Slice) => boolean;
 
-  constructor(run: (slice: Slice) => boolean, urgent?: boolean) {
-    super(urgent);
+  constructor(run: (slice: Slice) => boolean, urgent = false) {
+    super();
     this.#run = run;
+    this.urgent = urgent;
   }
 
   run(slice: Slice): boolean {

@@ -4,7 +4,7 @@
  */
 
 import type { OutputShare } from '../reactor/flow.ts';
-import { FlushQueue } from '../reactor/flush-queue.ts';
+import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { Gate } from '../reactor/gate.ts';
 import { HEADER_SIZE, writeHeader } from '../wire/frame.ts';
 import type { Transport } from './transport.ts';
@@ -12,8 +12,6 @@ import type { Transport } from './transport.ts';
 const SCRATCH_SIZE = 64 * 1024;
 /** Enough for a small response: many a connection sends no more at a time. */
 const FIRST_SCRATCH = 1024;
-/** Bytes that may gather here of what many connections share; the rest is better off where it is held once for all. */
-const MOST_SHARED = 64 * 1024;
 /** Payloads up to this size are copied next to their header; larger ones travel as a chunk of their own. */
 const COPY_LIMIT = 16 * 1024;
 /** Shared payloads below this size are copied all the same: a piece of their own costs more. */
@@ -39,7 +37,7 @@ export interface HandOverWaiter {
 export class Writer {
   readonly #transport: Transport;
   readonly #output: Gate;
-  readonly #share: OutputShare | undefined;
+  readonly #share: OutputShare;
   readonly #ends: FlushQueue;
   #chunks = NO_CHUNKS;
   /** For each chunk, what is called when it need not be kept any more. */
@@ -66,12 +64,7 @@ export class Writer {
    * `output` is filled by what waits here and emptied by what the transport has taken. `share`: what may be written in
    * one turn of the event loop. `ends`: what is flushed as the tick ends, which many writers may have in common.
    */
-  constructor(
-    transport: Transport,
-    output: Gate,
-    share?: OutputShare,
-    ends = new FlushQueue(0, (run) => transport.endOfTick(run)),
-  ) {
+  constructor(transport: Transport, output: Gate, share: OutputShare, ends: FlushQueue) {
     this.#transport = transport;
     this.#output = output;
     this.#share = share;
@@ -83,9 +76,9 @@ export class Writer {
     return this.#writing || this.#held;
   }
 
-  /** Whether what many connections share should be added now; if not, the output's level falls when it may. */
-  get takesMore(): boolean {
-    return !this.busy && this.#added - this.bytesWritten < MOST_SHARED;
+  /** Bytes that are gathered, and not handed to the transport. */
+  get gathered(): number {
+    return this.#added - this.bytesWritten;
   }
 
   /** True from {@link hold} to {@link release}. */
@@ -107,7 +100,10 @@ export class Writer {
     this.#count(bytes.length);
   }
 
-  /** Adds one frame; `payload` is copied. */
+  /**
+   * Adds one frame; `payload` is copied. `isShared`: nobody ever changes it, so it may go to many connections, and where it is long is
+   * not copied; but where there are messages: one ends with a frame, so each chunk has to (protocol C7).
+   */
   sendFrame(
     requestId: number,
     streamId: number,
@@ -115,45 +111,21 @@ export class Writer {
     type: number,
     flags: number,
     payload: Uint8Array,
+    isShared = false,
   ): void {
     if (this.#closed) return;
-    const size = HEADER_SIZE + payload.length;
+    const { length } = payload;
+    const isApart = isShared && length >= SHARE_FROM && !this.#transport.messages;
+    const size = HEADER_SIZE + (isApart ? 0 : length);
     // The first frame is settings, and where lanes make the responses it is the only one that comes by here.
-    if (payload.length > COPY_LIMIT || this.#added === 0) {
-      const frame = new Uint8Array(size);
-      writeHeader(frame, 0, payload.length, requestId, streamId, streamFlags, type, flags);
-      frame.set(payload, HEADER_SIZE);
-      this.send(frame);
-      return;
-    }
-    const at = this.#reserve(size);
-    writeHeader(this.#scratch, at, payload.length, requestId, streamId, streamFlags, type, flags);
-    this.#scratch.set(payload, at + HEADER_SIZE);
-    this.#count(size);
-  }
-
-  /**
-   * Adds one frame whose payload nobody ever changes: it may go to many connections, and is not copied, but where there are
-   * messages: one ends with a frame, so each chunk has to (protocol C7).
-   */
-  sendShared(
-    requestId: number,
-    streamId: number,
-    streamFlags: number,
-    type: number,
-    flags: number,
-    payload: Uint8Array,
-  ): void {
-    if (payload.length < SHARE_FROM || this.#transport.messages) {
-      this.sendFrame(requestId, streamId, streamFlags, type, flags, payload);
-      return;
-    }
-    if (this.#closed) return;
-    const at = this.#reserve(HEADER_SIZE);
-    writeHeader(this.#scratch, at, payload.length, requestId, streamId, streamFlags, type, flags);
-    this.#sealScratch();
-    this.#push(payload);
-    this.#count(HEADER_SIZE + payload.length);
+    const isOwn = size > COPY_LIMIT || this.#added === 0;
+    const at = isOwn ? 0 : this.#reserve(size);
+    const frame = isOwn ? new Uint8Array(size) : this.#scratch;
+    writeHeader(frame, at, length, requestId, streamId, streamFlags, type, flags);
+    if (!isApart) frame.set(payload, at + HEADER_SIZE);
+    if (isOwn) this.send(frame);
+    else this.#count(size);
+    if (isApart) this.send(payload);
   }
 
   /**
@@ -161,19 +133,14 @@ export class Writer {
    * was not taken. Nobody ever changes `frame`: it may go to many connections.
    */
   sendAtOnce(frame: Uint8Array): boolean {
-    if (this.busy || this.#closed || !this.#isEmpty || this.#waitsFor !== NOBODY) return false;
-    if (this.#transport.writeOne === undefined || this.#share?.untouched === false) return false;
+    if (this.busy || this.#closed || this.gathered > 0 || this.#waitsFor !== NOBODY) return false;
+    if (this.#transport.writeOne === undefined || !this.#share.untouched) return false;
     const { length } = frame;
     this.#added += length;
     this.#begin(length, NO_LEASES);
     this.#writing = !this.#transport.writeOne(frame, this.#written);
     if (this.#writing) this.#output.take(length);
     return true;
-  }
-
-  /** Nothing is gathered. */
-  get #isEmpty(): boolean {
-    return this.#added === this.bytesWritten;
   }
 
   /** Has what is gathered in this tick handed over with that of other connections: a call of its own costs more. */
@@ -215,18 +182,19 @@ export class Writer {
   flush(): void {
     this.#flushPlanned = false;
     while (!this.busy && !this.#closed) {
-      if (this.#isEmpty) {
+      if (this.gathered === 0) {
         this.#handOver();
         this.#tellEmpty();
         return;
       }
-      if (this.#share?.usedUp && this.#added - this.bytesWritten > LITTLE_OUTPUT) {
+      if (this.#share.usedUp && this.gathered > LITTLE_OUTPUT) {
         this.#flushPlanned = true;
         this.#share.wait(() => this.flush());
         return;
       }
       // Mostly it is a small response, for which no array is made.
-      const taken = this.#chunks === NO_CHUNKS ? this.#writeOne(this.#cutScratch(), NO_LEASES) : this.#write();
+      const taken =
+        this.#chunks === NO_CHUNKS ? this.#writeOne(this.#cutScratch(), NO_LEASES) : this.#write();
       this.#handOver();
       if (taken) this.#writeEnded();
     }
@@ -256,7 +224,7 @@ export class Writer {
     this.#writingBytes = bytes;
     this.#writingLeases = leases;
     this.bytesWritten += bytes;
-    this.#share?.take(bytes);
+    this.#share.take(bytes);
   }
 
   readonly #written = (error?: Error | null): void => {
@@ -272,7 +240,7 @@ export class Writer {
     this.#release();
     if (this.#closed) return;
     this.#writing = false;
-    if (this.#isEmpty) this.#scratchStart = this.#scratchEnd = 0;
+    if (this.gathered === 0) this.#scratchStart = this.#scratchEnd = 0;
     this.#output.give(this.#writingBytes);
   }
 

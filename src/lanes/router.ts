@@ -7,6 +7,7 @@ import type { EncoderSetup } from '../../workers/records.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Tuning } from '../encoding/codec.ts';
 import { IDENTITY, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
+import type { ConnectionFlow } from '../reactor/flow.ts';
 import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType } from '../wire/frame.ts';
 import { describe, watchRejection } from '../wire/thrown.ts';
@@ -68,6 +69,7 @@ export class Router {
   /** Beside those that policies choose among: one for every kind of stream but the first. */
   #ownPlaces = new Map<StreamKind, Place>();
   readonly #connection: Connection;
+  readonly #flow: ConnectionFlow;
   readonly #events: StreamEvents;
   /** IDs of all the streams that we send on. */
   readonly ids = new OutgoingStreamIds('server');
@@ -85,9 +87,16 @@ export class Router {
   #closed = false;
   #pastStreams: StreamFigures[] = [];
 
-  constructor(pool: LanePool, connection: Connection, options: RouterOptions, events: StreamEvents) {
+  constructor(
+    pool: LanePool,
+    connection: Connection,
+    flow: ConnectionFlow,
+    options: RouterOptions,
+    events: StreamEvents,
+  ) {
     this.#pool = pool;
     this.#connection = connection;
+    this.#flow = flow;
     this.#events = events;
     this.#options = options;
     this.ids.take();
@@ -366,7 +375,7 @@ export class Router {
     place.lostId = undefined;
     place.stream = new LaneStream(
       lane,
-      this.#connection,
+      { writer: this.#connection.writer, flow: this.#flow },
       made.setup,
       budget,
       made.cost,

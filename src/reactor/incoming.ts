@@ -91,20 +91,14 @@ export class IncomingFrames {
 
   /** @throws ProtocolError */
   push(frame: Frame): void {
-    // Mostly it is another frame in clear on the stream of the one before, and nothing waits that it could overtake.
-    if (
-      frame.streamId === this.#newestId &&
-      frame.streamFlags === 0 &&
-      frame.type !== FrameType.streamSettings
-    ) {
-      this.#pass(frame);
-      return;
-    }
-    const stream = this.#streams.enter(frame);
-    this.#newestId = (frame.streamFlags & StreamFlag.end) === 0 ? frame.streamId : NONE;
-    const encoded = (frame.streamFlags & StreamFlag.encoded) !== 0 && stream.decoded;
-    if (encoded) this.#decode(frame);
-    else if (frame.type !== FrameType.streamSettings) this.#pass(frame);
+    const { streamId, streamFlags, type } = frame;
+    // Mostly it is another frame in clear on the stream of the one before: nothing of the stream changes, and it is not looked at.
+    if (streamFlags === 0 && streamId === this.#newestId && type !== FrameType.streamSettings)
+      return this.#pass(frame);
+    const { decoded } = this.#streams.enter(frame);
+    this.#newestId = streamFlags & StreamFlag.end ? NONE : streamId;
+    if (decoded && streamFlags & StreamFlag.encoded) this.#decode(frame);
+    else if (type !== FrameType.streamSettings) this.#pass(frame);
     this.#streams.leave(frame);
   }
 

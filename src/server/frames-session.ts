@@ -5,13 +5,14 @@
 
 import type { Connection, FrameOwner } from '../connection/connection.ts';
 import { CreditSender } from '../connection/credit-sender.ts';
+import { TurnShare } from '../connection/turns.ts';
 import type { DecodeError } from '../encoding/codec.ts';
 import { ZSTD } from '../encoding/profiles.ts';
 import { LaneDecoders } from '../lanes/decoders.ts';
 import type { StreamFigures } from '../lanes/figures.ts';
 import { Router } from '../lanes/router.ts';
 import { windowOf } from '../reactor/announced.ts';
-import type { ConnectionFlow, RequestFlow } from '../reactor/flow.ts';
+import { ConnectionFlow, type RequestFlow } from '../reactor/flow.ts';
 import { FlushQueue } from '../reactor/flush-queue.ts';
 import type { Ticket } from '../reactor/incoming.ts';
 import { ServerReactor } from '../reactor/server.ts';
@@ -37,6 +38,9 @@ import { SessionEnd } from './session-end.ts';
 /** Pings in a second that a peer has to take before responses are paced by them: one every 20 ms, and as many again. */
 const LEAST_PINGS = 100;
 
+/** Bytes that may gather of what many connections share; the rest is better off where it is held once for all. */
+const MOST_SHARED = 64 * 1024;
+
 const rateNow = (): number => performance.now();
 
 const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled' };
@@ -44,6 +48,7 @@ const SHUTTING_DOWN: Failure = { code: 'shutting-down', message: 'server is shut
 
 export class FramesSession implements Session, FrameOwner, InputSource, Actions {
   readonly connection: Connection;
+  readonly flow: ConnectionFlow;
   readonly requests: OpenRequests;
   readonly router: Router;
   readonly shared: SessionContext;
@@ -89,18 +94,32 @@ export class FramesSession implements Session, FrameOwner, InputSource, Actions 
     this.#caller = new ConnectionCaller(connection.remote);
     this.shared = shared;
     this.#negotiation = new Negotiation(shared);
-    this.#input = new InputBounds(connection, this);
+    this.flow = new ConnectionFlow(connection.output, new TurnShare(connection.turns), connection.input);
+    this.#input = new InputBounds(connection, this.flow, this);
     this.#credits = new CreditSender(connection);
     this.flushes = new FlushQueue(shared.coalesceMs, (run) => connection.endOfTick(run));
     const { limits } = connection;
     this.#decoders = new LaneDecoders(shared.pool, limits, shared.decodable, this.#decoded, this.flow);
-    this.#reactor = new ServerReactor(limits, this.#decoders, this.#halfDuplex, connection.clock, this.flow.input, rateNow);
+    this.#reactor = new ServerReactor(
+      limits,
+      this.#decoders,
+      this.#halfDuplex,
+      connection.clock,
+      this.flow.input,
+      rateNow,
+    );
     if (this.#reactor.holdsOutput) connection.writer.hold();
     this.#dispatch = new Dispatch(this, admission);
     this.requests = new OpenRequests(this, this.#reactor, this.#dispatch);
     this.#ending = new SessionEnd(connection, this.#reactor, this.requests, this.#negotiation);
     this.#peerWatch = new PeerWatch(connection, this.requests, () => this.#negotiation.speaks('ping'));
-    this.router = new Router(shared.pool, connection, this.#negotiation.routerOptions(), this.requests);
+    this.router = new Router(
+      shared.pool,
+      connection,
+      this.flow,
+      this.#negotiation.routerOptions(),
+      this.requests,
+    );
   }
 
   /** Begins to read, once the peer is admitted. */
@@ -330,10 +349,6 @@ export class FramesSession implements Session, FrameOwner, InputSource, Actions 
 
   // ------------------------------------------------------------------- what requests ask, and tell
 
-  get flow(): ConnectionFlow {
-    return this.connection.flow;
-  }
-
   get sendsProgress(): boolean {
     return this.#negotiation.speaks('progress');
   }
@@ -360,7 +375,8 @@ export class FramesSession implements Session, FrameOwner, InputSource, Actions 
   }
 
   get takesMore(): boolean {
-    return this.connection.writer.takesMore;
+    const { writer } = this.connection;
+    return !writer.busy && writer.gathered < MOST_SHARED;
   }
 
   sendPlain(requestId: number, type: number, flags: number, payload?: Uint8Array): void {

@@ -3,10 +3,10 @@
 import { compressOnLane } from '../lanes/compress.ts';
 import type { LaneStream } from '../lanes/lane-stream.ts';
 import type { CachedOutput, Handler, ProgressOutput, TextOutput } from '../reactor/command.ts';
-import { bytesOrTextOf } from '../wire/bytes.ts';
 import { producedBy } from '../reactor/output.ts';
 import { DataQueue, HandlerRequest, NO_DATA } from '../reactor/request.ts';
 import { ResponsePump, type ResponseSink } from '../reactor/response.ts';
+import { bytesOrTextOf } from '../wire/bytes.ts';
 import { CommandError } from '../wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '../wire/frame.ts';
 import { encodeFailure, encodeProgress, encodeTextWithin, type Failure } from '../wire/payloads.ts';

@@ -50,12 +50,12 @@ export class InputBounds implements FlowListener {
   #awaitsMemory = false;
   #inputEnded = false;
 
-  constructor(connection: Connection, source: InputSource) {
+  constructor(connection: Connection, flow: ConnectionFlow, source: InputSource) {
     this.#connection = connection;
-    this.#flow = connection.flow;
-    this.#flow.listener = this;
+    this.#flow = flow;
+    flow.listener = this;
     this.#source = source;
-    this.#flow.input.holder = source;
+    flow.input.holder = source;
   }
 
   /** True while the peer waits for us, and not we for it. */
@@ -126,7 +126,11 @@ export class InputBounds implements FlowListener {
 
   /** Answers a ping, at once or when less command data is unread. */
   pong(payload: Uint8Array): void {
-    if (this.#dataLimited() || this.#held() <= this.#soft() || (this.#heldPongs?.length ?? 0) >= MAX_HELD_PONGS)
+    if (
+      this.#dataLimited() ||
+      this.#held() <= this.#soft() ||
+      (this.#heldPongs?.length ?? 0) >= MAX_HELD_PONGS
+    )
       this.#sendPong(payload);
     else {
       this.#heldPongs ??= [];

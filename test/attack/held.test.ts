@@ -194,13 +194,7 @@ test('tiny frames that wait for a decoder are held as they came, and none keeps 
     close: () => undefined,
     decode: (_: number, ticket: Ticket) => void tickets.push(ticket),
   };
-  const incoming = new IncomingFrames(
-    'client',
-    DEFAULT_LIMITS,
-    decoders,
-    { take: () => t.fail() },
-    () => 0,
-  );
+  const incoming = new IncomingFrames('client', DEFAULT_LIMITS, decoders, { take: () => t.fail() }, () => 0);
   const begin = { requestId: 1, streamId: 3, streamFlags: StreamFlag.begin, flags: 1 };
   incoming.push({ ...begin, type: FrameType.streamSettings, payload: streamSettingsPayload('zstd-8mb') });
   const chunk = new Uint8Array(65_536);

@@ -479,7 +479,11 @@ test('a splitter that is held says how much it has taken', (t) => {
 function writing(): { loop: Loop; transport: StillTransport; writer: Writer } {
   const loop = new Loop();
   const transport = new StillTransport(loop);
-  return { loop, transport, writer: new Writer(transport, new Gate(1 << 30), new TurnShare(loop.turns)) };
+  return {
+    loop,
+    transport,
+    writer: new Writer(transport, new Gate(1 << 30), new TurnShare(loop.turns), loop.turns.ends),
+  };
 }
 
 test('one write has a bounded size, and what a peer has not read does not go to it in one turn', (t) => {
@@ -525,7 +529,7 @@ test('shared payloads of any size go out as they are, in order with copied ones'
   const { loop, transport, writer } = writing();
   const payloads = [900, 2000, 20_000, 60_000].map((size, i) => new Uint8Array(size).fill(i + 1));
   for (const payload of payloads) {
-    writer.sendShared(1, 4, 0, FrameType.bytesResponse, 1, payload);
+    writer.sendFrame(1, 4, 0, FrameType.bytesResponse, 1, payload, true);
     writer.sendFrame(1, 2, 0, FrameType.bytesResponse, 1, payload.subarray(0, 3));
   }
   loop.turn();
@@ -592,7 +596,7 @@ test('a single chunk that is taken at once is written without a callback, and wh
   const loop = new Loop();
   const { transport, ones } = writingOne(true);
   const output = new Gate(1000);
-  const writer = new Writer(transport, output, new TurnShare(loop.turns));
+  const writer = new Writer(transport, output, new TurnShare(loop.turns), loop.turns.ends);
   const events: string[] = [];
   writer.send(new Uint8Array(100), () => events.push('released'));
   writer.whenHandedOver({ handedOver: () => events.push('handed over') });
@@ -692,7 +696,7 @@ test('a frame that is not taken at once is a write under way: it counts as outpu
   const loop = new Loop();
   const { transport, ones } = writingOne(false);
   const output = new Gate(1000);
-  const writer = new Writer(transport, output, new TurnShare(loop.turns));
+  const writer = new Writer(transport, output, new TurnShare(loop.turns), loop.turns.ends);
   t.true(writer.sendAtOnce(new Uint8Array(100)));
   t.true(writer.busy);
   t.is(output.used, 100);
