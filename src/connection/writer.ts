@@ -28,8 +28,10 @@ const WRITE_SIZE = 1 << 20;
 /** So many bytes are written whatever others have written in this turn: settings, pongs, small responses. */
 const LITTLE_OUTPUT = 4096;
 
+/** No number of bytes. */
 const NOBODY = -1;
 
+/** Who waits until what was sent is with the transport. */
 export interface HandOverWaiter {
   handedOver(): void;
 }
@@ -44,7 +46,7 @@ export class Writer {
   #leases = NO_LEASES;
   /** Bytes added so far. */
   #added = 0;
-  /** Who waits until so many bytes have been handed over; −1: nobody. */
+  /** Who waits, or has, until so many bytes have been handed over. */
   #waiter: HandOverWaiter | undefined;
   #waitsFor = NOBODY;
   #writing = false;

@@ -44,6 +44,7 @@ const COMPACT_BELOW = 4;
 /** Bytes of a buffer that copies of tiny payloads share: any of them alone counts for a quarter of it. */
 const SHARED_SIZE = COMPACT_BELOW * PIECE_COST;
 
+/** No stream's ID. */
 const NONE = -1;
 
 export class IncomingFrames {
@@ -53,7 +54,7 @@ export class IncomingFrames {
   readonly #held = new Map<number, Ticket[]>();
   readonly #input: InputShare;
   #heldBytes = 0;
-  /** The stream of the newest frame, if it is open. */
+  /** The stream of the newest frame, while it is open. */
   #newestId = NONE;
   /** Where the next tiny payload is copied to; one buffer for each would take ten times its bytes. */
   #shared = NOTHING;

@@ -18,6 +18,7 @@ interface Leaving {
   readonly lingers: number | undefined;
 }
 
+/** No request's ID. */
 const NOBODY = -1;
 
 export class SessionEnd {
@@ -31,7 +32,7 @@ export class SessionEnd {
   #inputEnded = false;
   /** Tells the peer of its protocol error, once the requests have ended. */
   #sendFailure: (() => void) | undefined;
-  /** The first that left, whose handler has ended; and the others. */
+  /** The first that left, if its handler has ended: mostly it is the only one. Then the others. */
   #leavingId = NOBODY;
   #othersLeaving: Leaving[] | undefined;
   /** The newest request that was taken: a goaway names it. */

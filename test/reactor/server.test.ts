@@ -285,6 +285,19 @@ test('server: streams of the wrong parity, closed streams and misplaced settings
       ],
     ],
     [
+      'error unknown-stream',
+      [
+        frame(1, 1, 'n', begin),
+        frame(1, 1, 'n', { requestId: 3 }),
+        frame(1, 1, 'n', { requestId: 5, streamFlags: StreamFlag.end }),
+        frame(1, 1, 'n', { requestId: 7 }),
+      ],
+    ],
+    [
+      'error settings-not-on-begin',
+      [frame(1, 1, 'n', begin), frame(1, 1, 'n', { requestId: 3 }), settings({})],
+    ],
+    [
       'run',
       [
         frame(1, 1, 'n', { streamFlags: StreamFlag.begin | StreamFlag.end }),

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { Connection, type FrameOwner } from '../../src/connection/connection.ts';
 import { CrowdTurns } from '../../src/connection/crowd-turns.ts';
 import type { Transport } from '../../src/connection/transport.ts';
-import { type Slice, TurnShare, Work } from '../../src/connection/turns.ts';
+import { type Slice, TurnShare, TurnTaker, Work } from '../../src/connection/turns.ts';
 import { Writer } from '../../src/connection/writer.ts';
 import { Pipeline } from '../../src/doors/pipeline.ts';
 import { ResponseCache } from '../../src/lanes/cache.ts';
@@ -82,6 +82,27 @@ test('work is done at once while nobody waits', (t) => {
   const log: string[] = [];
   turns.ready(steps(log, 'a', 3));
   t.deepEqual(log, ['a', 'a', 'a']);
+});
+
+test('what has come is handed to who works on it at once, and kept by who has to wait', (t) => {
+  class Reader extends TurnTaker {
+    readonly given: (Uint8Array | undefined)[] = [];
+
+    run(_: Slice, input?: Uint8Array): boolean {
+      this.given.push(input);
+      return false;
+    }
+  }
+  const loop = new Loop();
+  const [first, second] = [Uint8Array.of(1), Uint8Array.of(2)];
+  const reader = new Reader();
+  t.true(loop.turns.ready(reader, first));
+  loop.turns.ready(steps([], 'greedy', 3, MEBIBYTE));
+  t.false(loop.turns.ready(reader, second));
+  t.false(loop.turns.ready(reader, second), 'it waits already');
+  t.deepEqual(reader.given, [first]);
+  loop.rest();
+  t.deepEqual(reader.given, [first, undefined]);
 });
 
 test('what does not fit its slice waits, and so does what comes meanwhile', (t) => {
