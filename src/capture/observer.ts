@@ -8,7 +8,7 @@ import type { CodecRegistry } from '../encoding/registry.ts';
 import { decoderCost } from '../lanes/budget.ts';
 import { ClientReactor } from '../reactor/client.ts';
 import { ServerReactor } from '../reactor/server.ts';
-import type { ReceivedCommand } from '../reactor/server-action.ts';
+import type { ReceivedCommand, ServerAction } from '../reactor/server-action.ts';
 import { type Frame, HEADER_SIZE, MAX_PAYLOAD_LENGTH } from '../wire/frame.ts';
 import { DEFAULT_LIMITS, type Limits } from '../wire/limits.ts';
 import { Splitter } from '../wire/splitter.ts';
@@ -148,7 +148,7 @@ export class Observer {
   }
 
   #onRequestFrame(frame: Frame): void {
-    const actions: Parameters<ServerReactor['receive']>[1] = [];
+    const actions: ServerAction[] = [];
     this.#requests.receive(frame, actions);
     for (const action of actions) if (action.kind === 'run') this.#open(action.command);
   }

@@ -165,7 +165,7 @@ export class DataSender {
    * do, so credit that we grant would arrive only after all data before it: pings show how much has been read.
    */
   async #room(): Promise<void> {
-    const { output } = this.#connection.flow;
+    const { output } = this.#connection;
     if (this.#windows.limited) this.#unmarked = 0;
     else if (this.#unmarked >= DATA_MARK && this.#owner.server.speaks('ping')) {
       this.#unmarked = 0;

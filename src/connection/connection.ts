@@ -4,9 +4,9 @@
  */
 
 import { DecodeError } from '../encoding/codec.ts';
-import { ConnectionFlow } from '../reactor/flow.ts';
 import { Gate } from '../reactor/gate.ts';
 import type { InputBudget } from '../reactor/input-budget.ts';
+import { type InputShare, unbounded } from '../reactor/input-share.ts';
 import { ConnectionError, ProtocolError } from '../wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, HEADER_SIZE, StreamFlag } from '../wire/frame.ts';
 import type { Limits } from '../wire/limits.ts';
@@ -16,7 +16,7 @@ import { after, unref } from '../wire/timers.ts';
 import { InputClock } from './input-clock.ts';
 import { InputWatch, type Watched } from './input-watch.ts';
 import type { Transport } from './transport.ts';
-import { type Slice, TurnShare, Turns, Work } from './turns.ts';
+import { type Slice, TurnShare, Turns, TurnTaker } from './turns.ts';
 import { Writer } from './writer.ts';
 
 export type { Transport } from './transport.ts';
@@ -57,31 +57,35 @@ const NOTHING = new Uint8Array(0);
 /** Never added to: an array that is left behind with something in it may grow old, and keep that for long. */
 const NO_INPUT: Uint8Array[] = [];
 
-export class Connection implements Watched {
+export class Connection extends TurnTaker implements Watched {
   readonly limits: Limits;
   readonly clock = new InputClock();
   readonly writer: Writer;
-  readonly flow: ConnectionFlow;
+  /** Output that waits anywhere on our side: in lanes, in the writer, in the transport. */
+  readonly output: Gate;
+  /** What is held of all that the peer has sent. */
+  readonly input: InputShare;
   readonly #transport: Transport;
   readonly #plainStreamId: number;
   readonly #splitter: Splitter;
   #owner: FrameOwner | undefined;
   #plainBegun = false;
   #state: 'open' | 'ended' | 'failing' | 'closed' = 'open';
-  readonly #turns: Turns;
-  readonly #reading = new Work((slice) => this.#readOn(slice));
+  readonly turns: Turns;
   /** What has come and waits for its turn, the oldest first. */
   #input = NO_INPUT;
   /** The transport delivers nothing, because we are paused or because input waits. */
   #held = true;
   /** The peer has ended its side behind the input that waits. */
   #endWaits = false;
-  #slice: Slice | undefined;
   #paused = false;
   readonly #watch: InputWatch;
   /** Runs out after a protocol error: nothing is delivered any more. */
   #dropTimer: ReturnType<typeof setTimeout> | undefined;
-  #current: Frame | undefined;
+  /** Whose frame is in hand; undefined: none has come of the chunk in hand. */
+  #currentId: number | undefined;
+  /** Whether the input so far has ended in the middle of something. */
+  #wasMidway = false;
   #reason: Error | undefined;
   #maxErrorSize = MAX_ERROR_SIZE;
   bytesRead = 0;
@@ -93,17 +97,16 @@ export class Connection implements Watched {
    * in common with others.
    */
   constructor(transport: Transport, limits: Limits, plainStreamId: number, shared?: Shared) {
-    this.#turns = shared?.turns ?? new Turns((run) => transport.endOfTick(run));
+    super();
+    this.turns = shared?.turns ?? new Turns((run) => transport.endOfTick(run));
     this.#transport = transport;
     this.limits = limits;
     this.#plainStreamId = plainStreamId;
     this.#watch = new InputWatch(limits, this.clock, this);
-    this.flow = new ConnectionFlow(new Gate(limits.maxBufferedOutput, shared?.output), {
-      share: new TurnShare(this.#turns),
-      input: shared?.input.open(),
-    });
-    this.writer = new Writer(transport, this.flow.output, new TurnShare(this.#turns), this.#turns.ends);
-    this.#splitter = new Splitter({ maxPayload: limits.maxPayload, onFrame: this.#onFrame });
+    this.output = new Gate(limits.maxBufferedOutput, shared?.output);
+    this.input = shared?.input.open() ?? unbounded();
+    this.writer = new Writer(transport, this.output, new TurnShare(this.turns), this.turns.ends);
+    this.#splitter = new Splitter(this);
     // V8 makes a function that is written in an assignment among what is old: with it the connection would outlive its time.
     transport.onData = this.#onData;
     transport.onEnd = this.#onEnd;
@@ -112,6 +115,11 @@ export class Connection implements Watched {
 
   get remote(): string {
     return this.#transport.remote;
+  }
+
+  /** For the {@link Splitter}. */
+  get maxPayload(): number {
+    return this.limits.maxPayload;
   }
 
   /** For {@link InputWatch}, as are the next two. */
@@ -177,7 +185,7 @@ export class Connection implements Watched {
     if (!this.#paused || this.#state === 'closed') return;
     this.#paused = false;
     this.clock.resume();
-    if (this.#input.length > 0) this.#turns.readyLater(this.#reading);
+    if (this.#input.length > 0) this.turns.readyLater(this);
     else this.#letCome();
   }
 
@@ -201,7 +209,7 @@ export class Connection implements Watched {
   /** Nothing of the input that waits is read any more. */
   #dropInput(): void {
     this.#input = NO_INPUT;
-    this.#reading.bytes = 0;
+    this.bytes = 0;
     if (!this.#paused) this.#letCome();
   }
 
@@ -252,7 +260,7 @@ export class Connection implements Watched {
     this.#reason ??= protocolError;
     // A peer that does not read cannot hold us, nor what was meant for it.
     this.#dropAfter(this.limits.idleTimeout);
-    const requestId = this.#current?.requestId ?? 0;
+    const requestId = this.#currentId ?? 0;
     this.#owner?.onFailed(() => {
       const text = `protocol error (${protocolError.code}): ${protocolError.message}`;
       const message = cutUtf8(text, this.#maxErrorSize);
@@ -269,31 +277,32 @@ export class Connection implements Watched {
     });
   }
 
-  readonly #onFrame = (frame: Frame): boolean => {
-    this.#current = frame;
-    if (this.#slice?.count(HEADER_SIZE + frame.payload.length)) this.#splitter.hold();
+  /** For the {@link Splitter}. */
+  onFrame(frame: Frame): boolean {
+    this.#currentId = frame.requestId;
+    if (this.turns.slice.count(HEADER_SIZE + frame.payload.length)) this.#splitter.hold();
     this.#owner?.receive(frame);
     return this.#state === 'open';
-  };
+  }
 
   readonly #onData = (chunk: Uint8Array): void => {
     if (this.#state !== 'open') return;
     this.bytesRead += chunk.length;
-    if (this.#input === NO_INPUT) this.#input = [chunk];
-    else this.#input.push(chunk);
-    this.#reading.bytes += chunk.length;
-    if (!this.#paused) this.#turns.ready(this.#reading);
-    if (this.#reading.bytes > LITTLE_INPUT) this.#hold();
+    this.bytes += chunk.length;
+    if (this.#paused || !this.turns.ready(this, chunk)) {
+      if (this.#input === NO_INPUT) this.#input = [];
+      this.#input.push(chunk);
+    }
+    if (this.bytes > LITTLE_INPUT) this.#hold();
   };
 
-  /** Reads what has come, until the slice is over; whether there is more to read. */
-  #readOn(slice: Slice): boolean {
-    this.#slice = slice;
+  /** Reads what has come, until the slice is over; whether there is more to read. `chunk` has just come: nothing is before it. */
+  run(slice: Slice, chunk?: Uint8Array): boolean {
     // What is answered at once goes out while all that it takes is at hand.
     this.writer.gather();
-    while (this.#input.length > 0 && !this.#paused && !slice.over) this.#split(this.#input[0]);
+    if (chunk !== undefined) this.#split(chunk);
+    while (this.#input.length > 0 && !this.#paused && !slice.over) this.#split(this.#next());
     this.writer.flush();
-    this.#slice = undefined;
     if (this.#paused) return false;
     if (this.#input.length > 0) return true;
     if (this.#endWaits) this.#onEnd();
@@ -301,6 +310,14 @@ export class Connection implements Watched {
     return false;
   }
 
+  #next(): Uint8Array {
+    const next = this.#input[0];
+    if (this.#input.length > 1) this.#input.shift();
+    else this.#input = NO_INPUT;
+    return next;
+  }
+
+  /** What it does not take waits, before all else. */
   #split(chunk: Uint8Array): void {
     this.clock.take();
     let taken: number;
@@ -312,14 +329,14 @@ export class Connection implements Watched {
       return;
     }
     // What has failed or ended meanwhile has dropped it.
-    if (this.#input.length === 0) return;
-    this.#reading.bytes -= taken;
-    if (taken < chunk.length) this.#input[0] = chunk.subarray(taken);
-    else if (this.#input.length > 1) this.#input.shift();
-    else this.#input = NO_INPUT;
+    if (this.#state !== 'open') return;
+    this.bytes -= taken;
+    if (taken < chunk.length) this.#input = [chunk.subarray(taken), ...this.#input];
     this.#countPartial();
-    this.#watch.took(this.#splitter.midFrame, this.#current !== undefined);
-    this.#current = undefined;
+    const { midway } = this;
+    if (midway || this.#wasMidway) this.#watch.took(this.#splitter.midFrame, this.#currentId !== undefined);
+    this.#wasMidway = midway;
+    this.#currentId = undefined;
   }
 
   /** Where there are messages, each is one or more whole frames (protocol C7). */
@@ -335,7 +352,7 @@ export class Connection implements Watched {
   #countPartial(): void {
     const { held } = this.#splitter;
     if (held === this.#partial) return;
-    const { input } = this.flow;
+    const { input } = this;
     input.take(held - this.#partial);
     this.#partial = held;
     if (held > input.own && !input.makeRoom(0))
@@ -370,11 +387,11 @@ export class Connection implements Watched {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#input = NO_INPUT;
-    this.#reading.bytes = 0;
+    this.bytes = 0;
     this.#watch.stop();
     clearTimeout(this.#dropTimer);
     this.writer.close();
-    this.flow.input.close();
+    this.input.close();
     if (error !== undefined)
       this.#reason ??=
         this.#brokenOff() ?? new ConnectionError(error.message, { code: 'lost', cause: error });

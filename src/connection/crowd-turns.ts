@@ -1,6 +1,6 @@
 /** The turns of a thread that a crowd shares, into which more come all the time. */
 
-import { type TurnSize, Turns, USUAL_TURN, type Work } from './turns.ts';
+import { type TurnSize, Turns, type TurnTaker, USUAL_TURN } from './turns.ts';
 
 /**
  * Where somebody has come, see {@link CrowdTurns.hurry}: no less than letting one in takes, so that a crowd, however long it goes
@@ -35,7 +35,7 @@ export class CrowdTurns extends Turns {
    * New connections come before all others. So that they keep nobody waiting for ever, should they come without end, every
    * second one is the one who has waited longest, where that is long. A turn that is not brief has time for all, or nearly so.
    */
-  protected override next(due: Work[], at: number): void {
+  protected override next(due: TurnTaker[], at: number): void {
     if (this.size !== BRIEF_TURN || due[at].urgent) return;
     this.#oldestIsNext = !this.#oldestIsNext;
     if (this.#oldestIsNext) return;

@@ -19,7 +19,8 @@ export class InputClock {
 
   /** Input comes into our hands. */
   take(): void {
-    this.#inputMs = this.nowMs;
+    // Whole, for others are objects of their own, which each connection's input would have to look for.
+    this.#inputMs = Math.ceil(this.nowMs);
   }
 
   /** We do not read, until {@link resume}. */

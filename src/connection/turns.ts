@@ -77,9 +77,7 @@ export class Slice {
 }
 
 /** Something that has work to do now and then. */
-export class Work {
-  readonly #run: (slice: Slice) => boolean;
-  readonly urgent: boolean;
+export abstract class TurnTaker {
   /** What it has used of the time that is dealt out, on the clock of {@link Turns}. */
   usedMs = 0;
   /** Bytes of input that wait: of two that have used the same, the one with less to do is done first. */
@@ -88,17 +86,26 @@ export class Work {
   waits = false;
   /** The {@link Turns.number} since when. */
   since = 0;
+  /** It comes before all that is not, in every turn. */
+  urgent = false;
 
   /**
-   * `run` does some of the work, until its slice is over; whether there is more. It is not called from within itself, nor
-   * must it throw. `urgent`: it comes before all that is not, in every turn.
+   * For {@link Turns}: does some of the work, until its slice is over; whether there is more. It is not called from within itself,
+   * nor must it throw. `input`: what it was {@link Turns.ready} with.
    */
+  abstract run(slice: Slice, input?: Uint8Array): boolean;
+}
+
+/** The same for who has a function for it. */
+export class Work extends TurnTaker {
+  readonly #run: (slice: Slice) => boolean;
+
   constructor(run: (slice: Slice) => boolean, urgent = false) {
+    super();
     this.#run = run;
     this.urgent = urgent;
   }
 
-  /** For {@link Turns}. */
   run(slice: Slice): boolean {
     return this.#run(slice);
   }
@@ -108,8 +115,9 @@ export class Turns {
   readonly #later: (run: () => void) => void;
   /** Output that is gathered until the tick ends: a call of each connection's own would cost more than a small frame. */
   readonly ends: FlushQueue;
-  readonly #slice = new Slice();
-  #waiting: Work[] = [];
+  /** The slice in hand, if there is one. */
+  readonly slice = new Slice();
+  #waiting: TurnTaker[] = [];
   #running = false;
   #planned = false;
   /** Of this turn. */
@@ -128,19 +136,21 @@ export class Turns {
     this.ends = new FlushQueue(0, later);
   }
 
-  /** `work` has something to do: it is done at once, or when its turn comes. */
-  ready(work: Work): void {
-    if (work.waits) return;
+  /**
+   * `work` has something to do: it is done at once, with `input`, or when its turn comes, and then without. Whether it was at
+   * once.
+   */
+  ready(work: TurnTaker, input?: Uint8Array): boolean {
+    if (work.waits) return false;
     this.#plan();
-    if (this.#running || this.#waiting.length > 0 || this.#usedMs >= this.size.ms) this.#enqueue(work);
-    else {
-      this.#setClock(work);
-      if (this.#serve(work)) this.#enqueue(work);
-    }
+    const isFree = !this.#running && this.#waiting.length === 0 && this.#usedMs < this.size.ms;
+    if (isFree) this.#setClock(work);
+    if (!isFree || this.#serve(work, input)) this.#enqueue(work);
+    return isFree;
   }
 
   /** The same, but never at once. */
-  readyLater(work: Work): void {
+  readyLater(work: TurnTaker): void {
     this.#plan();
     this.#enqueue(work);
   }
@@ -157,7 +167,7 @@ export class Turns {
   }
 
   /** `bytes` of those were for `work`. */
-  charge(work: Work, bytes: number): void {
+  charge(work: TurnTaker, bytes: number): void {
     work.usedMs = Math.max(work.usedMs, this.#clockMs) + bytes * BYTE_COST_MS;
   }
 
@@ -167,7 +177,7 @@ export class Turns {
     this.#later(this.#turn);
   }
 
-  #enqueue(work: Work): void {
+  #enqueue(work: TurnTaker): void {
     if (work.waits) return;
     work.waits = true;
     work.since = this.number;
@@ -201,20 +211,20 @@ export class Turns {
   protected begin(): void {}
 
   /** The next is `due[at]`, unless this puts another there of those behind. */
-  protected next(_due: Work[], _at: number): void {}
+  protected next(_due: TurnTaker[], _at: number): void {}
 
   /** `first` is next of all who have something to do. */
-  #setClock(first: Work | undefined): void {
+  #setClock(first: TurnTaker | undefined): void {
     if (first !== undefined && !first.urgent) this.#clockMs = Math.max(this.#clockMs, first.usedMs);
   }
 
   /** Whether there is more. */
-  #serve(work: Work): boolean {
+  #serve(work: TurnTaker, input?: Uint8Array): boolean {
     const beganMs = performance.now();
-    this.#slice.begin(beganMs + this.size.sliceMs);
+    this.slice.begin(beganMs + this.size.sliceMs);
     this.#running = true;
     try {
-      return work.run(this.#slice);
+      return work.run(this.slice, input);
     } finally {
       this.#running = false;
       const tookMs = performance.now() - beganMs + SLICE_COST_MS;
@@ -224,26 +234,26 @@ export class Turns {
   }
 }
 
-function inOrder(one: Work, other: Work): number {
+function inOrder(one: TurnTaker, other: TurnTaker): number {
   if (one.urgent !== other.urgent) return one.urgent ? -1 : 1;
   return finishMs(one) - finishMs(other);
 }
 
 /** When its next slice is over at the latest, on the clock of used time: who has little to do need not wait for much. */
-function finishMs({ usedMs, bytes }: Work): number {
+function finishMs({ usedMs, bytes }: TurnTaker): number {
   return usedMs + USUAL_TURN.sliceMs * Math.min(1, bytes / SLICE_INPUT);
 }
 
 /** What one connection may still produce, or write, in this turn of the event loop; who finds it used up waits. */
-export class TurnShare implements OutputShare {
+export class TurnShare extends TurnTaker implements OutputShare {
   readonly #turns: Turns;
-  readonly #work = new Work(() => this.#goOn());
   #turn = -1;
   #used = 0;
   #uncharged = 0;
   #waiters: (() => void)[] = [];
 
   constructor(turns: Turns) {
+    super();
     this.#turns = turns;
   }
 
@@ -265,17 +275,17 @@ export class TurnShare implements OutputShare {
     this.#turns.take(bytes);
     this.#uncharged += bytes;
     if (this.#uncharged < CHARGE_BYTES) return;
-    this.#turns.charge(this.#work, this.#uncharged);
+    this.#turns.charge(this, this.#uncharged);
     this.#uncharged = 0;
   }
 
   wait(resume: () => void): void {
     this.#waiters.push(resume);
-    this.#turns.readyLater(this.#work);
+    this.#turns.readyLater(this);
   }
 
   /** Oldest first, as far as it reaches; whether some still wait. */
-  #goOn(): boolean {
+  run(): boolean {
     for (let left = this.#waiters.length; left > 0 && !this.usedUp; left--) this.#waiters.shift()?.();
     return this.#waiters.length > 0;
   }

@@ -4,7 +4,7 @@
  */
 
 import type { OutputShare } from '../reactor/flow.ts';
-import { FlushQueue } from '../reactor/flush-queue.ts';
+import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { Gate } from '../reactor/gate.ts';
 import { HEADER_SIZE, writeHeader } from '../wire/frame.ts';
 import type { Transport } from './transport.ts';
@@ -12,8 +12,6 @@ import type { Transport } from './transport.ts';
 const SCRATCH_SIZE = 64 * 1024;
 /** Enough for a small response: many a connection sends no more at a time. */
 const FIRST_SCRATCH = 1024;
-/** Bytes that may gather here of what many connections share; the rest is better off where it is held once for all. */
-const MOST_SHARED = 64 * 1024;
 /** Payloads up to this size are copied next to their header; larger ones travel as a chunk of their own. */
 const COPY_LIMIT = 16 * 1024;
 /** Shared payloads below this size are copied all the same: a piece of their own costs more. */
@@ -30,24 +28,33 @@ const WRITE_SIZE = 1 << 20;
 /** So many bytes are written whatever others have written in this turn: settings, pongs, small responses. */
 const LITTLE_OUTPUT = 4096;
 
+/** No number of bytes. */
+const NOBODY = -1;
+
+/** Who waits until what was sent is with the transport. */
+export interface HandOverWaiter {
+  handedOver(): void;
+}
+
 export class Writer {
   readonly #transport: Transport;
   readonly #output: Gate;
-  readonly #share: OutputShare | undefined;
+  readonly #share: OutputShare;
   readonly #ends: FlushQueue;
   #chunks = NO_CHUNKS;
   /** For each chunk, what is called when it need not be kept any more. */
   #leases = NO_LEASES;
   /** Bytes added so far. */
   #added = 0;
-  /** Each with how many bytes were added before. */
-  #handedOver: { readonly at: number; readonly run: () => void }[] | undefined;
+  /** Who waits, or has, until so many bytes have been handed over. */
+  #waiter: HandOverWaiter | undefined;
+  #waitsFor = NOBODY;
   #writing = false;
   /** Bytes of the write in progress, and what is called when its chunks need not be kept. */
   #writingBytes = 0;
   #writingLeases: readonly ((() => void) | undefined)[] = NO_LEASES;
   #flushPlanned = false;
-  #whenEmpty: (() => void)[] = [];
+  #whenEmpty: (() => void)[] | undefined;
   #scratch = new Uint8Array(0);
   #scratchStart = 0;
   #scratchEnd = 0;
@@ -59,12 +66,7 @@ export class Writer {
    * `output` is filled by what waits here and emptied by what the transport has taken. `share`: what may be written in
    * one turn of the event loop. `ends`: what is flushed as the tick ends, which many writers may have in common.
    */
-  constructor(
-    transport: Transport,
-    output: Gate,
-    share?: OutputShare,
-    ends = new FlushQueue(0, (run) => transport.endOfTick(run)),
-  ) {
+  constructor(transport: Transport, output: Gate, share: OutputShare, ends: FlushQueue) {
     this.#transport = transport;
     this.#output = output;
     this.#share = share;
@@ -76,9 +78,9 @@ export class Writer {
     return this.#writing || this.#held;
   }
 
-  /** Whether what many connections share should be added now; if not, the output's level falls when it may. */
-  get takesMore(): boolean {
-    return !this.busy && this.#added - this.bytesWritten < MOST_SHARED;
+  /** Bytes that are gathered, and not handed to the transport. */
+  get gathered(): number {
+    return this.#added - this.bytesWritten;
   }
 
   /** True from {@link hold} to {@link release}. */
@@ -100,7 +102,10 @@ export class Writer {
     this.#count(bytes.length);
   }
 
-  /** Adds one frame; `payload` is copied. */
+  /**
+   * Adds one frame; `payload` is copied. `isShared`: nobody ever changes it, so it may go to many connections, and where it is long is
+   * not copied; but where there are messages: one ends with a frame, so each chunk has to (protocol C7).
+   */
   sendFrame(
     requestId: number,
     streamId: number,
@@ -108,45 +113,21 @@ export class Writer {
     type: number,
     flags: number,
     payload: Uint8Array,
+    isShared = false,
   ): void {
     if (this.#closed) return;
-    const size = HEADER_SIZE + payload.length;
+    const { length } = payload;
+    const isApart = isShared && length >= SHARE_FROM && !this.#transport.messages;
+    const size = HEADER_SIZE + (isApart ? 0 : length);
     // The first frame is settings, and where lanes make the responses it is the only one that comes by here.
-    if (payload.length > COPY_LIMIT || this.#added === 0) {
-      const frame = new Uint8Array(size);
-      writeHeader(frame, 0, payload.length, requestId, streamId, streamFlags, type, flags);
-      frame.set(payload, HEADER_SIZE);
-      this.send(frame);
-      return;
-    }
-    const at = this.#reserve(size);
-    writeHeader(this.#scratch, at, payload.length, requestId, streamId, streamFlags, type, flags);
-    this.#scratch.set(payload, at + HEADER_SIZE);
-    this.#count(size);
-  }
-
-  /**
-   * Adds one frame whose payload nobody ever changes: it may go to many connections, and is not copied, but where there are
-   * messages: one ends with a frame, so each chunk has to (protocol C7).
-   */
-  sendShared(
-    requestId: number,
-    streamId: number,
-    streamFlags: number,
-    type: number,
-    flags: number,
-    payload: Uint8Array,
-  ): void {
-    if (payload.length < SHARE_FROM || this.#transport.messages) {
-      this.sendFrame(requestId, streamId, streamFlags, type, flags, payload);
-      return;
-    }
-    if (this.#closed) return;
-    const at = this.#reserve(HEADER_SIZE);
-    writeHeader(this.#scratch, at, payload.length, requestId, streamId, streamFlags, type, flags);
-    this.#sealScratch();
-    this.#push(payload);
-    this.#count(HEADER_SIZE + payload.length);
+    const isOwn = size > COPY_LIMIT || this.#added === 0;
+    const at = isOwn ? 0 : this.#reserve(size);
+    const frame = isOwn ? new Uint8Array(size) : this.#scratch;
+    writeHeader(frame, at, length, requestId, streamId, streamFlags, type, flags);
+    if (!isApart) frame.set(payload, at + HEADER_SIZE);
+    if (isOwn) this.send(frame);
+    else this.#count(size);
+    if (isApart) this.send(payload);
   }
 
   /**
@@ -154,19 +135,14 @@ export class Writer {
    * was not taken. Nobody ever changes `frame`: it may go to many connections.
    */
   sendAtOnce(frame: Uint8Array): boolean {
-    if (this.busy || this.#closed || !this.#isEmpty || this.#handedOver !== undefined) return false;
-    if (this.#transport.writeOne === undefined || this.#share?.untouched === false) return false;
+    if (this.busy || this.#closed || this.gathered > 0 || this.#waitsFor !== NOBODY) return false;
+    if (this.#transport.writeOne === undefined || !this.#share.untouched) return false;
     const { length } = frame;
     this.#added += length;
     this.#begin(length, NO_LEASES);
     this.#writing = !this.#transport.writeOne(frame, this.#written);
     if (this.#writing) this.#output.take(length);
     return true;
-  }
-
-  /** Nothing is gathered. */
-  get #isEmpty(): boolean {
-    return this.#added === this.bytesWritten;
   }
 
   /** Has what is gathered in this tick handed over with that of other connections: a call of its own costs more. */
@@ -186,17 +162,16 @@ export class Writer {
     this.flush();
   }
 
-  /** Calls `run` when everything added so far has been handed to the transport. */
-  whenHandedOver(run: () => void): void {
+  /** Tells `waiter` when everything added so far has been handed to the transport; one at a time waits. */
+  whenHandedOver(waiter: HandOverWaiter): void {
     if (this.#closed) return;
-    const waiting = { at: this.#added, run };
-    if (this.#handedOver === undefined) this.#handedOver = [waiting];
-    else this.#handedOver.push(waiting);
+    this.#waiter = waiter;
+    this.#waitsFor = this.#added;
   }
 
   /** Calls `run` once the transport has taken everything. */
   whenEmpty(run: () => void): void {
-    this.#whenEmpty.push(run);
+    this.#whenEmpty = [...(this.#whenEmpty ?? []), run];
     this.flush();
   }
 
@@ -209,35 +184,40 @@ export class Writer {
   flush(): void {
     this.#flushPlanned = false;
     while (!this.busy && !this.#closed) {
-      if (this.#isEmpty) {
+      if (this.gathered === 0) {
         this.#handOver();
         this.#tellEmpty();
         return;
       }
-      if (this.#share?.usedUp && this.#added - this.bytesWritten > LITTLE_OUTPUT) {
+      if (this.#share.usedUp && this.gathered > LITTLE_OUTPUT) {
         this.#flushPlanned = true;
         this.#share.wait(() => this.flush());
         return;
       }
-      this.#sealScratch();
-      this.#write();
+      // Mostly it is a small response, for which no array is made.
+      const taken =
+        this.#chunks === NO_CHUNKS ? this.#writeOne(this.#cutScratch(), NO_LEASES) : this.#write();
+      this.#handOver();
+      if (taken) this.#writeEnded();
     }
   }
 
-  #write(): void {
+  /** Whether the transport has taken it at once. */
+  #write(): boolean {
+    this.#sealScratch();
     const { chunks, leases, bytes } = this.#take();
+    if (chunks.length === 1) return this.#writeOne(chunks[0], leases);
     this.#begin(bytes, leases);
-    const taken = this.#pass(chunks);
-    this.#handOver();
-    if (taken) this.#writeEnded();
+    this.#transport.write(chunks, this.#written);
+    return false;
   }
 
-  /** Whether the transport has taken them at once. A callback for each write costs a small one as much as a twentieth of it. */
-  #pass(chunks: Uint8Array[]): boolean {
+  /** The same for one chunk: a callback for each write costs a small one as much as a twentieth of it. */
+  #writeOne(chunk: Uint8Array, leases: readonly ((() => void) | undefined)[]): boolean {
+    this.#begin(chunk.length, leases);
     const transport = this.#transport;
-    if (chunks.length === 1 && transport.writeOne !== undefined)
-      return transport.writeOne(chunks[0], this.#written);
-    transport.write(chunks, this.#written);
+    if (transport.writeOne !== undefined) return transport.writeOne(chunk, this.#written);
+    transport.write([chunk], this.#written);
     return false;
   }
 
@@ -246,7 +226,7 @@ export class Writer {
     this.#writingBytes = bytes;
     this.#writingLeases = leases;
     this.bytesWritten += bytes;
-    this.#share?.take(bytes);
+    this.#share.take(bytes);
   }
 
   readonly #written = (error?: Error | null): void => {
@@ -262,7 +242,7 @@ export class Writer {
     this.#release();
     if (this.#closed) return;
     this.#writing = false;
-    if (this.#isEmpty) this.#scratchStart = this.#scratchEnd = 0;
+    if (this.gathered === 0) this.#scratchStart = this.#scratchEnd = 0;
     this.#output.give(this.#writingBytes);
   }
 
@@ -290,7 +270,7 @@ export class Writer {
     this.#chunks = NO_CHUNKS;
     for (const release of this.#leases) release?.();
     this.#leases = NO_LEASES;
-    this.#handedOver = undefined;
+    this.#waitsFor = NOBODY;
     this.#scratch = new Uint8Array(0);
     this.#output.close();
   }
@@ -312,19 +292,15 @@ export class Writer {
   }
 
   #handOver(): void {
-    const waiting = this.#handedOver;
-    if (waiting === undefined) return;
-    let count = 0;
-    while (count < waiting.length && waiting[count].at <= this.bytesWritten) count++;
-    this.#handedOver = count < waiting.length ? waiting.slice(count) : undefined;
-    for (let i = 0; i < count; i++) waiting[i].run();
+    if (this.#waitsFor === NOBODY || this.#waitsFor > this.bytesWritten) return;
+    this.#waitsFor = NOBODY;
+    this.#waiter?.handedOver();
   }
 
   #tellEmpty(): void {
-    if (this.#whenEmpty.length === 0) return;
     const whenEmpty = this.#whenEmpty;
-    this.#whenEmpty = [];
-    for (const run of whenEmpty) run();
+    this.#whenEmpty = undefined;
+    for (const run of whenEmpty ?? []) run();
   }
 
   /** Makes room for `size` bytes of scratch; returns where. */
@@ -336,9 +312,13 @@ export class Writer {
   }
 
   #sealScratch(): void {
-    if (this.#scratchEnd === this.#scratchStart) return;
-    this.#push(this.#scratch.subarray(this.#scratchStart, this.#scratchEnd));
+    if (this.#scratchEnd > this.#scratchStart) this.#push(this.#cutScratch());
+  }
+
+  #cutScratch(): Uint8Array {
+    const piece = this.#scratch.subarray(this.#scratchStart, this.#scratchEnd);
     this.#scratchStart = this.#scratchEnd;
+    return piece;
   }
 
   /**

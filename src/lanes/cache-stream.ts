@@ -21,7 +21,15 @@ export class CacheStream extends MainStream {
       this.begin(profile, NOTHING);
     }
     this.count(rawLength, payload.length);
-    this.writer.sendShared(requestId, this.id, StreamFlag.encoded, FrameType.bytesResponse, flags, payload);
+    this.writer.sendFrame(
+      requestId,
+      this.id,
+      StreamFlag.encoded,
+      FrameType.bytesResponse,
+      flags,
+      payload,
+      true,
+    );
   }
 
   /** The output in hand was given up half-way: the next one needs a fresh context at the other end. */

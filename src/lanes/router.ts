@@ -7,6 +7,7 @@ import type { EncoderSetup } from '../../workers/records.ts';
 import type { Connection } from '../connection/connection.ts';
 import type { Tuning } from '../encoding/codec.ts';
 import { IDENTITY, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
+import type { ConnectionFlow } from '../reactor/flow.ts';
 import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType } from '../wire/frame.ts';
 import { describe, watchRejection } from '../wire/thrown.ts';
@@ -58,25 +59,27 @@ const BUSY_MS = 10;
 const LINK_PING = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
 
 export class Router {
+  // What each request asks for comes first, side by side: with many connections nothing of it is in a cache.
   readonly #pool: LanePool;
-  readonly #connection: Connection;
-  readonly #events: StreamEvents;
-  /** IDs of all the streams that we send on. */
-  readonly ids = new OutgoingStreamIds('server');
-  readonly cacheStreams: CacheStreams;
   #options: RouterOptions;
+  /** Runs calls whose output is not encoded. */
+  readonly #unencodedCalls = new Place(-1, undefined);
   /** Frozen, because policies of users are given them. */
   #places: readonly Place[] = [];
   /** Beside those that policies choose among: one for every kind of stream but the first. */
   #ownPlaces = new Map<StreamKind, Place>();
+  readonly #connection: Connection;
+  readonly #flow: ConnectionFlow;
+  readonly #events: StreamEvents;
+  /** IDs of all the streams that we send on. */
+  readonly ids = new OutgoingStreamIds('server');
+  readonly cacheStreams: CacheStreams;
   #rungs: readonly Rung[] = [];
   /** Under `adaptive`. */
   #ladder: Ladder | undefined;
   #laneProbe: WaitProbe | undefined;
   /** Where the peer answers pings, too. */
   #linkProbe: LinkProbe | undefined;
-  /** Runs calls whose output is not encoded. */
-  readonly #unencodedCalls = new Place(-1, undefined);
   /** Requests that wait for a place, or for a lane, oldest first; undefined: none ever had to. */
   #waiting: Map<number, () => void> | undefined;
   /** Of responses that are encoded on this thread; opened as it is needed. */
@@ -84,9 +87,16 @@ export class Router {
   #closed = false;
   #pastStreams: StreamFigures[] = [];
 
-  constructor(pool: LanePool, connection: Connection, options: RouterOptions, events: StreamEvents) {
+  constructor(
+    pool: LanePool,
+    connection: Connection,
+    flow: ConnectionFlow,
+    options: RouterOptions,
+    events: StreamEvents,
+  ) {
     this.#pool = pool;
     this.#connection = connection;
+    this.#flow = flow;
     this.#events = events;
     this.#options = options;
     this.ids.take();
@@ -370,7 +380,7 @@ export class Router {
     place.lostId = undefined;
     place.stream = new LaneStream(
       lane,
-      this.#connection,
+      { writer: this.#connection.writer, flow: this.#flow },
       made.setup,
       budget,
       made.cost,

@@ -74,7 +74,7 @@ export class ClientReactor<T> {
     this.#empty = new Rate(limits, 'maxEmptyDataFrames', 'empty frames of responses');
     this.#pings = new Rate(limits, 'maxPings', 'pings');
     this.#credits = new Rate(limits, 'maxCredits', 'credit frames');
-    this.#frames = new IncomingFrames('server', limits, decoders, this.#receive, now);
+    this.#frames = new IncomingFrames('server', limits, decoders, this, now);
   }
 
   /** Requests whose response is not whole yet. */
@@ -150,7 +150,8 @@ export class ClientReactor<T> {
     }
   }
 
-  readonly #receive = (frame: Frame, payload: Uint8Array, lost: Failure | undefined): void => {
+  /** For {@link IncomingFrames}. */
+  take(frame: Frame, payload: Uint8Array, lost: Failure | undefined): void {
     const first = !this.#framesSeen;
     this.#framesSeen = true;
     if (lost !== undefined) throw new ProtocolError('corrupt-frame', lost.message);
@@ -174,7 +175,7 @@ export class ClientReactor<T> {
       default:
         return this.#control(frame, payload, first);
     }
-  };
+  }
 
   #bytes(frame: Frame, payload: Uint8Array): void {
     const { requestId, flags } = frame;

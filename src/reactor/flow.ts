@@ -24,13 +24,6 @@ export interface OutputShare {
   wait(resume: () => void): void;
 }
 
-const UNSHARED: OutputShare = {
-  usedUp: false,
-  untouched: true,
-  take: () => undefined,
-  wait: (resume) => resume(),
-};
-
 /** Whoever decides when the peer is read, without which neither credit nor command data comes. */
 export interface FlowListener {
   /** Command data that we held has been read, or dropped. */
@@ -40,12 +33,6 @@ export interface FlowListener {
 }
 
 const NOBODY: FlowListener = { dataRead: () => undefined, creditAwaited: () => undefined };
-
-/** What a connection has of what all have in common; missing: as much as it likes. */
-export interface FlowShares {
-  readonly share?: OutputShare;
-  readonly input?: InputShare;
-}
 
 /** The flow of one connection, both ways: what its requests share. */
 export class ConnectionFlow {
@@ -66,7 +53,7 @@ export class ConnectionFlow {
   #creditWaiters: Map<RequestFlow, () => void> | undefined;
 
   /** `share`: of the time of this thread. `input`: of the memory for what peers send. */
-  constructor(output: Gate, { share = UNSHARED, input = unbounded() }: FlowShares = {}) {
+  constructor(output: Gate, share: OutputShare, input = unbounded()) {
     this.output = output;
     this.share = share;
     this.input = input;

@@ -9,12 +9,15 @@ const OWN_SHARE = 128 * 1024;
 /** Least room while less than that share is really filled, in bytes. */
 const LEAST_ROOM = 4096;
 
+/** Never added to: where nobody waits, there is nothing more to look at. */
+const NOBODY: (() => void)[] = [];
+
 /** A level that fills and empties; who finds it full waits for room. */
 export class Gate {
   limit: number;
   #used = 0;
   #promised = 0;
-  #waiters: (() => void)[] = [];
+  #waiters = NOBODY;
   #shared: Gate | undefined;
 
   /** `shared`: a level that this one and others fill together; when it is full, each still has {@link OWN_SHARE}. */
@@ -68,7 +71,8 @@ export class Gate {
 
   /** Calls `resume` once, when there may be room again. */
   wait(resume: () => void): void {
-    this.#waiters.push(resume);
+    if (this.#waiters === NOBODY) this.#waiters = [resume];
+    else this.#waiters.push(resume);
   }
 
   /** Oldest first, while there is room; who still cannot go on waits again, behind the others. */
@@ -87,7 +91,7 @@ export class Gate {
   /** Lets all waiters look again, whatever the level. */
   wake(): void {
     const waiters = this.#waiters;
-    this.#waiters = [];
+    this.#waiters = NOBODY;
     for (const resume of waiters) resume();
   }
 }

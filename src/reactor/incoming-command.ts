@@ -21,7 +21,9 @@ interface PartialArgument {
  * Told of the bytes that an argument announces, and of those to be taken now for what has come of it, before they are.
  * Gives the failure of a command for which there is no room.
  */
-export type Hold = (command: IncomingCommand, announced: number, taken: number) => Failure | undefined;
+export interface Holder {
+  hold(command: IncomingCommand, announced: number, taken: number): Failure | undefined;
+}
 
 /** From the command-name frame until the request's ID is free again. */
 export class IncomingCommand {
@@ -38,6 +40,9 @@ export class IncomingCommand {
   /** When its first and its newest frame came, in milliseconds. */
   readonly sinceMs: number;
   newestMs: number;
+  /** More of it has to come; and its arguments are complete and its response is not with the transport: for BusyRequests. */
+  isReceiving = false;
+  isRunning = false;
   /** True once it is answered, or about to be. */
   answered = false;
   #partial: PartialArgument | undefined;
@@ -94,15 +99,15 @@ export class IncomingCommand {
    * Takes a command-argument frame. Returns whether the arguments are complete, or why there is no room for this one.
    * @throws ProtocolError
    */
-  takeArgument(frame: Frame, payload: Uint8Array, limits: Limits, hold: Hold): boolean | Failure {
+  takeArgument(frame: Frame, payload: Uint8Array, limits: Limits, holder: Holder): boolean | Failure {
     if (!this.expectsArguments) {
       throw new ProtocolError('not-expecting-arguments', `request ${this.requestId} expects no arguments`);
     }
     const more = (frame.flags & CommandArgumentFlag.continuation) !== 0;
     const refused =
       this.#partial === undefined
-        ? this.#begin(payload, more, limits, hold)
-        : this.#append(this.#partial, payload, hold);
+        ? this.#begin(payload, more, limits, holder)
+        : this.#append(this.#partial, payload, holder);
     const partial = this.#partial;
     if (refused !== undefined || partial === undefined) return refused ?? false;
     if (partial.filled !== partial.length && !more) {
@@ -153,7 +158,7 @@ export class IncomingCommand {
     payload: Uint8Array,
     continued: boolean,
     { maxArguments, maxArgumentBytes }: Limits,
-    hold: Hold,
+    holder: Holder,
   ): Failure | undefined {
     const { name, valueLength: length, piece } = decodeArgumentHead(payload, continued);
     if (this.args.has(name)) {
@@ -166,19 +171,19 @@ export class IncomingCommand {
     if (this.argumentBytes + bytes > maxArgumentBytes) {
       throw overLimit('maxArgumentBytes', `more than ${maxArgumentBytes} bytes of arguments in one command`);
     }
-    const refused = hold(this, bytes, name.length + piece.length + PIECE_COST);
+    const refused = holder.hold(this, bytes, name.length + piece.length + PIECE_COST);
     if (refused === undefined) this.#partial = { name, length, value: piece.slice(), filled: piece.length };
     return refused;
   }
 
   /** Room grows with what really comes, never with what was announced. */
-  #append(partial: PartialArgument, piece: Uint8Array, hold: Hold): Failure | undefined {
+  #append(partial: PartialArgument, piece: Uint8Array, holder: Holder): Failure | undefined {
     const { length, value, filled } = partial;
     const needed = filled + piece.length;
     if (needed > length) throw partialValue(partial, `is longer than its ${length} bytes`);
     if (needed > value.length) {
       const room = Math.min(length, Math.max(needed, 2 * value.length));
-      const refused = hold(this, 0, room - value.length);
+      const refused = holder.hold(this, 0, room - value.length);
       if (refused !== undefined) return refused;
       partial.value = new Uint8Array(room);
       partial.value.set(value.subarray(0, filled));

@@ -34,7 +34,9 @@ export interface Decoders extends StreamDecoders {
 }
 
 /** Takes frames in clear, in order per request. `lost` says why the payload could not be had. */
-export type FrameReceiver = (frame: Frame, payload: Uint8Array, lost: Failure | undefined) => void;
+export interface FrameReceiver {
+  take(frame: Frame, payload: Uint8Array, lost: Failure | undefined): void;
+}
 
 const NOTHING = new Uint8Array(0);
 /** A frame may keep memory alive up to this multiple of what it counts for. */
@@ -42,13 +44,18 @@ const COMPACT_BELOW = 4;
 /** Bytes of a buffer that copies of tiny payloads share: any of them alone counts for a quarter of it. */
 const SHARED_SIZE = COMPACT_BELOW * PIECE_COST;
 
+/** No stream's ID. */
+const NONE = -1;
+
 export class IncomingFrames {
   readonly #streams: IncomingStreams;
   readonly #decoders: Decoders;
-  readonly #receive: FrameReceiver;
+  readonly #receiver: FrameReceiver;
   readonly #held = new Map<number, Ticket[]>();
   readonly #input: InputShare;
   #heldBytes = 0;
+  /** The stream of the newest frame, while it is open. */
+  #newestId = NONE;
   /** Where the next tiny payload is copied to; one buffer for each would take ten times its bytes. */
   #shared = NOTHING;
   #sharedEnd = 0;
@@ -58,14 +65,14 @@ export class IncomingFrames {
     from: Side,
     limits: Limits,
     decoders: Decoders,
-    receive: FrameReceiver,
+    receiver: FrameReceiver,
     now: () => number,
     input: InputShare = unbounded(),
   ) {
     this.#input = input;
     this.#streams = new IncomingStreams(from, limits, decoders, now);
     this.#decoders = decoders;
-    this.#receive = receive;
+    this.#receiver = receiver;
   }
 
   /** Bytes of frames that wait for a decoder, or decoded ones behind a frame that does; each also costs PIECE_COST. */
@@ -85,10 +92,14 @@ export class IncomingFrames {
 
   /** @throws ProtocolError */
   push(frame: Frame): void {
-    const stream = this.#streams.enter(frame);
-    const encoded = (frame.streamFlags & StreamFlag.encoded) !== 0 && stream.decoded;
-    if (encoded) this.#decode(frame);
-    else if (frame.type !== FrameType.streamSettings) this.#pass(frame);
+    const { streamId, streamFlags, type } = frame;
+    // Mostly it is another frame in clear on the stream of the one before: nothing of the stream changes, and it is not looked at.
+    if (streamFlags === 0 && streamId === this.#newestId && type !== FrameType.streamSettings)
+      return this.#pass(frame);
+    const { decoded } = this.#streams.enter(frame);
+    this.#newestId = streamFlags & StreamFlag.end ? NONE : streamId;
+    if (decoded && streamFlags & StreamFlag.encoded) this.#decode(frame);
+    else if (type !== FrameType.streamSettings) this.#pass(frame);
     this.#streams.leave(frame);
   }
 
@@ -102,7 +113,7 @@ export class IncomingFrames {
       this.#heldBytes -= cost;
       this.#input.give(cost);
       if (queue.length === 0) this.#held.delete(frame.requestId);
-      this.#receive(frame, payload ?? NOTHING, lost);
+      this.#receiver.take(frame, payload ?? NOTHING, lost);
     }
   }
 
@@ -111,6 +122,7 @@ export class IncomingFrames {
     this.#held.clear();
     this.#input.give(this.#heldBytes);
     this.#heldBytes = 0;
+    this.#newestId = NONE;
     this.#streams.closeAll();
   }
 
@@ -123,14 +135,14 @@ export class IncomingFrames {
     } else if (this.#held.has(frame.requestId)) {
       ticket.payload = payload.slice();
       this.#hold(ticket);
-    } else this.#receive(frame, payload, undefined);
+    } else this.#receiver.take(frame, payload, undefined);
   }
 
   #pass(frame: Frame): void {
-    if (this.#held.size > 0 && this.#held.has(frame.requestId) && !this.#overtakes(frame)) {
+    if (this.#heldBytes > 0 && this.#held.has(frame.requestId) && !this.#overtakes(frame)) {
       const kept = this.#compact(frame);
       this.#hold({ frame: kept, payload: kept.payload, lost: undefined, cost: 0 });
-    } else this.#receive(frame, frame.payload, undefined);
+    } else this.#receiver.take(frame, frame.payload, undefined);
   }
 
   /** Cancel and credit wait for no data; but for the name of their command, without which they mean nothing. */

@@ -97,13 +97,21 @@ export class ResponsePump {
       return;
     }
     try {
-      const output = handler(request);
+      this.begin(handler(request));
+    } catch (error) {
+      this.threw(error);
+    }
+  }
+
+  /** Sends what the handler has returned. */
+  begin(output: unknown): void {
+    try {
       const iterator = iteratorOf(output);
       if (iterator !== undefined) this.#iterate(iterator, this.#handlerEnds);
-      else if (isPromise(output)) settle(output, this.#returned, this.#threw);
+      else if (isPromise(output)) settle(output, this.#returned, this.threw);
       else this.#returned(output as Output | undefined);
     } catch (error) {
-      this.#threw(error);
+      this.threw(error);
     }
   }
 
@@ -156,7 +164,8 @@ export class ResponsePump {
     this.#sink.ended();
   }
 
-  readonly #threw = (error: unknown): void => {
+  /** The handler has thrown, or what it gave has. */
+  readonly threw = (error: unknown): void => {
     this.#iterators.pop();
     if (this.#iterators.length === 0) this.#codeEnded();
     this.fail(error);
@@ -166,7 +175,7 @@ export class ResponsePump {
     try {
       this.#takeReturned(output);
     } catch (error) {
-      this.#threw(error);
+      this.threw(error);
     }
   };
 
@@ -213,9 +222,9 @@ export class ResponsePump {
       return;
     }
     try {
-      settle(iterator.next(), (result) => this.#stepped(iterator, result, end), this.#threw);
+      settle(iterator.next(), (result) => this.#stepped(iterator, result, end), this.threw);
     } catch (error) {
-      this.#threw(error);
+      this.threw(error);
     }
   }
 
@@ -224,7 +233,7 @@ export class ResponsePump {
     try {
       step = stepOf(result);
     } catch (error) {
-      this.#threw(error);
+      this.threw(error);
       return;
     }
     if (step.done) this.#iterators.pop();

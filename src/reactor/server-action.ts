@@ -30,3 +30,8 @@ export type ServerAction =
   | ControlAction
   /** Half duplex: input has ended, output may go (protocol A6). */
   | { readonly kind: 'release-output' };
+
+/** Where a reactor says what is to be done, in order. */
+export interface Actions {
+  push(action: ServerAction): unknown;
+}

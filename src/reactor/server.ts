@@ -8,27 +8,38 @@ import { BusyRequests } from './busy-requests.ts';
 import { type CancelAction, ControlFrames } from './control.ts';
 import { HeldArguments } from './held-arguments.ts';
 import { type Decoders, IncomingFrames, type Ticket, wrongType } from './incoming.ts';
-import { type Hold, IncomingCommand } from './incoming-command.ts';
+import { IncomingCommand } from './incoming-command.ts';
 import { type InputShare, unbounded } from './input-share.ts';
-import type { ServerAction } from './server-action.ts';
+import type { Actions } from './server-action.ts';
+
+/** Milliseconds. */
+export interface ReactorClock {
+  /** When the input in hand came, by a clock that stands still while we do not read. */
+  readonly inputMs: number;
+}
+
+const SYSTEM_CLOCK: ReactorClock = {
+  get inputMs(): number {
+    return performance.now();
+  },
+};
 
 export class ServerReactor {
   readonly #limits: Limits;
   readonly #frames: IncomingFrames;
-  readonly #now: () => number;
+  readonly #clock: ReactorClock;
   readonly #controls: ControlFrames;
   readonly #requests = new BusyRequests();
-  #actions: ServerAction[] = [];
+  #actions: Actions = [];
   #state: 'open' | 'ended' | 'errored' = 'open';
   #holdsOutput: boolean;
   #endPending = false;
   #framesSeen = false;
   readonly #arguments: HeldArguments;
-  readonly #hold: Hold = (command, announced, taken) => this.#arguments.hold(command, announced, taken);
   #lingering = 0;
 
   /**
-   * `halfDuplex`: the transport cannot answer while it is still reading (protocol A6). `now`: milliseconds, by which the
+   * `halfDuplex`: the transport cannot answer while it is still reading (protocol A6). `clock`: by which the
    * time that a command takes is counted. `input`: where what is held counts. `rateNow`: milliseconds for rates, which must
    * not stand still while we do not read: what has come meanwhile was not sent at once.
    */
@@ -36,16 +47,16 @@ export class ServerReactor {
     limits: Limits,
     decoders: Decoders,
     halfDuplex = false,
-    now = () => performance.now(),
+    clock: ReactorClock = SYSTEM_CLOCK,
     input: InputShare = unbounded(),
-    rateNow = now,
+    rateNow = () => clock.inputMs,
   ) {
     this.#limits = limits;
     this.#arguments = new HeldArguments(limits, input);
-    this.#now = now;
+    this.#clock = clock;
     this.#controls = new ControlFrames(limits, rateNow);
     this.#holdsOutput = halfDuplex;
-    this.#frames = new IncomingFrames('client', limits, decoders, this.#receive, rateNow, input);
+    this.#frames = new IncomingFrames('client', limits, decoders, this, rateNow, input);
   }
 
   /** Bytes held until a decoder answers. */
@@ -108,17 +119,27 @@ export class ServerReactor {
    * Takes one frame and appends what is to be done to `actions`.
    * @throws ProtocolError, after which only {@link endOfInput} and responses to running requests are in order (protocol B5).
    */
-  receive(frame: Frame, actions: ServerAction[]): void {
+  receive(frame: Frame, actions: Actions): void {
     if (this.#state === 'errored') throw new ProtocolError('already-errored', 'frame after a protocol error');
     if (this.#state === 'ended')
       throw this.#fail(new ProtocolError('frame-after-end', 'frame after end of input'));
-    this.#guard(actions, () => this.#frames.push(frame));
+    this.#actions = actions;
+    try {
+      this.#frames.push(frame);
+    } catch (error) {
+      throw this.#fail(error);
+    }
   }
 
   /** A decoder has answered. @throws ProtocolError as {@link receive} does. */
-  decoded(ticket: Ticket, actions: ServerAction[]): void {
+  decoded(ticket: Ticket, actions: Actions): void {
     if (this.#state === 'errored') return;
-    this.#guard(actions, () => this.#frames.decoded(ticket));
+    this.#actions = actions;
+    try {
+      this.#frames.decoded(ticket);
+    } catch (error) {
+      throw this.#fail(error);
+    }
     if (this.#endPending && !this.decoding) this.#finishInput(actions);
   }
 
@@ -126,14 +147,14 @@ export class ServerReactor {
    * End of input: what is partly received is abandoned, the rest goes on (protocol B7). A second call does nothing. What has
    * come and is still being decoded has come: the end waits for it.
    */
-  endOfInput(actions: ServerAction[]): void {
+  endOfInput(actions: Actions): void {
     if (this.#state === 'ended') return;
     if (this.#state === 'open') this.#state = 'ended';
     if (this.decoding) this.#endPending = true;
     else this.#finishInput(actions);
   }
 
-  #finishInput(actions: ServerAction[]): void {
+  #finishInput(actions: Actions): void {
     this.#endPending = false;
     for (const { requestId } of this.#requests.allReceiving()) {
       if (!this.#requests.isRunning(requestId)) continue;
@@ -155,7 +176,7 @@ export class ServerReactor {
   }
 
   /** Gives up a command whose arguments are still coming. */
-  dropReceiving(requestId: number, failure: Failure, actions: ServerAction[]): void {
+  dropReceiving(requestId: number, failure: Failure, actions: Actions): void {
     const request = this.#requests.receiving(requestId);
     if (request === undefined) return;
     this.#actions = actions;
@@ -189,21 +210,13 @@ export class ServerReactor {
     return this.#requests.isRunning(requestId);
   }
 
-  #guard(actions: ServerAction[], step: () => void): void {
-    this.#actions = actions;
-    try {
-      step();
-    } catch (error) {
-      throw this.#fail(error);
-    }
-  }
-
   #fail(error: unknown): unknown {
     this.stop();
     return error;
   }
 
-  readonly #receive = (frame: Frame, payload: Uint8Array, lost: Failure | undefined): void => {
+  /** For {@link IncomingFrames}. */
+  take(frame: Frame, payload: Uint8Array, lost: Failure | undefined): void {
     const first = !this.#framesSeen;
     this.#framesSeen = true;
     if (lost !== undefined) return this.#loseFrame(frame, lost);
@@ -216,11 +229,11 @@ export class ServerReactor {
       default:
         return this.#control(frame, payload, first);
     }
-  };
+  }
 
   #commandName(frame: Frame, payload: Uint8Array): void {
     this.#requests.checkFree(frame.requestId);
-    const request = IncomingCommand.begin(frame, payload, this.#limits, this.#now());
+    const request = IncomingCommand.begin(frame, payload, this.#limits, this.#clock.inputMs);
     const overloaded = this.#overloaded();
     this.#arguments.add(request, PIECE_COST);
     if (overloaded !== undefined) return this.#refuse(request, overloaded);
@@ -252,7 +265,7 @@ export class ServerReactor {
       if (this.#requests.isPassedOver(id)) return this.#unwanted(frame, payload);
       throw this.#unexpected(frame);
     }
-    request.newestMs = this.#now();
+    request.newestMs = this.#clock.inputMs;
     if (frame.type === FrameType.commandArgument) this.#argument(request, frame, payload);
     else this.#data(request, frame, payload);
   }
@@ -267,7 +280,7 @@ export class ServerReactor {
   }
 
   #argument(request: IncomingCommand, frame: Frame, payload: Uint8Array): void {
-    const taken = request.takeArgument(frame, payload, this.#limits, this.#hold);
+    const taken = request.takeArgument(frame, payload, this.#limits, this.#arguments);
     if (taken === false) return;
     if (taken !== true) {
       this.#drop(request, taken);
@@ -310,7 +323,7 @@ export class ServerReactor {
     const isName = frame.type === FrameType.commandName;
     if (isName) this.#requests.checkFree(id);
     const request = isName
-      ? new IncomingCommand(id, '', false, false, this.#now())
+      ? new IncomingCommand(id, '', false, false, this.#clock.inputMs)
       : this.#requests.stopReceiving(id);
     if (request === undefined) return;
     const runs = this.isRunning(id) && saysNotStarted(lost.code);

@@ -107,10 +107,8 @@ export class CallSession implements Session, FlowListener, Lingering {
     this.#limits = limits;
     this.#admission = admission;
     this.#caller = new ConnectionCaller(remote);
-    this.flow = new ConnectionFlow(new Gate(limits.maxBufferedOutput, shared.output), {
-      share: new TurnShare(shared.turns),
-      input: shared.input.open(),
-    });
+    const output = new Gate(limits.maxBufferedOutput, shared.output);
+    this.flow = new ConnectionFlow(output, new TurnShare(shared.turns), shared.input.open());
     this.writer = new AnswerFeed(answer, this.flow.output, () => command.data?.stop());
     this.flow.listener = this;
     this.flow.input.holder = this;

@@ -5,17 +5,18 @@
 
 import type { Connection, FrameOwner } from '../connection/connection.ts';
 import { CreditSender } from '../connection/credit-sender.ts';
+import { TurnShare } from '../connection/turns.ts';
 import type { DecodeError } from '../encoding/codec.ts';
 import { ZSTD } from '../encoding/profiles.ts';
 import { LaneDecoders } from '../lanes/decoders.ts';
 import type { StreamFigures } from '../lanes/figures.ts';
 import { Router } from '../lanes/router.ts';
 import { windowOf } from '../reactor/announced.ts';
-import type { ConnectionFlow, RequestFlow } from '../reactor/flow.ts';
+import { ConnectionFlow, type RequestFlow } from '../reactor/flow.ts';
 import { FlushQueue } from '../reactor/flush-queue.ts';
 import type { Ticket } from '../reactor/incoming.ts';
 import { ServerReactor } from '../reactor/server.ts';
-import type { ReceivedCommand, ServerAction } from '../reactor/server-action.ts';
+import type { Actions, ReceivedCommand, ServerAction } from '../reactor/server-action.ts';
 import { TopicStreams } from '../topics/streams.ts';
 import { ProtocolError } from '../wire/errors.ts';
 import { ErrorResponseFlag, type Frame, FrameType, HEADER_SIZE } from '../wire/frame.ts';
@@ -37,36 +38,45 @@ import { SessionEnd } from './session-end.ts';
 /** Pings in a second that a peer has to take before responses are paced by them: one every 20 ms, and as many again. */
 const LEAST_PINGS = 100;
 
+/** Bytes that may gather of what many connections share; the rest is better off where it is held once for all. */
+const MOST_SHARED = 64 * 1024;
+
+const rateNow = (): number => performance.now();
+
 const CANCELLED: Failure = { code: 'cancelled', message: 'cancelled' };
 const SHUTTING_DOWN: Failure = { code: 'shutting-down', message: 'server is shutting down' };
 
-export class FramesSession implements Session, FrameOwner, InputSource {
+export class FramesSession implements Session, FrameOwner, InputSource, Actions {
   readonly connection: Connection;
-  readonly openedAtMs = performance.now();
-  place = -1;
+  readonly flow: ConnectionFlow;
   readonly requests: OpenRequests;
   readonly router: Router;
   readonly shared: SessionContext;
-  /** Responses that hold a piece until the tick ends. */
-  readonly flushes: FlushQueue;
   readonly #ending: SessionEnd;
-  readonly #peerWatch: PeerWatch;
   readonly #reactor: ServerReactor;
-  readonly #decoders: LaneDecoders;
   readonly #dispatch: Dispatch;
-  readonly #actions: ServerAction[] = [];
-  readonly #negotiation: Negotiation;
-  /** Responses of main-thread handlers that no stream has encoded. */
-  readonly plain = { frames: 0, bytesIn: 0, bytesOut: 0 };
+  /** What is to be done: the first, and mostly only, thing; and the others. */
+  #action: ServerAction | undefined;
+  #otherActions: ServerAction[] | undefined;
+  readonly #rules: SessionRules;
   readonly #admission: Admission | undefined;
-  #admitted: boolean;
   #caller: ConnectionCaller;
   #newestSerial = 0;
+  /** Responses of main-thread handlers that no stream has encoded. */
+  readonly plain = { frames: 0, bytesIn: 0, bytesOut: 0 };
+  // What comes from here on is not looked at for each request.
+  readonly openedAtMs = performance.now();
+  place = -1;
+  /** Responses that hold a piece until the tick ends. */
+  readonly flushes: FlushQueue;
+  readonly #peerWatch: PeerWatch;
+  readonly #decoders: LaneDecoders;
+  readonly #negotiation: Negotiation;
+  #admitted: boolean;
   /** Made for the first subscription. */
   #topicStreams: TopicStreams | undefined;
   readonly #input: InputBounds;
   readonly #credits: CreditSender;
-  readonly #rules: SessionRules;
   readonly #halfDuplex: boolean;
 
   /** `admission`: who has to be asked before anything is read, and for every command. */
@@ -84,21 +94,32 @@ export class FramesSession implements Session, FrameOwner, InputSource {
     this.#caller = new ConnectionCaller(connection.remote);
     this.shared = shared;
     this.#negotiation = new Negotiation(shared);
-    this.#input = new InputBounds(connection, this);
+    this.flow = new ConnectionFlow(connection.output, new TurnShare(connection.turns), connection.input);
+    this.#input = new InputBounds(connection, this.flow, this);
     this.#credits = new CreditSender(connection);
     this.flushes = new FlushQueue(shared.coalesceMs, (run) => connection.endOfTick(run));
     const { limits } = connection;
     this.#decoders = new LaneDecoders(shared.pool, limits, shared.decodable, this.#decoded, this.flow);
-    const now = () => connection.clock.inputMs;
-    this.#reactor = new ServerReactor(limits, this.#decoders, this.#halfDuplex, now, this.flow.input, () =>
-      performance.now(),
+    this.#reactor = new ServerReactor(
+      limits,
+      this.#decoders,
+      this.#halfDuplex,
+      connection.clock,
+      this.flow.input,
+      rateNow,
     );
     if (this.#reactor.holdsOutput) connection.writer.hold();
     this.#dispatch = new Dispatch(this, admission);
     this.requests = new OpenRequests(this, this.#reactor, this.#dispatch);
     this.#ending = new SessionEnd(connection, this.#reactor, this.requests, this.#negotiation);
     this.#peerWatch = new PeerWatch(connection, this.requests, () => this.#negotiation.speaks('ping'));
-    this.router = new Router(shared.pool, connection, this.#negotiation.routerOptions(), this.requests);
+    this.router = new Router(
+      shared.pool,
+      connection,
+      this.flow,
+      this.#negotiation.routerOptions(),
+      this.requests,
+    );
   }
 
   /** Begins to read, once the peer is admitted. */
@@ -162,12 +183,18 @@ export class FramesSession implements Session, FrameOwner, InputSource {
 
   receive(frame: Frame): void {
     try {
-      this.#reactor.receive(frame, this.#actions);
+      this.#reactor.receive(frame, this);
     } finally {
       // What came before an error in the same step still counts.
       this.#perform();
     }
-    this.#input.check();
+    if (this.#mayHoldTooMuch) this.#input.check();
+  }
+
+  /** What the bounds of input weigh is mostly nothing at all. */
+  get #mayHoldTooMuch(): boolean {
+    const { output, data, input } = this.flow;
+    return output.used >= output.limit || data.unread > 0 || this.#reactor.heldBytes > 0 || input.spent;
   }
 
   get midCommand(): boolean {
@@ -185,7 +212,7 @@ export class FramesSession implements Session, FrameOwner, InputSource {
   onEnd(): void {
     this.#ending.inputEnded();
     this.#input.inputEnded();
-    this.#reactor.endOfInput(this.#actions);
+    this.#reactor.endOfInput(this);
     this.#perform();
     this.#ending.check();
     this.#peerWatch.inputEnded();
@@ -216,7 +243,7 @@ export class FramesSession implements Session, FrameOwner, InputSource {
       return;
     }
     try {
-      this.#reactor.decoded(ticket, this.#actions);
+      this.#reactor.decoded(ticket, this);
       this.#perform();
     } catch (failure) {
       this.#perform();
@@ -228,13 +255,22 @@ export class FramesSession implements Session, FrameOwner, InputSource {
 
   // --------------------------------------------------------------------------------------- actions
 
+  /** For the reactor: this is to be done. */
+  push(action: ServerAction): void {
+    if (this.#action === undefined) this.#action = action;
+    else {
+      this.#otherActions ??= [];
+      this.#otherActions.push(action);
+    }
+  }
+
   #perform(): void {
-    const actions = this.#actions;
-    if (actions.length === 0) return;
-    // Mostly it is one: to take that out leaves nothing to the collector.
-    if (actions.length === 1) return this.#act(actions.pop() as ServerAction);
-    const todo = actions.splice(0);
-    for (const action of todo) this.#act(action);
+    const action = this.#action;
+    if (action === undefined) return;
+    const others = this.#otherActions;
+    this.#action = this.#otherActions = undefined;
+    this.#act(action);
+    for (const other of others ?? []) this.#act(other);
   }
 
   #act(action: ServerAction): void {
@@ -313,17 +349,13 @@ export class FramesSession implements Session, FrameOwner, InputSource {
 
   // ------------------------------------------------------------------- what requests ask, and tell
 
-  get flow(): ConnectionFlow {
-    return this.connection.flow;
-  }
-
   get sendsProgress(): boolean {
     return this.#negotiation.speaks('progress');
   }
 
   /** Who its requests come from. */
   get caller(): ConnectionCaller {
-    this.#caller = this.#caller.as(this.#admission?.principal);
+    if (this.#admission !== undefined) this.#caller = this.#caller.as(this.#admission.principal);
     return this.#caller;
   }
 
@@ -343,7 +375,8 @@ export class FramesSession implements Session, FrameOwner, InputSource {
   }
 
   get takesMore(): boolean {
-    return this.connection.writer.takesMore;
+    const { writer } = this.connection;
+    return !writer.busy && writer.gathered < MOST_SHARED;
   }
 
   sendPlain(requestId: number, type: number, flags: number, payload?: Uint8Array): void {
@@ -382,7 +415,7 @@ export class FramesSession implements Session, FrameOwner, InputSource {
    */
   finished(request: ServedRequest, lingers: number | undefined): void {
     this.requests.remove(request);
-    this.#credits.forget(request.id);
+    if (request.hasData) this.#credits.forget(request.id);
     this.#ending.leave(request.id, lingers);
   }
 
@@ -406,7 +439,7 @@ export class FramesSession implements Session, FrameOwner, InputSource {
   }
 
   letGo(): boolean {
-    const has = letGoOfLargest(this.#reactor, this.requests.values(), this.#actions, this.flow.input.counts);
+    const has = letGoOfLargest(this.#reactor, this.requests.values(), this, this.flow.input.counts);
     this.#perform();
     return has;
   }

@@ -6,6 +6,7 @@ import type { CachedOutput, Handler, ProgressOutput, TextOutput } from '../react
 import { producedBy } from '../reactor/output.ts';
 import { DataQueue, HandlerRequest, NO_DATA } from '../reactor/request.ts';
 import { ResponsePump, type ResponseSink } from '../reactor/response.ts';
+import { bytesOrTextOf } from '../wire/bytes.ts';
 import { CommandError } from '../wire/errors.ts';
 import { BytesResponseFlag, ErrorResponseFlag, FrameType, HEADER_SIZE } from '../wire/frame.ts';
 import { encodeFailure, encodeProgress, encodeTextWithin, type Failure } from '../wire/payloads.ts';
@@ -22,9 +23,12 @@ export class HandlerRun implements Run, ResponseSink {
   /** Command data on its way to the handler. */
   readonly #data: DataQueue | undefined;
   #stream: LaneStream | undefined;
-  /** Both once it is started. */
+  /** Made when the handler has not answered as a whole by the time it returns. */
   #pump: ResponsePump | undefined;
+  /** Once it is started. */
   #handlerRequest: HandlerRequest | undefined;
+  /** The whole response was sent as the handler returned: there is no pump. */
+  #answered = false;
   /** Why the server drains, where it began to before the handler did. */
   #drainReason: string | undefined;
   /** Frames handed to the stream's lane and not yet back. */
@@ -56,10 +60,35 @@ export class HandlerRun implements Run, ResponseSink {
     this.#handlerRequest.input = request.input as undefined;
     if (this.#drainReason !== undefined) this.#handlerRequest.drain(this.#drainReason);
     request.workBegins();
-    this.#pump = new ResponsePump(name, this, request.session.router.options.frameSize);
     const { trace } = request;
     const handler = trace === undefined ? this.#handler : traced(this.#handler, trace);
-    this.#pump.start(handler, this.#handlerRequest);
+    try {
+      const output = handler(this.#handlerRequest);
+      if (this.#pump !== undefined || !this.#sendWhole(output)) this.#openPump().begin(output);
+    } catch (error) {
+      this.#openPump().threw(error);
+    }
+  }
+
+  #openPump(): ResponsePump {
+    this.#pump ??= new ResponsePump(this.#request.command.name, this, this.#frameSize);
+    return this.#pump;
+  }
+
+  /** Bytes or text that are there at once and fit one frame need nothing of what pieces do. False: it is not that. */
+  #sendWhole(output: unknown): boolean {
+    if (typeof output !== 'string' && !ArrayBuffer.isView(output)) return false;
+    const bytes = bytesOrTextOf(output) as Uint8Array;
+    if (bytes.length > this.#frameSize || this.allowance(bytes.length) < bytes.length) return false;
+    this.ended();
+    try {
+      this.sendBytes(bytes, true);
+      this.#answered = true;
+      this.done();
+    } catch (error) {
+      if (!this.#answered) this.#openPump().fail(error);
+    }
+    return true;
   }
 
   push(bytes: Uint8Array, last: boolean): void {
@@ -67,13 +96,13 @@ export class HandlerRun implements Run, ResponseSink {
   }
 
   stop(failure: Failure | undefined): void {
-    if (this.#pump === undefined) {
+    if (!this.begun) {
       this.#request.fail(failure);
       return;
     }
     this.#abort(failure ?? GONE);
     if (this.#request.state !== 'sent') this.#request.failedWith((failure ?? GONE).code);
-    this.#pump.stop(failure);
+    if (!this.#answered) this.#openPump().stop(failure);
   }
 
   drain(reason: string): void {
@@ -84,7 +113,7 @@ export class HandlerRun implements Run, ResponseSink {
   lose(failure: Failure): void {
     this.#stream = undefined;
     this.#abort(failure);
-    this.#pump?.stop();
+    if (this.begun && !this.#answered) this.#openPump().stop();
   }
 
   leaveLane(): boolean {
@@ -99,7 +128,7 @@ export class HandlerRun implements Run, ResponseSink {
   }
 
   get begun(): boolean {
-    return this.#pump !== undefined;
+    return this.#handlerRequest !== undefined;
   }
 
   retract(): boolean {

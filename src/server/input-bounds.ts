@@ -44,22 +44,23 @@ export class InputBounds implements FlowListener {
   readonly #flow: ConnectionFlow;
   readonly #source: InputSource;
   /** Replies to pings that wait until less of it is unread: clients pace their uploads by them. */
-  #heldPongs: Uint8Array[] = [];
+  #heldPongs: Uint8Array[] | undefined;
+  #holdsDecoders = false;
   #awaitsOutput = false;
   #awaitsMemory = false;
   #inputEnded = false;
 
-  constructor(connection: Connection, source: InputSource) {
+  constructor(connection: Connection, flow: ConnectionFlow, source: InputSource) {
     this.#connection = connection;
-    this.#flow = connection.flow;
-    this.#flow.listener = this;
+    this.#flow = flow;
+    flow.listener = this;
     this.#source = source;
-    this.#flow.input.holder = source;
+    flow.input.holder = source;
   }
 
   /** True while the peer waits for us, and not we for it. */
   get peerWaits(): boolean {
-    return this.#heldPongs.length > 0;
+    return this.#heldPongs !== undefined;
   }
 
   dataRead(): void {
@@ -87,19 +88,25 @@ export class InputBounds implements FlowListener {
    * that from being read, up to a bound which lies well above what a client that paces its uploads by pings has under
    * way.
    */
-  readonly check = (): void => {
+  check(): void {
     if (!this.#source.wanted) return;
     this.#relieve();
     const soft = this.#soft();
     const held = this.#held();
-    this.#source.holdDecoders(!this.#dataLimited() && held > soft + STUCK_ROOM);
+    const isStuck = !this.#dataLimited() && held > soft + STUCK_ROOM;
+    if (isStuck || this.#holdsDecoders || this.#source.heldBytes > 0) this.#holdDecoders(isStuck);
     if (this.#waitsForEver()) this.#failForOutput();
     else if (this.#outputOverfull()) this.#pauseForOutput();
     else if (held <= soft) {
       this.#sendHeldPongs();
       this.#connection.resume();
     } else this.#checkStuck(held, soft);
-  };
+  }
+
+  #holdDecoders(hold: boolean): void {
+    this.#holdsDecoders = hold;
+    this.#source.holdDecoders(hold);
+  }
 
   /**
    * Past the budget of all connections we read no further than to our own share. Where windows promise that we do
@@ -119,9 +126,16 @@ export class InputBounds implements FlowListener {
 
   /** Answers a ping, at once or when less command data is unread. */
   pong(payload: Uint8Array): void {
-    if (this.#dataLimited() || this.#held() <= this.#soft() || this.#heldPongs.length >= MAX_HELD_PONGS)
+    if (
+      this.#dataLimited() ||
+      this.#held() <= this.#soft() ||
+      (this.#heldPongs?.length ?? 0) >= MAX_HELD_PONGS
+    )
       this.#sendPong(payload);
-    else this.#heldPongs.push(payload);
+    else {
+      this.#heldPongs ??= [];
+      this.#heldPongs.push(payload);
+    }
   }
 
   #soft(): number {
@@ -180,9 +194,9 @@ export class InputBounds implements FlowListener {
   }
 
   #sendHeldPongs(): void {
-    if (this.#heldPongs.length === 0) return;
     const pongs = this.#heldPongs;
-    this.#heldPongs = [];
+    if (pongs === undefined) return;
+    this.#heldPongs = undefined;
     this.#connection.clock.restart();
     for (const payload of pongs) this.#sendPong(payload);
   }

@@ -2,7 +2,7 @@
 
 import type { InputBudget } from '../reactor/input-budget.ts';
 import type { ServerReactor } from '../reactor/server.ts';
-import type { ServerAction } from '../reactor/server-action.ts';
+import type { Actions } from '../reactor/server-action.ts';
 import type { Failure } from '../wire/failure.ts';
 import type { ServedRequest } from './request.ts';
 
@@ -19,7 +19,7 @@ const DATA = 'inputMemory: the server has no memory left for its command data';
 export function letGoOfLargest(
   reactor: ServerReactor,
   requests: readonly ServedRequest[],
-  actions: ServerAction[],
+  actions: Actions,
   counts: InputBudget['counts'],
 ): boolean {
   const receiving = reactor.largestReceiving;

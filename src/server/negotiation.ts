@@ -134,15 +134,21 @@ export class Negotiation {
   /** How responses are encoded for this peer: unencoded until it has announced what it decodes. */
   routerOptions(): RouterOptions {
     const { makePolicy, encoderOptions, frameSize, ...rest } = this.#offer.router;
+    const { perRequest, adaptive, spread, streams, kinds } = rest;
     const profile = this.#profile;
+    // What each request asks for comes first, side by side.
     return {
-      ...rest,
-      ...encoderOptions.get(profile),
-      maxWindowLog: this.#announced.maxWindowLog,
       profile,
       frameSize: frameSizeWithin(this.#announced.maxFrameSize, frameSize),
+      spread,
+      perRequest,
+      adaptive,
+      streams,
+      kinds,
       policy: makePolicy(),
       holds: (dictionary) => this.#held.has(dictionary),
+      maxWindowLog: this.#announced.maxWindowLog,
+      ...encoderOptions.get(profile),
     };
   }
 

@@ -7,7 +7,7 @@ import type { BatchReader } from '../../workers/batch.ts';
 import { IDENTITY } from '../encoding/profiles.ts';
 import type { HandedFrame } from '../lanes/handed-frames.ts';
 import type { StreamEvents } from '../lanes/lane-stream.ts';
-import { IdTable } from '../reactor/id-table.ts';
+import { RequestTable } from '../reactor/request-table.ts';
 import type { Failure } from '../wire/failure.ts';
 import { HEADER_SIZE } from '../wire/frame.ts';
 import type { Dispatch } from './dispatch.ts';
@@ -34,7 +34,7 @@ export class OpenRequests implements StreamEvents {
   readonly #session: Session;
   readonly #lingering: Lingering;
   readonly #dispatch: Dispatch;
-  readonly #table = new IdTable<ServedRequest>();
+  readonly #table = new RequestTable<ServedRequest>();
 
   constructor(session: Session, lingering: Lingering, dispatch: Dispatch) {
     this.#session = session;

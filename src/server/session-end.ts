@@ -18,8 +18,8 @@ interface Leaving {
   readonly lingers: number | undefined;
 }
 
-/** Never added to: an array that is left behind with something in it may grow old, and keep that for long. */
-const NONE: Leaving[] = [];
+/** No request's ID. */
+const NOBODY = -1;
 
 export class SessionEnd {
   readonly #connection: Connection;
@@ -32,7 +32,9 @@ export class SessionEnd {
   #inputEnded = false;
   /** Tells the peer of its protocol error, once the requests have ended. */
   #sendFailure: (() => void) | undefined;
-  #leaving = NONE;
+  /** The first that left, if its handler has ended: mostly it is the only one. Then the others. */
+  #leavingId = NOBODY;
+  #othersLeaving: Leaving[] | undefined;
   /** The newest request that was taken: a goaway names it. */
   newestId = 0;
 
@@ -112,23 +114,29 @@ export class SessionEnd {
    */
   leave(requestId: number, lingers: number | undefined): void {
     this.#reactor.answered(requestId);
-    const leaving = { requestId, lingers };
-    if (this.#leaving === NONE) {
-      this.#leaving = [leaving];
-      this.#connection.writer.whenHandedOver(this.#free);
-    } else this.#leaving.push(leaving);
+    const isFirst = this.#leavingId === NOBODY && this.#othersLeaving === undefined;
+    if (isFirst) this.#connection.writer.whenHandedOver(this);
+    if (isFirst && lingers === undefined) this.#leavingId = requestId;
+    else {
+      this.#othersLeaving ??= [];
+      this.#othersLeaving.push({ requestId, lingers });
+    }
     this.#failIfDone();
   }
 
-  readonly #free = (): void => {
-    const left = this.#leaving;
-    this.#leaving = NONE;
-    for (const { requestId, lingers } of left) {
-      if (lingers !== undefined) this.#reactor.linger(1, lingers);
-      this.#reactor.finishResponse(requestId);
+  /** For the writer. */
+  handedOver(): void {
+    const requestId = this.#leavingId;
+    const others = this.#othersLeaving;
+    this.#leavingId = NOBODY;
+    this.#othersLeaving = undefined;
+    if (requestId !== NOBODY) this.#reactor.finishResponse(requestId);
+    for (const other of others ?? []) {
+      if (other.lingers !== undefined) this.#reactor.linger(1, other.lingers);
+      this.#reactor.finishResponse(other.requestId);
     }
     this.check();
-  };
+  }
 
   /** Ends the connection if that is due, and nothing is left to be waited for. */
   check(): void {

@@ -60,7 +60,15 @@ export class TopicStream {
   send(requestId: number, payload: Uint8Array, flushes: FlushQueue): void {
     this.#writer.flushWith(flushes);
     const flags = BytesResponseFlag.continuation;
-    this.#writer.sendShared(requestId, this.id, StreamFlag.encoded, FrameType.bytesResponse, flags, payload);
+    this.#writer.sendFrame(
+      requestId,
+      this.id,
+      StreamFlag.encoded,
+      FrameType.bytesResponse,
+      flags,
+      payload,
+      true,
+    );
   }
 
   /** Sends the payload in a frame that is made once for all who are alike, if nothing is before it; false: it did not. */

@@ -7,6 +7,7 @@ import { tellClosed } from './closed.ts';
 import { withoutSources } from './tls-error.ts';
 
 const NOTHING = new Uint8Array(0);
+const nothing = (): void => undefined;
 
 /** The system tells of a reset to who writes, be it nothing; where a write is under way, that is told. */
 export function probeSocket(socket: Socket): void {
@@ -26,7 +27,7 @@ function isEncrypted(socket: Socket): boolean {
 
 export class SocketTransport implements Transport {
   readonly remote: string;
-  onData: (chunk: Uint8Array) => void = () => undefined;
+  #onData: (chunk: Uint8Array) => void = nothing;
   onEnd: () => void = () => undefined;
   onClose: (error: Error | undefined) => void = () => undefined;
   readonly #socket: Socket;
@@ -40,13 +41,23 @@ export class SocketTransport implements Transport {
     this.#isEncrypted = isEncrypted(socket);
     socket.setNoDelay(true);
     socket.pause();
-    socket.on('data', (chunk: Uint8Array) => this.onData(chunk));
     socket.on('end', () => this.onEnd());
     socket.on('error', (error) => {
       error.message = withoutSources(error.message);
       this.#error = error;
     });
     socket.on('close', () => tellClosed(this, this.#error));
+  }
+
+  get onData(): (chunk: Uint8Array) => void {
+    return this.#onData;
+  }
+
+  /** The socket calls it itself: what would only hand on is one more object to look at for each of many connections. */
+  set onData(take: (chunk: Uint8Array) => void) {
+    this.#socket.off('data', this.#onData);
+    this.#socket.on('data', take);
+    this.#onData = take;
   }
 
   write(chunks: Uint8Array[], written: (error?: Error | null) => void): void {

@@ -11,7 +11,7 @@ export interface SplitterOptions {
   /** Payload bytes on the wire that one frame may have (protocol B-limits); see {@link Splitter.maxPayload}. */
   readonly maxPayload: number;
   /** Called with each whole frame, in order. Returning false stops the splitter for good. */
-  readonly onFrame: (frame: Frame) => boolean | void;
+  onFrame(frame: Frame): boolean | void;
 }
 
 /** Bytes of a header that say how long the payload is. */
@@ -37,7 +37,7 @@ export class Splitter {
   /** Payload bytes that one frame may have from here on; may be changed between frames (protocol C2). */
   maxPayload: number;
 
-  readonly #onFrame: (frame: Frame) => boolean | void;
+  readonly #owner: SplitterOptions;
   #stopped = false;
   #held = false;
 
@@ -50,7 +50,7 @@ export class Splitter {
 
   constructor(options: SplitterOptions) {
     this.maxPayload = options.maxPayload;
-    this.#onFrame = options.onFrame;
+    this.#owner = options;
   }
 
   /** Whether the bytes so far end inside a frame. */
@@ -147,7 +147,7 @@ export class Splitter {
   }
 
   #deliver(header: Uint8Array, offset: number, payload: Uint8Array): boolean | void {
-    return this.#onFrame({
+    return this.#owner.onFrame({
       requestId: header[offset + 3] | (header[offset + 4] << 8),
       streamId: header[offset + 5],
       streamFlags: header[offset + 6],

@@ -169,7 +169,7 @@ test.serial('frames that wait for a decoder do not keep the chunks that they cam
     'client',
     DEFAULT_LIMITS,
     decoders,
-    (_frame, payload) => void held.push(payload),
+    { take: (_frame, payload) => void held.push(payload) },
     () => 0,
   );
   const on = (streamFlags: number, type: number, payload: Uint8Array) =>
@@ -194,13 +194,7 @@ test('tiny frames that wait for a decoder are held as they came, and none keeps 
     close: () => undefined,
     decode: (_: number, ticket: Ticket) => void tickets.push(ticket),
   };
-  const incoming = new IncomingFrames(
-    'client',
-    DEFAULT_LIMITS,
-    decoders,
-    () => t.fail(),
-    () => 0,
-  );
+  const incoming = new IncomingFrames('client', DEFAULT_LIMITS, decoders, { take: () => t.fail() }, () => 0);
   const begin = { requestId: 1, streamId: 3, streamFlags: StreamFlag.begin, flags: 1 };
   incoming.push({ ...begin, type: FrameType.streamSettings, payload: streamSettingsPayload('zstd-8mb') });
   const chunk = new Uint8Array(65_536);

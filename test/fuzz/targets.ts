@@ -8,6 +8,7 @@ import { portableZlib, portableZstd } from '../../src/encoding/portable.ts';
 import { ClientReactor } from '../../src/reactor/client.ts';
 import type { Decoders, Ticket } from '../../src/reactor/incoming.ts';
 import { ServerReactor } from '../../src/reactor/server.ts';
+import type { ServerAction } from '../../src/reactor/server-action.ts';
 import { ProtocolError } from '../../src/wire/errors.ts';
 import type { Failure } from '../../src/wire/failure.ts';
 import { encodeFrame, type Frame } from '../../src/wire/frame.ts';
@@ -268,11 +269,10 @@ const serverReactor: FuzzTarget = {
   run(input) {
     const { random, rest } = seeded(input);
     const decoders = new FuzzDecoders(random);
-    const reactor = new ServerReactor(REACTOR_LIMITS, decoders, random.once(8), () => 0);
+    const reactor = new ServerReactor(REACTOR_LIMITS, decoders, random.once(8), { inputMs: 0 });
     const { frames } = split([rest], 65_535);
     const running = new Map<number, 'data' | 'whole'>();
-    type Actions = Parameters<ServerReactor['receive']>[1];
-    const actions: Actions = [];
+    const actions: ServerAction[] = [];
     const perform = () => {
       for (const action of actions.splice(0)) {
         if (action.kind === 'run') {

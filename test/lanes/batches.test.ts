@@ -5,7 +5,7 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import type { Transport } from '../../src/connection/transport.ts';
-import { Turns } from '../../src/connection/turns.ts';
+import { TurnShare, Turns } from '../../src/connection/turns.ts';
 import { Writer } from '../../src/connection/writer.ts';
 import { nativeCodecs } from '../../src/encoding/native.ts';
 import { CodecRegistry } from '../../src/encoding/registry.ts';
@@ -264,7 +264,8 @@ for (const [what, end] of [
       },
       endOfTick: () => {},
     } as unknown as Transport;
-    const writer = new Writer(transport, new Gate(1000));
+    const turns = new Turns(() => {});
+    const writer = new Writer(transport, new Gate(1000), new TurnShare(turns), turns.ends);
     let home = 0;
     writer.send(Uint8Array.of(1), () => home++);
     writer.flush();

@@ -2,16 +2,22 @@
 
 import test from 'ava';
 import fc from 'fast-check';
-import { ConnectionFlow, RequestFlow } from '../../src/reactor/flow.ts';
+import { ConnectionFlow, type OutputShare, RequestFlow } from '../../src/reactor/flow.ts';
 import { Backlog, Gate } from '../../src/reactor/gate.ts';
 import type { Failure } from '../../src/wire/failure.ts';
 
 const OUTPUT = 1 << 20;
 const KIB = 1024;
+const UNSHARED: OutputShare = {
+  usedUp: false,
+  untouched: true,
+  take: () => undefined,
+  wait: (resume) => resume(),
+};
 
 /** A connection with such windows, and what makes its requests: each keeps the reasons for which it was stopped. */
 function connection({ window, requestWindow, output = OUTPUT, shared }: Setup = {}) {
-  const flow = new ConnectionFlow(new Gate(output, shared));
+  const flow = new ConnectionFlow(new Gate(output, shared), UNSHARED);
   flow.announced(requestWindow, window);
   const request = () => {
     const stopped: string[] = [];

@@ -7,6 +7,7 @@ import test from 'ava';
 import { ClientReactor } from '../../src/reactor/client.ts';
 import type { Decoders } from '../../src/reactor/incoming.ts';
 import { ServerReactor } from '../../src/reactor/server.ts';
+import type { ServerAction } from '../../src/reactor/server-action.ts';
 import { ProtocolError } from '../../src/wire/errors.ts';
 import { parseFrameText } from '../../src/wire/human.ts';
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts';
@@ -33,10 +34,10 @@ interface State {
 }
 
 class ServerMachine implements Machine {
-  readonly reactor = new ServerReactor(DEFAULT_LIMITS, NO_DECODERS, false, () => 0);
+  readonly reactor = new ServerReactor(DEFAULT_LIMITS, NO_DECODERS, false, { inputMs: 0 });
 
   hears(line: string): string {
-    const actions: Parameters<ServerReactor['receive']>[1] = [];
+    const actions: ServerAction[] = [];
     return outcome(actions, () => this.reactor.receive(parseFrameText(line), actions));
   }
 }

@@ -7,6 +7,7 @@ import { failureOf } from '../../src/reactor/failure-of.ts';
 import { Backlog, Gate } from '../../src/reactor/gate.ts';
 import { IdTable } from '../../src/reactor/id-table.ts';
 import { IncomingCommand } from '../../src/reactor/incoming-command.ts';
+import { RequestTable } from '../../src/reactor/request-table.ts';
 import { MAX_WINDOW, ReceiveWindow, SendWindow } from '../../src/reactor/window.ts';
 import { CommandError } from '../../src/wire/errors.ts';
 
@@ -162,6 +163,33 @@ test('an ID table holds what a Map would hold, whatever is set and deleted in wh
       const inOrder = (numbers: Iterable<number>) => [...numbers].sort((a, b) => a - b);
       t.deepEqual(inOrder(table.ids()), inOrder(map.keys()));
       t.deepEqual(inOrder(table.values()), inOrder(map.values()));
+    }),
+  );
+});
+
+test('a table of requests holds what a Map would hold, whether it is one at a time or many', (t) => {
+  fc.assert(
+    fc.property(steps, (plan) => {
+      const table = new RequestTable<number>();
+      const map = new Map<number, number>();
+      plan.forEach(({ id, deletes }, step) => {
+        if (deletes) t.is(table.delete(id), map.delete(id));
+        else {
+          table.set(id, step);
+          map.set(id, step);
+        }
+        t.is(table.size, map.size);
+        t.is(table.get(id), map.get(id));
+        t.is(table.has(id), map.has(id));
+      });
+      const byId = [...map].sort(([one], [other]) => one - other);
+      t.deepEqual(
+        table.values(),
+        byId.map(([, value]) => value),
+      );
+      table.clear();
+      t.is(table.size, 0);
+      t.deepEqual(table.values(), []);
     }),
   );
 });

@@ -13,7 +13,12 @@ const GONE: Failure = { code: 'worker-died', message: 'gone' };
 
 function reactor(limits: Partial<Limits> = {}, now = () => 0) {
   const decoders = new FakeDecoders();
-  return { decoders, r: new ServerReactor({ ...DEFAULT_LIMITS, ...limits }, decoders, false, now) };
+  const clock = {
+    get inputMs() {
+      return now();
+    },
+  };
+  return { decoders, r: new ServerReactor({ ...DEFAULT_LIMITS, ...limits }, decoders, false, clock) };
 }
 
 // ------------------------------------------------------------------------------- every frame in every state
@@ -280,6 +285,19 @@ test('server: streams of the wrong parity, closed streams and misplaced settings
       ],
     ],
     [
+      'error unknown-stream',
+      [
+        frame(1, 1, 'n', begin),
+        frame(1, 1, 'n', { requestId: 3 }),
+        frame(1, 1, 'n', { requestId: 5, streamFlags: StreamFlag.end }),
+        frame(1, 1, 'n', { requestId: 7 }),
+      ],
+    ],
+    [
+      'error settings-not-on-begin',
+      [frame(1, 1, 'n', begin), frame(1, 1, 'n', { requestId: 3 }), settings({})],
+    ],
+    [
       'run',
       [
         frame(1, 1, 'n', { streamFlags: StreamFlag.begin | StreamFlag.end }),
@@ -459,7 +477,7 @@ test('server: a lost decoder says nothing of a request that was answered already
 
 test('server: half duplex holds output until the end of input has been decoded', (t) => {
   const decoders = new FakeDecoders();
-  const r = new ServerReactor(DEFAULT_LIMITS, decoders, true, () => 0);
+  const r = new ServerReactor(DEFAULT_LIMITS, decoders, true, { inputMs: 0 });
   const actions: ServerAction[] = [];
   r.receive(frame(8, 0, encodeStreamSettings('zlib'), { requestId: 0, ...begin }), actions);
   decoders.later = true;

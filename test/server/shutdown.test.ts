@@ -92,6 +92,25 @@ test('close() says up to which request it answers, and refuses the later ones of
   await closed;
 });
 
+test('a handler that has its own server closed at once, and returns its whole answer all the same, is answered once', async (t) => {
+  for (const answer of ['too late', Uint8Array.of(1, 2, 3)]) {
+    const { server, port, reports } = await serving(t, {
+      commands: {
+        last: () => {
+          void server.close(0);
+          return answer;
+        },
+      },
+    });
+    const peer = await RawPeer.connect(t, port);
+    peer.send('1 1 stream-begin command-name eos last');
+    t.not(await peer.answer(1), undefined);
+    t.false(await peer.until(() => false));
+    t.is(peer.frames.filter(({ requestId }) => requestId === 1).length, 1);
+    t.deepEqual(reports, []);
+  }
+});
+
 /** Turns of the event loop in which everybody in this process answers what has been asked. */
 async function settle(client: Client): Promise<void> {
   for (let i = 0; i < 5; i++) await client.ping();

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { Connection, type FrameOwner } from '../../src/connection/connection.ts';
 import { CrowdTurns } from '../../src/connection/crowd-turns.ts';
 import type { Transport } from '../../src/connection/transport.ts';
-import { type Slice, TurnShare, Work } from '../../src/connection/turns.ts';
+import { type Slice, TurnShare, TurnTaker, Work } from '../../src/connection/turns.ts';
 import { Writer } from '../../src/connection/writer.ts';
 import { Pipeline } from '../../src/doors/pipeline.ts';
 import { ResponseCache } from '../../src/lanes/cache.ts';
@@ -82,6 +82,27 @@ test('work is done at once while nobody waits', (t) => {
   const log: string[] = [];
   turns.ready(steps(log, 'a', 3));
   t.deepEqual(log, ['a', 'a', 'a']);
+});
+
+test('what has come is handed to who works on it at once, and kept by who has to wait', (t) => {
+  class Reader extends TurnTaker {
+    readonly given: (Uint8Array | undefined)[] = [];
+
+    run(_: Slice, input?: Uint8Array): boolean {
+      this.given.push(input);
+      return false;
+    }
+  }
+  const loop = new Loop();
+  const [first, second] = [Uint8Array.of(1), Uint8Array.of(2)];
+  const reader = new Reader();
+  t.true(loop.turns.ready(reader, first));
+  loop.turns.ready(steps([], 'greedy', 3, MEBIBYTE));
+  t.false(loop.turns.ready(reader, second));
+  t.false(loop.turns.ready(reader, second), 'it waits already');
+  t.deepEqual(reader.given, [first]);
+  loop.rest();
+  t.deepEqual(reader.given, [first, undefined]);
 });
 
 test('what does not fit its slice waits, and so does what comes meanwhile', (t) => {
@@ -479,14 +500,18 @@ test('a splitter that is held says how much it has taken', (t) => {
 function writing(): { loop: Loop; transport: StillTransport; writer: Writer } {
   const loop = new Loop();
   const transport = new StillTransport(loop);
-  return { loop, transport, writer: new Writer(transport, new Gate(1 << 30), new TurnShare(loop.turns)) };
+  return {
+    loop,
+    transport,
+    writer: new Writer(transport, new Gate(1 << 30), new TurnShare(loop.turns), loop.turns.ends),
+  };
 }
 
 test('one write has a bounded size, and what a peer has not read does not go to it in one turn', (t) => {
   const { loop, transport, writer } = writing();
   for (let i = 0; i < 16; i++) writer.send(new Uint8Array(MEBIBYTE).fill(i));
   const handedOver: string[] = [];
-  writer.whenHandedOver(() => handedOver.push('all'));
+  writer.whenHandedOver({ handedOver: () => handedOver.push('all') });
   const bytes = () => transport.writes.flatMap(({ chunks }) => chunks).reduce((sum, c) => sum + c.length, 0);
   let turns = 0;
   for (let answered = 0; loop.turn(); turns++) {
@@ -525,7 +550,7 @@ test('shared payloads of any size go out as they are, in order with copied ones'
   const { loop, transport, writer } = writing();
   const payloads = [900, 2000, 20_000, 60_000].map((size, i) => new Uint8Array(size).fill(i + 1));
   for (const payload of payloads) {
-    writer.sendShared(1, 4, 0, FrameType.bytesResponse, 1, payload);
+    writer.sendFrame(1, 4, 0, FrameType.bytesResponse, 1, payload, true);
     writer.sendFrame(1, 2, 0, FrameType.bytesResponse, 1, payload.subarray(0, 3));
   }
   loop.turn();
@@ -592,10 +617,10 @@ test('a single chunk that is taken at once is written without a callback, and wh
   const loop = new Loop();
   const { transport, ones } = writingOne(true);
   const output = new Gate(1000);
-  const writer = new Writer(transport, output, new TurnShare(loop.turns));
+  const writer = new Writer(transport, output, new TurnShare(loop.turns), loop.turns.ends);
   const events: string[] = [];
   writer.send(new Uint8Array(100), () => events.push('released'));
-  writer.whenHandedOver(() => events.push('handed over'));
+  writer.whenHandedOver({ handedOver: () => events.push('handed over') });
   writer.whenEmpty(() => events.push('empty'));
   t.deepEqual(events, ['handed over', 'released', 'empty']);
   t.is(ones.length, 1);
@@ -692,7 +717,7 @@ test('a frame that is not taken at once is a write under way: it counts as outpu
   const loop = new Loop();
   const { transport, ones } = writingOne(false);
   const output = new Gate(1000);
-  const writer = new Writer(transport, output, new TurnShare(loop.turns));
+  const writer = new Writer(transport, output, new TurnShare(loop.turns), loop.turns.ends);
   t.true(writer.sendAtOnce(new Uint8Array(100)));
   t.true(writer.busy);
   t.is(output.used, 100);
@@ -711,7 +736,7 @@ test('nothing goes at once from a writer that is held, closed or has somebody to
   writer.hold();
   t.false(writer.sendAtOnce(Uint8Array.of(1)));
   writer.release();
-  writer.whenHandedOver(() => undefined);
+  writer.whenHandedOver({ handedOver: () => undefined });
   t.false(writer.sendAtOnce(Uint8Array.of(1)));
   writer.flush();
   writer.close();

@@ -32,9 +32,7 @@ class Decoding {
       this.#seconds += 1;
       return 1000 * this.#seconds;
     };
-    const receive = (frame: Frame, payload: Uint8Array, lost: Failure | undefined) =>
-      this.#receive(frame, payload, lost);
-    this.#frames = new IncomingFrames('server', DEFAULT_LIMITS, decoders, receive, now);
+    this.#frames = new IncomingFrames('server', DEFAULT_LIMITS, decoders, this, now);
   }
 
   expect(requestId: number, bytes: Uint8Array): void {
@@ -63,7 +61,8 @@ class Decoding {
     return after - before;
   }
 
-  #receive(frame: Frame, payload: Uint8Array, lost: Failure | undefined): void {
+  /** For {@link IncomingFrames}. */
+  take(frame: Frame, payload: Uint8Array, lost: Failure | undefined): void {
     const expected = this.#expected.get(frame.requestId)?.pop();
     if (lost !== undefined) this.#failure ??= new Error(lost.message);
     else if (expected === undefined || Buffer.compare(payload, expected) !== 0) {

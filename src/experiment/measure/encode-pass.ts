@@ -11,6 +11,8 @@ import { ZSTD_DICT } from '../../encoding/profiles.ts';
 import type { Lane, SlotOwner } from '../../lanes/lane.ts';
 import { defaultStreams } from '../../lanes/policy.ts';
 import type { LanePool } from '../../lanes/pool.ts';
+import type { OutputShare } from '../../reactor/flow.ts';
+import { FlushQueue } from '../../reactor/flush-queue.ts';
 import { Gate } from '../../reactor/gate.ts';
 import type { Failure } from '../../wire/failure.ts';
 import { BytesResponseFlag, FrameType } from '../../wire/frame.ts';
@@ -32,6 +34,14 @@ export interface EncodePass {
   /** The wire, by connection. */
   readonly sent: ReadonlyMap<number, readonly Uint8Array[]>;
 }
+
+/** It may write all that there is. */
+const UNSHARED: OutputShare = {
+  usedUp: false,
+  untouched: true,
+  take: () => undefined,
+  wait: (resume) => resume(),
+};
 
 /** What leaves a connection, kept. */
 class Kept implements Transport {
@@ -210,7 +220,8 @@ class Encoding {
     let held = this.#transports.get(connection);
     if (held === undefined) {
       const transport = new Kept();
-      held = { transport, writer: new Writer(transport, new Gate(Number.POSITIVE_INFINITY)) };
+      const ends = new FlushQueue(0, (run) => transport.endOfTick(run));
+      held = { transport, writer: new Writer(transport, new Gate(Number.POSITIVE_INFINITY), UNSHARED, ends) };
       this.#transports.set(connection, held);
     }
     return held.writer;
