@@ -264,7 +264,7 @@ export const GOALS: ReadonlyMap<string, Goal> = new Map([
     'at most',
     1.05,
     '×',
-    'contexts none: worker CPU per response with 2 lanes against 1',
+    'contexts none: server CPU per response with 2 lanes against 1',
   ),
   goal(
     'dict.trainer_vs_zstd',

@@ -49,15 +49,13 @@ export const dictionary: Bench = {
     const wire = (label: string) => wiresOf(turns, label);
     const cpu = (label: string) => cpusOf(turns, label);
     const crowd = (label: string, other: string) => pairedRatio(cpusOf(crowds, label), cpusOf(crowds, other));
-    const lanes = (label: string) =>
-      (turns.get(label) as Measurement[]).map((each) => each.cpu.workers.reduce((a, b) => a + b, 0));
     const affordable = [KEPT, KEPT_DICT, KEPT_RECORDS, NONE_DICT].filter(
       (label) => median(cpu(label)) <= median(cpu(KEPT)),
     );
     const best = affordable.reduce((a, b) => (median(wire(b)) < median(wire(a)) ? b : a));
     const vsWs = pairedRatio(wire(best), wire(WS));
     const noneVsKept = pairedRatio(wire(NONE_DICT), wire(KEPT));
-    const scaling = pairedRatio(lanes(NONE_2), lanes(NONE_DICT));
+    const scaling = pairedRatio(cpu(NONE_2), cpu(NONE_DICT));
     const vsPlain = pairedRatio(cpu(NONE_DICT), cpu(WS_PLAIN));
     const figures = [
       spreadFigure('dict.small_wire_vs_ws', vsWs),

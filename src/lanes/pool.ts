@@ -100,7 +100,7 @@ export class LanePool {
   readonly #piscina: Piscina<LaneTask, void>;
   readonly #lanes: (Lane | undefined)[] = [];
   /** Those that the load needs, where it can be dealt out as they keep up. */
-  readonly inUse = new LanesInUse<Lane>();
+  readonly inUse: LanesInUse<Lane>;
   readonly #tasks = new Set<Promise<void>>();
   /** Timers of lanes that died and are not open again, with the times at which they will be. */
   readonly #reopening = new Map<ReturnType<typeof setTimeout>, number>();
@@ -118,6 +118,8 @@ export class LanePool {
     this.dictionaries = new Map((options.dictionaries ?? []).map((each) => [each.id, each]));
     const { inline = true, codecs = [] } = options;
     this.inline = inline ? new InlineEncoders(this.turns, this.dictionaries, codecs) : undefined;
+    const { share } = this.inline ?? {};
+    this.inUse = new LanesInUse((main, lanes, weight) => share?.looked(main, lanes, weight));
     this.quarantine = new Quarantine(options.quarantine);
     // A payload for the cache is compressed on a context of its own, one at a time on each lane.
     const cacheContexts = options.workers * encoderCost('zstd-8mb', { level: options.cacheLevel });

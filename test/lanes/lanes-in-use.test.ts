@@ -18,13 +18,21 @@ interface FakeLane extends LaneLoad {
 /** Lanes under a load that is dealt out evenly among those in use, in steps of 20 ms. */
 class Load {
   readonly lanes: FakeLane[];
-  readonly inUse = new LanesInUse<FakeLane>();
+  readonly inUse = new LanesInUse<FakeLane>((...look) => this.looks.push(look));
+  /** What was told at each look. */
+  readonly looks: number[][] = [];
   /** How many were in use after each step. */
   readonly counts: number[] = [];
   nowMs = 1000;
   #mainMs = 0;
+  /** For how much of the time the main thread waits for a core. */
+  waits = 0;
+  #waitedMs = 0;
 
-  constructor(lanes: number) {
+  readonly #mayRest: boolean;
+
+  constructor(lanes: number, mayRest = true) {
+    this.#mayRest = mayRest;
     this.lanes = Array.from({ length: lanes }, () => ({ busyMs: 0, owesSinceMs: undefined, openSlots: 0 }));
     this.inUse.live = this.lanes;
     this.#ask();
@@ -36,6 +44,7 @@ class Load {
       const used = this.inUse.lanes;
       for (const lane of used) lane.busyMs += 20 * Math.min(1, work / used.length);
       this.#mainMs += 20 * main;
+      this.#waitedMs += 20 * this.waits;
       for (let i = 1; i < requests; i++) this.#ask();
       this.nowMs += 20;
       this.#ask();
@@ -45,7 +54,11 @@ class Load {
   }
 
   #ask(): void {
-    this.inUse.requested(this.nowMs, () => this.#mainMs);
+    this.inUse.requested(
+      this.nowMs,
+      () => ({ busyMs: this.#mainMs, cpuMs: this.#mainMs - this.#waitedMs }),
+      this.#mayRest,
+    );
   }
 }
 
@@ -86,6 +99,24 @@ test('a pause is no sign of little work', (t) => {
     load.nowMs += 500;
   }
   t.is(load.inUse.lanes.length, 4);
+});
+
+for (const lanes of [1, 4])
+  test(`each look tells how full the threads are, of ${lanes} lanes, also where no lane may rest`, (t) => {
+    const load = new Load(lanes, false);
+    t.is(load.go(100, 0.95, 0.2 * lanes), lanes, 'none rests');
+    const [main, mean, weight] = load.looks.at(-1) as number[];
+    t.deepEqual([main.toFixed(2), mean.toFixed(2), weight.toFixed(3)], ['0.95', '0.20', '0.095']);
+    load.nowMs += 500;
+    load.go(1, 0.95, 0.2);
+    t.deepEqual(load.looks.at(-2), [0, 0, 1], 'of a pause nothing is known but that');
+  });
+
+test('what the main thread waits for a core is told twice, and rests no lane', (t) => {
+  const load = new Load(4);
+  load.waits = 0.3;
+  t.is(load.go(100, 0.4, 0.8), 4);
+  t.is(load.looks.at(-1)?.[0].toFixed(2), '0.70');
 });
 
 test('a lane that rests in vain is left in use for longer and longer', (t) => {
