@@ -1,6 +1,6 @@
 /**
  * Encoders of the main thread, for small responses that no context is kept for: one for all streams that want the same. How
- * many of these responses are encoded here is {@link InlineShare}'s to say.
+ * many of these responses are encoded here is {@link InlineRoom}'s to say.
  */
 
 import type { Turns } from '../connection/turns.ts';
@@ -11,13 +11,13 @@ import { type EncoderContext, encoderContext } from '../encoding/encoder-context
 import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
 import { ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
 import type { ContextShape } from './budget.ts';
-import { InlineShare, SMALL } from './inline-share.ts';
+import { InlineRoom, SMALL } from './inline-room.ts';
 
 /** Higher levels take longer for each byte. */
 const HIGHEST_LEVEL = 3;
 
 export class InlineEncoders {
-  readonly share: InlineShare;
+  readonly room: InlineRoom;
   readonly #dictionaries: Dictionaries;
   /** Profiles whose codec is somebody else's: that runs in lanes alone. */
   readonly #foreign: ReadonlySet<string>;
@@ -25,7 +25,7 @@ export class InlineEncoders {
   readonly #scratch = new Uint8Array(2 * SMALL);
 
   constructor(turns: Turns, dictionaries: Dictionaries, codecs: readonly CodecModule[]) {
-    this.share = new InlineShare(turns);
+    this.room = new InlineRoom(turns);
     this.#dictionaries = dictionaries;
     this.#foreign = new Set(codecs.flatMap((module) => module.codecs.map(({ profile }) => profile)));
   }

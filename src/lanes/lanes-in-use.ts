@@ -39,25 +39,14 @@ const MAX_PATIENCE_MS = 6400;
 /** A lane that is needed again sooner than this has rested in vain. */
 const IN_VAIN_MS = 1000;
 
-/** Milliseconds of the main thread since it began: those in which it was at work, and those of these in which it had a core. */
-export interface MainTime {
-  readonly busyMs: number;
-  readonly cpuMs: number;
-}
-
-/** That of this thread. An older Node.js does not know its CPU time: then it counts as having had a core. */
-export function mainTime(): MainTime {
-  const busyMs = performance.eventLoopUtilization().active;
-  const cpu = process.threadCpuUsage?.();
-  return { busyMs, cpuMs: cpu === undefined ? busyMs : (cpu.user + cpu.system) / 1000 };
-}
+/** Milliseconds that this thread's event loop has been at work. */
+export const mainBusyMs = (): number => performance.eventLoopUtilization().active;
 
 /**
- * Told at each look for how much of the time the main thread was at work, what it waited for a core counted twice (0 … 2), and for
- * how much the lanes in use were on the average (0 … 1). `weight`: how much of what was known this replaces (0 … 1), by the time
- * since the look before.
+ * Told at each look for how much of the time the main thread was at work and how much the lanes in use were on the average (0 … 1), and of the
+ * time since the look before, in milliseconds, how much of what was known it replaces (0 … 1).
  */
-export type OnLook = (main: number, lanes: number, weight: number) => void;
+export type OnLook = (main: number, lanes: number, spanMs: number, weight: number) => void;
 
 export class LanesInUse<L extends LaneLoad> {
   readonly #onLook: OnLook;
@@ -66,12 +55,10 @@ export class LanesInUse<L extends LaneLoad> {
   #resting = 0;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
   /** How long the main thread and each lane had been at work then. */
-  #main: MainTime = { busyMs: 0, cpuMs: 0 };
+  #mainBusyMs = 0;
   #busyMs = new Map<L, number>();
   /** For how much of the newest time they were at work: 0 … 1. */
   #mainLoad = 0;
-  /** For how much of it the main thread waited for a core. */
-  #mainWaits = 0;
   #loads = new Map<L, number>();
   /** For how long one lane less would have done, and how many requests came meanwhile. */
   #quietMs = 0;
@@ -118,36 +105,33 @@ export class LanesInUse<L extends LaneLoad> {
     return this.#freest;
   }
 
-  /** A request has come at `nowMs`, when the main thread has had `mainTime()`; `mayRest`: it can do without any lane. */
-  requested(nowMs: number, mainTime: () => MainTime, mayRest = true): void {
+  /** A request has come at `nowMs`, when the main thread has been at work for `mainBusyMs()` in all; `mayRest`: it can do without any lane. */
+  requested(nowMs: number, mainBusyMs: () => number, mayRest = true): void {
     this.#requests++;
     const spanMs = nowMs - this.#lookedAtMs;
     if (spanMs < LOOK_MS || this.#live.length === 0) return;
-    const main = mainTime();
-    if (spanMs <= STALE_MS) this.#look(nowMs, spanMs, main, mayRest);
-    else this.#paused();
+    const main = mainBusyMs();
+    if (spanMs <= STALE_MS) this.#look(nowMs, spanMs, (main - this.#mainBusyMs) / spanMs, mayRest);
+    else this.#paused(spanMs);
     this.#lookedAtMs = nowMs;
-    this.#main = main;
+    this.#mainBusyMs = main;
     this.#busyMs = new Map(this.#live.map((lane) => [lane, lane.busyMs]));
   }
 
   /** Nothing is known of the load that comes now. */
-  #paused(): void {
+  #paused(spanMs: number): void {
     this.#notQuiet();
-    this.#onLook(0, 0, 1);
+    this.#onLook(0, 0, spanMs, 1);
   }
 
-  #look(nowMs: number, spanMs: number, { busyMs, cpuMs }: MainTime, mayRest: boolean): void {
+  #look(nowMs: number, spanMs: number, mainLoad: number, mayRest: boolean): void {
     const weight = 1 - Math.exp(-spanMs / MEMORY_MS);
     const smooth = (before: number, now: number) => before + weight * (now - before);
     const now = this.#used.map((lane) => this.#loadOf(lane, nowMs, spanMs));
     const smoothed = this.#used.map((lane, i) => smooth(this.#loads.get(lane) ?? now[i], now[i]));
-    const wasBusyMs = busyMs - this.#main.busyMs;
-    const waitedMs = Math.max(0, wasBusyMs - (cpuMs - this.#main.cpuMs));
-    this.#mainLoad = smooth(this.#mainLoad, wasBusyMs / spanMs);
-    this.#mainWaits = smooth(this.#mainWaits, waitedMs / spanMs);
+    this.#mainLoad = smooth(this.#mainLoad, mainLoad);
     this.#loads = new Map(this.#used.map((lane, i) => [lane, smoothed[i]]));
-    this.#onLook(this.#mainLoad + this.#mainWaits, sum(smoothed) / smoothed.length, weight);
+    this.#onLook(this.#mainLoad, sum(smoothed) / smoothed.length, spanMs, weight);
     if (mayRest) this.#plan(now, smoothed, nowMs, spanMs);
   }
 

@@ -118,8 +118,8 @@ export class LanePool {
     this.dictionaries = new Map((options.dictionaries ?? []).map((each) => [each.id, each]));
     const { inline = true, codecs = [] } = options;
     this.inline = inline ? new InlineEncoders(this.turns, this.dictionaries, codecs) : undefined;
-    const { share } = this.inline ?? {};
-    this.inUse = new LanesInUse((main, lanes, weight) => share?.looked(main, lanes, weight));
+    const { room } = this.inline ?? {};
+    this.inUse = new LanesInUse((...look) => room?.looked(...look));
     this.quarantine = new Quarantine(options.quarantine);
     // A payload for the cache is compressed on a context of its own, one at a time on each lane.
     const cacheContexts = options.workers * encoderCost('zstd-8mb', { level: options.cacheLevel });

@@ -19,7 +19,7 @@ import type { InlineEncoders } from './inline-encoders.ts';
 import { InlineStream } from './inline-stream.ts';
 import type { Lane } from './lane.ts';
 import { LaneStream, type StreamEvents } from './lane-stream.ts';
-import { fewestStreams, mainTime } from './lanes-in-use.ts';
+import { fewestStreams, mainBusyMs } from './lanes-in-use.ts';
 import { MAX_STREAMS, type Policy, type RouteQuery } from './policy.ts';
 import type { LanePool } from './pool.ts';
 import type { StreamKind } from './stream-kind.ts';
@@ -157,7 +157,7 @@ export class Router {
     inLane: boolean,
     use: (stream: LaneStream | undefined) => void,
   ): void {
-    this.#pool.inUse.requested(performance.now(), mainTime, !this.#options.spread);
+    this.#pool.inUse.requested(performance.now(), mainBusyMs, !this.#options.spread);
     const unencoded = sensitive || this.#options.profile === IDENTITY;
     const place = unencoded ? this.#unencodedCalls : (this.#ownPlaces.get(kind) ?? this.#choose(query));
     if (place === this.#unencodedCalls && !inLane) {
@@ -188,8 +188,7 @@ export class Router {
     const { inline } = this.#pool;
     const { profile, shape } = stream;
     if (inline === undefined || this.#options.perRequest || this.#ladder !== undefined) return undefined;
-    if (!inline.takes(profile, shape) || stream.onTrial || !inline.share.admit(bytes.length))
-      return undefined;
+    if (!inline.takes(profile, shape) || stream.onTrial || !inline.room.admit(bytes.length)) return undefined;
     this.#inline ??= this.#openInline(inline);
     return this.#inline?.send(requestId, flags, bytes, profile, shape);
   }

@@ -6,7 +6,7 @@
 import { IDENTITY } from '../encoding/profiles.ts';
 import { DEFAULT_FRAME_SIZE } from '../wire/frame.ts';
 import { LaneStream, type StreamEvents, type StreamTarget } from './lane-stream.ts';
-import { fewestStreams, mainTime } from './lanes-in-use.ts';
+import { fewestStreams, mainBusyMs } from './lanes-in-use.ts';
 import type { RouteQuery } from './policy.ts';
 import type { LanePool } from './pool.ts';
 import type { StreamKind } from './stream-kind.ts';
@@ -46,7 +46,7 @@ export class UnencodedRouter {
     use: Use,
   ): void {
     if (!inLane) return use(undefined);
-    this.#pool.inUse.requested(performance.now(), mainTime);
+    this.#pool.inUse.requested(performance.now(), mainBusyMs);
     this.#stream ??= this.#open();
     if (this.#stream === undefined && this.#pool.whenOpen(this.#startWaiting)) {
       this.#waiting ??= new Map();

@@ -25,10 +25,6 @@ class Load {
   readonly counts: number[] = [];
   nowMs = 1000;
   #mainMs = 0;
-  /** For how much of the time the main thread waits for a core. */
-  waits = 0;
-  #waitedMs = 0;
-
   readonly #mayRest: boolean;
 
   constructor(lanes: number, mayRest = true) {
@@ -44,7 +40,6 @@ class Load {
       const used = this.inUse.lanes;
       for (const lane of used) lane.busyMs += 20 * Math.min(1, work / used.length);
       this.#mainMs += 20 * main;
-      this.#waitedMs += 20 * this.waits;
       for (let i = 1; i < requests; i++) this.#ask();
       this.nowMs += 20;
       this.#ask();
@@ -54,11 +49,7 @@ class Load {
   }
 
   #ask(): void {
-    this.inUse.requested(
-      this.nowMs,
-      () => ({ busyMs: this.#mainMs, cpuMs: this.#mainMs - this.#waitedMs }),
-      this.#mayRest,
-    );
+    this.inUse.requested(this.nowMs, () => this.#mainMs, this.#mayRest);
   }
 }
 
@@ -105,19 +96,12 @@ for (const lanes of [1, 4])
   test(`each look tells how full the threads are, of ${lanes} lanes, also where no lane may rest`, (t) => {
     const load = new Load(lanes, false);
     t.is(load.go(100, 0.95, 0.2 * lanes), lanes, 'none rests');
-    const [main, mean, weight] = load.looks.at(-1) as number[];
-    t.deepEqual([main.toFixed(2), mean.toFixed(2), weight.toFixed(3)], ['0.95', '0.20', '0.095']);
+    const [main, mean, spanMs, weight] = load.looks.at(-1) as number[];
+    t.deepEqual([main.toFixed(2), mean.toFixed(2), spanMs, weight.toFixed(3)], ['0.95', '0.20', 20, '0.095']);
     load.nowMs += 500;
     load.go(1, 0.95, 0.2);
-    t.deepEqual(load.looks.at(-2), [0, 0, 1], 'of a pause nothing is known but that');
+    t.deepEqual(load.looks.at(-2), [0, 0, 500, 1], 'of a pause nothing is known but that');
   });
-
-test('what the main thread waits for a core is told twice, and rests no lane', (t) => {
-  const load = new Load(4);
-  load.waits = 0.3;
-  t.is(load.go(100, 0.4, 0.8), 4);
-  t.is(load.looks.at(-1)?.[0].toFixed(2), '0.70');
-});
 
 test('a lane that rests in vain is left in use for longer and longer', (t) => {
   const load = new Load(4);
