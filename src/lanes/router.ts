@@ -316,12 +316,10 @@ export class Router {
     const { budget, quarantine } = this.#pool;
     const { profile, dictionary } = this.#profileOf(place, kind);
     const wanted = { level: place.level, windowLog, tuning, dictionary };
-    const context = budget.takeContext(profile, wanted, kind.contexts);
+    // Under `adaptive` the level is what was chosen, for the beginning, too.
+    const late = this.#ladder === undefined;
+    const context = budget.takeContext(profile, wanted, kind.contexts, maxWindowLog, late);
     if (context === undefined) return undefined;
-    // Under `adaptive` the level is what was chosen.
-    const early = this.#ladder
-      ? undefined
-      : context.early && withinWindow(profile, context.early, maxWindowLog);
     const setup = {
       suspect: quarantine.numberOf('encoder', profile),
       streamId: streamId ?? this.ids.take(),
@@ -329,7 +327,7 @@ export class Router {
       frameSize,
       perRequest: perRequest && place !== this.#unencodedCalls,
       ...withinWindow(profile, context.shape, maxWindowLog),
-      ...(early && { early }),
+      ...(context.early && { early: context.early }),
     };
     return { setup, cost: context.cost };
   }

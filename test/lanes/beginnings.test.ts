@@ -74,7 +74,7 @@ test('where nothing comes of streams they begin in either way', (t) => {
 test('under auto with a dictionary a context is made late, at a higher level before, where there is room for that', (t) => {
   const early = (level: number | undefined, contextMemory = 1 << 30) =>
     new ContextBudget({ contextMemory }).takeContext('zstd-dict', { level, dictionary: ID }, 'auto')?.early;
-  t.deepEqual(early(undefined), { level: 11, dictionary: ID, contextFree: true });
+  t.deepEqual(early(undefined), { level: 11, dictionary: ID, contextFree: true, windowLog: 15 });
   t.is(early(1)?.level, 9);
   t.is(early(-5)?.level, 3);
   t.is(early(9)?.level, 12);
@@ -91,6 +91,36 @@ test('under auto with a dictionary a context is made late, at a higher level bef
   });
   t.true(taken[0] > 0);
   t.is(taken[1], 0, 'threads have one for all streams');
+});
+
+test('a beginning has no larger window than its stream says', (t) => {
+  const early = (windowLog: number | undefined, maxWindowLog: number | undefined) =>
+    new ContextBudget({ contextMemory: 1 << 30 }).takeContext(
+      'zstd-dict',
+      { windowLog, dictionary: ID },
+      'auto',
+      maxWindowLog,
+    )?.early?.windowLog;
+  t.is(early(undefined, 14), undefined);
+  t.is(early(14, undefined), undefined);
+  t.is(early(undefined, 15), 15);
+  t.is(early(15, undefined), 15);
+  t.is(early(undefined, 23), 15);
+});
+
+test('what encodes no beginnings takes no memory for them', (t) => {
+  const budget = new ContextBudget({ contextMemory: 1 << 30 });
+  const made = budget.takeContext('zstd-dict', { dictionary: ID }, 'auto', undefined, false);
+  t.is(made?.early, undefined);
+  t.is(made?.cost, budget.used);
+});
+
+test('an encoder for beginnings that is there already needs no more room', (t) => {
+  const budget = new ContextBudget({ contextMemory: 1 << 30 });
+  const take = () => budget.takeContext('zstd-dict', { dictionary: ID }, 'auto');
+  const cost = take()?.cost ?? 0;
+  budget.resize(budget.used + cost);
+  t.truthy(take()?.early);
 });
 
 // ------------------------------------------------------------------------------------------------- a server's streams
