@@ -12,7 +12,7 @@ import type { Dictionaries } from '../encoding/dictionary.ts';
 import { type EncoderContext, encoderContext } from '../encoding/encoder-context.ts';
 import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
 import { ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
-import type { ContextShape } from './budget.ts';
+import type { ContextShape } from './context-cost.ts';
 
 /** Responses in one turn of the event loop up to which they are few: the main thread spends as much on either way with these. */
 const FEW = 16;

@@ -4,13 +4,8 @@ import ava, { type ExecutionContext } from 'ava';
 import { Turns } from '../../src/connection/turns.ts';
 import { mostDecoded } from '../../src/encoding/output.ts';
 import type { Client, CommandRequest } from '../../src/index.ts';
-import {
-  ContextBudget,
-  decoderCost,
-  encoderCost,
-  type IdleContext,
-  withinWindow,
-} from '../../src/lanes/budget.ts';
+import { ContextBudget, type IdleContext } from '../../src/lanes/budget.ts';
+import { decoderCost, encoderCost, withinWindow } from '../../src/lanes/context-cost.ts';
 import { LaneDecoders } from '../../src/lanes/decoders.ts';
 import type { SlotOwner } from '../../src/lanes/lane.ts';
 import type { LanePool } from '../../src/lanes/pool.ts';

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
 import type { Tuning } from '../../src/encoding/codec.ts';
-import { decoderCost, encoderCost } from '../../src/lanes/budget.ts';
+import { decoderCost, encoderCost } from '../../src/lanes/context-cost.ts';
 
 const SCRIPT = fileURLToPath(new URL('../fixtures/context-memory.ts', import.meta.url));
 const DECODED_WINDOW = 2 << 20;
