@@ -9,6 +9,7 @@ import { ContextBudget } from '../../src/lanes/budget.ts';
 import { type Frame, FrameType } from '../../src/wire/frame.ts';
 import { BEGINNING_BYTES, type Beginning, Beginnings } from '../../workers/beginnings.ts';
 import { millRecord } from '../helpers/mill.ts';
+import { randomNumbers } from '../helpers/random.ts';
 import { RawPeer } from '../helpers/raw-peer.ts';
 import { dial, type Serving, serving } from '../helpers/serving.ts';
 
@@ -63,6 +64,23 @@ test('which way is better is found out again when the traffic has become another
   t.true(begin(1000, 400) > 0.95);
   begin(6000, 30);
   t.true(begin(1000, 30) < 0.05);
+});
+
+test('a byte more or less of what others are sent does not tell how the next stream begins', (t) => {
+  const shareAlone = (extra: number) => {
+    let alone = 0;
+    for (let seed = 0; seed < 2000; seed++) {
+      const beginnings = new Beginnings(randomNumbers(seed));
+      for (const bytes of [8000, 8000 + extra, 8000, 8000]) beginnings.begin().count(BEGINNING_BYTES, bytes);
+      if (beginnings.begin().alone) alone++;
+    }
+    return alone / 2000;
+  };
+  const [less, same, more] = [-1, 0, 1].map(shareAlone);
+  t.true(same > 0.4 && same < 0.6, `${same}`);
+  t.true(Math.abs(more - less) < 0.02, `${less} ${more}`);
+  t.is(shareAlone(1000), 1);
+  t.is(shareAlone(-1000), 0);
 });
 
 test('where nothing comes of streams they begin in either way', (t) => {
