@@ -11,6 +11,11 @@ export const BEGINNING_BYTES = 12 << 10;
 /** Streams take turns until so much is known of either way; then every so many-th takes the one that is behind. */
 const KNOWN_BYTES = 2 * BEGINNING_BYTES;
 const TRIAL_EVERY = 256;
+/**
+ * Ways that differ by no more than this part of their bytes are taken by chance, the better one more often. Streams of all peers
+ * are counted: who adds some of his own, and sees how the next begins, would else learn to the byte what others' have come to.
+ */
+const ALIKE = 0.03;
 /** What was longer ago counts half as much once so many bytes have come since. */
 const HALVED_BYTES = 1 << 20;
 
@@ -22,7 +27,13 @@ interface Sums {
 export class Beginnings {
   readonly #alone: Sums = { before: 0, after: 0 };
   readonly #kept: Sums = { before: 0, after: 0 };
+  readonly #random: () => number;
   #streams = 0;
+
+  /** `random`: numbers from 0 up to, not including, 1. */
+  constructor(random = Math.random) {
+    this.#random = random;
+  }
 
   /** That of the next stream. */
   begin(): Beginning {
@@ -33,7 +44,8 @@ export class Beginnings {
   #nextIsAlone(number: number): boolean {
     const [alone, kept] = [this.#alone, this.#kept];
     if (Math.min(alone.before, kept.before) < KNOWN_BYTES) return number % 2 === 0;
-    const aloneIsAhead = alone.after * kept.before <= kept.after * alone.before;
+    const chance = 1 + ALIKE * (this.#random() - this.#random());
+    const aloneIsAhead = alone.after * kept.before <= kept.after * alone.before * chance;
     return (number % TRIAL_EVERY === 0) !== aloneIsAhead;
   }
 }

@@ -5,7 +5,7 @@
 
 import { LocalDecoders } from '../connection/local-decoders.ts';
 import type { CodecRegistry } from '../encoding/registry.ts';
-import { decoderCost } from '../lanes/budget.ts';
+import { decoderCost } from '../lanes/context-cost.ts';
 import { ClientReactor } from '../reactor/client.ts';
 import { ServerReactor } from '../reactor/server.ts';
 import type { ReceivedCommand, ServerAction } from '../reactor/server-action.ts';

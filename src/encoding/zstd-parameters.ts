@@ -103,6 +103,7 @@ export function zstdDictSettings(options: EncoderOptions = {}): Uint8Array {
       : level >= ZSTD_HIGH_LEVEL
         ? ZSTD_HIGH_WINDOW_LOG
         : ZSTD_LEVEL_WINDOW_LOG;
-  const windowLog = contextFree ? PAYLOAD_LOG : (zstdWindowLog(options) ?? byLevel);
+  const own = zstdWindowLog(options) ?? byLevel;
+  const windowLog = contextFree ? Math.min(PAYLOAD_LOG, own) : own;
   return Uint8Array.of(windowLog, ...encodeDictionaryHeld(dictionary));
 }

@@ -4,43 +4,20 @@
  * last none; an allocation never fails.
  */
 
-import type { EncoderOptions } from '../encoding/codec.ts';
+import type { Dictionary } from '../encoding/dictionary.ts';
 import { IDENTITY, ZLIB, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
-import { ZLIB_DEFAULT_LEVEL } from '../encoding/zlib-codec.ts';
 import { ZSTD_DEFAULT_LEVEL } from '../encoding/zstd-profile.ts';
+import {
+  type ContextShape,
+  contextFreeCost,
+  contextFreeShape,
+  encoderCost,
+  FRAME_WINDOW_LOG,
+  withinWindow,
+} from './context-cost.ts';
 import { availableMemory } from './memory.ts';
 import type { Contexts } from './stream-kind.ts';
 
-const KIB = 1024;
-
-/**
- * Tables of one zstd encoder in KiB, by level from 1 on: resident memory beside window and buffers, measured with
- * libzstd 1.5.7 at a window of 1 KiB and rounded up. They do not shrink with the window.
- */
-const ZSTD_TABLES = [
-  150, 320, 850, 1950, 2750, 2750, 6400, 6400, 12_600, 24_900, 24_900, 49_500, 33_100, 49_500, 65_900, 33_200,
-  49_600, 49_600, 82_300, 164_300, 328_100, 655_800,
-];
-/** Window logs that libzstd 1.5.7 takes by level when it is told none, by level from 1 on; ours end at 23. */
-const ZSTD_WINDOW_LOGS = [
-  19, 20, 21, 21, 21, 21, 21, 21, 22, 22, 22, 22, 22, 22, 22, 22, 23, 23, 23, 23, 23, 23,
-];
-const DEFAULT_LEVELS: Readonly<Record<string, number>> = {
-  [ZLIB]: ZLIB_DEFAULT_LEVEL,
-  [ZSTD]: ZSTD_DEFAULT_LEVEL,
-  [ZSTD_DICT]: ZSTD_DEFAULT_LEVEL,
-};
-/** Tables and window of tuning `records`, whatever the level. */
-const TUNING_RECORDS_TABLES = 1280 * KIB;
-const TUNING_RECORDS_WINDOW_LOG = 22;
-/** Tables of a dictionary, and the dictionary itself, beside those of the context. */
-const DICTIONARY = 400 * KIB;
-/** Without a context tables are sized by what a frame and a dictionary hold: so much at most, by levels up to 12 and beyond. */
-const CONTEXT_FREE_MOST = 3 << 20;
-const CONTEXT_FREE_HIGH_LEVEL = 12;
-const CONTEXT_FREE_HIGH_MOST = 9 << 20;
-/** Without a context a window need not hold more than a frame. */
-export const FRAME_WINDOW_LOG = 15;
 /** Profiles whose encoders can do without a context. */
 const CONTEXT_FREE: readonly string[] = [ZSTD, ZSTD_DICT];
 /**
@@ -54,81 +31,6 @@ const CROWD: ContextShape = { level: 1, windowLog: 15 };
 /** By so many levels more the beginning of a stream is encoded, until its context is made; past the last, which is as fast, by none. */
 const EARLY_LEVELS = 8;
 const EARLY_LEVEL_MOST = 12;
-/** A decoder and the buffer of its output, beside window and blocks. */
-const DECODER = 160 * KIB;
-const MAX_BLOCK = 128 * KIB;
-const ZLIB_MAX_WINDOW_LOG = 15;
-
-/** What makes one encoder's context large or small; see {@link EncoderOptions}. */
-export type ContextShape = Pick<
-  EncoderOptions,
-  'level' | 'windowLog' | 'tuning' | 'dictionary' | 'contextFree'
->;
-
-/**
- * The same context with a window of at most 2^`maxWindowLog` bytes; undefined: of any size. With a dictionary libzstd takes
- * another than the level's, so it is told one.
- */
-export function withinWindow(
-  profile: string,
-  shape: ContextShape,
-  maxWindowLog: number | undefined,
-): ContextShape {
-  const own = windowLogOf(profile, shape);
-  const most = maxWindowLog ?? own;
-  return own <= most && shape.dictionary === undefined ? shape : { ...shape, windowLog: Math.min(own, most) };
-}
-
-/** Base-2 logarithm of the window that an encoder takes by itself where it is told none; 0: it has none. */
-export function windowLogOf(profile: string, { level, windowLog, tuning }: ContextShape): number {
-  if (windowLog !== undefined || profile === IDENTITY) return windowLog ?? 0;
-  if (profile === ZLIB) return ZLIB_MAX_WINDOW_LOG;
-  if (tuning === 'records') return TUNING_RECORDS_WINDOW_LOG;
-  return ZSTD_WINDOW_LOGS[levelIndex(level)];
-}
-
-/** The level of an encoder, its profile's own where it is told none; undefined: profiles that we know nothing of, or without one. */
-export function levelOf(profile: string, { level }: ContextShape): number | undefined {
-  return level ?? DEFAULT_LEVELS[profile];
-}
-
-/** Where the figures of a level are; those below 1 have that of 1. */
-function levelIndex(level = ZSTD_DEFAULT_LEVEL): number {
-  return Math.min(ZSTD_TABLES.length, Math.max(1, level)) - 1;
-}
-
-/** Bytes that an encoder of `profile` takes at most: window, blocks and tables. 0 for `identity`. */
-export function encoderCost(profile: string, shape: ContextShape): number {
-  return contextCost(profile, shape) + (shape.dictionary === undefined ? 0 : DICTIONARY);
-}
-
-function contextCost(profile: string, { level, windowLog, tuning }: ContextShape): number {
-  if (profile === IDENTITY) return 0;
-  // Profiles that we do not know are accounted like zstd, whose contexts are the largest.
-  const size = 2 ** windowLogOf(profile, { level, windowLog, tuning });
-  if (profile === ZLIB) return 160 * KIB + 4 * size;
-  const tables = tuning === 'records' ? TUNING_RECORDS_TABLES : ZSTD_TABLES[levelIndex(level)] * KIB;
-  return tables + windowCost(size);
-}
-
-/** Bytes that an encoder without a context takes at most. */
-function contextFreeCost(profile: string, shape: ContextShape): number {
-  const high = (shape.level ?? ZSTD_DEFAULT_LEVEL) > CONTEXT_FREE_HIGH_LEVEL;
-  const most = high ? CONTEXT_FREE_HIGH_MOST : CONTEXT_FREE_MOST;
-  return Math.min(most, encoderCost(profile, { ...shape, windowLog: FRAME_WINDOW_LOG }));
-}
-
-/** Bytes that a decoder of `profile` takes at most with a window of `windowSize` bytes. */
-export function decoderCost(profile: string, windowSize: number): number {
-  if (profile === IDENTITY) return 0;
-  return DECODER + (profile === ZLIB ? 2 ** ZLIB_MAX_WINDOW_LOG : windowCost(windowSize));
-}
-
-/** The window, and a block or less on either side of it. */
-function windowCost(windowSize: number): number {
-  return windowSize + 2 * Math.min(windowSize, MAX_BLOCK);
-}
-
 /** Smaller contexts, tried in order when the one that was asked for does not fit. */
 const SMALLER_ZSTD: readonly ContextShape[] = [
   { level: 3, windowLog: 17 },
@@ -177,6 +79,8 @@ export interface BudgetOptions {
   readonly workers?: number;
   /** Bytes that all contexts together may take; missing: a quarter of the memory that the process may use. */
   readonly contextMemory?: number;
+  /** Those that encoders may have. */
+  readonly dictionaries?: readonly Dictionary[];
   /** Milliseconds that a stream may be idle; missing: for ever. */
   readonly streamIdleTimeout?: number;
   /** Milliseconds from a stream's begin to its end; missing: no bound. */
@@ -193,6 +97,8 @@ export class ContextBudget {
   #decoders = 0;
   #clock = 0;
   readonly #threads: number;
+  /** Bytes of each dictionary. */
+  readonly #dictionaries: ReadonlyMap<string, number>;
   /** Encoders without a context that the threads have, by profile and shape. */
   readonly #shared = new Set<string>();
   readonly #idleTimeoutMs: number;
@@ -207,6 +113,7 @@ export class ContextBudget {
     this.limit = limitOf(options.contextMemory);
     this.#used = Math.min(keptBack, Math.floor(this.limit / 4));
     this.#threads = (options.workers ?? 1) + 1;
+    this.#dictionaries = new Map((options.dictionaries ?? []).map(({ id, bytes }) => [id, bytes.length]));
     this.#idleTimeoutMs = options.streamIdleTimeout ?? Number.POSITIVE_INFINITY;
     this.#lifetimeMs = options.streamLifetime ?? Number.POSITIVE_INFINITY;
   }
@@ -230,12 +137,12 @@ export class ContextBudget {
    * Undefined: not even the smallest fits, so the response has to go unencoded.
    */
   takeEncoder(profile: string, wanted: ContextShape): TakenContext | undefined {
-    const cost = encoderCost(profile, wanted);
+    const cost = this.#cost(profile, wanted);
     if (this.#take(cost)) return { shape: wanted, cost };
     for (const less of SMALLER[profile] ?? []) {
       const { dictionary } = wanted;
       const shape = dictionary === undefined ? less : { ...less, dictionary };
-      const smaller = encoderCost(profile, shape);
+      const smaller = this.#cost(profile, shape);
       if (smaller >= cost || !this.#take(smaller)) continue;
       this.counts.shrunk++;
       return { shape, cost: smaller };
@@ -245,26 +152,34 @@ export class ContextBudget {
   }
 
   /**
-   * Takes memory for a stream's encoder. Where contexts are not to be kept, or there is no room to keep one, the shape is
-   * `contextFree`, and costs nothing by itself. Undefined: the response has to go unencoded.
+   * Takes memory for a stream's encoder, whose peer takes windows of 2^`maxWindowLog` bytes, or of any size. Where contexts are not
+   * to be kept, or there is no room to keep one, the shape is `contextFree`, and costs nothing by itself. `late`: a context may be
+   * made late. Undefined: the response has to go unencoded.
    */
-  takeContext(profile: string, wanted: ContextShape, contexts: Contexts): TakenContext | undefined {
+  takeContext(
+    profile: string,
+    wanted: ContextShape,
+    contexts: Contexts,
+    maxWindowLog?: number,
+    late = true,
+  ): TakenContext | undefined {
     if (profile === IDENTITY) return this.takeEncoder(profile, wanted);
-    if (contexts === 'none') return this.#takeContextFree(profile, wanted);
-    if (contexts === 'kept')
-      return this.takeEncoder(profile, wanted) ?? this.#takeContextFree(profile, wanted);
+    const takeContextFree = () => this.#takeContextFree(profile, wanted, maxWindowLog);
+    if (contexts === 'none') return takeContextFree();
+    if (contexts === 'kept') return this.takeEncoder(profile, wanted) ?? takeContextFree();
     const shape = this.#warmShape(profile, wanted);
     // With a dictionary no context is better than a small one, or than another's.
     if (wanted.dictionary === undefined)
-      return (
-        this.takeEncoder(profile, shape ?? { ...wanted, ...CROWD }) ?? this.#takeContextFree(profile, wanted)
-      );
-    const cost = shape === undefined ? Number.POSITIVE_INFINITY : encoderCost(profile, shape);
+      return this.takeEncoder(profile, shape ?? { ...wanted, ...CROWD }) ?? takeContextFree();
+    const cost = shape === undefined ? Number.POSITIVE_INFINITY : this.#cost(profile, shape);
     if (shape !== undefined && this.#used + cost <= this.limit) {
       this.#used += cost;
-      return { shape, cost, ...this.#takeEarly(profile, wanted) };
+      // Frames that stand alone may be larger than a small window, which their stream has said it has.
+      const { windowLog = 0 } = withinWindow(profile, shape, maxWindowLog);
+      const early = late && windowLog >= FRAME_WINDOW_LOG ? this.#takeEarly(profile, wanted) : undefined;
+      return { shape, cost, ...(early && { early }) };
     }
-    return this.#takeContextFree(profile, wanted) ?? this.takeEncoder(profile, wanted);
+    return takeContextFree() ?? this.takeEncoder(profile, wanted);
   }
 
   /** As wanted, or smaller where all that are held would have little of the caches; undefined: too little for any. */
@@ -273,31 +188,47 @@ export class ContextBudget {
       return wanted;
     const level = wanted.level === undefined ? {} : { level: wanted.level };
     const shapes = [wanted, ...[FEW, CROWD].map((shape) => ({ ...wanted, ...shape, ...level }))];
-    return shapes.find((shape) => (this.#held.size + 1) * encoderCost(profile, shape) <= WARM_BYTES);
+    return shapes.find((shape) => (this.#held.size + 1) * this.#cost(profile, shape) <= WARM_BYTES);
   }
 
   /** An encoder for the beginnings of streams, where there is room for it; nobody is given up for that. */
   #takeEarly(
     profile: string,
     { level = ZSTD_DEFAULT_LEVEL, dictionary }: ContextShape,
-  ): { early?: ContextShape } {
-    const shape = { level: Math.max(level, Math.min(EARLY_LEVEL_MOST, level + EARLY_LEVELS)), dictionary };
-    const room = this.limit - this.#used;
-    if (room < this.#threads * contextFreeCost(profile, shape)) return {};
-    const early = this.#takeContextFree(profile, shape)?.shape;
-    return early ? { early } : {};
+  ): ContextShape | undefined {
+    const wanted = { level: Math.max(level, Math.min(EARLY_LEVEL_MOST, level + EARLY_LEVELS)), dictionary };
+    const cost = this.#sharedCost(profile, contextFreeShape(profile, wanted, undefined));
+    return this.#used + cost <= this.limit
+      ? this.#takeContextFree(profile, wanted, undefined)?.shape
+      : undefined;
   }
 
   /** Each thread, the main one too, has one such encoder for all streams that want the same: it is accounted once, for good. */
-  #takeContextFree(profile: string, wanted: ContextShape): TakenContext | undefined {
+  #takeContextFree(
+    profile: string,
+    wanted: ContextShape,
+    maxWindowLog: number | undefined,
+  ): TakenContext | undefined {
     if (!CONTEXT_FREE.includes(profile)) return undefined;
-    const shape = { ...wanted, contextFree: true };
-    const key = JSON.stringify([profile, shape]);
-    if (!this.#shared.has(key)) {
-      if (!this.#take(this.#threads * contextFreeCost(profile, shape))) return undefined;
-      this.#shared.add(key);
-    }
+    const shape = contextFreeShape(profile, wanted, maxWindowLog);
+    const cost = this.#sharedCost(profile, shape);
+    if (cost > 0 && !this.#take(cost)) return undefined;
+    this.#shared.add(JSON.stringify([profile, shape]));
     return { shape, cost: 0 };
+  }
+
+  /** What threads that have none of this shape as yet take for one each. */
+  #sharedCost(profile: string, shape: ContextShape): number {
+    if (this.#shared.has(JSON.stringify([profile, shape]))) return 0;
+    return this.#threads * contextFreeCost(profile, shape, this.#dictionaryBytes(shape));
+  }
+
+  #cost(profile: string, shape: ContextShape): number {
+    return encoderCost(profile, shape, this.#dictionaryBytes(shape));
+  }
+
+  #dictionaryBytes({ dictionary = '' }: ContextShape): number {
+    return this.#dictionaries.get(dictionary) ?? 0;
   }
 
   /** Takes memory for a decoder; decoders, which peers ask for, may have half of all. False: there is none. */

@@ -16,7 +16,7 @@ import type { Failure } from '../wire/failure.ts';
 import { Fifo } from '../wire/fifo.ts';
 import type { Limits } from '../wire/limits.ts';
 import { decodeUtf8 } from '../wire/utf8.ts';
-import { decoderCost } from './budget.ts';
+import { decoderCost } from './context-cost.ts';
 import type { Lane, SlotOwner } from './lane.ts';
 import type { LanePool } from './pool.ts';
 import type { Pass } from './quarantine.ts';

@@ -1,6 +1,6 @@
 /** Figures of response streams. */
 
-import { FRAME_WINDOW_LOG, levelOf, windowLogOf } from './budget.ts';
+import { FRAME_WINDOW_LOG, levelOf, windowLogOf } from './context-cost.ts';
 import type { LaneStream } from './lane-stream.ts';
 
 /** Figures of one response stream. */

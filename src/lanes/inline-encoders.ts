@@ -10,7 +10,7 @@ import type { Dictionaries } from '../encoding/dictionary.ts';
 import { type EncoderContext, encoderContext } from '../encoding/encoder-context.ts';
 import { nativeCodecs, nativeDictionaryCodec } from '../encoding/native.ts';
 import { ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
-import type { ContextShape } from './budget.ts';
+import type { ContextShape } from './context-cost.ts';
 import { InlineRoom, SMALL } from './inline-room.ts';
 
 /** Higher levels take longer for each byte. */

@@ -3,7 +3,7 @@
 import type { Writer } from '../connection/writer.ts';
 import type { EncoderContext } from '../encoding/encoder-context.ts';
 import { FrameType, StreamFlag } from '../wire/frame.ts';
-import { type ContextShape, FRAME_WINDOW_LOG, levelOf } from './budget.ts';
+import { type ContextShape, FRAME_WINDOW_LOG, levelOf } from './context-cost.ts';
 import type { StreamFigures } from './figures.ts';
 import type { InlineEncoders } from './inline-encoders.ts';
 import { MainStream } from './main-stream.ts';

@@ -12,8 +12,8 @@ import { OutgoingStreamIds } from '../reactor/streams.ts';
 import { FrameType } from '../wire/frame.ts';
 import { describe, watchRejection } from '../wire/thrown.ts';
 import { Ladder, LinkProbe, ladderOf, RUNG_STREAMS, type Rung, WaitProbe } from './adaptive.ts';
-import { withinWindow } from './budget.ts';
 import { CacheStreams } from './cache-stream.ts';
+import { withinWindow } from './context-cost.ts';
 import { addFigures, figuresOf, type StreamFigures } from './figures.ts';
 import type { InlineEncoders } from './inline-encoders.ts';
 import { InlineStream } from './inline-stream.ts';
@@ -326,12 +326,10 @@ export class Router {
     const { budget, quarantine } = this.#pool;
     const { profile, dictionary } = this.#profileOf(place, kind);
     const wanted = { level: place.level, windowLog, tuning, dictionary };
-    const context = budget.takeContext(profile, wanted, kind.contexts);
+    // Under `adaptive` the level is what was chosen, for the beginning, too.
+    const late = this.#ladder === undefined;
+    const context = budget.takeContext(profile, wanted, kind.contexts, maxWindowLog, late);
     if (context === undefined) return undefined;
-    // Under `adaptive` the level is what was chosen.
-    const early = this.#ladder
-      ? undefined
-      : context.early && withinWindow(profile, context.early, maxWindowLog);
     const setup = {
       suspect: quarantine.numberOf('encoder', profile),
       streamId: streamId ?? this.ids.take(),
@@ -339,7 +337,7 @@ export class Router {
       frameSize,
       perRequest: perRequest && place !== this.#unencodedCalls,
       ...withinWindow(profile, context.shape, maxWindowLog),
-      ...(early && { early }),
+      ...(context.early && { early: context.early }),
     };
     return { setup, cost: context.cost };
   }

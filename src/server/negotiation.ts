@@ -1,7 +1,7 @@
 /** What a server and one peer agree on (protocol C2): what the peer has announced, and what follows from it. */
 
 import { IDENTITY, ZLIB, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
-import type { ContextShape } from '../lanes/budget.ts';
+import type { ContextShape } from '../lanes/context-cost.ts';
 import type { RouterOptions } from '../lanes/router.ts';
 import { announcedOf, commandLimitsOf } from '../reactor/announced.ts';
 import { ProtocolError } from '../wire/errors.ts';

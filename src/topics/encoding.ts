@@ -8,7 +8,7 @@
 
 import { SharedFlag } from '../../workers/records.ts';
 import { canBeginAfresh, IDENTITY } from '../encoding/profiles.ts';
-import type { ContextShape } from '../lanes/budget.ts';
+import type { ContextShape } from '../lanes/context-cost.ts';
 import type { LanePool } from '../lanes/pool.ts';
 import { SharedEncoder, type SharedEncoderOwner } from '../lanes/shared-encoder.ts';
 import { Fifo } from '../wire/fifo.ts';

@@ -3,7 +3,7 @@
 import type { Turns } from '../connection/turns.ts';
 import type { EncoderOptions } from '../encoding/codec.ts';
 import { BROWSER_WINDOW_LOG, IDENTITY, ZLIB, ZSTD, ZSTD_DICT } from '../encoding/profiles.ts';
-import { type ContextShape, windowLogOf, withinWindow } from '../lanes/budget.ts';
+import { type ContextShape, windowLogOf, withinWindow } from '../lanes/context-cost.ts';
 import type { LanePool } from '../lanes/pool.ts';
 import type { FlushQueue } from '../reactor/flush-queue.ts';
 import type { ServedRequest } from '../server/request.ts';

@@ -9,6 +9,7 @@ import { ContextBudget } from '../../src/lanes/budget.ts';
 import { type Frame, FrameType } from '../../src/wire/frame.ts';
 import { BEGINNING_BYTES, type Beginning, Beginnings } from '../../workers/beginnings.ts';
 import { millRecord } from '../helpers/mill.ts';
+import { randomNumbers } from '../helpers/random.ts';
 import { RawPeer } from '../helpers/raw-peer.ts';
 import { dial, type Serving, serving } from '../helpers/serving.ts';
 
@@ -65,6 +66,23 @@ test('which way is better is found out again when the traffic has become another
   t.true(begin(1000, 30) < 0.05);
 });
 
+test('a byte more or less of what others are sent does not tell how the next stream begins', (t) => {
+  const shareAlone = (extra: number) => {
+    let alone = 0;
+    for (let seed = 0; seed < 2000; seed++) {
+      const beginnings = new Beginnings(randomNumbers(seed));
+      for (const bytes of [8000, 8000 + extra, 8000, 8000]) beginnings.begin().count(BEGINNING_BYTES, bytes);
+      if (beginnings.begin().alone) alone++;
+    }
+    return alone / 2000;
+  };
+  const [less, same, more] = [-1, 0, 1].map(shareAlone);
+  t.true(same > 0.4 && same < 0.6, `${same}`);
+  t.true(Math.abs(more - less) < 0.02, `${less} ${more}`);
+  t.is(shareAlone(1000), 1);
+  t.is(shareAlone(-1000), 0);
+});
+
 test('where nothing comes of streams they begin in either way', (t) => {
   const beginnings = new Beginnings();
   const ways = Array.from({ length: 100 }, () => beginnings.begin().alone);
@@ -74,7 +92,7 @@ test('where nothing comes of streams they begin in either way', (t) => {
 test('under auto with a dictionary a context is made late, at a higher level before, where there is room for that', (t) => {
   const early = (level: number | undefined, contextMemory = 1 << 30) =>
     new ContextBudget({ contextMemory }).takeContext('zstd-dict', { level, dictionary: ID }, 'auto')?.early;
-  t.deepEqual(early(undefined), { level: 11, dictionary: ID, contextFree: true });
+  t.deepEqual(early(undefined), { level: 11, dictionary: ID, contextFree: true, windowLog: 15 });
   t.is(early(1)?.level, 9);
   t.is(early(-5)?.level, 3);
   t.is(early(9)?.level, 12);
@@ -91,6 +109,36 @@ test('under auto with a dictionary a context is made late, at a higher level bef
   });
   t.true(taken[0] > 0);
   t.is(taken[1], 0, 'threads have one for all streams');
+});
+
+test('a beginning has no larger window than its stream says', (t) => {
+  const early = (windowLog: number | undefined, maxWindowLog: number | undefined) =>
+    new ContextBudget({ contextMemory: 1 << 30 }).takeContext(
+      'zstd-dict',
+      { windowLog, dictionary: ID },
+      'auto',
+      maxWindowLog,
+    )?.early?.windowLog;
+  t.is(early(undefined, 14), undefined);
+  t.is(early(14, undefined), undefined);
+  t.is(early(undefined, 15), 15);
+  t.is(early(15, undefined), 15);
+  t.is(early(undefined, 23), 15);
+});
+
+test('what encodes no beginnings takes no memory for them', (t) => {
+  const budget = new ContextBudget({ contextMemory: 1 << 30 });
+  const made = budget.takeContext('zstd-dict', { dictionary: ID }, 'auto', undefined, false);
+  t.is(made?.early, undefined);
+  t.is(made?.cost, budget.used);
+});
+
+test('an encoder for beginnings that is there already needs no more room', (t) => {
+  const budget = new ContextBudget({ contextMemory: 1 << 30 });
+  const take = () => budget.takeContext('zstd-dict', { dictionary: ID }, 'auto');
+  const cost = take()?.cost ?? 0;
+  budget.resize(budget.used + cost);
+  t.truthy(take()?.early);
 });
 
 // ------------------------------------------------------------------------------------------------- a server's streams

@@ -4,7 +4,8 @@ import ava, { type ExecutionContext } from 'ava';
 import { Turns } from '../../src/connection/turns.ts';
 import { mostDecoded } from '../../src/encoding/output.ts';
 import type { Client, CommandRequest } from '../../src/index.ts';
-import { ContextBudget, decoderCost, encoderCost, type IdleContext } from '../../src/lanes/budget.ts';
+import { ContextBudget, type IdleContext } from '../../src/lanes/budget.ts';
+import { decoderCost, encoderCost, withinWindow } from '../../src/lanes/context-cost.ts';
 import { LaneDecoders } from '../../src/lanes/decoders.ts';
 import type { SlotOwner } from '../../src/lanes/lane.ts';
 import type { LanePool } from '../../src/lanes/pool.ts';
@@ -65,6 +66,47 @@ function filled(count: number): { budget: ContextBudget; contexts: Context[] } {
 
 test('what a context is accounted with is what it takes: resident memory, measured', (t) =>
   isAccounted(t, 'zstd-8mb enc 3'));
+
+test('peers of many windows share encoders without a context, and each that is made is accounted', (t) => {
+  const budget = new ContextBudget({ contextMemory: 1 << 30, ...NEVER });
+  const dictionary = '00'.repeat(16);
+  const made = new Map<string, number>();
+  for (let maxWindowLog = 10; maxWindowLog <= 23; maxWindowLog++) {
+    const before = budget.used;
+    const taken = budget.takeContext('zstd-dict', { dictionary }, 'none', maxWindowLog);
+    const key = JSON.stringify(withinWindow('zstd-dict', taken?.shape ?? {}, maxWindowLog));
+    t.is(budget.used > before, !made.has(key), key);
+    made.set(key, budget.used - before);
+  }
+  t.is(made.size, 6);
+});
+
+/** Measured: MiB of an encoder with a dictionary of 1 MiB, and of a context what it takes more than with one of 4 KiB. */
+const WITH_LARGE = [
+  { level: 3, contextFree: 2, kept: 1.6 },
+  { level: 9, contextFree: 11.2, kept: 10.9 },
+  { level: 12, contextFree: 21.3, kept: 20.8 },
+  { level: 13, contextFree: 33.3, kept: 32.8 },
+  { level: 22, contextFree: 65.6, kept: 32.8 },
+];
+for (const { level, contextFree, kept } of WITH_LARGE)
+  test(`a large dictionary is accounted with its tables: level ${level}`, (t) => {
+    const large = { id: '00'.repeat(16), bytes: new Uint8Array(MIB) };
+    const small = { id: '01'.repeat(16), bytes: new Uint8Array(4096) };
+    const budget = new ContextBudget({ contextMemory: 2 ** 33, dictionaries: [large, small], ...NEVER });
+    const wanted = ({ id }: { id: string }) => ({ level, dictionary: id });
+    const taken = (take: () => unknown) => {
+      const before = budget.used;
+      take();
+      return budget.used - before;
+    };
+    const shared = taken(() => budget.takeContext('zstd-dict', wanted(large), 'none'));
+    t.true(shared >= 2 * contextFree * MIB && shared < 2.5 * 2 * contextFree * MIB, `${shared}`);
+    const [of, than] = [large, small].map((each) =>
+      taken(() => budget.takeContext('zstd-dict', wanted(each), 'kept')),
+    );
+    t.true(of - than >= kept * MIB && of - than < 2.5 * kept * MIB, `${of - than}`);
+  });
 
 test('over the budget the least recently used idle context is given up, never one at work', (t) => {
   const { budget, contexts } = filled(4);

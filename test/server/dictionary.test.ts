@@ -160,6 +160,18 @@ test('without contexts two connections are sent the same bytes for the same resp
   t.is(new Set(payloads).size, 1);
 });
 
+for (const contexts of ['kept', 'none', 'auto'] as const)
+  for (const codecs of ['native', 'portable'] as const)
+    test(`clients that take small windows alone are told of none larger: contexts ${contexts}, ${codecs}`, async (t) => {
+      const { address } = await serving(t, { ...mills, contexts });
+      for (const maxWindowSize of [1 << 10, 1 << 13, 1 << 15]) {
+        const client = await dial(t, address, { codecs, limits: { maxWindowSize } });
+        await holding(client);
+        for (let i = 0; i < 8; i++) t.is(await record(client, i), millRecord(i));
+        t.true(profilesOf(client).includes('zstd-dict'));
+      }
+    });
+
 test('a stream without a context costs no memory for contexts, however many there are', async (t) => {
   const { server, address } = await serving(t, { ...mills, contexts: 'none' });
   const first = await dial(t, address);
