@@ -250,10 +250,18 @@ export class PoolCall implements Responding {
     this.#error = error !== undefined && hasNotStarted(error) ? (this.#ranError ?? error) : error;
     clearTimeout(this.#deadline);
     clearTimeout(this.#pause);
-    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    this.#unlisten();
     if (this.#error !== undefined) this.#turn.reject(this.#error);
     this.#ended.resolve(this.#error);
     this.#owner.over(this);
+  }
+
+  #unlisten(): void {
+    try {
+      this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    } catch {
+      // A signal that is none: its call is over all the same.
+    }
   }
 
   readonly #onAbort = (): void => this.cancel(this.#options.signal?.reason);

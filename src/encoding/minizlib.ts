@@ -15,12 +15,15 @@ class MinizlibContext implements Context {
   inputLeft = 0;
   roomLeft = 0;
   readonly #stream: Stream;
+  readonly #flush: number;
   /** Output that the stream has made and that has not found room yet. */
   #pending: Uint8Array[] = [];
   #error: Error | undefined;
 
-  constructor(stream: Stream) {
+  /** `flush`: that of the stream's writes. */
+  constructor(stream: Stream, flush: number) {
     this.#stream = stream;
+    this.#flush = flush;
     stream.on('data', (chunk: Uint8Array) => this.#pending.push(chunk));
     stream.on('error', (error: unknown) => {
       this.#error = error as Error;
@@ -46,12 +49,13 @@ class MinizlibContext implements Context {
   }
 
   #process(flush: number, input: Uint8Array): void {
-    // The stream was made with the flush value of ordinary writes; only flush() takes another one.
     if (input.length > 0) this.#stream.write(input as Buffer);
-    else this.#stream.flush(flush);
-    if (this.#error !== undefined) throw readable(this.#error);
     // minizlib does not say how far it read; the stream underneath counts the bytes of its last write.
-    this.inputLeft = input.length - (this.#stream.handle?.bytesWritten ?? 0);
+    const taken = input.length > 0 ? (this.#stream.handle?.bytesWritten ?? 0) : 0;
+    // The stream was made with the flush value of its writes; only flush() takes another one.
+    if (input.length === 0 || flush !== this.#flush) this.#stream.flush(flush);
+    if (this.#error !== undefined) throw readable(this.#error);
+    this.inputLeft = input.length - taken;
   }
 
   /** Moves as much pending output as fits into `target` and returns how much. */
@@ -77,29 +81,28 @@ function readable(error: Error & { code?: string }): Error {
 
 // Values of zlib.h and zstd.h.
 const Z_SYNC_FLUSH = 2;
-const ZSTD_E_FLUSH = 1;
+const ZSTD_E_CONTINUE = 0;
 const ZSTD_D_WINDOW_LOG_MAX = 100;
 
 const zstdContexts: ZstdContexts = {
   standalone: new StandaloneContexts(),
   compress(params, pledgedSrcSize) {
-    const options: Options = { flush: ZSTD_E_FLUSH, params, pledgedSrcSize };
-    return new MinizlibContext(new ZstdCompress(options));
+    return new MinizlibContext(new ZstdCompress({ params, pledgedSrcSize } as Options), ZSTD_E_CONTINUE);
   },
   decompress(maxWindowLog, maxOutputLength) {
     const options: Options = { maxOutputLength, params: { [ZSTD_D_WINDOW_LOG_MAX]: maxWindowLog } };
-    return new MinizlibContext(new ZstdDecompress(options));
+    return new MinizlibContext(new ZstdDecompress(options), ZSTD_E_CONTINUE);
   },
 };
 
 const zlibContexts: ZlibContexts = {
   compress(level, windowBits) {
     const options: Options = { flush: Z_SYNC_FLUSH, level, windowBits };
-    return new MinizlibContext(new Deflate(options));
+    return new MinizlibContext(new Deflate(options), Z_SYNC_FLUSH);
   },
   decompress(windowBits, maxOutputLength) {
     const options: Options = { flush: Z_SYNC_FLUSH, maxOutputLength, windowBits };
-    return new MinizlibContext(new Inflate(options));
+    return new MinizlibContext(new Inflate(options), Z_SYNC_FLUSH);
   },
 };
 

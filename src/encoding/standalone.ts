@@ -71,5 +71,5 @@ export class StandaloneContexts {
 function sameBytes(one: Dictionary | undefined, other: Dictionary | undefined): boolean {
   if (one === undefined || other === undefined || one.bytes === other.bytes)
     return one === other || one?.bytes === other?.bytes;
-  return one.bytes.length === other.bytes.length && one.bytes.every((byte, i) => byte === other.bytes[i]);
+  return Buffer.compare(one.bytes, other.bytes) === 0;
 }

@@ -34,6 +34,12 @@ export interface ZstdContexts {
   decompress(maxWindowLog: number, maxOutput: number, dictionary?: Uint8Array): Context;
 }
 
+/**
+ * The largest window that payloads of the shared context may ask for, in bytes. It keeps its buffers when the stream which
+ * has asked for them is closed, and with it accounted for no more; with the largest windows that would be 8 MiB and more of a thread.
+ */
+const MAX_STANDALONE_WINDOW = 128 << 10;
+
 const ZSTD_FORMAT = {
   flush: ZSTD_E_FLUSH,
   finish: ZSTD_E_END,
@@ -111,7 +117,7 @@ function zstdDecoder(
 
 /**
  * The context of one stream: that which streams have in common, for a payload that stands alone, or one of its own, which
- * is made when the first payload comes that does not. zstd frames are independent of each other, so it need not see all.
+ * is made when the first payload comes that does not, or with a large window. zstd frames are independent of each other, so it need not see all.
  */
 class ZstdStream implements Context, PayloadCheck {
   readonly #walker: ZstdWalker;
@@ -133,7 +139,8 @@ class ZstdStream implements Context, PayloadCheck {
   before(payload: Uint8Array): void {
     const begins = this.#betweenFrames;
     this.#betweenFrames = this.#walker.walk(payload);
-    if (begins && this.#betweenFrames) this.#context = this.#standalone.context;
+    const standsAlone = begins && this.#betweenFrames && this.#walker.largestWindow <= MAX_STANDALONE_WINDOW;
+    if (standsAlone) this.#context = this.#standalone.context;
     else {
       this.#own ??= this.#make();
       this.#context = this.#own;

@@ -4,6 +4,7 @@ import test from 'ava';
 import { makeClient } from '../../src/client/client.ts';
 import { codecsOf } from '../../src/client/connect.ts';
 import { oneThread } from '../../src/client/one-thread.ts';
+import { TurnShare, Work } from '../../src/connection/turns.ts';
 import { connect, memoryPair } from '../../src/index.ts';
 import { serving } from '../helpers/serving.ts';
 
@@ -28,6 +29,31 @@ test('connections with turns in common ask their transports for none, and each i
   );
   t.is(asked, 0);
   await Promise.all(clients.map((client) => client.close()));
+});
+
+test('who replaces setImmediate for a while, as tests do, holds no connection up', async (t) => {
+  const real = globalThis.setImmediate;
+  const done = Promise.withResolvers<void>();
+  const work = new Work(() => {
+    done.resolve();
+    return false;
+  });
+  globalThis.setImmediate = (() => undefined) as never;
+  oneThread.turns.readyLater(work);
+  globalThis.setImmediate = real;
+  await done.promise;
+  t.pass();
+});
+
+test('what some connections send in a turn takes nothing of what others may', async (t) => {
+  const { turns } = oneThread;
+  const one = new TurnShare(turns);
+  const other = new TurnShare(turns);
+  const turn = Promise.withResolvers<void>();
+  other.wait(turn.resolve);
+  await turn.promise;
+  one.take(64 << 20);
+  t.deepEqual([one.usedUp, other.usedUp], [true, false]);
 });
 
 test('connections with turns in common outlive those that are dropped in the midst of their input and output', async (t) => {

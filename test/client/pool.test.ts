@@ -342,6 +342,16 @@ test('an onText that rejects fails its own call in a pool, too', async (t) => {
   t.is((await errorOf(pool.call('talk', { onText }))).message, 'mine');
 });
 
+test('a signal that cannot be let go of spoils no answer, and keeps no place of its pool', async (t) => {
+  const { server } = await serving(t, { commands: { where: () => 'a' } });
+  const pool = pooling(t, [new Site('a', server)]);
+  const unwilling = { aborted: false, addEventListener: () => undefined } as unknown as AbortSignal;
+  for (let i = 0; i < 3; i++) t.is(await pool.call('where', { signal: unwilling }).text(), 'a');
+  const aborted = { ...unwilling, aborted: true, reason: new Error('mine') };
+  t.is((await errorOf(pool.call('where', { signal: aborted }))).message, 'mine');
+  await pool.close();
+});
+
 test('a server that goes away: no call fails, those in flight are answered there, the others elsewhere', async (t) => {
   const work = new Work();
   const sites = await sitesOf(t, work, 'a', 'b');

@@ -228,6 +228,16 @@ test('the self-check finds out a codec that holds back, garbles, or accepts anyt
   t.false(isSound({ ...nativeZlib, createEncoder: undefined }));
 });
 
+test('whoever says that it can do without a context makes payloads that each stand alone, equal ones of what is equal', (t) => {
+  for (const codec of CODECS.filter(({ contextFree }) => contextFree)) {
+    const frames = [text(900), text(900), new Uint8Array(0), text(60_000), text(900)];
+    const payloads = encodeAll(codec, frames, { contextFree: true });
+    t.deepEqual(payloads[1], payloads[0], codec.implementation);
+    t.deepEqual(payloads[4], payloads[0], codec.implementation);
+    for (const [i, payload] of payloads.entries()) same(t, decodeAll(nativeZstd, [payload]), [frames[i]!]);
+  }
+});
+
 test('too little room throws before anything is written, and does not end the process', (t) => {
   for (const codec of [nativeZstd, nativeZlib]) {
     const encoder = codec.createEncoder!();

@@ -122,6 +122,22 @@ test('streams share a context only where library, limits and the bytes of the di
   t.is(contexts.open.size, 0);
 });
 
+test('a stream that has asked for a large window keeps a context of its own, and none for others', (t) => {
+  const contexts = counted();
+  const codec = zstdCodec('counted', contexts);
+  const large = noise(300_000, 5);
+  const [small, wide] = [text(900), large].map((record) => encodeAll(codec, [record], WHOLE)[0]!);
+  const streams = [codec.createDecoder(LIMITS), codec.createDecoder(LIMITS)];
+  for (const stream of streams) t.deepEqual(decoded(stream, [small!]), Buffer.from(text(900)));
+  t.is(contexts.made, 1);
+  t.deepEqual(decoded(streams[0]!, [wide!, small!]), Buffer.from(concat([large, text(900)])));
+  t.is(contexts.made, 2);
+  streams[0]!.close();
+  t.is(contexts.open.size, 1);
+  streams[1]!.close();
+  t.is(contexts.open.size, 0);
+});
+
 /** A stream's payloads, and what they come to: whole frames, several or none in a payload, and one over several payloads. */
 function stream(codec: Codec, options: object, kinds: readonly number[], seed: number) {
   const encode = (frames: Uint8Array[], more: object, finish: boolean) =>
