@@ -22,6 +22,11 @@ export class BusyRequests {
   /** Undefined: there were none yet. */
   #passedOver: Set<number> | undefined;
 
+  /** Busy IDs. */
+  get size(): number {
+    return this.#busy.size;
+  }
+
   /** True while some command has begun to arrive and is not whole. */
   get midCommand(): boolean {
     return this.#receiving > 0;

@@ -248,6 +248,8 @@ export class ServerReactor {
    */
   #overloaded(): Failure | undefined {
     const { maxConcurrentRequests: most } = this.#limits;
+    // To tell which of the busy ones are open takes a look at each.
+    if (this.#requests.size + this.#lingering < most) return undefined;
     if (this.openRequests + this.#lingering < most) return undefined;
     if (this.#requests.unanswered >= Math.max(most, DEFAULT_LIMITS.maxConcurrentRequests))
       throw overLimit('maxConcurrentRequests', `more than ${most} concurrent requests`);

@@ -197,8 +197,9 @@ export class FramesSession implements Session, FrameOwner, InputSource, Actions 
     return output.used >= output.limit || data.unread > 0 || this.#reactor.heldBytes > 0 || input.spent;
   }
 
+  /** What waits for a decoder may be the beginning of a command: the peer may send nothing more by which that would be seen. */
   get midCommand(): boolean {
-    return this.#reactor.midCommand && !this.#input.peerWaits;
+    return this.#reactor.midCommand || this.#reactor.decoding;
   }
 
   overdue(nowMs: number): ProtocolError | undefined {

@@ -63,8 +63,10 @@ export class HandlerRun implements Run, ResponseSink {
     const { trace } = request;
     const handler = trace === undefined ? this.#handler : traced(this.#handler, trace);
     try {
-      const output = handler(this.#handlerRequest);
-      if (this.#pump !== undefined || !this.#sendWhole(output)) this.#openPump().begin(output);
+      const output: unknown = handler(this.#handlerRequest);
+      const bytes = textOrViewBytes(output);
+      if (this.#pump !== undefined || bytes === undefined || !this.#sendWhole(bytes))
+        this.#openPump().begin(bytes ?? output);
     } catch (error) {
       this.#openPump().threw(error);
     }
@@ -75,10 +77,8 @@ export class HandlerRun implements Run, ResponseSink {
     return this.#pump;
   }
 
-  /** Bytes or text that are there at once and fit one frame need nothing of what pieces do. False: it is not that. */
-  #sendWhole(output: unknown): boolean {
-    if (typeof output !== 'string' && !ArrayBuffer.isView(output)) return false;
-    const bytes = bytesOrTextOf(output) as Uint8Array;
+  /** What is there at once and fits one frame needs nothing of what pieces do. False: it does not fit, or has to wait. */
+  #sendWhole(bytes: Uint8Array): boolean {
     if (bytes.length > this.#frameSize || this.allowance(bytes.length) < bytes.length) return false;
     this.ended();
     try {
@@ -314,4 +314,9 @@ export class HandlerRun implements Run, ResponseSink {
     const { shared, flow } = request.session;
     compressOnLane(shared.pool, flow, bytes, compressed);
   }
+}
+
+/** The bytes of what needs no look at what kind of output it is; undefined: it does. Long text is encoded once, here. */
+function textOrViewBytes(output: unknown): Uint8Array | undefined {
+  return typeof output === 'string' || ArrayBuffer.isView(output) ? bytesOrTextOf(output) : undefined;
 }

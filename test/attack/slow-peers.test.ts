@@ -1,8 +1,9 @@
 /** Peers that begin something and take their time: each is refused by the limit that it passes, and by no other. */
 
+import { deflateSync } from 'node:zlib';
 import ava from 'ava';
 import { Clock } from '../helpers/clock.ts';
-import { frame, frames, HELLO } from '../helpers/raw-peer.ts';
+import { frame, frames, HELLO, RawPeer } from '../helpers/raw-peer.ts';
 import { argumentPayload, type Client } from '../independent/client.ts';
 import { Target } from './helper.ts';
 
@@ -82,6 +83,18 @@ for (const [where, sent] of Object.entries(STOPS)) {
     t.regex(await refused(peer), /^protocol error \(timeout\): idleTimeout/);
   });
 }
+
+test('a peer that stops after an encoded name that promises data is timed out', async (t) => {
+  const peer = await RawPeer.connect(t, target.port);
+  peer.send(HELLO, '0 3 stream-begin stream-settings 0 \\x04zlib');
+  await peer.seen();
+  peer.send(frame('1 3 encoded command-name have-data ', deflateSync('echo')));
+  const refusal = peer.protocolError();
+  t.regex(
+    (await clock.advanceWhile(refusal, STEP, () => target.witness.ping(Buffer.from('are you?')))) ?? '',
+    /idleTimeout/,
+  );
+});
 
 const TRICKLES: Record<string, [Uint8Array, RegExp]> = {
   'a long frame': [frame('1 1 0 command-name eos ', Buffer.alloc(400, 97)), /timeout\): frameTimeout/],

@@ -1,4 +1,5 @@
 import test from 'ava';
+import { RequestTable } from '../../src/reactor/request-table.ts';
 import { ServerReactor } from '../../src/reactor/server.ts';
 import type { ServerAction } from '../../src/reactor/server-action.ts';
 import type { Failure } from '../../src/wire/failure.ts';
@@ -551,6 +552,27 @@ test('server: requests being received and running count as one each, up to the l
   actions.length = 0;
   r.receive(frame(1, 1, 'n', { requestId: 9 }), actions);
   t.like(actions, [{ kind: 'fail', requestId: 9, failure: { code: 'overloaded' } }]);
+});
+
+test('server: while there is room for more, a command looks at none of the others', (t) => {
+  const { r } = reactor({ maxConcurrentRequests: 5 });
+  const actions: ServerAction[] = [];
+  r.receive(frame(1, 4, 'n', { requestId: 1, ...begin }), actions);
+  let looks = 0;
+  const { values } = RequestTable.prototype;
+  RequestTable.prototype.values = function () {
+    looks++;
+    return values.call(this);
+  };
+  try {
+    for (const requestId of [3, 5, 7, 9]) r.receive(frame(1, 1, 'n', { requestId }), actions);
+    t.is(looks, 0);
+    r.receive(frame(1, 1, 'n', { requestId: 11 }), actions);
+    t.true(looks > 0);
+  } finally {
+    RequestTable.prototype.values = values;
+  }
+  t.like(actions.at(-1), { kind: 'fail', requestId: 11, failure: { code: 'overloaded' } });
 });
 
 test('server: more requests than a client may expect without settings end the connection, answered ones do not count', (t) => {

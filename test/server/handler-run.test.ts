@@ -60,6 +60,23 @@ test('what does not fit one frame is cut all the same', (t) => {
   t.deepEqual(done, ['work ends', `plain ${'x'.repeat(16)} 1`, 'plain xxxx 2', 'end']);
 });
 
+test('text is made bytes of once, also where it does not fit one frame', (t) => {
+  const { run, done } = running(() => 'x'.repeat(30));
+  const { encode } = TextEncoder.prototype;
+  let encoded = 0;
+  TextEncoder.prototype.encode = function (text) {
+    encoded++;
+    return encode.call(this, text);
+  };
+  try {
+    run.start(undefined);
+  } finally {
+    TextEncoder.prototype.encode = encode;
+  }
+  t.is(encoded, 1);
+  t.is(done.length, 4);
+});
+
 test('of a handler that is stopped while it runs, nothing that it returns is sent', (t) => {
   const { run, done } = running(() => {
     t.true(run.begun);
