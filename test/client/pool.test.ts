@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import ava, { type ExecutionContext } from 'ava';
+import { freePort } from '../../bench/peers/listen.ts';
 import {
   type Client,
   type CommandDefinition,
@@ -872,7 +873,9 @@ test('what is wrong with the options is said by name', (t) => {
 test('a server that is closed and made again on its port is found again', async (t) => {
   const make = () => createServer({ workers: 1, commands: { hi: () => 'hi' } });
   let server = make();
-  const address = (await server.listen()) as { host: string; port: number };
+  // One that systems give out by themselves may be a connection's by then, even that of the pool to itself.
+  const address = { host: '127.0.0.1', port: await freePort() };
+  await server.listen(address);
   const pool = connectPool(address, { ...QUICK, circuitFailures: 1_000_000 });
   t.teardown(() => {
     pool.destroy();

@@ -8,6 +8,7 @@ import { gzipSync } from 'node:zlib';
 import ava, { type ExecutionContext } from 'ava';
 import { build } from 'esbuild';
 import { WebSocketServer } from 'ws';
+import { freePort } from '../../bench/peers/listen.ts';
 import { type Client, connect, connectPool } from '../../src/browser.ts';
 import { createServer, type TopicMessage } from '../../src/index.ts';
 import { commands } from '../helpers/commands.ts';
@@ -124,7 +125,9 @@ test('a topic is for browsers, too: encoded for all whose windows are not smalle
 test('a pool connects again when its server has come back', async (t) => {
   const commands = { where: () => 'here' };
   let server = createServer({ workers: 1, commands });
-  const { port } = (await server.listen()) as { port: number };
+  // One that systems give out by themselves may be a connection's when the server is back.
+  const port = await freePort();
+  await server.listen({ port });
   const pool = connectPool(`http://127.0.0.1:${port}/`, {
     minBackoffMs: 1,
     maxBackoffMs: 20,
